@@ -1,0 +1,34 @@
+//! async-std: its global executor and blocking pool, async-io's timers, which it uses itself.
+
+use core::future::Future;
+
+use super::async_io_timer;
+use crate::instant::Instant;
+use crate::runtime::{BoxBlocking, BoxTask, Runtime};
+use crate::timer::BoxTimer;
+
+pub(crate) struct AsyncStd;
+
+#[allow(clippy::disallowed_methods)] // the adapter is where the host is named
+pub(crate) fn start(task: impl Future<Output = ()> + Send + 'static) {
+    // Dropping async-std's handle detaches.
+    drop(async_std::task::spawn(task));
+}
+
+impl Runtime for AsyncStd {
+    fn spawn(&self, task: BoxTask) {
+        start(task);
+    }
+
+    fn spawn_blocking(&self, job: BoxBlocking) {
+        drop(async_std::task::spawn_blocking(job));
+    }
+
+    fn timer(&self, at: Instant) -> BoxTimer {
+        async_io_timer::timer(at)
+    }
+
+    fn name(&self) -> &'static str {
+        "async-std"
+    }
+}

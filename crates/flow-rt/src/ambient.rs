@@ -1,0 +1,178 @@
+//! The current runtime of a thread, and whether the thread may block.
+
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::marker::PhantomData;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+
+use crate::handle::{DefaultAlreadySet, Handle};
+
+thread_local! {
+    static ENTERED: RefCell<Entered> = const { RefCell::new(Entered { simulation: None, scopes: Vec::new(), next_key: 0 }) };
+    static BLOCKING: Cell<Blocking> = const { Cell::new(Blocking::Unknown) };
+}
+
+static DEFAULT: OnceLock<Handle> = OnceLock::new();
+
+struct Entered {
+    simulation: Option<Simulation>,
+    scopes: Vec<(u64, Handle)>,
+    next_key: u64,
+}
+
+/// The simulation a thread runs: its handle, and its time in nanoseconds.
+struct Simulation {
+    handle: Handle,
+    time: Arc<AtomicU64>,
+}
+
+/// What this thread is doing, as far as we know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blocking {
+    /// Nothing that we started.
+    Unknown,
+    /// A closure of `spawn_blocking`: it may block.
+    Allowed,
+    /// Our own `block_on`: a second one inside would block what the first one drives.
+    Driving,
+}
+
+/// The simulation if inside one, else the innermost scope.
+pub(crate) fn entered() -> Option<Handle> {
+    ENTERED
+        .try_with(|entered| {
+            let entered = entered.borrow();
+            match &entered.simulation {
+                Some(simulation) => Some(simulation.handle.clone()),
+                None => entered.scopes.last().map(|(_, handle)| handle.clone()),
+            }
+        })
+        // The thread is ending: nothing is entered any more.
+        .unwrap_or(None)
+}
+
+/// Whether this thread runs a simulation now.
+pub(crate) fn in_simulation() -> bool {
+    ENTERED
+        .try_with(|entered| entered.borrow().simulation.is_some())
+        .unwrap_or(false)
+}
+
+/// The time of the simulation this thread runs, if any.
+pub(crate) fn simulated_time() -> Option<Arc<AtomicU64>> {
+    ENTERED
+        .try_with(|entered| {
+            let entered = entered.borrow();
+            entered
+                .simulation
+                .as_ref()
+                .map(|simulation| simulation.time.clone())
+        })
+        .unwrap_or(None)
+}
+
+pub(crate) fn process_default() -> Option<Handle> {
+    DEFAULT.get().cloned()
+}
+
+pub(crate) fn set_process_default(handle: Handle) -> Result<(), DefaultAlreadySet> {
+    DEFAULT.set(handle).map_err(|_| DefaultAlreadySet {
+        name: DEFAULT.get().map_or("unknown", Handle::name),
+    })
+}
+
+pub(crate) fn enter(handle: Handle) -> EnterGuard {
+    let key = ENTERED.with(|entered| {
+        let mut entered = entered.borrow_mut();
+        let key = entered.next_key;
+        entered.next_key += 1;
+        entered.scopes.push((key, handle));
+        key
+    });
+    EnterGuard {
+        key,
+        _not_send: PhantomData,
+    }
+}
+
+/// Keeps a handle current on this thread; see [`Handle::enter`].
+#[must_use = "the handle is current only while the guard lives"]
+pub struct EnterGuard {
+    key: u64,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl Drop for EnterGuard {
+    fn drop(&mut self) {
+        let left = ENTERED.try_with(|entered| {
+            let mut entered = entered.borrow_mut();
+            let at = entered
+                .scopes
+                .iter()
+                .rposition(|(key, _)| *key == self.key)?;
+            Some(entered.scopes.remove(at))
+        });
+        // The handle may be a runtime's last one: its destructor runs outside the borrow.
+        drop(left);
+    }
+}
+
+impl fmt::Debug for EnterGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnterGuard").finish_non_exhaustive()
+    }
+}
+
+/// Runs a blocking closure, inside which [`block_on`](crate::block_on) is allowed.
+pub(crate) fn allow_blocking(job: impl FnOnce()) {
+    let _restore = set_blocking(Blocking::Allowed);
+    job();
+}
+
+/// What this thread is known to be doing.
+pub(crate) fn blocking() -> Blocking {
+    BLOCKING.get()
+}
+
+/// Changes what this thread is known to be doing, until the guard is dropped.
+pub(crate) fn set_blocking(to: Blocking) -> RestoreBlocking {
+    RestoreBlocking(BLOCKING.replace(to))
+}
+
+pub(crate) struct RestoreBlocking(Blocking);
+
+impl Drop for RestoreBlocking {
+    fn drop(&mut self) {
+        BLOCKING.set(self.0);
+    }
+}
+
+/// Makes a simulation the thread's runtime, above every scope.
+#[cfg(feature = "sim")]
+pub(crate) fn enter_simulation(handle: Handle, time: Arc<AtomicU64>) -> Option<SimulationGuard> {
+    ENTERED.with(|entered| {
+        let mut entered = entered.borrow_mut();
+        if entered.simulation.is_some() {
+            return None;
+        }
+        entered.simulation = Some(Simulation { handle, time });
+        Some(SimulationGuard {
+            _not_send: PhantomData,
+        })
+    })
+}
+
+/// Leaves the simulation when dropped.
+#[cfg(feature = "sim")]
+pub(crate) struct SimulationGuard {
+    _not_send: PhantomData<*const ()>,
+}
+
+#[cfg(feature = "sim")]
+impl Drop for SimulationGuard {
+    fn drop(&mut self) {
+        let left = ENTERED.try_with(|entered| entered.borrow_mut().simulation.take());
+        drop(left);
+    }
+}

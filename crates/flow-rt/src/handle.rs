@@ -1,0 +1,378 @@
+//! The handle: a runtime held by value, with everything that is built on the contract once.
+
+use core::fmt;
+use core::future::Future;
+use core::panic::Location;
+use core::time::Duration;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+#[cfg(any(feature = "tokio", feature = "smol", feature = "async-std"))]
+use crate::adapter;
+use crate::ambient::{self, EnterGuard};
+use crate::instant::Instant;
+use crate::interval::{Interval, ZeroPeriod};
+use crate::join::{self, JoinHandle};
+use crate::runtime::{BoxTask, Runtime};
+use crate::task_group::TaskGroup;
+use crate::timeout::Timeout;
+use crate::timer::BoxTimer;
+
+/// A runtime, cheap to clone: what primitives hold instead of a generic parameter.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use flow_rt::Handle;
+///
+/// let rt = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build()?;
+/// let handle = Handle::tokio(rt.handle().clone())?;
+///
+/// let task = handle.spawn(async { 6 * 7 });
+/// assert_eq!(flow_rt::block_on(task)??, 42);
+///
+/// let slow = handle.timeout(Duration::from_millis(1), std::future::pending::<()>());
+/// assert!(flow_rt::block_on(slow)?.is_err());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Handle(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    #[cfg(feature = "tokio")]
+    Tokio(adapter::tokio::Tokio),
+    #[cfg(feature = "smol")]
+    Smol,
+    #[cfg(feature = "async-std")]
+    AsyncStd,
+    Custom(Arc<dyn Runtime>),
+}
+
+/// Constructors.
+impl Handle {
+    /// A handle to a runtime of your own; an `Arc` of one goes in as it is.
+    pub fn new(runtime: impl Runtime) -> Self {
+        Self(Kind::Custom(Arc::new(runtime)))
+    }
+
+    /// A handle that shares a runtime others hold too.
+    pub fn from_arc(runtime: Arc<dyn Runtime>) -> Self {
+        Self(Kind::Custom(runtime))
+    }
+
+    /// A handle to a tokio runtime, multi-thread or current-thread.
+    ///
+    /// Usable on any thread. The tasks and timers of a current-thread runtime make progress
+    /// only while somebody is in its `block_on`.
+    ///
+    /// # Errors
+    /// [`HandleError::TimeDisabled`] if the runtime was built without `enable_time`. tokio says
+    /// so only by a panic, which is caught here and printed by the panic hook.
+    #[cfg(feature = "tokio")]
+    pub fn tokio(handle: tokio::runtime::Handle) -> Result<Self, HandleError> {
+        adapter::tokio::Tokio::new(handle).map(|tokio| Self(Kind::Tokio(tokio)))
+    }
+
+    /// A handle to smol's global executor, which runs without being entered.
+    ///
+    /// It starts its threads at the first spawn: one, or as many as `SMOL_THREADS` says.
+    #[cfg(feature = "smol")]
+    pub fn smol() -> Self {
+        Self(Kind::Smol)
+    }
+
+    /// A handle to async-std's global executor, which runs without being entered.
+    #[cfg(feature = "async-std")]
+    pub fn async_std() -> Self {
+        Self(Kind::AsyncStd)
+    }
+
+    /// The runtime of the calling thread, in this fixed order:
+    ///
+    /// 1. the simulation, inside one (feature `sim`);
+    /// 2. the innermost [`enter`](Self::enter) of this thread;
+    /// 3. tokio, inside a tokio runtime (feature `tokio`);
+    /// 4. the process's default, if [`set_default`](Self::set_default) named one;
+    /// 5. smol's global executor (feature `smol`);
+    /// 6. async-std's global executor (feature `async-std`).
+    ///
+    /// # Errors
+    /// [`HandleError::NotFound`] if none of these is there;
+    /// [`HandleError::TimeDisabled`] inside a tokio runtime without timers.
+    ///
+    /// # Cost
+    /// One thread-local look and one reference count; no allocation.
+    pub fn current() -> Result<Self, HandleError> {
+        if let Some(handle) = ambient::entered() {
+            return Ok(handle);
+        }
+        #[cfg(feature = "tokio")]
+        if let Some(tokio) = adapter::tokio::Tokio::current() {
+            return tokio.map(|tokio| Self(Kind::Tokio(tokio)));
+        }
+        if let Some(handle) = ambient::process_default() {
+            return Ok(handle);
+        }
+        #[cfg(feature = "smol")]
+        return Ok(Self::smol());
+        #[cfg(all(feature = "async-std", not(feature = "smol")))]
+        return Ok(Self::async_std());
+        #[cfg(not(any(feature = "smol", feature = "async-std")))]
+        Err(HandleError::NotFound)
+    }
+
+    /// Makes this handle the calling thread's current one until the guard is dropped.
+    ///
+    /// Scopes nest, and guards may be dropped in any order. The guard belongs to the thread, so
+    /// a task must not hold one across an await.
+    pub fn enter(&self) -> EnterGuard {
+        ambient::enter(self.clone())
+    }
+
+    /// Makes this handle the process's default, once.
+    ///
+    /// # Errors
+    /// [`DefaultAlreadySet`] with the name of the default in force, which stays.
+    pub fn set_default(&self) -> Result<(), DefaultAlreadySet> {
+        ambient::set_process_default(self.clone())
+    }
+}
+
+/// Tasks.
+impl Handle {
+    /// Starts a task and returns the handle of its result.
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (task, handle) = join::joinable(future);
+        self.start(None, Location::caller(), task);
+        handle
+    }
+
+    /// Starts a task whose name stands in reports.
+    #[track_caller]
+    pub fn spawn_named<F>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        future: F,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (task, handle) = join::joinable(future);
+        self.start(Some(name.into()), Location::caller(), task);
+        handle
+    }
+
+    /// Starts a task that nobody will wait for: the cheapest spawn.
+    ///
+    /// A panic in it is contained by the host and goes to the panic hook.
+    #[track_caller]
+    pub fn spawn_detached(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.start(None, Location::caller(), future);
+    }
+
+    /// Runs a closure that may block on the runtime's threads for that.
+    ///
+    /// Aborting its handle keeps it from starting, not from running on.
+    pub fn spawn_blocking<T, F>(&self, job: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (job, handle) = join::joinable_blocking(job);
+        self.runtime()
+            .spawn_blocking(Box::new(move || ambient::allow_blocking(job)));
+        handle
+    }
+
+    /// An empty group of tasks on this runtime.
+    pub fn task_group<T: Send + 'static>(&self) -> TaskGroup<T> {
+        TaskGroup::new(self.clone())
+    }
+}
+
+/// Time.
+impl Handle {
+    /// The runtime's monotonic time.
+    pub fn now(&self) -> Instant {
+        self.runtime().now()
+    }
+
+    /// The runtime's wall clock.
+    pub fn wall(&self) -> SystemTime {
+        self.runtime().wall()
+    }
+
+    /// A re-armable timer, armed for `at`.
+    pub fn timer(&self, at: Instant) -> BoxTimer {
+        self.runtime().timer(at)
+    }
+
+    /// A timer that fires after `delay`, counted from this call; saturates to *never*.
+    pub fn sleep(&self, delay: Duration) -> BoxTimer {
+        self.timer(self.now() + delay)
+    }
+
+    /// A timer that fires at `at`.
+    pub fn sleep_until(&self, at: Instant) -> BoxTimer {
+        self.timer(at)
+    }
+
+    /// Bounds a future by `limit`, counted from its **first poll**.
+    ///
+    /// The future is polled before anything else, so one that is ready costs neither a clock
+    /// read nor a timer, and wins over a limit of zero.
+    ///
+    /// # Cancel safety
+    /// That of the inner future, which is dropped with this one.
+    pub fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<'_, F> {
+        Timeout::new(self, limit, future)
+    }
+
+    /// An interval of ticks `period` apart, the first one `period` from now.
+    ///
+    /// # Errors
+    /// [`ZeroPeriod`] if `period` is zero.
+    pub fn interval(&self, period: Duration) -> Result<Interval, ZeroPeriod> {
+        Interval::new(self.clone(), self.now() + period, period)
+    }
+
+    /// An interval of ticks `period` apart, the first one at `start`.
+    ///
+    /// # Errors
+    /// [`ZeroPeriod`] if `period` is zero.
+    pub fn interval_at(&self, start: Instant, period: Duration) -> Result<Interval, ZeroPeriod> {
+        Interval::new(self.clone(), start, period)
+    }
+}
+
+/// Identity.
+impl Handle {
+    /// The runtime's name, as reports print it.
+    pub fn name(&self) -> &'static str {
+        self.runtime().name()
+    }
+
+    /// Which runtime this is: equal for two handles to the same one.
+    pub fn id(&self) -> RuntimeId {
+        RuntimeId(match &self.0 {
+            #[cfg(feature = "tokio")]
+            Kind::Tokio(tokio) => Id::Tokio(tokio.id()),
+            #[cfg(feature = "smol")]
+            Kind::Smol => Id::Smol,
+            #[cfg(feature = "async-std")]
+            Kind::AsyncStd => Id::AsyncStd,
+            Kind::Custom(runtime) => Id::Custom(Arc::as_ptr(runtime).cast::<()>() as usize),
+        })
+    }
+
+    fn runtime(&self) -> &dyn Runtime {
+        match &self.0 {
+            #[cfg(feature = "tokio")]
+            Kind::Tokio(tokio) => tokio,
+            #[cfg(feature = "smol")]
+            Kind::Smol => &adapter::smol::Smol,
+            #[cfg(feature = "async-std")]
+            Kind::AsyncStd => &adapter::async_std::AsyncStd,
+            Kind::Custom(runtime) => &**runtime,
+        }
+    }
+
+    /// Spawns without boxing where the host takes any future.
+    fn start<F>(&self, name: Option<Cow<'static, str>>, origin: &'static Location<'static>, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match &self.0 {
+            #[cfg(feature = "tokio")]
+            Kind::Tokio(tokio) => tokio.start(task),
+            #[cfg(feature = "smol")]
+            Kind::Smol => adapter::smol::start(task),
+            #[cfg(feature = "async-std")]
+            Kind::AsyncStd => adapter::async_std::start(task),
+            Kind::Custom(runtime) => {
+                let mut task = BoxTask::new(task).with_origin(origin);
+                if let Some(name) = name {
+                    task = task.named(name);
+                }
+                runtime.spawn(task);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Handle").field(&self.name()).finish()
+    }
+}
+
+/// The identity of a runtime; see [`Handle::id`].
+///
+/// A custom runtime's is the address it lives at: unique among those alive.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RuntimeId(Id);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Id {
+    #[cfg(feature = "tokio")]
+    Tokio(tokio::runtime::Id),
+    #[cfg(feature = "smol")]
+    Smol,
+    #[cfg(feature = "async-std")]
+    AsyncStd,
+    Custom(usize),
+}
+
+/// Why there is no handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandleError {
+    /// No runtime is current on this thread, and none is the process's default.
+    NotFound,
+    /// The tokio runtime was built without timers.
+    TimeDisabled,
+}
+
+impl fmt::Display for HandleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => {
+                "no async runtime found on this thread: enable one of flow-rt's features `tokio` \
+                 (and call from inside a tokio runtime), `smol` or `async-std`; or name a runtime \
+                 with the builder's `.runtime(&handle)`, `Handle::enter` or `Handle::set_default`"
+            }
+            Self::TimeDisabled => {
+                "the tokio runtime has no timers: build it with `enable_time()` or `enable_all()`"
+            }
+        })
+    }
+}
+
+impl std::error::Error for HandleError {}
+
+/// The process's default was set before and stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultAlreadySet {
+    pub(crate) name: &'static str,
+}
+
+impl fmt::Display for DefaultAlreadySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the process's default runtime is {} already; it can be set once",
+            self.name
+        )
+    }
+}
+
+impl std::error::Error for DefaultAlreadySet {}

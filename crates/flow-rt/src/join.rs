@@ -1,0 +1,298 @@
+//! Join handles: the result of a task, its panic as an error, abort and detach.
+//!
+//! A spawned future is wrapped in a [`Joinable`], which shares one allocation with the
+//! [`JoinHandle`]: the join cell and the abort flag. Whatever ends the task fills the cell: its
+//! result, its panic, an abort, or the destructor, when a runtime drops it. So a join never
+//! hangs.
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use atomic_waker::AtomicWaker;
+use flow_sync::JoinCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::panics::{self, Panic};
+
+/// Waits for a task or a blocking closure, and may abort it.
+///
+/// A future of the result. Dropping it detaches the task, which runs on;
+/// [`abort_on_drop`](Self::abort_on_drop) turns that round.
+///
+/// # Cancel safety
+/// Polling it takes nothing until it is ready. Once it has returned its result it stays pending.
+///
+/// # Cost
+/// Two allocations per joined task beside the host's own (benches, `rt`).
+#[must_use = "dropping a join handle detaches the task; say so with `detach()`"]
+pub struct JoinHandle<T> {
+    shared: Arc<Shared<T>>,
+    abort_on_drop: bool,
+}
+
+impl<T> JoinHandle<T> {
+    /// Asks the task to stop at its next poll; a closure that has not started never starts.
+    ///
+    /// The handle then yields [`JoinError::Cancelled`], unless the task had ended before.
+    pub fn abort(&self) {
+        self.shared.abort.request();
+    }
+
+    /// A clonable handle that can abort the task and nothing else.
+    pub fn abort_handle(&self) -> AbortHandle
+    where
+        T: Send + 'static,
+    {
+        AbortHandle(self.shared.clone())
+    }
+
+    /// Whether the task has ended, however it ended.
+    pub fn is_finished(&self) -> bool {
+        self.shared.cell.is_complete()
+    }
+
+    /// Lets the task run on without anybody waiting for it.
+    pub fn detach(mut self) {
+        self.abort_on_drop = false;
+    }
+
+    /// The same handle, which aborts the task when it is dropped.
+    pub fn abort_on_drop(mut self) -> Self {
+        self.abort_on_drop = true;
+        self
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.shared.cell.poll_take(cx)
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if self.abort_on_drop {
+            self.abort();
+        }
+        // A result nobody read goes here; its destructor must not take the caller down.
+        if let Some(unread) = self.shared.cell.try_take() {
+            panics::contain(|| drop(unread));
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle")
+            .field("finished", &self.is_finished())
+            .field("abort_on_drop", &self.abort_on_drop)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Aborts one task; see [`JoinHandle::abort_handle`].
+#[derive(Clone)]
+pub struct AbortHandle(Arc<dyn Abortable>);
+
+impl AbortHandle {
+    /// Asks the task to stop at its next poll. See [`JoinHandle::abort`].
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+}
+
+impl fmt::Debug for AbortHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AbortHandle").finish_non_exhaustive()
+    }
+}
+
+/// Why a task gave no result.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// It panicked; the panic is inside. The runtime and the other tasks are unharmed.
+    Panicked(Panic),
+    /// It was aborted, or its runtime went away and dropped it (or refused it at once).
+    Cancelled,
+}
+
+impl JoinError {
+    /// Whether the task panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self, Self::Panicked(_))
+    }
+
+    /// Whether the task was aborted or dropped by its runtime.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled)
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked(panic) => write!(f, "the task panicked: {panic}"),
+            Self::Cancelled => {
+                f.write_str("the task was aborted, or its runtime was shut down before it ended")
+            }
+        }
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// Wraps a future for spawning and makes its handle.
+pub(crate) fn joinable<F: Future>(future: F) -> (Joinable<F>, JoinHandle<F::Output>) {
+    let shared = Arc::new(Shared::new());
+    let handle = JoinHandle {
+        shared: shared.clone(),
+        abort_on_drop: false,
+    };
+    let task = Joinable {
+        future: Some(future),
+        completion: Completion(Some(shared)),
+    };
+    (task, handle)
+}
+
+/// Wraps a blocking closure and makes its handle.
+pub(crate) fn joinable_blocking<T, F>(job: F) -> (impl FnOnce() + Send + 'static, JoinHandle<T>)
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let shared = Arc::new(Shared::new());
+    let handle = JoinHandle {
+        shared: shared.clone(),
+        abort_on_drop: false,
+    };
+    let mut completion = Completion(Some(shared));
+    let run = move || {
+        if completion.aborted() {
+            panics::contain(|| drop(job));
+            completion.finish(Err(JoinError::Cancelled));
+        } else {
+            completion.finish(panics::catch(job).map_err(JoinError::Panicked));
+        }
+    };
+    (run, handle)
+}
+
+pin_project_lite::pin_project! {
+    /// The task's side: polls the future, fills the cell.
+    pub(crate) struct Joinable<F: Future> {
+        #[pin]
+        future: Option<F>,
+        completion: Completion<F::Output>,
+    }
+
+    impl<F: Future> PinnedDrop for Joinable<F> {
+        fn drop(this: Pin<&mut Self>) {
+            // Before the completion, so that whoever joins finds the future gone.
+            let mut this = this.project();
+            panics::contain(|| this.future.set(None));
+        }
+    }
+}
+
+impl<F: Future> Future for Joinable<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            return Poll::Ready(());
+        };
+        let outcome = if this.completion.aborted() {
+            Err(JoinError::Cancelled)
+        } else {
+            match panics::catch(|| future.poll(cx)) {
+                Ok(Poll::Pending) if this.completion.watch_abort(cx) => return Poll::Pending,
+                Ok(Poll::Pending) => Err(JoinError::Cancelled),
+                Ok(Poll::Ready(value)) => Ok(value),
+                Err(panic) => Err(JoinError::Panicked(panic)),
+            }
+        };
+        panics::contain(|| this.future.set(None));
+        this.completion.finish(outcome);
+        Poll::Ready(())
+    }
+}
+
+struct Shared<T> {
+    cell: JoinCell<Result<T, JoinError>>,
+    abort: Abort,
+}
+
+impl<T> Shared<T> {
+    fn new() -> Self {
+        Self {
+            cell: JoinCell::new(),
+            abort: Abort::default(),
+        }
+    }
+}
+
+/// The request to abort, and the waker of the task it is for.
+#[derive(Default)]
+struct Abort {
+    requested: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Abort {
+    fn request(&self) {
+        self.requested.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
+trait Abortable: Send + Sync {
+    fn abort(&self);
+}
+
+impl<T: Send> Abortable for Shared<T> {
+    fn abort(&self) {
+        self.abort.request();
+    }
+}
+
+/// The obligation to fill the cell, met by its destructor if by nobody else.
+struct Completion<T>(Option<Arc<Shared<T>>>);
+
+impl<T> Completion<T> {
+    fn aborted(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|shared| shared.abort.requested.load(Ordering::Acquire))
+    }
+
+    /// Registers the task for an abort; false if the abort came first.
+    fn watch_abort(&self, cx: &Context<'_>) -> bool {
+        if let Some(shared) = &self.0 {
+            shared.abort.task.register(cx.waker());
+        }
+        // After registering: either the abort sees the waker, or this sees the abort.
+        !self.aborted()
+    }
+
+    fn finish(&mut self, outcome: Result<T, JoinError>) {
+        if let Some(shared) = self.0.take() {
+            let leftover = shared.cell.complete(outcome);
+            // If the join handle is gone, the result dies with `shared`: its destructor is user code.
+            panics::contain(|| drop((leftover, shared)));
+        }
+    }
+}
+
+impl<T> Drop for Completion<T> {
+    fn drop(&mut self) {
+        self.finish(Err(JoinError::Cancelled));
+    }
+}

@@ -1,0 +1,67 @@
+//! What a primitive may ask of an async runtime: start a task, run blocking work, a timer, the
+//! time. Adapters for tokio, smol and async-std; a short `impl` for any other executor.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use flow_rt::Handle;
+//!
+//! let rt = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build()?;
+//! let _inside = rt.enter();
+//!
+//! let handle = Handle::current()?;
+//! let answer = rt.block_on(handle.spawn(async { 6 * 7 }))?;
+//! assert_eq!(answer, 42);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | item | for |
+//! |---|---|
+//! | [`Runtime`], [`BoxTask`], [`Timer`], [`BoxTimer`], [`Instant`] | the contract: implement it to plug in an executor |
+//! | [`Handle`] | a runtime held by value: what primitives store |
+//! | [`JoinHandle`], [`AbortHandle`], [`TaskGroup`] | results of tasks |
+//! | [`Timeout`], [`Interval`], [`block_on`] | waiting |
+//! | [`CancellationToken`], [`TaskContext`] | telling tasks to stop, and by when to be done |
+//! | [`Clock`], [`DefaultClock`], [`ManualClock`] | time on hot paths |
+//! | [`OnFull`] | one vocabulary for bounded queues |
+//!
+//! # Features
+//! - `tokio`, `smol`, `async-std`: the adapter of that host. None is on by default; they add up.
+//! - `sim`: deterministic virtual time.
+//! - `conformance`: the public test suite for runtimes.
+//! - `loom`: only with `--cfg loom`, for this workspace's models.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod adapter;
+mod ambient;
+mod block_on;
+mod cancel;
+mod clock;
+mod context;
+mod handle;
+mod instant;
+mod interval;
+mod join;
+mod on_full;
+mod panics;
+mod runtime;
+mod task_group;
+mod timeout;
+mod timer;
+
+pub use ambient::EnterGuard;
+pub use block_on::{BlockOnError, block_on};
+pub use cancel::{CancellationToken, DropGuard};
+pub use clock::{Clock, DefaultClock, ManualClock};
+pub use context::TaskContext;
+pub use handle::{DefaultAlreadySet, Handle, HandleError, RuntimeId};
+pub use instant::Instant;
+pub use interval::{Interval, MissedTicks, ZeroPeriod};
+pub use join::{AbortHandle, JoinError, JoinHandle};
+pub use on_full::OnFull;
+pub use panics::{Panic, catch};
+pub use runtime::{BoxBlocking, BoxTask, Runtime};
+pub use task_group::TaskGroup;
+pub use timeout::{Timeout, TimeoutError};
+pub use timer::{BoxTimer, Stopped, Timer};

@@ -1,0 +1,77 @@
+//! Panics as values.
+
+use core::any::Any;
+use core::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+
+/// What a task or a blocking closure panicked with.
+///
+/// It holds the message as text and gives the payload to whoever wants to resume it. Unlike the
+/// bare payload it is `Sync`, so errors that carry it are too.
+pub struct Panic {
+    message: String,
+    payload: Mutex<Box<dyn Any + Send>>,
+}
+
+impl Panic {
+    pub(crate) fn new(payload: Box<dyn Any + Send>) -> Self {
+        let message = if let Some(text) = payload.downcast_ref::<&'static str>() {
+            (*text).to_owned()
+        } else if let Some(text) = payload.downcast_ref::<String>() {
+            text.clone()
+        } else {
+            "a payload that is not text".to_owned()
+        };
+        Self {
+            message,
+            payload: Mutex::new(payload),
+        }
+    }
+
+    /// The panic's message; a fixed phrase if the payload is not text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The payload, as `std::panic::resume_unwind` takes it.
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        self.payload
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Panic").field(&self.message).finish()
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Runs `f` and returns its panic as a value.
+///
+/// The state that `f` touched must stay sound if it stops half-way; callers drop it or leave it
+/// to its own guards. A payload whose destructor panics in turn is the caller's to contain.
+///
+/// # Errors
+/// The panic of `f`.
+#[inline]
+pub fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(Panic::new)
+}
+
+/// Runs `f`, and lets neither its panic nor that of the payload's destructor out.
+pub(crate) fn contain(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f))
+        && let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+    {
+        // Its destructor panics too: leak it rather than try again for ever.
+        core::mem::forget(second);
+    }
+}

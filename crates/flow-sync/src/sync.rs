@@ -1,0 +1,104 @@
+//! The loom shim: atomics, locks and cells from std, or from loom under `--cfg loom`.
+//!
+//! No other file of the workspace's protocols names loom. Under loom two things differ from
+//! std and are evened out here: a poisoned mutex (loom has none) and [`AtomicWaker`], for which
+//! loom's own model stands in, because the `atomic-waker` crate is invisible to loom.
+
+#[cfg(not(loom))]
+mod imp {
+    pub use atomic_waker::AtomicWaker;
+    pub use std::sync::atomic;
+    pub use std::sync::{Arc, Weak};
+
+    /// A mutex that ignores poisoning: no protocol here relies on unwinding for its state.
+    #[derive(Debug, Default)]
+    pub struct Mutex<T>(std::sync::Mutex<T>);
+
+    /// The guard of a [`Mutex`].
+    pub type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
+
+    impl<T> Mutex<T> {
+        /// Wraps `value`; usable in a `static`.
+        pub const fn new(value: T) -> Self {
+            Self(std::sync::Mutex::new(value))
+        }
+
+        /// Locks, whether or not a holder panicked before.
+        #[inline]
+        pub fn lock(&self) -> MutexGuard<'_, T> {
+            self.0
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+
+        /// Locks if nobody holds the lock now.
+        #[inline]
+        pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            match self.0.try_lock() {
+                Ok(guard) => Some(guard),
+                Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Err(std::sync::TryLockError::WouldBlock) => None,
+            }
+        }
+
+        /// The value, borrowed without locking: `&mut` proves that nobody else can.
+        pub fn get_mut(&mut self) -> &mut T {
+            self.0
+                .get_mut()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+
+        /// Unwraps the value.
+        pub fn into_inner(self) -> T {
+            self.0
+                .into_inner()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+    }
+}
+
+#[cfg(loom)]
+mod imp {
+    pub use loom::future::AtomicWaker;
+    pub use loom::sync::{Arc, atomic};
+    // Loom models no weak references; std's are enough where a model never races on one.
+    pub use std::sync::Weak;
+
+    /// Loom's mutex behind the interface that ours has.
+    #[derive(Debug, Default)]
+    pub struct Mutex<T>(loom::sync::Mutex<T>);
+
+    /// The guard of a [`Mutex`].
+    pub type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
+
+    impl<T> Mutex<T> {
+        /// Wraps `value`.
+        pub fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        /// Locks.
+        pub fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().expect("loom mutexes are never poisoned")
+        }
+
+        /// Locks if nobody holds the lock now.
+        pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock().ok()
+        }
+
+        /// The value, borrowed without locking.
+        pub fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().expect("loom mutexes are never poisoned")
+        }
+
+        /// Unwraps the value.
+        pub fn into_inner(self) -> T {
+            self.0
+                .into_inner()
+                .expect("loom mutexes are never poisoned")
+        }
+    }
+}
+
+pub use imp::*;
