@@ -46,6 +46,8 @@ mod join;
 mod on_full;
 mod panics;
 mod runtime;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod task_group;
 mod timeout;
 mod timer;

@@ -1,0 +1,35 @@
+//! The generator of the simulation's choices: its stream is part of what a seed means.
+
+/// Seeded random numbers (splitmix64), the same on every machine and in every version.
+///
+/// # Source
+/// Steele, Lea, Flood: *Fast splittable pseudorandom number generators* (OOPSLA 2014).
+#[derive(Debug, Clone)]
+pub struct SimRng(u64);
+
+impl SimRng {
+    /// A generator for `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 random bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`; zero if `bound` is zero.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        // The high half of the product: unbiased to one part in 2^64 / bound.
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// True with probability `numerator / denominator`.
+    pub fn chance(&mut self, numerator: u64, denominator: u64) -> bool {
+        self.below(denominator) < numerator
+    }
+}
