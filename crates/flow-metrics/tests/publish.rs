@@ -1,0 +1,230 @@
+//! Export through the `metrics` facade, to a recorder that remembers everything.
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use flow_metrics::{Desc, Histogram, Registry, Sink};
+use metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
+};
+use proptest::prelude::*;
+use support::{Fixed, Limiter};
+
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Told>>);
+
+#[derive(Default)]
+struct Told {
+    counters: HashMap<String, u64>,
+    gauges: HashMap<String, f64>,
+    samples: HashMap<String, Vec<f64>>,
+    units: HashMap<String, Option<Unit>>,
+}
+
+impl Memory {
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap()
+    }
+
+    fn describe(&self, name: &KeyName, unit: Option<Unit>, help: &SharedString) {
+        assert!(!help.is_empty());
+        self.told().units.insert(name.as_str().to_owned(), unit);
+    }
+}
+
+/// The name and the labels, as in `name,a=1,b=2`.
+fn text(key: &Key) -> String {
+    let labels = key
+        .labels()
+        .map(|label| format!(",{}={}", label.key(), label.value()));
+    labels.fold(key.name().to_owned(), |text, label| text + &label)
+}
+
+impl Recorder for Memory {
+    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, help: SharedString) {
+        self.describe(&key, unit, &help);
+    }
+    fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, help: SharedString) {
+        self.describe(&key, unit, &help);
+    }
+    fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, help: SharedString) {
+        self.describe(&key, unit, &help);
+    }
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(Arc::new(Cell(self.clone(), text(key))))
+    }
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(Arc::new(Cell(self.clone(), text(key))))
+    }
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> metrics::Histogram {
+        metrics::Histogram::from_arc(Arc::new(Cell(self.clone(), text(key))))
+    }
+}
+
+struct Cell(Memory, String);
+
+impl CounterFn for Cell {
+    fn increment(&self, by: u64) {
+        *self.0.told().counters.entry(self.1.clone()).or_default() += by;
+    }
+    fn absolute(&self, _: u64) {
+        panic!("differences are sent");
+    }
+}
+
+impl GaugeFn for Cell {
+    fn increment(&self, _: f64) {
+        panic!("values are sent");
+    }
+    fn decrement(&self, _: f64) {
+        panic!("values are sent");
+    }
+    fn set(&self, value: f64) {
+        self.0.told().gauges.insert(self.1.clone(), value);
+    }
+}
+
+impl HistogramFn for Cell {
+    fn record(&self, value: f64) {
+        self.0
+            .told()
+            .samples
+            .entry(self.1.clone())
+            .or_default()
+            .push(value);
+    }
+}
+
+#[test]
+fn changes_are_sent_once() {
+    let memory = Memory::default();
+    let registry = Registry::builder()
+        .prefix("shop")
+        .label("region", "eu")
+        .build()
+        .unwrap();
+    let limiter = Limiter::new("api");
+    let _kept = registry.register(limiter.clone()).unwrap();
+    let publish = || metrics::with_local_recorder(&memory, || assert!(registry.publish()));
+
+    limiter.allowed.add(3);
+    *limiter.tokens.lock().unwrap() = 7.5;
+    limiter.waits.record_duration(Duration::from_millis(3));
+    publish();
+    let allowed = "shop_flow_ratelimit_decisions_total,region=eu,limiter=api,outcome=allowed";
+    let tokens = "shop_flow_ratelimit_tokens,region=eu,limiter=api";
+    let waits = "shop_flow_ratelimit_wait_seconds,region=eu,limiter=api";
+    assert_eq!(memory.told().counters[allowed], 3);
+    assert!((memory.told().gauges[tokens] - 7.5).abs() < 1e-9);
+    let sent = memory.told().samples[waits].clone();
+    assert!(
+        matches!(&*sent, [value] if (value - 0.003).abs() < 1e-9),
+        "{sent:?}"
+    );
+    let units = memory.told().units.clone();
+    assert_eq!(
+        units["shop_flow_ratelimit_wait_seconds"],
+        Some(Unit::Seconds)
+    );
+
+    publish();
+    assert_eq!(memory.told().counters[allowed], 3);
+    assert_eq!(memory.told().samples[waits].len(), 1);
+
+    limiter.allowed.add(4);
+    limiter.waits.record_duration(Duration::from_secs(100));
+    publish();
+    assert_eq!(memory.told().counters[allowed], 7);
+    let sent = memory.told().samples[waits].clone();
+    assert_eq!(sent.len(), 2);
+    assert!((sent[1] - 100.0).abs() < 1e-6, "{sent:?}");
+}
+
+#[test]
+fn a_counter_that_fell_starts_from_zero() {
+    let memory = Memory::default();
+    let registry = Registry::new();
+    let publish = || metrics::with_local_recorder(&memory, || assert!(registry.publish()));
+    let allowed = "flow_ratelimit_decisions_total,limiter=api,outcome=allowed";
+
+    let limiter = Limiter::new("api");
+    let registration = registry.register(limiter.clone()).unwrap();
+    limiter.allowed.add(10);
+    publish();
+    drop(registration);
+    let replaced = Limiter::new("api");
+    let registration = registry.register(replaced.clone()).unwrap();
+    replaced.allowed.add(4);
+    publish();
+    assert_eq!(memory.told().counters[allowed], 14);
+
+    // Gone for one publication, then back.
+    drop(registration);
+    publish();
+    let _kept = registry.register(replaced.clone()).unwrap();
+    replaced.allowed.add(1);
+    publish();
+    assert_eq!(memory.told().counters[allowed], 19);
+}
+
+#[test]
+fn publications_do_not_overlap() {
+    static MINE: &[Desc] = &[Desc::gauge(
+        "app_nested_bytes",
+        "Whether it was let in.",
+        &[],
+    )];
+    let registry = Registry::new();
+    let inside = registry.clone();
+    let collect = move |out: &mut dyn Sink| {
+        out.gauge(&MINE[0], &[], f64::from(u8::from(inside.publish())));
+    };
+    registry
+        .register(Arc::new(Fixed(MINE, collect)))
+        .unwrap()
+        .forget();
+    let memory = Memory::default();
+    metrics::with_local_recorder(&memory, || assert!(registry.publish()));
+    assert!(memory.told().gauges["app_nested_bytes"].abs() < 1e-9);
+    assert!(registry.publish(), "the first one is over");
+}
+
+proptest! {
+    /// What a recorder with the same bounds gets has the same buckets; and the same sum,
+    /// if nothing lies above the bounds.
+    #[test]
+    fn samples_keep_buckets_and_sum(
+        rounds in proptest::collection::vec(proptest::collection::vec(0_u64..150, 0..20), 1..4),
+    ) {
+        static MINE: &[Desc] = &[Desc::histogram("app_size_bytes", "Size.", &[])];
+        const BOUNDS: [u64; 5] = [0, 7, 20, 64, 100];
+        let histogram = Arc::new(Histogram::values(&BOUNDS).unwrap());
+        let shown = histogram.clone();
+        let collect = move |out: &mut dyn Sink| out.histogram(&MINE[0], &[], &shown.snapshot());
+        let registry = Registry::new();
+        registry.register(Arc::new(Fixed(MINE, collect))).unwrap().forget();
+        let memory = Memory::default();
+        for round in &rounds {
+            for &value in round {
+                histogram.record(value);
+            }
+            metrics::with_local_recorder(&memory, || registry.publish());
+        }
+        let sent = memory.told().samples.get("app_size_bytes").cloned().unwrap_or_default();
+        let mut counts = vec![0; BOUNDS.len() + 1];
+        for value in &sent {
+            let fits = |bound: &u64| *value <= *bound as f64;
+            counts[BOUNDS.iter().position(fits).unwrap_or(BOUNDS.len())] += 1;
+        }
+        let now = histogram.snapshot();
+        prop_assert_eq!(&counts[..], now.counts());
+        if rounds.iter().flatten().all(|&value| value <= 100) {
+            let sum: f64 = sent.iter().sum();
+            prop_assert!((sum - now.sum()).abs() < 1e-3, "{} instead of {}", sum, now.sum());
+        }
+    }
+}
