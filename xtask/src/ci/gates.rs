@@ -1,0 +1,130 @@
+//! The gates that are a command or two.
+
+use std::fs;
+use std::process::Command;
+
+use crate::cli::{Failure, Outcome};
+use crate::process;
+use crate::tools::DENY;
+use crate::workspace::{self, Workspace};
+
+/// Features that choose a runtime.
+const RUNTIMES: [&str; 3] = ["tokio", "smol", "async-std"];
+
+/// What the README promises a newcomer.
+const README_COMMANDS: [&str; 2] = ["cargo run --release --example gateway", "cargo xtask test"];
+
+pub(super) fn fmt(_: &Workspace) -> Outcome {
+    process::run(&mut process::cargo(["fmt", "--all", "--check"]))
+}
+
+/// Everything at once; then what feature unification hides: each crate bare, and each crate
+/// with one runtime only.
+pub(super) fn clippy(workspace: &Workspace) -> Outcome {
+    let denied = |command: &mut Command| process::run(command.args(["--", "-D", "warnings"]));
+    let mut failed = Vec::new();
+    let mut all = process::cargo(["clippy", "--workspace", "--all-targets"]);
+    if denied(all.args(workspace.shared_features())).is_err() {
+        failed.push("all features of all crates".to_owned());
+    }
+    for package in workspace.crates() {
+        let bare = [
+            "clippy",
+            "--package",
+            &package.name,
+            "--no-default-features",
+        ];
+        if denied(&mut process::cargo(bare)).is_err() {
+            failed.push(format!("{} without features", package.name));
+        }
+        for runtime in RUNTIMES.iter().filter(|name| package.has_feature(name)) {
+            let mut alone = process::cargo(bare);
+            if denied(alone.args(["--features", runtime])).is_err() {
+                failed.push(format!("{} with {runtime} alone", package.name));
+            }
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::failed(format!(
+            "lints or errors in: {}",
+            failed.join(", ")
+        )))
+    }
+}
+
+/// Advisories are configured in deny.toml but not checked here: their database is a git
+/// repository, and this gate must work offline.
+pub(super) fn deny(_: &Workspace) -> Outcome {
+    let mut command = Command::new(DENY.program()?);
+    command.current_dir(workspace::root()).args([
+        "--all-features",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]);
+    process::run(&mut command)
+}
+
+/// Packages all published crates together, so that one may need another that no registry has.
+pub(super) fn package(workspace: &Workspace) -> Outcome {
+    let mut wanting = Vec::new();
+    let mut command = process::cargo(["package", "--no-verify", "--allow-dirty"]);
+    command.arg("--exclude-lockfile");
+    for package in workspace.crates() {
+        if !package.missing.is_empty() {
+            let missing = package.missing.join(", ");
+            wanting.push(format!("{} has no {missing}", package.name));
+        }
+        command.args(["--package", &package.name]);
+    }
+    process::run(&mut command)?;
+    if wanting.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::failed(wanting.join("; ")))
+    }
+}
+
+/// The README shows both commands, and what they name is there.
+pub(super) fn readme(workspace: &Workspace) -> Outcome {
+    let path = workspace::root().join("README.md");
+    let text = fs::read_to_string(&path)
+        .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+    for command in README_COMMANDS {
+        if !text.lines().any(|line| line.trim() == command) {
+            return Err(Failure::failed(format!(
+                "README.md has no line `{command}`"
+            )));
+        }
+    }
+    // Any other example or xtask command it shows must exist as well.
+    let mut examples = workspace
+        .packages
+        .iter()
+        .flat_map(|package| package.targets_of("example"));
+    for named in words_after(&text, "--example ") {
+        if !examples.any(|example| example == named) {
+            return Err(Failure::failed(format!(
+                "README.md shows the example `{named}`, which is not there"
+            )));
+        }
+    }
+    for named in words_after(&text, "cargo xtask ") {
+        if !["test", "ci", "bench", "loom", "coverage", "docs"].contains(&named) {
+            return Err(Failure::failed(format!(
+                "README.md shows `cargo xtask {named}`, which is not there"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn words_after<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(before).skip(1).filter_map(|rest| {
+        let end = |c: char| !(c.is_alphanumeric() || c == '_' || c == '-');
+        rest.split(end).next().filter(|word| !word.is_empty())
+    })
+}

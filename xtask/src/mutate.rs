@@ -1,0 +1,248 @@
+//! Proves that the loom models notice mistakes: each listed mutation must make its model fail.
+//!
+//! Works on a copy of the tree. A failing model may abort its process, so each runs in one of
+//! its own; one that does not end in time counts as noticed, one that does not compile as an
+//! error in the list.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::cli::{Failure, Outcome};
+use crate::loom::{self, Depth};
+use crate::process::{self, Ended};
+use crate::workspace;
+
+const LIMIT: Duration = Duration::from_secs(600);
+
+struct Mutant {
+    name: String,
+    package: String,
+    /// Relative to the copy's root.
+    file: PathBuf,
+    find: String,
+    replace: String,
+    test_file: String,
+    test: String,
+}
+
+enum Verdict {
+    Noticed(String),
+    Survived,
+}
+
+/// Runs all mutants and names the survivors.
+pub(crate) fn run() -> Outcome {
+    let mutants = load()?;
+    if mutants.is_empty() {
+        return Err(Failure::failed(
+            "there is no crates/*/loom-mutations.toml with a [[mutant]]",
+        ));
+    }
+    let copy = copy_tree()?;
+    println!("{} mutants", mutants.len());
+    let mut sound = BTreeSet::new();
+    let mut bad = Vec::new();
+    for mutant in &mutants {
+        let model = (&mutant.package, &mutant.test_file, &mutant.test);
+        let verdict = if sound.contains(&model) {
+            try_out(mutant, &copy)
+        } else {
+            // What fails unchanged proves nothing when it fails changed.
+            check_model(mutant, &copy).and_then(|()| {
+                sound.insert(model);
+                try_out(mutant, &copy)
+            })
+        };
+        let label = format!("{}: {}", mutant.package, mutant.name);
+        match verdict {
+            Ok(Verdict::Noticed(how)) => println!("noticed   {label} ({how})"),
+            Ok(Verdict::Survived) => {
+                println!("SURVIVED  {label} ({} passes)", mutant.test);
+                bad.push(label);
+            }
+            Err(failure) => {
+                println!("ERROR     {label}: {}", failure.sentence());
+                bad.push(label);
+            }
+        }
+    }
+    println!("{} noticed, {} not", mutants.len() - bad.len(), bad.len());
+    if bad.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::failed(format!(
+            "not noticed by their models: {}",
+            bad.join("; ")
+        )))
+    }
+}
+
+fn check_model(mutant: &Mutant, copy: &Path) -> Outcome {
+    build(mutant, copy)?;
+    let ended = run_model(mutant, copy)?;
+    match (ended.success, loom::passed(&ended.text)) {
+        (true, 1) => Ok(()),
+        (true, _) => Err(Failure::failed(format!(
+            "{}::{} is no test of {}",
+            mutant.test_file, mutant.test, mutant.package
+        ))),
+        (false, _) => Err(Failure::failed(format!(
+            "{}::{} fails without the mutation:\n{}",
+            mutant.test_file, mutant.test, ended.text
+        ))),
+    }
+}
+
+fn try_out(mutant: &Mutant, copy: &Path) -> Outcome<Verdict> {
+    let file = copy.join(&mutant.file);
+    let original = read(&file)?;
+    let places = original.matches(&mutant.find).count();
+    if places != 1 {
+        return Err(Failure::failed(format!(
+            "`find` occurs {places} times in {}, not once",
+            mutant.file.display()
+        )));
+    }
+    write(&file, &original.replacen(&mutant.find, &mutant.replace, 1))?;
+    let ended = build(mutant, copy).and_then(|()| run_model(mutant, copy));
+    write(&file, &original)?;
+    let ended = ended?;
+    Ok(if ended.success {
+        Verdict::Survived
+    } else {
+        Verdict::Noticed(ended.how)
+    })
+}
+
+fn build(mutant: &Mutant, copy: &Path) -> Outcome {
+    let ended = process::quiet(command(mutant, copy).arg("--no-run"), LIMIT)?;
+    if ended.success {
+        Ok(())
+    } else {
+        Err(Failure::failed(format!(
+            "does not compile:\n{}",
+            ended.text
+        )))
+    }
+}
+
+fn run_model(mutant: &Mutant, copy: &Path) -> Outcome<Ended> {
+    let mut command = command(mutant, copy);
+    command.args(["--", "--exact", &mutant.test]);
+    process::quiet(&mut command, LIMIT)
+}
+
+fn command(mutant: &Mutant, copy: &Path) -> Command {
+    let mut command = loom::test_command(&mutant.package, Depth::Bounded(3));
+    command
+        .args(["--test", &mutant.test_file])
+        .current_dir(copy)
+        .env("CARGO_TARGET_DIR", copy.join("target"));
+    command
+}
+
+fn load() -> Outcome<Vec<Mutant>> {
+    let mut mutants = Vec::new();
+    for folder in entries(&workspace::root().join("crates"))? {
+        let list = folder.join("loom-mutations.toml");
+        if !list.is_file() {
+            continue;
+        }
+        let shown = list.display();
+        let table: toml::Table = read(&list)?
+            .parse()
+            .map_err(|error| Failure::failed(format!("{shown}: {error}")))?;
+        let items = table.get("mutant").and_then(toml::Value::as_array);
+        for item in items.map_or(&[] as &[_], Vec::as_slice) {
+            let field = |name: &str| {
+                item.get(name)
+                    .and_then(toml::Value::as_str)
+                    .map(str::to_owned)
+                    .ok_or_else(|| {
+                        Failure::failed(format!("{shown}: a [[mutant]] has no text `{name}`"))
+                    })
+            };
+            field("why")?;
+            let model = field("model")?;
+            let (test_file, test) = model.split_once("::").ok_or_else(|| {
+                Failure::failed(format!(
+                    "{shown}: model `{model}` is not `test_file::test_name`"
+                ))
+            })?;
+            let package = field("package")?;
+            let file = field("file")?;
+            let file = if file.starts_with("crates/") {
+                PathBuf::from(file)
+            } else {
+                Path::new("crates").join(&package).join(file)
+            };
+            mutants.push(Mutant {
+                name: field("name")?,
+                file,
+                find: field("find")?,
+                replace: field("replace")?,
+                test_file: test_file.to_owned(),
+                test: test.to_owned(),
+                package,
+            });
+        }
+    }
+    Ok(mutants)
+}
+
+/// Copies the tree without what was built; what the copy has built stays, to be built upon.
+fn copy_tree() -> Outcome<PathBuf> {
+    let copy = workspace::root().join("target/mutants");
+    for entry in entries(workspace::root())? {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with("target") && name != ".git" {
+            let to = copy.join(&*name);
+            // A file deleted from the tree must go from the copy too.
+            if to.is_dir() {
+                fs::remove_dir_all(&to).map_err(|error| io(&to, &error))?;
+            }
+            copy_all(&entry, &to)?;
+        }
+    }
+    Ok(copy)
+}
+
+fn copy_all(from: &Path, to: &Path) -> Outcome {
+    if from.is_dir() {
+        fs::create_dir_all(to).map_err(|error| io(to, &error))?;
+        for entry in entries(from)? {
+            copy_all(&entry, &to.join(entry.file_name().unwrap_or_default()))?;
+        }
+        return Ok(());
+    }
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).map_err(|error| io(folder, &error))?;
+    }
+    fs::copy(from, to).map_err(|error| io(to, &error))?;
+    Ok(())
+}
+
+fn entries(folder: &Path) -> Outcome<Vec<PathBuf>> {
+    let list = fs::read_dir(folder).map_err(|error| io(folder, &error))?;
+    let mut paths = list
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| io(folder, &error))?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Outcome<String> {
+    fs::read_to_string(path).map_err(|error| io(path, &error))
+}
+
+fn write(path: &Path, text: &str) -> Outcome {
+    fs::write(path, text).map_err(|error| io(path, &error))
+}
+
+fn io(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("{}: {error}", path.display()))
+}
