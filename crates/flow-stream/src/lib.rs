@@ -1,1 +1,47 @@
-//! flow-stream
+//! Data in motion on any async runtime: channels that know what to do when full, and a writer
+//! that keeps its word.
+#![cfg_attr(
+    feature = "channel",
+    doc = r"
+```
+# fn main() -> Result<(), Box<dyn std::error::Error>> {
+use flow_rt::{OnFull, block_on};
+use flow_stream::Channel;
+
+let (tx, rx) = Channel::<u32>::builder().capacity(1_024).on_full(OnFull::Wait).build()?;
+block_on(async {
+    tx.send(1).await?; // closed: the item comes back in the error
+    drop(tx);
+    let mut batch = Vec::new();
+    assert_eq!(rx.recv_many(&mut batch, 64).await, 1);
+    assert_eq!(rx.recv_many(&mut batch, 64).await, 0); // closed and drained
+    Ok(())
+})?
+# }
+```
+"
+)]
+//! | item | for |
+//! |---|---|
+//! | `Channel` -> `Sender`, `Receiver` | a bounded queue between tasks, with an answer to "full" |
+//!
+//! # Features
+//! - `channel` (default): bounded channels.
+//! - `loom`: only with `--cfg loom`, for this workspace's models.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "channel")]
+mod channel;
+#[cfg(feature = "channel")]
+mod contain;
+#[cfg(feature = "channel")]
+mod wait_list;
+
+#[cfg(feature = "channel")]
+pub use channel::{
+    Channel, ChannelBuilder, ChannelConfigError, ChannelStats, DropReason, Receiver,
+    RecvBlockingError, RecvError, RecvFuture, RecvManyFuture, RecvTimeoutError, RecvTimeoutFuture,
+    Rejected, SendBlockingError, SendError, SendFuture, SendTimeoutError, SendTimeoutFuture,
+    Sender, TryRecvError, TrySendError,
+};

@@ -1,0 +1,422 @@
+//! The errors of building, sending and receiving.
+
+use core::fmt;
+use core::time::Duration;
+use std::error::Error;
+use std::sync::{Mutex, PoisonError};
+
+use flow_rt::{BlockOnError, HandleError, OnFull, Stopped};
+
+/// Why a channel was not built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChannelConfigError {
+    /// No capacity was given.
+    CapacityMissing,
+    /// The capacity is 0.
+    ZeroCapacity,
+    /// A channel cannot give this answer to "full".
+    UnsupportedOnFull {
+        /// The answer that was given.
+        given: OnFull,
+    },
+}
+
+impl fmt::Display for ChannelConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CapacityMissing => f.write_str(
+                "the channel has no capacity: say how many items it holds with `.capacity(n)`",
+            ),
+            Self::ZeroCapacity => {
+                f.write_str("channel capacity is 0; at least 1 is allowed: a channel holds items")
+            }
+            Self::UnsupportedOnFull { given } => write!(
+                f,
+                "a channel cannot answer \"full\" with {given}; wait, reject, drop-newest and \
+                 drop-oldest are allowed"
+            ),
+        }
+    }
+}
+
+impl Error for ChannelConfigError {}
+
+/// An item that a channel did not take; [`into_inner`](Self::into_inner) is the item.
+///
+/// It is `Sync` for every item that is `Send`, so that errors which carry it can go anywhere.
+pub struct Rejected<T>(Mutex<T>);
+
+impl<T> Rejected<T> {
+    pub(crate) fn new(item: T) -> Self {
+        Self(Mutex::new(item))
+    }
+
+    /// The item.
+    pub fn into_inner(self) -> T {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> fmt::Debug for Rejected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected").finish_non_exhaustive()
+    }
+}
+
+/// Why [`send`](super::Sender::send) did not take the item. The channel is unchanged.
+#[non_exhaustive]
+pub enum SendError<T> {
+    /// The channel is closed.
+    Closed(Rejected<T>),
+    /// The channel is full, and its answer to that is [`OnFull::Reject`].
+    Full(Rejected<T>),
+}
+
+impl<T> SendError<T> {
+    /// The item that was not sent.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Closed(item) | Self::Full(item) => item.into_inner(),
+        }
+    }
+
+    /// Whether the channel is closed, so that trying again is no use.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+
+    fn text(&self) -> &'static str {
+        match self {
+            Self::Closed(_) => CLOSED,
+            Self::Full(_) => FULL,
+        }
+    }
+}
+
+/// Why [`try_send`](super::Sender::try_send) did not take the item. The channel is unchanged.
+#[non_exhaustive]
+pub enum TrySendError<T> {
+    /// The channel is closed.
+    Closed(Rejected<T>),
+    /// The channel is full, or the room that is left is promised to senders that wait.
+    Full(Rejected<T>),
+}
+
+impl<T> TrySendError<T> {
+    /// The item that was not sent.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Closed(item) | Self::Full(item) => item.into_inner(),
+        }
+    }
+
+    /// Whether the channel is closed, so that trying again is no use.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+
+    fn text(&self) -> &'static str {
+        match self {
+            Self::Closed(_) => CLOSED,
+            Self::Full(_) => FULL,
+        }
+    }
+}
+
+/// Why [`send_timeout`](super::Sender::send_timeout) did not take the item. The channel is
+/// unchanged.
+#[non_exhaustive]
+pub enum SendTimeoutError<T> {
+    /// The channel is closed.
+    Closed(Rejected<T>),
+    /// The channel is full, and its answer to that is [`OnFull::Reject`].
+    Full(Rejected<T>),
+    /// There was no room within the timeout.
+    TimedOut {
+        /// The item.
+        item: Rejected<T>,
+        /// The timeout that was given.
+        timeout: Duration,
+    },
+    /// The send had to wait, and there is no runtime to keep the time.
+    NoRuntime {
+        /// The item.
+        item: Rejected<T>,
+        /// Why there is none.
+        source: HandleError,
+    },
+    /// The runtime that kept the time is gone.
+    Stopped {
+        /// The item.
+        item: Rejected<T>,
+        /// What its timer said.
+        source: Stopped,
+    },
+}
+
+impl<T> SendTimeoutError<T> {
+    /// The item that was not sent.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Closed(item)
+            | Self::Full(item)
+            | Self::TimedOut { item, .. }
+            | Self::NoRuntime { item, .. }
+            | Self::Stopped { item, .. } => item.into_inner(),
+        }
+    }
+
+    /// Whether the channel is closed, so that trying again is no use.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+}
+
+/// Why [`send_blocking`](super::Sender::send_blocking) did not take the item. The channel is
+/// unchanged.
+#[non_exhaustive]
+pub enum SendBlockingError<T> {
+    /// The channel is closed.
+    Closed(Rejected<T>),
+    /// The channel is full, and its answer to that is [`OnFull::Reject`].
+    Full(Rejected<T>),
+    /// The send had to wait, on a thread that must not block.
+    MustNotBlock {
+        /// The item.
+        item: Rejected<T>,
+        /// Why this thread must not.
+        source: BlockOnError,
+    },
+}
+
+impl<T> SendBlockingError<T> {
+    /// The item that was not sent.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Closed(item) | Self::Full(item) | Self::MustNotBlock { item, .. } => {
+                item.into_inner()
+            }
+        }
+    }
+
+    /// Whether the channel is closed, so that trying again is no use.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+}
+
+impl<T> fmt::Display for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl<T> fmt::Display for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl<T> fmt::Display for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(_) => f.write_str(CLOSED),
+            Self::Full(_) => f.write_str(FULL),
+            Self::TimedOut { timeout, .. } => {
+                write!(f, "no room in the channel within {timeout:?}")
+            }
+            Self::NoRuntime { source, .. } => source.fmt(f),
+            Self::Stopped { source, .. } => source.fmt(f),
+        }
+    }
+}
+
+impl<T> fmt::Display for SendBlockingError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(_) => f.write_str(CLOSED),
+            Self::Full(_) => f.write_str(FULL),
+            Self::MustNotBlock { source, .. } => {
+                write!(f, "the channel is full and the send may not wait: {source}")
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed(_) => "Closed(..)",
+            Self::Full(_) => "Full(..)",
+        })
+    }
+}
+
+impl<T> fmt::Debug for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed(_) => "Closed(..)",
+            Self::Full(_) => "Full(..)",
+        })
+    }
+}
+
+impl<T> fmt::Debug for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(_) => f.write_str("Closed(..)"),
+            Self::Full(_) => f.write_str("Full(..)"),
+            Self::TimedOut { timeout, .. } => write!(f, "TimedOut {{ timeout: {timeout:?}, .. }}"),
+            Self::NoRuntime { source, .. } => write!(f, "NoRuntime {{ source: {source:?}, .. }}"),
+            Self::Stopped { .. } => f.write_str("Stopped { .. }"),
+        }
+    }
+}
+
+impl<T> fmt::Debug for SendBlockingError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(_) => f.write_str("Closed(..)"),
+            Self::Full(_) => f.write_str("Full(..)"),
+            Self::MustNotBlock { source, .. } => {
+                write!(f, "MustNotBlock {{ source: {source:?}, .. }}")
+            }
+        }
+    }
+}
+
+impl<T> Error for SendError<T> {}
+impl<T> Error for TrySendError<T> {}
+
+impl<T> Error for SendTimeoutError<T> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NoRuntime { source, .. } => Some(source),
+            Self::Stopped { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl<T> Error for SendBlockingError<T> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::MustNotBlock { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Why [`recv`](super::Receiver::recv) has no item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// The channel is closed, and every item in it was received.
+    Closed,
+}
+
+/// Why [`try_recv`](super::Receiver::try_recv) has no item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TryRecvError {
+    /// There is none, or what there is has been set aside for receivers that wait.
+    Empty,
+    /// The channel is closed, and every item in it was received.
+    Closed,
+}
+
+/// Why [`recv_timeout`](super::Receiver::recv_timeout) has no item. Nothing was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecvTimeoutError {
+    /// The channel is closed, and every item in it was received.
+    Closed,
+    /// No item came within the timeout.
+    TimedOut {
+        /// The timeout that was given.
+        timeout: Duration,
+    },
+    /// The receive had to wait, and there is no runtime to keep the time.
+    NoRuntime(HandleError),
+    /// The runtime that kept the time is gone.
+    Stopped(Stopped),
+}
+
+/// Why [`recv_blocking`](super::Receiver::recv_blocking) has no item. Nothing was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecvBlockingError {
+    /// The channel is closed, and every item in it was received.
+    Closed,
+    /// The receive had to wait, on a thread that must not block.
+    MustNotBlock(BlockOnError),
+}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str(DRAINED),
+        }
+    }
+}
+
+impl fmt::Display for TryRecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "the channel is empty",
+            Self::Closed => DRAINED,
+        })
+    }
+}
+
+impl fmt::Display for RecvTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str(DRAINED),
+            Self::TimedOut { timeout } => write!(f, "no item came within {timeout:?}"),
+            Self::NoRuntime(source) => source.fmt(f),
+            Self::Stopped(source) => source.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for RecvBlockingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str(DRAINED),
+            Self::MustNotBlock(source) => {
+                write!(
+                    f,
+                    "the channel is empty and the receive may not wait: {source}"
+                )
+            }
+        }
+    }
+}
+
+impl Error for RecvError {}
+impl Error for TryRecvError {}
+
+impl Error for RecvTimeoutError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NoRuntime(source) => Some(source),
+            Self::Stopped(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl Error for RecvBlockingError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::MustNotBlock(source) => Some(source),
+            Self::Closed => None,
+        }
+    }
+}
+
+const CLOSED: &str = "the channel is closed";
+const FULL: &str = "the channel is full";
+const DRAINED: &str = "the channel is closed and empty";

@@ -1,0 +1,243 @@
+//! Bounded channels: building one, and what its two ends share.
+
+mod core;
+mod error;
+mod limit;
+mod receiver;
+mod sender;
+mod stats;
+
+use ::core::fmt;
+use ::core::marker::PhantomData;
+
+use flow_rt::{Handle, OnFull};
+use flow_sync::sync::Arc;
+use flow_sync::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::contain::contain;
+
+pub use error::{
+    ChannelConfigError, RecvBlockingError, RecvError, RecvTimeoutError, Rejected,
+    SendBlockingError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+};
+pub use receiver::{Receiver, RecvFuture, RecvManyFuture, RecvTimeoutFuture};
+pub use sender::{SendFuture, SendTimeoutFuture, Sender};
+pub use stats::ChannelStats;
+
+use self::core::Core;
+
+/// A bounded channel of many senders and many receivers, to be built.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use flow_rt::{OnFull, block_on};
+/// use flow_stream::Channel;
+///
+/// let (tx, rx) = Channel::<u32>::builder()
+///     .capacity(2)
+///     .on_full(OnFull::DropOldest)
+///     .on_drop(|item, why| eprintln!("lost {item}: {why}"))
+///     .build()?;
+///
+/// block_on(async {
+///     for item in 1..=3 {
+///         tx.send(item).await?;
+///     }
+///     drop(tx);
+///     assert_eq!(rx.recv().await, Ok(2));
+///     assert_eq!(rx.recv().await, Ok(3));
+///     assert!(rx.recv().await.is_err()); // closed, and everything received
+///     Ok(())
+/// })?
+/// # }
+/// ```
+pub struct Channel<T> {
+    never: ::core::convert::Infallible,
+    items: PhantomData<fn() -> T>,
+}
+
+impl<T> Channel<T> {
+    /// What to decide about a channel: its capacity at least.
+    pub fn builder() -> ChannelBuilder<T> {
+        ChannelBuilder {
+            capacity: None,
+            on_full: OnFull::Wait,
+            on_drop: None,
+            runtime: None,
+        }
+    }
+
+    /// A channel of `capacity` items whose senders wait when it is full.
+    ///
+    /// # Errors
+    /// [`ChannelConfigError::ZeroCapacity`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (tx, rx) = flow_stream::Channel::bounded(8)?;
+    /// tx.try_send("hello")?;
+    /// assert_eq!(rx.try_recv(), Ok("hello"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn bounded(capacity: usize) -> Result<(Sender<T>, Receiver<T>), ChannelConfigError> {
+        Self::builder().capacity(capacity).build()
+    }
+}
+
+impl<T> fmt::Debug for Channel<T> {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.never {}
+    }
+}
+
+/// Builds a [`Channel`].
+#[must_use = "a builder does nothing until `build()`"]
+pub struct ChannelBuilder<T> {
+    capacity: Option<usize>,
+    on_full: OnFull,
+    on_drop: Option<OnDrop<T>>,
+    runtime: Option<Handle>,
+}
+
+type OnDrop<T> = Box<dyn Fn(T, DropReason) + Send + Sync>;
+
+impl<T> ChannelBuilder<T> {
+    /// How many items the channel holds; at least 1. Memory grows with use up to that.
+    pub fn capacity(mut self, items: usize) -> Self {
+        self.capacity = Some(items);
+        self
+    }
+
+    /// What happens to a new item when the channel is full; [`OnFull::Wait`] unless said.
+    ///
+    /// Every way of sending follows it. With `Wait`, `try_send` alone does not wait: it gives the
+    /// item back.
+    pub fn on_full(mut self, answer: OnFull) -> Self {
+        self.on_full = answer;
+        self
+    }
+
+    /// Who gets the items that the channel drops.
+    ///
+    /// The hook runs in whoever caused the drop, outside of every lock; it may use the channel.
+    /// Its panic is contained. Without a hook the items are dropped.
+    pub fn on_drop(mut self, hook: impl Fn(T, DropReason) + Send + Sync + 'static) -> Self {
+        self.on_drop = Some(Box::new(hook));
+        self
+    }
+
+    /// The runtime that keeps the time of `send_timeout` and `recv_timeout`.
+    ///
+    /// Unless given it is [`Handle::current`] where such a future first has to wait. Nothing
+    /// else in a channel needs a runtime.
+    pub fn runtime(mut self, runtime: &Handle) -> Self {
+        self.runtime = Some(runtime.clone());
+        self
+    }
+
+    /// Builds the channel and gives its first two ends.
+    ///
+    /// # Errors
+    /// No capacity or a capacity of 0; [`OnFull::CallerRuns`], since an item cannot be run.
+    pub fn build(self) -> Result<(Sender<T>, Receiver<T>), ChannelConfigError> {
+        let capacity = match self.capacity {
+            None => return Err(ChannelConfigError::CapacityMissing),
+            Some(0) => return Err(ChannelConfigError::ZeroCapacity),
+            Some(capacity) => capacity,
+        };
+        let policy = match self.on_full {
+            OnFull::Wait => Policy::Wait,
+            OnFull::Reject => Policy::Reject,
+            OnFull::DropNewest => Policy::DropNewest,
+            OnFull::DropOldest => Policy::DropOldest,
+            given => return Err(ChannelConfigError::UnsupportedOnFull { given }),
+        };
+        let shared = Arc::new(Shared {
+            core: Core::new(capacity),
+            policy,
+            on_drop: self.on_drop,
+            runtime: self.runtime,
+            senders: AtomicUsize::new(1),
+            receivers: AtomicUsize::new(1),
+        });
+        Ok((Sender::new(shared.clone()), Receiver::new(shared)))
+    }
+}
+
+impl<T> fmt::Debug for ChannelBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelBuilder")
+            .field("capacity", &self.capacity)
+            .field("on_full", &self.on_full)
+            .field("on_drop", &self.on_drop.is_some())
+            .field("runtime", &self.runtime)
+            .finish()
+    }
+}
+
+/// Why a channel dropped an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// It was new, and the channel was full ([`OnFull::DropNewest`]).
+    Newest,
+    /// It was the oldest, and a new one needed room ([`OnFull::DropOldest`]).
+    Oldest,
+    /// It was in the channel when the last receiver went away.
+    NoReceiver,
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Newest => "the channel was full, and the new item gave way",
+            Self::Oldest => "the channel was full, and the oldest item gave way",
+            Self::NoReceiver => "the last receiver went away",
+        })
+    }
+}
+
+/// The answers to "full" that a channel can give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Policy {
+    Wait,
+    Reject,
+    DropNewest,
+    DropOldest,
+}
+
+/// What the ends of a channel share.
+struct Shared<T> {
+    core: Core<T>,
+    policy: Policy,
+    on_drop: Option<OnDrop<T>>,
+    runtime: Option<Handle>,
+    senders: AtomicUsize,
+    receivers: AtomicUsize,
+}
+
+impl<T> Shared<T> {
+    /// Hands a dropped item to the hook, or drops it. Never called with a lock held.
+    fn dropped(&self, item: T, why: DropReason) {
+        contain(|| match &self.on_drop {
+            Some(hook) => hook(item, why),
+            None => drop(item),
+        });
+    }
+
+    fn stats(&self) -> ChannelStats {
+        self.core.counters().snapshot(self.core.capacity())
+    }
+
+    fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("len", &self.core.counters().len())
+            .field("capacity", &self.core.capacity())
+            .field("on_full", &self.policy)
+            .field("closed", &self.core.counters().is_closed())
+            .field("senders", &self.senders.load(Ordering::Relaxed))
+            .field("receivers", &self.receivers.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,392 @@
+//! The receiving end, and the futures of its receives.
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+
+use flow_rt::block_on;
+use flow_sync::sync::Arc;
+use futures_core::future::FusedFuture;
+use futures_core::stream::{FusedStream, Stream};
+
+use super::core::{PopError, State, Wait};
+use super::error::{RecvBlockingError, RecvError, RecvTimeoutError, TryRecvError};
+use super::limit::{Limit, LimitError};
+use super::stats::ChannelStats;
+use super::{DropReason, Shared};
+use crate::wait_list::Ticket;
+
+/// The receiving end of a [`Channel`](super::Channel); clones share the items among them.
+///
+/// It is a [`Stream`] too. Dropping the last one closes the channel, and what is still in it goes
+/// to the `on_drop` hook.
+pub struct Receiver<T> {
+    shared: Arc<Shared<T>>,
+    stream: StreamWait,
+}
+
+impl<T> Receiver<T> {
+    pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
+        Self {
+            shared,
+            stream: StreamWait::default(),
+        }
+    }
+
+    /// Receives an item, waiting its turn for one.
+    ///
+    /// Receivers that wait are served in FIFO order from the poll that parks them.
+    ///
+    /// # Errors
+    /// [`RecvError::Closed`] once the channel is closed and everything in it was received.
+    ///
+    /// # Cancel safety
+    /// A future dropped before it was ready has taken nothing; its place and the item set aside
+    /// for it go to the next.
+    ///
+    /// # Cost
+    /// One short lock; no allocation, no runtime, no timer.
+    pub fn recv(&self) -> RecvFuture<'_, T> {
+        RecvFuture {
+            shared: self.newcomer(),
+            wait: Wait::New,
+            done: false,
+        }
+    }
+
+    /// Receives an item if one is there.
+    ///
+    /// # Errors
+    /// [`TryRecvError::Empty`] if there is none, or all are set aside for receivers that wait;
+    /// [`TryRecvError::Closed`] only once everything was received.
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        self.newcomer().core.try_pop().map_err(|why| match why {
+            PopError::Empty => TryRecvError::Empty,
+            PopError::Closed => TryRecvError::Closed,
+        })
+    }
+
+    /// Receives an item, waiting no longer than `timeout`, counted from the first poll.
+    ///
+    /// A timeout of zero tries once. The runtime that keeps the time is asked for only when the
+    /// receive has to wait: the builder's, else [`Handle::current`](flow_rt::Handle::current).
+    ///
+    /// # Errors
+    /// Closed and drained; no item in time; no runtime to wait on.
+    ///
+    /// # Cancel safety
+    /// That of [`recv`](Self::recv).
+    pub fn recv_timeout(&self, timeout: Duration) -> RecvTimeoutFuture<'_, T> {
+        RecvTimeoutFuture {
+            recv: self.recv(),
+            limit: Limit::new(timeout),
+        }
+    }
+
+    /// Receives an item on a plain thread, which waits for one.
+    ///
+    /// # Errors
+    /// Closed and drained; [`RecvBlockingError::MustNotBlock`] where the receive has to wait and
+    /// the thread belongs to a runtime.
+    pub fn recv_blocking(&self) -> Result<T, RecvBlockingError> {
+        match self.try_recv() {
+            Ok(item) => Ok(item),
+            Err(TryRecvError::Closed) => Err(RecvBlockingError::Closed),
+            Err(TryRecvError::Empty) => match block_on(self.recv()) {
+                Ok(received) => received.map_err(|RecvError::Closed| RecvBlockingError::Closed),
+                Err(refused) => Err(RecvBlockingError::MustNotBlock(refused)),
+            },
+        }
+    }
+
+    /// Appends up to `max` items to `batch`, waiting for the first; returns how many.
+    ///
+    /// It takes what is there, under one lock, and does not wait for `max`. 0 means closed and
+    /// everything received (or a `max` of 0, which takes nothing and returns at once).
+    ///
+    /// # Cancel safety
+    /// A future dropped before it was ready has taken nothing.
+    pub fn recv_many<'a>(&'a self, batch: &'a mut Vec<T>, max: usize) -> RecvManyFuture<'a, T> {
+        RecvManyFuture {
+            shared: self.newcomer(),
+            batch,
+            max,
+            wait: Wait::New,
+            done: false,
+        }
+    }
+
+    /// Stops intake, for all senders; true for the first close.
+    ///
+    /// Senders that wait get their items back; what is buffered is still received.
+    pub fn close(&self) -> bool {
+        self.shared.core.close()
+    }
+
+    /// Whether intake has stopped; there may be items left.
+    pub fn is_closed(&self) -> bool {
+        self.shared.core.counters().is_closed()
+    }
+
+    /// How many items are in the channel. No lock.
+    pub fn len(&self) -> usize {
+        self.shared.core.counters().len()
+    }
+
+    /// Whether no item is in the channel. No lock.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many items the channel can hold.
+    pub fn capacity(&self) -> usize {
+        self.shared.core.capacity()
+    }
+
+    /// What the channel has seen so far. No lock.
+    pub fn stats(&self) -> ChannelStats {
+        self.shared.stats()
+    }
+
+    /// The channel, after this receiver has given up the place it took as a stream.
+    ///
+    /// Whoever polled it as a stream and then receives in another way would else wait behind its
+    /// own abandoned place.
+    fn newcomer(&self) -> &Shared<T> {
+        if let Some(mut wait) = self.stream.take() {
+            self.shared.core.leave_pop(&mut wait);
+        }
+        &self.shared
+    }
+}
+
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Self {
+        self.shared.receivers.fetch_add(1, Ordering::Relaxed);
+        Self::new(self.shared.clone())
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.newcomer();
+        // AcqRel: the last one closes after everything the others did.
+        if self.shared.receivers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.core.close();
+            for item in self.shared.core.abandon() {
+                self.shared.dropped(item, DropReason::NoReceiver);
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.debug("Receiver", f)
+    }
+}
+
+/// The items until the channel is closed and drained.
+///
+/// A receiver that was polled as a stream and returned pending keeps its place in line until it
+/// is polled again, receives in another way, or is dropped: an item may be set aside for it.
+impl<T> Stream for Receiver<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let mut wait = self.stream.take().unwrap_or_default();
+        let polled = self.shared.core.poll_pop(cx, &mut wait, State::pop);
+        if polled.is_pending() {
+            self.stream.set(wait);
+        }
+        polled
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, None)
+    }
+}
+
+impl<T> FusedStream for Receiver<T> {
+    fn is_terminated(&self) -> bool {
+        self.shared.core.is_drained()
+    }
+}
+
+/// The future of [`Receiver::recv`].
+#[must_use = "futures do nothing unless polled"]
+pub struct RecvFuture<'a, T> {
+    shared: &'a Shared<T>,
+    wait: Wait,
+    done: bool,
+}
+
+impl<T> Future for RecvFuture<'_, T> {
+    type Output = Result<T, RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.done {
+            return Poll::Pending;
+        }
+        let popped = ready!(this.shared.core.poll_pop(cx, &mut this.wait, State::pop));
+        this.done = true;
+        Poll::Ready(popped.ok_or(RecvError::Closed))
+    }
+}
+
+impl<T> FusedFuture for RecvFuture<'_, T> {
+    fn is_terminated(&self) -> bool {
+        self.done
+    }
+}
+
+impl<T> Drop for RecvFuture<'_, T> {
+    fn drop(&mut self) {
+        self.shared.core.leave_pop(&mut self.wait);
+    }
+}
+
+impl<T> fmt::Debug for RecvFuture<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvFuture")
+            .field("parked", &matches!(self.wait, Wait::Parked(_)))
+            .field("done", &self.done)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Receiver::recv_timeout`].
+#[must_use = "futures do nothing unless polled"]
+pub struct RecvTimeoutFuture<'a, T> {
+    recv: RecvFuture<'a, T>,
+    limit: Limit,
+}
+
+impl<T> Future for RecvTimeoutFuture<'_, T> {
+    type Output = Result<T, RecvTimeoutError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Poll::Ready(received) = Pin::new(&mut this.recv).poll(cx) {
+            return Poll::Ready(received.map_err(|RecvError::Closed| RecvTimeoutError::Closed));
+        }
+        if this.recv.done {
+            return Poll::Pending;
+        }
+        let parked = matches!(this.recv.wait, Wait::Parked(_));
+        let runtime = this.recv.shared.runtime.as_ref();
+        let why = ready!(this.limit.poll(runtime, parked, cx));
+        this.recv.shared.core.leave_pop(&mut this.recv.wait);
+        this.recv.done = true;
+        Poll::Ready(Err(match why {
+            LimitError::Elapsed => RecvTimeoutError::TimedOut {
+                timeout: this.limit.duration(),
+            },
+            LimitError::NoRuntime(source) => RecvTimeoutError::NoRuntime(source),
+            LimitError::Stopped(source) => RecvTimeoutError::Stopped(source),
+        }))
+    }
+}
+
+impl<T> FusedFuture for RecvTimeoutFuture<'_, T> {
+    fn is_terminated(&self) -> bool {
+        self.recv.done
+    }
+}
+
+impl<T> fmt::Debug for RecvTimeoutFuture<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvTimeoutFuture")
+            .field("recv", &self.recv)
+            .field("timeout", &self.limit.duration())
+            .finish()
+    }
+}
+
+/// The future of [`Receiver::recv_many`].
+#[must_use = "futures do nothing unless polled"]
+pub struct RecvManyFuture<'a, T> {
+    shared: &'a Shared<T>,
+    batch: &'a mut Vec<T>,
+    max: usize,
+    wait: Wait,
+    done: bool,
+}
+
+impl<T> Future for RecvManyFuture<'_, T> {
+    type Output = usize;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<usize> {
+        let this = &mut *self;
+        if this.done {
+            return Poll::Pending;
+        }
+        let taken = if this.max == 0 {
+            None
+        } else {
+            let (batch, max) = (&mut *this.batch, this.max);
+            let core = &this.shared.core;
+            ready!(
+                core.poll_pop(cx, &mut this.wait, |state, counters, wakers| {
+                    state.pop_many(batch, max, counters, wakers)
+                })
+            )
+        };
+        this.done = true;
+        Poll::Ready(taken.unwrap_or(0))
+    }
+}
+
+impl<T> FusedFuture for RecvManyFuture<'_, T> {
+    fn is_terminated(&self) -> bool {
+        self.done
+    }
+}
+
+impl<T> Drop for RecvManyFuture<'_, T> {
+    fn drop(&mut self) {
+        self.shared.core.leave_pop(&mut self.wait);
+    }
+}
+
+impl<T> fmt::Debug for RecvManyFuture<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvManyFuture")
+            .field("max", &self.max)
+            .field("parked", &matches!(self.wait, Wait::Parked(_)))
+            .field("done", &self.done)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The wait of a receiver as a stream, between two polls: 0 new, 1 yielded, n + 2 parked at n.
+///
+/// An atomic, because `recv(&self)` on any thread may take it away; the polls themselves have
+/// `&mut`. Whoever swaps it out owns the place. It guards no other data, so Relaxed is enough.
+#[derive(Default)]
+struct StreamWait(AtomicUsize);
+
+impl StreamWait {
+    fn take(&self) -> Option<Wait> {
+        if self.0.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        match self.0.swap(0, Ordering::Relaxed) {
+            0 => None,
+            1 => Some(Wait::Yielded),
+            parked => Some(Wait::Parked(Ticket::from_raw(parked - 2))),
+        }
+    }
+
+    fn set(&mut self, wait: Wait) {
+        *self.0.get_mut() = match wait {
+            Wait::New => 0,
+            Wait::Yielded => 1,
+            Wait::Parked(ticket) => ticket.into_raw() + 2,
+        };
+    }
+}

@@ -1,0 +1,326 @@
+//! The sending end, and the futures of its sends.
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::sync::atomic::Ordering;
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+
+use flow_rt::block_on;
+use flow_sync::sync::Arc;
+use futures_core::future::FusedFuture;
+
+use super::core::{PushError, Wait};
+use super::error::{Rejected, SendBlockingError, SendError, SendTimeoutError, TrySendError};
+use super::limit::{Limit, LimitError};
+use super::stats::ChannelStats;
+use super::{DropReason, Policy, Shared};
+
+/// The sending end of a [`Channel`](super::Channel); clones send into the same one.
+///
+/// Dropping the last one closes the channel; what is buffered is still received.
+pub struct Sender<T> {
+    shared: Arc<Shared<T>>,
+}
+
+impl<T> Sender<T> {
+    pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
+        Self { shared }
+    }
+
+    /// Sends an item; with [`OnFull::Wait`](flow_rt::OnFull::Wait) it waits its turn for room.
+    ///
+    /// `Ok` means that the channel has taken charge of the item: it will be received, or dropped
+    /// with its count and the `on_drop` hook. Senders that wait are served in FIFO order: from
+    /// the poll that parks it, nobody who comes later gets room before it.
+    ///
+    /// # Errors
+    /// The item comes back if the channel is closed, while waiting too, or if it is full and its
+    /// answer to that is [`OnFull::Reject`](flow_rt::OnFull::Reject).
+    ///
+    /// # Cancel safety
+    /// A future dropped before it was ready has sent nothing; its place and the room promised to
+    /// it go to the next. [`SendFuture::into_inner`] gives the item back.
+    ///
+    /// # Cost
+    /// One short lock; no allocation, no runtime, no timer.
+    pub fn send(&self, item: T) -> SendFuture<'_, T> {
+        SendFuture {
+            shared: &self.shared,
+            item: Some(item),
+            wait: Wait::New,
+        }
+    }
+
+    /// Sends an item without waiting.
+    ///
+    /// # Errors
+    /// The item comes back if the channel is closed, or if it is full and its answer to that is
+    /// `Wait` or `Reject`. Room that is promised to senders who wait counts as taken.
+    pub fn try_send(&self, item: T) -> Result<(), TrySendError<T>> {
+        self.shared
+            .offer(item)
+            .map_err(|(item, why)| match (Rejected::new(item), why) {
+                (item, PushError::Full) => TrySendError::Full(item),
+                (item, PushError::Closed) => TrySendError::Closed(item),
+            })
+    }
+
+    /// Sends an item, waiting for room no longer than `timeout`, counted from the first poll.
+    ///
+    /// A timeout of zero tries once. The runtime that keeps the time is asked for only when the
+    /// send has to wait: the builder's, else [`Handle::current`](flow_rt::Handle::current).
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send); no room in time; no runtime to wait on. The item comes back
+    /// in each.
+    ///
+    /// # Cancel safety
+    /// That of [`send`](Self::send).
+    pub fn send_timeout(&self, item: T, timeout: Duration) -> SendTimeoutFuture<'_, T> {
+        SendTimeoutFuture {
+            send: self.send(item),
+            limit: Limit::new(timeout),
+        }
+    }
+
+    /// Sends an item from a plain thread, which waits for room.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send); [`SendBlockingError::MustNotBlock`] where the send has to
+    /// wait and the thread belongs to a runtime. The item comes back in each.
+    pub fn send_blocking(&self, item: T) -> Result<(), SendBlockingError<T>> {
+        let (item, why) = match self.shared.offer(item) {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        if why == PushError::Closed {
+            return Err(SendBlockingError::Closed(Rejected::new(item)));
+        }
+        if self.shared.policy != Policy::Wait {
+            return Err(SendBlockingError::Full(Rejected::new(item)));
+        }
+        let mut send = self.send(item);
+        match block_on(&mut send) {
+            Ok(sent) => sent.map_err(|error| match error {
+                SendError::Closed(item) => SendBlockingError::Closed(item),
+                SendError::Full(item) => SendBlockingError::Full(item),
+            }),
+            Err(source) => match send.into_inner() {
+                Some(item) => Err(SendBlockingError::MustNotBlock {
+                    item: Rejected::new(item),
+                    source,
+                }),
+                // Not reached: a refusal comes before the first poll, so the item is there.
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Stops intake, for all senders; true for the first close.
+    ///
+    /// Senders that wait get their items back; what is buffered is still received.
+    pub fn close(&self) -> bool {
+        self.shared.core.close()
+    }
+
+    /// Whether intake has stopped.
+    pub fn is_closed(&self) -> bool {
+        self.shared.core.counters().is_closed()
+    }
+
+    /// How many items are in the channel. No lock.
+    pub fn len(&self) -> usize {
+        self.shared.core.counters().len()
+    }
+
+    /// Whether no item is in the channel. No lock.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many items the channel can hold.
+    pub fn capacity(&self) -> usize {
+        self.shared.core.capacity()
+    }
+
+    /// What the channel has seen so far. No lock.
+    pub fn stats(&self) -> ChannelStats {
+        self.shared.stats()
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.shared.senders.fetch_add(1, Ordering::Relaxed);
+        Self::new(self.shared.clone())
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        // AcqRel: the last one closes after everything the others did.
+        if self.shared.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.core.close();
+        }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.debug("Sender", f)
+    }
+}
+
+impl<T> Shared<T> {
+    /// Sends as far as that goes without waiting, by the channel's policy.
+    fn offer(&self, item: T) -> Result<(), (T, PushError)> {
+        match self.policy {
+            Policy::Wait | Policy::Reject => self.core.try_push(item),
+            Policy::DropNewest => match self.core.try_push(item) {
+                Err((item, PushError::Full)) => {
+                    self.core.counters().count_dropped_newest();
+                    self.dropped(item, DropReason::Newest);
+                    Ok(())
+                }
+                pushed => pushed,
+            },
+            Policy::DropOldest => self.core.push_evicting(item).map(|evicted| {
+                if let Some(oldest) = evicted {
+                    self.core.counters().count_dropped_oldest();
+                    self.dropped(oldest, DropReason::Oldest);
+                }
+            }),
+        }
+    }
+}
+
+/// The future of [`Sender::send`].
+#[must_use = "futures do nothing unless polled"]
+pub struct SendFuture<'a, T> {
+    shared: &'a Shared<T>,
+    /// Until it was sent or given back.
+    item: Option<T>,
+    wait: Wait,
+}
+
+impl<T> SendFuture<'_, T> {
+    /// Takes the item back; `None` once it was sent or came back in an error.
+    pub fn into_inner(mut self) -> Option<T> {
+        self.item.take()
+    }
+
+    fn is_parked(&self) -> bool {
+        matches!(self.wait, Wait::Parked(_))
+    }
+}
+
+// The item is never pinned in place.
+impl<T> Unpin for SendFuture<'_, T> {}
+
+impl<T> Future for SendFuture<'_, T> {
+    type Output = Result<(), SendError<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let refused = if this.shared.policy == Policy::Wait {
+            let core = &this.shared.core;
+            match ready!(core.poll_push(cx, &mut this.wait, &mut this.item)) {
+                Ok(()) => None,
+                Err(why) => this.item.take().map(|item| (item, why)),
+            }
+        } else {
+            let Some(item) = this.item.take() else {
+                return Poll::Pending;
+            };
+            this.shared.offer(item).err()
+        };
+        Poll::Ready(match refused {
+            None => Ok(()),
+            Some((item, PushError::Full)) => Err(SendError::Full(Rejected::new(item))),
+            Some((item, PushError::Closed)) => Err(SendError::Closed(Rejected::new(item))),
+        })
+    }
+}
+
+impl<T> FusedFuture for SendFuture<'_, T> {
+    fn is_terminated(&self) -> bool {
+        self.item.is_none()
+    }
+}
+
+impl<T> Drop for SendFuture<'_, T> {
+    fn drop(&mut self) {
+        self.shared.core.leave_push(&mut self.wait);
+    }
+}
+
+impl<T> fmt::Debug for SendFuture<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendFuture")
+            .field("parked", &self.is_parked())
+            .field("done", &self.item.is_none())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Sender::send_timeout`].
+#[must_use = "futures do nothing unless polled"]
+pub struct SendTimeoutFuture<'a, T> {
+    send: SendFuture<'a, T>,
+    limit: Limit,
+}
+
+impl<T> SendTimeoutFuture<'_, T> {
+    /// Takes the item back; `None` once it was sent or came back in an error.
+    pub fn into_inner(self) -> Option<T> {
+        self.send.into_inner()
+    }
+}
+
+impl<T> Future for SendTimeoutFuture<'_, T> {
+    type Output = Result<(), SendTimeoutError<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Poll::Ready(sent) = Pin::new(&mut this.send).poll(cx) {
+            return Poll::Ready(sent.map_err(|error| match error {
+                SendError::Closed(item) => SendTimeoutError::Closed(item),
+                SendError::Full(item) => SendTimeoutError::Full(item),
+            }));
+        }
+        if this.send.is_terminated() {
+            return Poll::Pending;
+        }
+        let (shared, parked) = (this.send.shared, this.send.is_parked());
+        let why = ready!(this.limit.poll(shared.runtime.as_ref(), parked, cx));
+        shared.core.leave_push(&mut this.send.wait);
+        let Some(item) = this.send.item.take().map(Rejected::new) else {
+            return Poll::Pending;
+        };
+        Poll::Ready(Err(match why {
+            LimitError::Elapsed => SendTimeoutError::TimedOut {
+                item,
+                timeout: this.limit.duration(),
+            },
+            LimitError::NoRuntime(source) => SendTimeoutError::NoRuntime { item, source },
+            LimitError::Stopped(source) => SendTimeoutError::Stopped { item, source },
+        }))
+    }
+}
+
+impl<T> FusedFuture for SendTimeoutFuture<'_, T> {
+    fn is_terminated(&self) -> bool {
+        self.send.is_terminated()
+    }
+}
+
+impl<T> fmt::Debug for SendTimeoutFuture<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendTimeoutFuture")
+            .field("send", &self.send)
+            .field("timeout", &self.limit.duration())
+            .finish()
+    }
+}

@@ -1,0 +1,245 @@
+//! Channels at the edges: bad input, hooks that panic, threads, no runtime.
+#![cfg(all(feature = "channel", not(loom)))]
+
+mod common;
+
+use std::cell::Cell;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use common::{park, poll};
+use flow_rt::{OnFull, block_on, sim};
+use flow_stream::{
+    Channel, ChannelConfigError, RecvBlockingError, SendBlockingError, SendError, Sender,
+};
+
+#[test]
+fn what_cannot_be_built_says_why() {
+    let missing = Channel::<u8>::builder().build().unwrap_err();
+    assert_eq!(missing, ChannelConfigError::CapacityMissing);
+    assert!(missing.to_string().contains(".capacity(n)"));
+    let zero = Channel::<u8>::bounded(0).unwrap_err();
+    assert!(zero.to_string().contains("at least 1"));
+    let runs = Channel::<u8>::builder()
+        .capacity(1)
+        .on_full(OnFull::CallerRuns)
+        .build()
+        .unwrap_err();
+    assert_eq!(
+        runs.to_string(),
+        "a channel cannot answer \"full\" with caller-runs; wait, reject, drop-newest and \
+         drop-oldest are allowed"
+    );
+}
+
+#[test]
+fn ends_and_errors_go_where_their_item_may_go() {
+    fn is_send<T: Send>() {}
+    fn is_sync<T: Send + Sync>() {}
+    // `Cell` is Send and not Sync.
+    is_sync::<Sender<Cell<u8>>>();
+    is_sync::<flow_stream::Receiver<Cell<u8>>>();
+    is_sync::<SendError<Cell<u8>>>();
+    is_sync::<flow_stream::SendTimeoutError<Cell<u8>>>();
+    is_send::<flow_stream::SendFuture<'_, Cell<u8>>>();
+    is_send::<flow_stream::RecvTimeoutFuture<'_, Cell<u8>>>();
+    is_send::<flow_stream::RecvManyFuture<'_, Cell<u8>>>();
+}
+
+#[test]
+fn hooks_may_panic_and_may_use_the_channel() {
+    let (tx, rx) = Channel::<u32>::builder()
+        .capacity(1)
+        .on_full(OnFull::DropNewest)
+        .on_drop(|item, _| assert_ne!(item, 2, "a hook that panics"))
+        .build()
+        .unwrap();
+    tx.try_send(1).unwrap();
+    tx.try_send(2).unwrap();
+    tx.try_send(3).unwrap();
+    assert_eq!(tx.stats().dropped_newest, 2);
+    assert_eq!(rx.try_recv(), Ok(1));
+
+    // A hook that sends into the very channel that calls it, and closes it.
+    let slot: Arc<std::sync::OnceLock<Sender<u32>>> = Arc::default();
+    let hook = slot.clone();
+    let (tx, rx) = Channel::<u32>::builder()
+        .capacity(1)
+        .on_full(OnFull::DropOldest)
+        .on_drop(move |item, _| {
+            if item == 1 {
+                let tx = hook.get().expect("set below");
+                tx.try_send(3).unwrap();
+                tx.close();
+            }
+        })
+        .build()
+        .unwrap();
+    assert!(slot.set(tx.clone()).is_ok());
+    tx.try_send(1).unwrap();
+    tx.try_send(2).unwrap();
+    assert_eq!(rx.try_recv(), Ok(3));
+    assert!(rx.try_recv().is_err());
+}
+
+/// A destructor that panics.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "a destructor that panics");
+    }
+}
+
+#[test]
+fn destructors_may_panic() {
+    let (tx, rx) = Channel::builder()
+        .capacity(1)
+        .on_full(OnFull::DropOldest)
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        tx.try_send(Bomb).unwrap();
+    }
+    assert_eq!(tx.stats().dropped_oldest, 2);
+    drop(rx);
+    assert_eq!(tx.stats().abandoned, 1);
+}
+
+/// A waker that panics when it is woken.
+struct Rude;
+
+impl Wake for Rude {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_costs_nobody_else_a_wake_up() {
+    #[derive(Default)]
+    struct Polite(AtomicU32);
+    impl Wake for Polite {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+    let (tx, rx) = Channel::<u32>::bounded(1).unwrap();
+    let polite = Arc::new(Polite::default());
+    let wakers = [Waker::from(Arc::new(Rude)), Waker::from(polite.clone())];
+    let mut parked = [rx.recv(), rx.recv()];
+    for (recv, waker) in parked.iter_mut().zip(&wakers) {
+        // The first poll wakes itself, so it gets a waker that may be woken.
+        assert!(poll(recv).is_pending());
+        let mut cx = Context::from_waker(waker);
+        assert!(std::pin::Pin::new(recv).poll(&mut cx).is_pending());
+    }
+    tx.close();
+    assert_eq!(polite.0.load(SeqCst), 1);
+    assert!(parked.iter_mut().all(|recv| poll(recv).is_ready()));
+}
+
+#[test]
+fn places_are_strictly_first_come_first_served() {
+    let (tx, rx) = Channel::bounded(2).unwrap();
+    tx.try_send(0).unwrap();
+    tx.try_send(1).unwrap();
+    let mut sends: Vec<_> = (2..6).map(|item| tx.send(item)).collect();
+    sends.iter_mut().for_each(park);
+    // The one in the middle leaves; its place closes up.
+    assert_eq!(sends.remove(1).into_inner(), Some(3));
+    assert_eq!(rx.try_recv(), Ok(0));
+    assert!(tx.try_send(9).is_err(), "a newcomer does not overtake");
+    assert!(poll(&mut sends[1]).is_pending());
+    assert!(matches!(poll(&mut sends[0]), Poll::Ready(Ok(()))));
+    drop(sends.remove(0));
+    assert_eq!(rx.try_recv(), Ok(1));
+    assert_eq!(rx.try_recv(), Ok(2));
+    assert!(sends.iter_mut().all(|send| poll(send).is_ready()));
+    assert_eq!((rx.try_recv(), rx.try_recv()), (Ok(4), Ok(5)));
+}
+
+#[test]
+fn a_batch_leaves_what_is_set_aside() {
+    let (tx, rx) = Channel::bounded(8).unwrap();
+    let mut parked = rx.recv();
+    park(&mut parked);
+    for item in 0..4 {
+        tx.try_send(item).unwrap();
+    }
+    let mut batch = Vec::new();
+    assert_eq!(
+        poll(&mut rx.recv_many(&mut batch, 10)),
+        Poll::Ready(3),
+        "one is set aside for the parked receiver"
+    );
+    assert_eq!(poll(&mut parked), Poll::Ready(Ok(3)));
+    assert_eq!(batch, [0, 1, 2]);
+}
+
+#[test]
+fn threads_may_block() {
+    let (tx, rx) = Channel::bounded(1).unwrap();
+    let sender = std::thread::spawn(move || {
+        for item in 0..100 {
+            tx.send_blocking(item).unwrap();
+        }
+    });
+    for item in 0..100 {
+        assert_eq!(rx.recv_blocking(), Ok(item));
+    }
+    assert_eq!(rx.recv_blocking(), Err(RecvBlockingError::Closed));
+    sender.join().unwrap();
+}
+
+#[test]
+fn threads_of_a_runtime_may_not_block() {
+    sim::check(0..1, |_| async {
+        let (tx, rx) = Channel::bounded(1).unwrap();
+        // What need not wait is no trouble.
+        tx.send_blocking(1).unwrap();
+        match tx.send_blocking(2) {
+            Err(SendBlockingError::MustNotBlock { item, .. }) => assert_eq!(item.into_inner(), 2),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(rx.recv_blocking(), Ok(1));
+        let refused = rx.recv_blocking();
+        assert!(matches!(refused, Err(RecvBlockingError::MustNotBlock(_))));
+    });
+}
+
+#[test]
+fn only_a_wait_with_a_limit_needs_a_runtime() {
+    // A plain thread of a test binary that has smol as a fallback: so ask for nothing.
+    let (tx, rx) = Channel::bounded(1).unwrap();
+    block_on(async {
+        tx.send_timeout(1, Duration::from_secs(1)).await.unwrap();
+        assert_eq!(rx.recv_timeout(Duration::from_secs(1)).await, Ok(1));
+        assert!(rx.recv_timeout(Duration::ZERO).await.is_err());
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_runtime_that_is_gone_ends_the_wait() {
+    let rt = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let handle = flow_rt::Handle::tokio(rt.handle().clone()).unwrap();
+    let (_tx, rx) = Channel::<u8>::builder()
+        .capacity(1)
+        .runtime(&handle)
+        .build()
+        .unwrap();
+    let mut recv = rx.recv_timeout(Duration::from_secs(3_600));
+    park(&mut recv);
+    drop(rt);
+    assert!(matches!(
+        poll(&mut recv),
+        Poll::Ready(Err(flow_stream::RecvTimeoutError::Stopped(_)))
+    ));
+}

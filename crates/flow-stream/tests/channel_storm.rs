@@ -1,0 +1,215 @@
+//! Futures dropped at random points, over many interleavings: nothing is lost, order is kept.
+#![cfg(all(feature = "channel", not(loom)))]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::poll_up_to;
+use flow_rt::sim::{self, Sim, SimRng};
+use flow_rt::{JoinHandle, OnFull};
+use flow_stream::{Channel, Receiver, Sender, TryRecvError};
+use futures_util::StreamExt;
+
+const SENDERS: u64 = 4;
+const ITEMS: u64 = 25;
+
+/// An item: who sent it, and the how-manieth of that sender it is.
+type Item = (u64, u64);
+
+/// Where every item went.
+#[derive(Default)]
+struct Ledger {
+    received: Vec<Item>,
+    dropped: Vec<Item>,
+    returned: Vec<Item>,
+}
+
+impl Ledger {
+    /// Each of `SENDERS * ITEMS` items exactly once, in one of the three ways.
+    fn check(&self) {
+        let mut seen = BTreeMap::<Item, u32>::new();
+        for item in self
+            .received
+            .iter()
+            .chain(&self.dropped)
+            .chain(&self.returned)
+        {
+            *seen.entry(*item).or_default() += 1;
+        }
+        assert!(seen.values().all(|times| *times == 1), "twice: {seen:?}");
+        assert_eq!(seen.len() as u64, SENDERS * ITEMS, "lost");
+    }
+}
+
+type Shared = Arc<Mutex<Ledger>>;
+
+/// Sends its items; drops most sends after a few polls and tries again with the same item.
+async fn stormy_sender(tx: Sender<Item>, who: u64, mut rng: SimRng, ledger: Shared) {
+    for n in 0..ITEMS {
+        let mut item = (who, n);
+        loop {
+            let mut send = tx.send(item);
+            let sent = match rng.below(4) {
+                0 => Some(send.await),
+                polls => {
+                    let sent = poll_up_to(&mut send, polls).await;
+                    if sent.is_none() {
+                        item = send.into_inner().expect("an unsent item comes back");
+                    }
+                    sent
+                }
+            };
+            match sent {
+                Some(Ok(())) => break,
+                Some(Err(refused)) => {
+                    ledger.lock().unwrap().returned.push(refused.into_inner());
+                    break;
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// Receives until drained, in every way there is; drops most receives after a few polls.
+async fn stormy_receiver(mut rx: Receiver<Item>, mut rng: SimRng, ledger: Shared) {
+    loop {
+        let mut batch = Vec::new();
+        let drained = match rng.below(6) {
+            0 => rx.recv().await.map(|item| batch.push(item)).is_err(),
+            1 => {
+                let mut next = rx.next();
+                match poll_up_to(&mut next, 2).await {
+                    Some(item) => item.map(|item| batch.push(item)).is_none(),
+                    None => false,
+                }
+            }
+            2 => match rx.try_recv() {
+                Ok(item) => {
+                    batch.push(item);
+                    false
+                }
+                Err(TryRecvError::Closed) => true,
+                Err(_) => false,
+            },
+            3 => {
+                let mut many = rx.recv_many(&mut batch, 3);
+                poll_up_to(&mut many, 3).await == Some(0)
+            }
+            4 => {
+                let mut recv = rx.recv_timeout(Duration::from_nanos(rng.below(3)));
+                match (&mut recv).await {
+                    Ok(item) => {
+                        batch.push(item);
+                        false
+                    }
+                    Err(error) => error == flow_stream::RecvTimeoutError::Closed,
+                }
+            }
+            polls => {
+                let mut recv = rx.recv();
+                match poll_up_to(&mut recv, polls).await {
+                    Some(Ok(item)) => {
+                        batch.push(item);
+                        false
+                    }
+                    Some(Err(_)) => true,
+                    None => false,
+                }
+            }
+        };
+        ledger.lock().unwrap().received.extend(batch);
+        if drained {
+            return;
+        }
+    }
+}
+
+async fn storm(
+    rt: &Sim,
+    on_full: OnFull,
+    capacity: usize,
+    receivers: usize,
+    close: bool,
+) -> Shared {
+    let ledger = Shared::default();
+    let hook = ledger.clone();
+    let (tx, rx) = Channel::builder()
+        .capacity(capacity)
+        .on_full(on_full)
+        .on_drop(move |item, _| hook.lock().unwrap().dropped.push(item))
+        .build()
+        .unwrap();
+    let mut tasks: Vec<JoinHandle<()>> = Vec::new();
+    for who in 0..SENDERS {
+        tasks.push(rt.spawn(stormy_sender(tx.clone(), who, rt.rng(), ledger.clone())));
+    }
+    for _ in 0..receivers {
+        tasks.push(rt.spawn(stormy_receiver(rx.clone(), rt.rng(), ledger.clone())));
+    }
+    if close {
+        let (tx, mut rng) = (tx.clone(), rt.rng());
+        tasks.push(rt.spawn(async move {
+            for _ in 0..rng.below(100) {
+                common::yield_now().await;
+            }
+            tx.close();
+        }));
+    }
+    let watch = rx.clone();
+    drop((tx, rx));
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let stats = watch.stats();
+    assert!(stats.max_len <= capacity);
+    assert_eq!(stats.sent, stats.received + stats.dropped_oldest);
+    assert_eq!(stats.len, 0);
+    ledger
+}
+
+#[test]
+fn waiting_senders_lose_nothing_and_keep_their_order() {
+    sim::check(0..300, |rt| async move {
+        let capacity = rt.rng().below(3) as usize + 1;
+        let ledger = storm(&rt, OnFull::Wait, capacity, 1, false).await;
+        let ledger = ledger.lock().unwrap();
+        ledger.check();
+        assert!(ledger.dropped.is_empty() && ledger.returned.is_empty());
+        for who in 0..SENDERS {
+            let order = ledger.received.iter().filter(|item| item.0 == who);
+            assert!(order.map(|item| item.1).eq(0..ITEMS), "sender {who}");
+        }
+    });
+}
+
+#[test]
+fn many_receivers_lose_nothing() {
+    sim::check(0..300, |rt| async move {
+        let ledger = storm(&rt, OnFull::Wait, 2, 3, false).await;
+        ledger.lock().unwrap().check();
+    });
+}
+
+#[test]
+fn a_close_in_the_middle_returns_or_delivers() {
+    sim::check(0..300, |rt| async move {
+        let ledger = storm(&rt, OnFull::Wait, 2, 3, true).await;
+        ledger.lock().unwrap().check();
+    });
+}
+
+#[test]
+fn every_answer_to_full_accounts_for_every_item() {
+    for on_full in [OnFull::Reject, OnFull::DropNewest, OnFull::DropOldest] {
+        for close in [false, true] {
+            sim::check(0..60, |rt| async move {
+                let ledger = storm(&rt, on_full, 2, 2, close).await;
+                ledger.lock().unwrap().check();
+            });
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Models of the channel's core: every interleaving of two or three threads over capacity 1.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p flow-stream --release --features loom --test loom_channel`
+#![cfg(loom)]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Waker};
+
+use flow_stream::{Channel, RecvError, TryRecvError};
+use loom::future::block_on;
+use loom::thread;
+
+/// Explores `model`, and fails if there was only one interleaving to explore.
+fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    static EXPLORED: AtomicUsize = AtomicUsize::new(0);
+    let before = EXPLORED.load(SeqCst);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(move || {
+        EXPLORED.fetch_add(1, SeqCst);
+        model();
+    });
+    let explored = EXPLORED.load(SeqCst) - before;
+    eprintln!("{name}: {explored} executions");
+    assert!(explored > 1, "a model of one execution proves nothing");
+}
+
+fn park<F: Future + Unpin>(future: &mut F) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut poll = || Pin::new(&mut *future).poll(&mut cx).is_pending();
+    poll() && poll()
+}
+
+/// A send that races with a close is received or comes back; never neither, never both.
+#[test]
+fn send_races_with_close_and_recv() {
+    explore("send || close || recv", || {
+        let (tx, rx) = Channel::bounded(1).unwrap();
+        let closer = tx.clone();
+        let sender = thread::spawn(move || block_on(tx.send(7)).map_err(|e| e.into_inner()));
+        let closing = thread::spawn(move || {
+            closer.close();
+        });
+        let received = block_on(rx.recv());
+        closing.join().unwrap();
+        match sender.join().unwrap() {
+            Ok(()) => assert_eq!(received, Ok(7)),
+            Err(item) => {
+                assert_eq!(item, 7);
+                assert_eq!(received, Err(RecvError::Closed));
+            }
+        }
+    });
+}
+
+/// The second send parks over capacity 1: its wake-up comes, in order.
+#[test]
+fn a_parked_sender_is_woken() {
+    explore("send, send || recv, recv", || {
+        let (tx, rx) = Channel::bounded(1).unwrap();
+        let sender = thread::spawn(move || {
+            block_on(async {
+                tx.send(1).await.unwrap();
+                tx.send(2).await.unwrap();
+            });
+        });
+        assert_eq!(block_on(rx.recv()), Ok(1));
+        assert_eq!(block_on(rx.recv()), Ok(2));
+        sender.join().unwrap();
+        assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
+    });
+}
+
+/// A granted receive that is dropped hands its item to the one parked behind it.
+#[test]
+fn a_dropped_receive_passes_its_item_on() {
+    explore("send || drop granted recv || recv", || {
+        let (tx, rx) = Channel::bounded(1).unwrap();
+        let other = rx.clone();
+        let receiver = thread::spawn(move || block_on(other.recv()));
+        let sender = thread::spawn(move || {
+            tx.try_send(7).unwrap();
+            // Stays open, so that only the item can end the wait.
+            tx
+        });
+        let mut recv = rx.recv();
+        let parked = park(&mut recv);
+        drop(recv);
+        if parked {
+            assert_eq!(receiver.join().unwrap(), Ok(7));
+        } else {
+            // It took the item itself: the other one ends with the channel.
+            rx.close();
+            assert_eq!(receiver.join().unwrap(), Err(RecvError::Closed));
+        }
+        drop(sender.join().unwrap());
+    });
+}
+
+/// Room granted to a send that is dropped goes to the one parked behind it.
+#[test]
+fn a_dropped_send_passes_its_room_on() {
+    explore("recv || drop granted send || send", || {
+        let (tx, rx) = Channel::bounded(1).unwrap();
+        tx.try_send(1).unwrap();
+        let other = tx.clone();
+        let sender = thread::spawn(move || block_on(other.send(2)).is_ok());
+        let receiver = thread::spawn(move || (rx.try_recv(), rx));
+        let mut send = tx.send(3);
+        let parked = park(&mut send);
+        drop(send);
+        let (first, rx) = receiver.join().unwrap();
+        assert_eq!(first, Ok(1));
+        let next = block_on(rx.recv()).unwrap();
+        assert_eq!(next, if parked { 2 } else { next });
+        if next == 3 {
+            assert_eq!(block_on(rx.recv()), Ok(2));
+        }
+        assert!(sender.join().unwrap());
+    });
+}
+
+/// Whoever takes the last item of a closed channel tells the receiver that is parked.
+#[test]
+fn two_receivers_both_end() {
+    explore("recv || recv || send, drop", || {
+        let (tx, rx) = Channel::bounded(1).unwrap();
+        let other = rx.clone();
+        let receiver = thread::spawn(move || block_on(other.recv()).is_ok());
+        let sender = thread::spawn(move || {
+            tx.try_send(7).unwrap();
+            drop(tx);
+        });
+        let mine = block_on(rx.recv()).is_ok();
+        assert!(mine ^ receiver.join().unwrap(), "exactly one gets the item");
+        sender.join().unwrap();
+    });
+}
