@@ -6,15 +6,32 @@
 //!
 //! | item | for |
 //! |---|---|
+//! | [`Permits`] | a number of permits, lock-free while nobody waits, FIFO when somebody does |
+//! | [`WaitList`] | the queue under it: a FIFO of waiters with a need each, used under a lock |
+//! | [`WakeList`] | wakers collected under a lock, woken after it |
+//! | [`Event`] | listen, look, wait; next to nothing to notify while nobody listens |
 //! | [`JoinCell`] | one value from a task that ends to the one that waits for it |
-//! | [`WaitList`] | a FIFO of waiters with a need each, used under a lock |
+//! | [`CachePadded`], [`PaddedCounter`] | what many cores write |
 //! | [`sync`] | std's or loom's atomics, locks and wakers, behind one name |
+//!
+//! # Features
+//! `loom`: builds the dependencies for the models; used only together with `--cfg loom`.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod error;
+mod event;
 mod join_cell;
+mod padded;
+mod permits;
 pub mod sync;
 mod wait_list;
+mod wake_list;
 
+pub use error::{AcquireError, LimitTooLarge, TryAcquireError};
+pub use event::{Event, Listener};
 pub use join_cell::JoinCell;
+pub use padded::{CachePadded, PaddedCounter};
+pub use permits::{PermitWait, Permits};
 pub use wait_list::{Cancelled, Standing, Ticket, WaitList};
+pub use wake_list::WakeList;

@@ -81,7 +81,7 @@ pub enum Standing {
     Waiting,
     /// Out of the queue, with what it asked for.
     Granted,
-    /// Out of the queue, because that was closed.
+    /// Out of the queue, without what it asked for.
     Closed,
     /// Its ticket was cancelled before, or is another list's.
     Gone,
@@ -234,6 +234,17 @@ impl WaitList {
         }
     }
 
+    /// Takes the first waiter out of the queue as [`Closed`](Standing::Closed), with nothing.
+    ///
+    /// The waker is the caller's to wake without the lock; `None` as for
+    /// [`grant_head`](Self::grant_head).
+    pub fn close_head(&mut self) -> Option<Waker> {
+        match self.queue.first {
+            NIL => None,
+            head => self.unlink(head, Standing::Closed),
+        }
+    }
+
     /// How the waiter stands.
     #[inline]
     pub fn standing(&self, ticket: Ticket) -> Standing {
@@ -264,6 +275,16 @@ impl WaitList {
             return None;
         }
         self.slot_mut(ticket.slot).waker.take()
+    }
+
+    /// Takes the waker of everybody in the queue, in its order; they keep their places. O(n).
+    pub fn take_wakers(&mut self, wakers: &mut Vec<Waker>) {
+        let mut at = self.queue.first;
+        while at != NIL {
+            let slot = self.slot_mut(at);
+            at = slot.links.next;
+            wakers.extend(slot.waker.take());
+        }
     }
 
     /// Ends a wait, however it stands, and frees its slot.
@@ -299,8 +320,8 @@ impl WaitList {
     /// wakers to `wakers` in the queue's order. O(n).
     pub fn close_all(&mut self, wakers: &mut Vec<Waker>) {
         wakers.reserve(self.len);
-        while self.queue.first != NIL {
-            wakers.extend(self.unlink(self.queue.first, Standing::Closed));
+        while !self.is_empty() {
+            wakers.extend(self.close_head());
         }
     }
 

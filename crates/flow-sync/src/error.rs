@@ -1,0 +1,103 @@
+//! Why permits were not given.
+
+use core::fmt;
+
+/// Why [`Permits::try_acquire`](crate::Permits::try_acquire) took nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TryAcquireError {
+    /// Not enough permits are free now, or others wait for them.
+    Unavailable,
+    /// More than the limit: it would wait for ever.
+    TooMany {
+        /// Permits asked for.
+        asked: u32,
+        /// The limit in force.
+        limit: u32,
+    },
+    /// Closed: no permit is given any more.
+    Closed,
+}
+
+/// Why a wait for permits ended without them. Nothing is held, nothing is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// More than the limit: it would wait for ever. Also for a queued waiter, once it is its turn
+    /// and the limit has been lowered below its need.
+    TooMany {
+        /// Permits asked for.
+        asked: u32,
+        /// The limit in force.
+        limit: u32,
+    },
+    /// As many wait already as may.
+    QueueFull {
+        /// The longest queue allowed.
+        max_waiters: usize,
+    },
+    /// Closed, before or during the wait.
+    Closed,
+}
+
+/// A limit that [`Permits`](crate::Permits) cannot count to. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitTooLarge {
+    pub(crate) given: u32,
+}
+
+impl LimitTooLarge {
+    /// The limit asked for.
+    pub const fn given(self) -> u32 {
+        self.given
+    }
+
+    /// The largest limit allowed.
+    pub const fn max(self) -> u32 {
+        crate::Permits::MAX_LIMIT
+    }
+}
+
+impl fmt::Display for TryAcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Unavailable => f.write_str("not enough permits are free now"),
+            Self::TooMany { asked, limit } => too_many(f, asked, limit),
+            Self::Closed => f.write_str("the permits are closed"),
+        }
+    }
+}
+
+impl fmt::Display for AcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::TooMany { asked, limit } => too_many(f, asked, limit),
+            Self::QueueFull { max_waiters } => {
+                write!(
+                    f,
+                    "{max_waiters} wait already, which is the longest queue allowed"
+                )
+            }
+            Self::Closed => f.write_str("the permits are closed"),
+        }
+    }
+}
+
+impl fmt::Display for LimitTooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a limit of {} permits is larger than {}, the largest allowed",
+            self.given,
+            self.max()
+        )
+    }
+}
+
+impl std::error::Error for TryAcquireError {}
+impl std::error::Error for AcquireError {}
+impl std::error::Error for LimitTooLarge {}
+
+fn too_many(f: &mut fmt::Formatter<'_>, asked: u32, limit: u32) -> fmt::Result {
+    write!(f, "{asked} permits are more than the limit of {limit}")
+}

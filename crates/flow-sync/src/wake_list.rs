@@ -1,0 +1,89 @@
+//! Wakers taken out under a lock, to be woken after it.
+
+use core::fmt;
+use core::task::Waker;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Up to 16 wakers, without an allocation.
+///
+/// A critical section fills it, unlocks and calls [`wake`](Self::wake); one that has more
+/// to wake says so and comes back: nobody holds the lock for long, and nobody allocates under it.
+///
+/// Dropping the list wakes nobody.
+#[must_use = "whoever is in the list sleeps on until `wake` is called"]
+pub struct WakeList {
+    wakers: [Option<Waker>; Self::CAPACITY],
+    len: usize,
+}
+
+impl WakeList {
+    /// How many wakers a list takes.
+    pub const CAPACITY: usize = 16;
+
+    /// An empty list.
+    #[inline]
+    pub const fn new() -> Self {
+        Self {
+            wakers: [const { None }; Self::CAPACITY],
+            len: 0,
+        }
+    }
+
+    /// Wakers that still fit.
+    #[inline]
+    pub const fn room(&self) -> usize {
+        Self::CAPACITY - self.len
+    }
+
+    /// Adds a waker.
+    ///
+    /// # Errors
+    /// It comes back if the list is full.
+    #[inline]
+    pub fn push(&mut self, waker: Waker) -> Result<(), Waker> {
+        match self.wakers.get_mut(self.len) {
+            Some(place) => {
+                *place = Some(waker);
+                self.len += 1;
+                Ok(())
+            }
+            None => Err(waker),
+        }
+    }
+
+    /// Wakes them in order and empties the list. Call it without a lock.
+    ///
+    /// A waker that panics is passed over and its payload dropped: those behind it have been
+    /// granted what they waited for and must be told. The panic hook has reported it.
+    pub fn wake(&mut self) {
+        for place in &mut self.wakers[..core::mem::take(&mut self.len)] {
+            if let Some(waker) = place.take() {
+                wake_contained(waker);
+            }
+        }
+    }
+}
+
+impl Default for WakeList {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for WakeList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WakeList")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Wakes, and lets neither the waker's panic nor that of its payload's destructor out.
+fn wake_contained(waker: Waker) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake()))
+        && let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+    {
+        // Its destructor panics too: leak it rather than try again for ever.
+        core::mem::forget(second);
+    }
+}
