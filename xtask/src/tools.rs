@@ -20,7 +20,7 @@ pub(crate) const DENY: CargoTool = CargoTool {
 
 pub(crate) const TARPAULIN: CargoTool = CargoTool {
     name: "cargo-tarpaulin",
-    version: "0.37.0",
+    version: "0.37.5",
 };
 
 impl CargoTool {

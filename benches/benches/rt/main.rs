@@ -1,0 +1,65 @@
+//! flow-rt beside what it wraps: spawns, timers, time-outs, cancellation.
+
+mod cancel;
+mod spawn;
+mod time;
+
+use std::process::ExitCode;
+
+use flow_rt::Handle;
+use tokio::runtime::{Builder, Runtime};
+
+fn main() -> ExitCode {
+    let packages = [
+        "tokio",
+        "tokio-util",
+        "smol",
+        "async-std",
+        "async-io",
+        "async-executor",
+    ];
+    flow_benches::run(
+        "rt",
+        "A `Handle` beside its hosts' own spawns and timers; cancellation beside tokio-util's.",
+        &packages,
+        |bench| {
+            let hosts = Hosts::new();
+            spawn::rows(bench, &hosts);
+            time::rows(bench, &hosts);
+            cancel::rows(bench);
+            bench.note(
+                "Spawns come in waves of 1000, from the thread in `block_on`: on tokio's \
+                 current-thread runtime that thread runs them too, elsewhere the host's workers \
+                 do (tokio 2, smol 1, async-std one per core).",
+            );
+        },
+    )
+}
+
+/// The runtimes, and a handle to each.
+struct Hosts {
+    workers: Runtime,
+    current: Runtime,
+    on_workers: Handle,
+    on_current: Handle,
+}
+
+impl Hosts {
+    fn new() -> Self {
+        let workers = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_time()
+            .build()
+            .expect("threads can be started");
+        let current = Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime can be made");
+        Self {
+            on_workers: Handle::tokio(workers.handle().clone()).expect("it has timers"),
+            on_current: Handle::tokio(current.handle().clone()).expect("it has timers"),
+            workers,
+            current,
+        }
+    }
+}
