@@ -1,1 +1,51 @@
-//! flow-ratelimit
+//! Who may go now: exact token buckets, with waiting first in, first out, on any runtime.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use flow_ratelimit::{Rate, TokenBucket};
+//! use flow_rt::sim::Sim;
+//!
+//! Sim::new(0).run(|_rt| async {
+//!     let bucket = TokenBucket::builder().rate("100/s").burst(2).build()?;
+//!     bucket.try_acquire_n(2)?;
+//!     assert!(bucket.try_acquire().is_err());
+//!
+//!     bucket.acquire().await?; // 10 ms later
+//!     bucket.set_rate(Rate::per_second(500))?;
+//!     bucket.acquire_timeout(Duration::from_millis(2)).await?;
+//!     Ok::<_, Box<dyn std::error::Error>>(())
+//! })?.output
+//! # }
+//! ```
+//!
+//! | item | for |
+//! |---|---|
+//! | [`TokenBucket`] | bursts up to so many, then a rate |
+//! | [`Rate`] | so many per so much time, exactly |
+//! | [`Limiter`], [`LimiterExt`] | every limiter of this process; its futures |
+//! | [`Decide`] | whoever says who may go, here or on a server: what layers ask |
+//! | [`Granted`], [`Denied`], [`AcquireError`], [`ConfigError`] | answers |
+//!
+//! # Features
+//! - `metrics`: catalogue entries, and a collector for each limiter.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod counts;
+mod error;
+mod granted;
+mod limiter;
+mod params;
+mod rate;
+mod supply;
+mod token_bucket;
+mod wait_state;
+mod waiting;
+
+pub use error::{AcquireError, ConfigError, Denied};
+pub use granted::Granted;
+pub use limiter::{Acquire, AcquireTimeout, Decide, Limiter, LimiterExt};
+pub use rate::{IntoRate, Rate};
+pub use token_bucket::{TokenBucket, TokenBucketBuilder, TokenBucketStats};
+pub use wait_state::WaitState;

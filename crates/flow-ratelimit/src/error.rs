@@ -1,0 +1,247 @@
+//! Every error of this crate's limiters of rate.
+
+use core::fmt;
+use core::time::Duration;
+
+use flow_rt::HandleError;
+
+use crate::rate::Rate;
+
+/// Why a limiter cannot be built or changed as asked. A limiter that exists is unchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A rate needs a period longer than zero.
+    ZeroPeriod,
+    /// A text is not a rate.
+    InvalidRate {
+        /// The text.
+        text: Box<str>,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The builder was given no rate.
+    MissingRate,
+    /// The builder was given no burst.
+    MissingBurst,
+    /// A bucket that holds nothing grants nothing.
+    ZeroBurst,
+    /// The rate does not fit the bucket's word.
+    RateTooHigh {
+        /// The rate that was given.
+        given: Rate,
+        /// The highest one possible, in tokens per second.
+        max_per_second: u64,
+    },
+    /// The burst does not fit the bucket's word.
+    BurstTooLarge {
+        /// The burst that was given.
+        given: u64,
+        /// The largest one possible.
+        max: u64,
+    },
+    /// A bucket cannot start with more tokens than it holds.
+    InitialAboveBurst {
+        /// The tokens to start with.
+        given: u64,
+        /// The burst.
+        burst: u64,
+    },
+    /// A queue for no waiter: `try_acquire` is the call that never waits.
+    ZeroWaiters,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroPeriod => f.write_str(
+                "a rate's period must be longer than zero; `Rate::UNLIMITED` has no limit",
+            ),
+            Self::InvalidRate { text, reason } => write!(
+                f,
+                "{text:?} is not a rate: {reason}; write it like \"100/s\", \"60/min\" or \"5000/1h\""
+            ),
+            Self::MissingRate => f.write_str("no rate was given: call `.rate(..)` on the builder"),
+            Self::MissingBurst => {
+                f.write_str("no burst was given: call `.burst(..)` on the builder")
+            }
+            Self::ZeroBurst => {
+                f.write_str("the burst must be at least 1: a bucket of 0 would grant nothing")
+            }
+            Self::RateTooHigh {
+                given,
+                max_per_second,
+            } => write!(
+                f,
+                "the rate {given} is too high for this bucket: at most {max_per_second}/s, or \
+                 `Rate::UNLIMITED`"
+            ),
+            Self::BurstTooLarge { given, max } => write!(
+                f,
+                "the burst {given} is too large for this bucket: at most {max}"
+            ),
+            Self::InitialAboveBurst { given, burst } => write!(
+                f,
+                "{given} tokens to start with do not fit a burst of {burst}"
+            ),
+            Self::ZeroWaiters => f.write_str(
+                "max_waiters must be at least 1; `try_acquire` is the call that never waits",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Why tokens were not granted now. Nothing was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Denied {
+    /// There are not enough tokens yet, or others wait for them already.
+    #[non_exhaustive]
+    NotYet {
+        /// When to come back: a lone caller who waits exactly this long is granted.
+        ///
+        /// Rounded up to a nanosecond; `Duration::MAX` if it is longer than the clock can tell.
+        retry_after: Duration,
+    },
+    /// More was asked for than the bucket ever holds: waiting will not help.
+    #[non_exhaustive]
+    ExceedsBurst {
+        /// The tokens asked for.
+        requested: u64,
+        /// What the bucket holds at the most.
+        burst: u64,
+    },
+    /// The rate is zero and too few tokens are left: only `set_rate` or `refund` can help.
+    NeverRefills,
+    /// As many callers wait as may.
+    #[non_exhaustive]
+    QueueFull {
+        /// The most that may wait.
+        max_waiters: usize,
+    },
+    /// The limiter was closed.
+    Closed,
+    /// There was no runtime to wait on.
+    NoRuntime,
+}
+
+impl Denied {
+    /// When to come back, if waiting helps at all.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NotYet { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotYet { retry_after } => {
+                write!(f, "not enough tokens yet; retry after {retry_after:?}")
+            }
+            Self::ExceedsBurst { requested, burst } => exceeds_burst(f, *requested, *burst),
+            Self::NeverRefills => f.write_str(NEVER_REFILLS),
+            Self::QueueFull { max_waiters } => queue_full(f, *max_waiters),
+            Self::Closed => f.write_str(CLOSED),
+            Self::NoRuntime => f.write_str("there is no async runtime to wait on"),
+        }
+    }
+}
+
+impl std::error::Error for Denied {}
+
+/// Why waiting for tokens ended without them. Nothing was taken, and nobody behind is held up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// The tokens cannot be there in time; found out at once, not by waiting.
+    #[non_exhaustive]
+    Timeout {
+        /// How long the wait would have been, as far as was known at the start.
+        would_wait: Duration,
+    },
+    /// More was asked for than the bucket ever holds.
+    #[non_exhaustive]
+    ExceedsBurst {
+        /// The tokens asked for.
+        requested: u64,
+        /// What the bucket holds at the most.
+        burst: u64,
+    },
+    /// The rate is zero and too few tokens are left.
+    NeverRefills,
+    /// As many callers wait as may.
+    #[non_exhaustive]
+    QueueFull {
+        /// The most that may wait.
+        max_waiters: usize,
+    },
+    /// The limiter was closed, before or during the wait.
+    Closed,
+    /// There is no runtime to wait on, and none was given to the builder.
+    NoRuntime(HandleError),
+    /// The runtime to wait on has been shut down.
+    Stopped,
+}
+
+impl fmt::Display for AcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout { would_wait } => write!(
+                f,
+                "the tokens would come after {would_wait:?}, later than the timeout allows"
+            ),
+            Self::ExceedsBurst { requested, burst } => exceeds_burst(f, *requested, *burst),
+            Self::NeverRefills => f.write_str(NEVER_REFILLS),
+            Self::QueueFull { max_waiters } => queue_full(f, *max_waiters),
+            Self::Closed => f.write_str(CLOSED),
+            Self::NoRuntime(_) => f.write_str("there is no async runtime to wait on"),
+            Self::Stopped => f.write_str("the runtime to wait on has been shut down"),
+        }
+    }
+}
+
+impl std::error::Error for AcquireError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NoRuntime(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// For those who only ask who may go: the reasons that a wait alone has are folded.
+impl From<AcquireError> for Denied {
+    fn from(error: AcquireError) -> Self {
+        match error {
+            AcquireError::Timeout { would_wait } => Self::NotYet {
+                retry_after: would_wait,
+            },
+            AcquireError::ExceedsBurst { requested, burst } => {
+                Self::ExceedsBurst { requested, burst }
+            }
+            AcquireError::NeverRefills => Self::NeverRefills,
+            AcquireError::QueueFull { max_waiters } => Self::QueueFull { max_waiters },
+            AcquireError::Closed => Self::Closed,
+            AcquireError::NoRuntime(_) | AcquireError::Stopped => Self::NoRuntime,
+        }
+    }
+}
+
+fn exceeds_burst(f: &mut fmt::Formatter<'_>, requested: u64, burst: u64) -> fmt::Result {
+    write!(
+        f,
+        "{requested} tokens were asked for, but the bucket never holds more than its burst of {burst}"
+    )
+}
+
+fn queue_full(f: &mut fmt::Formatter<'_>, max_waiters: usize) -> fmt::Result {
+    write!(f, "{max_waiters} callers wait already, the most that may")
+}
+
+const NEVER_REFILLS: &str = "too few tokens are left and the rate is zero, so none will come";
+const CLOSED: &str = "the limiter is closed";

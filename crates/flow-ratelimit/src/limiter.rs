@@ -1,0 +1,273 @@
+//! The traits that others take: limiters of any kind, and whoever decides.
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::sync::Arc;
+
+use flow_rt::{BoxTimer, Handle};
+
+use crate::error::{AcquireError, Denied};
+use crate::granted::Granted;
+use crate::wait_state::WaitState;
+
+/// A limiter in this process: says who may go now, and lets the others wait their turn.
+///
+/// Object-safe; the futures are in [`LimiterExt`].
+pub trait Limiter: Send + Sync {
+    /// Takes `n` tokens now, or says why not. Never waits; 0 tokens are always there.
+    ///
+    /// # Errors
+    /// [`Denied`]; nothing was taken then.
+    fn try_acquire_n(&self, n: u64) -> Result<Granted, Denied>;
+
+    /// What [`try_acquire_n`](Self::try_acquire_n) would say now, without taking anything.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    fn peek_n(&self, n: u64) -> Result<(), Denied>;
+
+    /// Gives `n` tokens back that were taken and not used. What does not fit is lost.
+    fn refund(&self, n: u64);
+
+    /// Takes `n` tokens now or later. While it is pending `state` holds the place in the queue;
+    /// poll again with the same `n` and the same `state`.
+    ///
+    /// # Errors
+    /// [`AcquireError`]; nothing was taken then.
+    ///
+    /// # Cancel safety
+    /// Dropping `state` ends the wait without losing a token.
+    fn poll_acquire_n(
+        &self,
+        cx: &mut Context<'_>,
+        n: u64,
+        state: &mut WaitState,
+    ) -> Poll<Result<Granted, AcquireError>>;
+
+    /// Ends a wait, as dropping its `state` would.
+    fn cancel(&self, state: &mut WaitState) {
+        state.leave();
+    }
+}
+
+macro_rules! limiter_by_deref {
+    ($($type:ty),*) => {$(
+        impl<L: Limiter + ?Sized> Limiter for $type {
+            fn try_acquire_n(&self, n: u64) -> Result<Granted, Denied> {
+                (**self).try_acquire_n(n)
+            }
+
+            fn peek_n(&self, n: u64) -> Result<(), Denied> {
+                (**self).peek_n(n)
+            }
+
+            fn refund(&self, n: u64) {
+                (**self).refund(n);
+            }
+
+            fn poll_acquire_n(
+                &self,
+                cx: &mut Context<'_>,
+                n: u64,
+                state: &mut WaitState,
+            ) -> Poll<Result<Granted, AcquireError>> {
+                (**self).poll_acquire_n(cx, n, state)
+            }
+
+            fn cancel(&self, state: &mut WaitState) {
+                (**self).cancel(state);
+            }
+        }
+    )*};
+}
+
+limiter_by_deref!(&L, Box<L>, Arc<L>);
+
+/// The futures and short forms of every [`Limiter`], `dyn Limiter` too.
+pub trait LimiterExt: Limiter {
+    /// Takes one token now, or says why not.
+    ///
+    /// # Errors
+    /// [`Denied`]; nothing was taken then.
+    fn try_acquire(&self) -> Result<Granted, Denied> {
+        self.try_acquire_n(1)
+    }
+
+    /// Whether one token could be taken now.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    fn peek(&self) -> Result<(), Denied> {
+        self.peek_n(1)
+    }
+
+    /// Waits for one token, first in, first out.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing and passes the turn on.
+    fn acquire(&self) -> Acquire<'_, Self> {
+        self.acquire_n(1)
+    }
+
+    /// Waits for `n` tokens, first in, first out. A large `n` holds up those behind it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing and passes the turn on.
+    fn acquire_n(&self, n: u64) -> Acquire<'_, Self> {
+        Acquire {
+            limiter: self,
+            n,
+            state: WaitState::new(),
+        }
+    }
+
+    /// Waits for one token, for `limit` at the most, counted from the first poll.
+    ///
+    /// Fails at once if the token cannot be there in time. See
+    /// [`acquire_n_timeout`](Self::acquire_n_timeout).
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing and passes the turn on.
+    fn acquire_timeout(&self, limit: Duration) -> AcquireTimeout<'_, Self> {
+        self.acquire_n_timeout(1, limit)
+    }
+
+    /// Waits for `n` tokens, for `limit` at the most, counted from the first poll.
+    ///
+    /// Fails at once if the tokens cannot be there in time, by the rate and the queue of that
+    /// moment. If the rate is lowered during the wait it ends at the limit. A grant at the same
+    /// instant as the limit wins.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing and passes the turn on.
+    ///
+    /// # Cost
+    /// One boxed timer if it has to wait.
+    fn acquire_n_timeout(&self, n: u64, limit: Duration) -> AcquireTimeout<'_, Self> {
+        AcquireTimeout {
+            acquire: Acquire {
+                limiter: self,
+                n,
+                state: WaitState::with_limit(limit),
+            },
+            limit,
+            timer: None,
+        }
+    }
+}
+
+impl<L: Limiter + ?Sized> LimiterExt for L {}
+
+/// Waiting for tokens: see [`LimiterExt::acquire_n`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Acquire<'a, L: ?Sized> {
+    limiter: &'a L,
+    n: u64,
+    state: WaitState,
+}
+
+impl<L: Limiter + ?Sized> Future for Acquire<'_, L> {
+    type Output = Result<Granted, AcquireError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.limiter.poll_acquire_n(cx, this.n, &mut this.state)
+    }
+}
+
+impl<L: ?Sized> fmt::Debug for Acquire<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquire")
+            .field("n", &self.n)
+            .field("waiting", &self.state.is_waiting())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waiting for tokens up to a limit: see [`LimiterExt::acquire_n_timeout`].
+#[must_use = "futures do nothing unless polled"]
+pub struct AcquireTimeout<'a, L: ?Sized> {
+    acquire: Acquire<'a, L>,
+    limit: Duration,
+    timer: Option<BoxTimer>,
+}
+
+impl<L: Limiter + ?Sized> Future for AcquireTimeout<'_, L> {
+    type Output = Result<Granted, AcquireError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(result) = Pin::new(&mut self.acquire).poll(cx) {
+            return Poll::Ready(result);
+        }
+        let this = self.get_mut();
+        let timer = match &mut this.timer {
+            Some(timer) => timer,
+            none => {
+                let runtime = match this.acquire.state.runtime() {
+                    Some(runtime) => Ok(runtime.clone()),
+                    None => Handle::current(),
+                };
+                match runtime {
+                    Ok(runtime) => none.insert(runtime.sleep(this.limit)),
+                    Err(error) => {
+                        this.acquire.state.leave();
+                        return Poll::Ready(Err(AcquireError::NoRuntime(error)));
+                    }
+                }
+            }
+        };
+        let fired = core::task::ready!(timer.poll_fired(cx));
+        // The tokens may have come at this very instant: then they are the answer.
+        if let Poll::Ready(result) = Pin::new(&mut this.acquire).poll(cx) {
+            return Poll::Ready(result);
+        }
+        this.acquire.state.leave();
+        Poll::Ready(Err(match fired {
+            Ok(()) => AcquireError::Timeout {
+                would_wait: this.limit,
+            },
+            Err(_) => AcquireError::Stopped,
+        }))
+    }
+}
+
+impl<L: ?Sized> fmt::Debug for AcquireTimeout<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AcquireTimeout")
+            .field("n", &self.acquire.n)
+            .field("limit", &self.limit)
+            .field("waiting", &self.acquire.state.is_waiting())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whoever says who may go, here or elsewhere: what throttles and layers ask.
+///
+/// Every [`Limiter`] decides; limiters that ask a server implement it themselves.
+pub trait Decide: Send + Sync {
+    /// Decides about `n` tokens, now or later; pending while it waits, with the wait in `state`.
+    ///
+    /// # Errors
+    /// [`Denied`]; nothing was taken then.
+    fn poll_decide(
+        &self,
+        cx: &mut Context<'_>,
+        n: u64,
+        state: &mut WaitState,
+    ) -> Poll<Result<Granted, Denied>>;
+}
+
+impl<L: Limiter + ?Sized> Decide for L {
+    fn poll_decide(
+        &self,
+        cx: &mut Context<'_>,
+        n: u64,
+        state: &mut WaitState,
+    ) -> Poll<Result<Granted, Denied>> {
+        self.poll_acquire_n(cx, n, state)
+            .map(|result| result.map_err(Denied::from))
+    }
+}

@@ -1,0 +1,146 @@
+//! A bucket's parameters, read without a lock while they change.
+//!
+//! # State
+//! `version` counts publications; `slots[version & 1]` holds the current parameters, one atomic
+//! word each. The other slot is what they were before, or what is being written.
+//!
+//! # Invariants
+//! 1. Publishers exclude one another (they hold the bucket's wait list locked).
+//! 2. The slot of the current version is never written.
+//! 3. A reader keeps what it read only if the version did not change meanwhile.
+//!
+//! # Steps
+//! read: `v = version`; copy `slots[v & 1]`; fence; `version == v`? keep, else again.
+//! publish: fence; write `slots[(v + 1) & 1]`; `version = v + 1`.
+//!
+//! # Ordering
+//! `version = v + 1` (Release) publishes the slot written before it to the Acquire load in
+//! `read`. A reader that is overtaken by *two* publications might see words of the second one in
+//! its slot (2); that one's Release fence stands between the store of `v + 1` and those words,
+//! so the reader's Acquire fence makes `v + 1` visible to its second look at the version (3).
+//! A publisher that stands still half-way stops no reader: unlike under a plain sequence lock
+//! they read the other slot.
+//!
+//! # Source
+//! Left-right and sequence locks; the fences are those of crossbeam-utils' `SeqLock`.
+
+use flow_sync::sync::atomic::{AtomicU64, Ordering, fence};
+
+use crate::rate::Rate;
+use crate::supply::Anchor;
+
+use core::time::Duration;
+
+/// The line of supply and the rate it was made from.
+pub(crate) struct Params {
+    version: AtomicU64,
+    slots: [Slot; 2],
+}
+
+struct Slot {
+    line: [AtomicU64; LINE],
+    rate: [AtomicU64; RATE],
+}
+
+impl Params {
+    pub(crate) fn new(anchor: &Anchor, rate: Rate) -> Self {
+        let slot = || Slot {
+            line: pack_line(anchor).map(AtomicU64::new),
+            rate: pack_rate(rate).map(AtomicU64::new),
+        };
+        Self {
+            version: AtomicU64::new(0),
+            slots: [slot(), slot()],
+        }
+    }
+
+    /// The line of supply in force.
+    #[inline]
+    pub(crate) fn anchor(&self) -> Anchor {
+        unpack_line(self.read(|slot| &slot.line))
+    }
+
+    /// The rate in force.
+    pub(crate) fn rate(&self) -> Rate {
+        unpack_rate(self.read(|slot| &slot.rate))
+    }
+
+    /// Puts new parameters in force. The caller excludes other publishers (invariant 1).
+    pub(crate) fn publish(&self, anchor: &Anchor, rate: Rate) {
+        // Only publishers store it, and they exclude one another.
+        let next = self.version.load(Ordering::Relaxed).wrapping_add(1);
+        // Orders the last publication before the words below: see Ordering above.
+        fence(Ordering::Release);
+        let slot = &self.slots[(next & 1) as usize];
+        store(&slot.line, pack_line(anchor));
+        store(&slot.rate, pack_rate(rate));
+        self.version.store(next, Ordering::Release);
+    }
+
+    #[inline]
+    fn read<const N: usize>(&self, part: impl Fn(&Slot) -> &[AtomicU64; N]) -> [u64; N] {
+        loop {
+            let version = self.version.load(Ordering::Acquire);
+            let words = part(&self.slots[(version & 1) as usize]);
+            let copy = core::array::from_fn(|i| words[i].load(Ordering::Relaxed));
+            fence(Ordering::Acquire);
+            if self.version.load(Ordering::Relaxed) == version {
+                return copy;
+            }
+        }
+    }
+}
+
+fn store<const N: usize>(to: &[AtomicU64; N], words: [u64; N]) {
+    for (to, word) in to.iter().zip(words) {
+        to.store(word, Ordering::Relaxed);
+    }
+}
+
+const LINE: usize = 8;
+const RATE: usize = 3;
+
+/// The shift takes the low byte, the flag the bit above it.
+fn pack_line(anchor: &Anchor) -> [u64; LINE] {
+    [
+        anchor.at,
+        anchor.base,
+        anchor.carry as u64,
+        (anchor.carry >> 64) as u64,
+        anchor.mult,
+        u64::from(anchor.shift) | u64::from(anchor.unlimited) << 8,
+        anchor.burst,
+        anchor.horizon,
+    ]
+}
+
+#[inline]
+fn unpack_line(words: [u64; LINE]) -> Anchor {
+    let [at, base, carry, carry_high, mult, shift, burst, horizon] = words;
+    Anchor {
+        at,
+        base,
+        carry: u128::from(carry) | u128::from(carry_high) << 64,
+        mult,
+        // Masked, so that the compiler knows that shifting by it is in range.
+        shift: (shift & 127) as u32,
+        burst,
+        horizon,
+        unlimited: shift & 256 != 0,
+    }
+}
+
+fn pack_rate(rate: Rate) -> [u64; RATE] {
+    let period = rate.period();
+    [
+        rate.tokens(),
+        period.as_secs(),
+        u64::from(period.subsec_nanos()),
+    ]
+}
+
+fn unpack_rate([tokens, seconds, nanos]: [u64; RATE]) -> Rate {
+    // It was a period's own part of a second, so it fits.
+    let period = Duration::new(seconds, nanos as u32);
+    Rate::per(tokens, period).unwrap_or(Rate::UNLIMITED)
+}

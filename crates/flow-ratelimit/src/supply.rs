@@ -1,0 +1,296 @@
+//! Arithmetic of virtual tokens: how much has been supplied by now, exactly and for ever.
+//!
+//! # Units
+//! A token is `2^f` *grains*; `f` is fixed when the bucket is built, from its rate and burst
+//! (at most 30: a grain is then under a nanosecond's supply for rates above one per second). The
+//! bucket's state is one number, `used`: grains ever spent, modulo 2^63. The other side is the
+//! supply `A(now)`, grains ever supplied, modulo 2^63 too. What the bucket holds is
+//! `min(burst, A(now) - used)`.
+//!
+//! # The line
+//! `A` is a straight line through an [`Anchor`]: `base` grains at the instant `at`, then
+//! `mult / 2^shift` grains per nanosecond, by one 64 x 64 -> 128 bit multiplication. `mult` is
+//! rounded down with 64 significant bits, so the line is never above the exact rational one and,
+//! over the whole range of the clock, less than one grain below it; rounding to whole grains
+//! takes less than another one. The fraction of a grain that an anchor's instant leaves over is
+//! its `carry`, so that moving the anchor loses nothing either.
+//!
+//! # Why it holds for ever
+//! Numbers modulo 2^63 are compared by their signed distance from `base`, right while that stays
+//! below 2^62. The anchor is therefore moved to the present once the supply since `at` passes
+//! 2^60 grains (`horizon`), by whoever comes first after that, and `used` is lifted with it to
+//! at least `A - burst`; the supply itself saturates below 2^62, so an idle time of any length
+//! does no harm. `burst` is at most 2^61, and rates are bounded so that the horizon is at
+//! least a second away.
+//!
+//! # What never happens
+//! An instant before `at` counts as `at`: a clock that goes back supplies nothing, and nothing
+//! twice when it comes forward again.
+
+use core::time::Duration;
+
+use flow_rt::Instant;
+
+use crate::error::ConfigError;
+use crate::rate::Rate;
+
+/// The bits of `used`: the word's top 63.
+pub(crate) const USED_MASK: u64 = u64::MAX >> 1;
+
+/// A straight line of supply, and how much of it may be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Anchor {
+    /// The instant, in nanoseconds of the bucket's clock.
+    pub(crate) at: u64,
+    /// Grains supplied until then, modulo 2^63.
+    pub(crate) base: u64,
+    /// What was supplied until then beyond `base`: `carry / 2^shift`, less than one grain.
+    pub(crate) carry: u128,
+    /// Grains per nanosecond, times `2^shift`; 0 for no supply.
+    pub(crate) mult: u64,
+    /// At most 127.
+    pub(crate) shift: u32,
+    /// The most the bucket holds, in grains; at most [`MAX_BURST`].
+    pub(crate) burst: u64,
+    /// Nanoseconds after `at` from when on the anchor must be moved before use.
+    pub(crate) horizon: u64,
+    /// Everything is granted; the line stands still.
+    pub(crate) unlimited: bool,
+}
+
+/// Where the bucket stands: distances from the anchor's `base`, in grains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Level {
+    /// What counts as spent: `used`, or more where the bucket ran over since.
+    pub(crate) spent: i64,
+    /// What can be taken; negative while the clock is behind.
+    pub(crate) free: i64,
+}
+
+impl Anchor {
+    /// The line of a new bucket that holds `initial` grains now, with `used` = 0.
+    pub(crate) fn new(rate: Rate, burst: u64, initial: u64, bits: u32, now: Instant) -> Self {
+        let (mult, shift) = slope(rate, bits);
+        Self {
+            at: now.as_nanos(),
+            base: initial,
+            carry: 0,
+            mult,
+            shift,
+            burst,
+            horizon: horizon(mult, shift),
+            unlimited: rate.is_unlimited(),
+        }
+    }
+
+    /// Grains supplied from `at` to `now`.
+    #[inline]
+    pub(crate) fn supplied(&self, now: Instant) -> i64 {
+        let grains = self.product(now) >> self.shift;
+        // Below 2^62 after the `min`.
+        (grains.min(u128::from(MAX_SUPPLY)) as u64).cast_signed()
+    }
+
+    /// Whether the anchor must be moved before it is used at `now`.
+    #[inline]
+    pub(crate) fn is_stale(&self, now: Instant) -> bool {
+        now.as_nanos().saturating_sub(self.at) > self.horizon
+    }
+
+    /// Where the bucket stands at `now`, if it holds at most `cap` grains.
+    #[inline]
+    pub(crate) fn level(&self, used: u64, now: Instant, cap: u64) -> Level {
+        let supplied = self.supplied(now);
+        // Both within 2^62 of zero: nothing overflows.
+        let spent = self.distance(used).max(supplied - cap.cast_signed());
+        Level {
+            spent,
+            free: supplied - spent,
+        }
+    }
+
+    /// `used` after `grains` are taken at `level`.
+    #[inline]
+    pub(crate) fn take(&self, level: Level, grains: u64) -> u64 {
+        self.base
+            .wrapping_add(level.spent.cast_unsigned())
+            .wrapping_add(grains)
+            & USED_MASK
+    }
+
+    /// `used` after `grains`, at most a burst of them, come back: a full bucket at the most.
+    pub(crate) fn put_back(&self, used: u64, grains: u64) -> u64 {
+        let spent = self.distance(used).saturating_sub_unsigned(grains);
+        // The supply is never before `base`, so this floor is at or below that of `level`.
+        let spent = spent.max(-self.burst.cast_signed());
+        self.base.wrapping_add(spent.cast_unsigned()) & USED_MASK
+    }
+
+    /// The first instant at which `grains` beyond `spent` have been supplied, if ever.
+    pub(crate) fn ready_at(&self, spent: i64, grains: u64) -> Option<Instant> {
+        let target = i128::from(spent) + i128::from(grains);
+        let Ok(target) = u64::try_from(target) else {
+            return (target <= 0).then(|| Instant::from_nanos(self.at));
+        };
+        if target > MAX_SUPPLY {
+            return None;
+        }
+        let nanos = nanos_for(target, self.carry, self.mult, self.shift)?;
+        let at = self.at.checked_add(nanos)?;
+        (at != u64::MAX).then(|| Instant::from_nanos(at))
+    }
+
+    /// Grains that come in so much time.
+    pub(crate) fn in_time(&self, time: Duration) -> u64 {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let grains = (u128::from(nanos) * u128::from(self.mult)) >> self.shift;
+        u64::try_from(grains).unwrap_or(u64::MAX)
+    }
+
+    /// The same line, anchored at `now`; unchanged if that is earlier.
+    pub(crate) fn moved(&self, now: Instant) -> Self {
+        let product = self.product(now);
+        let grains = product >> self.shift;
+        let (grains, carry) = if grains > u128::from(MAX_SUPPLY) {
+            (MAX_SUPPLY, 0)
+        } else {
+            (grains as u64, product & ((1_u128 << self.shift) - 1))
+        };
+        Self {
+            at: self.at.max(now.as_nanos()),
+            base: self.base.wrapping_add(grains) & USED_MASK,
+            carry,
+            ..*self
+        }
+    }
+
+    /// The line that goes on from this anchor at another rate. `used` matters only when the
+    /// bucket ceases to be unlimited: it is full then.
+    pub(crate) fn with_rate(&self, rate: Rate, bits: u32, used: u64) -> Self {
+        let (mult, shift) = slope(rate, bits);
+        let carry = if shift >= self.shift {
+            // Less than 2^shift, as `carry` was less than 2^self.shift.
+            self.carry << (shift - self.shift)
+        } else {
+            self.carry >> (self.shift - shift)
+        };
+        let refilled = self.unlimited && !rate.is_unlimited();
+        Self {
+            base: if refilled {
+                used.wrapping_add(self.burst) & USED_MASK
+            } else {
+                self.base
+            },
+            carry,
+            mult,
+            shift,
+            horizon: horizon(mult, shift),
+            unlimited: rate.is_unlimited(),
+            ..*self
+        }
+    }
+
+    /// The signed distance of `used` from `base`: sign-extends 63 bits.
+    #[inline]
+    pub(crate) fn distance(&self, used: u64) -> i64 {
+        (used.wrapping_sub(self.base) << 1).cast_signed() >> 1
+    }
+
+    /// `grains * 2^shift` supplied since `at`.
+    #[inline]
+    fn product(&self, now: Instant) -> u128 {
+        let elapsed = now.as_nanos().saturating_sub(self.at);
+        (u128::from(elapsed) * u128::from(self.mult)).saturating_add(self.carry)
+    }
+}
+
+/// The number of fraction bits for a bucket, or why there is none.
+pub(crate) fn fraction_bits(rate: Rate, burst: u64) -> Result<u32, ConfigError> {
+    let fits = |bits| check_rate(rate, bits).and_then(|()| check_burst(burst, bits));
+    let finest = (1..=MAX_BITS).rev().find(|&bits| fits(bits).is_ok());
+    // Without any fraction at least, or the error that names the widest bounds.
+    finest.map_or_else(|| fits(0).map(|()| 0), Ok)
+}
+
+/// Whether a bucket with so many fraction bits can have this rate.
+pub(crate) fn check_rate(rate: Rate, bits: u32) -> Result<(), ConfigError> {
+    let nanos = rate.period().as_nanos();
+    if nanos == 0 {
+        return Ok(());
+    }
+    // 64 + 30 + 30 bits at the most.
+    let scaled = (u128::from(rate.tokens()) << bits) * 1_000_000_000;
+    if scaled.div_ceil(nanos) <= u128::from(MAX_PER_SECOND) {
+        return Ok(());
+    }
+    Err(ConfigError::RateTooHigh {
+        given: rate,
+        max_per_second: MAX_PER_SECOND >> bits,
+    })
+}
+
+/// Whether a bucket with so many fraction bits can hold this burst.
+pub(crate) fn check_burst(burst: u64, bits: u32) -> Result<(), ConfigError> {
+    let max = MAX_BURST >> bits;
+    match burst {
+        0 => Err(ConfigError::ZeroBurst),
+        given if given > max => Err(ConfigError::BurstTooLarge { given, max }),
+        _ => Ok(()),
+    }
+}
+
+/// The least number of nanoseconds in which `grains` come, if a clock can count them.
+pub(crate) fn nanos_for(grains: u64, carry: u128, mult: u64, shift: u32) -> Option<u64> {
+    let grains = u128::from(grains);
+    // What does not fit 128 bits here is more than 2^64 ns of any `mult` bring.
+    if mult == 0 || grains.leading_zeros() < shift {
+        return None;
+    }
+    let missing = (grains << shift).saturating_sub(carry);
+    u64::try_from(missing.div_ceil(u128::from(mult))).ok()
+}
+
+/// `mult` and `shift` of a rate: `floor(tokens * 2^bits * 2^shift / nanos)`, with as many
+/// significant bits as a u64 holds.
+fn slope(rate: Rate, bits: u32) -> (u64, u32) {
+    let nanos = rate.period().as_nanos();
+    if nanos == 0 {
+        return (0, 0);
+    }
+    let grains = u128::from(rate.tokens()) << bits;
+    // At most 2^60 per second was checked, so the quotient starts below 2^31.
+    let mut quotient = grains / nanos;
+    let mut rest = grains % nanos;
+    let mut shift = 0;
+    // Long division in binary. A period is below 2^94 ns, so `rest` has room.
+    while quotient < 1 << 63 && shift < 127 {
+        rest <<= 1;
+        let bit = u128::from(rest >= nanos);
+        rest -= bit * nanos;
+        quotient = (quotient << 1) | bit;
+        shift += 1;
+    }
+    (quotient as u64, shift)
+}
+
+/// Nanoseconds in which 2^60 grains come, rounded down.
+fn horizon(mult: u64, shift: u32) -> u64 {
+    // With a shift above 67 the whole clock brings less than 2^61 grains.
+    if mult == 0 || shift > 67 {
+        return u64::MAX;
+    }
+    let nanos = (1_u128 << (60 + shift)) / u128::from(mult);
+    u64::try_from(nanos).unwrap_or(u64::MAX)
+}
+
+/// A grain is no finer than 2^-30 token: leaves room to raise a low rate to 10^9 per second.
+const MAX_BITS: u32 = 30;
+
+/// The most grains a bucket holds.
+pub(crate) const MAX_BURST: u64 = 1 << 61;
+
+/// The most grains supplied since the anchor: what was lost beyond it was beyond the burst too.
+const MAX_SUPPLY: u64 = (1 << 62) - 1;
+
+/// The most grains per second: the horizon is a second away at the least.
+const MAX_PER_SECOND: u64 = 1 << 60;

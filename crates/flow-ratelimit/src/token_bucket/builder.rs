@@ -1,0 +1,150 @@
+//! The builder of a token bucket.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use flow_rt::{Clock, DefaultClock, Handle};
+
+use super::TokenBucket;
+use super::core::{Core, Settings};
+use crate::error::ConfigError;
+use crate::rate::{IntoRate, Rate};
+
+/// Configures a [`TokenBucket`]; everything is checked by [`build`](Self::build).
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct TokenBucketBuilder<C = DefaultClock> {
+    rate: Option<Result<Rate, ConfigError>>,
+    burst: Option<u64>,
+    initial: Option<u64>,
+    clock: C,
+    is_counted: bool,
+    settings: Settings,
+}
+
+impl TokenBucketBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            rate: None,
+            burst: None,
+            initial: None,
+            clock: DefaultClock::new(),
+            is_counted: true,
+            settings: Settings {
+                name: None,
+                max_waiters: usize::MAX,
+                catch_up: DEFAULT_CATCH_UP,
+                runtime: None,
+            },
+        }
+    }
+}
+
+impl<C: Clock> TokenBucketBuilder<C> {
+    /// How fast tokens come: a [`Rate`], or a text like `"100/s"`. Required.
+    pub fn rate(mut self, rate: impl IntoRate) -> Self {
+        self.rate = Some(rate.into_rate());
+        self
+    }
+
+    /// How many tokens the bucket holds, and so how many can be taken at once. Required.
+    pub fn burst(mut self, burst: u64) -> Self {
+        self.burst = Some(burst);
+        self
+    }
+
+    /// How many tokens it starts with; it starts full otherwise.
+    pub fn initial(mut self, tokens: u64) -> Self {
+        self.initial = Some(tokens);
+        self
+    }
+
+    /// What to call it in reports and metrics.
+    pub fn name(mut self, name: impl Into<Box<str>>) -> Self {
+        self.settings.name = Some(name.into());
+        self
+    }
+
+    /// How many callers may wait at once; any number otherwise.
+    pub fn max_waiters(mut self, max: usize) -> Self {
+        self.settings.max_waiters = max;
+        self
+    }
+
+    /// How late a timer may be without those who wait losing by it; 4 ms otherwise.
+    ///
+    /// What is supplied in this time is kept for them beyond the burst, since a host's timers
+    /// are late by up to 2 ms and a rate could not be kept otherwise. It is for those who wait
+    /// only, and while they wait. Zero keeps to the burst, at the price of the rate.
+    pub fn catch_up(mut self, late: Duration) -> Self {
+        self.settings.catch_up = late;
+        self
+    }
+
+    /// Where those who wait are driven; otherwise on the runtimes that poll them.
+    pub fn runtime(mut self, runtime: &Handle) -> Self {
+        self.settings.runtime = Some(runtime.clone());
+        self
+    }
+
+    /// Whether decisions are counted; they are otherwise. It is 1 KiB and some nanoseconds.
+    pub fn counted(mut self, counted: bool) -> Self {
+        self.is_counted = counted;
+        self
+    }
+
+    /// The clock it runs on; otherwise that of the simulation in which `builder()` was called, or
+    /// else the machine's. Changes the type.
+    pub fn clock<D: Clock>(self, clock: D) -> TokenBucketBuilder<D> {
+        TokenBucketBuilder {
+            rate: self.rate,
+            burst: self.burst,
+            initial: self.initial,
+            clock,
+            is_counted: self.is_counted,
+            settings: self.settings,
+        }
+    }
+
+    /// Builds the bucket.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if rate or burst is missing or out of range, or another value is wrong.
+    pub fn build(self) -> Result<TokenBucket<C>, ConfigError> {
+        let rate = self.rate.ok_or(ConfigError::MissingRate)??;
+        let burst = self.burst.ok_or(ConfigError::MissingBurst)?;
+        if self.settings.max_waiters == 0 {
+            return Err(ConfigError::ZeroWaiters);
+        }
+        let initial = self.initial.unwrap_or(burst);
+        let core = Core::new(
+            rate,
+            burst,
+            initial,
+            self.clock,
+            self.is_counted,
+            self.settings,
+        )?;
+        Ok(TokenBucket {
+            core: Arc::new(core),
+        })
+    }
+}
+
+impl<C> fmt::Debug for TokenBucketBuilder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenBucketBuilder")
+            .field("rate", &self.rate)
+            .field("burst", &self.burst)
+            .field("initial", &self.initial)
+            .field("name", &self.settings.name)
+            .field("max_waiters", &self.settings.max_waiters)
+            .field("catch_up", &self.settings.catch_up)
+            .field("runtime", &self.settings.runtime)
+            .field("counted", &self.is_counted)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Twice what tokio's timers are late, and room for the driver's quantum.
+const DEFAULT_CATCH_UP: Duration = Duration::from_millis(4);

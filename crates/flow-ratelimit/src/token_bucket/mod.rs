@@ -1,0 +1,287 @@
+//! The token bucket: bursts up to so many, then at a rate.
+
+mod builder;
+pub(crate) mod core;
+
+use ::core::fmt;
+use ::core::task::{Context, Poll};
+use ::core::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use flow_rt::{Clock, DefaultClock};
+
+use self::core::Core;
+use crate::error::{AcquireError, ConfigError, Denied};
+use crate::granted::Granted;
+use crate::limiter::{Acquire, AcquireTimeout, Limiter, LimiterExt};
+use crate::rate::{IntoRate, Rate};
+use crate::wait_state::WaitState;
+
+pub use builder::TokenBucketBuilder;
+
+/// A bucket of tokens that fills at a rate and holds a burst: exact, shared by cloning.
+///
+/// Over any time `t` it grants at most `burst + rate × t` tokens, for every rate and burst that
+/// it accepts, whatever the clock does. Rate and burst can be changed while it runs; nothing is
+/// minted or lost by it. Those who wait are served first in, first out, and a newcomer never
+/// passes them.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use flow_ratelimit::{Denied, TokenBucket};
+///
+/// let bucket = TokenBucket::builder().rate("100/s").burst(200).build()?;
+/// let granted = bucket.try_acquire_n(5)?;
+/// assert_eq!(granted.remaining(), 195);
+///
+/// match bucket.try_acquire_n(199) {
+///     Err(Denied::NotYet { retry_after, .. }) => assert!(retry_after.as_millis() <= 40),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// In a `static` it goes into a [`LazyLock`](std::sync::LazyLock):
+///
+/// ```
+/// use std::sync::LazyLock;
+/// use flow_ratelimit::{Rate, TokenBucket};
+/// use flow_rt::DefaultClock;
+///
+/// static LIMIT: LazyLock<TokenBucket> = LazyLock::new(|| {
+///     let bucket = TokenBucket::builder().rate(Rate::per_second(50)).burst(50);
+///     // Whatever touches it first, a simulation perhaps: it runs on the machine's clock.
+///     bucket.clock(DefaultClock::machine()).build().expect("a valid limit")
+/// });
+/// assert!(LIMIT.try_acquire().is_ok());
+/// ```
+pub struct TokenBucket<C = DefaultClock> {
+    core: Arc<Core<C>>,
+}
+
+impl TokenBucket {
+    /// A bucket that starts full.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the rate is no rate, the burst is zero, or either is out of range.
+    pub fn new(rate: impl IntoRate, burst: u64) -> Result<Self, ConfigError> {
+        Self::builder().rate(rate).burst(burst).build()
+    }
+
+    /// A bucket to be configured.
+    pub fn builder() -> TokenBucketBuilder {
+        TokenBucketBuilder::new()
+    }
+}
+
+impl<C: Clock> TokenBucket<C> {
+    /// Takes one token now, or says why not.
+    ///
+    /// # Errors
+    /// [`Denied`]; nothing was taken then.
+    ///
+    /// # Cost
+    /// One look at the clock and one compare-and-swap; a denial writes nothing but its count.
+    #[inline]
+    pub fn try_acquire(&self) -> Result<Granted, Denied> {
+        self.core.try_take(1)
+    }
+
+    /// Takes `n` tokens now, or says why not. 0 tokens are always there.
+    ///
+    /// # Errors
+    /// [`Denied`]; nothing was taken then.
+    ///
+    /// # Cost
+    /// That of [`try_acquire`](Self::try_acquire).
+    #[inline]
+    pub fn try_acquire_n(&self, n: u64) -> Result<Granted, Denied> {
+        self.core.try_take(n)
+    }
+
+    /// Whether one token could be taken now. Takes and counts nothing.
+    ///
+    /// # Errors
+    /// What [`try_acquire`](Self::try_acquire) would say.
+    pub fn peek(&self) -> Result<(), Denied> {
+        self.core.peek(1)
+    }
+
+    /// Whether `n` tokens could be taken now. Takes and counts nothing.
+    ///
+    /// # Errors
+    /// What [`try_acquire_n`](Self::try_acquire_n) would say.
+    pub fn peek_n(&self, n: u64) -> Result<(), Denied> {
+        self.core.peek(n)
+    }
+
+    /// Gives `n` tokens back that were taken and not used. What does not fit is lost.
+    pub fn refund(&self, n: u64) {
+        self.core.refund(n);
+    }
+
+    /// Whole tokens in the bucket now.
+    pub fn available(&self) -> u64 {
+        self.core.available()
+    }
+
+    /// The rate in force.
+    pub fn rate(&self) -> Rate {
+        self.core.rate()
+    }
+
+    /// The burst in force.
+    pub fn burst(&self) -> u64 {
+        self.core.burst()
+    }
+
+    /// The name given to the builder.
+    pub fn name(&self) -> Option<&str> {
+        self.core.settings.name.as_deref()
+    }
+
+    /// Changes the rate from now on. What was earned at the old one stays; those who wait are
+    /// served by the new one. Of [`Rate::ZERO`] they wait on until it is raised again.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it is no rate, or too high for this bucket: the number of fraction bits
+    /// in its word was chosen for the rate and burst it was built with, and leaves room up to
+    /// 10^9 per second unless the burst is above 2 × 10^9. The old rate stays then.
+    pub fn set_rate(&self, rate: impl IntoRate) -> Result<(), ConfigError> {
+        self.core.set_rate(rate.into_rate()?)
+    }
+
+    /// Changes the burst from now on. Tokens beyond a smaller one are lost; a larger one fills at
+    /// the rate.
+    ///
+    /// Whoever waits for more than a smaller burst gets [`AcquireError::ExceedsBurst`] when it is
+    /// their turn.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it is zero or too large for this bucket. The old burst stays then.
+    pub fn set_burst(&self, burst: u64) -> Result<(), ConfigError> {
+        self.core.set_burst(burst)
+    }
+
+    /// Lets nobody go any more, for ever: whoever waits gets an error. Idempotent.
+    pub fn close(&self) {
+        self.core.close();
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.core.closed.load(Ordering::Acquire)
+    }
+
+    /// What it has done and how it stands, without a lock.
+    pub fn stats(&self) -> TokenBucketStats {
+        let (granted, denied) = self.core.counted().unwrap_or_default();
+        TokenBucketStats {
+            granted,
+            denied,
+            waiting: self.core.waiting.load(Ordering::Acquire),
+            available: self.available(),
+            burst: self.burst(),
+            rate: self.rate(),
+        }
+    }
+}
+
+/// Waiting: first in, first out.
+///
+/// Whoever waits needs a runtime: the one given to the builder, else the one that polls. These
+/// are the methods of [`LimiterExt`], so that no import is needed.
+impl<C: Clock + 'static> TokenBucket<C> {
+    /// Waits for one token. See [`LimiterExt::acquire_n`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing and passes the turn on.
+    pub fn acquire(&self) -> Acquire<'_, Self> {
+        LimiterExt::acquire_n(self, 1)
+    }
+
+    /// Waits for `n` tokens. A large `n` holds up those behind it. See [`LimiterExt::acquire_n`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing and passes the turn on.
+    pub fn acquire_n(&self, n: u64) -> Acquire<'_, Self> {
+        LimiterExt::acquire_n(self, n)
+    }
+
+    /// Waits for one token, and fails at once if `limit` cannot suffice. See
+    /// [`LimiterExt::acquire_n_timeout`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing and passes the turn on.
+    pub fn acquire_timeout(&self, limit: Duration) -> AcquireTimeout<'_, Self> {
+        LimiterExt::acquire_n_timeout(self, 1, limit)
+    }
+}
+
+impl<C: Clock + 'static> Limiter for TokenBucket<C> {
+    fn try_acquire_n(&self, n: u64) -> Result<Granted, Denied> {
+        self.core.try_take(n)
+    }
+
+    fn peek_n(&self, n: u64) -> Result<(), Denied> {
+        self.core.peek(n)
+    }
+
+    fn refund(&self, n: u64) {
+        self.core.refund(n);
+    }
+
+    fn poll_acquire_n(
+        &self,
+        cx: &mut Context<'_>,
+        n: u64,
+        state: &mut WaitState,
+    ) -> Poll<Result<Granted, AcquireError>> {
+        self.core.poll_take(cx, n, state)
+    }
+}
+
+impl<C> Clone for TokenBucket<C> {
+    /// Another handle to the same bucket.
+    fn clone(&self) -> Self {
+        Self {
+            core: self.core.clone(),
+        }
+    }
+}
+
+impl<C: Clock> fmt::Debug for TokenBucket<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stats = self.stats();
+        f.debug_struct("TokenBucket")
+            .field("name", &self.name())
+            .field("rate", &stats.rate)
+            .field("burst", &stats.burst)
+            .field("available", &stats.available)
+            .field("waiting", &stats.waiting)
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a [`TokenBucket`] has done and how it stands.
+///
+/// Each number is exact; together they are of about the same moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenBucketStats {
+    /// Requests that were granted, at once or after a wait; 0 if they are not counted.
+    pub granted: u64,
+    /// Requests that were denied, and waits that ended with an error; 0 if they are not counted.
+    pub denied: u64,
+    /// Callers in the queue.
+    pub waiting: usize,
+    /// Whole tokens in the bucket.
+    pub available: u64,
+    /// The burst in force.
+    pub burst: u64,
+    /// The rate in force.
+    pub rate: Rate,
+}

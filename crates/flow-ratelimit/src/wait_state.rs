@@ -1,0 +1,127 @@
+//! A wait under way, as plain data: what a manual future keeps between polls.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use flow_rt::Handle;
+use flow_sync::Ticket;
+
+/// The place of one waiter in a limiter's queue, between two polls of [`poll_acquire_n`].
+///
+/// It is not pinned and holds no timer. Dropping it ends the wait: a place in the queue is given
+/// up, tokens that were granted and not yet taken are refunded exactly. `mem::forget` of one
+/// leaks its place, and swallows its tokens.
+///
+/// [`poll_acquire_n`]: crate::Limiter::poll_acquire_n
+#[derive(Default)]
+pub struct WaitState {
+    place: Option<Place>,
+    limit: Option<Duration>,
+    runtime: Option<Handle>,
+}
+
+/// Where a place is: a bucket of any clock.
+pub(crate) trait Host: Send + Sync {
+    /// Ends a wait, however it stands.
+    fn cancel(&self, ticket: Ticket);
+}
+
+/// A place in a queue, given up when dropped.
+pub(crate) struct Place {
+    host: Arc<dyn Host>,
+    ticket: Ticket,
+    n: u64,
+    held: bool,
+}
+
+impl WaitState {
+    /// No wait yet.
+    pub const fn new() -> Self {
+        Self {
+            place: None,
+            limit: None,
+            runtime: None,
+        }
+    }
+
+    /// No wait yet; one that would last longer than `limit` is refused when it begins.
+    ///
+    /// Whether it then lasts longer all the same (somebody lowered the rate) is the caller's to
+    /// watch: there is no timer in here.
+    pub const fn with_limit(limit: Duration) -> Self {
+        Self {
+            place: None,
+            limit: Some(limit),
+            runtime: None,
+        }
+    }
+
+    /// Whether there is a place in a queue.
+    pub const fn is_waiting(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Ends the wait, as dropping this would.
+    pub fn leave(&mut self) {
+        self.place = None;
+    }
+
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.limit
+    }
+
+    /// The runtime that keeps the time of this wait.
+    pub(crate) fn runtime(&self) -> Option<&Handle> {
+        self.runtime.as_ref()
+    }
+
+    /// The ticket, if this waits for `n` tokens of the limiter at this address.
+    pub(crate) fn ticket_at(&self, host: *const (), n: u64) -> Option<Ticket> {
+        let place = self.place.as_ref()?;
+        (Arc::as_ptr(&place.host).cast() == host && place.n == n).then_some(place.ticket)
+    }
+
+    pub(crate) fn take_place(&mut self, place: Place, runtime: &Handle) {
+        self.place = Some(place);
+        // Only a wait with a limit needs a timer of its own.
+        if self.limit.is_some() {
+            self.runtime = Some(runtime.clone());
+        }
+    }
+
+    /// The wait has ended and its ticket is gone already.
+    pub(crate) fn forget_place(&mut self) {
+        if let Some(place) = &mut self.place {
+            place.held = false;
+        }
+        self.place = None;
+    }
+}
+
+impl fmt::Debug for WaitState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitState")
+            .field("waiting", &self.is_waiting())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Place {
+    pub(crate) fn new(host: Arc<dyn Host>, ticket: Ticket, n: u64) -> Self {
+        Self {
+            host,
+            ticket,
+            n,
+            held: true,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.held {
+            self.host.cancel(self.ticket);
+        }
+    }
+}
