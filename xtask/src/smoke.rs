@@ -13,9 +13,9 @@ use crate::workspace::{self, Workspace};
 ///
 /// An example that is not listed runs once without arguments: none is skipped.
 const RUNS: &[(&str, &[&str])] = &[
-    ("gateway", &["--duration", "3", "--runtime", "tokio"]),
-    ("gateway", &["--duration", "3", "--runtime", "smol"]),
-    ("gateway", &["--duration", "3", "--runtime", "async-std"]),
+    ("gateway", &["--duration", "3s", "--runtime", "tokio"]),
+    ("gateway", &["--duration", "3s", "--runtime", "smol"]),
+    ("gateway", &["--duration", "3s", "--runtime", "async-std"]),
 ];
 
 /// No example takes longer, on a loaded machine in an unoptimized build.

@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use flow_benches::{Bench, repeat};
 use flow_rt::Handle;
+use tokio::runtime::Builder;
 
 use crate::Hosts;
 
@@ -14,25 +15,40 @@ const HOUR: Duration = Duration::from_secs(3600);
 const STEP: Duration = Duration::from_micros(100);
 
 pub(crate) fn rows(bench: &mut Bench, hosts: &Hosts) {
-    // Outside of a task, where tokio does not count polls against a budget.
+    // A runtime of its own: one that has had timers armed remembers when it wakes up next.
+    let alone = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    let handle = Handle::tokio(alone.handle().clone()).expect("it has timers");
+    {
+        // Entered, and outside of a task: tokio counts a task's polls against a budget.
+        let _context = alone.enter();
+        re_arm_tokio(bench, "tokio, the next one due", &handle);
+    }
+
     let _context = hosts.workers.enter();
-    re_arm_tokio(bench, hosts);
+    let half = hosts.on_workers.now() + HOUR / 2;
+    let mut earlier = hosts.on_workers.timer(half);
+    let _ = poll(Pin::new(&mut earlier));
+    re_arm_tokio(bench, "tokio, others due before", &hosts.on_workers);
+    drop(earlier);
+
     re_arm_async_io(bench, "smol", &Handle::smol());
     re_arm_async_io(bench, "async-std", &Handle::async_std());
     timeout(bench, &hosts.on_workers);
 }
 
-fn re_arm_tokio(bench: &mut Bench, hosts: &Hosts) {
+fn re_arm_tokio(bench: &mut Bench, case: &str, handle: &Handle) {
     // The clock is std's on both sides.
     #[allow(clippy::disallowed_methods)]
     let start = tokio::time::Instant::now() + HOUR;
-    let mut timer = re_armed(&hosts.on_workers);
-    let mut sleep = Box::pin(tokio::time::sleep_until(start));
     bench
-        .row("re-arm a timer later, tokio")
+        .row(format!("re-arm a timer later, {case}"))
         .instructions(10_000)
-        .flow(|n| repeat(n, &mut timer))
+        .flow(|n| repeat(n, re_armed(handle)))
         .peer("native reset", move |n| {
+            let mut sleep = Box::pin(tokio::time::sleep_until(start));
             repeat(n, |i| {
                 sleep.as_mut().reset(start + later(i));
                 poll(sleep.as_mut())
@@ -50,12 +66,11 @@ fn re_arm_tokio(bench: &mut Bench, hosts: &Hosts) {
 fn re_arm_async_io(bench: &mut Bench, host: &str, handle: &Handle) {
     #[allow(clippy::disallowed_methods)]
     let start = std::time::Instant::now() + HOUR;
-    let mut timer = re_armed(handle);
-    let mut native = async_io::Timer::at(start);
     bench
         .row(format!("re-arm a timer later, {host}"))
-        .flow(|n| repeat(n, &mut timer))
+        .flow(|n| repeat(n, re_armed(handle)))
         .peer("async-io set_at", |n| {
+            let mut native = async_io::Timer::at(start);
             repeat(n, |i| {
                 native.set_at(start + later(i));
                 poll(Pin::new(&mut native)).is_ready()
