@@ -111,16 +111,9 @@ impl Rate {
 
     /// The fraction in lowest terms, tokens over nanoseconds.
     fn reduced(self) -> (u128, u128) {
-        let (mut a, mut b) = (u128::from(self.tokens), self.per.as_nanos());
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        // Not zero: a rate has tokens or a period.
-        let divisor = a.max(1);
-        (
-            u128::from(self.tokens) / divisor,
-            self.per.as_nanos() / divisor,
-        )
+        let (tokens, nanos) = (u128::from(self.tokens), self.per.as_nanos());
+        let divisor = gcd(tokens, nanos);
+        (tokens / divisor, nanos / divisor)
     }
 }
 
@@ -241,6 +234,14 @@ impl IntoRate for Result<Rate, ConfigError> {
     fn into_rate(self) -> Result<Rate, ConfigError> {
         self
     }
+}
+
+/// The greatest common divisor, at least 1.
+pub(crate) fn gcd(mut a: u128, mut b: u128) -> u128 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a.max(1)
 }
 
 /// Only digits: `parse` alone would take a sign.

@@ -8,12 +8,13 @@
 //! `min(burst, A(now) - used)`.
 //!
 //! # The line
-//! `A` is a straight line through an [`Anchor`]: `base` grains at the instant `at`, then
-//! `mult / 2^shift` grains per nanosecond, by one 64 x 64 -> 128 bit multiplication. `mult` is
-//! rounded down with 64 significant bits, so the line is never above the exact rational one and,
-//! over the whole range of the clock, less than one grain below it; rounding to whole grains
-//! takes less than another one. The fraction of a grain that an anchor's instant leaves over is
-//! its `carry`, so that moving the anchor loses nothing either.
+//! `A` is a straight line through an [`Anchor`]: `base` grains and a fraction (`carry`) at the
+//! instant `at`, then `mult / 2^shift` grains per nanosecond, by one 64 x 64 -> 128 bit
+//! multiplication. `mult` has 64 significant bits and is rounded **up**: tokens that are due at a
+//! whole nanosecond are there at that nanosecond, not one later. What that adds stays below an
+//! eighth of a grain, because the anchor moves before `elapsed / 2^shift` gets there, and moves
+//! along the exact rational line (`carry` is rounded up by `2^-shift` of a grain). So the supply
+//! is never a grain above the exact line, and never a grain below it.
 //!
 //! # Why it holds for ever
 //! Numbers modulo 2^63 are compared by their signed distance from `base`, right while that stays
@@ -32,7 +33,7 @@ use core::time::Duration;
 use flow_rt::Instant;
 
 use crate::error::ConfigError;
-use crate::rate::Rate;
+use crate::rate::{Rate, gcd};
 
 /// The bits of `used`: the word's top 63.
 pub(crate) const USED_MASK: u64 = u64::MAX >> 1;
@@ -48,7 +49,7 @@ pub(crate) struct Anchor {
     pub(crate) carry: u128,
     /// Grains per nanosecond, times `2^shift`; 0 for no supply.
     pub(crate) mult: u64,
-    /// At most 127.
+    /// At most [`MAX_SHIFT`].
     pub(crate) shift: u32,
     /// The most the bucket holds, in grains; at most [`MAX_BURST`].
     pub(crate) burst: u64,
@@ -147,14 +148,14 @@ impl Anchor {
         u64::try_from(grains).unwrap_or(u64::MAX)
     }
 
-    /// The same line, anchored at `now`; unchanged if that is earlier.
-    pub(crate) fn moved(&self, now: Instant) -> Self {
-        let product = self.product(now);
-        let grains = product >> self.shift;
-        let (grains, carry) = if grains > u128::from(MAX_SUPPLY) {
-            (MAX_SUPPLY, 0)
-        } else {
-            (grains as u64, product & ((1_u128 << self.shift) - 1))
+    /// The same line, which is that of `rate`, anchored at `now`; unchanged if that is earlier.
+    pub(crate) fn moved(&self, now: Instant, rate: Rate, bits: u32) -> Self {
+        let elapsed = now.as_nanos().saturating_sub(self.at);
+        let (grains, carry) = self.exactly(elapsed, rate, bits);
+        // Beyond that it ran over long before: the fraction does not matter.
+        let (grains, carry) = match u64::try_from(grains) {
+            Ok(grains) if grains <= MAX_SUPPLY => (grains, carry),
+            _ => (MAX_SUPPLY, 0),
         };
         Self {
             at: self.at.max(now.as_nanos()),
@@ -169,10 +170,10 @@ impl Anchor {
     pub(crate) fn with_rate(&self, rate: Rate, bits: u32, used: u64) -> Self {
         let (mult, shift) = slope(rate, bits);
         let carry = if shift >= self.shift {
-            // Less than 2^shift, as `carry` was less than 2^self.shift.
+            // At most 2^shift, as `carry` was at most 2^self.shift.
             self.carry << (shift - self.shift)
         } else {
-            self.carry >> (self.shift - shift)
+            self.carry.div_ceil(1 << (self.shift - shift))
         };
         let refilled = self.unlimited && !rate.is_unlimited();
         Self {
@@ -188,6 +189,26 @@ impl Anchor {
             unlimited: rate.is_unlimited(),
             ..*self
         }
+    }
+
+    /// Whole grains supplied in `elapsed`, and the fraction left over, by the rational line.
+    fn exactly(&self, elapsed: u64, rate: Rate, bits: u32) -> (u128, u128) {
+        let (per, nanos) = grains_per(rate, bits);
+        let (grains, carry) = match u128::from(elapsed).checked_mul(per) {
+            Some(product) if nanos > 0 => (
+                product / nanos,
+                self.carry + scaled_up(product % nanos, nanos, self.shift),
+            ),
+            // Numbers too large for that: less, by at most what `mult` was rounded up.
+            _ => {
+                let floor = u128::from(elapsed) * u128::from(self.mult.saturating_sub(1));
+                let mask = (1 << self.shift) - 1;
+                (floor >> self.shift, self.carry + (floor & mask))
+            }
+        };
+        // Two fractions of at most one grain each.
+        let one = 1_u128 << self.shift;
+        (grains + carry / one, carry % one)
     }
 
     /// The signed distance of `used` from `base`: sign-extends 63 bits.
@@ -250,27 +271,57 @@ pub(crate) fn nanos_for(grains: u64, carry: u128, mult: u64, shift: u32) -> Opti
     u64::try_from(missing.div_ceil(u128::from(mult))).ok()
 }
 
-/// `mult` and `shift` of a rate: `floor(tokens * 2^bits * 2^shift / nanos)`, with as many
-/// significant bits as a u64 holds.
-fn slope(rate: Rate, bits: u32) -> (u64, u32) {
+/// A rate in lowest terms: so many grains per so many nanoseconds; (0, 0) without a limit.
+fn grains_per(rate: Rate, bits: u32) -> (u128, u128) {
     let nanos = rate.period().as_nanos();
     if nanos == 0 {
         return (0, 0);
     }
     let grains = u128::from(rate.tokens()) << bits;
+    let divisor = gcd(grains, nanos);
+    (grains / divisor, nanos / divisor)
+}
+
+/// `mult` and `shift` of a rate: grains per nanosecond times `2^shift`, rounded up, with as many
+/// significant bits as a u64 holds.
+fn slope(rate: Rate, bits: u32) -> (u64, u32) {
+    let (grains, nanos) = grains_per(rate, bits);
+    if grains == 0 {
+        // Nothing comes; the finest scale keeps the fraction that is there.
+        return (0, MAX_SHIFT);
+    }
     // At most 2^60 per second was checked, so the quotient starts below 2^31.
-    let mut quotient = grains / nanos;
-    let mut rest = grains % nanos;
+    let (mut quotient, mut rest) = (grains / nanos, grains % nanos);
     let mut shift = 0;
-    // Long division in binary. A period is below 2^94 ns, so `rest` has room.
-    while quotient < 1 << 63 && shift < 127 {
-        rest <<= 1;
-        let bit = u128::from(rest >= nanos);
-        rest -= bit * nanos;
-        quotient = (quotient << 1) | bit;
+    while quotient < 1 << 63 && shift < MAX_SHIFT {
+        (quotient, rest) = next_bit(quotient, rest, nanos);
         shift += 1;
     }
-    (quotient as u64, shift)
+    quotient += u128::from(rest > 0);
+    match u64::try_from(quotient) {
+        Ok(mult) => (mult, shift),
+        // All 64 bits were ones: it is 2^64 now.
+        Err(_) => (1 << 63, shift - 1),
+    }
+}
+
+/// `part / whole * 2^shift`, rounded up, of a part less than the whole.
+fn scaled_up(part: u128, whole: u128, shift: u32) -> u128 {
+    let (mut quotient, mut rest) = (0, part);
+    for _ in 0..shift {
+        (quotient, rest) = next_bit(quotient, rest, whole);
+    }
+    quotient + u128::from(rest > 0)
+}
+
+/// A step of long division in binary. A period is below 2^94 ns, so `rest` has room.
+fn next_bit(quotient: u128, rest: u128, divisor: u128) -> (u128, u128) {
+    let rest = rest << 1;
+    if rest >= divisor {
+        ((quotient << 1) | 1, rest - divisor)
+    } else {
+        (quotient << 1, rest)
+    }
 }
 
 /// Nanoseconds in which 2^60 grains come, rounded down.
@@ -285,6 +336,9 @@ fn horizon(mult: u64, shift: u32) -> u64 {
 
 /// A grain is no finer than 2^-30 token: leaves room to raise a low rate to 10^9 per second.
 const MAX_BITS: u32 = 30;
+
+/// Two numbers below `2^MAX_SHIFT` can be added in a u128, with a bit to spare.
+const MAX_SHIFT: u32 = 126;
 
 /// The most grains a bucket holds.
 pub(crate) const MAX_BURST: u64 = 1 << 61;

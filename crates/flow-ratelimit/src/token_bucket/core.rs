@@ -270,7 +270,7 @@ impl<C: Clock> Core<C> {
     pub(crate) fn lift(&self, now: Instant, cap: u64) -> Anchor {
         let anchor = self.params.anchor();
         if anchor.unlimited {
-            return anchor.moved(now);
+            return anchor.moved(now, self.rate(), self.bits);
         }
         let mut word = self.word.0.load(Ordering::Acquire);
         loop {
@@ -282,7 +282,7 @@ impl<C: Clock> Core<C> {
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return anchor.moved(now),
+                Ok(_) => return anchor.moved(now, self.rate(), self.bits),
                 Err(current) => word = current,
             }
         }
