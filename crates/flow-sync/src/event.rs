@@ -11,11 +11,12 @@
 //! # Ordering
 //! Two locations, the condition and `listeners`, each written by one side and read by the other:
 //! a store may pass a later load (Dekker), so there is a SeqCst fence on both sides: in `listen`
-//! after the registration (event-listener's own, which it documents) and in `notify` before the
-//! load. Of two fences one comes first: the listener's, then the notifier reads `listeners`
-//! raised and finds the listener in the list; or the notifier's, then the listener's look at the
-//! condition, after its fence, finds it true. The loom model fails without the notifier's fence,
-//! and when a waiter looks before it listens.
+//! after the registration, in `notify` before the load. Of two fences one comes first: the
+//! listener's, then the notifier reads `listeners` raised and finds the listener in the list; or
+//! the notifier's, then the listener's look at the condition, after its fence, finds it true.
+//! The loom models fail without either fence, and when a waiter looks before it listens.
+//! (event-listener documents a fence in its own `listen`; 5.4 has none, its list's lock does for
+//! it. The counter before that lock needs one.)
 //!
 //! # Fairness
 //! Listeners are notified in the order they listened. A listener that was notified and is dropped
@@ -36,7 +37,7 @@ use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 
 /// Something that tasks and threads wait for, and others notify of.
 ///
-/// The one right order is: listen, look, wait.
+/// The one right order is: listen, look, wait; [`wait_until`](Self::wait_until) keeps to it.
 ///
 /// ```
 /// use flow_sync::Event;
@@ -46,14 +47,7 @@ use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 /// static CHANGED: Event = Event::new();
 ///
 /// async fn ready() {
-///     while !READY.load(Ordering::Acquire) {
-///         let changed = CHANGED.listen();
-///         // After listening: a notification from here on reaches `changed`.
-///         if READY.load(Ordering::Acquire) {
-///             return;
-///         }
-///         changed.await;
-///     }
+///     CHANGED.wait_until(|| READY.load(Ordering::Acquire).then_some(())).await;
 /// }
 ///
 /// fn set_ready() {
@@ -95,10 +89,35 @@ impl Event {
     pub fn listen(&self) -> Listener<'_> {
         self.listeners.fetch_add(1, Ordering::Relaxed);
         let count = Count(&self.listeners);
+        let inner = self.event.listen();
+        // Orders the registration before the caller's look at its condition.
+        fence(Ordering::SeqCst);
         Listener {
-            // Ends with a SeqCst fence: the caller's look at its condition comes after it.
-            inner: self.event.listen(),
+            inner,
             _count: count,
+        }
+    }
+
+    /// Waits until `look` finds something, and gives that.
+    ///
+    /// It looks before it listens, once, and after every notification.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind; a notification that it had got goes on to the
+    /// next listener.
+    ///
+    /// # Cost
+    /// That of `look` if it finds something at first, else an allocation per wait.
+    pub async fn wait_until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
+        if let Some(found) = look() {
+            return found;
+        }
+        loop {
+            let listener = self.listen();
+            if let Some(found) = look() {
+                return found;
+            }
+            listener.await;
         }
     }
 

@@ -10,6 +10,9 @@ mod imp {
     pub use std::sync::atomic;
     pub use std::sync::{Arc, Weak};
 
+    /// How many wakers a wake list takes.
+    pub(crate) const WAKES: usize = 16;
+
     /// A mutex that ignores poisoning: no protocol here relies on unwinding for its state.
     #[derive(Debug, Default)]
     pub struct Mutex<T>(std::sync::Mutex<T>);
@@ -64,6 +67,9 @@ mod imp {
     // Loom models no weak references; std's are enough where a model never races on one.
     pub use std::sync::Weak;
 
+    /// One, so that the models go through the rounds that a full list makes necessary.
+    pub(crate) const WAKES: usize = 1;
+
     /// Loom's mutex behind the interface that ours has.
     #[derive(Debug, Default)]
     pub struct Mutex<T>(loom::sync::Mutex<T>);
@@ -101,4 +107,5 @@ mod imp {
     }
 }
 
-pub use imp::*;
+pub(crate) use imp::WAKES;
+pub use imp::{Arc, AtomicWaker, Mutex, MutexGuard, Weak, atomic};

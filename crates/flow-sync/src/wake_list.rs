@@ -18,7 +18,7 @@ pub struct WakeList {
 
 impl WakeList {
     /// How many wakers a list takes.
-    pub const CAPACITY: usize = 16;
+    pub const CAPACITY: usize = crate::sync::WAKES;
 
     /// An empty list.
     #[inline]

@@ -1,0 +1,127 @@
+//! Models of the cancellation token.
+#![cfg(loom)]
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
+use flow_rt::CancellationToken;
+use loom::future::block_on;
+use loom::thread;
+
+/// Explores `model` with at most `preemptions` preemptions per execution.
+///
+/// A model of one execution proves nothing, so it fails.
+fn explore(name: &str, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let executions = Arc::new(AtomicUsize::new(0));
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check({
+        let executions = executions.clone();
+        move || {
+            executions.fetch_add(1, Ordering::Relaxed);
+            model();
+        }
+    });
+    let executions = executions.load(Ordering::Relaxed);
+    eprintln!("loom: {name}: {executions} executions");
+    assert!(executions > 1, "{name} explored a single execution");
+}
+
+#[test]
+fn cancel_meets_wait() {
+    explore("token: cancel || wait", 3, || {
+        let token = CancellationToken::new();
+        let canceller = {
+            let token = token.clone();
+            thread::spawn(move || token.cancel_with("stop"))
+        };
+        block_on(token.cancelled());
+        assert_eq!(token.reason().as_deref(), Some("stop"));
+        canceller.join().unwrap();
+    });
+}
+
+#[test]
+fn two_cancel_and_one_reason_stays() {
+    explore("token: cancel || cancel || wait", 2, || {
+        let token = CancellationToken::new();
+        let cancellers: Vec<_> = ["one", "other"]
+            .into_iter()
+            .map(|reason| {
+                let token = token.clone();
+                thread::spawn(move || token.cancel_with(reason))
+            })
+            .collect();
+        block_on(token.cancelled());
+        let reason = token.reason();
+        assert!(reason.is_some());
+        for canceller in cancellers {
+            canceller.join().unwrap();
+        }
+        assert_eq!(token.reason(), reason);
+    });
+}
+
+#[test]
+fn cancel_meets_a_new_child() {
+    explore("token: cancel || child born and waiting", 3, || {
+        let parent = CancellationToken::new();
+        let canceller = {
+            let parent = parent.clone();
+            thread::spawn(move || parent.cancel_with("stop"))
+        };
+        let child = parent.child_token();
+        block_on(child.cancelled());
+        assert_eq!(child.reason().as_deref(), Some("stop"));
+        canceller.join().unwrap();
+    });
+}
+
+#[test]
+fn cancel_meets_a_leaving_child() {
+    explore(
+        "token: cancel || a child leaves || its sister waits",
+        3,
+        || {
+            let parent = CancellationToken::new();
+            let (leaving, staying) = (parent.child_token(), parent.child_token());
+            let leaver = thread::spawn(move || drop(leaving));
+            let canceller = {
+                let parent = parent.clone();
+                thread::spawn(move || parent.cancel())
+            };
+            block_on(staying.cancelled());
+            leaver.join().unwrap();
+            canceller.join().unwrap();
+            assert_eq!(parent.child_count(), 0);
+        },
+    );
+}
+
+#[test]
+fn cancel_meets_a_waiter_that_gives_up() {
+    explore(
+        "token: cancel || a waiter gives up || another waits",
+        2,
+        || {
+            let token = CancellationToken::new();
+            let quitter = {
+                let token = token.clone();
+                thread::spawn(move || {
+                    let mut cancelled = pin!(token.cancelled());
+                    block_on(poll_fn(|cx| Poll::Ready(cancelled.as_mut().poll(cx))))
+                })
+            };
+            let waiter = {
+                let token = token.clone();
+                thread::spawn(move || block_on(token.cancelled()))
+            };
+            token.cancel();
+            let _ = quitter.join().unwrap();
+            waiter.join().unwrap();
+        },
+    );
+}

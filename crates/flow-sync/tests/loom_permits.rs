@@ -1,0 +1,246 @@
+//! Models of the permits. A wake list holds one waker here, so every model of several waiters
+//! also goes through the rounds of `more`.
+#![cfg(loom)]
+
+mod loom_common;
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use flow_sync::{AcquireError, PermitWait, Permits};
+use loom::cell::UnsafeCell;
+use loom::thread::{self, JoinHandle};
+use loom_common::{block_on, explore};
+
+fn permits(limit: u32) -> Arc<Permits> {
+    Arc::new(Permits::new(limit, usize::MAX).expect("a small limit"))
+}
+
+fn acquire(permits: &Arc<Permits>, n: u32) -> Result<(), AcquireError> {
+    let mut wait = PermitWait::new();
+    block_on(|cx| permits.poll_acquire(cx, n, &mut wait))
+}
+
+/// A thread that acquires and keeps.
+fn acquirer(permits: &Arc<Permits>, n: u32) -> JoinHandle<Result<(), AcquireError>> {
+    let permits = permits.clone();
+    thread::spawn(move || acquire(&permits, n))
+}
+
+/// A thread that polls once and gives up; what it got it gives back.
+fn quitter(permits: &Arc<Permits>, n: u32) -> JoinHandle<()> {
+    let permits = permits.clone();
+    thread::spawn(move || {
+        let mut wait = PermitWait::new();
+        if block_on(|cx| Poll::Ready(permits.poll_acquire(cx, n, &mut wait))).is_ready() {
+            permits.release(n);
+        }
+    })
+}
+
+#[test]
+fn release_meets_enqueue() {
+    explore("permits: release || enqueue", 3, || {
+        let permits = permits(1);
+        permits.try_acquire(1).unwrap();
+        let waiter = acquirer(&permits, 1);
+        permits.release(1);
+        waiter.join().unwrap().unwrap();
+        assert_eq!((permits.in_flight(), permits.waiting()), (1, 0));
+    });
+}
+
+#[test]
+fn release_meets_two_enqueues() {
+    explore("permits: release || enqueue || enqueue", 3, || {
+        let permits = permits(1);
+        permits.try_acquire(1).unwrap();
+        let waiters: Vec<_> = (0..2)
+            .map(|_| {
+                let permits = permits.clone();
+                thread::spawn(move || {
+                    acquire(&permits, 1).unwrap();
+                    permits.release(1);
+                })
+            })
+            .collect();
+        permits.release(1);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        assert_eq!((permits.in_flight(), permits.waiting()), (0, 0));
+        permits.try_acquire(1).expect("the waiter bit is clear");
+    });
+}
+
+#[test]
+fn one_release_serves_two() {
+    explore("permits: release of two || two enqueues", 2, || {
+        let permits = permits(2);
+        permits.try_acquire(2).unwrap();
+        let waiters = [acquirer(&permits, 1), acquirer(&permits, 1)];
+        permits.release(2);
+        for waiter in waiters {
+            waiter.join().unwrap().unwrap();
+        }
+        assert_eq!(permits.in_flight(), 2);
+    });
+}
+
+#[test]
+fn grant_meets_cancel() {
+    explore("permits: grant || cancel || a third", 2, || {
+        let permits = permits(1);
+        permits.try_acquire(1).unwrap();
+        let quitter = quitter(&permits, 1);
+        let third = acquirer(&permits, 1);
+        permits.release(1);
+        quitter.join().unwrap();
+        third.join().unwrap().unwrap();
+        assert_eq!((permits.in_flight(), permits.waiting()), (1, 0));
+    });
+}
+
+#[test]
+fn a_big_head_leaves() {
+    explore("permits: a big head leaves || a small one comes", 3, || {
+        let permits = permits(2);
+        permits.try_acquire(1).unwrap();
+        let big = quitter(&permits, 2);
+        // Nobody releases: only the big one's leaving lets it in.
+        acquire(&permits, 1).unwrap();
+        big.join().unwrap();
+        assert_eq!((permits.in_flight(), permits.waiting()), (2, 0));
+    });
+}
+
+#[test]
+fn resize_meets_release() {
+    explore("permits: raised limit || release || two wait", 2, || {
+        let permits = permits(1);
+        permits.try_acquire(1).unwrap();
+        let waiters = [acquirer(&permits, 1), acquirer(&permits, 1)];
+        let resizer = {
+            let permits = permits.clone();
+            thread::spawn(move || permits.set_limit(2).unwrap())
+        };
+        permits.release(1);
+        assert_eq!(resizer.join().unwrap(), 1);
+        for waiter in waiters {
+            waiter.join().unwrap().unwrap();
+        }
+        assert_eq!((permits.in_flight(), permits.limit()), (2, 2));
+    });
+}
+
+#[test]
+fn resize_meets_enqueue() {
+    explore("permits: raised limit || enqueue", 3, || {
+        let permits = permits(1);
+        permits.try_acquire(1).unwrap();
+        let waiter = acquirer(&permits, 1);
+        permits.set_limit(2).unwrap();
+        waiter.join().unwrap().unwrap();
+        assert_eq!(permits.in_flight(), 2);
+    });
+}
+
+#[test]
+fn a_lowered_limit_sends_away() {
+    explore("permits: lowered limit || enqueue too big", 3, || {
+        let permits = permits(2);
+        permits.try_acquire(1).unwrap();
+        let big = acquirer(&permits, 2);
+        permits.set_limit(1).unwrap();
+        // It is still held: the big one cannot have got anything.
+        let refused = big.join().unwrap().unwrap_err();
+        assert_eq!(refused, AcquireError::TooMany { asked: 2, limit: 1 });
+        permits.release(1);
+        permits.try_acquire(1).expect("nobody is in the way");
+    });
+}
+
+#[test]
+fn close_meets_push() {
+    explore("permits: close || enqueue || enqueue", 3, || {
+        let permits = permits(1);
+        permits.try_acquire(1).unwrap();
+        let waiters = [acquirer(&permits, 1), acquirer(&permits, 1)];
+        permits.close();
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap(), Err(AcquireError::Closed));
+        }
+        permits.release(1);
+        assert_eq!((permits.in_flight(), permits.waiting()), (0, 0));
+    });
+}
+
+#[test]
+fn close_meets_release() {
+    explore("permits: close || release || a waiter", 3, || {
+        let permits = permits(1);
+        permits.try_acquire(1).unwrap();
+        let waiter = acquirer(&permits, 1);
+        let closer = {
+            let permits = permits.clone();
+            thread::spawn(move || permits.close())
+        };
+        permits.release(1);
+        let got = waiter.join().unwrap();
+        closer.join().unwrap();
+        assert!(permits.is_closed());
+        assert_eq!(permits.in_flight(), u32::from(got.is_ok()));
+    });
+}
+
+/// Loom's cell fails when two accesses are not ordered by what the permits do.
+#[test]
+fn permits_order_what_they_guard() {
+    explore("permits: mutual exclusion of three", 2, || {
+        let shared = Arc::new((permits(1), UnsafeCell::new(())));
+        let work = |shared: &(Arc<Permits>, UnsafeCell<()>)| {
+            acquire(&shared.0, 1).unwrap();
+            shared.1.with_mut(|_| ());
+            shared.0.release(1);
+        };
+        let others: Vec<_> = (0..2)
+            .map(|_| {
+                let shared = shared.clone();
+                thread::spawn(move || work(&shared))
+            })
+            .collect();
+        work(&shared);
+        for other in others {
+            other.join().unwrap();
+        }
+        assert_eq!(shared.0.in_flight(), 0);
+    });
+}
+
+#[test]
+fn a_newcomer_takes_no_more_than_the_limit() {
+    explore("permits: try || release || a waiter", 3, || {
+        let permits = permits(1);
+        permits.try_acquire(1).unwrap();
+        let waiter = {
+            let permits = permits.clone();
+            thread::spawn(move || {
+                acquire(&permits, 1).unwrap();
+                permits.release(1);
+            })
+        };
+        let newcomer = {
+            let permits = permits.clone();
+            thread::spawn(move || {
+                if permits.try_acquire(1).is_ok() {
+                    assert_eq!(permits.in_flight(), 1);
+                    permits.release(1);
+                }
+            })
+        };
+        permits.release(1);
+        waiter.join().unwrap();
+        newcomer.join().unwrap();
+        assert_eq!((permits.in_flight(), permits.waiting()), (0, 0));
+    });
+}
