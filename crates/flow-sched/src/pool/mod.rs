@@ -1,1 +1,34 @@
 //! Tasks on a bounded number of slots.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `worker_pool`, `builder`, `submit` | what users call |
+//! | `room` | who may put a task into the queue |
+//! | `roster` | which slots sleep, and whom to wake |
+//! | `slot`, `task` | running a task, and the cell it shares with its handle |
+//! | `core`, `shutdown` | the pool's life, from open to ended |
+//! | `stats`, `hooks`, `error` | what is seen of it |
+
+mod builder;
+mod contain;
+mod core;
+mod error;
+mod hooks;
+mod inside;
+mod room;
+mod roster;
+mod shutdown;
+mod slot;
+mod stats;
+mod submit;
+mod task;
+mod worker_pool;
+
+pub use builder::{Slots, WorkerPoolBuilder};
+pub use error::{PoolConfigError, Rejected, SubmitError, TaskError, TrySubmitError};
+pub use hooks::{TaskEnd, TaskOutcome};
+pub use shutdown::ShutdownReport;
+pub use stats::PoolStats;
+pub use submit::{Submit, SubmitTimeout};
+pub use task::TaskHandle;
+pub use worker_pool::WorkerPool;

@@ -1,0 +1,224 @@
+//! Building a pool: every value is checked once, in `build`.
+
+use core::fmt;
+use core::ops::RangeInclusive;
+use core::time::Duration;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use flow_rt::{Handle, OnFull, Panic};
+
+use super::core::Settings;
+use super::error::PoolConfigError;
+use super::hooks::{Hooks, TaskEnd};
+use super::roster::MAX_SLOTS;
+use super::worker_pool::WorkerPool;
+
+/// How many slots a pool has: a number, or a range from those that stay to those that may live.
+///
+/// Slots start when there is work for them. In a range those above its start leave after a while
+/// without work; a start of 0 lets an idle pool have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Slots {
+    min: usize,
+    max: usize,
+}
+
+impl From<usize> for Slots {
+    fn from(slots: usize) -> Self {
+        Self {
+            min: slots,
+            max: slots,
+        }
+    }
+}
+
+impl From<RangeInclusive<usize>> for Slots {
+    fn from(slots: RangeInclusive<usize>) -> Self {
+        Self {
+            min: *slots.start(),
+            max: *slots.end(),
+        }
+    }
+}
+
+/// The options of a [`WorkerPool`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct WorkerPoolBuilder {
+    name: Cow<'static, str>,
+    runtime: Option<Handle>,
+    slots: Slots,
+    queue: usize,
+    on_full: OnFull,
+    task_timeout: Option<Duration>,
+    idle_timeout: Duration,
+    hooks: Hooks,
+}
+
+impl WorkerPoolBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            name: Cow::Borrowed("pool"),
+            runtime: None,
+            slots: Slots { min: 1, max: 64 },
+            queue: 1024,
+            on_full: OnFull::Wait,
+            task_timeout: None,
+            idle_timeout: Duration::from_secs(10),
+            hooks: Hooks::default(),
+        }
+    }
+
+    /// The name in reports; `pool` unless set.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The runtime that slots, blocking closures and timers run on; [`Handle::current`] at
+    /// [`build`](Self::build) unless set.
+    pub fn runtime(mut self, runtime: &Handle) -> Self {
+        self.runtime = Some(runtime.clone());
+        self
+    }
+
+    /// How many tasks may run at a time: `4`, or `1..=64`, which is what it is unless set.
+    pub fn slots(mut self, slots: impl Into<Slots>) -> Self {
+        self.slots = slots.into();
+        self
+    }
+
+    /// How many tasks may wait for a slot; 1,024 unless set.
+    ///
+    /// The queue's memory, 24 bytes per task, is taken when the pool is built.
+    pub fn queue(mut self, tasks: usize) -> Self {
+        self.queue = tasks;
+        self
+    }
+
+    /// What [`submit`](WorkerPool::submit) does when the queue is full: [`OnFull::Wait`], which
+    /// it is unless set, or [`OnFull::Reject`].
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.on_full = on_full;
+        self
+    }
+
+    /// How long a task may run, counted from its start; no limit unless set.
+    ///
+    /// It is the deadline of the task's [`TaskContext`](flow_rt::TaskContext). A task that is
+    /// still not done then is dropped at an await; one that blocks its thread cannot be.
+    pub fn task_timeout(mut self, limit: Duration) -> Self {
+        self.task_timeout = Some(limit);
+        self
+    }
+
+    /// How long a slot above the minimum stays without work; 10 s unless set.
+    pub fn idle_timeout(mut self, stay: Duration) -> Self {
+        self.idle_timeout = stay;
+        self
+    }
+
+    /// Called when a slot starts, with its number.
+    pub fn on_slot_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.hooks.slot_start = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called when a slot that had started leaves, with its number.
+    pub fn on_slot_stop(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.hooks.slot_stop = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called before a task runs, with the number of its slot. A panic in a hook harms nothing.
+    pub fn on_task_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.hooks.task_start = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called when a task that had started has ended, however, before its handle is ready.
+    ///
+    /// It costs two reads of the clock per task.
+    pub fn on_task_end(mut self, hook: impl Fn(TaskEnd) + Send + Sync + 'static) -> Self {
+        self.hooks.task_end = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called when a task has panicked; the handle gets the panic too.
+    pub fn on_panic(mut self, hook: impl Fn(&Panic) + Send + Sync + 'static) -> Self {
+        self.hooks.panic = Some(Arc::new(hook));
+        self
+    }
+
+    /// Checks every option and builds the pool. No slot starts before there is a task.
+    ///
+    /// # Errors
+    /// [`PoolConfigError`] names the option, what was given and what is allowed.
+    pub fn build(self) -> Result<WorkerPool, PoolConfigError> {
+        let Slots { min, max } = self.slots;
+        if max == 0 && min == 0 {
+            return Err(PoolConfigError::NoSlots);
+        }
+        if min > max {
+            return Err(PoolConfigError::EmptySlotRange { min, max });
+        }
+        if max > MAX_SLOTS {
+            return Err(PoolConfigError::TooManySlots { given: max });
+        }
+        if self.queue == 0 {
+            return Err(PoolConfigError::ZeroQueue);
+        }
+        let queue = u32::try_from(self.queue)
+            .ok()
+            .filter(|&tasks| tasks <= MAX_QUEUE)
+            .ok_or(PoolConfigError::QueueTooLong { given: self.queue })?;
+        if !matches!(self.on_full, OnFull::Wait | OnFull::Reject) {
+            return Err(PoolConfigError::UnsupportedOnFull {
+                given: self.on_full,
+            });
+        }
+        if self.task_timeout == Some(Duration::ZERO) {
+            return Err(PoolConfigError::ZeroDuration {
+                option: "task_timeout",
+            });
+        }
+        if self.idle_timeout.is_zero() {
+            return Err(PoolConfigError::ZeroDuration {
+                option: "idle_timeout",
+            });
+        }
+        let rt = match self.runtime {
+            Some(runtime) => runtime,
+            None => Handle::current()?,
+        };
+        Ok(WorkerPool::start(Settings {
+            name: self.name,
+            rt,
+            slots: (min, max),
+            queue,
+            on_full: self.on_full,
+            task_timeout: self.task_timeout,
+            idle_timeout: self.idle_timeout,
+            hooks: self.hooks,
+        }))
+    }
+}
+
+impl fmt::Debug for WorkerPoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerPoolBuilder")
+            .field("name", &self.name)
+            .field("runtime", &self.runtime)
+            .field("slots", &(self.slots.min..=self.slots.max))
+            .field("queue", &self.queue)
+            .field("on_full", &self.on_full)
+            .field("task_timeout", &self.task_timeout)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("hooks", &self.hooks)
+            .finish()
+    }
+}
+
+/// A queue of this length takes 400 MB.
+pub(super) const MAX_QUEUE: u32 = 1 << 24;

@@ -1,0 +1,213 @@
+//! What a pool's handles, its slots and its tasks share.
+//!
+//! # Life
+//! Open; closed (the intake refuses, slots drain the queue and leave); stopped (the deadline of
+//! a shutdown has passed: queued tasks are abandoned, running ones are polled once more and then
+//! dropped). It has ended when no slot lives and nothing is queued.
+//!
+//! # Invariants
+//! 1. A task in the queue has a slot that lives, or is being started by whoever pushed it, or is
+//!    discarded by whoever finds the pool stopped after its push.
+//! 2. The pool's token is cancelled before `phase` says stopped: a poll that begins afterwards
+//!    sees it.
+//! 3. A slot that is dropped before its end means that the host is gone: the pool closes, and
+//!    what is queued is cancelled.
+
+use core::time::Duration;
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU8, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+
+use crossbeam_queue::ArrayQueue;
+use event_listener::{Event, listener};
+use flow_rt::{CancellationToken, Handle, OnFull};
+
+use super::contain::contain;
+use super::error::TaskError;
+use super::hooks::Hooks;
+use super::room::Room;
+use super::roster::Roster;
+use super::slot::{self, Slot};
+use super::stats::{Counters, Gone, PoolStats, Totals};
+use super::task::Job;
+
+pub(super) struct Core {
+    pub(super) name: Cow<'static, str>,
+    pub(super) rt: Handle,
+    pub(super) room: Room,
+    pub(super) roster: Roster,
+    pub(super) counters: Counters,
+    pub(super) token: CancellationToken,
+    pub(super) on_full: OnFull,
+    pub(super) task_timeout: Option<Duration>,
+    pub(super) idle_timeout: Duration,
+    pub(super) hooks: Hooks,
+    queue: ArrayQueue<Arc<dyn Job>>,
+    stopped: AtomicU8,
+    ended: Event,
+    /// The counters when the pool was closed first: what a report counts from.
+    closed_at: OnceLock<Totals>,
+}
+
+/// What a builder has settled.
+pub(super) struct Settings {
+    pub(super) name: Cow<'static, str>,
+    pub(super) rt: Handle,
+    pub(super) slots: (usize, usize),
+    pub(super) queue: u32,
+    pub(super) on_full: OnFull,
+    pub(super) task_timeout: Option<Duration>,
+    pub(super) idle_timeout: Duration,
+    pub(super) hooks: Hooks,
+}
+
+impl Core {
+    pub(super) fn new(settings: Settings) -> Self {
+        let (min, max) = settings.slots;
+        Self {
+            name: settings.name,
+            rt: settings.rt,
+            room: Room::new(settings.queue),
+            roster: Roster::new(min, max),
+            counters: Counters::new(max),
+            token: CancellationToken::new(),
+            on_full: settings.on_full,
+            task_timeout: settings.task_timeout,
+            idle_timeout: settings.idle_timeout,
+            hooks: settings.hooks,
+            queue: ArrayQueue::new(settings.queue as usize),
+            stopped: AtomicU8::new(0),
+            ended: Event::new(),
+            closed_at: OnceLock::new(),
+        }
+    }
+
+    /// Which pool this is, for [`inside`](super::inside).
+    pub(super) fn address(&self) -> usize {
+        core::ptr::from_ref(self) as usize
+    }
+
+    /// Queues a task, for which the caller has taken room.
+    pub(super) fn push(self: &Arc<Self>, job: Arc<dyn Job>) {
+        self.counters.submitted();
+        let pushed = self.queue.push(job).is_ok();
+        debug_assert!(pushed, "room was taken, so the queue has a free cell");
+        self.notify();
+        // After the push: either the drain of a stop finds the task, or this sees the stop.
+        fence(Ordering::SeqCst);
+        if self.is_stopped() {
+            self.discard_queued(|| TaskError::Closed);
+        }
+    }
+
+    /// The next task, if there is one.
+    pub(super) fn pop(&self) -> Option<Arc<dyn Job>> {
+        let job = self.queue.pop()?;
+        self.give_back();
+        Some(job)
+    }
+
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Sees to it that a slot looks at the queue.
+    pub(super) fn notify(self: &Arc<Self>) {
+        if let Some(seat) = self.roster.notify() {
+            let slot = Slot::new(self.clone(), seat);
+            self.rt.spawn_detached(slot::live(slot));
+        }
+    }
+
+    /// Whether a slot that finds the queue empty may go.
+    pub(super) fn is_finishing(&self) -> bool {
+        self.room.is_drained() || self.is_stopped()
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire) != 0
+    }
+
+    /// Stops the intake.
+    pub(super) fn close(&self) {
+        self.closed_at.get_or_init(|| self.counters.totals());
+        if self.room.close() {
+            self.roster.wake_all();
+            self.settle();
+        }
+    }
+
+    /// Ends what the drain has left: see [Life](self).
+    pub(super) fn stop(&self) {
+        self.close();
+        self.token.cancel_with("the pool was shut down");
+        self.stopped.store(1, Ordering::Release);
+        // Orders the store before the look at the queue: see `push`.
+        fence(Ordering::SeqCst);
+        self.discard_queued(|| TaskError::Closed);
+        self.roster.wake_everybody();
+        self.settle();
+    }
+
+    /// The host dropped a slot: no other will run either.
+    pub(super) fn host_gone(&self) {
+        self.close();
+        self.discard_queued(|| TaskError::Cancelled);
+    }
+
+    /// Tells whoever waits for the end, if this is it.
+    pub(super) fn settle(&self) {
+        // Orders the caller's change before the listeners' registration or after it.
+        fence(Ordering::SeqCst);
+        if self.has_ended() {
+            self.ended.notify(usize::MAX);
+        }
+    }
+
+    /// Waits until every slot has left a closed pool.
+    pub(super) async fn wait_ended(&self) {
+        while !self.has_ended() {
+            listener!(self.ended => ended);
+            // After listening: an end from here on notifies.
+            if self.has_ended() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.room.is_closed()
+            && self.roster.alive() == 0
+            && (self.room.is_drained() || self.is_stopped())
+    }
+
+    pub(super) fn totals_at_close(&self) -> Totals {
+        self.closed_at.get().copied().unwrap_or_default()
+    }
+
+    pub(super) fn stats(&self) -> PoolStats {
+        PoolStats {
+            slots: self.roster.alive(),
+            idle_slots: self.roster.idle(),
+            waiting: self.room.waiting(),
+            ..self.counters.totals().stats()
+        }
+    }
+
+    fn discard_queued(&self, why: impl Fn() -> TaskError) {
+        while let Some(job) = self.queue.pop() {
+            job.discard(self, Gone::Abandoned, why());
+            contain(|| drop(job));
+            self.give_back();
+        }
+    }
+
+    fn give_back(&self) {
+        if self.room.give_back() {
+            // The last task of a closed pool: idle slots may go.
+            self.roster.wake_all();
+            self.settle();
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Whether the calling code is a task of a pool, so that it does not wait for its own slot.
+
+use core::cell::Cell;
+
+thread_local! {
+    /// The pool whose task this thread is running now; 0 for none.
+    static POOL: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Runs `f` as part of a task of `pool`.
+pub(super) fn enter<T>(pool: usize, f: impl FnOnce() -> T) -> T {
+    let _leave = Leave(POOL.replace(pool));
+    f()
+}
+
+/// Whether this thread is running a task of `pool`.
+pub(super) fn is_inside(pool: usize) -> bool {
+    POOL.get() == pool
+}
+
+struct Leave(usize);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        POOL.set(self.0);
+    }
+}

@@ -1,0 +1,277 @@
+//! The slots by state: how many live, which of them sleep, and whom to wake for a new task.
+//!
+//! # State
+//! `word`, 20 bits each: `idle`, slots asleep in the list; `waking`, slots taken out of the list
+//! or just started that have not looked at the queue yet; `alive`. `seats: Mutex<Seats>`: a seat
+//! per living slot, the stack of the idle ones, seat numbers to reuse. `Seat`: the slot's waker;
+//! `parked`, whether it is in the idle stack.
+//!
+//! # Invariants
+//! 1. `idle` and `alive` change under the lock, with the stack and the seats; so does `parked`.
+//! 2. A slot parks by entering the stack **first** and looking at the queue afterwards.
+//! 3. Whoever pushes a task does so **before** it looks at `word`.
+//! 4. `waking` is lowered **before** the slot looks at the queue; if it finds a task and leaves
+//!    another one behind, it notifies (the cascade).
+//!
+//! # Steps
+//! notify: fence; nothing to do if `waking` is at its limit, or nobody sleeps and no more may
+//! start; else lock, take the slot that slept last or a seat for a new one.
+//!
+//! # Ordering
+//! Queue and `word` are two locations, each written by one side and read by the other (Dekker),
+//! hence SeqCst fences between: in `notify` before the load, in `park` and `arrive` after the
+//! change. So a push is seen by the slot's look, or the push sees the slot idle. If a push finds
+//! `waking` at its limit, each of those slots has yet to look, sees the push, and cascades.
+//!
+//! # Fairness
+//! Last asleep, first awake: the others can retire. Tasks are first in, first out all the same.
+//!
+//! # Source
+//! tokio's limit on searching workers; async-executor's list of sleepers.
+
+use flow_sync::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use flow_sync::sync::{Arc, AtomicWaker, Mutex};
+
+use super::contain::contain;
+
+const FIELD: u64 = (1 << 20) - 1;
+const IDLE: u64 = 1;
+const WAKING: u64 = 1 << 20;
+const ALIVE: u64 = 1 << 40;
+
+/// More slots than this are refused: the count must fit its field.
+pub(super) const MAX_SLOTS: usize = FIELD as usize;
+
+/// Woken slots that have not run yet, at the most. More than one, because a host may keep a
+/// woken task behind one that is busy; few, because every needless wake costs the host's 0.2 µs.
+const MAX_WAKING: u64 = 4;
+
+pub(super) struct Roster {
+    word: AtomicU64,
+    min: u64,
+    max: u64,
+    seats: Mutex<Seats>,
+}
+
+struct Seats {
+    seats: Vec<Option<Arc<Seat>>>,
+    idle: Vec<u32>,
+    vacant: Vec<u32>,
+}
+
+/// What others know of a slot.
+pub(super) struct Seat {
+    pub(super) id: u32,
+    waker: AtomicWaker,
+    parked: AtomicBool,
+}
+
+impl Seat {
+    /// Registers the slot's task for wakes. To be done before looking at what a wake is for.
+    pub(super) fn register(&self, cx: &core::task::Context<'_>) {
+        self.waker.register(cx.waker());
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::Acquire)
+    }
+
+    fn wake(&self) {
+        contain(|| self.waker.wake());
+    }
+}
+
+impl Roster {
+    pub(super) fn new(min: usize, max: usize) -> Self {
+        Self {
+            word: AtomicU64::new(0),
+            min: min as u64,
+            max: max as u64,
+            seats: Mutex::new(Seats {
+                seats: Vec::new(),
+                idle: Vec::new(),
+                vacant: Vec::new(),
+            }),
+        }
+    }
+
+    /// Sees to it that somebody looks at the queue. A seat that comes back is for a new slot,
+    /// which the caller starts; it counts as alive and waking already.
+    #[inline]
+    #[must_use = "the seat is for a slot that counts as started"]
+    pub(super) fn notify(&self) -> Option<Arc<Seat>> {
+        // Orders the caller's push before the load: see the header.
+        fence(Ordering::SeqCst);
+        let word = self.word.load(Ordering::Relaxed);
+        if waking(word) >= MAX_WAKING || (idle(word) == 0 && alive(word) == self.max) {
+            return None;
+        }
+        self.wake_or_start()
+    }
+
+    fn wake_or_start(&self) -> Option<Arc<Seat>> {
+        let mut seats = self.seats.lock();
+        if let Some(id) = seats.idle.pop() {
+            let seat = seats.take_parked(id);
+            self.word
+                .fetch_add(WAKING.wrapping_sub(IDLE), Ordering::AcqRel);
+            drop(seats);
+            if let Some(seat) = seat {
+                seat.wake();
+            }
+            return None;
+        }
+        if alive(self.word.load(Ordering::Relaxed)) == self.max {
+            return None;
+        }
+        self.word.fetch_add(ALIVE + WAKING, Ordering::AcqRel);
+        Some(seats.open())
+    }
+
+    /// Wakes every idle slot, so that each sees what has changed.
+    pub(super) fn wake_all(&self) {
+        let woken: Vec<_> = {
+            let mut seats = self.seats.lock();
+            let idle = core::mem::take(&mut seats.idle);
+            self.word.fetch_add(
+                (WAKING.wrapping_sub(IDLE)).wrapping_mul(idle.len() as u64),
+                Ordering::AcqRel,
+            );
+            idle.into_iter()
+                .filter_map(|id| seats.take_parked(id))
+                .collect()
+        };
+        for seat in woken {
+            seat.wake();
+        }
+    }
+
+    /// Wakes every slot, the busy ones too: they look at the pool's phase.
+    pub(super) fn wake_everybody(&self) {
+        self.wake_all();
+        let seats: Vec<_> = self.seats.lock().seats.iter().flatten().cloned().collect();
+        for seat in seats {
+            seat.wake();
+        }
+    }
+
+    /// Wakes one slot, whatever it does; for nothing if another slot has that seat by now.
+    pub(super) fn wake_seat(&self, id: u32) {
+        let seat = self.seats.lock().seats.get(id as usize).cloned().flatten();
+        if let Some(seat) = seat {
+            seat.wake();
+        }
+    }
+
+    /// A woken slot is about to look at the queue.
+    pub(super) fn arrive(&self) {
+        self.word.fetch_sub(WAKING, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Puts a slot to sleep. It must look at the queue afterwards.
+    pub(super) fn park(&self, seat: &Seat) {
+        let mut seats = self.seats.lock();
+        seats.idle.push(seat.id);
+        seat.parked.store(true, Ordering::Release);
+        self.word.fetch_add(IDLE, Ordering::AcqRel);
+        drop(seats);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes a slot that found something out of the stack; false if it was woken meanwhile, and
+    /// then it counts as waking.
+    pub(super) fn unpark(&self, seat: &Seat) -> bool {
+        self.remove_idle(&mut self.seats.lock(), seat)
+    }
+
+    /// Lets an idle slot go if more than the minimum live; false if it must stay.
+    pub(super) fn retire(&self, seat: &Seat) -> bool {
+        let mut seats = self.seats.lock();
+        if alive(self.word.load(Ordering::Relaxed)) <= self.min
+            || !self.remove_idle(&mut seats, seat)
+        {
+            return false;
+        }
+        self.vacate(&mut seats, seat, 0);
+        true
+    }
+
+    /// A slot has ended. `waking` says whether it had been woken, or started, for nothing.
+    pub(super) fn leave(&self, seat: &Seat, waking: bool) {
+        self.vacate(
+            &mut self.seats.lock(),
+            seat,
+            if waking { WAKING } else { 0 },
+        );
+    }
+
+    pub(super) fn alive(&self) -> usize {
+        alive(self.word.load(Ordering::Acquire)) as usize
+    }
+
+    pub(super) fn idle(&self) -> usize {
+        idle(self.word.load(Ordering::Acquire)) as usize
+    }
+
+    pub(super) fn has_surplus(&self) -> bool {
+        alive(self.word.load(Ordering::Relaxed)) > self.min
+    }
+
+    pub(super) fn range(&self) -> (usize, usize) {
+        (self.min as usize, self.max as usize)
+    }
+
+    fn remove_idle(&self, seats: &mut Seats, seat: &Seat) -> bool {
+        if !seat.parked.swap(false, Ordering::AcqRel) {
+            return false;
+        }
+        // From the top: who leaves by itself has usually just come.
+        if let Some(at) = seats.idle.iter().rposition(|&id| id == seat.id) {
+            seats.idle.remove(at);
+            self.word.fetch_sub(IDLE, Ordering::AcqRel);
+        }
+        true
+    }
+
+    fn vacate(&self, seats: &mut Seats, seat: &Seat, also: u64) {
+        seats.seats[seat.id as usize] = None;
+        seats.vacant.push(seat.id);
+        self.word.fetch_sub(ALIVE + also, Ordering::AcqRel);
+    }
+}
+
+impl Seats {
+    fn open(&mut self) -> Arc<Seat> {
+        let id = self.vacant.pop().unwrap_or_else(|| {
+            self.seats.push(None);
+            // Fits: at most MAX_SLOTS live.
+            (self.seats.len() - 1) as u32
+        });
+        let seat = Arc::new(Seat {
+            id,
+            waker: AtomicWaker::new(),
+            parked: AtomicBool::new(false),
+        });
+        self.seats[id as usize] = Some(seat.clone());
+        seat
+    }
+
+    fn take_parked(&mut self, id: u32) -> Option<Arc<Seat>> {
+        let seat = self.seats[id as usize].clone()?;
+        seat.parked.store(false, Ordering::Release);
+        Some(seat)
+    }
+}
+
+const fn idle(word: u64) -> u64 {
+    word & FIELD
+}
+
+const fn waking(word: u64) -> u64 {
+    word / WAKING & FIELD
+}
+
+const fn alive(word: u64) -> u64 {
+    word / ALIVE & FIELD
+}

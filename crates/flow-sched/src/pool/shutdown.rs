@@ -1,0 +1,77 @@
+//! The ordered end of a pool.
+
+use core::fmt;
+use core::time::Duration;
+use std::borrow::Cow;
+
+use super::core::Core;
+use super::stats::End;
+
+/// What a shutdown did with the tasks, counted from the pool's first close.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// The pool's name.
+    pub pool: Cow<'static, str>,
+    /// Tasks that ended by themselves in time, well or not.
+    pub completed: u64,
+    /// Running tasks that ended by themselves once they were told to stop, and tasks that their
+    /// handles aborted.
+    pub cancelled: u64,
+    /// Running tasks that did not stop when told to, and were dropped.
+    pub dropped: u64,
+    /// Tasks that never ran.
+    pub abandoned: u64,
+    /// Tasks that block their threads still: they cannot be dropped.
+    pub stuck: u64,
+}
+
+impl ShutdownReport {
+    /// Whether every task ended by itself, in time.
+    pub fn is_clean(&self) -> bool {
+        self.cancelled == 0 && self.dropped == 0 && self.abandoned == 0 && self.stuck == 0
+    }
+}
+
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} completed", self.pool, self.completed)?;
+        for (count, what) in [
+            (self.cancelled, "cancelled"),
+            (self.dropped, "dropped"),
+            (self.abandoned, "never ran"),
+            (self.stuck, "stuck"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn run(core: &Core, timeout: Duration) -> ShutdownReport {
+    core.close();
+    if core.rt.timeout(timeout, core.wait_ended()).await.is_err() {
+        core.stop();
+        // Whether it ends in this time or not, the report says how things stand.
+        let _ = core.rt.timeout(LAST_WAIT, core.wait_ended()).await;
+    }
+    report(core)
+}
+
+fn report(core: &Core) -> ShutdownReport {
+    let (then, now) = (core.totals_at_close(), core.counters.totals());
+    let ended = |how| now.ended(how) - then.ended(how);
+    ShutdownReport {
+        pool: core.name.clone(),
+        completed: now.ended_by_themselves() - then.ended_by_themselves(),
+        cancelled: ended(End::Stopped) + now.aborted() - then.aborted(),
+        dropped: ended(End::Dropped),
+        abandoned: now.abandoned() - then.abandoned(),
+        stuck: now.running(),
+    }
+}
+
+/// How long the slots get to drop what they run; microseconds, unless a task blocks a thread.
+const LAST_WAIT: Duration = Duration::from_millis(100);

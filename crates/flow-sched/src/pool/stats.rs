@@ -1,0 +1,190 @@
+//! What a pool has done and is doing.
+//!
+//! # Consistency
+//! Every counter only rises, and a task raises them in the order submitted, started, ended. They
+//! are read in the opposite order, each with Acquire against the Release of its writer, so a
+//! snapshot never shows an end without its start; `queued` and `running` are differences. So
+//! `submitted = queued + running + completed + panicked + timed_out + cancelled` holds in every
+//! snapshot.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A pool's figures at one time; see [`WorkerPool::stats`](super::WorkerPool::stats).
+///
+/// `submitted = queued + running + completed + panicked + timed_out + cancelled`, always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// Tasks that were accepted.
+    pub submitted: u64,
+    /// Tasks that returned a value; one that returned an `Err` of its own is among them.
+    pub completed: u64,
+    /// Tasks that panicked.
+    pub panicked: u64,
+    /// Tasks dropped because they ran longer than they may.
+    pub timed_out: u64,
+    /// Tasks aborted, abandoned in the queue, or dropped by a shutdown or by the runtime.
+    pub cancelled: u64,
+    /// Tasks that were not accepted: full, closed, waited too long. Not among `submitted`.
+    pub rejected: u64,
+    /// Tasks that wait for a slot.
+    pub queued: u64,
+    /// Tasks that a slot is running.
+    pub running: u64,
+    /// Slots that live, busy or idle.
+    pub slots: usize,
+    /// Slots that live and have nothing to do.
+    pub idle_slots: usize,
+    /// Submitters that wait for room.
+    pub waiting: usize,
+}
+
+/// How a task that had started ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Completed,
+    /// Completed after it was told to stop.
+    Stopped,
+    Panicked,
+    TimedOut,
+    Aborted,
+    /// Dropped by a shutdown.
+    Dropped,
+}
+
+/// How a task ended that never started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    Aborted,
+    /// Still queued when the pool stopped.
+    Abandoned,
+}
+
+/// The counters of a pool. Slots spread over stripes, so that they do not share a cache line.
+pub(super) struct Counters {
+    submitted: AtomicU64,
+    rejected: AtomicU64,
+    gone: Cold,
+    stripes: Box<[Stripe]>,
+}
+
+#[derive(Default)]
+struct Cold {
+    aborted: AtomicU64,
+    abandoned: AtomicU64,
+}
+
+#[derive(Default)]
+#[repr(align(128))]
+struct Stripe {
+    started: AtomicU64,
+    ends: [AtomicU64; 6],
+}
+
+/// Sums of the counters at one time.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Totals {
+    ends: [u64; 6],
+    aborted: u64,
+    abandoned: u64,
+    started: u64,
+    rejected: u64,
+    submitted: u64,
+}
+
+const MAX_STRIPES: usize = 16;
+
+impl Counters {
+    pub(super) fn new(slots: usize) -> Self {
+        Self {
+            submitted: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            gone: Cold::default(),
+            stripes: (0..slots.clamp(1, MAX_STRIPES))
+                .map(|_| Stripe::default())
+                .collect(),
+        }
+    }
+
+    pub(super) fn submitted(&self) {
+        self.submitted.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn gone(&self, how: Gone) {
+        match how {
+            Gone::Aborted => &self.gone.aborted,
+            Gone::Abandoned => &self.gone.abandoned,
+        }
+        .fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn started(&self, slot: u32) {
+        self.stripe(slot).started.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn ended(&self, slot: u32, how: End) {
+        self.stripe(slot).ends[how as usize].fetch_add(1, Ordering::Release);
+    }
+
+    fn stripe(&self, slot: u32) -> &Stripe {
+        &self.stripes[slot as usize % self.stripes.len()]
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for stripe in &self.stripes {
+            for (sum, end) in totals.ends.iter_mut().zip(&stripe.ends) {
+                *sum += end.load(Ordering::Acquire);
+            }
+        }
+        totals.aborted = self.gone.aborted.load(Ordering::Acquire);
+        totals.abandoned = self.gone.abandoned.load(Ordering::Acquire);
+        for stripe in &self.stripes {
+            totals.started += stripe.started.load(Ordering::Acquire);
+        }
+        totals.rejected = self.rejected.load(Ordering::Relaxed);
+        totals.submitted = self.submitted.load(Ordering::Acquire);
+        totals
+    }
+}
+
+impl Totals {
+    pub(super) fn ended(&self, how: End) -> u64 {
+        self.ends[how as usize]
+    }
+
+    /// Tasks that started and ended by themselves, however.
+    pub(super) fn ended_by_themselves(&self) -> u64 {
+        self.ended(End::Completed) + self.ended(End::Panicked) + self.ended(End::TimedOut)
+    }
+
+    pub(super) fn aborted(&self) -> u64 {
+        self.aborted + self.ended(End::Aborted)
+    }
+
+    pub(super) fn abandoned(&self) -> u64 {
+        self.abandoned
+    }
+
+    pub(super) fn running(&self) -> u64 {
+        self.started - self.ends.iter().sum::<u64>()
+    }
+
+    pub(super) fn stats(&self) -> PoolStats {
+        PoolStats {
+            submitted: self.submitted,
+            completed: self.ended(End::Completed) + self.ended(End::Stopped),
+            panicked: self.ended(End::Panicked),
+            timed_out: self.ended(End::TimedOut),
+            cancelled: self.aborted() + self.ended(End::Dropped) + self.abandoned,
+            rejected: self.rejected,
+            queued: self.submitted - self.started - self.aborted - self.abandoned,
+            running: self.running(),
+            ..PoolStats::default()
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! A task: one cell that the queue, its slot and its handle share.
+//!
+//! # State
+//! `closure: Mutex<Option<W>>`, there while the task is queued; `slot`, the seat that runs it,
+//! written before the closure's lock is released; `aborted`; `join`, the result.
+//!
+//! # Invariants
+//! 1. Whoever takes the closure decides the task's fate: a slot that runs it, or an abort, a
+//!    shutdown or a vanished runtime that discards it. Exactly one does.
+//! 2. Whoever took it completes `join` exactly once, after the task's future or closure was
+//!    dropped and after the pool's counters were raised: so a joiner finds both done.
+//! 3. `aborted` is set before the slot is woken; the slot registers its waker before it looks.
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use flow_rt::{JoinError, JoinHandle, Panic, TaskContext, catch};
+use flow_sync::JoinCell;
+use flow_sync::sync::Mutex;
+
+use super::contain::contain;
+use super::core::Core;
+use super::error::TaskError;
+use super::hooks;
+use super::inside;
+use super::stats::{End, Gone};
+
+/// The result of a task, and the way to abort it.
+///
+/// A future of the task's value. Dropping it detaches the task, which runs on; its result is
+/// dropped then. It need not be read, and costs the pool nothing while it is not.
+///
+/// # Cancel safety
+/// Polling it takes nothing until it is ready. Once it has returned its result it stays pending.
+pub struct TaskHandle<T> {
+    cell: Arc<dyn Handled<T>>,
+    core: Arc<Core>,
+}
+
+impl<T> TaskHandle<T> {
+    pub(super) fn new(cell: Arc<dyn Handled<T>>, core: Arc<Core>) -> Self {
+        Self { cell, core }
+    }
+
+    /// Aborts the task.
+    ///
+    /// One that is queued never runs: its closure is dropped now, and its place in the queue is
+    /// free once a slot comes to it. One that runs is dropped at its next poll and its
+    /// [`cancellation`](TaskContext::cancellation) fires; a blocking closure runs on to its end
+    /// and its result is dropped. One that has ended is left alone.
+    pub fn abort(&self) {
+        self.cell.abort(&self.core);
+    }
+
+    /// Whether the task has ended, however.
+    pub fn is_finished(&self) -> bool {
+        self.cell.is_finished()
+    }
+
+    /// Lets the task run on without anybody waiting for it; the same as dropping the handle.
+    pub fn detach(self) {}
+}
+
+impl<T> Future for TaskHandle<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.cell.poll_take(cx)
+    }
+}
+
+impl<T> Drop for TaskHandle<T> {
+    fn drop(&mut self) {
+        // A result nobody read goes here; its destructor must not take the caller down.
+        if self.cell.is_finished() {
+            contain(|| self.cell.drop_result());
+        }
+    }
+}
+
+impl<T> fmt::Debug for TaskHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskHandle")
+            .field("pool", &self.core.name)
+            .field("finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a pool can run: an async closure or a blocking one.
+pub(super) trait Work: Send + 'static {
+    type Output: Send + 'static;
+    type Run: Future<Output = Result<Self::Output, TaskError>> + Send + 'static;
+
+    fn start(self, cx: TaskContext, core: &Core) -> Self::Run;
+}
+
+/// A task as the queue holds it.
+pub(super) trait Job: Send + Sync {
+    /// Takes the closure and calls it; `None` if the task was discarded before.
+    fn start(
+        self: Arc<Self>,
+        slot: u32,
+        cx: TaskContext,
+        core: &Core,
+    ) -> Option<Pin<Box<dyn Body>>>;
+
+    /// Ends a task that is still queued; false if it is not.
+    fn discard(&self, core: &Core, how: Gone, why: TaskError) -> bool;
+
+    /// The task's own limit.
+    fn timeout(&self) -> Option<Duration>;
+}
+
+/// A task as its handle sees it.
+pub(super) trait Handled<T>: Send + Sync {
+    fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Result<T, TaskError>>;
+    fn is_finished(&self) -> bool;
+    fn abort(&self, core: &Core);
+    fn drop_result(&self);
+}
+
+/// A task that has started, as its slot sees it.
+pub(super) trait Body: Send {
+    /// Polls the task's future; its result is kept for [`publish`](Body::publish).
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End>;
+    /// Drops the task's future and keeps `why` as its result.
+    fn stop(self: Pin<&mut Self>, why: TaskError);
+    /// Whether the handle asked for an abort.
+    fn is_aborted(&self) -> bool;
+    /// What the task panicked with.
+    fn panic(&self) -> Option<&Panic>;
+    /// Hands the result to the handle.
+    fn publish(self: Pin<&mut Self>);
+}
+
+pub(super) struct TaskCell<W: Work> {
+    closure: Mutex<Option<W>>,
+    slot: AtomicU32,
+    aborted: AtomicBool,
+    timeout: Option<Duration>,
+    join: JoinCell<Result<W::Output, TaskError>>,
+}
+
+impl<W: Work> TaskCell<W> {
+    pub(super) fn new(work: W, timeout: Option<Duration>) -> Self {
+        Self {
+            closure: Mutex::new(Some(work)),
+            slot: AtomicU32::new(0),
+            aborted: AtomicBool::new(false),
+            timeout,
+            join: JoinCell::new(),
+        }
+    }
+
+    fn complete(&self, result: Result<W::Output, TaskError>) {
+        // The cell takes one result; a second one would break invariant 2, and is dropped. The
+        // waker is the joiner's code.
+        contain(|| drop(self.join.complete(result)));
+    }
+}
+
+impl<W: Work> Job for TaskCell<W> {
+    fn start(
+        self: Arc<Self>,
+        slot: u32,
+        cx: TaskContext,
+        core: &Core,
+    ) -> Option<Pin<Box<dyn Body>>> {
+        let work = {
+            let mut closure = self.closure.lock();
+            let work = closure.take()?;
+            self.slot.store(slot, Ordering::Relaxed);
+            work
+        };
+        core.counters.started(slot);
+        hooks::call(&core.hooks.task_start, slot as usize);
+        let (run, outcome) = match catch(|| work.start(cx, core)) {
+            Ok(run) => (Some(run), None),
+            Err(panic) => (None, Some(Err(TaskError::Panicked(panic)))),
+        };
+        Some(Box::pin(Started {
+            run,
+            outcome,
+            cell: self,
+        }))
+    }
+
+    fn discard(&self, core: &Core, how: Gone, why: TaskError) -> bool {
+        let Some(work) = self.closure.lock().take() else {
+            return false;
+        };
+        contain(|| drop(work));
+        core.counters.gone(how);
+        self.complete(Err(why));
+        true
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+}
+
+impl<W: Work> Handled<W::Output> for TaskCell<W> {
+    fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Result<W::Output, TaskError>> {
+        self.join.poll_take(cx)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.join.is_complete()
+    }
+
+    fn abort(&self, core: &Core) {
+        if self.discard(core, Gone::Aborted, TaskError::Cancelled) || self.is_finished() {
+            return;
+        }
+        self.aborted.store(true, Ordering::Release);
+        // Written under the lock that `discard` found empty, so it is the right one; a slot that
+        // has gone on to another task is woken for nothing.
+        core.roster.wake_seat(self.slot.load(Ordering::Relaxed));
+    }
+
+    fn drop_result(&self) {
+        drop(self.join.try_take());
+    }
+}
+
+pin_project_lite::pin_project! {
+    struct Started<W: Work> {
+        #[pin]
+        run: Option<W::Run>,
+        outcome: Option<Result<W::Output, TaskError>>,
+        cell: Arc<TaskCell<W>>,
+    }
+}
+
+impl<W: Work> Body for Started<W> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        let mut this = self.project();
+        if let Some(run) = this.run.as_mut().as_pin_mut() {
+            let outcome = match catch(|| run.poll(cx)) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(outcome)) => outcome,
+                Err(panic) => Err(TaskError::Panicked(panic)),
+            };
+            contain(|| this.run.set(None));
+            *this.outcome = Some(outcome);
+        }
+        Poll::Ready(match this.outcome {
+            Some(Ok(_)) => End::Completed,
+            Some(Err(TaskError::Panicked(_))) => End::Panicked,
+            // Only a blocking closure whose runtime went away ends like this.
+            Some(Err(_)) | None => End::Aborted,
+        })
+    }
+
+    fn stop(self: Pin<&mut Self>, why: TaskError) {
+        let mut this = self.project();
+        contain(|| this.run.set(None));
+        *this.outcome = Some(Err(why));
+    }
+
+    fn is_aborted(&self) -> bool {
+        self.cell.aborted.load(Ordering::Acquire)
+    }
+
+    fn panic(&self) -> Option<&Panic> {
+        match &self.outcome {
+            Some(Err(TaskError::Panicked(panic))) => Some(panic),
+            _ => None,
+        }
+    }
+
+    fn publish(self: Pin<&mut Self>) {
+        let this = self.project();
+        if let Some(outcome) = this.outcome.take() {
+            this.cell.complete(outcome);
+        }
+    }
+}
+
+/// An async closure.
+pub(super) struct AsyncWork<F>(pub(super) F);
+
+impl<F, Fut> Work for AsyncWork<F>
+where
+    F: FnOnce(TaskContext) -> Fut + Send + 'static,
+    Fut: Future + Send + 'static,
+    Fut::Output: Send + 'static,
+{
+    type Output = Fut::Output;
+    type Run = AsyncRun<Fut>;
+
+    fn start(self, cx: TaskContext, _core: &Core) -> AsyncRun<Fut> {
+        AsyncRun {
+            future: (self.0)(cx),
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    pub(super) struct AsyncRun<Fut> {
+        #[pin]
+        future: Fut,
+    }
+}
+
+impl<Fut: Future> Future for AsyncRun<Fut> {
+    type Output = Result<Fut::Output, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().future.poll(cx).map(Ok)
+    }
+}
+
+/// A blocking closure, run on the host's threads for that while the slot waits.
+pub(super) struct BlockingWork<F>(pub(super) F);
+
+impl<F, T> Work for BlockingWork<F>
+where
+    F: FnOnce(TaskContext) -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = T;
+    type Run = BlockingRun<T>;
+
+    fn start(self, cx: TaskContext, core: &Core) -> BlockingRun<T> {
+        let pool = core.address();
+        let job = move || inside::enter(pool, || (self.0)(cx));
+        BlockingRun(core.rt.spawn_blocking(job).abort_on_drop())
+    }
+}
+
+pub(super) struct BlockingRun<T>(JoinHandle<T>);
+
+impl<T> Future for BlockingRun<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match ready!(Pin::new(&mut self.0).poll(cx)) {
+            Ok(value) => Ok(value),
+            Err(JoinError::Panicked(panic)) => Err(TaskError::Panicked(panic)),
+            Err(_) => Err(TaskError::Cancelled),
+        })
+    }
+}

@@ -1,0 +1,300 @@
+//! The pool as its users hold it.
+
+use core::fmt;
+use core::future::Future;
+use core::time::Duration;
+use std::sync::Arc;
+
+use flow_rt::{CancellationToken, Handle, TaskContext};
+
+use super::builder::{Slots, WorkerPoolBuilder};
+use super::core::{Core, Settings};
+use super::error::{PoolConfigError, TaskError, TrySubmitError};
+use super::shutdown::{self, ShutdownReport};
+use super::stats::PoolStats;
+use super::submit::{AbortOnDrop, Submit, SubmitTimeout, make_async, make_blocking};
+use super::task::TaskHandle;
+
+/// Runs tasks on a bounded number of slots, the others waiting in a bounded queue.
+///
+/// A slot is a task of the host's that takes tasks from the queue and awaits each to its end: so
+/// slots bound how many tasks run at a time, and the host's threads run them. A panic ends one
+/// task and nothing else.
+///
+/// Clones are the same pool. Dropping the last one closes the pool; what is queued still runs.
+/// Tasks that hold a clone keep the pool open.
+///
+/// # Tasks that submit to their own pool
+/// A task that waits for room in its own pool's full queue keeps the slot that would make it:
+/// [`submit`](Self::submit) refuses to ([`SubmitError::Nested`](super::SubmitError::Nested)).
+/// A task that awaits the *handle* of another one on the same pool keeps its slot too, and that
+/// is not refused: if every slot does so, nothing runs any more. Give nested work a pool of its
+/// own, or return the handles instead of awaiting them.
+///
+/// # Cost
+/// A task costs three allocations beside its own (its cell, its future, its context) and no spawn.
+///
+/// ```
+/// # flow_rt::sim::check(0..3, |rt| async move {
+/// use std::time::Duration;
+/// use flow_sched::WorkerPool;
+///
+/// let pool = WorkerPool::builder().name("io").slots(1..=4).queue(100).build()?;
+/// let answer = pool.run(async |_cx| 6 * 7).await?;
+/// assert_eq!(answer, 42);
+///
+/// let task = pool.submit(async |cx| cx.is_cancelled()).await?;
+/// assert!(!task.await?);
+///
+/// let report = pool.shutdown(Duration::from_secs(5)).await;
+/// assert!(report.is_clean());
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct WorkerPool(Arc<Open>);
+
+/// The handles of a pool: the last one closes it.
+struct Open(Arc<Core>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Building.
+impl WorkerPool {
+    /// A pool on the current runtime, with so many slots and a queue of so many tasks.
+    ///
+    /// # Errors
+    /// Those of [`WorkerPoolBuilder::build`].
+    pub fn new(slots: impl Into<Slots>, queue: usize) -> Result<Self, PoolConfigError> {
+        Self::builder().slots(slots).queue(queue).build()
+    }
+
+    /// A pool to configure.
+    pub fn builder() -> WorkerPoolBuilder {
+        WorkerPoolBuilder::new()
+    }
+
+    pub(super) fn start(settings: Settings) -> Self {
+        Self(Arc::new(Open(Arc::new(Core::new(settings)))))
+    }
+}
+
+/// Submitting.
+impl WorkerPool {
+    /// Submits a task, waiting for room in the queue if the pool was built with
+    /// [`OnFull::Wait`](flow_rt::OnFull::Wait). Submitters that wait are served in their order.
+    ///
+    /// The task is called with its [`TaskContext`]: its cancellation fires when the pool's does,
+    /// and when the task is aborted or runs too long.
+    ///
+    /// # Errors
+    /// [`SubmitError`](super::SubmitError) with the task: closed, full, or nested.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is ready drops the task unrun and loses no place.
+    ///
+    /// # Cost
+    /// Three atomic operations and one allocation while the queue has room.
+    pub fn submit<F, Fut>(&self, task: F) -> Submit<'_, F, Fut::Output>
+    where
+        F: FnOnce(TaskContext) -> Fut + Send + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Send + 'static,
+    {
+        Submit::new(self.core(), task, make_async)
+    }
+
+    /// Submits a task if the queue has room now.
+    ///
+    /// # Errors
+    /// [`TrySubmitError`] with the task: closed, or full.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use flow_sched::WorkerPool;
+    ///
+    /// let pool = WorkerPool::new(1, 1)?;
+    /// let first = pool.try_submit(async |_cx| "first")?;
+    /// let refused = pool.try_submit(async |_cx| "second").unwrap_err();
+    /// let task = refused.into_inner(); // nothing is lost
+    /// assert_eq!(first.await?, "first");
+    /// assert_eq!(pool.try_submit(task)?.await?, "second");
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # });
+    /// ```
+    pub fn try_submit<F, Fut>(&self, task: F) -> Result<TaskHandle<Fut::Output>, TrySubmitError<F>>
+    where
+        F: FnOnce(TaskContext) -> Fut + Send + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Send + 'static,
+    {
+        self.submit(task).try_now()
+    }
+
+    /// Submits like [`submit`](Self::submit), and waits for room no longer than `timeout`,
+    /// counted from the first poll.
+    ///
+    /// # Errors
+    /// Those of `submit`, and [`SubmitError::TimedOut`](super::SubmitError::TimedOut).
+    ///
+    /// # Cancel safety
+    /// That of `submit`.
+    pub fn submit_timeout<F, Fut>(
+        &self,
+        task: F,
+        timeout: Duration,
+    ) -> SubmitTimeout<'_, F, Fut::Output>
+    where
+        F: FnOnce(TaskContext) -> Fut + Send + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Send + 'static,
+    {
+        SubmitTimeout::new(self.submit(task), timeout)
+    }
+
+    /// Submits a task and waits for its value.
+    ///
+    /// # Errors
+    /// [`TaskError`]: how the task ended, or why it was not taken.
+    ///
+    /// # Cancel safety
+    /// Dropping the future aborts the task, since nobody could get its value.
+    pub async fn run<F, Fut>(&self, task: F) -> Result<Fut::Output, TaskError>
+    where
+        F: FnOnce(TaskContext) -> Fut + Send + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Send + 'static,
+    {
+        match self.submit(task).await {
+            Ok(handle) => AbortOnDrop(handle).await,
+            Err(refused) => Err(refused.into_task_error()),
+        }
+    }
+
+    /// Submits a closure that may block. It takes a slot as any task does, and runs on the host's
+    /// threads for blocking work.
+    ///
+    /// A closure cannot be stopped: after an abort or a time-out its slot is free, and it runs on
+    /// until it looks at its [`cancellation`](TaskContext::cancellation) or ends.
+    ///
+    /// # Errors
+    /// Those of [`submit`](Self::submit).
+    ///
+    /// # Cancel safety
+    /// That of `submit`.
+    ///
+    /// # Cost
+    /// The host's: tens of microseconds per closure. Not for small ones.
+    pub fn submit_blocking<F, T>(&self, task: F) -> Submit<'_, F, T>
+    where
+        F: FnOnce(TaskContext) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Submit::new(self.core(), task, make_blocking)
+    }
+
+    /// Submits a closure that may block, and waits for its value.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    /// That of `run`; a closure that has started runs on.
+    pub async fn run_blocking<F, T>(&self, task: F) -> Result<T, TaskError>
+    where
+        F: FnOnce(TaskContext) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        match self.submit_blocking(task).await {
+            Ok(handle) => AbortOnDrop(handle).await,
+            Err(refused) => Err(refused.into_task_error()),
+        }
+    }
+}
+
+/// Ending.
+impl WorkerPool {
+    /// Stops the intake. What is queued still runs; submitters that wait for room are refused.
+    pub fn close(&self) {
+        self.core().close();
+    }
+
+    /// Whether the intake has stopped.
+    pub fn is_closed(&self) -> bool {
+        self.core().room.is_closed()
+    }
+
+    /// Closes the pool, waits for its tasks, and says what became of them.
+    ///
+    /// 1. The intake stops.
+    /// 2. Queued and running tasks have `timeout` to end.
+    /// 3. Then queued ones are abandoned, the pool's cancellation fires, and every running task
+    ///    is polled once more, so that one that listens can return. One that does not is dropped.
+    ///
+    /// Nothing happens before the first poll. It may be called again and from several tasks at
+    /// once: every call completes, the shortest timeout wins, and all reports count from the
+    /// first close. A task that blocks its thread cannot be stopped; a tenth of a second after
+    /// the timeout the report gives such as [`stuck`](ShutdownReport::stuck).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the pool closed and draining.
+    pub async fn shutdown(&self, timeout: Duration) -> ShutdownReport {
+        shutdown::run(self.core(), timeout).await
+    }
+}
+
+/// Observing.
+impl WorkerPool {
+    /// The pool's figures now. They fit together: see [`PoolStats`].
+    ///
+    /// # Cost
+    /// A few dozen loads; a short lock if submitters wait for room.
+    pub fn stats(&self) -> PoolStats {
+        self.core().stats()
+    }
+
+    /// The pool's name.
+    pub fn name(&self) -> &str {
+        &self.core().name
+    }
+
+    /// The runtime that the pool runs on.
+    pub fn runtime(&self) -> &Handle {
+        &self.core().rt
+    }
+
+    /// How many tasks the queue holds.
+    pub fn capacity(&self) -> usize {
+        self.core().room.capacity()
+    }
+
+    /// The token above those of the pool's tasks. It fires when a shutdown's time is over;
+    /// cancelling it tells every task to stop and leaves the pool open.
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.core().token
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.0.0
+    }
+}
+
+impl fmt::Debug for WorkerPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let core = self.core();
+        let (min, max) = core.roster.range();
+        f.debug_struct("WorkerPool")
+            .field("name", &core.name)
+            .field("runtime", &core.rt)
+            .field("slots", &(min..=max))
+            .field("capacity", &core.room.capacity())
+            .field("on_full", &core.on_full)
+            .field("closed", &self.is_closed())
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
