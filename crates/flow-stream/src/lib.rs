@@ -24,19 +24,24 @@ block_on(async {
 //! | item | for |
 //! |---|---|
 //! | `Channel` -> `Sender`, `Receiver` | a bounded queue between tasks, with an answer to "full" |
+//! | `AsyncWriter` | bytes to a file or any other blocking sink, in order, flushed when it says so |
 //!
 //! # Features
 //! - `channel` (default): bounded channels.
+//! - `writer`: `AsyncWriter`.
+//! - `metrics`: `collector()` on a channel's ends and on a writer, for a `flow_metrics::Registry`.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "channel")]
 mod channel;
-#[cfg(feature = "channel")]
+#[cfg(any(feature = "channel", feature = "writer"))]
 mod contain;
-#[cfg(feature = "channel")]
+#[cfg(any(feature = "channel", feature = "writer"))]
 mod wait_list;
+#[cfg(feature = "writer")]
+mod writer;
 
 #[cfg(feature = "channel")]
 pub use channel::{
@@ -44,4 +49,9 @@ pub use channel::{
     RecvBlockingError, RecvError, RecvFuture, RecvManyFuture, RecvTimeoutError, RecvTimeoutFuture,
     Rejected, SendBlockingError, SendError, SendFuture, SendTimeoutError, SendTimeoutFuture,
     Sender, TryRecvError, TrySendError,
+};
+#[cfg(feature = "writer")]
+pub use writer::{
+    AsyncWriter, BlockingSink, FlushError, FlushFuture, LineWriter, ShutdownFuture, WriteError,
+    WriteFuture, WriterBuilder, WriterConfigError, WriterDriver, WriterReport, WriterStats,
 };

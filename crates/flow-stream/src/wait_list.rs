@@ -89,6 +89,7 @@ impl<N> WaitList<N> {
     }
 
     /// How many have been granted what they need, and have not used it yet.
+    #[cfg(any(feature = "channel", test))]
     pub(crate) fn granted(&self) -> usize {
         self.granted
     }

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Waker};
 
@@ -14,17 +15,17 @@ use loom::thread;
 
 /// Explores `model`, and fails if there was only one interleaving to explore.
 fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
-    static EXPLORED: AtomicUsize = AtomicUsize::new(0);
-    let before = EXPLORED.load(SeqCst);
+    let executions = Arc::new(AtomicUsize::new(0));
+    let counter = executions.clone();
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(move || {
-        EXPLORED.fetch_add(1, SeqCst);
+        counter.fetch_add(1, SeqCst);
         model();
     });
-    let explored = EXPLORED.load(SeqCst) - before;
-    eprintln!("{name}: {explored} executions");
-    assert!(explored > 1, "a model of one execution proves nothing");
+    let executions = executions.load(SeqCst);
+    eprintln!("{name}: {executions} executions");
+    assert!(executions > 1, "a model of one execution proves nothing");
 }
 
 fn park<F: Future + Unpin>(future: &mut F) -> bool {

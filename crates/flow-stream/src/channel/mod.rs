@@ -3,12 +3,15 @@
 mod core;
 mod error;
 mod limit;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod receiver;
 mod sender;
 mod stats;
 
 use ::core::fmt;
 use ::core::marker::PhantomData;
+use std::borrow::Cow;
 
 use flow_rt::{Handle, OnFull};
 use flow_sync::sync::Arc;
@@ -60,6 +63,7 @@ impl<T> Channel<T> {
     /// What to decide about a channel: its capacity at least.
     pub fn builder() -> ChannelBuilder<T> {
         ChannelBuilder {
+            name: Cow::Borrowed("channel"),
             capacity: None,
             on_full: OnFull::Wait,
             on_drop: None,
@@ -94,6 +98,7 @@ impl<T> fmt::Debug for Channel<T> {
 /// Builds a [`Channel`].
 #[must_use = "a builder does nothing until `build()`"]
 pub struct ChannelBuilder<T> {
+    name: Cow<'static, str>,
     capacity: Option<usize>,
     on_full: OnFull,
     on_drop: Option<OnDrop<T>>,
@@ -103,6 +108,12 @@ pub struct ChannelBuilder<T> {
 type OnDrop<T> = Box<dyn Fn(T, DropReason) + Send + Sync>;
 
 impl<T> ChannelBuilder<T> {
+    /// What the channel is called in `Debug` and metrics; `channel` unless said.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// How many items the channel holds; at least 1. Memory grows with use up to that.
     pub fn capacity(mut self, items: usize) -> Self {
         self.capacity = Some(items);
@@ -154,6 +165,7 @@ impl<T> ChannelBuilder<T> {
             given => return Err(ChannelConfigError::UnsupportedOnFull { given }),
         };
         let shared = Arc::new(Shared {
+            name: self.name,
             core: Core::new(capacity),
             policy,
             on_drop: self.on_drop,
@@ -168,6 +180,7 @@ impl<T> ChannelBuilder<T> {
 impl<T> fmt::Debug for ChannelBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChannelBuilder")
+            .field("name", &self.name)
             .field("capacity", &self.capacity)
             .field("on_full", &self.on_full)
             .field("on_drop", &self.on_drop.is_some())
@@ -209,6 +222,7 @@ enum Policy {
 
 /// What the ends of a channel share.
 struct Shared<T> {
+    name: Cow<'static, str>,
     core: Core<T>,
     policy: Policy,
     on_drop: Option<OnDrop<T>>,
@@ -230,8 +244,9 @@ impl<T> Shared<T> {
         self.core.counters().snapshot(self.core.capacity())
     }
 
-    fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct(name)
+    fn debug(&self, end: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(end)
+            .field("name", &self.name)
             .field("len", &self.core.counters().len())
             .field("capacity", &self.core.capacity())
             .field("on_full", &self.policy)

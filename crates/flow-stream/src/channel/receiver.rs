@@ -151,6 +151,15 @@ impl<T> Receiver<T> {
         self.shared.stats()
     }
 
+    /// A collector of the channel's metrics, under its name; it keeps the channel open for nobody.
+    #[cfg(feature = "metrics")]
+    pub fn collector(&self) -> std::sync::Arc<dyn flow_metrics::Collect>
+    where
+        T: Send + 'static,
+    {
+        std::sync::Arc::new(super::metrics::ChannelCollector(self.shared.clone()))
+    }
+
     /// The channel, after this receiver has given up the place it took as a stream.
     ///
     /// Whoever polled it as a stream and then receives in another way would else wait behind its

@@ -149,6 +149,15 @@ impl<T> Sender<T> {
     pub fn stats(&self) -> ChannelStats {
         self.shared.stats()
     }
+
+    /// A collector of the channel's metrics, under its name; it keeps the channel open for nobody.
+    #[cfg(feature = "metrics")]
+    pub fn collector(&self) -> std::sync::Arc<dyn flow_metrics::Collect>
+    where
+        T: Send + 'static,
+    {
+        std::sync::Arc::new(super::metrics::ChannelCollector(self.shared.clone()))
+    }
 }
 
 impl<T> Clone for Sender<T> {

@@ -1,14 +1,11 @@
 //! The behaviour of channels, written once, on every runtime. Numbers are those of the cases CH.
-#![cfg(all(feature = "channel", not(loom)))]
-
-mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use common::{on_every_runtime, park, poll, yield_now};
+use crate::common::{on_every_runtime, park, poll, yield_now};
 use flow_rt::{CancellationToken, Handle, OnFull};
 use flow_stream::{
     Channel, ChannelConfigError, DropReason, RecvError, RecvTimeoutError, SendError,

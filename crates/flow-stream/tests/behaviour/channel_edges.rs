@@ -1,7 +1,4 @@
 //! Channels at the edges: bad input, hooks that panic, threads, no runtime.
-#![cfg(all(feature = "channel", not(loom)))]
-
-mod common;
 
 use std::cell::Cell;
 use std::future::Future;
@@ -10,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use common::{park, poll};
+use crate::common::{park, poll};
 use flow_rt::{OnFull, block_on, sim};
 use flow_stream::{
     Channel, ChannelConfigError, RecvBlockingError, SendBlockingError, SendError, Sender,

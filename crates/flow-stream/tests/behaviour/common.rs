@@ -1,5 +1,4 @@
 //! One behaviour suite, every runtime.
-#![allow(dead_code, unused_macros, unused_imports)] // each test binary uses its part
 
 use std::future::Future;
 use std::pin::Pin;
@@ -71,6 +70,7 @@ pub(crate) fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 }
 
 /// Polls a future until it is parked: the first poll only yields.
+#[cfg(feature = "channel")]
 pub(crate) fn park<F: Future + Unpin>(future: &mut F) {
     assert!(poll(future).is_pending(), "ready instead of waiting");
     assert!(poll(future).is_pending(), "ready instead of waiting");

@@ -1,13 +1,10 @@
 //! Futures dropped at random points, over many interleavings: nothing is lost, order is kept.
-#![cfg(all(feature = "channel", not(loom)))]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::poll_up_to;
+use crate::common::poll_up_to;
 use flow_rt::sim::{self, Sim, SimRng};
 use flow_rt::{JoinHandle, OnFull};
 use flow_stream::{Channel, Receiver, Sender, TryRecvError};
@@ -154,7 +151,7 @@ async fn storm(
         let (tx, mut rng) = (tx.clone(), rt.rng());
         tasks.push(rt.spawn(async move {
             for _ in 0..rng.below(100) {
-                common::yield_now().await;
+                crate::common::yield_now().await;
             }
             tx.close();
         }));

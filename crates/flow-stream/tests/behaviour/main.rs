@@ -1,0 +1,23 @@
+//! How channels and writers behave: the cases, the edges, and storms of dropped futures.
+#![cfg(all(any(feature = "channel", feature = "writer"), not(loom)))]
+
+mod common;
+
+#[cfg(feature = "channel")]
+mod channel;
+#[cfg(feature = "channel")]
+mod channel_edges;
+#[cfg(feature = "channel")]
+mod channel_storm;
+
+#[cfg(feature = "writer")]
+mod sink;
+#[cfg(feature = "writer")]
+mod writer;
+#[cfg(feature = "writer")]
+mod writer_edges;
+#[cfg(feature = "writer")]
+mod writer_storm;
+
+#[cfg(all(feature = "metrics", feature = "channel", feature = "writer"))]
+mod metrics;

@@ -1,0 +1,65 @@
+//! What channels and writers show of themselves.
+use flow_metrics::Registry;
+use flow_rt::{OnFull, sim};
+use flow_stream::{AsyncWriter, Channel};
+
+#[test]
+fn a_channel_shows_its_counts_and_is_kept_open_by_nobody() {
+    let (tx, rx) = Channel::builder()
+        .name("events")
+        .capacity(2)
+        .on_full(OnFull::DropNewest)
+        .build()
+        .unwrap();
+    let registry = Registry::new();
+    let _registered = registry.register(tx.collector()).unwrap();
+    for item in 0..3 {
+        tx.try_send(item).unwrap();
+    }
+    rx.try_recv().unwrap();
+    let now = registry.collect();
+    let name = ("channel", "events");
+    assert_eq!(
+        now.counter("flow_stream_channel_sent_total", &[name]),
+        Some(2)
+    );
+    assert_eq!(
+        now.counter("flow_stream_channel_received_total", &[name]),
+        Some(1)
+    );
+    let newest = &[name, ("reason", "newest")];
+    assert_eq!(
+        now.counter("flow_stream_channel_dropped_total", newest),
+        Some(1)
+    );
+    drop(rx);
+    assert!(tx.is_closed());
+    let now = registry.collect();
+    let gone = &[name, ("reason", "no_receiver")];
+    assert_eq!(
+        now.counter("flow_stream_channel_dropped_total", gone),
+        Some(1)
+    );
+    assert!(format!("{tx:?}").contains("events"));
+}
+
+#[test]
+fn a_writer_shows_its_counts() {
+    sim::check(0..1, |_| async {
+        let writer = AsyncWriter::builder()
+            .name("log")
+            .build(Vec::new())
+            .unwrap();
+        let registry = Registry::new();
+        let _registered = registry.register(writer.collector()).unwrap();
+        writer.write(b"hello").await.unwrap();
+        writer.flush().await.unwrap();
+        let now = registry.collect();
+        let counter = |name: &str| now.counter(name, &[("writer", "log")]);
+        assert_eq!(counter("flow_stream_writer_writes_total"), Some(1));
+        assert_eq!(counter("flow_stream_writer_written_bytes_total"), Some(5));
+        assert_eq!(counter("flow_stream_writer_flushes_total"), Some(1));
+        assert_eq!(counter("flow_stream_writer_errors_total"), Some(0));
+        assert_eq!(counter("flow_stream_writer_dropped_bytes_total"), Some(0));
+    });
+}
