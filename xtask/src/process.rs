@@ -116,25 +116,24 @@ pub(crate) fn stdout(command: &mut Command) -> Outcome<String> {
     }
 }
 
-/// The command as one would type it.
+/// The command as one would type it, cut short where it lists many features.
 pub(crate) fn line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(command.get_program());
-    core::iter::once(name)
+    let mut text = core::iter::once(name)
         .chain(command.get_args())
         .map(|part| part.to_string_lossy().into_owned())
         .collect::<Vec<_>>()
-        .join(" ")
-}
-
-fn announce(command: &Command) {
-    let mut text = line(command);
-    // Lists of features are long.
-    if let Some((end, _)) = text.char_indices().nth(160) {
+        .join(" ");
+    if let Some((end, _)) = text.char_indices().nth(120) {
         text.truncate(end);
         text.push_str(" ...");
     }
-    eprintln!("$ {text}");
+    text
+}
+
+fn announce(command: &Command) {
+    eprintln!("$ {}", line(command));
 }
 
 fn spawn_piped(command: &mut Command) -> Outcome<Child> {

@@ -13,7 +13,7 @@ use crate::process;
 const LEFT_OUT: &[(&str, &str)] = &[
     ("loom", "swaps std's atomics for loom's"),
     ("tls", "builds a TLS library that no test here can use"),
-    ("full", "enables the two above"),
+    ("full", "enables nothing that the others do not"),
 ];
 
 /// The folder of the workspace.
