@@ -32,7 +32,6 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod counts;
 mod error;
 mod granted;
 mod limiter;

@@ -228,7 +228,7 @@ impl<C: Clock + 'static> Core<C> {
             }
         }
         // From here on nobody passes; what came back before is seen by the pump.
-        self.word.0.fetch_or(W, Ordering::AcqRel);
+        self.word.fetch_or(W, Ordering::AcqRel);
         let was_empty = queue.list.is_empty();
         let ticket = queue.list.push(need, None);
         self.mirror(queue);
@@ -357,7 +357,7 @@ impl<C: Clock + 'static> Core<C> {
         if anchor.unlimited {
             return Duration::ZERO;
         }
-        let used = self.word.0.load(Ordering::Acquire) >> 1;
+        let used = self.word.load(Ordering::Acquire) >> 1;
         let level = anchor.level(used, now, self.cap(anchor));
         let grains = saturated(queue.list.sum().saturating_add(need.into()));
         match not_yet(anchor, level.spent, grains, now) {
@@ -369,7 +369,7 @@ impl<C: Clock + 'static> Core<C> {
 
     /// What a waiter is told that was granted just now.
     fn granted_at(&self, now: Instant) -> Granted {
-        let used = self.word.0.load(Ordering::Acquire) >> 1;
+        let used = self.word.load(Ordering::Acquire) >> 1;
         let anchor = self.params.anchor();
         self.granted(&anchor, anchor.level(used, now, anchor.burst).free)
     }
@@ -410,7 +410,7 @@ impl<C: Clock> Core<C> {
                 self.params.publish(&moved, self.params.rate());
                 continue;
             }
-            let word = self.word.0.load(Ordering::Acquire);
+            let word = self.word.load(Ordering::Acquire);
             let room = wakes.room();
             if self.refuse_too_large(queue, &anchor, room, wakes) {
                 continue;
@@ -423,7 +423,6 @@ impl<C: Clock> Core<C> {
             let next = used << 1 | u64::from(!emptied || queue.closed);
             let swapped =
                 self.word
-                    .0
                     .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire);
             if swapped.is_err() {
                 // A refund came in between: there is more to grant.
@@ -464,7 +463,7 @@ impl<C: Clock> Core<C> {
     /// The queue became empty by other means than a grant.
     fn open_fast_path(&self, queue: &mut Queue, wakes: &mut Wakes) {
         if !queue.closed {
-            self.word.0.fetch_and(!W, Ordering::AcqRel);
+            self.word.fetch_and(!W, Ordering::AcqRel);
         }
         // Their drivers have nothing to wait for, and would hold the bucket alive.
         queue.wake_seats(wakes);
@@ -538,7 +537,7 @@ impl<C: Clock> Core<C> {
             queue.closed = true;
             // Before W: who sees W set must find out why.
             self.closed.store(true, Ordering::Release);
-            self.word.0.fetch_or(W, Ordering::AcqRel);
+            self.word.fetch_or(W, Ordering::AcqRel);
             queue.list.close_all(&mut wakes.wakers);
             queue.wake_seats(&mut wakes);
             self.mirror(queue);
@@ -555,7 +554,7 @@ impl<C: Clock> Core<C> {
         if anchor.unlimited {
             return now;
         }
-        let used = self.word.0.load(Ordering::Acquire) >> 1;
+        let used = self.word.load(Ordering::Acquire) >> 1;
         let level = anchor.level(used, now, self.cap(&anchor));
         anchor
             .ready_at(level.spent, need)

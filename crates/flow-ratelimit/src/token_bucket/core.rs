@@ -34,8 +34,8 @@ use core::time::Duration;
 use flow_rt::{Clock, Handle, Instant};
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use flow_sync::{CachePadded, PaddedCounter};
 
-use crate::counts::Counts;
 use crate::error::{ConfigError, Denied};
 use crate::granted::Granted;
 use crate::params::Params;
@@ -45,7 +45,7 @@ use crate::waiting::{Queue, Wakes};
 
 /// What all clones of a bucket and all its waiters share.
 pub(crate) struct Core<C> {
-    pub(crate) word: Padded<AtomicU64>,
+    pub(crate) word: CachePadded<AtomicU64>,
     pub(crate) params: Params,
     /// Fraction bits: a token is `1 << bits` grains.
     bits: u32,
@@ -67,9 +67,11 @@ pub(crate) struct Settings {
     pub(crate) runtime: Option<Handle>,
 }
 
-/// Alone on the two cache lines that processors fetch together.
-#[repr(align(128))]
-pub(crate) struct Padded<T>(pub(crate) T);
+/// Decisions, in cells that the deciding threads do not share.
+struct Counts {
+    granted: PaddedCounter,
+    denied: PaddedCounter,
+}
 
 /// The bit of `word` that sends fast paths to the lock.
 pub(crate) const W: u64 = 1;
@@ -92,11 +94,14 @@ impl<C: Clock> Core<C> {
         }
         let anchor = Anchor::new(rate, burst << bits, initial << bits, bits, clock.now());
         Ok(Self {
-            word: Padded(AtomicU64::new(0)),
+            word: CachePadded::new(AtomicU64::new(0)),
             params: Params::new(&anchor, rate),
             bits,
             clock,
-            counts: counted.then(Counts::new),
+            counts: counted.then(|| Counts {
+                granted: PaddedCounter::new(),
+                denied: PaddedCounter::new(),
+            }),
             queue: Mutex::new(Queue::new()),
             queued: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
@@ -116,12 +121,12 @@ impl<C: Clock> Core<C> {
     /// [`try_take`](Self::try_take) without counting.
     #[inline]
     pub(crate) fn decide(&self, n: u64) -> Result<Granted, Denied> {
-        let mut word = self.word.0.load(Ordering::Acquire);
+        let mut word = self.word.load(Ordering::Acquire);
         let mut now = self.clock.now();
         loop {
             if word & W != 0 {
                 self.keep_out(n, now)?;
-                (word, now) = (self.word.0.load(Ordering::Acquire), self.clock.now());
+                (word, now) = (self.word.load(Ordering::Acquire), self.clock.now());
                 if word & W != 0 {
                     // Others came in between: they were first.
                     return self.answer_behind(n, now);
@@ -130,14 +135,14 @@ impl<C: Clock> Core<C> {
             let anchor = self.params.anchor();
             if anchor.is_stale(now) {
                 self.move_anchor();
-                word = self.word.0.load(Ordering::Acquire);
+                word = self.word.load(Ordering::Acquire);
                 continue;
             }
             let (level, need) = self.check(&anchor, word >> 1, n, now)?;
             if need == 0 || anchor.unlimited {
                 return Ok(self.granted(&anchor, level.free));
             }
-            match self.word.0.compare_exchange_weak(
+            match self.word.compare_exchange_weak(
                 word,
                 anchor.take(level, need) << 1,
                 Ordering::AcqRel,
@@ -151,7 +156,7 @@ impl<C: Clock> Core<C> {
 
     /// What [`decide`](Self::decide) would say, without taking anything.
     pub(crate) fn peek(&self, n: u64) -> Result<(), Denied> {
-        let word = self.word.0.load(Ordering::Acquire);
+        let word = self.word.load(Ordering::Acquire);
         let now = self.clock.now();
         if word & W != 0 {
             return self.answer_behind(n, now).map(drop);
@@ -162,7 +167,7 @@ impl<C: Clock> Core<C> {
 
     /// Whole tokens that could be taken now, if nobody waited.
     pub(crate) fn available(&self) -> u64 {
-        let word = self.word.0.load(Ordering::Acquire);
+        let word = self.word.load(Ordering::Acquire);
         let now = self.clock.now();
         let anchor = self.params.anchor();
         if anchor.unlimited {
@@ -181,7 +186,7 @@ impl<C: Clock> Core<C> {
 
     /// Gives grains back, and those who wait their turn.
     pub(crate) fn refund_grains(&self, grains: u64) {
-        let mut word = self.word.0.load(Ordering::Acquire);
+        let mut word = self.word.load(Ordering::Acquire);
         loop {
             let anchor = self.params.anchor();
             let used = if anchor.unlimited {
@@ -189,7 +194,7 @@ impl<C: Clock> Core<C> {
             } else {
                 anchor.put_back(word >> 1, grains.min(anchor.burst))
             };
-            match self.word.0.compare_exchange_weak(
+            match self.word.compare_exchange_weak(
                 word,
                 used << 1 | word & W,
                 Ordering::AcqRel,
@@ -229,13 +234,20 @@ impl<C: Clock> Core<C> {
 
     /// Grants and denials so far, if they are counted.
     pub(crate) fn counted(&self) -> Option<(u64, u64)> {
-        self.counts.as_ref().map(Counts::sums)
+        self.counts
+            .as_ref()
+            .map(|counts| (counts.granted.sum(), counts.denied.sum()))
     }
 
     #[inline]
     pub(crate) fn count(&self, granted: bool) {
         if let Some(counts) = &self.counts {
-            counts.count(granted);
+            let of = if granted {
+                &counts.granted
+            } else {
+                &counts.denied
+            };
+            of.add(1);
         }
     }
 
@@ -272,16 +284,14 @@ impl<C: Clock> Core<C> {
         if anchor.unlimited {
             return anchor.moved(now, self.rate(), self.bits);
         }
-        let mut word = self.word.0.load(Ordering::Acquire);
+        let mut word = self.word.load(Ordering::Acquire);
         loop {
             let level = anchor.level(word >> 1, now, cap);
             let lifted = anchor.take(level, 0) << 1 | word & W;
-            match self.word.0.compare_exchange_weak(
-                word,
-                lifted,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
+            match self
+                .word
+                .compare_exchange_weak(word, lifted, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return anchor.moved(now, self.rate(), self.bits),
                 Err(current) => word = current,
             }
@@ -326,7 +336,7 @@ impl<C: Clock> Core<C> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Denied::Closed);
         }
-        let used = self.word.0.load(Ordering::Acquire) >> 1;
+        let used = self.word.load(Ordering::Acquire) >> 1;
         let anchor = self.params.anchor();
         let level = anchor.level(used, now, anchor.burst);
         let need = self.grains(&anchor, n)?;
@@ -366,7 +376,7 @@ impl<C: Clock> Core<C> {
             self.pump_all(&mut queue, now, &mut wakes);
             let burst = self.params.anchor().burst;
             let anchor = self.lift(now, burst);
-            let used = self.word.0.load(Ordering::Acquire) >> 1;
+            let used = self.word.load(Ordering::Acquire) >> 1;
             let (anchor, rate) = next(anchor, used, self.params.rate());
             self.params.publish(&anchor, rate);
             self.pump_all(&mut queue, now, &mut wakes);

@@ -1,0 +1,308 @@
+//! Waiting, once per runtime: real ones with short times and lower bounds, and the simulation.
+#![cfg(not(loom))]
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use flow_ratelimit::{AcquireError, Denied, Limiter, LimiterExt, Rate, TokenBucket};
+use flow_rt::Handle;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn bucket(rate: Rate, burst: u64, initial: u64) -> TokenBucket {
+    let bucket = TokenBucket::builder()
+        .rate(rate)
+        .burst(burst)
+        .initial(initial);
+    bucket.build().expect("a valid bucket")
+}
+
+fn poll_once(future: std::pin::Pin<&mut impl Future>) -> bool {
+    future
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_ready()
+}
+
+/// Waits take as long as the rate says, and no bucket is left with a driver.
+async fn waits_its_time(rt: &Handle) {
+    let bucket = bucket(Rate::per_second(200), 1, 1);
+    let start = rt.now();
+    for _ in 0..4 {
+        bucket.acquire().await.expect("open");
+    }
+    assert!(rt.now() - start >= 15 * MS);
+    assert_eq!((bucket.stats().granted, bucket.stats().waiting), (4, 0));
+}
+
+/// Concurrent waiters are all served, at the rate.
+async fn serves_everybody(rt: &Handle) {
+    let bucket = bucket(Rate::per_second(1_000), 1, 0);
+    let start = rt.now();
+    let waiters: Vec<_> = (0..20)
+        .map(|_| {
+            let bucket = bucket.clone();
+            rt.spawn(async move { bucket.acquire().await })
+        })
+        .collect();
+    for waiter in waiters {
+        waiter.await.expect("no panic").expect("open");
+    }
+    assert!(rt.now() - start >= 20 * MS);
+    assert_eq!(bucket.stats().granted, 20);
+}
+
+/// A waiter that was polled once and is held un-polled does not hold up the others.
+async fn a_held_waiter_blocks_nobody(rt: &Handle) {
+    let bucket = bucket(Rate::per_second(500), 1, 0);
+    let mut held = pin!(bucket.acquire());
+    assert!(!poll_once(held.as_mut()));
+    let other = bucket.clone();
+    rt.spawn(async move { other.acquire().await })
+        .await
+        .expect("no panic")
+        .expect("open");
+    // The held one was first and has its token.
+    held.await.expect("open");
+    assert_eq!(bucket.stats().granted, 2);
+}
+
+/// 20: a wait that is dropped takes no token and passes its turn on.
+async fn tb_20_a_dropped_wait_takes_nothing(rt: &Handle) {
+    let bucket = bucket(Rate::per_second(100), 4, 0);
+    let behind = bucket.clone();
+    let behind = {
+        let mut large = pin!(bucket.acquire_n(4));
+        assert!(!poll_once(large.as_mut()));
+        let behind = rt.spawn(async move { behind.acquire().await });
+        assert!(bucket.stats().waiting >= 1);
+        behind
+    };
+    behind.await.expect("no panic").expect("open");
+    assert_eq!(bucket.stats().waiting, 0);
+}
+
+/// 21: a wait that cannot end in time fails at once and takes nothing.
+async fn tb_21_hopeless_timeouts_fail_at_once(rt: &Handle) {
+    let bucket = bucket(
+        Rate::per(1, Duration::from_secs(10)).expect("not zero"),
+        1,
+        0,
+    );
+    let mut wait = pin!(bucket.acquire_timeout(50 * MS));
+    // Ready at its first poll.
+    let Poll::Ready(Err(AcquireError::Timeout { would_wait, .. })) =
+        wait.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    else {
+        panic!("not refused at once");
+    };
+    assert!(would_wait > Duration::from_secs(5) && would_wait <= Duration::from_secs(10));
+    assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+
+    // One that suffices is not refused; if the rate falls meanwhile it ends at the limit.
+    let bucket = self::bucket(Rate::per_second(100), 1, 0);
+    let start = rt.now();
+    let mut wait = pin!(bucket.acquire_timeout(15 * MS));
+    assert!(!poll_once(wait.as_mut()));
+    bucket.set_rate(Rate::ZERO).expect("valid");
+    assert!(matches!(wait.await, Err(AcquireError::Timeout { .. })));
+    assert!(rt.now() - start >= 15 * MS);
+    assert_eq!(bucket.stats().waiting, 0);
+}
+
+/// 22: of a rate of zero nothing will come, and that is another error than a timeout.
+async fn tb_22_never_is_not_a_timeout(_rt: &Handle) {
+    let bucket = bucket(Rate::ZERO, 5, 0);
+    assert_eq!(bucket.acquire().await, Err(AcquireError::NeverRefills));
+    let timed = bucket.acquire_timeout(MS).await;
+    assert_eq!(timed, Err(AcquireError::NeverRefills));
+}
+
+/// 33: more than the burst is refused at once.
+async fn tb_33_more_than_the_burst_never_waits(_rt: &Handle) {
+    let bucket = bucket(Rate::per_second(1_000), 1, 1);
+    assert!(matches!(
+        bucket.acquire_n(101).await,
+        Err(AcquireError::ExceedsBurst {
+            requested: 101,
+            burst: 1,
+            ..
+        })
+    ));
+    assert_eq!(bucket.available(), 1);
+}
+
+/// Those who wait when it is closed are told so.
+async fn close_ends_the_waits(rt: &Handle) {
+    let bucket = bucket(Rate::per_hour(1), 1, 0);
+    let mut held = pin!(bucket.acquire());
+    assert!(!poll_once(held.as_mut()));
+    let waiter = bucket.clone();
+    let waiter = rt.spawn(async move { waiter.acquire().await });
+    bucket.close();
+    assert_eq!(held.await, Err(AcquireError::Closed));
+    assert_eq!(waiter.await.expect("no panic"), Err(AcquireError::Closed));
+    assert_eq!(bucket.stats().waiting, 0);
+}
+
+/// A raised rate, a refund and a larger supply reach those who wait already.
+async fn changes_reach_those_who_wait(rt: &Handle) {
+    let bucket = bucket(Rate::per_hour(1), 2, 0);
+    let wait = |n| {
+        let bucket = bucket.clone();
+        rt.spawn(async move { bucket.acquire_n(n).await })
+    };
+    let first = wait(1);
+    bucket.refund(1);
+    first.await.expect("no panic").expect("refunded");
+
+    let second = wait(2);
+    bucket.set_rate(Rate::per_second(1_000)).expect("valid");
+    second.await.expect("no panic").expect("faster now");
+
+    bucket.set_rate(Rate::per_hour(1)).expect("valid");
+    let third = wait(2);
+    bucket.set_rate(Rate::UNLIMITED).expect("valid");
+    third.await.expect("no panic").expect("no limit");
+    assert_eq!(bucket.stats().waiting, 0);
+}
+
+/// No newcomer passes those who wait, and the queue has a bound if it was given one.
+async fn newcomers_stay_behind(_rt: &Handle) {
+    let bucket = TokenBucket::builder()
+        .rate(Rate::per_second(100))
+        .burst(3)
+        .initial(1)
+        .max_waiters(1)
+        .build()
+        .expect("valid");
+    let mut first = pin!(bucket.acquire_n(3));
+    assert!(!poll_once(first.as_mut()));
+    // There is one token, but not for those who come later.
+    assert!(matches!(bucket.try_acquire(), Err(Denied::NotYet { .. })));
+    assert!(bucket.peek().is_err());
+    assert!(matches!(
+        bucket.acquire().await,
+        Err(AcquireError::QueueFull { max_waiters: 1, .. })
+    ));
+    first.await.expect("open");
+}
+
+/// A waker that panics harms nobody else.
+async fn a_panicking_waker_harms_nobody(rt: &Handle) {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            // Not `panic!`: the hook would print it.
+            std::panic::resume_unwind(Box::new("a waker's panic"));
+        }
+    }
+    let bucket = bucket(Rate::per_second(500), 2, 0);
+    let waker = Waker::from(Arc::new(Panics));
+    let mut first = pin!(bucket.acquire());
+    assert!(
+        first
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    let behind = bucket.clone();
+    rt.spawn(async move { behind.acquire().await })
+        .await
+        .expect("no panic")
+        .expect("open");
+    first.await.expect("it has its token all the same");
+}
+
+/// The object-safe way: `dyn Limiter`, and a manual wait.
+async fn dyn_limiters_wait_too(_rt: &Handle) {
+    let limiter: Arc<dyn Limiter> = Arc::new(bucket(Rate::per_second(200), 1, 0));
+    limiter.acquire().await.expect("open");
+    limiter.acquire_n(1).await.expect("open");
+    limiter
+        .acquire_timeout(Duration::from_secs(1))
+        .await
+        .expect("in time");
+    let mut state = flow_ratelimit::WaitState::new();
+    let first = std::future::poll_fn(|cx| limiter.poll_acquire_n(cx, 1, &mut state)).await;
+    first.expect("open");
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(limiter.poll_acquire_n(&mut cx, 1, &mut state).is_pending());
+    assert!(state.is_waiting());
+    limiter.cancel(&mut state);
+    assert!(!state.is_waiting());
+}
+
+macro_rules! on_every_runtime {
+    ($($case:ident),* $(,)?) => {
+        $(on_every_runtime!(@case $case);)*
+    };
+    (@case $case:ident) => {
+        mod $case {
+            #[test]
+            fn tokio_multi_thread() {
+                super::on_tokio(true, &async |rt| super::$case(rt).await);
+            }
+
+            #[test]
+            fn tokio_current_thread() {
+                super::on_tokio(false, &async |rt| super::$case(rt).await);
+            }
+
+            #[test]
+            fn smol() {
+                let rt = flow_rt::Handle::smol();
+                let _inside = rt.enter();
+                flow_rt::block_on(super::$case(&rt)).expect("a plain thread");
+            }
+
+            #[test]
+            fn async_std() {
+                let rt = flow_rt::Handle::async_std();
+                let _inside = rt.enter();
+                flow_rt::block_on(super::$case(&rt)).expect("a plain thread");
+            }
+
+            #[test]
+            fn sim() {
+                flow_rt::sim::check(0..50, |rt| async move {
+                    super::$case(&rt).await;
+                    rt.run_until_idle().await;
+                    assert_eq!(rt.live_tasks(), 0, "a driver stays");
+                });
+            }
+        }
+    };
+}
+
+fn on_tokio(multi_thread: bool, case: &impl AsyncFn(&Handle)) {
+    let mut builder = if multi_thread {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = builder
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let rt = Handle::tokio(runtime.handle().clone()).expect("with time");
+    runtime.block_on(case(&rt));
+}
+
+on_every_runtime!(
+    waits_its_time,
+    serves_everybody,
+    a_held_waiter_blocks_nobody,
+    tb_20_a_dropped_wait_takes_nothing,
+    tb_21_hopeless_timeouts_fail_at_once,
+    tb_22_never_is_not_a_timeout,
+    tb_33_more_than_the_burst_never_waits,
+    close_ends_the_waits,
+    changes_reach_those_who_wait,
+    newcomers_stay_behind,
+    a_panicking_waker_harms_nobody,
+    dyn_limiters_wait_too,
+);
