@@ -28,7 +28,7 @@
 //! | [`Granted`], [`Denied`], [`AcquireError`], [`ConfigError`] | answers |
 //!
 //! # Features
-//! - `metrics`: catalogue entries, and a collector for each limiter.
+//! - `metrics`: `collector()` on a limiter, for a `flow_metrics::Registry`.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

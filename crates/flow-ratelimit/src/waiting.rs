@@ -19,7 +19,8 @@
 //! 6. `fire_at` is at or before the instant the head can go, as of the last critical section, or
 //!    the seats' wakers have been taken; only the quantum moves it later.
 //! 7. No foreign code under the lock: wakers are cloned before it, woken and dropped after it;
-//!    runtimes are asked for tasks and timers outside of it.
+//!    clocks are read before it, and runtimes asked for tasks and timers outside of it. A time
+//!    that is old by then only grants less; whoever is held up by it wakes at a later one.
 //! 8. A critical section that leaves a waiter has granted all that could go, or its thread comes
 //!    back after waking.
 //!
@@ -208,9 +209,9 @@ impl<C: Clock + 'static> Core<C> {
         limit: Option<Duration>,
         wakes: &mut Wakes,
     ) -> Result<Entered, AcquireError> {
+        let now = self.clock.now();
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
-        let now = self.clock.now();
         if queue.closed {
             return Err(AcquireError::Closed);
         }
@@ -303,9 +304,9 @@ impl<C: Clock + 'static> Core<C> {
         n: u64,
         wakes: &mut Wakes,
     ) -> Looked {
+        let now = self.clock.now();
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
-        let now = self.clock.now();
         if self.pump(queue, now, wakes) {
             // Its thread is about to wake others only: the driver goes on with the rest.
             self.kick(queue, now, wakes);
@@ -378,11 +379,12 @@ impl<C: Clock + 'static> Core<C> {
 impl<C: Clock + 'static> Host for Core<C> {
     fn cancel(&self, ticket: Ticket) {
         let mut wakes = Wakes::new();
+        let now = self.clock.now();
         let (waker, refund) = {
             let mut queue = self.queue.lock();
             let queue = &mut *queue;
             if queue.list.standing(ticket) == Standing::Waiting {
-                (self.unlink(queue, ticket, self.clock.now(), &mut wakes), 0)
+                (self.unlink(queue, ticket, now, &mut wakes), 0)
             } else {
                 let cancelled = queue.list.cancel(ticket);
                 let granted = cancelled.standing == Standing::Granted;
@@ -508,9 +510,9 @@ impl<C: Clock> Core<C> {
     pub(crate) fn supply_rose(&self) {
         let mut wakes = Wakes::new();
         loop {
+            let now = self.clock.now();
             let more = {
                 let mut queue = self.queue.lock();
-                let now = self.clock.now();
                 let more = self.pump(&mut queue, now, &mut wakes);
                 self.kick(&mut queue, now, &mut wakes);
                 more
@@ -607,9 +609,9 @@ impl<C: Clock> Core<C> {
         fired: bool,
         wakes: &mut Wakes,
     ) -> Step {
+        let now = self.clock.now();
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
-        let now = self.clock.now();
         if fired && queue.primary == Some(number) {
             queue.last_fire = now;
         }

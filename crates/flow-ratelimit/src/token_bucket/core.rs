@@ -134,7 +134,7 @@ impl<C: Clock> Core<C> {
             }
             let anchor = self.params.anchor();
             if anchor.is_stale(now) {
-                self.move_anchor();
+                self.move_anchor(now);
                 word = self.word.load(Ordering::Acquire);
                 continue;
             }
@@ -355,10 +355,9 @@ impl<C: Clock> Core<C> {
 
     /// Moves the anchor before its numbers run out of range.
     #[cold]
-    fn move_anchor(&self) {
+    fn move_anchor(&self, now: Instant) {
         let queue = self.queue.lock();
-        // Read under the lock: who was here before moved it already, perhaps.
-        let now = self.clock.now();
+        // Somebody may have moved it before.
         if self.params.anchor().is_stale(now) {
             let anchor = self.lift(now, self.cap(&self.params.anchor()));
             self.params.publish(&anchor, self.params.rate());
@@ -369,9 +368,9 @@ impl<C: Clock> Core<C> {
     /// Ends one line of supply and begins another, at one instant.
     fn change(&self, next: impl FnOnce(Anchor, u64, Rate) -> (Anchor, Rate)) {
         let mut wakes = Wakes::new();
+        let now = self.clock.now();
         {
             let mut queue = self.queue.lock();
-            let now = self.clock.now();
             // What the old line has earned goes to those who waited under it.
             self.pump_all(&mut queue, now, &mut wakes);
             let burst = self.params.anchor().burst;

@@ -2,6 +2,8 @@
 
 mod builder;
 pub(crate) mod core;
+#[cfg(feature = "metrics")]
+mod metrics;
 
 use ::core::fmt;
 use ::core::task::{Context, Poll};
@@ -23,7 +25,9 @@ pub use builder::TokenBucketBuilder;
 /// A bucket of tokens that fills at a rate and holds a burst: exact, shared by cloning.
 ///
 /// Over any time `t` it grants at most `burst + rate × t` tokens, for every rate and burst that
-/// it accepts, whatever the clock does. Rate and burst can be changed while it runs; nothing is
+/// it accepts, whatever the clock does. (Where `rate × 4 ms` is more than the burst, those who
+/// wait may get that much at once from a driver that is late: see
+/// [`catch_up`](TokenBucketBuilder::catch_up).) Rate and burst can be changed while it runs; nothing is
 /// minted or lost by it. Those who wait are served first in, first out, and a newcomer never
 /// passes them.
 ///
@@ -186,6 +190,17 @@ impl<C: Clock> TokenBucket<C> {
             burst: self.burst(),
             rate: self.rate(),
         }
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl<C: Clock + 'static> TokenBucket<C> {
+    /// What shows this bucket in a `flow_metrics::Registry`, under its name.
+    ///
+    /// It keeps the bucket alive while it is registered. Nothing is published in between: the
+    /// numbers are read when somebody collects.
+    pub fn collector(&self) -> Arc<dyn flow_metrics::Collect> {
+        Arc::new(metrics::BucketCollector(self.core.clone()))
     }
 }
 

@@ -1,0 +1,60 @@
+//! A bucket's catalogue, and its collector.
+
+use std::sync::Arc;
+
+use flow_metrics::{Collect, Desc, Sink};
+use flow_rt::Clock;
+
+use super::TokenBucket;
+use super::core::Core;
+
+/// Looks at a bucket when somebody collects; in between it costs nothing.
+pub(super) struct BucketCollector<C>(pub(super) Arc<Core<C>>);
+
+impl<C: Clock> Collect for BucketCollector<C> {
+    fn descriptions(&self) -> &'static [Desc] {
+        CATALOGUE
+    }
+
+    fn collect(&self, out: &mut dyn Sink) {
+        let bucket = TokenBucket {
+            core: self.0.clone(),
+        };
+        let stats = bucket.stats();
+        let name = ("limiter", bucket.name().unwrap_or(UNNAMED));
+        if let Some((granted, denied)) = bucket.core.counted() {
+            for (decision, count) in [("granted", granted), ("denied", denied)] {
+                out.counter(&CATALOGUE[0], &[name, ("decision", decision)], count);
+            }
+        }
+        out.gauge(&CATALOGUE[1], &[name], stats.waiting as f64);
+        out.gauge(&CATALOGUE[2], &[name], stats.available as f64);
+        out.gauge(&CATALOGUE[3], &[name], stats.burst as f64);
+    }
+}
+
+static CATALOGUE: &[Desc] = &[
+    Desc::counter(
+        "flow_ratelimit_decisions_total",
+        "Requests that were decided, by decision.",
+        &["limiter", "decision"],
+    ),
+    Desc::gauge(
+        "flow_ratelimit_waiting_callers",
+        "Callers that wait for tokens.",
+        &["limiter"],
+    ),
+    Desc::gauge(
+        "flow_ratelimit_available_tokens",
+        "Whole tokens in the bucket.",
+        &["limiter"],
+    ),
+    Desc::gauge(
+        "flow_ratelimit_burst_tokens",
+        "How many tokens the bucket holds at the most.",
+        &["limiter"],
+    ),
+];
+
+/// What a bucket without a name is called.
+const UNNAMED: &str = "token_bucket";

@@ -1,0 +1,128 @@
+//! Metrics cases 221 to 224 and 226: what a registry shows of a bucket.
+#![cfg(all(feature = "metrics", not(loom)))]
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Mutex;
+use std::task::{Context, Waker};
+
+use flow_metrics::{Collect, Desc, HistogramSnapshot, Registry, Sink};
+use flow_ratelimit::{Rate, TokenBucket};
+use flow_rt::sim;
+
+/// Every sample by its name and labels.
+#[derive(Default)]
+struct Samples(Mutex<BTreeMap<String, f64>>);
+
+impl Samples {
+    fn of(collector: &dyn Collect) -> Self {
+        let mut samples = Self::default();
+        collector.collect(&mut samples);
+        samples
+    }
+
+    fn take(&self, desc: &Desc, labels: &[(&'static str, &str)], value: f64) {
+        let labels: Vec<_> = labels.iter().map(|(_, value)| *value).collect();
+        let key = format!("{}/{}", desc.name(), labels.join("/"));
+        self.0.lock().expect("not poisoned").insert(key, value);
+    }
+
+    /// Of a bucket all samples are whole numbers.
+    fn get(&self, key: &str) -> Option<String> {
+        self.0
+            .lock()
+            .expect("not poisoned")
+            .get(key)
+            .map(f64::to_string)
+    }
+}
+
+impl Sink for Samples {
+    fn counter(&mut self, desc: &'static Desc, labels: &[(&'static str, &str)], value: u64) {
+        self.take(desc, labels, value as f64);
+    }
+
+    fn gauge(&mut self, desc: &'static Desc, labels: &[(&'static str, &str)], value: f64) {
+        self.take(desc, labels, value);
+    }
+
+    fn histogram(&mut self, _: &'static Desc, _: &[(&'static str, &str)], _: &HistogramSnapshot) {}
+}
+
+fn named(name: &str) -> TokenBucket {
+    let bucket = TokenBucket::builder().rate(Rate::per_second(100)).burst(3);
+    bucket.name(name).build().expect("valid")
+}
+
+#[test]
+fn mt_221_222_decisions_add_up_for_each_limiter() {
+    let (api, web) = (named("api"), named("web"));
+    let registry = Registry::new();
+    registry
+        .register(api.collector())
+        .expect("its catalogue is sound")
+        .forget();
+    registry
+        .register(web.collector())
+        .expect("a second one too")
+        .forget();
+    for _ in 0..10 {
+        let _ = api.try_acquire();
+    }
+    let samples = Samples::of(&*api.collector());
+    let decisions = |decision| {
+        let key = format!("flow_ratelimit_decisions_total/api/{decision}");
+        let shown = samples.get(&key).expect("shown");
+        shown.parse::<u64>().expect("a whole number")
+    };
+    assert_eq!(decisions("granted") + decisions("denied"), 10);
+    assert!(decisions("granted") >= 3);
+    let web = Samples::of(&*web.collector());
+    assert_eq!(
+        web.get("flow_ratelimit_decisions_total/web/granted"),
+        Some("0".to_owned())
+    );
+    assert_eq!(
+        web.get("flow_ratelimit_available_tokens/web"),
+        Some("3".to_owned())
+    );
+}
+
+#[test]
+fn mt_224_waiters_show_while_they_wait() {
+    sim::check(0..20, |_rt| async move {
+        let bucket = named("api");
+        bucket.try_acquire_n(3).expect("full");
+        let collector = bucket.collector();
+        let waiting = || Samples::of(&*collector).get("flow_ratelimit_waiting_callers/api");
+        let mut waits = [Box::pin(bucket.acquire()), Box::pin(bucket.acquire())];
+        for wait in &mut waits {
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(wait.as_mut().poll(&mut cx).is_pending());
+        }
+        assert_eq!(waiting(), Some("2".to_owned()));
+        for wait in waits {
+            wait.await.expect("open");
+        }
+        assert_eq!(waiting(), Some("0".to_owned()));
+    });
+}
+
+#[test]
+fn mt_226_uncounted_buckets_show_no_decisions() {
+    let bucket = TokenBucket::builder()
+        .rate("1/s")
+        .burst(1)
+        .counted(false)
+        .build()
+        .expect("valid");
+    let samples = Samples::of(&*bucket.collector());
+    assert_eq!(
+        samples.get("flow_ratelimit_decisions_total/token_bucket/granted"),
+        None
+    );
+    assert_eq!(
+        samples.get("flow_ratelimit_burst_tokens/token_bucket"),
+        Some("1".to_owned())
+    );
+}
