@@ -139,3 +139,19 @@ fn two_receivers_both_end() {
         sender.join().unwrap();
     });
 }
+
+/// A receiver that is woken finds its item, whoever comes by in between.
+#[test]
+fn a_newcomer_leaves_what_is_set_aside() {
+    explore("granted recv || try_recv", || {
+        let (tx, rx) = Channel::bounded(1).unwrap();
+        let newcomer = rx.clone();
+        let mut recv = rx.recv();
+        assert!(park(&mut recv));
+        let sender = thread::spawn(move || tx.try_send(7).is_ok());
+        let thief = thread::spawn(move || newcomer.try_recv());
+        assert!(sender.join().unwrap());
+        assert!(thief.join().unwrap().is_err());
+        assert_eq!(block_on(recv), Ok(7));
+    });
+}
