@@ -1,0 +1,133 @@
+//! One server, cluster or sentinel group, shared by everything that is kept there.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::driver::Driver;
+use crate::error::{ConnectError, RedisError};
+use crate::store::Store;
+
+/// A connection to Redis or Valkey, cheap to clone.
+///
+/// It works on every async runtime: the client runs on a thread of its own, `flow-redis`, and
+/// callers wait for its answers wherever they are. That thread ends with the last clone and the
+/// last limiter on it.
+///
+/// The connection is made at first use and again, for as long as the backend lives, whenever it
+/// is lost. Every command is answered or fails within the timeout; while there is no connection
+/// it fails at once, except that the first commands wait for the first attempt to connect.
+///
+/// Tested with Redis 7.
+#[derive(Clone)]
+pub struct RedisBackend {
+    driver: Arc<Driver>,
+}
+
+impl RedisBackend {
+    /// A backend with default settings. Nothing is sent yet: a server that is away is no error.
+    ///
+    /// Addresses: `redis://[user:password@]host[:port][/database]`; `redis-cluster://` and
+    /// further nodes as `?node=host:port`; `redis-sentinel://` with `?sentinelServiceName=`;
+    /// `redis+unix:///path`; with the feature `tls`, `rediss` in place of `redis`. `valkey`
+    /// stands for `redis` everywhere.
+    ///
+    /// ```
+    /// use flow_redis::RedisBackend;
+    ///
+    /// let redis = RedisBackend::connect("redis://127.0.0.1:6379")?;
+    /// assert!(!redis.is_connected());
+    /// assert!(RedisBackend::connect("http://127.0.0.1").is_err());
+    /// # Ok::<(), flow_redis::ConnectError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConnectError`] if the address cannot be used or no thread can be started.
+    pub fn connect(url: impl Into<String>) -> Result<Self, ConnectError> {
+        Self::builder(url).build()
+    }
+
+    /// A backend with settings; see [`connect`](Self::connect) for the address.
+    pub fn builder(url: impl Into<String>) -> BackendBuilder {
+        BackendBuilder {
+            url: url.into(),
+            timeout: DEFAULT_TIMEOUT,
+        }
+    }
+
+    /// Whether there is a connection now.
+    ///
+    /// # Cost
+    /// A read lock that is held elsewhere only to connect and disconnect.
+    pub fn is_connected(&self) -> bool {
+        self.driver.is_connected()
+    }
+
+    /// Asks whether the server answers: for health checks.
+    ///
+    /// # Errors
+    /// [`RedisError`] if it does not.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
+    pub async fn ping(&self) -> Result<(), RedisError> {
+        self.driver.ping().await
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        self.driver.clone()
+    }
+}
+
+impl fmt::Debug for RedisBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisBackend")
+            .field("servers", &self.driver.servers())
+            .field("timeout", &self.driver.timeout())
+            .field("connected", &self.is_connected())
+            .finish()
+    }
+}
+
+/// Settings of a [`RedisBackend`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct BackendBuilder {
+    url: String,
+    timeout: Duration,
+}
+
+impl BackendBuilder {
+    /// How long a command may take, its way and the server's work together. Default: 250 ms.
+    ///
+    /// It is the longest time a decision takes while the server hangs.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The backend. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ConnectError`] if the address cannot be used, the timeout is zero or no thread can be
+    /// started.
+    pub fn build(self) -> Result<RedisBackend, ConnectError> {
+        if self.timeout.is_zero() {
+            return Err(ConnectError::ZeroTimeout);
+        }
+        let driver = Arc::new(Driver::new(&self.url, self.timeout)?);
+        Ok(RedisBackend { driver })
+    }
+}
+
+impl fmt::Debug for BackendBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The address may hold a password.
+        f.debug_struct("BackendBuilder")
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Half of what goflow waits: still far above a round trip within a region.
+const DEFAULT_TIMEOUT: Duration = Duration::from_millis(250);

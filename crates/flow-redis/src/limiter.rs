@@ -1,0 +1,17 @@
+//! Token buckets on a server.
+
+mod builder;
+mod distributed;
+mod error;
+mod granted;
+mod keyed;
+mod policy;
+mod shared;
+
+pub use builder::{Keyed, LimiterBuilder, Single};
+pub use distributed::DistributedLimiter;
+pub use error::{AcquireError, BuildError, CheckError};
+pub use granted::{Granted, Source};
+pub use keyed::KeyedDistributedLimiter;
+pub use policy::FailurePolicy;
+pub use shared::Stats;

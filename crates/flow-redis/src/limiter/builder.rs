@@ -1,0 +1,205 @@
+//! Settings of a limiter, checked in one place.
+
+use core::fmt;
+use core::marker::PhantomData;
+use std::sync::Arc;
+
+use flow_ratelimit::{ConfigError, IntoRate, Rate};
+use flow_rt::Handle;
+
+use crate::backend::RedisBackend;
+use crate::bucket::{Bucket, SCRIPT};
+use crate::limiter::shared::{Counts, Shared};
+use crate::limiter::{BuildError, DistributedLimiter, FailurePolicy, KeyedDistributedLimiter};
+use crate::store::Store;
+
+/// Settings of a [`DistributedLimiter`], or, after [`keyed`](Self::keyed), of a
+/// [`KeyedDistributedLimiter`].
+#[must_use = "a builder does nothing until `build`"]
+pub struct LimiterBuilder<T> {
+    store: Arc<dyn Store>,
+    prefix: String,
+    rate: Option<Result<Rate, ConfigError>>,
+    burst: Option<u64>,
+    policy: FailurePolicy,
+    runtime: Option<Handle>,
+    target: T,
+}
+
+/// One bucket, with its key once it is given.
+#[derive(Debug, Default)]
+pub struct Single {
+    key: Option<String>,
+}
+
+/// A bucket per key, under a name.
+pub struct Keyed<K: ?Sized> {
+    name: String,
+    keys: PhantomData<fn(&K)>,
+}
+
+impl LimiterBuilder<Single> {
+    pub(crate) fn new(redis: &RedisBackend) -> Self {
+        Self {
+            store: redis.store(),
+            prefix: DEFAULT_PREFIX.to_owned(),
+            rate: None,
+            burst: None,
+            policy: FailurePolicy::default(),
+            runtime: None,
+            target: Single::default(),
+        }
+    }
+
+    /// The name of the bucket: whoever gives the same one shares it.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.target.key = Some(key.into());
+        self
+    }
+
+    /// A bucket for each key of type `K`, under a name that tells them from other keys.
+    pub fn keyed<K: fmt::Display + ?Sized>(
+        self,
+        name: impl Into<String>,
+    ) -> LimiterBuilder<Keyed<K>> {
+        let target = Keyed {
+            name: name.into(),
+            keys: PhantomData,
+        };
+        LimiterBuilder {
+            store: self.store,
+            prefix: self.prefix,
+            rate: self.rate,
+            burst: self.burst,
+            policy: self.policy,
+            runtime: self.runtime,
+            target,
+        }
+    }
+
+    /// The runtime on which [`acquire`](DistributedLimiter::acquire) sleeps. Default: the one
+    /// that is current then.
+    pub fn runtime(mut self, runtime: &Handle) -> Self {
+        self.runtime = Some(runtime.clone());
+        self
+    }
+
+    /// The limiter. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`BuildError`] if key, rate or burst is missing or cannot be used.
+    pub fn build(self) -> Result<DistributedLimiter, BuildError> {
+        let key = self.target.key.as_deref().ok_or(BuildError::MissingKey)?;
+        if key.is_empty() {
+            return Err(bad_key(key, "is an empty key"));
+        }
+        let key = format!("{}:{{{key}}}", self.checked_prefix()?);
+        Ok(DistributedLimiter {
+            shared: Arc::new(self.shared()?),
+            key: key.into(),
+            runtime: self.runtime,
+        })
+    }
+}
+
+impl<K: fmt::Display + ?Sized> LimiterBuilder<Keyed<K>> {
+    /// The limiter. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`BuildError`] if name, rate or burst is missing or cannot be used, or the policy is
+    /// [`FailurePolicy::Local`].
+    pub fn build(self) -> Result<KeyedDistributedLimiter<K>, BuildError> {
+        let name = plain(&self.target.name, BAD_NAME)?;
+        if matches!(self.policy, FailurePolicy::Local(_)) {
+            return Err(BuildError::LocalForKeys);
+        }
+        let prefix = format!("{}:{name}:", self.checked_prefix()?);
+        Ok(KeyedDistributedLimiter {
+            shared: Arc::new(self.shared()?),
+            prefix: prefix.into(),
+            keys: PhantomData,
+        })
+    }
+}
+
+impl<T> LimiterBuilder<T> {
+    /// How many tokens come in which time: a [`Rate`], or a text such as `"60/min"`.
+    pub fn rate(mut self, rate: impl IntoRate) -> Self {
+        self.rate = Some(rate.into_rate());
+        self
+    }
+
+    /// How many tokens the bucket holds.
+    pub fn burst(mut self, burst: u64) -> Self {
+        self.burst = Some(burst);
+        self
+    }
+
+    /// What all Redis keys start with. Default: `flow`.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Who decides while the server is away. Default: [`FailurePolicy::Closed`].
+    pub fn on_failure(mut self, policy: FailurePolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    fn checked_prefix(&self) -> Result<&str, BuildError> {
+        plain(&self.prefix, BAD_PREFIX)
+    }
+
+    fn shared(&self) -> Result<Shared, BuildError> {
+        let rate = self.rate.clone().ok_or(BuildError::MissingRate)?;
+        let burst = self.burst.ok_or(BuildError::MissingBurst)?;
+        Ok(Shared {
+            bucket: Bucket::new(rate.map_err(BuildError::Rate)?, burst)?,
+            script: self.store.script(SCRIPT),
+            store: self.store.clone(),
+            policy: self.policy.clone(),
+            counts: Counts::default(),
+        })
+    }
+}
+
+impl<T> fmt::Debug for LimiterBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LimiterBuilder")
+            .field("prefix", &self.prefix)
+            .field("rate", &self.rate)
+            .field("burst", &self.burst)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: ?Sized> fmt::Debug for Keyed<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyed")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A part of a Redis key before the braces. Without these characters no two limiters' keys can
+/// be the same, and the braces name the hash slot.
+fn plain<'a>(part: &'a str, reason: &'static str) -> Result<&'a str, BuildError> {
+    if part.is_empty() || part.contains(['{', '}', ':']) {
+        return Err(bad_key(part, reason));
+    }
+    Ok(part)
+}
+
+fn bad_key(given: &str, reason: &'static str) -> BuildError {
+    BuildError::Key {
+        given: given.to_owned(),
+        reason,
+    }
+}
+
+const DEFAULT_PREFIX: &str = "flow";
+
+const BAD_PREFIX: &str = "cannot be the prefix: it must not be empty or contain {, } or :";
+const BAD_NAME: &str = "cannot be the name for keys: it must not be empty or contain {, } or :";
