@@ -86,12 +86,8 @@ impl Workspace {
     pub(crate) fn shared_features(&self) -> Vec<String> {
         let mut list = Vec::new();
         for package in self.packages.iter().filter(|package| package.is_default) {
-            for feature in &package.features {
-                let left_out = LEFT_OUT.iter().any(|(name, _why)| name == feature);
-                if feature != "default" && !left_out {
-                    list.push(format!("{}/{feature}", package.name));
-                }
-            }
+            let features = package.checked_features();
+            list.extend(features.map(|feature| format!("{}/{feature}", package.name)));
         }
         if list.is_empty() {
             return list;
@@ -138,6 +134,14 @@ impl Package {
                 .collect(),
             is_default,
         }
+    }
+
+    /// The features that tests and lints look at; see [`LEFT_OUT`].
+    pub(crate) fn checked_features(&self) -> impl Iterator<Item = &str> {
+        self.features.iter().map(String::as_str).filter(|feature| {
+            let left_out = LEFT_OUT.iter().any(|(name, _why)| name == feature);
+            *feature != "default" && !left_out
+        })
     }
 
     pub(crate) fn has_feature(&self, name: &str) -> bool {

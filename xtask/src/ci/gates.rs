@@ -8,9 +8,6 @@ use crate::process;
 use crate::tools::DENY;
 use crate::workspace::{self, Workspace};
 
-/// Features that choose a runtime.
-const RUNTIMES: [&str; 3] = ["tokio", "smol", "async-std"];
-
 /// What the README promises a newcomer.
 const README_COMMANDS: [&str; 2] = ["cargo run --release --example gateway", "cargo xtask test"];
 
@@ -18,8 +15,8 @@ pub(super) fn fmt(_: &Workspace) -> Outcome {
     process::run(&mut process::cargo(["fmt", "--all", "--check"]))
 }
 
-/// Everything at once; then what feature unification hides: each crate bare, and each crate
-/// with one runtime only.
+/// Everything at once; then what feature unification hides: each crate bare, and each crate with
+/// each of its features alone, a single runtime among them.
 pub(super) fn clippy(workspace: &Workspace) -> Outcome {
     let denied = |command: &mut Command| process::run(command.args(["--", "-D", "warnings"]));
     let mut failed = Vec::new();
@@ -37,10 +34,10 @@ pub(super) fn clippy(workspace: &Workspace) -> Outcome {
         if denied(&mut process::cargo(bare)).is_err() {
             failed.push(format!("{} without features", package.name));
         }
-        for runtime in RUNTIMES.iter().filter(|name| package.has_feature(name)) {
+        for feature in package.checked_features() {
             let mut alone = process::cargo(bare);
-            if denied(alone.args(["--features", runtime])).is_err() {
-                failed.push(format!("{} with {runtime} alone", package.name));
+            if denied(alone.args(["--features", feature])).is_err() {
+                failed.push(format!("{} with {feature} alone", package.name));
             }
         }
     }
