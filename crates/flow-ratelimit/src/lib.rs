@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod driver;
 mod error;
 mod granted;
 mod limiter;
@@ -41,6 +42,7 @@ mod supply;
 mod token_bucket;
 mod wait_state;
 mod waiting;
+mod wakes;
 
 pub use error::{AcquireError, ConfigError, Denied};
 pub use granted::Granted;

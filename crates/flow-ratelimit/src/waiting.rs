@@ -57,21 +57,21 @@
 //! A driver task per runtime is what was left after measuring: a driver inside the waiters' own
 //! polls stops everybody with one held future; a timer per waiter costs one allocation each.
 
-use core::future::Future;
-use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{BoxTimer, Clock, Handle, Instant, RuntimeId, catch};
+use flow_rt::{Clock, Handle, Instant, RuntimeId};
 use flow_sync::sync::atomic::Ordering;
 use flow_sync::{Standing, Ticket, WaitList};
 
+use crate::driver::Driver;
 use crate::error::{AcquireError, Denied};
 use crate::granted::Granted;
 use crate::supply::{Anchor, MAX_BURST};
 use crate::token_bucket::core::{Core, W, not_yet};
 use crate::wait_state::{Host, Place, WaitState};
+use crate::wakes::Wakes;
 
 /// Who waits, and who drives.
 pub(crate) struct Queue {
@@ -540,7 +540,7 @@ impl<C: Clock> Core<C> {
             // Before W: who sees W set must find out why.
             self.closed.store(true, Ordering::Release);
             self.word.fetch_or(W, Ordering::AcqRel);
-            queue.list.close_all(&mut wakes.wakers);
+            queue.list.close_all(wakes.all());
             queue.wake_seats(&mut wakes);
             self.mirror(queue);
         }
@@ -602,7 +602,7 @@ impl<C: Clock> Core<C> {
     }
 
     /// One look of a driver at the queue.
-    fn drive(
+    pub(crate) fn drive(
         &self,
         number: u64,
         waker: &mut Option<Waker>,
@@ -647,7 +647,7 @@ impl<C: Clock> Core<C> {
     }
 
     /// A driver ends before its time.
-    fn vacate(&self, number: u64) {
+    pub(crate) fn vacate(&self, number: u64) {
         let mut wakes = Wakes::new();
         let seat = {
             let mut queue = self.queue.lock();
@@ -655,7 +655,7 @@ impl<C: Clock> Core<C> {
             let was_primary = queue.primary == Some(number);
             let seat = queue.remove_seat(number);
             if queue.seats.is_empty() {
-                queue.list.take_wakers(&mut wakes.wakers);
+                queue.list.take_wakers(wakes.all());
             } else if was_primary {
                 queue.wake_seats(&mut wakes);
             }
@@ -663,138 +663,6 @@ impl<C: Clock> Core<C> {
         };
         drop(seat);
         wakes.wake();
-    }
-}
-
-/// The task that looks after a bucket's queue on one runtime, while there is one.
-struct Driver<C: Clock + 'static> {
-    core: Arc<Core<C>>,
-    runtime: Handle,
-    seat: u64,
-    timer: Option<BoxTimer>,
-    fired: bool,
-    has_left: bool,
-    wakes: Wakes,
-}
-
-impl<C: Clock + 'static> Driver<C> {
-    fn new(core: Arc<Core<C>>, runtime: Handle, seat: u64) -> Self {
-        Self {
-            core,
-            runtime,
-            seat,
-            timer: None,
-            fired: false,
-            has_left: false,
-            wakes: Wakes::new(),
-        }
-    }
-
-    /// Arms the timer for an instant of the bucket's clock, by the runtime's.
-    fn arm(&mut self, at: Instant) -> &mut BoxTimer {
-        let due = if at.is_far_future() {
-            at
-        } else {
-            // The two clocks may differ; the next look is by the bucket's again.
-            self.runtime.now() + at.saturating_duration_since(self.core.clock.now())
-        };
-        match &mut self.timer {
-            Some(timer) => timer.arm(due),
-            none => *none = Some(self.runtime.timer(due)),
-        }
-        self.timer.get_or_insert_with(|| self.runtime.timer(due))
-    }
-}
-
-impl<C: Clock + 'static> Future for Driver<C> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        let mut waker = None;
-        loop {
-            let mut waker_for_seat = waker.take().or_else(|| Some(cx.waker().clone()));
-            let step = this
-                .core
-                .drive(this.seat, &mut waker_for_seat, this.fired, &mut this.wakes);
-            waker = waker_for_seat;
-            this.wakes.wake();
-            this.fired = false;
-            match step {
-                Step::Again => {}
-                Step::Leave => {
-                    this.has_left = true;
-                    return Poll::Ready(());
-                }
-                Step::Sleep(at) => match this.arm(at).poll_fired(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(())) => this.fired = true,
-                    // The runtime keeps no time any more: its seat goes with this driver.
-                    Poll::Ready(Err(_)) => return Poll::Ready(()),
-                },
-            }
-        }
-    }
-}
-
-impl<C: Clock + 'static> Drop for Driver<C> {
-    fn drop(&mut self) {
-        if !self.has_left {
-            self.core.vacate(self.seat);
-        }
-    }
-}
-
-/// Wakers to be woken, and others to be dropped, once the lock is gone.
-pub(crate) struct Wakes {
-    wakers: Vec<Waker>,
-    discarded: Option<Waker>,
-    room: usize,
-}
-
-impl Wakes {
-    /// An empty list, without memory until it is needed.
-    pub(crate) const fn new() -> Self {
-        Self {
-            wakers: Vec::new(),
-            discarded: None,
-            room: BATCH,
-        }
-    }
-
-    fn widen(&mut self) {
-        self.room = usize::MAX;
-    }
-
-    fn room(&self) -> usize {
-        self.room.saturating_sub(self.wakers.len())
-    }
-
-    fn push(&mut self, waker: Option<Waker>) {
-        self.wakers.extend(waker);
-    }
-
-    fn discard(&mut self, waker: Option<Waker>) {
-        if waker.is_some() {
-            self.discarded = waker;
-        }
-    }
-
-    /// Wakes everybody, whatever the wakers do.
-    pub(crate) fn wake(&mut self) {
-        contain(|| drop(self.discarded.take()));
-        for waker in self.wakers.drain(..) {
-            contain(|| waker.wake());
-        }
-    }
-}
-
-/// Lets neither a panic nor that of its payload's destructor out: those behind must be woken.
-fn contain(f: impl FnOnce()) {
-    if let Err(panic) = catch(f)
-        && let Err(second) = catch(move || drop(panic))
-    {
-        core::mem::forget(second);
     }
 }
 
@@ -808,7 +676,8 @@ enum Looked {
     Waits { seat: Option<u64> },
 }
 
-enum Step {
+/// What a driver does next.
+pub(crate) enum Step {
     /// Wake those granted, then look again.
     Again,
     /// Nobody waits.
@@ -819,9 +688,6 @@ enum Step {
 fn saturated(sum: u128) -> u64 {
     u64::try_from(sum).unwrap_or(u64::MAX)
 }
-
-/// Wakers per critical section: nobody holds the lock for long.
-const BATCH: usize = 16;
 
 /// A driver's timer fires at most once in this time: a tenth of the work at 100 k grants/s.
 const QUANTUM: Duration = Duration::from_millis(1);

@@ -41,7 +41,8 @@ use crate::granted::Granted;
 use crate::params::Params;
 use crate::rate::Rate;
 use crate::supply::{self, Anchor, Level};
-use crate::waiting::{Queue, Wakes};
+use crate::waiting::Queue;
+use crate::wakes::Wakes;
 
 /// What all clones of a bucket and all its waiters share.
 pub(crate) struct Core<C> {

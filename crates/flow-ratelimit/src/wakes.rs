@@ -1,0 +1,73 @@
+//! Wakers taken out under a lock, to be woken after it.
+//!
+//! `flow_sync::WakeList` takes 16 and allocates nothing; closing a bucket and changing its rate
+//! wake any number in one critical section, which this can.
+
+use core::task::Waker;
+
+use flow_rt::catch;
+
+/// Wakers to be woken, and others to be dropped, once the lock is gone.
+pub(crate) struct Wakes {
+    wakers: Vec<Waker>,
+    discarded: Option<Waker>,
+    room: usize,
+}
+
+impl Wakes {
+    /// An empty list, without memory until it is needed.
+    pub(crate) const fn new() -> Self {
+        Self {
+            wakers: Vec::new(),
+            discarded: None,
+            room: BATCH,
+        }
+    }
+
+    /// Takes any number from here on.
+    pub(crate) fn widen(&mut self) {
+        self.room = usize::MAX;
+    }
+
+    /// How many more are welcome.
+    pub(crate) fn room(&self) -> usize {
+        self.room.saturating_sub(self.wakers.len())
+    }
+
+    /// Adds one to be woken.
+    pub(crate) fn push(&mut self, waker: Option<Waker>) {
+        self.wakers.extend(waker);
+    }
+
+    /// All of them, to add many.
+    pub(crate) fn all(&mut self) -> &mut Vec<Waker> {
+        &mut self.wakers
+    }
+
+    /// Adds one to be dropped.
+    pub(crate) fn discard(&mut self, waker: Option<Waker>) {
+        if waker.is_some() {
+            self.discarded = waker;
+        }
+    }
+
+    /// Wakes everybody, whatever the wakers do.
+    pub(crate) fn wake(&mut self) {
+        contain(|| drop(self.discarded.take()));
+        for waker in self.wakers.drain(..) {
+            contain(|| waker.wake());
+        }
+    }
+}
+
+/// Lets neither a panic nor that of its payload's destructor out: those behind must be woken.
+fn contain(f: impl FnOnce()) {
+    if let Err(panic) = catch(f)
+        && let Err(second) = catch(move || drop(panic))
+    {
+        core::mem::forget(second);
+    }
+}
+
+/// Wakers per critical section: nobody holds the lock for long.
+const BATCH: usize = 16;
