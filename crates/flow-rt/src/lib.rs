@@ -38,6 +38,8 @@ mod ambient;
 mod block_on;
 mod cancel;
 mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod context;
 mod handle;
 mod instant;

@@ -1,0 +1,502 @@
+//! A small executor of threads, a queue and a map of timers, which can be broken in one place.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use flow_rt::conformance::Subject;
+use flow_rt::{BoxBlocking, BoxTask, BoxTimer, Handle, Instant, Runtime, Stopped, Timer};
+
+/// What is broken, in the words of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    SpawnPollsInline,
+    SpawnPanicsOnForeignThreads,
+    EveryHundredthTaskIsDropped,
+    EveryThousandthWakeIsLost,
+    WakeInsidePollIsLost,
+    WakeFromForeignThreadIsLost,
+    DoubleWakeQueuesTwice,
+    WakeAfterEndPanics,
+    QueueIsAStack,
+    TimersFireEarly,
+    TimersFireOnlyWhenIdle,
+    TimersKeepTheFirstWaker,
+    TimersFireOnce,
+    TimersForgetThatTheyFired,
+    TimersIgnoreMovesToEarlier,
+    TimersIgnoreMovesToLater,
+    TimersSurviveTheirDrop,
+    TimersShareAnInstant,
+    TimersOfThePastWait,
+    TimersOverflow,
+    TimersNeedAWorkerThread,
+    BlockingRunsInline,
+    BlockingRunsOnTheWorkers,
+    BlockingIsLimitedToEight,
+    ClockGoesBack,
+    ClocksOfThreadsDiffer,
+    ShutdownForgetsTheWorkers,
+    ShutdownLeaksTasks,
+    ShutdownLeaksTimers,
+    ShutdownLeaksJobs,
+    SpawnAfterShutdownPanics,
+    SpawnAfterShutdownQueues,
+}
+
+pub(crate) fn subject(fault: Fault) -> Subject {
+    subject_of(&Arc::new(Faulty::start(fault)))
+}
+
+pub(crate) fn subject_of(runtime: &Arc<Faulty>) -> Subject {
+    let stopping = runtime.clone();
+    Subject::new(Handle::from_arc(runtime.clone())).shut_down_by(move || stopping.stop())
+}
+
+pub(crate) struct Faulty {
+    shared: Arc<Shared>,
+    workers: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+struct Shared {
+    fault: Fault,
+    /// Counts spawns, wakes or readings, for faults that come now and then.
+    counter: AtomicU64,
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Arc<Task>>,
+    live: HashMap<u64, Arc<Task>>,
+    timers: BTreeMap<(Instant, u64), Waker>,
+    jobs: usize,
+    next_id: u64,
+    stopped: bool,
+}
+
+thread_local! {
+    static WORKER: Cell<bool> = const { Cell::new(false) };
+    static SKEW: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+impl Faulty {
+    pub(crate) fn start(fault: Fault) -> Self {
+        let shared = Arc::new(Shared {
+            fault,
+            counter: AtomicU64::new(0),
+            state: Mutex::default(),
+            work: Condvar::new(),
+        });
+        let worker = |_| {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                WORKER.set(true);
+                while shared.turn() {}
+            })
+        };
+        let workers = Mutex::new((0..2).map(worker).collect());
+        Self { shared, workers }
+    }
+
+    /// Ends the workers without waiting for them.
+    pub(crate) fn halt(&self) {
+        self.shared.state.lock().unwrap().stopped = true;
+        self.shared.work.notify_all();
+    }
+
+    pub(crate) fn stop(&self) {
+        let fault = self.shared.fault;
+        let timers = {
+            let mut state = self.shared.state.lock().unwrap();
+            state.stopped = fault != Fault::ShutdownForgetsTheWorkers;
+            if fault == Fault::ShutdownLeaksTimers {
+                BTreeMap::new()
+            } else {
+                std::mem::take(&mut state.timers)
+            }
+        };
+        self.shared.work.notify_all();
+        let workers = std::mem::take(&mut *self.workers.lock().unwrap());
+        for worker in workers {
+            let _ = worker.join();
+        }
+        if fault == Fault::ShutdownLeaksTasks {
+            return;
+        }
+        let (ready, live) = {
+            let mut state = self.shared.state.lock().unwrap();
+            (
+                std::mem::take(&mut state.ready),
+                std::mem::take(&mut state.live),
+            )
+        };
+        drop(ready);
+        for task in live.into_values() {
+            task.end();
+        }
+        timers.into_values().for_each(Waker::wake);
+    }
+}
+
+impl Shared {
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    /// Whether this time, one in `of`, it goes wrong.
+    fn strikes(&self, fault: Fault, of: u64) -> bool {
+        self.is(fault) && self.counter.fetch_add(1, Ordering::Relaxed) % of == of - 1
+    }
+
+    /// Fires what is due, runs one task, or waits for either. False when stopped.
+    fn turn(&self) -> bool {
+        let mut state = self.state.lock().unwrap();
+        if state.stopped {
+            return false;
+        }
+        let mut due = Vec::new();
+        let idle = state.ready.is_empty();
+        if idle || !self.is(Fault::TimersFireOnlyWhenIdle) {
+            let now = Instant::now_monotonic() + self.early();
+            while let Some(first) = state.timers.first_entry() {
+                if first.key().0 > now {
+                    break;
+                }
+                due.push(first.remove());
+            }
+        }
+        let task = if self.is(Fault::QueueIsAStack) {
+            state.ready.pop_back()
+        } else {
+            state.ready.pop_front()
+        };
+        if task.is_none() && due.is_empty() {
+            let next = state.timers.first_key_value().map(|((at, _), _)| *at);
+            let wait = next.map_or(Duration::from_secs(3_600), |at| {
+                at - Instant::now_monotonic()
+            });
+            drop(self.work.wait_timeout(state, wait).unwrap());
+            return true;
+        }
+        drop(state);
+        // This one is busy: another one watches the timers.
+        self.work.notify_one();
+        due.into_iter().for_each(Waker::wake);
+        if let Some(task) = task {
+            task.run();
+        }
+        true
+    }
+
+    fn early(&self) -> Duration {
+        let early = if self.is(Fault::TimersFireEarly) {
+            2
+        } else {
+            0
+        };
+        Duration::from_millis(early)
+    }
+
+    fn push(&self, task: Arc<Task>) {
+        let refused = {
+            let mut state = self.state.lock().unwrap();
+            if state.stopped {
+                Some(task)
+            } else {
+                state.ready.push_back(task);
+                None
+            }
+        };
+        self.work.notify_one();
+        drop(refused);
+    }
+}
+
+impl Runtime for Faulty {
+    fn spawn(&self, future: BoxTask) {
+        let shared = &self.shared;
+        assert!(
+            WORKER.get() || !shared.is(Fault::SpawnPanicsOnForeignThreads),
+            "spawned outside of the runtime"
+        );
+        if shared.strikes(Fault::EveryHundredthTaskIsDropped, 100) {
+            return;
+        }
+        let task = {
+            let mut state = shared.state.lock().unwrap();
+            let id = state.next_id;
+            state.next_id += 1;
+            let refuse = state.stopped && !shared.is(Fault::SpawnAfterShutdownQueues);
+            let task = Arc::new(Task {
+                id,
+                shared: shared.clone(),
+                slot: Mutex::new(Slot {
+                    future: Some(future),
+                    phase: Phase::Queued,
+                }),
+            });
+            if refuse {
+                drop(state);
+                assert!(
+                    !shared.is(Fault::SpawnAfterShutdownPanics),
+                    "spawned after shutdown"
+                );
+                task.end();
+                return;
+            }
+            state.live.insert(id, task.clone());
+            task
+        };
+        if shared.is(Fault::SpawnPollsInline) {
+            task.run();
+        } else {
+            shared.push(task);
+        }
+    }
+
+    fn spawn_blocking(&self, job: BoxBlocking) {
+        let shared = self.shared.clone();
+        if shared.is(Fault::BlockingRunsInline) {
+            return job();
+        }
+        if shared.is(Fault::BlockingRunsOnTheWorkers) {
+            return self.spawn(BoxTask::new(async move { job() }));
+        }
+        if shared.is(Fault::ShutdownLeaksJobs) {
+            // They wait for a thread that never comes.
+            std::mem::forget(job);
+            return;
+        }
+        if shared.is(Fault::BlockingIsLimitedToEight) {
+            let mut state = shared.state.lock().unwrap();
+            state.jobs += 1;
+            if state.jobs > 8 {
+                return;
+            }
+        }
+        thread::spawn(job);
+    }
+
+    fn timer(&self, at: Instant) -> BoxTimer {
+        BoxTimer::new(FaultyTimer {
+            shared: self.shared.clone(),
+            at,
+            entry: None,
+            fired: false,
+        })
+    }
+
+    fn now(&self) -> Instant {
+        let shared = &self.shared;
+        let mut now = Instant::now_monotonic();
+        if shared.strikes(Fault::ClockGoesBack, 100) {
+            now -= Duration::from_secs(1);
+        }
+        if shared.is(Fault::ClocksOfThreadsDiffer) {
+            let skew = SKEW.get().unwrap_or_else(|| {
+                let threads = shared.counter.fetch_add(1, Ordering::Relaxed);
+                Duration::from_secs(threads)
+            });
+            SKEW.set(Some(skew));
+            now += skew;
+        }
+        now
+    }
+
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+}
+
+struct Task {
+    id: u64,
+    shared: Arc<Shared>,
+    slot: Mutex<Slot>,
+}
+
+struct Slot {
+    future: Option<BoxTask>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Queued,
+    Running,
+    /// Woken while it runs.
+    RunAgain,
+    Ended,
+}
+
+impl Task {
+    fn run(self: Arc<Self>) {
+        let mut slot = self.slot.lock().unwrap();
+        let Some(mut future) = slot.future.take() else {
+            return;
+        };
+        slot.phase = Phase::Running;
+        drop(slot);
+        let waker = Waker::from(self.clone());
+        let polled = Pin::new(&mut future).poll(&mut Context::from_waker(&waker));
+        if polled.is_ready() {
+            return self.end();
+        }
+        let mut slot = self.slot.lock().unwrap();
+        if slot.phase == Phase::Ended {
+            drop(slot);
+            return drop(future);
+        }
+        slot.future = Some(future);
+        if slot.phase == Phase::RunAgain && !self.shared.is(Fault::WakeInsidePollIsLost) {
+            slot.phase = Phase::Queued;
+            drop(slot);
+            self.shared.clone().push(self);
+        } else {
+            slot.phase = Phase::Waiting;
+        }
+    }
+
+    fn end(&self) {
+        let future = {
+            let mut slot = self.slot.lock().unwrap();
+            slot.phase = Phase::Ended;
+            slot.future.take()
+        };
+        let _entry = self.shared.state.lock().unwrap().live.remove(&self.id);
+        drop(future);
+    }
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        let shared = self.shared.clone();
+        let lost = shared.strikes(Fault::EveryThousandthWakeIsLost, 1_000)
+            || (shared.is(Fault::WakeFromForeignThreadIsLost) && !WORKER.get());
+        if lost {
+            return;
+        }
+        let queue = {
+            let mut slot = self.slot.lock().unwrap();
+            assert!(
+                !(slot.phase == Phase::Ended && shared.is(Fault::WakeAfterEndPanics)),
+                "woken after its end"
+            );
+            match slot.phase {
+                Phase::Waiting => {
+                    slot.phase = Phase::Queued;
+                    true
+                }
+                Phase::Running => {
+                    slot.phase = Phase::RunAgain;
+                    false
+                }
+                // Every further wake queues once more.
+                Phase::RunAgain | Phase::Queued => shared.is(Fault::DoubleWakeQueuesTwice),
+                Phase::Ended => false,
+            }
+        };
+        if queue {
+            shared.push(self);
+        }
+    }
+}
+
+struct FaultyTimer {
+    shared: Arc<Shared>,
+    at: Instant,
+    entry: Option<(Instant, u64)>,
+    fired: bool,
+}
+
+impl FaultyTimer {
+    /// What is taken off the map is dropped outside of the lock.
+    fn disarm(&mut self) -> Option<Waker> {
+        let entry = self.entry.take()?;
+        self.shared.state.lock().unwrap().timers.remove(&entry)
+    }
+
+    fn never_by_fault(&self) -> bool {
+        (self.shared.is(Fault::TimersFireOnce) || self.shared.is(Fault::TimersForgetThatTheyFired))
+            && self.fired
+    }
+}
+
+impl Timer for FaultyTimer {
+    fn arm(mut self: Pin<&mut Self>, at: Instant) {
+        let shared = &self.shared;
+        let pending = self.entry.is_some();
+        if pending && shared.is(Fault::TimersIgnoreMovesToEarlier) && at < self.at {
+            return;
+        }
+        if pending && shared.is(Fault::TimersIgnoreMovesToLater) && at > self.at {
+            return;
+        }
+        if shared.is(Fault::TimersForgetThatTheyFired) {
+            self.fired = false;
+        }
+        self.at = at;
+        drop(self.disarm());
+    }
+
+    fn poll_fired(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        let this = &mut *self;
+        let shared = this.shared.clone();
+        assert!(
+            WORKER.get() || !shared.is(Fault::TimersNeedAWorkerThread),
+            "polled outside of the runtime"
+        );
+        let overflows =
+            shared.is(Fault::TimersOverflow) && this.at > Instant::from_nanos(u64::MAX / 2);
+        let now = Instant::now_monotonic();
+        let due = now + shared.early() >= this.at || overflows;
+        let past = shared.is(Fault::TimersOfThePastWait) && this.entry.is_none();
+        if due && !past && !this.never_by_fault() {
+            drop(this.disarm());
+            this.fired = true;
+            return Poll::Ready(Ok(()));
+        }
+        let mut state = shared.state.lock().unwrap();
+        if state.stopped && !shared.is(Fault::ShutdownLeaksTimers) {
+            return Poll::Ready(Err(Stopped::new()));
+        }
+        if due || this.never_by_fault() {
+            return Poll::Pending;
+        }
+        let mut replaced = None;
+        match this.entry {
+            Some(_) if shared.is(Fault::TimersKeepTheFirstWaker) => {}
+            Some(entry) => replaced = state.timers.insert(entry, cx.waker().clone()),
+            None => {
+                let id = if shared.is(Fault::TimersShareAnInstant) {
+                    0
+                } else {
+                    state.next_id
+                };
+                state.next_id += 1;
+                this.entry = Some((this.at, id));
+                replaced = state.timers.insert((this.at, id), cx.waker().clone());
+            }
+        }
+        drop(state);
+        shared.work.notify_one();
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl Drop for FaultyTimer {
+    fn drop(&mut self) {
+        if !self.shared.is(Fault::TimersSurviveTheirDrop) {
+            drop(self.disarm());
+        }
+    }
+}
