@@ -40,8 +40,8 @@
 //! needed. Looking at the word before W is set, or deciding by a load before the `fetch_sub`,
 //! loses the wake-up. The same holds for the limit's CAS.
 //! Release on `fetch_sub` and Acquire on the CAS that takes hand the work done under a permit to
-//! its next holder (through any RMWs between: they continue the release sequence); one that was
-//! granted gets it through pump's CAS and the mutex.
+//! its next holder; one that was granted gets it through pump's CAS and the mutex. Every other
+//! write between them is an RMW too and continues the release sequence: Relaxed will do for it.
 //!
 //! # Fairness
 //! Strict: a newcomer never passes a waiter, and a big need holds up those behind it. A granted
@@ -200,7 +200,7 @@ impl Permits {
         while let Err(now) = self.word.compare_exchange_weak(
             word,
             high | word & LOW,
-            Ordering::AcqRel,
+            Ordering::Relaxed,
             Ordering::Relaxed,
         ) {
             word = now;
@@ -371,18 +371,17 @@ impl Permits {
     /// Grants from the head on while permits last; true if `wakes` was full before that.
     fn pump(&self, queue: &mut Queue, wakes: &mut WakeList) -> bool {
         while !queue.closed {
-            let word = self.word.load(Ordering::Acquire);
+            let word = self.word.load(Ordering::Relaxed);
             let Fit { count, total, next } = fit(&queue.list, free(word), wakes.room());
             if count > 0 || next.is_none() {
                 let keep = if next.is_some() { !0 } else { !W };
-                // AcqRel: the permits' earlier holders to the granted, by way of the lock; and
-                // what they will do on to the next.
+                // Acquire: what was done under the permits before; on to the granted by the lock.
                 if self
                     .word
                     .compare_exchange(
                         word,
                         (word + total) & keep,
-                        Ordering::AcqRel,
+                        Ordering::Acquire,
                         Ordering::Relaxed,
                     )
                     .is_err()

@@ -115,6 +115,30 @@ fn a_big_head_leaves() {
 }
 
 #[test]
+fn a_big_head_leaves_room_for_two() {
+    explore(
+        "permits: a big head leaves || two small ones come",
+        2,
+        || {
+            let permits = permits(3);
+            permits.try_acquire(1).unwrap();
+            let small = [acquirer(&permits, 1), acquirer(&permits, 1)];
+            block_on(|cx| {
+                let mut wait = PermitWait::new();
+                if permits.poll_acquire(cx, 3, &mut wait).is_ready() {
+                    panic!("one permit is out");
+                }
+                Poll::Ready(())
+            });
+            for waiter in small {
+                waiter.join().unwrap().unwrap();
+            }
+            assert_eq!((permits.in_flight(), permits.waiting()), (3, 0));
+        },
+    );
+}
+
+#[test]
 fn resize_meets_release() {
     explore("permits: raised limit || release || two wait", 2, || {
         let permits = permits(1);
