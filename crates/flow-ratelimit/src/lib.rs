@@ -22,6 +22,7 @@
 //! | item | for |
 //! |---|---|
 //! | [`TokenBucket`] | bursts up to so many, then a rate |
+//! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
 //! | [`Rate`] | so many per so much time, exactly |
 //! | [`Limiter`], [`LimiterExt`] | every limiter of this process; its futures |
 //! | [`Decide`] | whoever says who may go, here or on a server: what layers ask |
@@ -32,6 +33,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod concurrency;
 mod driver;
 mod error;
 mod granted;
@@ -44,6 +46,11 @@ mod wait_state;
 mod waiting;
 mod wakes;
 
+pub use concurrency::{
+    AcquireOwnedPermit, AcquirePermit, AcquirePermitTimeout, ConcurrencyConfigError,
+    ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConcurrencyStats, OwnedPermit, Permit,
+    PermitError, TryPermitError,
+};
 pub use error::{AcquireError, ConfigError, Denied};
 pub use granted::Granted;
 pub use limiter::{Acquire, AcquireTimeout, Decide, Limiter, LimiterExt};
