@@ -11,11 +11,11 @@ use crate::store::Store;
 /// A connection to Redis or Valkey, cheap to clone.
 ///
 /// It works on every async runtime: the client runs on a thread of its own, `flow-redis`, and
-/// callers wait for its answers wherever they are. That thread ends with the last clone and the
-/// last limiter on it.
+/// callers wait for its answers wherever they are. (A second one of that name comes and goes to
+/// resolve host names.) It ends with the last clone and the last limiter on it.
 ///
 /// The connection is made at first use and again, for as long as the backend lives, whenever it
-/// is lost. Every command is answered or fails within the timeout; while there is no connection
+/// is lost or silent for a second. Every command is answered or fails within the timeout; while there is no connection
 /// it fails at once, except that the first commands wait for the first attempt to connect.
 ///
 /// Tested with Redis 7.

@@ -73,16 +73,7 @@ impl Bucket {
     pub(crate) fn args(self, n: u64) -> Vec<i64> {
         let numbers = [self.capacity(), self.token, self.supply, n * self.token];
         // All are at most 2^53.
-        numbers.iter().map(|number| *number as i64).collect()
-    }
-
-    /// Reads the script's answer.
-    pub(crate) fn decision(self, answer: i64) -> Decision {
-        // Another instance's larger bucket cannot show here: the script caps what it answers.
-        match u64::try_from(answer) {
-            Ok(units) => Decision::Taken(units),
-            Err(_) => Decision::TooFew((-1 - answer).unsigned_abs()),
-        }
+        numbers.map(u64::cast_signed).into()
     }
 
     /// Whole tokens in so many units.
@@ -106,6 +97,16 @@ impl Bucket {
 
     fn time_for(self, units: u64) -> Duration {
         Duration::from_micros(units.div_ceil(self.supply))
+    }
+}
+
+impl Decision {
+    /// Reads the script's answer.
+    pub(crate) fn read(answer: i64) -> Self {
+        match u64::try_from(answer) {
+            Ok(units) => Self::Taken(units),
+            Err(_) => Self::TooFew((-1 - answer).unsigned_abs()),
+        }
     }
 }
 

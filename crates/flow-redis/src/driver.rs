@@ -6,18 +6,22 @@
 //! command: a command dropped from outside while the server hangs is executed later (measured:
 //! 5 of 5), one that ends by fred's own timeout is not (0 of 5).
 //!
-//! fred's defaults wait for ever, so that all of its limits are set here. One task keeps the
+//! fred's defaults wait for ever, so that all of its limits are set here. Its check for a silent
+//! server starts anew with every command written, so that under steady traffic it never fires
+//! and each command takes its whole timeout; we watch for answers ourselves. One task keeps the
 //! client connected for good: fred gives up after a failed first attempt, and on errors it takes
 //! for final, a wrong password among them, that an operator may mend while we run.
 //!
 //! # Invariants
 //! 1. Nothing is sent while there is no connection, save that commands wait for the end of the
 //!    first attempt: `settled` goes from false to true once.
-//! 2. A command is written at most once: it is never repeated after a broken connection. Only a
+//! 2. `unanswered` is zero, or the time of a command since which no answer came.
+//! 3. A command is written at most once: it is never repeated after a broken connection. Only a
 //!    script that the server did not know, and so did not run, is sent again, as text.
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface};
@@ -26,6 +30,7 @@ use fred::types::config::{Options, UnresponsiveConfig};
 use fred::types::{ClusterHash, CustomCommand, Value};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::error::{ConnectError, RedisError};
 use crate::store::{Reply, Script, Store};
@@ -47,6 +52,9 @@ struct Link {
     settled: Arc<watch::Sender<bool>>,
     /// What the last connection failed with.
     failure: Arc<Mutex<Option<Box<str>>>>,
+    /// When the first command was sent since the last answer, in milliseconds of `epoch`.
+    unanswered: Arc<AtomicU64>,
+    epoch: Instant,
 }
 
 impl Driver {
@@ -57,6 +65,9 @@ impl Driver {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("flow-redis")
+            // One more thread resolves host names, and goes when it has nothing to do.
+            .max_blocking_threads(1)
+            .thread_keep_alive(RESOLVER_IDLE)
             .enable_all()
             .build()
             .map_err(ConnectError::Thread)?;
@@ -67,6 +78,8 @@ impl Driver {
                 timeout,
                 settled: Arc::new(watch::Sender::new(false)),
                 failure: Arc::default(),
+                unanswered: Arc::default(),
+                epoch: Instant::now(),
             },
             started: Once::new(),
         })
@@ -119,13 +132,6 @@ impl Drop for Driver {
 }
 
 impl Store for Driver {
-    fn script(&self, text: &'static str) -> Script {
-        Script {
-            text,
-            sha: fred::util::sha1_hash(text),
-        }
-    }
-
     fn eval(&self, script: &Script, key: String, args: Vec<i64>) -> Reply<i64> {
         let (text, sha) = (script.text, script.sha.clone());
         self.run(move |link| async move {
@@ -165,6 +171,11 @@ impl Store for Driver {
     }
 }
 
+/// The name under which a server keeps a script.
+pub(crate) fn script_name(text: &str) -> String {
+    fred::util::sha1_hash(text)
+}
+
 impl Link {
     async fn send(
         &self,
@@ -191,33 +202,95 @@ impl Link {
         };
         let command = CustomCommand::new_static(command, hash, false);
         let client = self.client.with_options(&options);
-        client.custom(command, args).await.map_err(|error| {
-            match error.kind() {
-                ErrorKind::Timeout => RedisError::Timeout {
+        self.asked();
+        let answer = client.custom(command, args).await;
+        let error = match answer {
+            Ok(answer) => {
+                self.answered();
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        Err(match error.kind() {
+            ErrorKind::Timeout => {
+                self.silent();
+                RedisError::Timeout {
                     after: self.timeout,
-                },
-                // What fails fast is cancelled before it is sent.
-                ErrorKind::Canceled => self.not_connected(),
-                ErrorKind::IO => RedisError::ConnectionLost {
-                    reason: error.details().into(),
-                },
-                _ => RedisError::Refused {
+                }
+            }
+            // What fails fast is cancelled before it is sent.
+            ErrorKind::Canceled => self.not_connected(),
+            ErrorKind::IO => RedisError::ConnectionLost {
+                reason: error.details().into(),
+            },
+            _ => {
+                self.answered();
+                RedisError::Refused {
                     reply: error.details().into(),
-                },
+                }
             }
         })
     }
 
+    /// Milliseconds, never 0.
+    fn now(&self) -> u64 {
+        1 + self.epoch.elapsed().as_millis() as u64
+    }
+
+    fn asked(&self) {
+        let relaxed = Ordering::Relaxed;
+        // If it fails, another one has been waiting for longer.
+        let _ = self
+            .unanswered
+            .compare_exchange(0, self.now(), relaxed, relaxed);
+    }
+
+    fn answered(&self) {
+        self.unanswered.store(0, Ordering::Relaxed);
+    }
+
+    /// A command timed out: connects anew if no other has been answered for too long. Until
+    /// there is a connection again, commands then fail at once.
+    fn silent(&self) {
+        let since = self.unanswered.load(Ordering::Relaxed);
+        let silence = Duration::from_millis(self.now().saturating_sub(since));
+        if since == 0 || silence < unresponsive(self.timeout) {
+            return;
+        }
+        // One of many that time out together does it.
+        let relaxed = Ordering::Relaxed;
+        if self
+            .unanswered
+            .compare_exchange(since, 0, relaxed, relaxed)
+            .is_ok()
+        {
+            let link = self.clone();
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a command runs on our own tokio thread"
+            )]
+            tokio::spawn(async move {
+                *link.failure() = Some("the server does not answer".into());
+                if let Err(error) = link.client.force_reconnection().await {
+                    link.failed(&error);
+                }
+            });
+        }
+    }
+
+    /// Locked; no statement under the lock can panic.
+    fn failure(&self) -> MutexGuard<'_, Option<Box<str>>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn not_connected(&self) -> RedisError {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         RedisError::NotConnected {
-            reason: failure.clone(),
+            reason: self.failure().clone(),
         }
     }
 
     fn failed(&self, error: &Error) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        *failure = Some(error.details().into());
+        *self.failure() = Some(error.details().into());
     }
 }
 
@@ -237,6 +310,10 @@ async fn stay_connected(link: Link) {
                 link.settled.send_replace(true);
             }
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this task runs on our own tokio thread"
+        )]
         tokio::time::sleep(RETRY).await;
     }
 }
@@ -287,12 +364,17 @@ fn client(config: Config, timeout: Duration) -> Result<Client, Error> {
             connection.max_command_attempts = 1;
             connection.max_command_buffer_len = MAX_QUEUED;
             connection.unresponsive = UnresponsiveConfig {
-                max_timeout: Some(UNRESPONSIVE.max(timeout.saturating_mul(2))),
+                max_timeout: Some(unresponsive(timeout)),
                 interval: UNRESPONSIVE / 5,
             };
         })
         .set_policy(ReconnectPolicy::new_exponential(0, 10, 500, 2));
     builder.build()
+}
+
+/// How long a server may be silent before its connection is given up.
+fn unresponsive(timeout: Duration) -> Duration {
+    UNRESPONSIVE.max(timeout.saturating_mul(2))
 }
 
 fn bad_url(error: &Error) -> ConnectError {
@@ -307,11 +389,14 @@ const KEY_OF_EVAL: ClusterHash = ClusterHash::Offset(2);
 /// Between attempts to connect after the client has given up.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// How long the thread that resolves names stays for more.
+const RESOLVER_IDLE: Duration = Duration::from_secs(1);
+
 /// How long connecting and greeting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection on which an answer is out for so long is closed. Until then each command takes
-/// its timeout; after that they fail at once.
+/// The least silence after which a connection is given up. Until then each command takes its
+/// timeout; after that they fail at once.
 const UNRESPONSIVE: Duration = Duration::from_secs(1);
 
 /// Commands on their way to the socket.

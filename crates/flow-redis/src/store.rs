@@ -17,9 +17,6 @@ pub(crate) type Reply<T> = Pin<Box<dyn Future<Output = Result<T, RedisError>> + 
 
 /// A server.
 pub(crate) trait Store: Send + Sync {
-    /// Names a script.
-    fn script(&self, text: &'static str) -> Script;
-
     /// Runs a script that touches one key and answers with an integer.
     ///
     /// A server that does not know the script, having been restarted or flushed, is sent it.

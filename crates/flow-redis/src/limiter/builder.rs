@@ -9,9 +9,10 @@ use flow_rt::Handle;
 
 use crate::backend::RedisBackend;
 use crate::bucket::{Bucket, SCRIPT};
+use crate::driver::script_name;
 use crate::limiter::shared::{Counts, Shared};
 use crate::limiter::{BuildError, DistributedLimiter, FailurePolicy, KeyedDistributedLimiter};
-use crate::store::Store;
+use crate::store::{Script, Store};
 
 /// Settings of a [`DistributedLimiter`], or, after [`keyed`](Self::keyed), of a
 /// [`KeyedDistributedLimiter`].
@@ -156,7 +157,10 @@ impl<T> LimiterBuilder<T> {
         let burst = self.burst.ok_or(BuildError::MissingBurst)?;
         Ok(Shared {
             bucket: Bucket::new(rate.map_err(BuildError::Rate)?, burst)?,
-            script: self.store.script(SCRIPT),
+            script: Script {
+                text: SCRIPT,
+                sha: script_name(SCRIPT),
+            },
             store: self.store.clone(),
             policy: self.policy.clone(),
             counts: Counts::default(),

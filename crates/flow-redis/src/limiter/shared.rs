@@ -91,7 +91,7 @@ impl Shared {
     async fn ask(&self, key: String, n: u64) -> Result<Decision, RedisError> {
         let args = self.bucket.args(n);
         let answer = self.store.eval(&self.script, key, args).await?;
-        Ok(self.bucket.decision(answer))
+        Ok(Decision::read(answer))
     }
 
     fn fits(&self, n: u64) -> Result<(), CheckError> {
@@ -181,6 +181,6 @@ impl fmt::Debug for Shared {
             .field("bucket", &self.bucket)
             .field("policy", &self.policy)
             .field("stats", &self.counts.stats())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
