@@ -39,4 +39,9 @@ pub use pool::{
     WorkerPoolBuilder,
 };
 #[cfg(feature = "scheduler")]
-pub use scheduler::*;
+pub use scheduler::{
+    BoxError, CatchUp, Cron, CronError, Due, EndReason, JobBuilder, JobContext, JobEvent,
+    JobEventKind, JobHandle, JobState, JobStats, Misfire, Outcome, Overlap, RunCounts, RunOutcome,
+    RunReport, ScheduleError, Scheduler, SchedulerBuildError, SchedulerBuilder, SchedulerDriver,
+    SchedulerReport, SchedulerStats, Trigger, TriggerContext, TriggerNowError, UnknownZone,
+};

@@ -1,1 +1,269 @@
-//! Jobs by time.
+//! Jobs by time: what runs when.
+//!
+//! A job is a trigger, a body and a few policies. All jobs of a scheduler share one driver task
+//! and one timer of the runtime (`driver`, over the timer core in `wheel`); their runs go to the
+//! runtime or to a pool (`run`). What happens to a job from its start to its end stands in `job`.
+
+use core::fmt;
+use core::future::Future;
+use core::time::Duration;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use event_listener::listener;
+use flow_rt::Handle;
+
+mod builder;
+mod contain;
+mod context;
+mod cron;
+mod driver;
+mod error;
+mod handle;
+mod handoff;
+mod job;
+mod job_builder;
+mod outcome;
+mod policy;
+mod report;
+mod run;
+mod shared;
+mod trigger;
+mod wall;
+mod wheel;
+mod zone;
+
+pub use builder::SchedulerBuilder;
+pub use context::JobContext;
+pub use cron::{Cron, CronError};
+pub use driver::SchedulerDriver;
+pub use error::{ScheduleError, SchedulerBuildError, TriggerNowError};
+pub use handle::JobHandle;
+pub use job_builder::JobBuilder;
+pub use outcome::{BoxError, Outcome};
+pub use policy::{Misfire, Overlap};
+pub use report::{
+    EndReason, JobEvent, JobEventKind, JobState, JobStats, RunCounts, RunOutcome, RunReport,
+    SchedulerReport, SchedulerStats,
+};
+pub use trigger::{CatchUp, Due, Trigger, TriggerContext};
+pub use zone::UnknownZone;
+
+use report::EndReason as Reason;
+use shared::Shared;
+
+/// Runs jobs at their times. Clones are the same scheduler; dropping the last one ends its jobs.
+///
+/// One task of the runtime drives all jobs with one timer, and does not wake while nothing is
+/// due. (Jobs that wait for a time of day make it look at the clock once a minute.)
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use std::time::Duration;
+/// use flow_sched::Scheduler;
+///
+/// flow_rt::sim::check(0..10, |rt| async move {
+///     let runs = Arc::new(AtomicU32::new(0));
+///     let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+///     scheduler
+///         .job_with("poll", runs.clone(), async |_cx, runs: Arc<AtomicU32>| {
+///             runs.fetch_add(1, Ordering::Relaxed);
+///         })
+///         .every(Duration::from_secs(60))
+///         .start()
+///         .unwrap();
+///     rt.sleep(Duration::from_secs(3_630)).await;
+///     assert_eq!(runs.load(Ordering::Relaxed), 60);
+/// });
+/// ```
+#[derive(Clone)]
+pub struct Scheduler {
+    core: Arc<Core>,
+}
+
+/// What the handles of a scheduler share, and its driver and runs do not: its end is the end of
+/// the scheduler.
+pub(crate) struct Core {
+    shared: Arc<Shared>,
+}
+
+impl Core {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// Constructors.
+impl Scheduler {
+    /// A scheduler on the current runtime, which runs its jobs too.
+    ///
+    /// # Errors
+    /// [`SchedulerBuildError::Runtime`] if no runtime is current.
+    pub fn new() -> Result<Self, SchedulerBuildError> {
+        Self::builder().build()
+    }
+
+    /// A scheduler to configure.
+    pub fn builder() -> SchedulerBuilder {
+        SchedulerBuilder::default()
+    }
+
+    pub(crate) fn from_core(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.core.shared
+    }
+}
+
+/// Jobs.
+impl Scheduler {
+    /// A job that calls `run` whenever it is due; give it a trigger and start it.
+    ///
+    /// `run` returns a future of `()` or of a `Result`. The name must be unique among the jobs
+    /// that have not ended. A closure that captures something and moves it into its future does
+    /// not compile (E0507), because it is called again and again: use
+    /// [`job_with`](Self::job_with).
+    pub fn job<F, Fut>(&self, name: impl Into<Cow<'static, str>>, run: F) -> JobBuilder<Fut::Output>
+    where
+        F: Fn(JobContext) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        JobBuilder::new(self.shared().clone(), name.into(), run)
+    }
+
+    /// A job whose runs each get a clone of `state`: an `Arc`, a client, a sender.
+    pub fn job_with<S, F, Fut>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        state: S,
+        run: F,
+    ) -> JobBuilder<Fut::Output>
+    where
+        S: Clone + Send + Sync + 'static,
+        F: Fn(JobContext, S) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        self.job(name, move |cx| run(cx, state.clone()))
+    }
+
+    /// The job of that name, unless it has ended.
+    pub fn find(&self, name: &str) -> Option<JobHandle> {
+        let shared = self.shared();
+        shared
+            .find(name)
+            .map(|job| JobHandle::new(shared.clone(), job))
+    }
+
+    /// Removes the job of that name; false if there is none. Runs in progress go on; wait for
+    /// them with [`JobHandle::remove`].
+    pub fn remove(&self, name: &str) -> bool {
+        let job = self.shared().find(name);
+        job.is_some_and(|job| self.shared().end(&job, Reason::Removed))
+    }
+
+    /// Removes all jobs and tells their runs in progress to stop; how many were removed.
+    pub fn cancel_all(&self) -> usize {
+        let jobs = self.shared().list();
+        jobs.iter()
+            .filter(|job| {
+                let tokens = job.cancel_active();
+                let removed = self.shared().end(job, Reason::Removed);
+                for token in tokens {
+                    token.cancel_with("all jobs of the scheduler were cancelled");
+                }
+                removed
+            })
+            .count()
+    }
+
+    /// All jobs that have not ended, in the order of their start.
+    pub fn list(&self) -> Vec<JobStats> {
+        let shared = self.shared();
+        let (now, wall) = (shared.handle.now(), shared.handle.wall());
+        let jobs = shared.list();
+        jobs.iter().map(|job| job.stats(now, wall)).collect()
+    }
+}
+
+/// The whole.
+impl Scheduler {
+    /// Ends all jobs, waits for the runs in progress, and tells those to stop that have not
+    /// ended within `timeout`.
+    ///
+    /// Runs are told through their context's cancellation. A pool is left as it is. A later call
+    /// waits in the same way and reports what was left. Called from inside a run, it does not
+    /// wait for that run.
+    ///
+    /// # Cancel safety
+    /// The jobs have ended from the first poll on; dropped, it tells no run to stop.
+    pub async fn shutdown(&self, timeout: Duration) -> SchedulerReport {
+        let shared = self.shared();
+        let jobs = shared.close();
+        let running = shared.running.load(Ordering::Acquire);
+        let handle: &Handle = &shared.handle;
+        let ended = handle.timeout(timeout, self.runs_ended()).await;
+        let mut left = shared.running.load(Ordering::Acquire);
+        if ended.is_ok() {
+            // At the most the run that calls.
+            left = 0;
+        } else {
+            shared.stop.cancel_with("the scheduler was shut down");
+        }
+        SchedulerReport {
+            jobs,
+            finished: running.saturating_sub(left),
+            cancelled: left,
+        }
+    }
+
+    async fn runs_ended(&self) {
+        let shared = self.shared();
+        let address = Arc::as_ptr(shared) as usize;
+        loop {
+            listener!(shared.ended => ended);
+            let own = usize::from(contain::current().scheduler == address);
+            if shared.running.load(Ordering::Acquire) <= own {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Whether the scheduler was shut down, or its driver is gone.
+    pub fn is_closed(&self) -> bool {
+        self.shared().is_closed()
+    }
+
+    /// What is going on. Counters, and one short lock for the number of jobs.
+    pub fn stats(&self) -> SchedulerStats {
+        self.shared().stats()
+    }
+
+    /// The scheduler's name.
+    pub fn name(&self) -> &str {
+        &self.shared().name
+    }
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler")
+            .field("name", &self.name())
+            .field("runtime", &self.shared().handle.name())
+            .field("closed", &self.is_closed())
+            .field("stats", &self.stats())
+            .finish()
+    }
+}

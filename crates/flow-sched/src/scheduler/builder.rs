@@ -1,0 +1,116 @@
+//! How a scheduler is made.
+
+use core::fmt;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+use flow_rt::Handle;
+
+use super::driver::SchedulerDriver;
+use super::error::SchedulerBuildError;
+use super::report::JobEvent;
+use super::run::Target;
+use super::shared::{Hook, Shared};
+use super::{Core, Scheduler, zone};
+use crate::pool::WorkerPool;
+
+/// Makes a [`Scheduler`]; see [`Scheduler::builder`].
+#[must_use = "a builder does nothing until it is built"]
+#[derive(Default)]
+pub struct SchedulerBuilder {
+    name: Option<Cow<'static, str>>,
+    runtime: Option<Handle>,
+    pool: Option<WorkerPool>,
+    zone: Option<Cow<'static, str>>,
+    on_event: Option<Hook>,
+}
+
+impl SchedulerBuilder {
+    /// The scheduler's name in reports; "scheduler" unless set.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The runtime that keeps the time and runs the driver; [`Handle::current`] unless set.
+    ///
+    /// Jobs run on it too, unless there is a pool.
+    pub fn runtime(mut self, handle: &Handle) -> Self {
+        self.runtime = Some(handle.clone());
+        self
+    }
+
+    /// The pool that runs the jobs; without one they run as tasks of the runtime.
+    ///
+    /// A run that meets a full queue waits for room, and holds up no job but its own. Unless
+    /// [`runtime`](Self::runtime) says otherwise, the pool's runtime keeps the time.
+    pub fn pool(mut self, pool: &WorkerPool) -> Self {
+        self.pool = Some(pool.clone());
+        self
+    }
+
+    /// The zone in which cron patterns without one of their own are read; UTC unless set.
+    pub fn time_zone(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.zone = Some(name.into());
+        self
+    }
+
+    /// A hook for everything that happens to jobs.
+    ///
+    /// It runs where the thing happens, under no lock, and may call the scheduler. A panic in it
+    /// is contained. It must not block: it may hold up the driver of all jobs.
+    pub fn on_event(mut self, hook: impl Fn(&JobEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.on_event = Some(Box::new(hook));
+        self
+    }
+
+    /// Builds the scheduler and starts its driver on the runtime.
+    ///
+    /// # Errors
+    /// [`SchedulerBuildError`]: there is no runtime, or the zone is unknown.
+    pub fn build(self) -> Result<Scheduler, SchedulerBuildError> {
+        let (scheduler, driver) = self.build_with_driver()?;
+        let handle = driver.handle().clone();
+        drop(handle.spawn_named("flow scheduler", driver));
+        Ok(scheduler)
+    }
+
+    /// Builds the scheduler and gives its driver back, to be polled by the caller.
+    ///
+    /// # Errors
+    /// Those of [`build`](Self::build).
+    pub fn build_with_driver(self) -> Result<(Scheduler, SchedulerDriver), SchedulerBuildError> {
+        let zone = match &self.zone {
+            None => Tz::UTC,
+            Some(name) => zone::find(name).map_err(SchedulerBuildError::UnknownZone)?,
+        };
+        let handle = match (self.runtime, &self.pool) {
+            (Some(handle), _) => handle,
+            (None, Some(pool)) => pool.runtime().clone(),
+            (None, None) => Handle::current().map_err(SchedulerBuildError::Runtime)?,
+        };
+        let target = self.pool.map_or(Target::Runtime, Target::Pool);
+        let name = self
+            .name
+            .map_or_else(|| "scheduler".to_owned(), Cow::into_owned);
+        let shared = Shared::new(name, handle, target, zone, self.on_event);
+        let shared = Arc::new(shared);
+        let core = Arc::new(Core::new(shared.clone()));
+        shared.set_core(Arc::downgrade(&core));
+        let driver = SchedulerDriver::new(shared);
+        Ok((Scheduler::from_core(core), driver))
+    }
+}
+
+impl fmt::Debug for SchedulerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SchedulerBuilder")
+            .field("name", &self.name)
+            .field("runtime", &self.runtime)
+            .field("pool", &self.pool)
+            .field("time_zone", &self.zone)
+            .field("on_event", &self.on_event.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,90 @@
+//! Users' code under guard: its panics are values, and it knows which run it belongs to.
+
+use core::cell::Cell;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use flow_rt::{Panic, catch};
+
+/// A boxed future of a run.
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+thread_local! {
+    /// Scheduler and job of the run that this thread polls now; zeros outside.
+    static CURRENT: Cell<RunId> = const { Cell::new(RunId { scheduler: 0, job: 0 }) };
+}
+
+/// Whose run it is: the addresses of what it keeps alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RunId {
+    pub(crate) scheduler: usize,
+    pub(crate) job: usize,
+}
+
+/// The run that the calling code is part of.
+pub(crate) fn current() -> RunId {
+    CURRENT.get()
+}
+
+/// Runs `f` and lets no panic out, not even that of the payload's destructor.
+pub(crate) fn contain(f: impl FnOnce()) {
+    if let Err(panic) = catch(f) {
+        forget_panic(panic);
+    }
+}
+
+/// Drops a panic whose payload may panic in turn.
+pub(crate) fn forget_panic(panic: Panic) {
+    if let Err(second) = catch(|| drop(panic)) {
+        // Its destructor panics too: leak it rather than try again for ever.
+        core::mem::forget(second);
+    }
+}
+
+/// A future whose panic is its output; dropping it lets no panic out either.
+pub(crate) struct Contained<T> {
+    future: Option<BoxFuture<T>>,
+    id: RunId,
+}
+
+impl<T> Contained<T> {
+    pub(crate) fn new(future: BoxFuture<T>, id: RunId) -> Self {
+        Self {
+            future: Some(future),
+            id,
+        }
+    }
+
+    fn clear(&mut self) {
+        let future = self.future.take();
+        contain(|| drop(future));
+    }
+}
+
+impl<T> Future for Contained<T> {
+    type Output = Result<T, Panic>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let id = self.id;
+        let Some(future) = self.future.as_mut() else {
+            return Poll::Pending;
+        };
+        let outer = CURRENT.replace(id);
+        let polled = catch(|| future.as_mut().poll(cx));
+        CURRENT.set(outer);
+        let output = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(value)) => Ok(value),
+            Err(panic) => Err(panic),
+        };
+        self.clear();
+        Poll::Ready(output)
+    }
+}
+
+impl<T> Drop for Contained<T> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

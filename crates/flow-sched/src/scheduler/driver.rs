@@ -1,0 +1,220 @@
+//! The driver: one task and one timer of the runtime for all jobs.
+//!
+//! # State
+//! Two wheels of jobs, one on the monotonic clock and one on the wall clock; each job's state
+//! names its timer. Because times of day wait on their own wheel, a clock that was set needs no
+//! walk through the jobs: the next look at the clock is enough, and `wall::LOOK_EVERY` bounds
+//! how long the driver sleeps without one while any job waits for a time of day.
+//!
+//! # Invariants
+//! 1. Only the driver touches the wheels and `State::timer`.
+//! 2. After `take_news`, every job that was handed over has a timer exactly if it is armed.
+//! 3. The driver sleeps until the earliest of its timers, and only if nothing was handed over
+//!    since it said so (the hand-over's invariant 2).
+//! 4. A turn is bounded: after `BATCH` jobs it yields, so that runs get their share.
+//!
+//! # Order
+//! Jobs fire in the order of their deadlines on the monotonic clock, then of their start; at
+//! equal deadlines those on the monotonic clock come first. A trigger that is not cheap is asked
+//! in a task of its own, so its job's run starts as soon as that task has been polled.
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use flow_rt::{BoxTimer, Instant};
+
+use super::job::{Clock, Job};
+use super::shared::Shared;
+use super::trigger::Due;
+use super::wall;
+use super::wheel::Wheel;
+
+/// Jobs handled in one turn before other tasks get theirs.
+const BATCH: usize = 256;
+
+/// What drives a scheduler's jobs: a future to spawn, for executors whose tasks are not `Send`.
+///
+/// It ends when the scheduler is shut down or its last handle is dropped. Dropping it ends all
+/// jobs. See [`SchedulerBuilder::build_with_driver`](crate::SchedulerBuilder::build_with_driver).
+#[must_use = "no job runs unless the driver is polled"]
+pub struct SchedulerDriver {
+    shared: Arc<Shared>,
+    timer: BoxTimer,
+    armed: Instant,
+    monotonic: Wheel<Arc<Job>>,
+    wall: Wheel<Arc<Job>>,
+}
+
+impl SchedulerDriver {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let now = shared.handle.now();
+        Self {
+            timer: shared.handle.timer(Instant::FAR_FUTURE),
+            armed: Instant::FAR_FUTURE,
+            monotonic: Wheel::new(now.as_nanos()),
+            wall: Wheel::new(wall_nanos(wall::nanos(shared.handle.wall()))),
+            shared,
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &flow_rt::Handle {
+        &self.shared.handle
+    }
+
+    /// Makes the timers of all jobs that were handed over match; false if the turn is over.
+    fn take_news(&mut self, budget: &mut usize) -> bool {
+        while let Some(job) = self.shared.handoff.pop() {
+            self.sync(&job);
+            *budget = budget.saturating_sub(1);
+            if *budget == 0 {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn sync(&mut self, job: &Arc<Job>) {
+        let armed = job.armed();
+        let old = job.state.lock().timer.take();
+        // What the wheel held is a reference like `job`: dropping it here runs nothing.
+        match old {
+            Some((Clock::Monotonic, key)) => drop(self.monotonic.cancel(key)),
+            Some((Clock::Wall, key)) => drop(self.wall.cancel(key)),
+            None => {}
+        }
+        let timer = match armed {
+            None | Some(Due::AfterRun(_)) => return,
+            Some(Due::At(at)) => {
+                let key = self.monotonic.insert(at.as_nanos(), job.id, job.clone());
+                (Clock::Monotonic, key)
+            }
+            Some(Due::Wall(at)) => {
+                let at = wall_nanos(wall::nanos(at));
+                (Clock::Wall, self.wall.insert(at, job.id, job.clone()))
+            }
+        };
+        job.state.lock().timer = Some(timer);
+    }
+
+    /// Takes the next job that is due.
+    fn pop_due(&mut self, now: Instant, wall: u64) -> Option<Arc<Job>> {
+        let monotonic = self.monotonic.next_deadline();
+        let monotonic = monotonic.filter(|&at| at <= now.as_nanos());
+        let on_wall = self.wall.next_deadline().filter(|&at| at <= wall);
+        let wall_first = match (monotonic, on_wall) {
+            (None, None) => return None,
+            // Both are due: the later they are, the earlier their turn.
+            (Some(at), Some(on_wall)) => wall - on_wall > now.as_nanos() - at,
+            (None, Some(_)) => true,
+            (Some(_), None) => false,
+        };
+        let due = if wall_first {
+            self.wall.pop_due(wall)
+        } else {
+            self.monotonic.pop_due(now.as_nanos())
+        };
+        due.map(|(_, job)| job)
+    }
+
+    fn fire(&mut self, job: &Arc<Job>) {
+        job.state.lock().timer = None;
+        if job.trigger.is_cheap() {
+            if self.shared.fire(job) {
+                self.sync(job);
+            }
+            return;
+        }
+        let (shared, job) = (self.shared.clone(), job.clone());
+        self.shared.handle.spawn_detached(async move {
+            if shared.fire(&job) {
+                shared.touch(&job);
+            }
+        });
+    }
+
+    /// When to wake: at the earliest deadline, or to look at the wall clock.
+    fn next_wake(&mut self, now: Instant, wall: u64) -> Instant {
+        let monotonic = self.monotonic.next_deadline();
+        let monotonic = monotonic.map_or(Instant::FAR_FUTURE, Instant::from_nanos);
+        let on_wall = self.wall.next_deadline().map_or(Instant::FAR_FUTURE, |at| {
+            let left = core::time::Duration::from_nanos(at.saturating_sub(wall));
+            now + left.min(wall::LOOK_EVERY)
+        });
+        monotonic.min(on_wall)
+    }
+}
+
+impl Future for SchedulerDriver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let shared = this.shared.clone();
+        shared.counters.wakeups.fetch_add(1, Ordering::Relaxed);
+        shared.handoff.awake(cx.waker());
+        let mut budget = BATCH;
+        loop {
+            if shared.is_closed() {
+                return Poll::Ready(());
+            }
+            if !this.take_news(&mut budget) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let now = shared.handle.now();
+            let wall = wall_nanos(wall::nanos(shared.handle.wall()));
+            while let Some(job) = this.pop_due(now, wall) {
+                this.fire(&job);
+                budget = budget.saturating_sub(1);
+                if budget == 0 {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+            let wake = this.next_wake(now, wall);
+            if !shared.handoff.sleep(wake.as_nanos()) {
+                shared.handoff.awake(cx.waker());
+                continue;
+            }
+            if this.armed != wake {
+                this.timer.arm(wake);
+                this.armed = wake;
+            }
+            match this.timer.poll_fired(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => {
+                    // Due already: another round, with the timer to be armed anew.
+                    this.armed = Instant::ORIGIN;
+                    shared.handoff.awake(cx.waker());
+                }
+                // Nobody keeps the time any more.
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl Drop for SchedulerDriver {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl fmt::Debug for SchedulerDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SchedulerDriver")
+            .field("scheduler", &self.shared.name)
+            .field("timers", &(self.monotonic.len() + self.wall.len()))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A time of day on the wheel's axis: nanoseconds since the epoch; what lies outside is due at
+/// once, or in the year 2554.
+fn wall_nanos(at: i128) -> u64 {
+    u64::try_from(at.max(0)).unwrap_or(u64::MAX)
+}

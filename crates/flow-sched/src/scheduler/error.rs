@@ -1,0 +1,179 @@
+//! Why a scheduler or a job could not be made, or a run not started.
+
+use core::fmt;
+
+use flow_rt::HandleError;
+
+use super::cron::CronError;
+use super::report::EndReason;
+use super::zone::UnknownZone;
+
+/// Why a scheduler could not be built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SchedulerBuildError {
+    /// No runtime was given and none is current.
+    Runtime(HandleError),
+    /// The default time zone is unknown.
+    UnknownZone(UnknownZone),
+}
+
+impl fmt::Display for SchedulerBuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Runtime(error) => write!(f, "a scheduler needs a runtime: {error}"),
+            Self::UnknownZone(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SchedulerBuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Runtime(error) => Some(error),
+            Self::UnknownZone(error) => Some(error),
+        }
+    }
+}
+
+/// Why a job was not started. The scheduler is as it was before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    /// The name is empty.
+    EmptyName,
+    /// A job of this name has not ended.
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// The builder was told of no trigger.
+    NoTrigger,
+    /// The builder was told of more than one trigger.
+    TwoTriggers,
+    /// An interval or a delay between runs is zero.
+    ZeroInterval,
+    /// The timeout is zero: no run could end in time.
+    ZeroTimeout,
+    /// `Overlap::Allow(0)`: no run could start.
+    ZeroOverlap,
+    /// `Misfire::FireOnce` within zero: no run could be on time.
+    ZeroWithin,
+    /// The cron pattern is refused.
+    Cron(CronError),
+    /// The time zone is unknown.
+    UnknownZone(UnknownZone),
+    /// A time zone was given to a job whose trigger is no cron pattern.
+    ZoneWithoutCron,
+    /// The trigger is never due: the time lies beyond the clock's end, the pattern's years are
+    /// over.
+    NeverDue,
+    /// The trigger panicked when it was asked for the first time.
+    TriggerPanicked {
+        /// The panic's message.
+        message: String,
+    },
+    /// The scheduler was shut down, or its driver is gone.
+    ShutDown,
+}
+
+impl fmt::Display for ScheduleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EmptyName => f.write_str("a job's name must not be empty"),
+            Self::NameTaken { name } => write!(
+                f,
+                "there is a job named {name:?} already; names are unique among jobs that have not \
+                 ended"
+            ),
+            Self::NoTrigger => f.write_str(
+                "the job has no trigger: give it one of `once_at`, `after`, `every`, \
+                 `fixed_delay`, `cron` or `trigger`",
+            ),
+            Self::TwoTriggers => f.write_str("the job was given two triggers; it takes one"),
+            Self::ZeroInterval => {
+                f.write_str("the interval is zero; it must be at least a nanosecond")
+            }
+            Self::ZeroTimeout => {
+                f.write_str("the timeout is zero; leave it out for runs without a limit")
+            }
+            Self::ZeroOverlap => {
+                f.write_str("`Overlap::Allow(0)` lets no run in; allow one at the least")
+            }
+            Self::ZeroWithin => f.write_str(
+                "`Misfire::FireOnce` within zero lets no run in, since no timer is exact; use \
+                 `Misfire::Skip` for runs on time only",
+            ),
+            Self::Cron(error) => error.fmt(f),
+            Self::UnknownZone(error) => error.fmt(f),
+            Self::ZoneWithoutCron => {
+                f.write_str("a time zone means something to a `cron` pattern only")
+            }
+            Self::NeverDue => f.write_str("the job would never be due"),
+            Self::TriggerPanicked { message } => {
+                write!(f, "the job's trigger panicked: {message}")
+            }
+            Self::ShutDown => f.write_str("the scheduler has been shut down"),
+        }
+    }
+}
+
+impl std::error::Error for ScheduleError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Cron(error) => Some(error),
+            Self::UnknownZone(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Why a run by hand did not start. The job is as it was before, but for its counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TriggerNowError {
+    /// The job has ended, or its runs are used up.
+    Ended,
+    /// The overlap policy lets no further run in.
+    Overlap {
+        /// Runs in progress.
+        running: usize,
+    },
+    /// The pool that was to run it is full, and does not let submitters wait.
+    PoolFull {
+        /// How many tasks its queue holds.
+        capacity: usize,
+    },
+    /// The pool that was to run it is closed.
+    PoolClosed,
+}
+
+impl fmt::Display for TriggerNowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended => f.write_str("the job has ended and takes no further run"),
+            Self::Overlap { running } => write!(
+                f,
+                "{running} runs of the job are in progress, and its overlap policy lets no more in"
+            ),
+            Self::PoolFull { capacity } => write!(
+                f,
+                "the queue of the pool that runs the jobs is full; it holds {capacity} tasks"
+            ),
+            Self::PoolClosed => f.write_str("the pool that runs the jobs is closed"),
+        }
+    }
+}
+
+impl std::error::Error for TriggerNowError {}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finished => "finished",
+            Self::Removed => "removed",
+            Self::TriggerFailed => "its trigger failed",
+            Self::ShutDown => "the scheduler was shut down",
+        })
+    }
+}

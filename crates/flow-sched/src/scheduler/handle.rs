@@ -1,0 +1,160 @@
+//! The handle of a job.
+
+use core::fmt;
+use core::future::Future;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use event_listener::listener;
+use flow_rt::catch;
+
+use super::contain::{current, forget_panic};
+use super::error::TriggerNowError;
+use super::job::{Admission, Job, When};
+use super::report::{EndReason, JobState, JobStats};
+use super::run;
+use super::shared::Shared;
+
+/// One job. Clones are the same job; dropping a handle lets the job run on.
+#[derive(Clone)]
+pub struct JobHandle {
+    shared: Arc<Shared>,
+    job: Arc<Job>,
+}
+
+impl JobHandle {
+    pub(crate) fn new(shared: Arc<Shared>, job: Arc<Job>) -> Self {
+        Self { shared, job }
+    }
+
+    /// The job's name.
+    pub fn name(&self) -> &str {
+        &self.job.name
+    }
+
+    /// Stops the timetable; runs in progress go on. False if the job was not active.
+    pub fn pause(&self) -> bool {
+        let paused = self.job.pause();
+        if paused {
+            self.shared.touch(&self.job);
+        }
+        paused
+    }
+
+    /// Goes on with the first time that is due from now on. False if the job was not paused.
+    ///
+    /// What was due in the pause is not made up; a job that was due once then is due now.
+    pub fn resume(&self) -> bool {
+        let (now, wall) = (self.shared.handle.now(), self.shared.handle.wall());
+        match catch(|| self.job.resume(now, wall)) {
+            Ok(resumed) => {
+                if resumed {
+                    self.shared.touch(&self.job);
+                }
+                resumed
+            }
+            Err(panic) => {
+                forget_panic(panic);
+                self.shared.end(&self.job, EndReason::TriggerFailed);
+                false
+            }
+        }
+    }
+
+    /// Runs the job now, beside its timetable, paused or not.
+    ///
+    /// Ready when the run was taken over by the runtime or the pool, or, by the overlap policy,
+    /// noted to follow the one in progress; not when it has ended.
+    ///
+    /// # Errors
+    /// [`TriggerNowError`].
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits for room in the pool, it takes the run back: counted as dropped.
+    pub async fn trigger_now(&self) -> Result<(), TriggerNowError> {
+        let when = When {
+            due: self.shared.handle.now(),
+            scheduled_at: self.shared.handle.wall(),
+        };
+        match self.job.admit_by_hand(when) {
+            Admission::Start(ticket) => run::submit(&self.shared, &self.job, ticket).await,
+            Admission::Buffered { stop, replaced } => {
+                for token in stop {
+                    token.cancel();
+                }
+                self.shared.skipped(&self.job, replaced);
+                Ok(())
+            }
+            Admission::Skipped { running } => {
+                self.shared.skipped(&self.job, 1);
+                Err(TriggerNowError::Overlap { running })
+            }
+            Admission::Closed => Err(TriggerNowError::Ended),
+        }
+    }
+
+    /// The next `n` times the job is due, as things stand: fewer if it ends before; none if it
+    /// is paused or has ended.
+    ///
+    /// With a fixed delay only the next one is known.
+    pub fn upcoming(&self, n: usize) -> Vec<SystemTime> {
+        let (now, wall) = (self.shared.handle.now(), self.shared.handle.wall());
+        catch(|| self.job.upcoming(n, now, wall)).unwrap_or_else(|panic| {
+            // The driver will meet the same panic and end the job.
+            forget_panic(panic);
+            Vec::new()
+        })
+    }
+
+    /// Removes the job, at once; the future waits until its runs in progress have ended.
+    ///
+    /// False if the job had ended. The runs are not told to stop; a run that waits for room in
+    /// the pool is dropped. Inside a run of the job itself, the future does not wait for that
+    /// run.
+    ///
+    /// # Cancel safety
+    /// The job is removed before the future is polled; dropping it only stops the waiting.
+    pub fn remove(&self) -> impl Future<Output = bool> + Send + use<> {
+        let removed = self.shared.end(&self.job, EndReason::Removed);
+        let this = self.clone();
+        async move {
+            this.runs_ended().await;
+            removed
+        }
+    }
+
+    async fn runs_ended(&self) {
+        loop {
+            listener!(self.job.ended => ended);
+            // Looked at in every poll: the future may be polled by the run itself.
+            let own = usize::from(current() == self.shared.id_of(&self.job));
+            if self.job.running() <= own {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Where the job stands.
+    pub fn state(&self) -> JobState {
+        self.job.state.lock().phase
+    }
+
+    /// What is known about the job, also after it has ended. One short lock.
+    pub fn stats(&self) -> JobStats {
+        let (now, wall) = (self.shared.handle.now(), self.shared.handle.wall());
+        self.job.stats(now, wall)
+    }
+}
+
+impl fmt::Debug for JobHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stats = self.stats();
+        f.debug_struct("JobHandle")
+            .field("name", &stats.name)
+            .field("state", &stats.state)
+            .field("running", &stats.running)
+            .field("runs", &stats.runs)
+            .finish_non_exhaustive()
+    }
+}

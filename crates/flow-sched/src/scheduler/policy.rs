@@ -1,0 +1,61 @@
+//! What becomes of a run that meets another one, and of one that is late.
+
+use core::time::Duration;
+
+/// What to do when a run is due and an earlier one of the same job has not ended.
+///
+/// A run counts from when it is due, so one that waits for room in the pool is not ended either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Overlap {
+    /// The new run does not take place; it is counted as skipped.
+    #[default]
+    Skip,
+    /// The latest of the runs due meanwhile follows as soon as the earlier one has ended; those
+    /// before it are counted as skipped. The last request is never lost.
+    BufferOne,
+    /// The earlier run is told to stop through its context's cancellation, and the new one
+    /// follows when it has ended. No two run at once.
+    CancelPrevious,
+    /// Up to so many runs at once, one at the least; more are skipped.
+    Allow(usize),
+}
+
+/// What to do with runs whose time passed unnoticed: the machine was suspended or stalled, the
+/// clock was set forward, the scheduler was busy.
+///
+/// Each missed occurrence is judged by its own lateness when the scheduler comes to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Misfire {
+    /// Missed occurrences are made up by one run, if the latest of them is at most `within`
+    /// late; the others are counted as missed.
+    FireOnce {
+        /// How late is still good; not zero, since no timer is exact.
+        within: Duration,
+    },
+    /// Missed occurrences are not made up. An occurrence up to [`Misfire::PUNCTUAL`] late is not
+    /// missed: no timer is exact.
+    Skip,
+}
+
+impl Misfire {
+    /// Up to so much lateness counts as on time: one second.
+    pub const PUNCTUAL: Duration = Duration::from_secs(1);
+
+    pub(crate) fn within(self) -> Duration {
+        match self {
+            Self::FireOnce { within } => within,
+            Self::Skip => Self::PUNCTUAL,
+        }
+    }
+}
+
+impl Default for Misfire {
+    /// One run makes up for everything missed, however late.
+    fn default() -> Self {
+        Self::FireOnce {
+            within: Duration::MAX,
+        }
+    }
+}

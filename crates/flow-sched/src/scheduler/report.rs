@@ -1,0 +1,191 @@
+//! What is known about jobs and runs: counts, states, reports, events.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunOutcome {
+    /// The job's future returned `()` or `Ok`.
+    Completed,
+    /// It returned an error; its message.
+    Failed(Arc<str>),
+    /// It panicked; the panic's message.
+    Panicked(Arc<str>),
+    /// It was dropped because it took longer than the job's timeout.
+    TimedOut,
+    /// It never began, or was dropped half-way: the pool was closed, the runtime went away, or
+    /// the job was removed while the run waited for room.
+    Dropped,
+}
+
+/// One run that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunReport {
+    /// The number of the run, from 1.
+    pub run: u64,
+    /// The time it was due, on the wall clock.
+    pub scheduled_at: SystemTime,
+    /// From the first poll to the end; zero if it never began.
+    pub duration: Duration,
+    /// How it ended.
+    pub outcome: RunOutcome,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobState {
+    /// It will run when it is due.
+    Active,
+    /// It will not run until it is resumed, except by hand.
+    Paused,
+    /// It will not run any more.
+    Ended(EndReason),
+}
+
+/// Why a job will not run any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// Its trigger has no further time, or its runs are used up.
+    Finished,
+    /// It was removed.
+    Removed,
+    /// Its trigger panicked, or did not move on.
+    TriggerFailed,
+    /// The scheduler was shut down or dropped.
+    ShutDown,
+}
+
+/// How often what happened to a job's runs, since it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RunCounts {
+    /// Runs that became due and were let in: all the ones below, and those in progress.
+    pub started: u64,
+    /// Ended well.
+    pub completed: u64,
+    /// Returned an error.
+    pub failed: u64,
+    /// Panicked.
+    pub panicked: u64,
+    /// Took longer than the timeout.
+    pub timed_out: u64,
+    /// Never began, or were dropped half-way.
+    pub dropped: u64,
+    /// Not let in because an earlier run had not ended.
+    pub skipped: u64,
+    /// Occurrences that passed unnoticed and were not made up.
+    pub missed: u64,
+}
+
+impl RunCounts {
+    pub(crate) fn count(&mut self, outcome: &RunOutcome) {
+        *match outcome {
+            RunOutcome::Completed => &mut self.completed,
+            RunOutcome::Failed(_) => &mut self.failed,
+            RunOutcome::Panicked(_) => &mut self.panicked,
+            RunOutcome::TimedOut => &mut self.timed_out,
+            RunOutcome::Dropped => &mut self.dropped,
+        } += 1;
+    }
+}
+
+/// A job at one moment; see [`JobHandle::stats`](crate::JobHandle::stats).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobStats {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it stands.
+    pub state: JobState,
+    /// What happened to its runs.
+    pub runs: RunCounts,
+    /// Runs let in and not ended, those that wait for room in the pool among them.
+    pub running: usize,
+    /// When it is due next, on the wall clock; `None` if it is not armed.
+    pub next: Option<SystemTime>,
+    /// The run that ended last.
+    pub last: Option<RunReport>,
+    /// Whether it is due more than once.
+    pub recurring: bool,
+    /// The runs it may take; `None` without a limit.
+    pub max_runs: Option<u64>,
+}
+
+/// A scheduler at one moment; see [`Scheduler::stats`](crate::Scheduler::stats).
+///
+/// The counts are read one by one while work goes on, so they may differ by what happened in
+/// between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SchedulerStats {
+    /// Jobs that have not ended, or whose last run has not.
+    pub jobs: usize,
+    /// Jobs started since the beginning.
+    pub scheduled: u64,
+    /// Jobs removed by hand before they had finished.
+    pub removed: u64,
+    /// Runs let in and not ended.
+    pub running: usize,
+    /// What happened to all runs of all jobs.
+    pub runs: RunCounts,
+    /// Times the driver woke up.
+    pub wakeups: u64,
+}
+
+/// What became of the runs at [`Scheduler::shutdown`](crate::Scheduler::shutdown).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SchedulerReport {
+    /// Jobs ended by this call.
+    pub jobs: usize,
+    /// Runs that were in progress and ended in time.
+    pub finished: usize,
+    /// Runs that had not ended by the deadline and were told to stop.
+    pub cancelled: usize,
+}
+
+impl fmt::Display for SchedulerReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} jobs ended, {} runs finished, {} told to stop",
+            self.jobs, self.finished, self.cancelled
+        )
+    }
+}
+
+/// Something that happened to a job; what
+/// [`SchedulerBuilder::on_event`](crate::SchedulerBuilder::on_event) gets.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct JobEvent<'a> {
+    /// The job's name.
+    pub job: &'a str,
+    /// What happened.
+    pub kind: JobEventKind<'a>,
+}
+
+/// What happened to a job.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum JobEventKind<'a> {
+    /// It was started.
+    Scheduled,
+    /// A run begins; its number.
+    RunBegins(u64),
+    /// A run has ended.
+    RunEnded(&'a RunReport),
+    /// Runs were not let in because an earlier one had not ended; how many.
+    Skipped(u64),
+    /// Occurrences passed unnoticed and were not made up; how many.
+    Missed(u64),
+    /// It will not run any more.
+    Ended(EndReason),
+}

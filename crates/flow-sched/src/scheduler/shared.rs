@@ -1,0 +1,299 @@
+//! What the scheduler's handles, its driver and its runs share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use chrono_tz::Tz;
+use event_listener::Event;
+use flow_rt::{CancellationToken, Handle, catch};
+use flow_sync::sync::Mutex;
+
+use super::contain::{RunId, contain, forget_panic};
+use super::handoff::Handoff;
+use super::job::{Effects, Job};
+use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
+use super::run::{self, Target};
+use super::trigger::Due;
+use super::{Core, Scheduler, wall};
+
+pub(crate) type Hook = Box<dyn Fn(&JobEvent<'_>) + Send + Sync>;
+
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) handle: Handle,
+    pub(crate) target: Target,
+    pub(crate) zone: Tz,
+    pub(crate) handoff: Handoff<Arc<Job>>,
+    /// Cancelled when the time for a shutdown is over.
+    pub(crate) stop: CancellationToken,
+    pub(crate) running: AtomicUsize,
+    /// Notified when a run has ended.
+    pub(crate) ended: Event,
+    pub(crate) counters: Counters,
+    closed: AtomicBool,
+    next_id: AtomicU64,
+    jobs: Mutex<HashMap<Arc<str>, Arc<Job>>>,
+    on_event: Option<Hook>,
+    core: OnceLock<Weak<Core>>,
+}
+
+/// Scheduler-wide counts, each on its own: they are statistics and order nothing.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) wakeups: AtomicU64,
+    scheduled: AtomicU64,
+    removed: AtomicU64,
+    started: AtomicU64,
+    completed: AtomicU64,
+    failed: AtomicU64,
+    panicked: AtomicU64,
+    timed_out: AtomicU64,
+    dropped: AtomicU64,
+    skipped: AtomicU64,
+    missed: AtomicU64,
+}
+
+/// Why a job was not taken in.
+pub(crate) enum Refused {
+    NameTaken,
+    ShutDown,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        name: String,
+        handle: Handle,
+        target: Target,
+        zone: Tz,
+        on_event: Option<Hook>,
+    ) -> Self {
+        Self {
+            name,
+            handle,
+            target,
+            zone,
+            handoff: Handoff::new(),
+            stop: CancellationToken::new(),
+            running: AtomicUsize::new(0),
+            ended: Event::new(),
+            counters: Counters::default(),
+            closed: AtomicBool::new(false),
+            next_id: AtomicU64::new(0),
+            jobs: Mutex::default(),
+            on_event,
+            core: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn set_core(&self, core: Weak<Core>) {
+        // Set once, by the builder.
+        let _ = self.core.set(core);
+    }
+
+    pub(crate) fn scheduler(&self) -> Option<Scheduler> {
+        self.core.get()?.upgrade().map(Scheduler::from_core)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn emit(&self, job: &Job, kind: JobEventKind<'_>) {
+        if let Some(hook) = &self.on_event {
+            let event = JobEvent {
+                job: &job.name,
+                kind,
+            };
+            contain(|| hook(&event));
+        }
+    }
+
+    /// Takes a new job in and hands it to the driver.
+    pub(crate) fn insert(&self, job: &Arc<Job>) -> Result<(), Refused> {
+        {
+            let mut jobs = self.jobs.lock();
+            // Under the lock, so that `close` finds every job that was let in before it.
+            if self.is_closed() {
+                return Err(Refused::ShutDown);
+            }
+            if jobs.contains_key(&job.name) {
+                return Err(Refused::NameTaken);
+            }
+            jobs.insert(job.name.clone(), job.clone());
+        }
+        self.counters.scheduled.fetch_add(1, Ordering::Relaxed);
+        self.emit(job, JobEventKind::Scheduled);
+        self.touch(job);
+        Ok(())
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Job>> {
+        self.jobs.lock().get(name).cloned()
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.jobs.lock().contains_key(name)
+    }
+
+    /// All jobs, in the order in which they were started.
+    pub(crate) fn list(&self) -> Vec<Arc<Job>> {
+        let mut jobs: Vec<_> = self.jobs.lock().values().cloned().collect();
+        jobs.sort_unstable_by_key(|job| job.id);
+        jobs
+    }
+
+    /// Tells the driver that what a job waits for has changed.
+    pub(crate) fn touch(&self, job: &Arc<Job>) {
+        if self.is_closed() {
+            return;
+        }
+        let needed_by = match job.armed() {
+            None => u64::MAX,
+            Some(Due::At(at)) => at.as_nanos(),
+            Some(Due::Wall(at)) => {
+                let now = self.handle.now();
+                let at = wall::to_instant(at, now, self.handle.wall());
+                // The driver may sleep without an end now; with this job it must not.
+                at.min(now + wall::LOOK_EVERY).as_nanos()
+            }
+            // Never armed as such.
+            Some(Due::AfterRun(_)) => 0,
+        };
+        self.handoff.push(job.clone(), needed_by);
+    }
+
+    /// Ends a job; false if it had ended.
+    pub(crate) fn end(&self, job: &Arc<Job>, reason: EndReason) -> bool {
+        if !job.end(reason) {
+            return false;
+        }
+        self.forget(job);
+        if reason == EndReason::Removed {
+            self.counters.removed.fetch_add(1, Ordering::Relaxed);
+        }
+        self.touch(job);
+        self.emit(job, JobEventKind::Ended(reason));
+        true
+    }
+
+    fn forget(&self, job: &Arc<Job>) {
+        let mut jobs = self.jobs.lock();
+        // The name may belong to a later job by now.
+        if jobs
+            .get(&job.name)
+            .is_some_and(|known| Arc::ptr_eq(known, job))
+        {
+            jobs.remove(&job.name);
+        }
+    }
+
+    /// A job is due: asks its trigger and does what follows. Contains the trigger's panic.
+    pub(crate) fn fire(self: &Arc<Self>, job: &Arc<Job>) -> bool {
+        let now = self.handle.now();
+        match catch(|| job.fire(now, self.handle.wall())) {
+            Ok(effects) => self.apply(job, effects),
+            Err(panic) => {
+                forget_panic(panic);
+                self.end(job, EndReason::TriggerFailed);
+                false
+            }
+        }
+    }
+
+    /// Does what a step asked for; true if the job's timer no longer matches.
+    pub(crate) fn apply(self: &Arc<Self>, job: &Arc<Job>, effects: Effects) -> bool {
+        for token in effects.stop {
+            token.cancel();
+        }
+        if effects.missed > 0 {
+            self.counters
+                .missed
+                .fetch_add(effects.missed, Ordering::Relaxed);
+            self.emit(job, JobEventKind::Missed(effects.missed));
+        }
+        self.skipped(job, effects.skipped);
+        if let Some(ticket) = effects.start {
+            run::launch(self, job, ticket);
+        }
+        if let Some(reason) = effects.end {
+            self.end(job, reason);
+        }
+        effects.rearm
+    }
+
+    pub(crate) fn skipped(&self, job: &Job, count: u64) {
+        if count > 0 {
+            self.counters.skipped.fetch_add(count, Ordering::Relaxed);
+            self.emit(job, JobEventKind::Skipped(count));
+        }
+    }
+
+    /// Stops the intake and ends all jobs; how many. Runs in progress go on.
+    pub(crate) fn close(&self) -> usize {
+        let jobs = {
+            let mut jobs = self.jobs.lock();
+            self.closed.store(true, Ordering::Release);
+            core::mem::take(&mut *jobs)
+        };
+        let ended = jobs
+            .values()
+            .filter(|job| self.end(job, EndReason::ShutDown))
+            .count();
+        self.handoff.wake();
+        ended
+    }
+
+    pub(crate) fn run_started(&self) {
+        self.running.fetch_add(1, Ordering::AcqRel);
+        self.counters.started.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn run_ended(&self, outcome: &RunOutcome) {
+        let counters = &self.counters;
+        match outcome {
+            RunOutcome::Completed => &counters.completed,
+            RunOutcome::Failed(_) => &counters.failed,
+            RunOutcome::Panicked(_) => &counters.panicked,
+            RunOutcome::TimedOut => &counters.timed_out,
+            RunOutcome::Dropped => &counters.dropped,
+        }
+        .fetch_add(1, Ordering::Relaxed);
+        self.running.fetch_sub(1, Ordering::AcqRel);
+        self.ended.notify(usize::MAX);
+    }
+
+    /// What names this scheduler to code inside its runs.
+    pub(crate) fn id_of(self: &Arc<Self>, job: &Arc<Job>) -> RunId {
+        RunId {
+            scheduler: Arc::as_ptr(self) as usize,
+            job: Arc::as_ptr(job) as usize,
+        }
+    }
+
+    pub(crate) fn stats(&self) -> SchedulerStats {
+        let counters = &self.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        SchedulerStats {
+            jobs: self.jobs.lock().len(),
+            scheduled: read(&counters.scheduled),
+            removed: read(&counters.removed),
+            running: self.running.load(Ordering::Acquire),
+            runs: RunCounts {
+                started: read(&counters.started),
+                completed: read(&counters.completed),
+                failed: read(&counters.failed),
+                panicked: read(&counters.panicked),
+                timed_out: read(&counters.timed_out),
+                dropped: read(&counters.dropped),
+                skipped: read(&counters.skipped),
+                missed: read(&counters.missed),
+            },
+            wakeups: read(&counters.wakeups),
+        }
+    }
+}

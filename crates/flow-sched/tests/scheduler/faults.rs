@@ -1,0 +1,178 @@
+//! Bad input and triggers that misbehave.
+
+use std::time::Duration;
+
+use flow_rt::Instant;
+use flow_rt::sim::{self};
+use flow_sched::{
+    CatchUp, Due, EndReason, JobState, Misfire, ScheduleError, Scheduler, Trigger, TriggerContext,
+};
+
+use crate::common::{HOUR, Log, SEC, ms, noting, scheduler};
+
+#[test]
+fn cases_109_to_111_bad_patterns_zones_and_builders_are_refused() {
+    sim::check(0..1, |rt| async move {
+        let scheduler = scheduler(&rt);
+        let cron = |pattern: &'static str| scheduler.job("x", async |_cx| ()).cron(pattern).start();
+        for bad in [
+            "invalid",
+            "0 0 31 2 *",
+            ", * * * *",
+            "@every 1s",
+            "",
+            "* * * *",
+        ] {
+            let refused = cron(bad).unwrap_err();
+            assert!(
+                matches!(refused, ScheduleError::Cron(_)),
+                "{bad}: {refused}"
+            );
+        }
+        let over = cron("0 0 0 1 1 * 1999").unwrap_err();
+        assert_eq!(over, ScheduleError::NeverDue, "its years are over");
+        let job = || scheduler.job("x", async |_cx| ());
+        let zone = job()
+            .cron("@daily")
+            .time_zone("Europe/Berlim")
+            .start()
+            .unwrap_err();
+        assert!(zone.to_string().contains("\"Europe/Berlin\""), "{zone}");
+        let lost = job()
+            .every(SEC)
+            .time_zone("Europe/Berlin")
+            .start()
+            .unwrap_err();
+        assert_eq!(lost, ScheduleError::ZoneWithoutCron);
+        assert_eq!(job().start().unwrap_err(), ScheduleError::NoTrigger);
+        let two = job().every(SEC).after(SEC).start().unwrap_err();
+        assert_eq!(two, ScheduleError::TwoTriggers);
+        let timeout = job()
+            .every(SEC)
+            .timeout(Duration::ZERO)
+            .start()
+            .unwrap_err();
+        assert_eq!(timeout, ScheduleError::ZeroTimeout);
+        let within = Misfire::FireOnce {
+            within: Duration::ZERO,
+        };
+        let within = job().every(SEC).misfire(within).start().unwrap_err();
+        assert_eq!(within, ScheduleError::ZeroWithin);
+        for huge in [Duration::MAX, Duration::from_nanos(u64::MAX)] {
+            assert_eq!(
+                job().every(huge).start().unwrap_err(),
+                ScheduleError::NeverDue
+            );
+            assert_eq!(
+                job().after(huge).start().unwrap_err(),
+                ScheduleError::NeverDue
+            );
+        }
+        assert!(scheduler.list().is_empty());
+        assert!(
+            Scheduler::builder()
+                .runtime(&rt)
+                .time_zone("Nowhere")
+                .build()
+                .is_err()
+        );
+    });
+}
+
+/// Never moves on.
+struct Stuck(Due);
+
+impl Trigger for Stuck {
+    fn next(&self, _cx: &TriggerContext) -> Option<Due> {
+        Some(self.0)
+    }
+}
+
+/// Creeps through the past and never reaches now.
+struct Creeping;
+
+impl Trigger for Creeping {
+    fn next(&self, cx: &TriggerContext) -> Option<Due> {
+        let previous = cx.previous_instant().unwrap_or(Instant::ORIGIN);
+        let past = Instant::from_nanos(cx.started().as_nanos() - 1_000);
+        Some(Due::At(previous.min(past) + Duration::from_nanos(1)))
+    }
+}
+
+/// Panics at the second question.
+struct Panics;
+
+impl Trigger for Panics {
+    fn next(&self, cx: &TriggerContext) -> Option<Due> {
+        assert!(cx.previous().is_none(), "out of ideas");
+        Some(Due::At(cx.now() + SEC))
+    }
+}
+
+/// Answers with what nobody asked for.
+struct Lies;
+
+impl Trigger for Lies {
+    fn next(&self, cx: &TriggerContext) -> Option<Due> {
+        let previous = cx.previous_instant().unwrap_or(cx.started());
+        Some(Due::At(previous + SEC))
+    }
+
+    fn catch_up(&self, cx: &TriggerContext) -> Option<CatchUp> {
+        Some(CatchUp::new(cx.now() + HOUR, 7))
+    }
+}
+
+#[test]
+fn triggers_of_ones_own_and_their_faults() {
+    sim::check(0..20, |rt| async move {
+        let scheduler = scheduler(&rt);
+        let log = Log::new(&rt);
+        let failed = JobState::Ended(EndReason::TriggerFailed);
+        let past = Due::At(rt.now());
+        let stuck = noting(&scheduler, "stuck", &log)
+            .trigger(Stuck(past))
+            .start()
+            .unwrap();
+        let wall = Stuck(Due::Wall(rt.wall()));
+        let stuck_wall = noting(&scheduler, "stuck wall", &log)
+            .trigger(wall)
+            .start()
+            .unwrap();
+        rt.run_until_idle().await;
+        assert_eq!((stuck.state(), stuck_wall.state()), (failed, failed));
+        assert!(log.len() <= 2);
+        let creeping = noting(&scheduler, "creeping", &log)
+            .trigger(Creeping)
+            .start()
+            .unwrap();
+        let panics = noting(&scheduler, "panics", &log)
+            .trigger(Panics)
+            .start()
+            .unwrap();
+        let lies = noting(&scheduler, "lies", &log)
+            .trigger(Lies)
+            .start()
+            .unwrap();
+        rt.advance(ms(3_500)).await;
+        assert_eq!(panics.state(), failed);
+        assert_eq!(panics.stats().runs.started, 0);
+        assert_eq!(lies.stats().runs.completed, 3);
+        assert_eq!(creeping.state(), failed);
+        assert!(scheduler.stats().wakeups < 200, "no hot loop");
+        let first = scheduler
+            .job("first", async |_cx| ())
+            .trigger(Faulty)
+            .start()
+            .unwrap_err();
+        assert!(matches!(first, ScheduleError::TriggerPanicked { .. }));
+    });
+}
+
+struct Faulty;
+
+impl Trigger for Faulty {
+    fn next(&self, _cx: &TriggerContext) -> Option<Due> {
+        panic!("at once")
+    }
+}

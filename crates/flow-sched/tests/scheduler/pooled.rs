@@ -1,0 +1,160 @@
+//! Runs on a pool: full, closed, and under random use.
+
+use std::sync::Arc;
+
+use flow_rt::sim::{self, Sim};
+use flow_sched::{Overlap, Scheduler, TriggerNowError, WorkerPool};
+
+use crate::common::{Log, SEC, ms, noting, secs};
+
+#[test]
+fn case_106_a_full_pool_delays_only_its_own_job() {
+    sim::check(0..50, |rt| async move {
+        let narrow = WorkerPool::builder()
+            .runtime(&rt)
+            .slots(1)
+            .queue(1)
+            .build()
+            .unwrap();
+        let blocked = Arc::new(flow_rt::CancellationToken::new());
+        for _ in 0..2 {
+            let go = blocked.clone();
+            narrow
+                .submit(async move |_cx| go.cancelled().await)
+                .await
+                .unwrap();
+            rt.run_until_idle().await;
+        }
+        let scheduler = Scheduler::builder().pool(&narrow).build().unwrap();
+        let wide = Scheduler::builder().runtime(&rt).build().unwrap();
+        let log = Log::new(&rt);
+        let a = noting(&scheduler, "a", &log).every(SEC).start().unwrap();
+        let b = noting(&scheduler, "b", &log).every(SEC).start().unwrap();
+        noting(&wide, "c", &log).every(SEC).start().unwrap();
+        rt.advance(ms(5_500)).await;
+        assert_eq!(log.len(), 5, "only c has run");
+        assert_eq!(
+            (a.stats().running, a.stats().runs.skipped),
+            (1, 4),
+            "the timetable goes on"
+        );
+        blocked.cancel();
+        rt.advance(ms(10)).await;
+        assert_eq!(log.len(), 7);
+        rt.advance(secs(2)).await;
+        assert_eq!(b.stats().runs.completed, 3);
+        let report = scheduler.shutdown(SEC).await;
+        assert_eq!(report.jobs, 2);
+    });
+}
+
+#[test]
+fn runs_that_wait_for_a_pool_are_reported_when_it_closes_or_their_job_goes() {
+    sim::check(0..50, |rt| async move {
+        let pool = WorkerPool::builder()
+            .runtime(&rt)
+            .slots(1)
+            .queue(1)
+            .build()
+            .unwrap();
+        let go = Arc::new(flow_rt::CancellationToken::new());
+        for _ in 0..2 {
+            let go = go.clone();
+            pool.submit(async move |_cx| go.cancelled().await)
+                .await
+                .unwrap();
+            rt.run_until_idle().await;
+        }
+        let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
+        let log = Log::new(&rt);
+        let removed = noting(&scheduler, "removed", &log)
+            .every(SEC)
+            .start()
+            .unwrap();
+        let kept = noting(&scheduler, "kept", &log).every(SEC).start().unwrap();
+        rt.advance(ms(1_500)).await;
+        let gone = rt.spawn(removed.remove());
+        go.cancel();
+        assert!(gone.await.unwrap());
+        rt.run_until_idle().await;
+        assert_eq!(
+            (removed.stats().runs.dropped, kept.stats().runs.completed),
+            (1, 1)
+        );
+        assert_eq!(log.len(), 1);
+        pool.close();
+        rt.advance(SEC).await;
+        let runs = kept.stats().runs;
+        assert_eq!((runs.started, runs.dropped), (2, 1));
+        assert_eq!(kept.trigger_now().await, Err(TriggerNowError::PoolClosed));
+        assert_eq!(scheduler.stats().running, 0);
+    });
+}
+
+#[test]
+fn conservation_of_runs_under_random_use() {
+    sim::check(0..100, |rt| async move {
+        let mut rng = rt.rng();
+        let pool = WorkerPool::builder()
+            .runtime(&rt)
+            .slots(1..=2)
+            .queue(2)
+            .build()
+            .unwrap();
+        let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
+        let policies = [
+            Overlap::Skip,
+            Overlap::BufferOne,
+            Overlap::CancelPrevious,
+            Overlap::Allow(2),
+        ];
+        let jobs: Vec<_> = (0..6_u64)
+            .map(|n| {
+                let time = ms(rng.below(200));
+                let job = scheduler.job_with(
+                    format!("{n}"),
+                    rt.clone(),
+                    move |_cx, rt: Sim| async move {
+                        rt.sleep(time).await;
+                    },
+                );
+                let job = job.overlap(policies[rng.below(4) as usize]);
+                let period = ms(1 + rng.below(100));
+                let job = if rng.chance(1, 3) {
+                    job.fixed_delay(period)
+                } else {
+                    job.every(period)
+                };
+                job.start().unwrap()
+            })
+            .collect();
+        for _ in 0..40 {
+            let job = &jobs[rng.below(6) as usize];
+            match rng.below(6) {
+                0 => drop(job.pause()),
+                1 => drop(job.resume()),
+                2 => drop(job.trigger_now().await),
+                3 if rng.chance(1, 8) => drop(job.remove().await),
+                _ => rt.sleep(ms(rng.below(100))).await,
+            }
+            for job in &jobs {
+                let stats = job.stats();
+                let runs = stats.runs;
+                let ended =
+                    runs.completed + runs.failed + runs.panicked + runs.timed_out + runs.dropped;
+                assert_eq!(runs.started, ended + stats.running as u64);
+                assert!(stats.running <= 2);
+            }
+        }
+        let report = scheduler.shutdown(secs(60)).await;
+        assert_eq!(report.cancelled, 0);
+        let stats = scheduler.stats();
+        assert_eq!((stats.running, stats.jobs), (0, 0));
+        assert_eq!(
+            stats.runs.started,
+            stats.runs.completed + stats.runs.dropped
+        );
+        let of_jobs: u64 = jobs.iter().map(|job| job.stats().runs.started).sum();
+        assert_eq!(stats.runs.started, of_jobs);
+    });
+}
