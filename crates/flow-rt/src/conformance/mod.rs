@@ -58,7 +58,7 @@ pub use subject::{DrivenCase, Subject};
 #[allow(unused_imports)] // the docs link to them
 use crate::{handle::Handle, runtime::Runtime};
 
-/// Makes one `#[test]` per case of the [conformance suite](crate::conformance), in a module.
+/// Makes one `#[test]` per case of the [conformance suite](mod@crate::conformance), in a module.
 ///
 /// `conformance!(factory)` makes the module `conformance`; `conformance!(name, factory)` one
 /// with that name. The factory is an expression that is called without arguments, once per case.

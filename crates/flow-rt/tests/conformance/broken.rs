@@ -84,7 +84,7 @@ hangs! {
     rearm_earlier_ignored: TimersIgnoreMovesToEarlier by timer_rearms_earlier ("from an hour to 2 ms");
     one_timer_per_instant: TimersShareAnInstant by equal_deadlines_all_fire ("200 timers for one instant");
     timers_of_the_past_wait: TimersOfThePastWait by timer_fires_at_once_when_due ("now or the past");
-    tasks_starve: QueueIsAStack by yield_storm_starves_no_task ("beside tasks that always yield");
+    tasks_starve: YieldingTasksKeepTheirWorker by yield_storm_starves_no_task ("beside tasks that always yield");
     timers_starve: TimersFireOnlyWhenIdle by yield_storm_starves_no_timer ("beside tasks that always yield");
     blocking_stalls_tasks: BlockingRunsOnTheWorkers by blocking_does_not_stall_tasks ("while closures block");
     shutdown_hangs: ShutdownForgetsTheWorkers by shutdown_when_idle ("the shutdown to return");

@@ -24,7 +24,7 @@ pub(crate) enum Fault {
     WakeFromForeignThreadIsLost,
     DoubleWakeQueuesTwice,
     WakeAfterEndPanics,
-    QueueIsAStack,
+    YieldingTasksKeepTheirWorker,
     TimersFireEarly,
     TimersFireOnlyWhenIdle,
     TimersKeepTheFirstWaker,
@@ -173,11 +173,7 @@ impl Shared {
                 due.push(first.remove());
             }
         }
-        let task = if self.is(Fault::QueueIsAStack) {
-            state.ready.pop_back()
-        } else {
-            state.ready.pop_front()
-        };
+        let task = state.ready.pop_front();
         if task.is_none() && due.is_empty() {
             let next = state.timers.first_key_value().map(|((at, _), _)| *at);
             let wait = next.map_or(Duration::from_secs(3_600), |at| {
@@ -205,13 +201,13 @@ impl Shared {
         Duration::from_millis(early)
     }
 
-    fn push(&self, task: Arc<Task>) {
+    fn push(&self, task: Arc<Task>, times: usize) {
         let refused = {
             let mut state = self.state.lock().unwrap();
             if state.stopped {
                 Some(task)
             } else {
-                state.ready.push_back(task);
+                state.ready.extend(std::iter::repeat_n(task, times));
                 None
             }
         };
@@ -241,6 +237,7 @@ impl Runtime for Faulty {
                 slot: Mutex::new(Slot {
                     future: Some(future),
                     phase: Phase::Queued,
+                    surplus: 0,
                 }),
             });
             if refuse {
@@ -258,7 +255,7 @@ impl Runtime for Faulty {
         if shared.is(Fault::SpawnPollsInline) {
             task.run();
         } else {
-            shared.push(task);
+            shared.push(task, 1);
         }
     }
 
@@ -325,6 +322,8 @@ struct Task {
 struct Slot {
     future: Option<BoxTask>,
     phase: Phase,
+    /// Wakes inside a poll after the first: counted in vain, unless they are to do harm.
+    surplus: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -339,30 +338,50 @@ enum Phase {
 
 impl Task {
     fn run(self: Arc<Self>) {
-        let mut slot = self.slot.lock().unwrap();
-        let Some(mut future) = slot.future.take() else {
-            return;
-        };
-        slot.phase = Phase::Running;
-        drop(slot);
-        let waker = Waker::from(self.clone());
-        let polled = Pin::new(&mut future).poll(&mut Context::from_waker(&waker));
-        if polled.is_ready() {
-            return self.end();
+        loop {
+            let mut slot = self.slot.lock().unwrap();
+            let Some(mut future) = slot.future.take() else {
+                if slot.phase == Phase::Running {
+                    slot.phase = Phase::RunAgain;
+                }
+                return;
+            };
+            slot.phase = Phase::Running;
+            drop(slot);
+            let waker = Waker::from(self.clone());
+            let polled = Pin::new(&mut future).poll(&mut Context::from_waker(&waker));
+            if polled.is_ready() {
+                return self.end();
+            }
+            if !self.put_back(future) {
+                return;
+            }
         }
+    }
+
+    /// Puts a pending future back, to be run again if it was woken. True if by the caller.
+    fn put_back(self: &Arc<Self>, future: BoxTask) -> bool {
+        let shared = &self.shared;
         let mut slot = self.slot.lock().unwrap();
         if slot.phase == Phase::Ended {
             drop(slot);
-            return drop(future);
+            drop(future);
+            return false;
         }
         slot.future = Some(future);
-        if slot.phase == Phase::RunAgain && !self.shared.is(Fault::WakeInsidePollIsLost) {
-            slot.phase = Phase::Queued;
-            drop(slot);
-            self.shared.clone().push(self);
-        } else {
+        if slot.phase == Phase::Running || shared.is(Fault::WakeInsidePollIsLost) {
             slot.phase = Phase::Waiting;
+            return false;
         }
+        slot.phase = Phase::Queued;
+        let surplus = std::mem::take(&mut slot.surplus);
+        drop(slot);
+        if shared.is(Fault::YieldingTasksKeepTheirWorker) && !shared.state.lock().unwrap().stopped {
+            return true;
+        }
+        let queues_twice = shared.is(Fault::DoubleWakeQueuesTwice);
+        shared.push(self.clone(), if queues_twice { 1 + surplus } else { 1 });
+        false
     }
 
     fn end(&self) {
@@ -399,13 +418,15 @@ impl Wake for Task {
                     slot.phase = Phase::RunAgain;
                     false
                 }
-                // Every further wake queues once more.
-                Phase::RunAgain | Phase::Queued => shared.is(Fault::DoubleWakeQueuesTwice),
-                Phase::Ended => false,
+                Phase::RunAgain => {
+                    slot.surplus += 1;
+                    false
+                }
+                Phase::Queued | Phase::Ended => false,
             }
         };
         if queue {
-            shared.push(self);
+            shared.push(self, 1);
         }
     }
 }
