@@ -8,8 +8,8 @@
 //! # Invariants
 //! 1. A task in the queue has a slot that lives, or is being started by whoever pushed it, or is
 //!    discarded by whoever finds the pool stopped after its push.
-//! 2. The pool's token is cancelled before `phase` says stopped: a poll that begins afterwards
-//!    sees it.
+//! 2. `phase` says stopping before the pool's token is cancelled, so that no slot starts a task
+//!    in between, and stopped afterwards: a poll that begins then sees the cancellation.
 //! 3. A slot that is dropped before its end means that the host is gone: the pool closes, and
 //!    what is queued is cancelled.
 
@@ -43,7 +43,7 @@ pub(super) struct Core {
     pub(super) idle_timeout: Duration,
     pub(super) hooks: Hooks,
     queue: ArrayQueue<Arc<dyn Job>>,
-    stopped: AtomicU8,
+    phase: AtomicU8,
     ended: Event,
     /// The counters when the pool was closed first: what a report counts from.
     closed_at: OnceLock<Totals>,
@@ -76,7 +76,7 @@ impl Core {
             idle_timeout: settings.idle_timeout,
             hooks: settings.hooks,
             queue: ArrayQueue::new(settings.queue as usize),
-            stopped: AtomicU8::new(0),
+            phase: AtomicU8::new(RUNS),
             ended: Event::new(),
             closed_at: OnceLock::new(),
         }
@@ -95,7 +95,7 @@ impl Core {
         self.notify();
         // After the push: either the drain of a stop finds the task, or this sees the stop.
         fence(Ordering::SeqCst);
-        if self.is_stopped() {
+        if self.is_stopping() {
             self.discard_queued(|| TaskError::Closed);
         }
     }
@@ -113,7 +113,7 @@ impl Core {
 
     /// Sees to it that a slot looks at the queue.
     pub(super) fn notify(self: &Arc<Self>) {
-        if let Some(seat) = self.roster.notify() {
+        if let Some(seat) = self.roster.notify(|| self.queue.len()) {
             let slot = Slot::new(self.clone(), seat);
             self.rt.spawn_detached(slot::live(slot));
         }
@@ -121,11 +121,17 @@ impl Core {
 
     /// Whether a slot that finds the queue empty may go.
     pub(super) fn is_finishing(&self) -> bool {
-        self.room.is_drained() || self.is_stopped()
+        self.room.is_drained() || self.is_stopping()
     }
 
+    /// Whether no task starts any more.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.phase.load(Ordering::Acquire) >= STOPPING
+    }
+
+    /// Whether every task has been told to stop.
     pub(super) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire) != 0
+        self.phase.load(Ordering::Acquire) >= STOPPED
     }
 
     /// Stops the intake.
@@ -140,8 +146,15 @@ impl Core {
     /// Ends what the drain has left: see [Life](self).
     pub(super) fn stop(&self) {
         self.close();
+        let first =
+            self.phase
+                .compare_exchange(RUNS, STOPPING, Ordering::AcqRel, Ordering::Relaxed);
+        if first.is_err() {
+            // Whoever was first is at it, and may not have reached every child of the token yet.
+            return;
+        }
         self.token.cancel_with("the pool was shut down");
-        self.stopped.store(1, Ordering::Release);
+        self.phase.store(STOPPED, Ordering::Release);
         // Orders the store before the look at the queue: see `push`.
         fence(Ordering::SeqCst);
         self.discard_queued(|| TaskError::Closed);
@@ -177,9 +190,7 @@ impl Core {
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.room.is_closed()
-            && self.roster.alive() == 0
-            && (self.room.is_drained() || self.is_stopped())
+        self.room.is_drained() && self.roster.alive() == 0
     }
 
     pub(super) fn totals_at_close(&self) -> Totals {
@@ -211,3 +222,7 @@ impl Core {
         }
     }
 }
+
+const RUNS: u8 = 0;
+const STOPPING: u8 = 1;
+const STOPPED: u8 = 2;

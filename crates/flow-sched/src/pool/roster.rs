@@ -14,14 +14,15 @@
 //!    another one behind, it notifies (the cascade).
 //!
 //! # Steps
-//! notify: fence; nothing to do if `waking` is at its limit, or nobody sleeps and no more may
-//! start; else lock, take the slot that slept last or a seat for a new one.
+//! notify: fence; nothing to do if `waking` is at its limit or covers what is queued, or nobody
+//! sleeps and no more may start; else lock, take the slot that slept last or a seat for a new one.
 //!
 //! # Ordering
 //! Queue and `word` are two locations, each written by one side and read by the other (Dekker),
 //! hence SeqCst fences between: in `notify` before the load, in `park` and `arrive` after the
-//! change. So a push is seen by the slot's look, or the push sees the slot idle. If a push finds
-//! `waking` at its limit, each of those slots has yet to look, sees the push, and cascades.
+//! change. So a push is seen by the slot's look, or the push sees the slot idle. If a push relies
+//! on the `waking` ones, each of those has yet to look, sees the push, and takes it or cascades;
+//! the last of them finds `waking` at 0.
 //!
 //! # Fairness
 //! Last asleep, first awake: the others can retire. Tasks are first in, first out all the same.
@@ -95,15 +96,20 @@ impl Roster {
         }
     }
 
-    /// Sees to it that somebody looks at the queue. A seat that comes back is for a new slot,
-    /// which the caller starts; it counts as alive and waking already.
+    /// Sees to it that somebody looks at the queue, which holds `queued()` tasks. A seat that
+    /// comes back is for a new slot, which the caller starts; it counts as alive and waking
+    /// already.
     #[inline]
     #[must_use = "the seat is for a slot that counts as started"]
-    pub(super) fn notify(&self) -> Option<Arc<Seat>> {
+    pub(super) fn notify(&self, queued: impl FnOnce() -> usize) -> Option<Arc<Seat>> {
         // Orders the caller's push before the load: see the header.
         fence(Ordering::SeqCst);
         let word = self.word.load(Ordering::Relaxed);
-        if waking(word) >= MAX_WAKING || (idle(word) == 0 && alive(word) == self.max) {
+        let waking = waking(word);
+        if (idle(word) == 0 && alive(word) == self.max)
+            || waking >= MAX_WAKING
+            || (waking > 0 && waking >= queued() as u64)
+        {
             return None;
         }
         self.wake_or_start()

@@ -160,7 +160,7 @@ impl Slot {
 
     /// Runs one task to its end.
     async fn run(&mut self, job: Arc<dyn Job>) {
-        if self.place.core.is_stopped() {
+        if self.place.core.is_stopping() {
             job.discard(&self.place.core, Gone::Abandoned, TaskError::Closed);
             contain(|| drop(job));
             return;
@@ -265,7 +265,7 @@ impl<'s> Running<'s> {
             }
             let (pool, body) = (self.place.core.address(), self.body.as_mut());
             if let Poll::Ready(end) = inside::enter(pool, || body.poll(cx)) {
-                let end = if told && end == End::Completed {
+                let end = if self.place.core.is_stopping() && end == End::Completed {
                     End::Stopped
                 } else {
                     end

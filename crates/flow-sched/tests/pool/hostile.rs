@@ -1,0 +1,146 @@
+//! Code that panics where it hurts: destructors of closures, futures and results, wakers.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use flow_rt::Handle;
+use flow_sched::{TaskError, WorkerPool};
+
+use crate::runtimes::{Gate, LONG, ms, on_every_runtime, quiet, until};
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "a destructor panics");
+    }
+}
+
+async fn destructors_that_panic(rt: Handle) {
+    let builder = WorkerPool::builder().runtime(&rt);
+    let pool = builder.slots(1).queue(8).build().unwrap();
+    // A result that nobody reads: the handle is dropped before, and after.
+    drop(pool.try_submit(async |_| Bomb).unwrap());
+    let unread = pool.try_submit(async |_| Bomb).unwrap();
+    until(&rt, || unread.is_finished()).await;
+    drop(unread);
+    // A future that is dropped by a time-out.
+    let held = Bomb;
+    let timed_out = pool.submit(async move |_| {
+        let _held = held;
+        std::future::pending::<()>().await;
+    });
+    let timed_out = timed_out.timeout(ms(5)).await.unwrap().await;
+    assert!(matches!(timed_out, Err(TaskError::TimedOut { .. })));
+    // A closure that is dropped in the queue.
+    let gate = Gate::new();
+    let busy = gate.clone();
+    let running = pool.try_submit(async move |_| busy.cancelled().await);
+    until(&rt, || pool.stats().running == 1).await;
+    let held = Bomb;
+    let queued = pool.try_submit(async move |_| drop(held)).unwrap();
+    queued.abort();
+    assert!(queued.await.unwrap_err().is_cancelled());
+    gate.cancel();
+    running.unwrap().await.unwrap();
+    // A payload that panics when it is dropped.
+    let bomb = pool.run(async |_| std::panic::panic_any(Bomb));
+    let panicked: Result<(), _> = bomb.await;
+    if let Err(TaskError::Panicked(panic)) = panicked {
+        std::mem::forget(panic.into_payload());
+    }
+    drop(
+        pool.try_submit(async |_| std::panic::panic_any(Bomb))
+            .unwrap(),
+    );
+    assert_eq!(pool.run(async |_| 1).await.unwrap(), 1);
+    let stats = pool.stats();
+    assert_eq!((stats.slots, stats.running), (1, 0));
+    assert!(pool.shutdown(LONG).await.is_clean());
+}
+
+struct BadWaker(AtomicUsize);
+
+impl Wake for BadWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        panic!("a waker panics");
+    }
+}
+
+fn poll_badly<F: Future + Unpin>(future: &mut F, waker: &Arc<BadWaker>) {
+    let waker = Waker::from(waker.clone());
+    let polled = Pin::new(future).poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+}
+
+async fn wakers_that_panic(rt: Handle) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).queue(1).build();
+    let pool = pool.unwrap();
+    let gate = Gate::new();
+    let busy = gate.clone();
+    let mut running = pool
+        .try_submit(async move |_| busy.cancelled().await)
+        .unwrap();
+    until(&rt, || pool.stats().running == 1).await;
+    pool.try_submit(async |_| ()).unwrap().detach();
+    let bad = Arc::new(BadWaker(AtomicUsize::new(0)));
+    poll_badly(&mut running, &bad);
+    let mut first = pool.submit(async |_| 1);
+    poll_badly(&mut first, &bad);
+    let second = pool.submit(async |_| 2);
+    gate.cancel();
+    until(&rt, || pool.stats().completed == 2).await;
+    // The joiner's waker and the submitter's both panicked, and both have what they waited for.
+    assert!(bad.0.load(Ordering::Relaxed) >= 2);
+    running.await.unwrap();
+    assert_eq!(first.await.unwrap().await.unwrap(), 1);
+    assert_eq!(second.await.unwrap().await.unwrap(), 2);
+}
+
+/// Wakes itself and goes on waiting: every poll but the last is for nothing.
+struct Restless(u32);
+
+impl Future for Restless {
+    type Output = u32;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u32> {
+        if self.0 == 0 {
+            return Poll::Ready(7);
+        }
+        self.0 -= 1;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+async fn a_storm_of_panics_leaves_the_pool_whole(rt: Handle) {
+    let pool = WorkerPool::builder()
+        .runtime(&rt)
+        .slots(4)
+        .queue(16)
+        .build();
+    let pool = pool.unwrap();
+    quiet();
+    for _ in 0..500 {
+        let task = pool.submit(async |_| -> () { panic!("quiet: storm") });
+        task.await.unwrap().detach();
+    }
+    until(&rt, || pool.stats().panicked == 500).await;
+    assert_eq!(pool.run(|_| Restless(1_000)).await.unwrap(), 7);
+    for _ in 0..1_000 {
+        pool.submit(async |_| ()).await.unwrap().detach();
+    }
+    assert!(pool.shutdown(LONG).await.is_clean());
+    assert_eq!(pool.stats().completed, 1_001);
+}
+
+on_every_runtime!(
+    destructors_that_panic,
+    wakers_that_panic,
+    a_storm_of_panics_leaves_the_pool_whole,
+);

@@ -1,0 +1,232 @@
+//! Slots that come and go, and pools that end: by shutdown, by drop, with their runtime.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use flow_rt::sim::{self, Sim};
+use flow_rt::{Handle, block_on};
+use flow_sched::{PoolConfigError, TaskError, WorkerPool};
+use futures_util::future::{join, join_all};
+
+use crate::runtimes::{Gate, LONG, ms, on_every_runtime, until};
+
+async fn the_last_handle_closes_and_drains(rt: Handle) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
+    let ran = Arc::new(AtomicUsize::new(0));
+    let handles: Vec<_> = (0..10)
+        .map(|_| {
+            let (ran, rt) = (ran.clone(), rt.clone());
+            pool.try_submit(async move |_| {
+                rt.sleep(ms(1)).await.unwrap();
+                ran.fetch_add(1, Ordering::Relaxed);
+            })
+            .unwrap()
+        })
+        .collect();
+    drop(pool.clone());
+    assert!(!pool.is_closed());
+    drop(pool);
+    for handle in join_all(handles).await {
+        handle.unwrap();
+    }
+    assert_eq!(ran.load(Ordering::Relaxed), 10);
+}
+
+async fn a_shutdown_that_is_dropped_leaves_the_pool_draining(rt: Handle) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
+    let gate = Gate::new();
+    let wait = gate.clone();
+    let task = pool.try_submit(async move |_| wait.cancelled().await);
+    assert!(rt.timeout(ms(1), pool.shutdown(LONG)).await.is_err());
+    assert!(pool.is_closed());
+    gate.cancel();
+    task.unwrap().await.unwrap();
+    assert!(pool.shutdown(LONG).await.is_clean());
+}
+
+async fn shutdown_of_an_idle_pool_and_of_one_that_never_ran(rt: Handle) {
+    let builder = WorkerPool::builder().runtime(&rt).slots(4).queue(8);
+    let pool = builder.clone().build().unwrap();
+    assert_eq!(pool.stats().slots, 0, "slots start when there is work");
+    assert!(pool.shutdown(ms(0)).await.is_clean());
+    let pool = builder.build().unwrap();
+    join_all((0..8).map(|_| pool.run(async |_| ()))).await;
+    assert!(pool.shutdown(LONG).await.is_clean());
+    assert_eq!(pool.stats().slots, 0);
+}
+
+async fn the_shortest_timeout_wins(rt: Handle) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
+    let task = pool.try_submit(async move |_| std::future::pending::<()>().await);
+    until(&rt, || pool.stats().running == 1).await;
+    let (long, short) = join(pool.shutdown(LONG), pool.shutdown(ms(5))).await;
+    assert_eq!(long, short);
+    assert_eq!((long.dropped, long.stuck), (1, 0));
+    assert!(task.unwrap().await.unwrap_err().is_cancelled());
+}
+
+async fn the_pools_token_reaches_tasks(rt: Handle) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(2).build().unwrap();
+    let told = pool
+        .try_submit(async |cx| cx.cancellation().cancelled().await)
+        .unwrap();
+    pool.cancellation().cancel();
+    told.await.unwrap();
+    // The pool is open, and its tasks are born cancelled.
+    assert!(pool.run(async |cx| cx.is_cancelled()).await.unwrap());
+}
+
+on_every_runtime!(
+    the_last_handle_closes_and_drains,
+    a_shutdown_that_is_dropped_leaves_the_pool_draining,
+    shutdown_of_an_idle_pool_and_of_one_that_never_ran,
+    the_shortest_timeout_wins,
+    the_pools_token_reaches_tasks,
+);
+
+async fn burst(rt: &Sim, pool: &WorkerPool, tasks: usize) {
+    let gate = Gate::new();
+    let handles: Vec<_> = (0..tasks)
+        .map(|_| {
+            let gate = gate.clone();
+            pool.try_submit(async move |_| gate.cancelled().await)
+                .unwrap()
+        })
+        .collect();
+    rt.run_until_idle().await;
+    gate.cancel();
+    join_all(handles).await;
+    rt.run_until_idle().await;
+}
+
+#[test]
+fn slots_start_when_needed_and_leave_when_idle() {
+    sim::check(0..50, |rt| async move {
+        let stay = Duration::from_secs(1);
+        let pool = WorkerPool::builder()
+            .slots(1..=4)
+            .idle_timeout(stay)
+            .build()
+            .unwrap();
+        burst(&rt, &pool, 1).await;
+        assert_eq!(pool.stats().slots, 1);
+        burst(&rt, &pool, 10).await;
+        assert_eq!((pool.stats().slots, pool.stats().idle_slots), (4, 4));
+        rt.advance(stay / 2).await;
+        assert_eq!(pool.stats().slots, 4);
+        rt.advance(stay).await;
+        assert_eq!((pool.stats().slots, pool.stats().idle_slots), (1, 1));
+        // The one that stays needs no timer, and works; the others come back.
+        rt.advance(stay * 10).await;
+        burst(&rt, &pool, 3).await;
+        assert_eq!(pool.stats().slots, 3);
+        let report = pool.shutdown(Duration::ZERO).await;
+        assert!(report.is_clean(), "{report}");
+        assert_eq!(rt.live_tasks(), 0);
+    });
+}
+
+#[test]
+fn an_idle_pool_may_have_no_slot() {
+    sim::check(0..50, |rt| async move {
+        let builder = WorkerPool::builder().slots(0..=2);
+        let pool = builder.idle_timeout(ms(10)).build().unwrap();
+        for _ in 0..3 {
+            burst(&rt, &pool, 2).await;
+            assert_eq!(pool.stats().slots, 2);
+            rt.advance(ms(20)).await;
+            assert_eq!((pool.stats().slots, rt.live_tasks()), (0, 0));
+        }
+    });
+}
+
+#[test]
+fn a_sleeping_slot_retires_or_takes_the_task_that_comes_at_that_instant() {
+    sim::check(0..300, |rt| async move {
+        let builder = WorkerPool::builder().slots(0..=2);
+        let pool = builder.idle_timeout(ms(10)).build().unwrap();
+        pool.run(async |_| ()).await.unwrap();
+        rt.sleep(ms(10)).await;
+        assert_eq!(pool.run(async |_| 1).await.unwrap(), 1);
+        assert!(pool.shutdown(LONG).await.is_clean());
+    });
+}
+
+#[test]
+fn a_task_that_blocks_its_thread_is_reported_as_stuck() {
+    let rt = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
+    let (open, wait) = std::sync::mpsc::channel::<()>();
+    let handle = Handle::tokio(rt.handle().clone()).unwrap();
+    let report = rt.block_on(async {
+        let pool = WorkerPool::builder().runtime(&handle).slots(1).build();
+        let pool = pool.unwrap();
+        let task = pool.try_submit(async move |_| wait.recv().unwrap());
+        until(&handle, || pool.stats().running == 1).await;
+        let report = pool.shutdown(ms(1)).await;
+        open.send(()).unwrap();
+        task.unwrap().await.unwrap();
+        report
+    });
+    assert_eq!(report.stuck, 1);
+    assert_eq!(report.to_string(), "pool: 0 completed, 1 stuck");
+}
+
+#[test]
+fn a_runtime_that_goes_away_cancels_what_it_had() {
+    let rt = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
+    let handle = Handle::tokio(rt.handle().clone()).unwrap();
+    let builder = WorkerPool::builder().runtime(&handle);
+    let pool = builder.slots(2).queue(4).build().unwrap();
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            pool.try_submit(async |_| std::future::pending::<()>().await)
+                .unwrap()
+        })
+        .collect();
+    let mut waits = Box::pin(pool.shutdown(LONG));
+    drop(rt);
+    // Everything ends on a plain thread, with no runtime at all.
+    block_on(async {
+        for task in tasks {
+            assert!(task.await.unwrap_err().is_cancelled());
+        }
+        assert!(matches!(
+            pool.run(async |_| 1).await,
+            Err(TaskError::Closed)
+        ));
+        (&mut waits).await;
+    })
+    .unwrap();
+    assert_eq!((pool.stats().slots, pool.stats().cancelled), (0, 4));
+}
+
+#[test]
+fn a_runtime_that_is_gone_already_cancels_the_first_task() {
+    let rt = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .unwrap();
+    let handle = Handle::tokio(rt.handle().clone()).unwrap();
+    drop(rt);
+    let pool = WorkerPool::builder().runtime(&handle).build().unwrap();
+    let lost = pool.try_submit(async |_| 1).unwrap();
+    assert!(block_on(lost).unwrap().unwrap_err().is_cancelled());
+    assert!(pool.is_closed());
+}
+
+#[test]
+fn without_a_runtime_the_error_says_what_to_do() {
+    // smol's executor is always at hand here, so only the conversion can be tested.
+    let error = PoolConfigError::from(flow_rt::HandleError::NotFound);
+    assert!(error.to_string().contains(".runtime(&handle)"));
+}

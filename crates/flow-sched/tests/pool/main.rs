@@ -1,0 +1,9 @@
+//! The worker pool: behaviour on every runtime, random histories in virtual time, hostile code.
+#![cfg(all(feature = "pool", not(loom)))]
+
+mod behaviour;
+mod hostile;
+mod lifecycle;
+mod random;
+mod runtimes;
+mod submitting;

@@ -1,0 +1,285 @@
+//! Handing tasks in, and their handles: order, refusal, abort, blocking closures, nesting.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use flow_rt::{Handle, OnFull, Panic};
+use flow_sched::{Rejected, SubmitError, TaskError, TaskHandle, TrySubmitError, WorkerPool};
+use futures_util::future::join_all;
+
+use crate::runtimes::{Gate, LONG, ms, on_every_runtime, poll_once, until};
+
+fn one_slot(rt: &Handle, queue: usize) -> WorkerPool {
+    let builder = WorkerPool::builder().runtime(rt);
+    builder.slots(1).queue(queue).build().unwrap()
+}
+
+/// Keeps the pool's one slot busy until the gate opens.
+async fn occupy(rt: &Handle, pool: &WorkerPool) -> Gate {
+    let gate = Gate::new();
+    let busy = gate.clone();
+    pool.try_submit(async move |_| busy.cancelled().await)
+        .unwrap()
+        .detach();
+    until(rt, || pool.stats().running == 1).await;
+    gate
+}
+
+async fn submitters_are_served_in_order(rt: Handle) {
+    let pool = one_slot(&rt, 1);
+    let gate = occupy(&rt, &pool).await;
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let task = |n: u32| {
+        let order = order.clone();
+        async move |_| order.lock().unwrap().push(n)
+    };
+    pool.try_submit(task(0)).unwrap().detach();
+    let mut waiting: Vec<_> = (1..6).map(|n| pool.submit(task(n))).collect();
+    for submit in &mut waiting {
+        assert!(poll_once(submit).is_pending());
+    }
+    // One in the middle gives up; the promise it may hold goes to the next.
+    drop(waiting.remove(2));
+    gate.cancel();
+    for handle in join_all(waiting).await {
+        handle.unwrap().await.unwrap();
+    }
+    assert_eq!(*order.lock().unwrap(), [0, 1, 2, 4, 5]);
+}
+
+async fn newcomers_do_not_overtake(rt: Handle) {
+    let pool = one_slot(&rt, 1);
+    let gate = occupy(&rt, &pool).await;
+    pool.try_submit(async |_| ()).unwrap().detach();
+    let mut first = pool.submit(async |_| "first");
+    assert!(poll_once(&mut first).is_pending());
+    gate.cancel();
+    until(&rt, || pool.stats().completed == 2).await;
+    // The free place is promised to the one who waits, although it has not come for it.
+    let refused = pool.try_submit(async |_| "second").unwrap_err();
+    assert!(matches!(refused, TrySubmitError::Full { capacity: 1, .. }));
+    assert_eq!(first.await.unwrap().await.unwrap(), "first");
+    assert_eq!(
+        pool.try_submit(refused.into_inner())
+            .unwrap()
+            .await
+            .unwrap(),
+        "second"
+    );
+}
+
+async fn a_dropped_promise_goes_to_the_next(rt: Handle) {
+    let pool = one_slot(&rt, 1);
+    let gate = occupy(&rt, &pool).await;
+    pool.try_submit(async |_| ()).unwrap().detach();
+    let mut first = pool.submit(async |_| 1);
+    let mut second = pool.submit(async |_| 2);
+    assert!(poll_once(&mut first).is_pending());
+    assert!(poll_once(&mut second).is_pending());
+    gate.cancel();
+    until(&rt, || pool.stats().completed == 2).await;
+    drop(first);
+    assert_eq!(second.await.unwrap().await.unwrap(), 2);
+}
+
+async fn a_close_takes_promises_back(rt: Handle) {
+    let pool = one_slot(&rt, 1);
+    let gate = occupy(&rt, &pool).await;
+    pool.try_submit(async |_| ()).unwrap().detach();
+    let mut promised = pool.submit(async |_| 1);
+    assert!(poll_once(&mut promised).is_pending());
+    gate.cancel();
+    until(&rt, || pool.stats().completed == 2).await;
+    // Nobody polls the submitter, and still the shutdown ends.
+    let report = pool.shutdown(LONG).await;
+    assert!(report.is_clean(), "{report}");
+    assert!(promised.await.unwrap_err().is_closed());
+}
+
+async fn reject_answers_at_once(rt: Handle) {
+    let builder = WorkerPool::builder().runtime(&rt).on_full(OnFull::Reject);
+    let pool = builder.slots(1).queue(1).build().unwrap();
+    let gate = occupy(&rt, &pool).await;
+    pool.submit(async |_| ()).await.unwrap().detach();
+    let full = pool.submit(async |_| 3).await.unwrap_err();
+    assert_eq!(full.to_string(), "the pool's queue is full (1 tasks)");
+    let full_too = pool.run(async |_| 3).await;
+    assert!(matches!(full_too, Err(TaskError::Full { capacity: 1 })));
+    gate.cancel();
+    until(&rt, || pool.stats().queued == 0).await;
+    assert_eq!(pool.run(full.into_inner()).await.unwrap(), 3);
+    assert_eq!(pool.stats().rejected, 2);
+}
+
+async fn abort_in_the_queue(rt: Handle) {
+    let pool = one_slot(&rt, 2);
+    let gate = occupy(&rt, &pool).await;
+    let captured = Arc::new(());
+    let held = captured.clone();
+    let handle = pool.try_submit(async move |_| drop(held)).unwrap();
+    handle.abort();
+    handle.abort();
+    assert!(handle.is_finished());
+    assert_eq!(
+        Arc::strong_count(&captured),
+        1,
+        "the closure is dropped now"
+    );
+    assert_eq!((pool.stats().cancelled, pool.stats().queued), (1, 0));
+    assert!(handle.await.unwrap_err().is_cancelled());
+    gate.cancel();
+    assert_eq!(pool.run(async |_| 1).await.unwrap(), 1);
+    assert_eq!((pool.stats().cancelled, pool.stats().completed), (1, 2));
+}
+
+async fn abort_in_the_run(rt: Handle) {
+    let pool = one_slot(&rt, 2);
+    let captured = Arc::new(());
+    let (held, started, token) = (captured.clone(), Gate::new(), Arc::new(Mutex::new(None)));
+    let (tell, keep) = (started.clone(), token.clone());
+    let handle = pool
+        .try_submit(async move |cx| {
+            *keep.lock().unwrap() = Some(cx.cancellation().clone());
+            tell.cancel();
+            std::future::pending::<()>().await;
+            drop(held);
+        })
+        .unwrap();
+    started.cancelled().await;
+    handle.abort();
+    assert!(handle.await.unwrap_err().is_cancelled());
+    assert_eq!(
+        Arc::strong_count(&captured),
+        1,
+        "the future is gone before the join"
+    );
+    assert!(token.lock().unwrap().take().unwrap().is_cancelled());
+    let stats = pool.stats();
+    assert_eq!((stats.cancelled, stats.running), (1, 0));
+    // Aborting what has ended changes nothing, for this task and for the slot's next one.
+    let done = pool.try_submit(async |_| 1).unwrap();
+    until(&rt, || done.is_finished()).await;
+    done.abort();
+    assert_eq!(done.await.unwrap(), 1);
+    assert_eq!(pool.run(async |_| 2).await.unwrap(), 2);
+}
+
+async fn dropping_a_handle_detaches_and_dropping_a_run_aborts(rt: Handle) {
+    let pool = one_slot(&rt, 4);
+    let gate = occupy(&rt, &pool).await;
+    let ran = Arc::new(AtomicUsize::new(0));
+    let add = |n| {
+        let ran = ran.clone();
+        async move |_| ran.fetch_add(n, Ordering::Relaxed)
+    };
+    drop(pool.try_submit(add(1)).unwrap());
+    let mut run = Box::pin(pool.run(add(10)));
+    assert!(poll_once(&mut run).is_pending());
+    drop(run);
+    gate.cancel();
+    assert!(pool.shutdown(LONG).await.is_clean());
+    assert_eq!(ran.load(Ordering::Relaxed), 1);
+    assert_eq!((pool.stats().completed, pool.stats().cancelled), (2, 1));
+}
+
+async fn blocking_closures_take_slots(rt: Handle) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(2).build().unwrap();
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut handles = Vec::new();
+    for n in 0..8 {
+        let (now, most) = (now.clone(), most.clone());
+        let task = move |_| {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::yield_now();
+            now.fetch_sub(1, Ordering::SeqCst);
+            n
+        };
+        handles.push(pool.submit_blocking(task).await.unwrap());
+    }
+    let values: Vec<u32> = join_all(handles).await.into_iter().flatten().collect();
+    assert_eq!(values, (0..8).collect::<Vec<_>>());
+    assert!(most.load(Ordering::SeqCst) <= 2);
+    let panicked = pool.run_blocking(|_| -> u8 { panic!("blocked") }).await;
+    let message = |panic: &Panic| panic.message() == "blocked";
+    assert!(matches!(panicked, Err(TaskError::Panicked(panic)) if message(&panic)));
+    let told = pool.run_blocking(|cx| cx.is_cancelled()).await;
+    assert!(!told.unwrap());
+    assert_eq!(pool.stats().panicked, 1);
+}
+
+async fn a_nested_submit_to_a_full_queue_is_refused(rt: Handle) {
+    let pool = one_slot(&rt, 1);
+    let inner = pool.clone();
+    let nested = pool.run(async move |_| {
+        // Room: taken like anybody's. No room: waiting would keep the only slot.
+        let queued = inner.submit(async |_| 1).await.unwrap();
+        let refused = inner.submit(async |_| 2).await.unwrap_err();
+        assert!(matches!(refused, SubmitError::Nested { capacity: 1, .. }));
+        let run = inner.run(async |_| 3).await;
+        assert!(matches!(run, Err(TaskError::Nested { capacity: 1 })));
+        (queued, refused.into_inner())
+    });
+    let (queued, refused) = nested.await.unwrap();
+    assert_eq!(queued.await.unwrap(), 1);
+    assert_eq!(pool.run(refused).await.unwrap(), 2);
+    // Another pool's task may wait.
+    let other = one_slot(&rt, 1);
+    let gate = occupy(&rt, &pool).await;
+    pool.try_submit(async |_| ()).unwrap().detach();
+    let (target, waits) = (pool.clone(), Arc::new(AtomicBool::new(false)));
+    let tell = waits.clone();
+    let from_outside = other
+        .submit(async move |_| {
+            tell.store(true, Ordering::Release);
+            target.run(async |_| 4).await
+        })
+        .await
+        .unwrap();
+    until(&rt, || {
+        waits.load(Ordering::Acquire) && pool.stats().waiting == 1
+    })
+    .await;
+    gate.cancel();
+    assert_eq!(from_outside.await.unwrap().unwrap(), 4);
+}
+
+async fn a_future_that_was_ready_stays_pending(rt: Handle) {
+    let pool = one_slot(&rt, 1);
+    let mut submit = pool.submit(async |_| 1);
+    let mut handle = (&mut submit).await.unwrap();
+    assert!(poll_once(&mut submit).is_pending());
+    assert_eq!((&mut handle).await.unwrap(), 1);
+    assert!(poll_once(&mut handle).is_pending());
+    pool.shutdown(ms(0)).await;
+    let mut refused = pool.submit_timeout(async |_| 1, LONG);
+    assert!((&mut refused).await.is_err());
+    assert!(poll_once(&mut refused).is_pending());
+}
+
+on_every_runtime!(
+    submitters_are_served_in_order,
+    newcomers_do_not_overtake,
+    a_dropped_promise_goes_to_the_next,
+    a_close_takes_promises_back,
+    reject_answers_at_once,
+    abort_in_the_queue,
+    abort_in_the_run,
+    dropping_a_handle_detaches_and_dropping_a_run_aborts,
+    blocking_closures_take_slots,
+    a_nested_submit_to_a_full_queue_is_refused,
+    a_future_that_was_ready_stays_pending,
+);
+
+#[test]
+fn errors_and_handles_go_anywhere() {
+    fn is_sync<T: Send + Sync>() {}
+    fn is_unpin<T: Unpin>() {}
+    // Send, and not Sync.
+    type Cell = std::cell::Cell<u8>;
+    is_sync::<SubmitError<Cell>>();
+    is_sync::<TrySubmitError<Cell>>();
+    is_sync::<Rejected<Cell>>();
+    is_sync::<TaskError>();
+    is_sync::<TaskHandle<Cell>>();
+    is_unpin::<TaskHandle<std::marker::PhantomPinned>>();
+}
