@@ -54,6 +54,8 @@ struct Link {
     failure: Arc<Mutex<Option<Box<str>>>>,
     /// When the first command was sent since the last answer, in milliseconds of `epoch`.
     unanswered: Arc<AtomicU64>,
+    /// When the connection was last seen to break, in milliseconds of `epoch`; or 0.
+    broken: Arc<AtomicU64>,
     epoch: Instant,
 }
 
@@ -79,6 +81,7 @@ impl Driver {
                 settled: Arc::new(watch::Sender::new(false)),
                 failure: Arc::default(),
                 unanswered: Arc::default(),
+                broken: Arc::default(),
                 epoch: Instant::now(),
             },
             started: Once::new(),
@@ -194,6 +197,9 @@ impl Link {
                 return Err(self.not_connected());
             }
         }
+        if self.has_just_broken() {
+            return Err(self.not_connected());
+        }
         let options = Options {
             max_attempts: Some(1),
             timeout: Some(self.timeout),
@@ -247,6 +253,17 @@ impl Link {
 
     fn answered(&self) {
         self.unanswered.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the client may not yet say itself that the connection is gone: until its first
+    /// attempt at another one it takes commands, which then wait in its queue.
+    ///
+    /// In a cluster it is one of several connections, and the others go on.
+    fn has_just_broken(&self) -> bool {
+        let broken = self.broken.load(Ordering::Relaxed);
+        broken != 0
+            && Duration::from_millis(self.now().saturating_sub(broken)) < FIRST_RECONNECT
+            && !self.client.is_clustered()
     }
 
     /// A command timed out: connects anew if no other has been answered for too long. Until
@@ -318,14 +335,17 @@ async fn stay_connected(link: Link) {
     }
 }
 
-/// Keeps what the last connection failed with, for messages.
+/// Keeps when the last connection broke, and what with.
 async fn remember_failures(link: Link) {
     use tokio::sync::broadcast::error::RecvError;
 
     let mut errors = link.client.error_rx();
     loop {
         match errors.recv().await {
-            Ok((error, _)) => link.failed(&error),
+            Ok((error, _)) => {
+                link.broken.store(link.now(), Ordering::Relaxed);
+                link.failed(&error);
+            }
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
@@ -391,6 +411,9 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// How long the thread that resolves names stays for more.
 const RESOLVER_IDLE: Duration = Duration::from_secs(1);
+
+/// By then the client has tried to connect anew: after 10 ms, and 50 of jitter at the most.
+const FIRST_RECONNECT: Duration = Duration::from_millis(100);
 
 /// How long connecting and greeting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

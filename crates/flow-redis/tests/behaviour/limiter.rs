@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Server, eventually, on_every_runtime};
+use crate::support::{Server, connect, eventually, on_every_runtime};
 use flow_ratelimit::Rate;
 use flow_redis::{
     BuildError, CheckError, DistributedLimiter, FailurePolicy, LimiterBuilder, RedisBackend,
@@ -293,7 +293,7 @@ async fn a_foreign_value_is_an_error_not_a_bucket(_: &Handle) {
 async fn a_wrong_password_is_an_error_until_it_is_right(rt: &Handle) {
     let server = Server::start();
     server.command(&["ACL", "SETUSER", "svc", "on", ">right", "~*", "+@all"]);
-    let redis = Server::connect_to(server.url().replace("redis://", "redis://svc:given@"));
+    let redis = connect(server.url().replace("redis://", "redis://svc:given@"));
     assert!(!format!("{redis:?}").contains("given"), "{redis:?}");
     let limiter = slow(&redis, 3);
     let error = limiter.check().await.unwrap_err();
