@@ -34,17 +34,17 @@ pub struct TaskEnd {
     pub outcome: TaskOutcome,
 }
 
-type Hook<A> = Option<Arc<dyn Fn(A) + Send + Sync>>;
-type PanicHook = Option<Arc<dyn Fn(&Panic) + Send + Sync>>;
+type Hook<A> = Arc<dyn Fn(A) + Send + Sync>;
+type PanicHook = Arc<dyn Fn(&Panic) + Send + Sync>;
 
 /// The hooks of a pool. A panic in one is contained.
 #[derive(Clone, Default)]
 pub(super) struct Hooks {
-    pub(super) slot_start: Hook<usize>,
-    pub(super) slot_stop: Hook<usize>,
-    pub(super) task_start: Hook<usize>,
-    pub(super) task_end: Hook<TaskEnd>,
-    pub(super) panic: PanicHook,
+    pub(super) slot_start: Option<Hook<usize>>,
+    pub(super) slot_stop: Option<Hook<usize>>,
+    pub(super) task_start: Option<Hook<usize>>,
+    pub(super) task_end: Option<Hook<TaskEnd>>,
+    pub(super) panic: Option<PanicHook>,
 }
 
 impl Hooks {
@@ -56,7 +56,7 @@ impl Hooks {
 }
 
 /// Calls a hook if there is one.
-pub(super) fn call<A>(hook: &Hook<A>, with: A) {
+pub(super) fn call<A>(hook: Option<&Hook<A>>, with: A) {
     if let Some(hook) = hook {
         contain(|| hook(with));
     }

@@ -55,7 +55,7 @@ pub(super) struct Roster {
 }
 
 struct Seats {
-    seats: Vec<Option<Arc<Seat>>>,
+    taken: Vec<Option<Arc<Seat>>>,
     idle: Vec<u32>,
     vacant: Vec<u32>,
 }
@@ -89,7 +89,7 @@ impl Roster {
             min: min as u64,
             max: max as u64,
             seats: Mutex::new(Seats {
-                seats: Vec::new(),
+                taken: Vec::new(),
                 idle: Vec::new(),
                 vacant: Vec::new(),
             }),
@@ -155,7 +155,7 @@ impl Roster {
     /// Wakes every slot, the busy ones too: they look at the pool's phase.
     pub(super) fn wake_everybody(&self) {
         self.wake_all();
-        let seats: Vec<_> = self.seats.lock().seats.iter().flatten().cloned().collect();
+        let seats: Vec<_> = self.seats.lock().taken.iter().flatten().cloned().collect();
         for seat in seats {
             seat.wake();
         }
@@ -163,7 +163,7 @@ impl Roster {
 
     /// Wakes one slot, whatever it does; for nothing if another slot has that seat by now.
     pub(super) fn wake_seat(&self, id: u32) {
-        let seat = self.seats.lock().seats.get(id as usize).cloned().flatten();
+        let seat = self.seats.lock().taken.get(id as usize).cloned().flatten();
         if let Some(seat) = seat {
             seat.wake();
         }
@@ -241,7 +241,7 @@ impl Roster {
     }
 
     fn vacate(&self, seats: &mut Seats, seat: &Seat, also: u64) {
-        seats.seats[seat.id as usize] = None;
+        seats.taken[seat.id as usize] = None;
         seats.vacant.push(seat.id);
         self.word.fetch_sub(ALIVE + also, Ordering::AcqRel);
     }
@@ -250,21 +250,21 @@ impl Roster {
 impl Seats {
     fn open(&mut self) -> Arc<Seat> {
         let id = self.vacant.pop().unwrap_or_else(|| {
-            self.seats.push(None);
+            self.taken.push(None);
             // Fits: at most MAX_SLOTS live.
-            (self.seats.len() - 1) as u32
+            (self.taken.len() - 1) as u32
         });
         let seat = Arc::new(Seat {
             id,
             waker: AtomicWaker::new(),
             parked: AtomicBool::new(false),
         });
-        self.seats[id as usize] = Some(seat.clone());
+        self.taken[id as usize] = Some(seat.clone());
         seat
     }
 
     fn take_parked(&mut self, id: u32) -> Option<Arc<Seat>> {
-        let seat = self.seats[id as usize].clone()?;
+        let seat = self.taken[id as usize].clone()?;
         seat.parked.store(false, Ordering::Release);
         Some(seat)
     }
@@ -275,9 +275,9 @@ const fn idle(word: u64) -> u64 {
 }
 
 const fn waking(word: u64) -> u64 {
-    word / WAKING & FIELD
+    (word / WAKING) & FIELD
 }
 
 const fn alive(word: u64) -> u64 {
-    word / ALIVE & FIELD
+    (word / ALIVE) & FIELD
 }

@@ -61,7 +61,7 @@ struct Timers {
 pub(super) async fn live(mut slot: Slot) {
     slot.greeted = true;
     hooks::call(
-        &slot.place.core.hooks.slot_start,
+        slot.place.core.hooks.slot_start.as_ref(),
         slot.place.seat.id as usize,
     );
     while let Some(job) = poll_fn(|cx| slot.poll_next(cx)).await {
@@ -184,7 +184,7 @@ impl Slot {
     fn leave(&mut self) {
         if self.greeted {
             hooks::call(
-                &self.place.core.hooks.slot_stop,
+                self.place.core.hooks.slot_stop.as_ref(),
                 self.place.seat.id as usize,
             );
         }
@@ -325,7 +325,7 @@ impl<'s> Running<'s> {
                 elapsed: core.rt.now() - self.started,
                 outcome: outcome(end),
             };
-            hooks::call(&core.hooks.task_end, end);
+            hooks::call(core.hooks.task_end.as_ref(), end);
         }
         self.body.as_mut().publish();
     }

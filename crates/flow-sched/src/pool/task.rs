@@ -179,7 +179,7 @@ impl<W: Work> Job for TaskCell<W> {
             work
         };
         core.counters.started(slot);
-        hooks::call(&core.hooks.task_start, slot as usize);
+        hooks::call(core.hooks.task_start.as_ref(), slot as usize);
         let (run, outcome) = match catch(|| work.start(cx, core)) {
             Ok(run) => (Some(run), None),
             Err(panic) => (None, Some(Err(TaskError::Panicked(panic)))),

@@ -93,11 +93,8 @@ pub(crate) fn quiet() {
     ONCE.call_once(|| {
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if !info
-                .payload_as_str()
-                .unwrap_or_default()
-                .starts_with("quiet")
-            {
+            let text = info.payload().downcast_ref::<&str>();
+            if !text.is_some_and(|text| text.starts_with("quiet")) {
                 print(info);
             }
         }));
