@@ -36,6 +36,7 @@
 //! replicated, starts full again: one burst more for each loss.
 //!
 //! # Features
+//! - `metrics`: catalogue entries, and a collector for each limiter.
 //! - `tls`: `rediss://` addresses.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -5,6 +5,8 @@ mod distributed;
 mod error;
 mod granted;
 mod keyed;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod policy;
 mod shared;
 

@@ -19,6 +19,7 @@ use crate::store::{Script, Store};
 #[must_use = "a builder does nothing until `build`"]
 pub struct LimiterBuilder<T> {
     store: Arc<dyn Store>,
+    name: Option<String>,
     prefix: String,
     rate: Option<Result<Rate, ConfigError>>,
     burst: Option<u64>,
@@ -43,6 +44,7 @@ impl LimiterBuilder<Single> {
     pub(crate) fn new(redis: &RedisBackend) -> Self {
         Self {
             store: redis.store(),
+            name: None,
             prefix: DEFAULT_PREFIX.to_owned(),
             rate: None,
             burst: None,
@@ -69,6 +71,7 @@ impl LimiterBuilder<Single> {
         };
         LimiterBuilder {
             store: self.store,
+            name: self.name,
             prefix: self.prefix,
             rate: self.rate,
             burst: self.burst,
@@ -94,10 +97,10 @@ impl LimiterBuilder<Single> {
         if key.is_empty() {
             return Err(bad_key(key, "is an empty key"));
         }
-        let key = format!("{}:{{{key}}}", self.checked_prefix()?);
+        let full_key = format!("{}:{{{key}}}", self.checked_prefix()?);
         Ok(DistributedLimiter {
-            shared: Arc::new(self.shared()?),
-            key: key.into(),
+            shared: Arc::new(self.shared(key)?),
+            key: full_key.into(),
             runtime: self.runtime,
         })
     }
@@ -116,7 +119,7 @@ impl<K: fmt::Display + ?Sized> LimiterBuilder<Keyed<K>> {
         }
         let prefix = format!("{}:{name}:", self.checked_prefix()?);
         Ok(KeyedDistributedLimiter {
-            shared: Arc::new(self.shared()?),
+            shared: Arc::new(self.shared(name)?),
             prefix: prefix.into(),
             keys: PhantomData,
         })
@@ -124,6 +127,12 @@ impl<K: fmt::Display + ?Sized> LimiterBuilder<Keyed<K>> {
 }
 
 impl<T> LimiterBuilder<T> {
+    /// What reports and metrics call the limiter. Default: its key, or the name for keys.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// How many tokens come in which time: a [`Rate`], or a text such as `"60/min"`.
     pub fn rate(mut self, rate: impl IntoRate) -> Self {
         self.rate = Some(rate.into_rate());
@@ -152,10 +161,11 @@ impl<T> LimiterBuilder<T> {
         plain(&self.prefix, BAD_PREFIX)
     }
 
-    fn shared(&self) -> Result<Shared, BuildError> {
+    fn shared(&self, default_name: &str) -> Result<Shared, BuildError> {
         let rate = self.rate.clone().ok_or(BuildError::MissingRate)?;
         let burst = self.burst.ok_or(BuildError::MissingBurst)?;
         Ok(Shared {
+            name: self.name.as_deref().unwrap_or(default_name).to_owned(),
             bucket: Bucket::new(rate.map_err(BuildError::Rate)?, burst)?,
             script: Script {
                 text: SCRIPT,
@@ -171,6 +181,7 @@ impl<T> LimiterBuilder<T> {
 impl<T> fmt::Debug for LimiterBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LimiterBuilder")
+            .field("name", &self.name)
             .field("prefix", &self.prefix)
             .field("rate", &self.rate)
             .field("burst", &self.burst)

@@ -104,6 +104,17 @@ impl DistributedLimiter {
         self.shared.counts.stats()
     }
 
+    /// What reports call the limiter.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// What shows this limiter in a `flow_metrics::Registry`, under its name.
+    #[cfg(feature = "metrics")]
+    pub fn collector(&self) -> Arc<dyn flow_metrics::Collect> {
+        Arc::new(super::metrics::LimiterCollector(self.shared.clone()))
+    }
+
     async fn sleep(&self, delay: Duration) -> Result<(), AcquireError> {
         let runtime = match &self.runtime {
             Some(runtime) => runtime.clone(),

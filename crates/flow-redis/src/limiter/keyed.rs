@@ -33,7 +33,7 @@ pub struct KeyedDistributedLimiter<K: ?Sized> {
 impl<K: fmt::Display + ?Sized> KeyedDistributedLimiter<K> {
     /// Takes one token of this key's, or says why not; see [`check_n`](Self::check_n).
     pub async fn check(&self, key: &K) -> Result<Granted, CheckError> {
-        self.shared.check(self.name(key), 1).await
+        self.shared.check(self.full_key(key), 1).await
     }
 
     /// Takes `n` tokens of this key's together, or none and says why.
@@ -42,7 +42,7 @@ impl<K: fmt::Display + ?Sized> KeyedDistributedLimiter<K> {
     /// Those of [`DistributedLimiter::check_n`](crate::DistributedLimiter::check_n), whose
     /// notes on dropping and cost hold here too.
     pub async fn check_n(&self, key: &K, n: u64) -> Result<Granted, CheckError> {
-        self.shared.check(self.name(key), n).await
+        self.shared.check(self.full_key(key), n).await
     }
 
     /// How this key's bucket stands, taking nothing. The policy has no part in this.
@@ -50,7 +50,7 @@ impl<K: fmt::Display + ?Sized> KeyedDistributedLimiter<K> {
     /// # Errors
     /// [`RedisError`] if the server does not say.
     pub async fn peek(&self, key: &K) -> Result<Granted, RedisError> {
-        self.shared.peek(self.name(key)).await
+        self.shared.peek(self.full_key(key)).await
     }
 
     /// Fills this key's bucket, for every process.
@@ -58,7 +58,7 @@ impl<K: fmt::Display + ?Sized> KeyedDistributedLimiter<K> {
     /// # Errors
     /// [`RedisError`] if the server does not do it.
     pub async fn reset(&self, key: &K) -> Result<(), RedisError> {
-        self.shared.reset(self.name(key)).await
+        self.shared.reset(self.full_key(key)).await
     }
 
     /// What has been decided here for all keys since the limiter was built.
@@ -66,7 +66,18 @@ impl<K: fmt::Display + ?Sized> KeyedDistributedLimiter<K> {
         self.shared.counts.stats()
     }
 
-    fn name(&self, key: &K) -> String {
+    /// What reports call the limiter.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// What shows this limiter in a `flow_metrics::Registry`, under its name.
+    #[cfg(feature = "metrics")]
+    pub fn collector(&self) -> Arc<dyn flow_metrics::Collect> {
+        Arc::new(super::metrics::LimiterCollector(self.shared.clone()))
+    }
+
+    fn full_key(&self, key: &K) -> String {
         format!("{}{{{key}}}", self.prefix)
     }
 }

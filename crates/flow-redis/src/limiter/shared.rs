@@ -13,6 +13,8 @@ use crate::store::{Script, Store};
 
 /// A bucket's settings, the server, and what has been decided.
 pub(crate) struct Shared {
+    /// What reports call the limiter.
+    pub(crate) name: String,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) script: Script,
     pub(crate) bucket: Bucket,
@@ -178,6 +180,7 @@ impl Counts {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limiter")
+            .field("name", &self.name)
             .field("bucket", &self.bucket)
             .field("policy", &self.policy)
             .field("stats", &self.counts.stats())

@@ -2,6 +2,8 @@
 
 mod faults;
 mod limiter;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod script;
 mod support;
 mod thread;
