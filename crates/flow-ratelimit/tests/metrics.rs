@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::task::{Context, Waker};
 
 use flow_metrics::{Collect, Desc, HistogramSnapshot, Registry, Sink};
-use flow_ratelimit::{Rate, TokenBucket};
+use flow_ratelimit::{ConcurrencyLimiter, Rate, TokenBucket};
 use flow_rt::sim;
 
 /// Every sample by its name and labels.
@@ -125,4 +125,34 @@ fn mt_226_uncounted_buckets_show_no_decisions() {
         samples.get("flow_ratelimit_burst_tokens/token_bucket"),
         Some("1".to_owned())
     );
+}
+
+#[test]
+fn mt_221_222_224_of_a_concurrency_limiter() {
+    let limiter = ConcurrencyLimiter::builder().limit(2).name("db");
+    let limiter = limiter.build().expect("valid");
+    let registry = Registry::new();
+    for collector in [limiter.collector(), named("api").collector()] {
+        let registered = registry.register(collector);
+        registered.expect("they share two names").forget();
+    }
+    let permit = limiter.try_acquire_n(2).expect("free");
+    assert!(limiter.try_acquire().is_err());
+    let mut wait = std::pin::pin!(limiter.acquire());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(wait.as_mut().poll(&mut cx).is_pending());
+    let shown = |name: &str| {
+        let samples = Samples::of(&*limiter.collector());
+        samples
+            .get(&format!("flow_ratelimit_{name}"))
+            .expect("shown")
+    };
+    assert_eq!(shown("decisions_total/db/granted"), "1");
+    assert_eq!(shown("decisions_total/db/denied"), "1");
+    assert_eq!(shown("waiting_callers/db"), "1");
+    assert_eq!(shown("in_flight_permits/db"), "2");
+    assert_eq!(shown("limit_permits/db"), "2");
+    drop(permit);
+    assert_eq!(shown("waiting_callers/db"), "0");
+    assert_eq!(shown("in_flight_permits/db"), "1");
 }

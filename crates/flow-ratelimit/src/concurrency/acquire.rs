@@ -1,5 +1,5 @@
-//! The futures that wait for permits. Dropping one gives its place up, and a permit that had
-//! been granted goes to the next in line.
+//! The futures that wait for permits. Dropping one gives its place up, and permits that had been
+//! handed to it go to the next in line.
 
 use core::fmt;
 use core::future::Future;
@@ -7,14 +7,12 @@ use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
-use flow_rt::{BoxTimer, Handle};
-use flow_sync::{AcquireError, PermitWait};
+use flow_rt::BoxTimer;
+use flow_sync::PermitWait;
 
-use super::ConcurrencyLimiter;
-use super::error::PermitError;
-use super::permit::{OwnedPermit, Permit};
+use super::{ConcurrencyLimiter, OwnedPermit, Permit, PermitError};
 
-/// Waits for permits; see [`ConcurrencyLimiter::acquire`].
+/// Waits for permits; see [`ConcurrencyLimiter::acquire_n`].
 ///
 /// # Cancel safety
 /// Dropped at any time, it holds nothing and nobody up.
@@ -38,10 +36,11 @@ impl<'a> AcquirePermit<'a> {
 impl<'a> Future for AcquirePermit<'a> {
     type Output = Result<Permit<'a>, PermitError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        ready!(poll(this.limiter, this.n, &mut this.wait, cx))?;
-        Poll::Ready(Ok(Permit::new(this.limiter, this.n)))
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        ready!(this.limiter.poll_take(cx, this.n, &mut this.wait))?;
+        Poll::Ready(Ok(Permit::new(&this.limiter.permits, this.n)))
     }
 }
 
@@ -51,7 +50,7 @@ impl fmt::Debug for AcquirePermit<'_> {
     }
 }
 
-/// Waits for permits that borrow nothing; see [`ConcurrencyLimiter::acquire_owned`].
+/// Waits for permits that borrow nothing; see [`ConcurrencyLimiter::acquire_owned_n`].
 ///
 /// # Cancel safety
 /// Dropped at any time, it holds nothing and nobody up.
@@ -75,10 +74,11 @@ impl AcquireOwnedPermit {
 impl Future for AcquireOwnedPermit {
     type Output = Result<OwnedPermit, PermitError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        ready!(poll(&this.limiter, this.n, &mut this.wait, cx))?;
-        Poll::Ready(Ok(OwnedPermit::new(this.limiter.clone(), this.n)))
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        ready!(this.limiter.poll_take(cx, this.n, &mut this.wait))?;
+        let permits = this.limiter.permits.clone();
+        Poll::Ready(Ok(OwnedPermit::new(permits, this.n)))
     }
 }
 
@@ -88,12 +88,11 @@ impl fmt::Debug for AcquireOwnedPermit {
     }
 }
 
-/// Waits for a permit for a limited time; see [`ConcurrencyLimiter::acquire_timeout`].
+/// Waits for permits for a limited time; see [`ConcurrencyLimiter::acquire_n_timeout`].
 ///
 /// # Cancel safety
 /// That of [`AcquirePermit`].
 #[must_use = "futures do nothing unless polled"]
-#[derive(Debug)]
 pub struct AcquirePermitTimeout<'a> {
     acquire: AcquirePermit<'a>,
     limit: Duration,
@@ -108,46 +107,50 @@ impl<'a> AcquirePermitTimeout<'a> {
             timer: None,
         }
     }
+
+    /// Ends the wait with `error`.
+    fn fail(&mut self, error: PermitError) -> Poll<Result<Permit<'a>, PermitError>> {
+        self.acquire.wait.cancel();
+        self.acquire.limiter.count_denied();
+        Poll::Ready(Err(error))
+    }
 }
 
 impl<'a> Future for AcquirePermitTimeout<'a> {
     type Output = Result<Permit<'a>, PermitError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
         // First: a permit that is there wins over a limit of zero, and costs no timer.
-        if let Poll::Ready(permit) = Pin::new(&mut this.acquire).poll(cx) {
-            return Poll::Ready(permit);
+        if let Poll::Ready(result) = Pin::new(&mut this.acquire).poll(cx) {
+            return Poll::Ready(result);
         }
         let timer = match &mut this.timer {
             Some(timer) => timer,
-            None => match Handle::current() {
-                Ok(handle) => this.timer.insert(handle.sleep(this.limit)),
-                Err(error) => return Poll::Ready(Err(PermitError::NoRuntime(error))),
+            none => match this.acquire.limiter.runtime() {
+                Ok(runtime) => none.insert(runtime.sleep(this.limit)),
+                Err(error) => return this.fail(PermitError::NoRuntime(error)),
             },
         };
-        Poll::Ready(Err(match ready!(timer.poll_fired(cx)) {
+        let fired = ready!(timer.poll_fired(cx));
+        // The permits may have come at this very instant: then they are the answer.
+        if let Poll::Ready(result) = Pin::new(&mut this.acquire).poll(cx) {
+            return Poll::Ready(result);
+        }
+        this.fail(match fired {
             Ok(()) => PermitError::Timeout { limit: this.limit },
             Err(stopped) => PermitError::Stopped(stopped),
-        }))
+        })
     }
 }
 
-fn poll(
-    limiter: &ConcurrencyLimiter,
-    n: u32,
-    wait: &mut PermitWait,
-    cx: &mut Context<'_>,
-) -> Poll<Result<(), PermitError>> {
-    limiter
-        .0
-        .permits
-        .poll_acquire(cx, n, wait)
-        .map_err(|error| match error {
-            AcquireError::TooMany { asked, limit } => PermitError::ExceedsLimit { asked, limit },
-            AcquireError::QueueFull { max_waiters } => PermitError::QueueFull { max_waiters },
-            _ => PermitError::Closed,
-        })
+impl fmt::Debug for AcquirePermitTimeout<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AcquirePermitTimeout")
+            .field("acquire", &self.acquire)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
 }
 
 fn describe(f: &mut fmt::Formatter<'_>, name: &str, n: u32, wait: &PermitWait) -> fmt::Result {

@@ -13,38 +13,40 @@ impl Collect for LimiterCollector {
     }
 
     fn collect(&self, out: &mut dyn Sink) {
-        let stats = self.0.stats();
-        let labels = [("limiter", self.0.name().unwrap_or(UNNAMED))];
-        for (desc, value) in CATALOGUE.iter().zip([
-            f64::from(stats.limit),
-            f64::from(stats.in_flight),
-            stats.waiting as f64,
-        ]) {
-            out.gauge(desc, &labels, value);
+        let limiter = &self.0;
+        let stats = limiter.stats();
+        let name = ("limiter", limiter.name().unwrap_or(UNNAMED));
+        if let Some((granted, denied)) = limiter.counted() {
+            for (decision, count) in [("granted", granted), ("denied", denied)] {
+                out.counter(&CATALOGUE[0], &[name, ("decision", decision)], count);
+            }
         }
-        out.counter(&CATALOGUE[3], &labels, stats.denied);
+        out.gauge(&CATALOGUE[1], &[name], stats.waiting as f64);
+        out.gauge(&CATALOGUE[2], &[name], f64::from(stats.in_flight));
+        out.gauge(&CATALOGUE[3], &[name], f64::from(stats.limit));
     }
 }
 
+/// The first two are those of a token bucket: one name for limiters of either kind.
 static CATALOGUE: &[Desc] = &[
+    Desc::counter(
+        "flow_ratelimit_decisions_total",
+        "Requests that were decided, by decision.",
+        &["limiter", "decision"],
+    ),
     Desc::gauge(
-        "flow_ratelimit_limit_permits",
-        "How many permits the limiter gives at the most.",
+        "flow_ratelimit_waiting_callers",
+        "Callers that wait for tokens.",
         &["limiter"],
     ),
     Desc::gauge(
-        "flow_ratelimit_held_permits",
+        "flow_ratelimit_in_flight_permits",
         "Permits held now.",
         &["limiter"],
     ),
     Desc::gauge(
-        "flow_ratelimit_queued_callers",
-        "Callers that wait for permits.",
-        &["limiter"],
-    ),
-    Desc::counter(
-        "flow_ratelimit_denied_permits_total",
-        "Calls that asked for a permit without waiting and got none.",
+        "flow_ratelimit_limit_permits",
+        "How many permits the limiter gives at the most.",
         &["limiter"],
     ),
 ];

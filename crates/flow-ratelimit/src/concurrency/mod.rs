@@ -1,53 +1,66 @@
-//! How many at once: permits that come back.
+//! How many at once: permits that come back, first come first served.
 
 mod acquire;
+mod builder;
 mod error;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod permit;
 
 use core::fmt;
+use core::task::{Context, Poll};
 use core::time::Duration;
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use flow_sync::{PaddedCounter, Permits, TryAcquireError};
+use flow_rt::{Handle, HandleError};
+use flow_sync::{PaddedCounter, PermitWait, Permits};
 
 pub use acquire::{AcquireOwnedPermit, AcquirePermit, AcquirePermitTimeout};
+pub use builder::ConcurrencyLimiterBuilder;
 pub use error::{ConcurrencyConfigError, PermitError, TryPermitError};
 pub use permit::{OwnedPermit, Permit};
 
 /// A limit on how many run at once, as permits that come back when they are dropped.
 ///
-/// Waiting is first in, first out: a newcomer never overtakes somebody who waits, and a large
-/// need holds back those behind it until it fits. Clones are the same limiter.
-///
-/// # Cost
-/// Taking a permit is one compare-and-swap, giving it back one subtraction, while nobody waits.
+/// Whoever takes `n` permits at once gets all of them or none. Waiting is first in, first out: a
+/// newcomer never overtakes somebody who waits, and a large need holds back those behind it until
+/// it fits. A permit that was handed to a waiter is its own from then on, polled or not. Clones
+/// are the same limiter.
 ///
 /// ```
-/// use flow_ratelimit::ConcurrencyLimiter;
+/// use flow_ratelimit::{ConcurrencyLimiter, TryPermitError};
 ///
-/// let limiter = ConcurrencyLimiter::new(2)?;
-/// let first = limiter.try_acquire()?;
-/// let both = limiter.try_acquire()?;
-/// assert!(limiter.try_acquire().is_err());
-/// drop(first);
-/// assert_eq!((limiter.available(), limiter.in_flight()), (1, 1));
-/// # drop(both);
+/// let limiter = ConcurrencyLimiter::new(10)?;
+/// let permit = limiter.try_acquire_n(8)?;
+/// assert_eq!((limiter.in_flight(), limiter.available()), (8, 2));
+/// assert!(matches!(limiter.try_acquire_n(3), Err(TryPermitError::Full { .. })));
+/// drop(permit);
+/// assert_eq!(limiter.available(), 10);
+///
+/// // Into a thread or a task of its own:
+/// let owned = limiter.try_acquire()?.into_owned();
+/// std::thread::spawn(move || drop(owned)).join().expect("no panic");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct ConcurrencyLimiter(Arc<Inner>);
-
-struct Inner {
+pub struct ConcurrencyLimiter {
     permits: Arc<Permits>,
-    name: Option<Cow<'static, str>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: Option<Box<str>>,
+    runtime: Option<Handle>,
+    counts: Option<Counts>,
+}
+
+struct Counts {
+    granted: PaddedCounter,
     denied: PaddedCounter,
 }
 
 impl ConcurrencyLimiter {
-    /// `limit` permits, and any number of waiters.
+    /// `limit` permits, all free, and any number of waiters.
     ///
     /// # Errors
     /// If `limit` is zero or above [`MAX_LIMIT`](Self::MAX_LIMIT).
@@ -55,13 +68,9 @@ impl ConcurrencyLimiter {
         Self::builder().limit(limit).build()
     }
 
-    /// A limiter to configure.
+    /// A limiter to be configured.
     pub fn builder() -> ConcurrencyLimiterBuilder {
-        ConcurrencyLimiterBuilder {
-            limit: None,
-            max_waiters: usize::MAX,
-            name: None,
-        }
+        ConcurrencyLimiterBuilder::new()
     }
 
     /// The largest limit: 2^31 - 1.
@@ -70,7 +79,12 @@ impl ConcurrencyLimiter {
     /// Takes a permit if one is free and nobody waits.
     ///
     /// # Errors
-    /// See [`TryPermitError`]; nothing was taken.
+    /// [`TryPermitError`]; nothing was taken then.
+    ///
+    /// # Cost
+    /// One load and one compare-and-swap; giving back is one subtraction while nobody waits. No
+    /// clock.
+    #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>, TryPermitError> {
         self.try_acquire_n(1)
     }
@@ -78,125 +92,257 @@ impl ConcurrencyLimiter {
     /// Takes `n` permits at once if they are free and nobody waits; 0 are always free.
     ///
     /// # Errors
-    /// See [`TryPermitError`]; nothing was taken.
+    /// [`TryPermitError`]; nothing was taken then.
+    ///
+    /// # Cost
+    /// That of [`try_acquire`](Self::try_acquire).
+    #[inline]
     pub fn try_acquire_n(&self, n: u32) -> Result<Permit<'_>, TryPermitError> {
-        self.take(n)?;
-        Ok(Permit::new(self, n))
+        match self.permits.try_acquire(n) {
+            Ok(()) => {
+                self.count_granted();
+                Ok(Permit::new(&self.permits, n))
+            }
+            Err(error) => {
+                self.count_denied();
+                Err(TryPermitError::new(error, self.limit()))
+            }
+        }
     }
 
-    /// Takes like [`try_acquire_n`](Self::try_acquire_n), as a permit that borrows nothing.
+    /// Takes like [`try_acquire_n`](Self::try_acquire_n), as permits that borrow nothing.
     ///
     /// # Errors
-    /// See [`TryPermitError`]; nothing was taken.
+    /// [`TryPermitError`]; nothing was taken then.
     pub fn try_acquire_owned(&self, n: u32) -> Result<OwnedPermit, TryPermitError> {
-        self.take(n)?;
-        Ok(OwnedPermit::new(self.clone(), n))
-    }
-
-    fn take(&self, n: u32) -> Result<(), TryPermitError> {
-        self.0.permits.try_acquire(n).map_err(|error| {
-            self.0.denied.add(1);
-            match error {
-                TryAcquireError::TooMany { asked, limit } => {
-                    TryPermitError::ExceedsLimit { asked, limit }
-                }
-                TryAcquireError::Closed => TryPermitError::Closed,
-                _ => TryPermitError::Full {
-                    limit: self.limit(),
-                },
-            }
-        })
+        self.try_acquire_n(n).map(Permit::into_owned)
     }
 
     /// Waits for a permit, first in, first out.
+    ///
+    /// No runtime is asked: whoever gives a permit back wakes the next.
+    ///
+    /// # Errors
+    /// [`PermitError`]; nothing was taken then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing: its place goes, and a permit that it had been handed
+    /// passes on to the next in line.
+    ///
+    /// # Cost
+    /// That of [`try_acquire`](Self::try_acquire) if it need not wait; a wait takes a short lock
+    /// and, in the long run, no allocation.
     pub fn acquire(&self) -> AcquirePermit<'_> {
         self.acquire_n(1)
     }
 
-    /// Waits for `n` permits at once; more than the limit fails at once.
+    /// Waits for `n` permits at once.
+    ///
+    /// Fails at once if `n` is above the limit; and in its turn, if the limit was lowered below
+    /// `n` meanwhile.
+    ///
+    /// # Errors
+    /// [`PermitError`]; nothing was taken then.
+    ///
+    /// # Cancel safety
+    /// That of [`acquire`](Self::acquire).
     pub fn acquire_n(&self, n: u32) -> AcquirePermit<'_> {
         AcquirePermit::new(self, n)
     }
 
     /// Waits for a permit that borrows nothing, for a spawned task.
+    ///
+    /// # Errors
+    /// [`PermitError`]; nothing was taken then.
+    ///
+    /// # Cancel safety
+    /// That of [`acquire`](Self::acquire).
+    ///
+    /// # Cost
+    /// That of [`acquire`](Self::acquire) and three reference counts.
     pub fn acquire_owned(&self) -> AcquireOwnedPermit {
         self.acquire_owned_n(1)
     }
 
-    /// Waits for `n` permits that borrow nothing.
+    /// Waits for `n` permits at once that borrow nothing. See [`acquire_n`](Self::acquire_n).
+    ///
+    /// # Errors
+    /// [`PermitError`]; nothing was taken then.
+    ///
+    /// # Cancel safety
+    /// That of [`acquire`](Self::acquire).
     pub fn acquire_owned_n(&self, n: u32) -> AcquireOwnedPermit {
         AcquireOwnedPermit::new(self.clone(), n)
     }
 
-    /// Waits for a permit for at most `limit`, counted from the first poll, on the timer of the
-    /// runtime that polls.
-    pub fn acquire_timeout(&self, limit: Duration) -> AcquirePermitTimeout<'_> {
-        AcquirePermitTimeout::new(self.acquire(), limit)
-    }
-
-    /// Waits for a permit on a plain thread.
+    /// Waits for a permit for at most `limit`, counted from the first poll.
+    ///
+    /// A permit handed over at the same instant as the limit wins. Only if it has to wait it asks
+    /// a runtime for a timer: the one given to the builder, else the one that polls.
     ///
     /// # Errors
-    /// [`PermitError`]; [`PermitError::WouldBlock`] on a thread of a runtime.
-    pub fn acquire_blocking(&self) -> Result<Permit<'_>, PermitError> {
-        flow_rt::block_on(self.acquire()).map_err(PermitError::WouldBlock)?
+    /// [`PermitError`]; nothing was taken then.
+    ///
+    /// # Cancel safety
+    /// That of [`acquire`](Self::acquire).
+    ///
+    /// # Cost
+    /// That of [`acquire`](Self::acquire), and one boxed timer if it has to wait.
+    pub fn acquire_timeout(&self, limit: Duration) -> AcquirePermitTimeout<'_> {
+        self.acquire_n_timeout(1, limit)
     }
 
-    /// Changes the limit, live. Lowered below what is in flight, it gives nothing until enough
-    /// has come back; waiters who need more than it allows fail when it is their turn.
+    /// Waits for `n` permits at once for at most `limit`. See
+    /// [`acquire_timeout`](Self::acquire_timeout) and [`acquire_n`](Self::acquire_n).
+    ///
+    /// # Errors
+    /// [`PermitError`]; nothing was taken then.
+    ///
+    /// # Cancel safety
+    /// That of [`acquire`](Self::acquire).
+    pub fn acquire_n_timeout(&self, n: u32, limit: Duration) -> AcquirePermitTimeout<'_> {
+        AcquirePermitTimeout::new(self.acquire_n(n), limit)
+    }
+
+    /// Waits for a permit on a plain thread, in the same queue as everybody else.
+    ///
+    /// # Errors
+    /// [`PermitError`]; nothing was taken then. [`PermitError::WouldBlock`] if it would have to
+    /// wait where that would stop a runtime or a simulation.
+    pub fn acquire_blocking(&self) -> Result<Permit<'_>, PermitError> {
+        self.acquire_n_blocking(1)
+    }
+
+    /// Waits for `n` permits at once on a plain thread. See
+    /// [`acquire_blocking`](Self::acquire_blocking).
+    ///
+    /// # Errors
+    /// [`PermitError`]; nothing was taken then.
+    pub fn acquire_n_blocking(&self, n: u32) -> Result<Permit<'_>, PermitError> {
+        if self.permits.try_acquire(n).is_ok() {
+            self.count_granted();
+            return Ok(Permit::new(&self.permits, n));
+        }
+        flow_rt::block_on(self.acquire_n(n)).unwrap_or_else(|error| {
+            self.count_denied();
+            Err(PermitError::WouldBlock(error))
+        })
+    }
+
+    /// Changes the limit from now on and gives the one before.
+    ///
+    /// Raised, it lets in those who wait. Lowered below what is in flight it takes nothing back:
+    /// nobody is let in until enough permits have come back. Whoever waits for more than the new
+    /// limit gets [`PermitError::ExceedsLimit`] when it is their turn.
     ///
     /// # Errors
     /// If `limit` is zero or above [`MAX_LIMIT`](Self::MAX_LIMIT); the limit stays as it was.
-    pub fn set_limit(&self, limit: u32) -> Result<(), ConcurrencyConfigError> {
-        self.0.permits.set_limit(checked(limit)?)?;
-        Ok(())
+    pub fn set_limit(&self, limit: u32) -> Result<u32, ConcurrencyConfigError> {
+        if limit == 0 {
+            return Err(ConcurrencyConfigError::ZeroLimit);
+        }
+        Ok(self.permits.set_limit(limit)?)
     }
 
-    /// Stops giving permits: who waits fails with [`PermitError::Closed`], as later calls do.
-    /// Permits held stay good. Idempotent.
+    /// Stops giving permits, for ever: who waits fails with [`PermitError::Closed`], as later
+    /// calls do. Permits held stay good. Idempotent.
     pub fn close(&self) {
-        self.0.permits.close();
+        self.permits.close();
     }
 
     /// Whether the limiter is closed.
     pub fn is_closed(&self) -> bool {
-        self.0.permits.is_closed()
+        self.permits.is_closed()
     }
 
     /// Permits free now; 0 while more are in flight than a lowered limit allows.
+    #[inline]
     pub fn available(&self) -> u32 {
-        self.0.permits.available()
+        self.permits.available()
     }
 
     /// Permits held now.
+    #[inline]
     pub fn in_flight(&self) -> u32 {
-        self.0.permits.in_flight()
+        self.permits.in_flight()
     }
 
     /// The limit in force.
+    #[inline]
     pub fn limit(&self) -> u32 {
-        self.0.permits.limit()
+        self.permits.limit()
     }
 
     /// The name given at build.
     pub fn name(&self) -> Option<&str> {
-        self.0.name.as_deref()
+        self.shared.name.as_deref()
     }
 
-    /// What goes on now.
+    /// What it has done and how it stands. Locks shortly if somebody waits.
     pub fn stats(&self) -> ConcurrencyStats {
+        let (granted, denied) = self.counted().unwrap_or_default();
         ConcurrencyStats {
-            limit: self.limit(),
+            granted,
+            denied,
+            waiting: self.permits.waiting(),
             in_flight: self.in_flight(),
-            waiting: self.0.permits.waiting(),
-            denied: self.0.denied.sum(),
+            available: self.available(),
+            limit: self.limit(),
         }
     }
 
-    /// A collector for a [`flow_metrics::Registry`].
+    /// A collector for a [`flow_metrics::Registry`], under the limiter's name.
+    ///
+    /// It keeps the limiter alive while it is registered. Nothing is published in between: the
+    /// numbers are read when somebody collects.
     #[cfg(feature = "metrics")]
     pub fn collector(&self) -> Arc<dyn flow_metrics::Collect> {
         Arc::new(metrics::LimiterCollector(self.clone()))
+    }
+
+    /// Grants and denials so far, if they are counted.
+    fn counted(&self) -> Option<(u64, u64)> {
+        let counts = self.shared.counts.as_ref()?;
+        Some((counts.granted.sum(), counts.denied.sum()))
+    }
+
+    /// Whose timers bound a wait.
+    fn runtime(&self) -> Result<Handle, HandleError> {
+        match &self.shared.runtime {
+            Some(runtime) => Ok(runtime.clone()),
+            None => Handle::current(),
+        }
+    }
+
+    #[inline]
+    fn poll_take(
+        &self,
+        cx: &mut Context<'_>,
+        n: u32,
+        wait: &mut PermitWait,
+    ) -> Poll<Result<(), PermitError>> {
+        self.permits.poll_acquire(cx, n, wait).map(|result| {
+            if result.is_ok() {
+                self.count_granted();
+            } else {
+                self.count_denied();
+            }
+            result.map_err(PermitError::from)
+        })
+    }
+
+    #[inline]
+    fn count_granted(&self) {
+        if let Some(counts) = &self.shared.counts {
+            counts.granted.add(1);
+        }
+    }
+
+    #[inline]
+    fn count_denied(&self) {
+        if let Some(counts) = &self.shared.counts {
+            counts.denied.add(1);
+        }
     }
 }
 
@@ -206,72 +352,28 @@ impl fmt::Debug for ConcurrencyLimiter {
             .field("name", &self.name())
             .field("limit", &self.limit())
             .field("in_flight", &self.in_flight())
-            .field("waiting", &self.0.permits.waiting())
+            .field("waiting", &self.permits.waiting())
             .field("closed", &self.is_closed())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
-/// A look at a [`ConcurrencyLimiter`]; its numbers are of one moment each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a [`ConcurrencyLimiter`] has done and how it stands.
+///
+/// Each number is exact; together they are of about the same moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConcurrencyStats {
-    /// The limit in force.
-    pub limit: u32,
+    /// Requests that were granted, at once or after a wait; 0 if they are not counted.
+    pub granted: u64,
+    /// Requests that were denied, and waits that ended with an error; 0 if they are not counted.
+    pub denied: u64,
+    /// Callers in the queue.
+    pub waiting: usize,
     /// Permits held.
     pub in_flight: u32,
-    /// Callers that wait.
-    pub waiting: usize,
-    /// Calls of `try_acquire` that got nothing, ever.
-    pub denied: u64,
-}
-
-/// Configures a [`ConcurrencyLimiter`].
-#[derive(Debug, Clone)]
-#[must_use = "a builder does nothing until it is built"]
-pub struct ConcurrencyLimiterBuilder {
-    limit: Option<u32>,
-    max_waiters: usize,
-    name: Option<Cow<'static, str>>,
-}
-
-impl ConcurrencyLimiterBuilder {
-    /// How many permits there are, 1 to [`ConcurrencyLimiter::MAX_LIMIT`]. Required.
-    pub fn limit(mut self, limit: u32) -> Self {
-        self.limit = Some(limit);
-        self
-    }
-
-    /// How many callers may wait; any number unless set. With 0 nobody waits.
-    pub fn max_waiters(mut self, waiters: usize) -> Self {
-        self.max_waiters = waiters;
-        self
-    }
-
-    /// A name for reports and metrics.
-    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Builds the limiter, all permits free.
-    ///
-    /// # Errors
-    /// [`ConcurrencyConfigError`] if the limit is missing or out of range.
-    pub fn build(self) -> Result<ConcurrencyLimiter, ConcurrencyConfigError> {
-        let limit = self.limit.ok_or(ConcurrencyConfigError::MissingLimit)?;
-        let permits = Permits::new(checked(limit)?, self.max_waiters)?;
-        Ok(ConcurrencyLimiter(Arc::new(Inner {
-            permits: Arc::new(permits),
-            name: self.name,
-            denied: PaddedCounter::new(),
-        })))
-    }
-}
-
-fn checked(limit: u32) -> Result<u32, ConcurrencyConfigError> {
-    if limit == 0 {
-        return Err(ConcurrencyConfigError::ZeroLimit);
-    }
-    Ok(limit)
+    /// Permits free.
+    pub available: u32,
+    /// The limit in force.
+    pub limit: u32,
 }

@@ -1,66 +1,108 @@
 //! Permits: what is held while one runs.
 
 use core::fmt;
+use core::mem;
+use std::sync::Arc;
 
-use super::ConcurrencyLimiter;
+use flow_sync::Permits;
 
-macro_rules! permit {
-    ($(#[$doc:meta])* $name:ident $(<$life:lifetime>)?, $limiter:ty) => {
-        $(#[$doc])*
-        #[must_use = "the permit goes back as soon as it is dropped"]
-        pub struct $name $(<$life>)? {
-            limiter: $limiter,
-            n: u32,
-        }
-
-        impl $(<$life>)? $name $(<$life>)? {
-            pub(super) fn new(limiter: $limiter, n: u32) -> Self {
-                Self { limiter, n }
-            }
-
-            /// How many permits this holds.
-            pub fn count(&self) -> u32 {
-                self.n
-            }
-
-            /// Takes `n` permits out of this one into a permit of their own; `None` if it holds
-            /// fewer.
-            pub fn split(&mut self, n: u32) -> Option<Self> {
-                self.n = self.n.checked_sub(n)?;
-                Some(Self::new(Clone::clone(&self.limiter), n))
-            }
-
-            /// Keeps the permits in flight for ever: the limiter has so many fewer.
-            pub fn forget(mut self) {
-                self.n = 0;
-            }
-        }
-
-        impl $(<$life>)? Drop for $name $(<$life>)? {
-            fn drop(&mut self) {
-                if self.n > 0 {
-                    self.limiter.0.permits.release(self.n);
-                }
-            }
-        }
-
-        impl $(<$life>)? fmt::Debug for $name $(<$life>)? {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($name))
-                    .field("count", &self.n)
-                    .field("limiter", &self.limiter)
-                    .finish()
-            }
-        }
-    };
+/// Permits held, given back on drop.
+///
+/// It borrows the limiter; [`into_owned`](Self::into_owned) lets it go into a task of its own.
+#[must_use = "the permits go back as soon as this is dropped"]
+pub struct Permit<'a> {
+    permits: &'a Arc<Permits>,
+    n: u32,
 }
 
-permit! {
-    /// Permits held, given back on drop.
-    Permit<'a>, &'a ConcurrencyLimiter
+impl<'a> Permit<'a> {
+    /// Wraps `n` permits that were taken from `permits`.
+    pub(super) fn new(permits: &'a Arc<Permits>, n: u32) -> Self {
+        Self { permits, n }
+    }
+
+    /// How many permits this holds.
+    pub fn count(&self) -> u32 {
+        self.n
+    }
+
+    /// Takes `n` permits out of this one, to be given back apart; `None` if it holds fewer.
+    pub fn split(&mut self, n: u32) -> Option<Self> {
+        self.n = self.n.checked_sub(n)?;
+        Some(Self::new(self.permits, n))
+    }
+
+    /// The same permits, without the borrow. One reference count.
+    pub fn into_owned(mut self) -> OwnedPermit {
+        // Nothing is left for the drop of this one.
+        OwnedPermit::new(self.permits.clone(), mem::take(&mut self.n))
+    }
+
+    /// Keeps the permits in flight for ever: the limiter has so many fewer.
+    pub fn forget(mut self) {
+        self.n = 0;
+    }
 }
 
-permit! {
-    /// Permits held without borrowing the limiter, for tasks; given back on drop.
-    OwnedPermit, ConcurrencyLimiter
+impl Drop for Permit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        give_back(self.permits, self.n);
+    }
+}
+
+impl fmt::Debug for Permit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Permit").field(&self.n).finish()
+    }
+}
+
+/// Permits held without borrowing the limiter, for tasks; given back on drop.
+#[must_use = "the permits go back as soon as this is dropped"]
+pub struct OwnedPermit {
+    permits: Arc<Permits>,
+    n: u32,
+}
+
+impl OwnedPermit {
+    /// Wraps `n` permits that were taken from `permits`.
+    pub(super) fn new(permits: Arc<Permits>, n: u32) -> Self {
+        Self { permits, n }
+    }
+
+    /// How many permits this holds.
+    pub fn count(&self) -> u32 {
+        self.n
+    }
+
+    /// Takes `n` permits out of this one, to be given back apart; `None` if it holds fewer.
+    pub fn split(&mut self, n: u32) -> Option<Self> {
+        self.n = self.n.checked_sub(n)?;
+        Some(Self::new(self.permits.clone(), n))
+    }
+
+    /// Keeps the permits in flight for ever: the limiter has so many fewer.
+    pub fn forget(mut self) {
+        self.n = 0;
+    }
+}
+
+impl Drop for OwnedPermit {
+    #[inline]
+    fn drop(&mut self) {
+        give_back(&self.permits, self.n);
+    }
+}
+
+impl fmt::Debug for OwnedPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OwnedPermit").field(&self.n).finish()
+    }
+}
+
+#[inline]
+fn give_back(permits: &Permits, n: u32) {
+    if n > 0 {
+        permits.release(n);
+    }
 }
