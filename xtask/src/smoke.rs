@@ -1,6 +1,5 @@
 //! Every example, run once and expected to succeed.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -22,7 +21,7 @@ const RUNS: &[(&str, &[&str])] = &[
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs the examples, which must have been built.
-pub(crate) fn run(workspace: &Workspace, redis: Option<&Path>) -> Outcome<Tally> {
+pub(crate) fn run(workspace: &Workspace) -> Outcome<Tally> {
     let mut tally = Tally::default();
     let examples: Vec<&str> = workspace
         .packages
@@ -48,7 +47,7 @@ pub(crate) fn run(workspace: &Workspace, redis: Option<&Path>) -> Outcome<Tally>
             runs.push(&[]);
         }
         for arguments in runs {
-            if run_one(example, arguments, redis)? {
+            if run_one(example, arguments)? {
                 tally.passed += 1;
             } else {
                 tally.failed += 1;
@@ -58,13 +57,10 @@ pub(crate) fn run(workspace: &Workspace, redis: Option<&Path>) -> Outcome<Tally>
     Ok(tally)
 }
 
-fn run_one(example: &str, arguments: &[&str], redis: Option<&Path>) -> Outcome<bool> {
+fn run_one(example: &str, arguments: &[&str]) -> Outcome<bool> {
     let folder = workspace::target_dir().join("debug/examples");
     let mut command = Command::new(folder.join(example));
     command.args(arguments).current_dir(workspace::root());
-    if let Some(redis) = redis {
-        command.env("FLOW_REDIS_SERVER", redis);
-    }
     let start = Instant::now();
     let ended = process::quiet(&mut command, LIMIT)?;
     let seconds = start.elapsed().as_secs_f64();

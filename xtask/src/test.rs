@@ -59,13 +59,8 @@ pub(crate) fn main(parser: lexopt::Parser) -> Outcome {
 fn all(total: &mut Tally, may_install: bool, may_nextest: bool) -> Outcome {
     let workspace = Workspace::load()?;
     let features = workspace.shared_features();
-    let redis = redis_server(&workspace, may_install)?;
-    let with = |command: &mut std::process::Command| {
-        if let Some(redis) = &redis {
-            command.env("FLOW_REDIS_SERVER", redis);
-        }
-        process::tee(command.args(&features))
-    };
+    redis_server(&workspace, may_install)?;
+    let with = |command: &mut std::process::Command| process::tee(command.args(&features));
 
     heading("unit, property and behaviour tests");
     let nextest = may_nextest && tools::find("cargo-nextest").is_some();
@@ -93,20 +88,20 @@ fn all(total: &mut Tally, may_install: bool, may_nextest: bool) -> Outcome {
 
     heading("examples");
     process::run(process::cargo(["build", "--examples"]).args(&features))?;
-    total.add(&smoke::run(&workspace, redis.as_deref())?);
+    total.add(&smoke::run(&workspace)?);
     Ok(())
 }
 
-/// The server of flow-redis's tests, if it has any.
-fn redis_server(workspace: &Workspace, may_install: bool) -> Outcome<Option<std::path::PathBuf>> {
+/// Sees to it that the server of flow-redis's tests is on the path, if it has tests.
+fn redis_server(workspace: &Workspace, may_install: bool) -> Outcome {
     let has_tests = workspace
         .package("flow-redis")
         .is_some_and(|package| package.targets_of("test").next().is_some());
-    if !has_tests {
-        return Ok(None);
+    if has_tests {
+        let for_what = "by the tests of flow-redis, which start servers of their own";
+        tools::system_program("redis-server", "redis-server", for_what, may_install)?;
     }
-    let for_what = "by the tests of flow-redis, which start servers of their own";
-    tools::system_program("redis-server", "redis-server", for_what, may_install).map(Some)
+    Ok(())
 }
 
 /// Reads nextest's closing line: `Summary [0.1s] 9 tests run: 8 passed (1 slow), 1 failed, 0 skipped`.
