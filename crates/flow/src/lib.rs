@@ -1,1 +1,41 @@
-//! flow
+//! Primitives for services under load, on any async runtime: limits, pools, schedules,
+//! channels, metrics, and the same across processes.
+//!
+//! This crate re-exports the others by feature, gathers their errors in [`Error`], and their
+//! everyday names in [`prelude`].
+//!
+//! | feature | module | for |
+//! |---|---|---|
+//! | always | [`rt`] | runtimes, tasks, cancellation, time |
+//! | `ratelimit` | `ratelimit` | who may go now |
+//! | `sched` | `sched` | what runs when and where |
+//! | `stream` | `stream` | data in motion |
+//! | `metrics` | `metrics` | what is going on |
+//! | `redis` | `redis` | the same limits across processes |
+//!
+//! Runtimes are features too: **`tokio`** (the default), `smol`, `async-std`; they add up. `sim`
+//! is virtual time for your tests. `full` is every crate on every maintained runtime.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod error;
+pub mod prelude;
+
+#[cfg(feature = "metrics")]
+pub use flow_metrics as metrics;
+#[cfg(feature = "ratelimit")]
+pub use flow_ratelimit as ratelimit;
+#[cfg(feature = "redis")]
+pub use flow_redis as redis;
+pub use flow_rt as rt;
+#[cfg(feature = "sched")]
+pub use flow_sched as sched;
+#[cfg(feature = "stream")]
+pub use flow_stream as stream;
+
+pub use error::Error;
+
+/// The README's programs, compiled and run.
+#[cfg(all(doctest, feature = "tokio", feature = "ratelimit", feature = "sched"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,0 +1,139 @@
+//! One error for programs that use several crates.
+
+use core::fmt;
+use core::time::Duration;
+use std::error::Error as StdError;
+
+/// Any error of flow, for a `main` or a handler that passes them on.
+///
+/// Its `Debug` prints the whole chain in words, because that is what a `main` returning it
+/// shows. Match on the crates' own errors where you want to react to one.
+pub struct Error {
+    source: Box<dyn StdError + Send + Sync + 'static>,
+    retry_after: Option<Duration>,
+}
+
+impl Error {
+    /// When trying again will help: set for limits that say *not yet*.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The crate's own error, if it is an `E`.
+    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
+        self.source.downcast_ref()
+    }
+
+    fn new(source: impl StdError + Send + Sync + 'static) -> Self {
+        Self {
+            source: Box::new(source),
+            retry_after: None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)?;
+        let mut cause = self.source.source();
+        while let Some(error) = cause {
+            write!(f, "\ncaused by: {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.source()
+    }
+}
+
+macro_rules! gathers {
+    ($($(#[$when:meta])* $error:ty),* $(,)?) => {$(
+        $(#[$when])*
+        impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::new(error)
+            }
+        }
+    )*};
+}
+
+gathers! {
+    flow_rt::HandleError,
+    flow_rt::DefaultAlreadySet,
+    flow_rt::JoinError,
+    flow_rt::TimeoutError,
+    flow_rt::Stopped,
+    flow_rt::ZeroPeriod,
+    flow_rt::BlockOnError,
+    #[cfg(feature = "ratelimit")] flow_ratelimit::ConfigError,
+    #[cfg(feature = "metrics")] flow_metrics::RegisterError,
+    #[cfg(feature = "metrics")] flow_metrics::RegistryError,
+    #[cfg(feature = "metrics")] flow_metrics::BoundsError,
+    #[cfg(feature = "sched")] flow_sched::PoolConfigError,
+    #[cfg(feature = "sched")] flow_sched::TaskError,
+    #[cfg(feature = "sched")] flow_sched::SchedulerBuildError,
+    #[cfg(feature = "sched")] flow_sched::ScheduleError,
+    #[cfg(feature = "sched")] flow_sched::TriggerNowError,
+    #[cfg(feature = "sched")] flow_sched::CronError,
+    #[cfg(feature = "stream")] flow_stream::ChannelConfigError,
+    #[cfg(feature = "stream")] flow_stream::RecvError,
+    #[cfg(feature = "stream")] flow_stream::TryRecvError,
+    #[cfg(feature = "stream")] flow_stream::RecvTimeoutError,
+    #[cfg(feature = "stream")] flow_stream::RecvBlockingError,
+    #[cfg(feature = "stream")] flow_stream::WriterConfigError,
+    #[cfg(feature = "stream")] flow_stream::WriteError,
+    #[cfg(feature = "stream")] flow_stream::FlushError,
+    #[cfg(feature = "redis")] flow_redis::ConnectError,
+    #[cfg(feature = "redis")] flow_redis::RedisError,
+    #[cfg(feature = "redis")] flow_redis::BuildError,
+    #[cfg(feature = "redis")] flow_redis::CheckError,
+    #[cfg(feature = "redis")] flow_redis::AcquireError,
+}
+
+#[cfg(feature = "ratelimit")]
+impl From<flow_ratelimit::Denied> for Error {
+    fn from(denied: flow_ratelimit::Denied) -> Self {
+        Self {
+            retry_after: denied.retry_after(),
+            ..Self::new(denied)
+        }
+    }
+}
+
+#[cfg(feature = "ratelimit")]
+impl From<flow_ratelimit::AcquireError> for Error {
+    fn from(error: flow_ratelimit::AcquireError) -> Self {
+        Self::new(error)
+    }
+}
+
+macro_rules! gathers_with_item {
+    ($($(#[$when:meta])* $error:ty),* $(,)?) => {$(
+        $(#[$when])*
+        impl<T: Send + 'static> From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::new(error)
+            }
+        }
+    )*};
+}
+
+// The item stays inside: `downcast_ref` finds it.
+gathers_with_item! {
+    #[cfg(feature = "sched")] flow_sched::SubmitError<T>,
+    #[cfg(feature = "sched")] flow_sched::TrySubmitError<T>,
+    #[cfg(feature = "stream")] flow_stream::SendError<T>,
+    #[cfg(feature = "stream")] flow_stream::TrySendError<T>,
+    #[cfg(feature = "stream")] flow_stream::SendTimeoutError<T>,
+    #[cfg(feature = "stream")] flow_stream::SendBlockingError<T>,
+}

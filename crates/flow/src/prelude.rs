@@ -1,0 +1,14 @@
+//! The everyday names: `use flow::prelude::*`.
+//!
+//! Nothing in here shadows a name of std's prelude or of `std::task`.
+
+pub use flow_rt::{CancellationToken, OnFull, TaskContext};
+
+#[cfg(feature = "ratelimit")]
+pub use flow_ratelimit::{ConcurrencyLimiter, Denied, Limiter, LimiterExt, Rate, TokenBucket};
+
+#[cfg(feature = "sched")]
+pub use flow_sched::{JobContext, JobHandle, Misfire, Overlap, Scheduler, TaskHandle, WorkerPool};
+
+#[cfg(feature = "stream")]
+pub use flow_stream::{AsyncWriter, Channel};

@@ -1,0 +1,238 @@
+//! A small HTTP gateway made of flow's parts, which drives and checks itself.
+//!
+//! Run with `cargo run --release --example gateway`; `-- --help` lists the options. Expect ten
+//! seconds of load, a table per client, and `every count agrees`.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a program for people
+
+mod access_log;
+mod counters;
+mod limits;
+mod load;
+mod net;
+mod options;
+mod report;
+mod server;
+mod signals;
+mod signature;
+mod upstream;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use flow_rt::{CancellationToken, Handle};
+
+use access_log::AccessLog;
+use counters::Outcome;
+use options::{Command, Options, Upstream};
+use report::Counts;
+use server::Gateway;
+use upstream::Origin;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// How long a stop may take before what is left is dropped.
+const DRAIN: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let options = match options::parse(std::env::args().skip(1)) {
+        Ok(Command::Run(options)) => *options,
+        Ok(Command::Help) => {
+            println!("{}", options::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(wrong) => {
+            eprintln!("gateway: {wrong}");
+            return ExitCode::from(2);
+        }
+    };
+    let net = options.net;
+    match net.run(|rt| run(rt, options)) {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        Ok(Ok(false)) => ExitCode::FAILURE,
+        Ok(Err(error)) => fail(&error.to_string()),
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn fail(error: &str) -> ExitCode {
+    eprintln!("gateway: {error}");
+    ExitCode::FAILURE
+}
+
+/// Runs the gateway; false if the counts disagree.
+async fn run(rt: Handle, options: Options) -> Result<bool, Failure> {
+    let stop = CancellationToken::new();
+    signals::cancel_on_signal(stop.clone())?;
+    match options.serve {
+        Some(addr) => serve(&rt, &options, addr, stop).await.map(|()| true),
+        None => check_itself(&rt, &options, stop).await,
+    }
+}
+
+/// Stays up until a signal, then drains.
+async fn serve(
+    rt: &Handle,
+    options: &Options,
+    addr: SocketAddr,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let behind = CancellationToken::new();
+    let upstream = match &options.upstream {
+        Some(upstream) => upstream.clone(),
+        None => own_upstream(&Origin::start(options.net, rt, &behind).await?),
+    };
+    let (path, _) = log_path(options);
+    let log = AccessLog::open(rt, &path)?;
+    let gateway = Gateway::build(options, rt, upstream, &log)?;
+    let listener = options.net.bind(addr).await?;
+    println!(
+        "listening on http://{} on {}, access log {}",
+        listener.local_addr()?,
+        rt.name(),
+        path.display()
+    );
+    gateway.clone().serve(listener, stop).await;
+    println!("draining");
+    gateway.shutdown(DRAIN).await?;
+    let lines = log.close().await?;
+    behind.cancel();
+    println!("stopped; {lines} requests logged");
+    Ok(())
+}
+
+/// Drives load over real sockets and compares what every part counted.
+async fn check_itself(
+    rt: &Handle,
+    options: &Options,
+    interrupted: CancellationToken,
+) -> Result<bool, Failure> {
+    let behind = CancellationToken::new();
+    let origin = Origin::start(options.net, rt, &behind).await?;
+    let (path, temporary) = log_path(options);
+    let log = AccessLog::open(rt, &path)?;
+    let gateway = Gateway::build(options, rt, own_upstream(&origin), &log)?;
+    let listener = options
+        .net
+        .bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+        .await?;
+    let authority = listener.local_addr()?.to_string();
+    println!(
+        "{} clients against http://{authority} on {} for {:?}, {}/s and a burst of {} each",
+        options.clients,
+        rt.name(),
+        options.duration,
+        options.rate,
+        options.burst
+    );
+    // Apart from the interruption: the clients stop first, then the server.
+    let stop = CancellationToken::new();
+    let serving = rt.spawn(gateway.clone().serve(listener, stop.clone()));
+    let seen = drive(rt, options, &authority, &gateway, &interrupted).await?;
+    let metrics = load::get(options.net, rt, &authority, "/metrics").await?;
+
+    stop.cancel();
+    serving.await?;
+    gateway.shutdown(DRAIN).await?;
+    log.close().await?;
+    behind.cancel();
+
+    if interrupted.is_cancelled() {
+        println!("interrupted; drained");
+    }
+    println!("\n{}", report::table(&seen));
+    let counted = &gateway.counters;
+    let counts = Counts {
+        seen,
+        decided: gateway.limits.counts(),
+        server: (
+            counted.value(Outcome::Admitted),
+            counted.value(Outcome::Limited),
+            counted.total(),
+        ),
+        metrics,
+        log_lines: std::fs::read_to_string(&path)?.lines().count() as u64,
+        upstream: origin.received(),
+    };
+    let mismatches = report::mismatches(&counts, options);
+    if temporary {
+        std::fs::remove_file(&path)?;
+    }
+    if mismatches.is_empty() {
+        println!(
+            "every count agrees: {} requests, {} forwarded, {} limited, {} lines logged",
+            counts.server.2, counts.server.0, counts.server.1, counts.log_lines
+        );
+    }
+    for mismatch in &mismatches {
+        eprintln!("mismatch: {mismatch}");
+    }
+    Ok(mismatches.is_empty())
+}
+
+/// Runs every client to its end, and says each second how it goes.
+async fn drive(
+    rt: &Handle,
+    options: &Options,
+    authority: &str,
+    gateway: &Gateway,
+    interrupted: &CancellationToken,
+) -> Result<Vec<load::Seen>, Failure> {
+    let key = signature::Key::from_env();
+    let until = rt.now() + options.duration;
+    let mut clients = Vec::new();
+    for plan in load::plans(options.clients, options.rate) {
+        let client = load::drive(
+            options.net,
+            rt.clone(),
+            authority.to_owned(),
+            key.clone(),
+            plan,
+            until,
+            interrupted.clone(),
+        );
+        clients.push(rt.spawn(client));
+    }
+    let mut ticks = rt.interval(Duration::from_secs(1))?;
+    let progress = async {
+        loop {
+            if ticks.tick().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            println!(
+                "{:>8} admitted {:>8} limited",
+                gateway.counters.value(Outcome::Admitted),
+                gateway.counters.value(Outcome::Limited)
+            );
+        }
+    };
+    let finished = CancellationToken::new();
+    let all = async {
+        let _done = finished.clone().drop_guard();
+        let mut seen = Vec::new();
+        for client in clients {
+            seen.push(client.await??);
+        }
+        Ok(seen)
+    };
+    let (seen, _) = futures_util::join!(all, finished.run_until_cancelled(progress));
+    seen
+}
+
+fn own_upstream(origin: &Origin) -> Upstream {
+    Upstream {
+        authority: origin.addr.to_string(),
+        prefix: String::new(),
+    }
+}
+
+/// Where the access log goes, and whether it is ours to remove.
+fn log_path(options: &Options) -> (PathBuf, bool) {
+    if let Some(path) = &options.access_log {
+        (path.clone(), false)
+    } else {
+        let name = format!("flow-gateway-{}.log", std::process::id());
+        (std::env::temp_dir().join(name), true)
+    }
+}

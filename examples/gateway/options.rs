@@ -1,0 +1,265 @@
+//! The command line and the configuration file: the same names, the same checks.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::net::Net;
+
+pub(crate) const HELP: &str = "\
+An HTTP/1.1 gateway made of flow's parts: token bucket per client, concurrency limit, worker
+pool for signatures, scheduler, channel and writer for the access log, /metrics and /healthz.
+
+Without options it starts an upstream and the gateway on free loopback ports, drives them for
+ten seconds with polite and abusive clients, and checks that every count agrees.
+
+Usage: gateway [OPTIONS]
+
+Options:
+  --runtime NAME     tokio, smol or async-std                          [default: tokio]
+  --serve ADDR       listen on ADDR, e.g. 127.0.0.1:8080, and stay up until SIGINT or SIGTERM
+  --upstream URL     forward to URL, e.g. http://127.0.0.1:9000        [default: own upstream]
+  --duration TIME    how long to drive the load, e.g. 10s or 500ms     [default: 10s]
+  --clients N        clients of the load, 2 to 1000; every second one is abusive [default: 8]
+  --rate N           requests per second that each client may make, 1 to 1000000 [default: 100]
+  --burst N          requests a client may make at once, 1 to 1000000  [default: 50]
+  --redis URL        keep the limits in Redis, e.g. redis://127.0.0.1:6379, shared by gateways
+  --access-log FILE  where to write the access log                     [default: a temporary file]
+  --config FILE      read options from a TOML file with these names; the command line wins
+  --help             print this text
+
+Exit codes: 0 all counts agree, or a clean stop; 1 a mismatch or a failure; 2 a wrong option.
+
+Clients name themselves in the header x-client (else their address counts) and sign
+\"METHOD PATH CLIENT\" with HMAC-SHA256 in x-signature; the key is FLOW_GATEWAY_KEY.";
+
+/// Everything the gateway can be told.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) net: Net,
+    pub(crate) serve: Option<SocketAddr>,
+    pub(crate) upstream: Option<Upstream>,
+    pub(crate) duration: Duration,
+    pub(crate) clients: usize,
+    pub(crate) rate: u64,
+    pub(crate) burst: u64,
+    pub(crate) redis: Option<String>,
+    pub(crate) access_log: Option<PathBuf>,
+}
+
+/// Where requests are forwarded to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Upstream {
+    /// host:port, as the connection and the `host` header take it.
+    pub(crate) authority: String,
+    /// Put before every path, without a trailing slash.
+    pub(crate) prefix: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            net: Net::Tokio,
+            serve: None,
+            upstream: None,
+            duration: Duration::from_secs(10),
+            clients: 8,
+            rate: 100,
+            burst: 50,
+            redis: None,
+            access_log: None,
+        }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Help,
+    Run(Box<Options>),
+}
+
+/// A sentence for the person who typed it.
+#[derive(Debug)]
+pub(crate) struct WrongOption(String);
+
+impl fmt::Display for WrongOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Reads the command line, and the file it names.
+pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, WrongOption> {
+    use lexopt::Arg::{Long, Short, Value};
+
+    let mut settings = Vec::new();
+    let mut config = None;
+    let mut parser = lexopt::Parser::from_args(args);
+    while let Some(arg) = parser.next().map_err(wrong)? {
+        match arg {
+            Long("help") | Short('h') => return Ok(Command::Help),
+            Long("config") => config = Some(text(&mut parser, "config")?),
+            Long(name) if NAMES.contains(&name) => {
+                let name = name.to_owned();
+                let value = text(&mut parser, &name)?;
+                settings.push((name, value));
+            }
+            Value(value) => {
+                return Err(WrongOption(format!(
+                    "{} is not an option; see --help",
+                    value.display()
+                )));
+            }
+            unknown => return Err(wrong(unknown.unexpected())),
+        }
+    }
+    let mut options = Options::default();
+    if let Some(file) = config {
+        for (name, value) in read_file(Path::new(&file))? {
+            options
+                .set(&name, &value)
+                .map_err(|WrongOption(why)| WrongOption(format!("{file}: {why}")))?;
+        }
+    }
+    for (name, value) in settings {
+        options.set(&name, &value)?;
+    }
+    if options.upstream.is_some() && options.serve.is_none() {
+        return Err(WrongOption(
+            "--upstream needs --serve ADDR: the self-test counts what its own upstream receives"
+                .to_owned(),
+        ));
+    }
+    Ok(Command::Run(Box::new(options)))
+}
+
+const NAMES: [&str; 9] = [
+    "runtime",
+    "serve",
+    "upstream",
+    "duration",
+    "clients",
+    "rate",
+    "burst",
+    "redis",
+    "access-log",
+];
+
+impl Options {
+    fn set(&mut self, name: &str, value: &str) -> Result<(), WrongOption> {
+        match name {
+            "runtime" => {
+                self.net = Net::by_name(value).ok_or_else(|| {
+                    WrongOption(format!(
+                        "--runtime is {value:?}; it takes tokio, smol or async-std"
+                    ))
+                })?;
+            }
+            "serve" => {
+                self.serve = Some(value.parse().map_err(|_| {
+                    WrongOption(format!(
+                        "--serve is {value:?}; it takes an address such as 127.0.0.1:8080"
+                    ))
+                })?);
+            }
+            "upstream" => self.upstream = Some(upstream(value)?),
+            "duration" => self.duration = duration(value)?,
+            "clients" => self.clients = number(name, value, 2, 1_000)? as usize,
+            "rate" => self.rate = number(name, value, 1, 1_000_000)?,
+            "burst" => self.burst = number(name, value, 1, 1_000_000)?,
+            "redis" => {
+                if !value.starts_with("redis://") && !value.starts_with("valkey://") {
+                    return Err(WrongOption(format!(
+                        "--redis is {value:?}; it takes a URL such as redis://127.0.0.1:6379"
+                    )));
+                }
+                self.redis = Some(value.to_owned());
+            }
+            "access-log" => self.access_log = Some(PathBuf::from(value)),
+            unknown => {
+                return Err(WrongOption(format!(
+                    "there is no option {unknown:?}; the names are {}",
+                    NAMES.join(", ")
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<(String, String)>, WrongOption> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| WrongOption(format!("--config {}: {error}", path.display())))?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error| WrongOption(format!("--config {}: {error}", path.display())))?;
+    let plain = |(name, value): (String, toml::Value)| match value {
+        toml::Value::String(text) => Ok((name, text)),
+        toml::Value::Integer(number) => Ok((name, number.to_string())),
+        other => Err(WrongOption(format!(
+            "--config {}: {name} is a {}; options take a text or a whole number",
+            path.display(),
+            other.type_str()
+        ))),
+    };
+    table.into_iter().map(plain).collect()
+}
+
+fn number(name: &str, value: &str, least: u64, most: u64) -> Result<u64, WrongOption> {
+    match value.parse() {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(WrongOption(format!(
+            "--{name} is {value:?}; it takes a whole number from {least} to {most}"
+        ))),
+    }
+}
+
+fn duration(value: &str) -> Result<Duration, WrongOption> {
+    let parsed = value
+        .strip_suffix("ms")
+        .map(|millis| (millis, 1))
+        .or_else(|| value.strip_suffix('s').map(|seconds| (seconds, 1_000)))
+        .and_then(|(number, scale)| number.parse::<u64>().ok()?.checked_mul(scale));
+    match parsed {
+        Some(millis @ 200..=3_600_000) => Ok(Duration::from_millis(millis)),
+        _ => Err(WrongOption(format!(
+            "--duration is {value:?}; it takes a time from 200ms to 3600s, such as 10s"
+        ))),
+    }
+}
+
+fn upstream(value: &str) -> Result<Upstream, WrongOption> {
+    let wrong = || {
+        WrongOption(format!(
+            "--upstream is {value:?}; it takes a URL such as http://127.0.0.1:9000"
+        ))
+    };
+    let uri: hyper::Uri = value.parse().map_err(|_| wrong())?;
+    if uri.scheme_str() != Some("http") {
+        return Err(wrong());
+    }
+    let host = uri
+        .host()
+        .filter(|host| !host.is_empty())
+        .ok_or_else(wrong)?;
+    Ok(Upstream {
+        authority: format!("{host}:{}", uri.port_u16().unwrap_or(80)),
+        prefix: uri.path().trim_end_matches('/').to_owned(),
+    })
+}
+
+fn text(parser: &mut lexopt::Parser, name: &str) -> Result<String, WrongOption> {
+    let value = parser
+        .value()
+        .map_err(|_| WrongOption(format!("--{name} needs a value; see --help")))?;
+    value
+        .into_string()
+        .map_err(|raw| WrongOption(format!("--{name} is not UTF-8: {}", raw.display())))
+}
+
+#[allow(clippy::needless_pass_by_value)] // used as the function of a map_err
+fn wrong(error: lexopt::Error) -> WrongOption {
+    WrongOption(format!("{error}; see --help"))
+}

@@ -1,0 +1,61 @@
+//! The CPU part of a request: HMAC-SHA256 over what was asked and by whom.
+
+use std::fmt::Write;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// The shared secret of clients and gateway.
+#[derive(Clone)]
+pub(crate) struct Key(Hmac<Sha256>);
+
+impl Key {
+    /// The key from `FLOW_GATEWAY_KEY`, or the one of the demonstration.
+    pub(crate) fn from_env() -> Self {
+        let text = std::env::var("FLOW_GATEWAY_KEY");
+        Self::new(text.as_deref().unwrap_or("demonstration").as_bytes())
+    }
+
+    pub(crate) fn new(secret: &[u8]) -> Self {
+        Self(Hmac::new_from_slice(secret).expect("HMAC takes a key of any length"))
+    }
+
+    /// The signature of a request, in lower-case hex.
+    pub(crate) fn sign(&self, method: &str, path: &str, client: &str) -> String {
+        let mut hex = String::with_capacity(64);
+        for byte in self.mac(method, path, client).finalize().into_bytes() {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
+    }
+
+    /// Whether `signature` is the request's, compared in constant time.
+    pub(crate) fn verify(&self, method: &str, path: &str, client: &str, signature: &[u8]) -> bool {
+        let Some(raw) = decode(signature) else {
+            return false;
+        };
+        self.mac(method, path, client).verify_slice(&raw).is_ok()
+    }
+
+    fn mac(&self, method: &str, path: &str, client: &str) -> Hmac<Sha256> {
+        let mut mac = self.0.clone();
+        for part in [method, " ", path, " ", client] {
+            mac.update(part.as_bytes());
+        }
+        mac
+    }
+}
+
+fn decode(hex: &[u8]) -> Option<[u8; 32]> {
+    let mut raw = [0; 32];
+    if hex.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in raw.iter_mut().zip(hex.chunks_exact(2)) {
+        let high = char::from(pair[0]).to_digit(16)?;
+        let low = char::from(pair[1]).to_digit(16)?;
+        *byte = (high * 16 + low) as u8;
+    }
+    Some(raw)
+}
