@@ -27,6 +27,7 @@ use std::sync::atomic::Ordering;
 
 use flow_rt::{BoxTimer, Instant};
 
+use super::contain::contain;
 use super::job::{Clock, Job};
 use super::shared::Shared;
 use super::trigger::Due;
@@ -69,6 +70,7 @@ impl SchedulerDriver {
     fn take_news(&mut self, budget: &mut usize) -> bool {
         while let Some(job) = self.shared.handoff.pop() {
             self.sync(&job);
+            forget(job);
             *budget = budget.saturating_sub(1);
             if *budget == 0 {
                 return false;
@@ -122,7 +124,7 @@ impl SchedulerDriver {
 
     fn fire(&mut self, job: &Arc<Job>) {
         job.state.lock().timer = None;
-        if job.trigger.is_cheap() {
+        if job.settings.cheap {
             if self.shared.fire(job) {
                 self.sync(job);
             }
@@ -169,6 +171,7 @@ impl Future for SchedulerDriver {
             let wall = wall_nanos(wall::nanos(shared.handle.wall()));
             while let Some(job) = this.pop_due(now, wall) {
                 this.fire(&job);
+                forget(job);
                 budget = budget.saturating_sub(1);
                 if budget == 0 {
                     cx.waker().wake_by_ref();
@@ -211,6 +214,11 @@ impl fmt::Debug for SchedulerDriver {
             .field("timers", &(self.monotonic.len() + self.wall.len()))
             .finish_non_exhaustive()
     }
+}
+
+/// Drops what may be a job's last reference, and with it the user's trigger.
+fn forget(job: Arc<Job>) {
+    contain(|| drop(job));
 }
 
 /// A time of day on the wheel's axis: nanoseconds since the epoch; what lies outside is due at

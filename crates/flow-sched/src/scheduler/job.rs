@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) max_runs: Option<u64>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) recurring: bool,
+    /// Whether the driver itself may ask the trigger.
+    pub(crate) cheap: bool,
 }
 
 pub(crate) struct State {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use flow_rt::catch;
 
+use super::contain::forget_panic;
 use super::cron::Cron;
 use super::error::ScheduleError;
 use super::handle::JobHandle;
@@ -166,8 +167,9 @@ impl<O: Outcome> JobBuilder<O> {
     /// One short lock and the trigger's first answer; the driver is woken only if the job is due
     /// before all others.
     pub fn start(self) -> Result<JobHandle, ScheduleError> {
-        let settings = self.check()?;
+        let mut settings = self.check()?;
         let trigger = build_trigger(self.trigger, self.zone.as_deref(), &self.shared)?;
+        settings.cheap = guarded(|| trigger.is_cheap())?;
         let (now, wall) = (self.shared.handle.now(), self.shared.handle.wall());
         let first = if self.immediately {
             Due::At(now)
@@ -226,6 +228,7 @@ impl<O: Outcome> JobBuilder<O> {
             misfire: self.misfire,
             max_runs: (self.max_runs > 0).then_some(self.max_runs),
             timeout: self.timeout,
+            cheap: false,
             recurring: !matches!(self.trigger, Some(Spec::Once(_) | Spec::After(_))),
         })
     }
@@ -258,18 +261,22 @@ fn build_trigger(
 }
 
 fn first_due(trigger: &dyn Trigger, cx: &TriggerContext) -> Result<Due, ScheduleError> {
-    match catch(|| trigger.next(cx)) {
-        Ok(None) => Err(ScheduleError::NeverDue),
-        Ok(Some(Due::At(at))) if at.is_far_future() => Err(ScheduleError::NeverDue),
+    match guarded(|| trigger.next(cx))? {
+        None => Err(ScheduleError::NeverDue),
+        Some(Due::At(at)) if at.is_far_future() => Err(ScheduleError::NeverDue),
         // There is no run before the first.
-        Ok(Some(Due::AfterRun(delay))) => Ok(Due::At(cx.now() + delay)),
-        Ok(Some(due)) => Ok(due),
-        Err(panic) => {
-            let message = panic.message().to_owned();
-            super::contain::forget_panic(panic);
-            Err(ScheduleError::TriggerPanicked { message })
-        }
+        Some(Due::AfterRun(delay)) => Ok(Due::At(cx.now() + delay)),
+        Some(due) => Ok(due),
     }
+}
+
+/// Asks the trigger for the first time.
+fn guarded<T>(ask: impl FnOnce() -> T) -> Result<T, ScheduleError> {
+    catch(ask).map_err(|panic| {
+        let message = panic.message().to_owned();
+        forget_panic(panic);
+        ScheduleError::TriggerPanicked { message }
+    })
 }
 
 impl<O> fmt::Debug for JobBuilder<O> {

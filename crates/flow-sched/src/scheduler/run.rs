@@ -162,14 +162,14 @@ impl Run {
             duration: self.began.map_or(Duration::ZERO, |began| now - began),
             outcome,
         };
-        // The hook first: whoever waits for the run finds it told.
+        // Counted and told first: whoever waits for the run or its job finds both.
+        self.shared.count_end(&report.outcome);
         self.shared.emit(&self.job, JobEventKind::RunEnded(&report));
-        let outcome = report.outcome.clone();
         let effects = self.job.finish(report, now);
         if self.shared.apply(&self.job, effects) {
             self.shared.touch(&self.job);
         }
-        self.shared.run_ended(&outcome);
+        self.shared.run_left();
         self.job.ended.notify(usize::MAX);
         self.number = 0;
     }

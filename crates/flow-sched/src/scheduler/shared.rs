@@ -253,7 +253,8 @@ impl Shared {
         self.counters.started.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn run_ended(&self, outcome: &RunOutcome) {
+    /// Counts how a run ended, before anybody hears of it.
+    pub(crate) fn count_end(&self, outcome: &RunOutcome) {
         let counters = &self.counters;
         match outcome {
             RunOutcome::Completed => &counters.completed,
@@ -263,6 +264,10 @@ impl Shared {
             RunOutcome::Dropped => &counters.dropped,
         }
         .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A run is over, with all that followed from its end.
+    pub(crate) fn run_left(&self) {
         self.running.fetch_sub(1, Ordering::AcqRel);
         self.ended.notify(usize::MAX);
     }

@@ -159,7 +159,7 @@ pub trait Trigger: Send + Sync + 'static {
     /// Whether [`next`](Self::next) costs no more than some arithmetic.
     ///
     /// A cheap trigger is asked by the driver of all jobs itself; any other one in a task of its
-    /// own, so that it delays no job but its own.
+    /// own, so that it delays no job but its own. Asked once, when the job is started.
     fn is_cheap(&self) -> bool {
         false
     }

@@ -176,3 +176,37 @@ impl Trigger for Faulty {
         panic!("at once")
     }
 }
+
+/// Panics when it goes.
+struct Grumpy;
+
+impl Trigger for Grumpy {
+    fn next(&self, cx: &TriggerContext) -> Option<Due> {
+        Some(Due::At(cx.now() + HOUR))
+    }
+}
+
+impl Drop for Grumpy {
+    fn drop(&mut self) {
+        panic!("on its way out");
+    }
+}
+
+#[test]
+fn the_driver_survives_what_it_is_the_last_to_drop() {
+    sim::check(0..20, |rt| async move {
+        let scheduler = scheduler(&rt);
+        let log = Log::new(&rt);
+        drop(
+            noting(&scheduler, "grumpy", &log)
+                .trigger(Grumpy)
+                .start()
+                .unwrap(),
+        );
+        rt.run_until_idle().await;
+        assert!(scheduler.remove("grumpy"));
+        noting(&scheduler, "poll", &log).every(SEC).start().unwrap();
+        rt.advance(2 * SEC).await;
+        assert_eq!(log.millis(), [1_000, 2_000]);
+    });
+}

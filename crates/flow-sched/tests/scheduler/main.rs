@@ -1,10 +1,13 @@
 //! The scheduler: in virtual time to the nanosecond and in every interleaving, and on every
 //! runtime. Numbers are those of the behaviour catalogue's cases.
-#![cfg(feature = "scheduler")]
+#![cfg(all(feature = "scheduler", not(loom)))]
 
+mod behaviour;
 mod common;
+mod cron;
 mod faults;
 mod lifecycle;
 mod policies;
 mod pooled;
+mod runtimes;
 mod timing;

@@ -1,0 +1,219 @@
+//! Cron patterns: what is refused, and the days on which clocks change.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flow_rt::sim::Sim;
+use flow_sched::{Cron, CronError, Overlap, Scheduler};
+use proptest::prelude::*;
+
+/// Seconds since the epoch of 2026-03-29 00:00 UTC: clocks in Berlin go from 02:00 to 03:00.
+const SPRING: u64 = 1_774_742_400;
+/// 2026-10-25 00:00 UTC: clocks in Berlin go from 03:00 back to 02:00.
+const AUTUMN: u64 = 1_792_886_400;
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn refusal(pattern: &str) -> CronError {
+    match Cron::new(pattern) {
+        Ok(cron) => panic!("{pattern} was accepted as {cron}"),
+        Err(error) => error,
+    }
+}
+
+/// The next `n` occurrences, in minutes after `from`.
+fn minutes(pattern: &str, zone: &str, from: u64, n: usize) -> Vec<u64> {
+    let cron = Cron::new(pattern).unwrap().time_zone(zone).unwrap();
+    let mut last = at(from);
+    (0..n)
+        .map(|_| {
+            last = cron.next_after(last).unwrap();
+            last.duration_since(at(from)).unwrap().as_secs() / 60
+        })
+        .collect()
+}
+
+#[test]
+fn patterns_that_would_block_a_thread_are_refused() {
+    for never in [
+        "0 0 30 2 *",
+        "0 0 31 2,4,6,9,11 *",
+        "0 0 1W * +SUN",
+        "0 0 * * L",
+        "0 0 29 2 * 2025",
+        "0 0 * * * 1960",
+    ] {
+        let pattern = never.to_owned();
+        // Patterns with a year have seven fields.
+        let pattern = if pattern.split(' ').count() == 6 {
+            format!("0 {pattern}")
+        } else {
+            pattern
+        };
+        assert_eq!(refusal(&pattern), CronError::NeverOccurs, "{pattern}");
+    }
+    for empty in [
+        ", * * * *",
+        "1,,2 * * * *",
+        "* ,1 * * *",
+        "* * 1, * *",
+        "* * * * +",
+    ] {
+        assert!(
+            matches!(refusal(empty), CronError::EmptyItem { .. }),
+            "{empty}"
+        );
+    }
+    let long = "1,".repeat(200) + "1 * * * *";
+    assert_eq!(refusal(&long), CronError::TooLong { len: 409, max: 256 });
+}
+
+#[test]
+fn words_and_numbers_stand_where_they_belong() {
+    for misplaced in [
+        "MON * * * *",
+        "MON1 * * * *",
+        "0 0 JAN * *",
+        "0 0 * MON *",
+        "0 0 * * JAN",
+        "0 0 L * 5X",
+        "99999 * * * *",
+        "a * * * *",
+        "* * * * \u{661}",
+        "$ * * * *",
+    ] {
+        assert!(
+            matches!(refusal(misplaced), CronError::Field { .. }),
+            "{misplaced}"
+        );
+    }
+    for wrong in [
+        "60 * * * *",
+        "* 24 * * *",
+        "* * 0 * *",
+        "* * * 13 *",
+        "5-1 * * * *",
+        "*/0 * * * *",
+    ] {
+        assert!(
+            matches!(refusal(wrong), CronError::Syntax { .. }),
+            "{wrong}"
+        );
+    }
+    assert_eq!(refusal("* * * *"), CronError::Fields { found: 4 });
+    assert_eq!(refusal(""), CronError::Fields { found: 0 });
+    assert!(matches!(refusal("@every 5m"), CronError::Nickname { .. }));
+    for good in [
+        "@midnight",
+        "@hourly",
+        "30 14 * * 1-5",
+        "0 0 L * *",
+        "0 0 LW * *",
+        "0 0 15W * *",
+        "0 0 * * FRI#2",
+        "0 0 * * FRIL",
+        "0 0 * jan-mar mon,wed",
+        "0 0 29 2 *",
+        "0 0 13 * +FRI",
+        "*/5 0 9 * * * 2030-2040",
+    ] {
+        Cron::new(good).unwrap_or_else(|error| panic!("{good}: {error}"));
+    }
+}
+
+#[test]
+fn case_109_five_fields_have_seconds_of_zero() {
+    // 1970-01-01 was a Thursday.
+    assert_eq!(minutes("30 14 * * 1-5", "UTC", 0, 3), [870, 2_310, 6_630]);
+    let cron = Cron::new("* * * * *").unwrap();
+    assert_eq!(cron.next_after(at(59)), Some(at(60)));
+    assert_eq!(cron.next_after(at(60)), Some(at(120)));
+    let within = at(59) + Duration::from_nanos(999_999_999);
+    assert_eq!(
+        cron.next_after(within),
+        Some(at(60)),
+        "fractions of a second are no trap"
+    );
+    assert_eq!(
+        cron.next_after(UNIX_EPOCH - Duration::from_millis(1)),
+        Some(at(0))
+    );
+}
+
+#[test]
+fn case_114_days_on_which_clocks_change() {
+    // 02:30 does not exist on that Sunday: once, at 03:00 summer time, which is 01:00 UTC.
+    assert_eq!(
+        minutes("30 2 * * *", "Europe/Berlin", SPRING, 2),
+        [60, 24 * 60 + 30]
+    );
+    // 02:30 comes twice: the first time only, at 00:30 UTC.
+    assert_eq!(
+        minutes("30 2 * * *", "Europe/Berlin", AUTUMN, 2),
+        [30, 25 * 60 + 30]
+    );
+    // A pattern over the hours follows the clock: 24 hours less one, and plus one.
+    assert_eq!(
+        minutes("30 * * * *", "Europe/Berlin", SPRING, 3),
+        [30, 90, 150]
+    );
+    assert_eq!(
+        minutes("30 * * * *", "Europe/Berlin", AUTUMN, 3),
+        [30, 90, 150]
+    );
+}
+
+#[test]
+fn a_day_that_a_zone_skipped_does_not_stop_a_job() {
+    // Apia had no 30 December 2011.
+    let before = 1_325_030_400; // 2011-12-28 00:00 UTC
+    let cron = Cron::new("0 12 * * *")
+        .unwrap()
+        .time_zone("Pacific/Apia")
+        .unwrap();
+    let mut last = at(before);
+    for _ in 0..5 {
+        last = cron.next_after(last).expect("the job goes on");
+    }
+    assert!(last > at(before + 3 * 86_400));
+}
+
+#[test]
+fn years_that_are_over_end_the_pattern() {
+    let cron = Cron::new("0 0 0 1 1 * 1999").unwrap();
+    assert!(cron.next_after(at(0)).is_some());
+    assert_eq!(cron.next_after(at(SPRING)), None);
+}
+
+#[test]
+fn jobs_follow_a_change_of_the_clock_in_virtual_time() {
+    Sim::new(3)
+        .wall_clock(at(SPRING - 6 * 3_600))
+        .run(|rt| async move {
+            let scheduler = Scheduler::builder().runtime(&rt).time_zone("Europe/Berlin");
+            let scheduler = scheduler.build().unwrap();
+            let job = scheduler.job("daily", async |_cx| ()).cron("30 2 * * *");
+            let job = job.overlap(Overlap::Allow(2)).start().unwrap();
+            rt.advance(Duration::from_secs(12 * 3_600)).await;
+            let stats = job.stats();
+            assert_eq!(stats.runs.completed, 1);
+            assert_eq!(stats.last.unwrap().scheduled_at, at(SPRING + 3_600));
+        })
+        .unwrap();
+}
+
+proptest! {
+    #[test]
+    fn any_text_gets_an_answer(text in "[-0-9*/,LWA-F#?+@ ]{0,40}") {
+        if let Ok(cron) = Cron::new(&text) {
+            let next = cron.next_after(at(SPRING));
+            prop_assert!(next.is_none_or(|next| next > at(SPRING)));
+        }
+    }
+
+    #[test]
+    fn any_bytes_get_an_answer(text in "\\PC{0,60}") {
+        let _ = Cron::new(&text);
+    }
+}
