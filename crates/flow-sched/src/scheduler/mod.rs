@@ -24,6 +24,8 @@ mod handle;
 mod handoff;
 mod job;
 mod job_builder;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod outcome;
 mod policy;
 mod report;

@@ -7,6 +7,8 @@ mod common;
 mod cron;
 mod faults;
 mod lifecycle;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod policies;
 mod pooled;
 mod runtimes;
