@@ -19,11 +19,17 @@
 //! | [`Submit`], [`SubmitTimeout`], [`TaskHandle`] | handing a task in, getting its value |
 //! | [`SubmitError`], [`TrySubmitError`], [`TaskError`], [`PoolConfigError`] | what can go wrong |
 //! | [`PoolStats`], [`ShutdownReport`], [`TaskEnd`] | seeing what goes on |
+//! | [`Scheduler`], [`SchedulerBuilder`], [`SchedulerDriver`] | jobs by time |
+//! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`] | one job: its policies, its control, its run |
+//! | [`Trigger`], [`Cron`], [`Overlap`], [`Misfire`], [`CatchUp`] | when a job runs, and when it does not |
+//! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`] | seeing what goes on |
+//! | [`ScheduleError`], [`SchedulerBuildError`], [`CronError`], [`UnknownZone`] | what can go wrong |
 //!
 //! # Features
 //! - **`pool`**: the worker pool.
 //! - **`scheduler`**: jobs by time; runs them on a pool, so it includes `pool`.
-//! - `metrics`: catalogue entries and collectors for `flow-metrics`.
+//! - `metrics`: `collector()` on a pool and the like on a scheduler, for a
+//!   `flow_metrics::Registry`.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

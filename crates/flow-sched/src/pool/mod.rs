@@ -7,7 +7,7 @@
 //! | `roster` | which slots sleep, and whom to wake |
 //! | `slot`, `task` | running a task, and the cell it shares with its handle |
 //! | `core`, `shutdown` | the pool's life, from open to ended |
-//! | `stats`, `hooks`, `error` | what is seen of it |
+//! | `stats`, `hooks`, `metrics`, `error` | what is seen of it |
 
 mod builder;
 mod contain;
@@ -15,6 +15,8 @@ mod core;
 mod error;
 mod hooks;
 mod inside;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod room;
 mod roster;
 mod shutdown;

@@ -278,6 +278,16 @@ impl WorkerPool {
         &self.core().token
     }
 
+    /// What a `flow_metrics::Registry` takes to show this pool, under its name. It keeps the pool
+    /// neither open nor alive.
+    ///
+    /// # Cost
+    /// Nothing until the registry collects; then that of [`stats`](Self::stats).
+    #[cfg(feature = "metrics")]
+    pub fn collector(&self) -> Arc<dyn flow_metrics::Collect> {
+        Arc::new(super::metrics::PoolCollector::new(self.core()))
+    }
+
     fn core(&self) -> &Arc<Core> {
         &self.0.0
     }

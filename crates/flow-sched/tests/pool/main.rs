@@ -4,6 +4,8 @@
 mod behaviour;
 mod hostile;
 mod lifecycle;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod random;
 mod runtimes;
 mod submitting;

@@ -1,0 +1,88 @@
+//! A pool's catalogue, and its collector.
+
+use std::sync::{Arc, Weak};
+
+use flow_metrics::{Collect, Desc, Sink};
+
+use super::core::Core;
+
+/// Shows a pool for as long as it is there; keeps it no longer.
+pub(super) struct PoolCollector(Weak<Core>);
+
+impl PoolCollector {
+    pub(super) fn new(core: &Arc<Core>) -> Self {
+        Self(Arc::downgrade(core))
+    }
+}
+
+impl Collect for PoolCollector {
+    fn descriptions(&self) -> &'static [Desc] {
+        CATALOGUE
+    }
+
+    fn collect(&self, out: &mut dyn Sink) {
+        let Some(core) = self.0.upgrade() else {
+            return;
+        };
+        let stats = core.stats();
+        let name = ("pool", &*core.name);
+        out.counter(&CATALOGUE[0], &[name], stats.submitted);
+        for (outcome, tasks) in [
+            ("completed", stats.completed),
+            ("panicked", stats.panicked),
+            ("timed_out", stats.timed_out),
+            ("cancelled", stats.cancelled),
+        ] {
+            out.counter(&CATALOGUE[1], &[name, ("outcome", outcome)], tasks);
+        }
+        out.counter(&CATALOGUE[2], &[name], stats.rejected);
+        out.gauge(&CATALOGUE[3], &[name], stats.queued as f64);
+        out.gauge(&CATALOGUE[4], &[name], stats.running as f64);
+        out.gauge(&CATALOGUE[5], &[name], stats.waiting as f64);
+        out.gauge(&CATALOGUE[6], &[name], stats.slots as f64);
+        out.gauge(&CATALOGUE[7], &[name], core.room.capacity() as f64);
+    }
+}
+
+static CATALOGUE: &[Desc] = &[
+    Desc::counter(
+        "flow_sched_pool_submitted_total",
+        "Tasks that the pool accepted.",
+        &["pool"],
+    ),
+    Desc::counter(
+        "flow_sched_pool_ended_total",
+        "Tasks that have ended, by how they ended.",
+        &["pool", "outcome"],
+    ),
+    Desc::counter(
+        "flow_sched_pool_rejected_total",
+        "Tasks that the pool did not accept.",
+        &["pool"],
+    ),
+    Desc::gauge(
+        "flow_sched_pool_queued_tasks",
+        "Tasks that wait for a slot.",
+        &["pool"],
+    ),
+    Desc::gauge(
+        "flow_sched_pool_running_tasks",
+        "Tasks that a slot is running.",
+        &["pool"],
+    ),
+    Desc::gauge(
+        "flow_sched_pool_waiting_submitters",
+        "Submitters that wait for room in the queue.",
+        &["pool"],
+    ),
+    Desc::gauge(
+        "flow_sched_pool_slots",
+        "Slots that live, busy or idle.",
+        &["pool"],
+    ),
+    Desc::gauge(
+        "flow_sched_pool_capacity_tasks",
+        "How many tasks the queue can hold.",
+        &["pool"],
+    ),
+];

@@ -1,0 +1,55 @@
+//! What a registry shows of a pool.
+
+use flow_metrics::Registry;
+use flow_rt::sim;
+use flow_sched::{TaskError, WorkerPool};
+
+use crate::runtimes::{LONG, ms};
+
+#[test]
+fn a_registry_shows_a_pool_and_does_not_keep_it() {
+    sim::check(0..3, |rt| async move {
+        let registry = Registry::new();
+        let builder = WorkerPool::builder().name("io").slots(2).queue(1);
+        let pool = builder.build().unwrap();
+        registry.register(pool.collector()).unwrap().forget();
+        pool.run(async |_| ()).await.unwrap();
+        let sleeper = rt.clone();
+        let slow = pool.submit(async move |_| sleeper.sleep(LONG).await);
+        let slow = slow.timeout(ms(5)).await.unwrap().await;
+        assert!(matches!(slow, Err(TaskError::TimedOut { .. })));
+        pool.try_submit(async |_| std::future::pending::<()>().await)
+            .unwrap()
+            .detach();
+        assert!(pool.try_submit(async |_| ()).is_err());
+        rt.run_until_idle().await;
+
+        let shown = registry.collect();
+        let name = ("pool", "io");
+        let counter = |metric: &str| shown.counter(metric, &[name]);
+        let ended =
+            |outcome| shown.counter("flow_sched_pool_ended_total", &[name, ("outcome", outcome)]);
+        let gauge = |metric: &str| shown.gauge(metric, &[name]);
+        assert_eq!(counter("flow_sched_pool_submitted_total"), Some(3));
+        assert_eq!(counter("flow_sched_pool_rejected_total"), Some(1));
+        assert_eq!((ended("completed"), ended("timed_out")), (Some(1), Some(1)));
+        assert_eq!((ended("panicked"), ended("cancelled")), (Some(0), Some(0)));
+        assert_eq!(gauge("flow_sched_pool_queued_tasks"), Some(0.0));
+        assert_eq!(gauge("flow_sched_pool_running_tasks"), Some(1.0));
+        assert_eq!(gauge("flow_sched_pool_waiting_submitters"), Some(0.0));
+        assert_eq!(gauge("flow_sched_pool_capacity_tasks"), Some(1.0));
+        assert!(gauge("flow_sched_pool_slots").is_some_and(|slots| slots >= 1.0));
+        assert_eq!(
+            shown.counter("flow_metrics_rejected_samples_total", &[]),
+            Some(0)
+        );
+
+        pool.shutdown(ms(0)).await;
+        drop(pool);
+        rt.run_until_idle().await;
+        assert_eq!(
+            registry.collect().gauge("flow_sched_pool_slots", &[name]),
+            None
+        );
+    });
+}
