@@ -77,7 +77,7 @@ pub(super) fn shutdown_ends_live_tasks(lab: Lab, ending: Ending) -> Verdict {
 
 pub(super) fn shutdown_ends_armed_timers(lab: Lab, ending: Ending) -> Verdict {
     let (waiting, waits) = mpsc::channel();
-    let mut timer = lab.sleep(30 * MS);
+    let mut timer = lab.sleep(200 * MS);
     let waiter = std::thread::spawn(move || {
         crate::block_on(poll_fn(move |cx| {
             let fired = timer.poll_fired(cx);

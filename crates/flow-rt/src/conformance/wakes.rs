@@ -189,9 +189,9 @@ pub(super) async fn yield_storm_starves_no_task(lab: Lab) -> Verdict {
 pub(super) async fn yield_storm_starves_no_timer(lab: Lab) -> Verdict {
     let storm = Storm::start(&lab);
     for _ in 0..3 {
-        lab.fired("a timer beside tasks that always yield", lab.sleep(2 * MS))
+        lab.fired("a timer beside tasks that always yield", lab.sleep(5 * MS))
             .await?;
-        let asleep = lab.spawn(lab.sleep(2 * MS));
+        let asleep = lab.spawn(lab.sleep(5 * MS));
         let fired = lab
             .join("a task asleep beside tasks that always yield", asleep)
             .await?;
