@@ -31,7 +31,8 @@
 //! tokio's limit on searching workers; async-executor's list of sleepers.
 
 use flow_sync::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use flow_sync::sync::{Arc, AtomicWaker, Mutex};
+use flow_sync::sync::{AtomicWaker, Mutex};
+use std::sync::Arc;
 
 use super::contain::contain;
 

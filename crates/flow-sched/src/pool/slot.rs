@@ -6,7 +6,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 
 use flow_rt::{BoxTimer, CancellationToken, Instant, TaskContext};
-use flow_sync::sync::Arc;
+use std::sync::Arc;
 
 use super::contain::contain;
 use super::core::Core;
