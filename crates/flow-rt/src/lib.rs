@@ -24,6 +24,7 @@
 //! | [`CancellationToken`], [`TaskContext`] | telling tasks to stop, and by when to be done |
 //! | [`Clock`], [`DefaultClock`], [`ManualClock`] | time on hot paths |
 //! | [`OnFull`] | one vocabulary for bounded queues |
+//! | `conformance` | the suite that proves a runtime fit (feature `conformance`) |
 //!
 //! # Features
 //! - `tokio`, `smol`, `async-std`: the adapter of that host. None is on by default; they add up.

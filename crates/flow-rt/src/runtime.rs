@@ -18,7 +18,7 @@ use crate::timer::BoxTimer;
 /// It is object-safe; programs hold it as a [`Handle`](crate::Handle). Everything else that
 /// tasks need (join handles, abort, timeout, interval, groups) is built on the handle once.
 ///
-/// What MUST hold, and what [`conformance!`](macro@crate::conformance) checks:
+/// What MUST hold, and what the suite of the feature `conformance` checks:
 ///
 /// 1. `spawn` returns before the task is polled: never inline, a caller may hold a lock.
 /// 2. A spawned task is polled until it ends, again after every wake of its last waker, from
