@@ -1,0 +1,81 @@
+//! A token taken, and a token refused.
+
+use core::num::NonZeroU32;
+use core::time::Duration;
+
+use flow_benches::{Bench, on_threads, repeat};
+use flow_ratelimit::{Rate, TokenBucket};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use leaky_bucket::RateLimiter as LeakyBucket;
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// More per second than anybody takes.
+const PLENTY: u32 = 1_000_000_000;
+
+pub(crate) fn rows(bench: &mut Bench) {
+    granted(bench);
+    denied(bench);
+}
+
+fn granted(bench: &mut Bench) {
+    let ours = TokenBucket::new(Rate::per_second(PLENTY.into()), PLENTY.into());
+    let ours = ours.expect("a valid limit");
+    let governor = governor(Quota::per_second(some(PLENTY)));
+    let leaky = LeakyBucket::builder()
+        .initial(PLENTY as usize)
+        .max(PLENTY as usize)
+        .refill(PLENTY as usize / 1000)
+        .interval(Duration::from_millis(1))
+        .build();
+
+    assert!(ours.try_acquire().is_ok(), "there is plenty");
+    assert!(governor.check().is_ok(), "there is plenty");
+    assert!(leaky.try_acquire(1), "there is plenty");
+    bench
+        .row("try_acquire, 1 thread")
+        .instructions(10_000)
+        .flow(|n| repeat(n, |_| ours.try_acquire()))
+        .peer("governor", |n| repeat(n, |_| governor.check()))
+        .peer("leaky-bucket", |n| repeat(n, |_| leaky.try_acquire(1)))
+        .measure();
+    bench
+        .row("try_acquire, 2 threads")
+        .flow(|n| on_threads(2, n, |_| ours.try_acquire()))
+        .peer("governor", |n| on_threads(2, n, |_| governor.check()))
+        .peer("leaky-bucket", |n| {
+            on_threads(2, n, |_| leaky.try_acquire(1))
+        })
+        .measure();
+}
+
+fn denied(bench: &mut Bench) {
+    let ours = TokenBucket::new(Rate::per_hour(1), 1).expect("a valid limit");
+    let governor = governor(Quota::per_hour(some(1)));
+    let leaky = LeakyBucket::builder()
+        .initial(0)
+        .max(1)
+        .refill(1)
+        .interval(HOUR)
+        .build();
+
+    assert!(ours.try_acquire().is_ok(), "it starts full");
+    assert!(governor.check().is_ok(), "it starts full");
+    assert!(ours.try_acquire().is_err(), "it is empty");
+    assert!(governor.check().is_err(), "it is empty");
+    assert!(!leaky.try_acquire(1), "it starts empty");
+    bench
+        .row("try_acquire denied, 1 thread")
+        .instructions(10_000)
+        .flow(|n| repeat(n, |_| ours.try_acquire()))
+        .peer("governor", |n| repeat(n, |_| governor.check()))
+        .peer("leaky-bucket", |n| repeat(n, |_| leaky.try_acquire(1)))
+        .measure();
+}
+
+fn governor(quota: Quota) -> DefaultDirectRateLimiter {
+    RateLimiter::direct(quota)
+}
+
+fn some(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).expect("not zero")
+}
