@@ -1,27 +1,36 @@
 //! Cancellation: a tree of tokens whose check is one load.
 //!
 //! # State
-//! Each node: `state: AtomicU8` (bit 0 cancelled, bit 1 somebody waited); an `Event` for its
-//! waiters; a cold mutex over the reason and the children (slab of weak references). A child
-//! holds its parent strongly, a parent its children weakly.
+//! Each node: `state: AtomicU8` (bit 0 cancelled, bit 1 somebody waited, bit 2 had a child); an
+//! `Event` for its waiters; a cold mutex over the reason and the children (slab of weak
+//! references). A child holds its parent strongly, a parent its children weakly.
 //!
 //! # Invariants
-//! 1. CANCELLED is set once, under the node's mutex, after the reason was stored; never cleared.
-//! 2. A child is added under its parent's mutex, and only while the parent is not cancelled:
-//!    so whoever cancels finds every child that is not born cancelled.
+//! 1. CANCELLED is set once and never cleared. A reason is stored, under the node's mutex, before
+//!    the CANCELLED it belongs to, in the same critical section.
+//! 2. CHILDREN is set under the node's mutex before the first child is added, and never cleared;
+//!    a child is added under that mutex, and only if CANCELLED was not set by then: so whoever
+//!    cancels finds every child that is not born cancelled.
 //! 3. WAITERS is set before a waiter relies on being woken, and never cleared.
 //! 4. No waker runs under a mutex.
+//! 5. Whoever set CANCELLED empties the slab, so a child of a cancelled node leaves without it.
 //!
 //! # Steps
 //! wait: listen on the event **first**, then `fetch_or(WAITERS)`; CANCELLED in the returned value
-//! ends the wait. cancel: lock; reason; `fetch_or(CANCELLED)`; take the children; unlock; notify
-//! if the returned value has WAITERS; then the children, from a work list, never by recursion.
+//! ends the wait. cancel without a reason: `fetch_or(CANCELLED)`; if the returned value has
+//! CHILDREN, lock and take them. With a reason: lock; store it; `fetch_or(CANCELLED)`, and put
+//! the old reason back if another canceller was first; take the children; unlock. Then notify if
+//! the returned value has WAITERS, and cancel the children, from a work list, never by recursion.
+//! child: lock; set CHILDREN unless it is set; CANCELLED seen: born cancelled; else add it.
 //!
 //! # Ordering
-//! Both `fetch_or`s are RMWs on one location, so one precedes the other. The waiter's first: the
-//! canceller's returned value has WAITERS, and the listener was registered before it (its
-//! Release pairs with the canceller's Acquire). The canceller's first: the waiter sees
+//! All `fetch_or`s are RMWs on one location, so of two one precedes the other. The waiter's
+//! first: the canceller's returned value has WAITERS, and the listener was registered before it
+//! (its Release pairs with the canceller's Acquire). The canceller's first: the waiter sees
 //! CANCELLED. Listening after the `fetch_or` would lose the wake-up; the loom model fails then.
+//! The same decides CANCELLED against the first CHILDREN. When CHILDREN is set already, the lock
+//! decides: the canceller's section comes after the child's and finds it, or before, and then its
+//! CANCELLED, set before the section, is visible in the child's.
 //!
 //! # Source
 //! The tree of tokio-util's `CancellationToken`, with its check made a load and its tree walk
@@ -38,8 +47,9 @@ use event_listener::{Event, listener};
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicU8, Ordering};
 
-const CANCELLED: u8 = 0b01;
-const WAITERS: u8 = 0b10;
+const CANCELLED: u8 = 0b001;
+const WAITERS: u8 = 0b010;
+const CHILDREN: u8 = 0b100;
 
 /// Tells tasks to stop: one token, any number of clones, a tree of children.
 ///
@@ -91,7 +101,11 @@ impl CancellationToken {
     /// A child of a cancelled token is born cancelled.
     pub fn child_token(&self) -> Self {
         let mut cold = self.0.cold.lock();
-        if self.is_cancelled() {
+        let mut state = self.0.state.load(Ordering::Acquire);
+        if state & CHILDREN == 0 {
+            state = self.0.state.fetch_or(CHILDREN, Ordering::AcqRel);
+        }
+        if state & CANCELLED != 0 {
             let cold = Cold {
                 reason: cold.reason.clone(),
                 children: Slab::default(),
@@ -249,19 +263,40 @@ impl Node {
 
     /// Cancels this node alone and appends its children to `work`.
     fn cancel(&self, reason: Option<&Cow<'static, str>>, work: &mut Vec<Weak<Self>>) {
-        let before = {
-            let mut cold = self.cold.lock();
-            if self.state.load(Ordering::Relaxed) & CANCELLED != 0 {
-                return;
-            }
-            cold.reason = reason.cloned();
-            let before = self.state.fetch_or(CANCELLED, Ordering::AcqRel);
-            cold.children.drain_into(work);
-            before
+        let before = match reason {
+            None => self.cancel_silently(work),
+            Some(reason) => self.cancel_saying(reason, work),
         };
-        if before & WAITERS != 0 {
+        if before & (CANCELLED | WAITERS) == WAITERS {
             self.event.notify(usize::MAX);
         }
+    }
+
+    /// Sets CANCELLED; returns the state before. A leaf is cancelled without its lock.
+    fn cancel_silently(&self, work: &mut Vec<Weak<Self>>) -> u8 {
+        let before = self.state.fetch_or(CANCELLED, Ordering::AcqRel);
+        if before & (CANCELLED | CHILDREN) == CHILDREN {
+            self.cold.lock().children.drain_into(work);
+        }
+        before
+    }
+
+    /// Sets CANCELLED after its reason; returns the state before.
+    fn cancel_saying(&self, reason: &Cow<'static, str>, work: &mut Vec<Weak<Self>>) -> u8 {
+        let mut cold = self.cold.lock();
+        let before = self.state.load(Ordering::Relaxed);
+        if before & CANCELLED != 0 {
+            return before;
+        }
+        cold.reason = Some(reason.clone());
+        let before = self.state.fetch_or(CANCELLED, Ordering::AcqRel);
+        if before & CANCELLED == 0 {
+            cold.children.drain_into(work);
+        } else {
+            // A cancellation without a reason came in between, and empties the slab.
+            cold.reason = None;
+        }
+        before
     }
 }
 
@@ -271,7 +306,9 @@ impl Drop for Node {
     fn drop(&mut self) {
         let mut parent = self.parent.take();
         while let Some(Parent { node, slot }) = parent {
-            node.cold.lock().children.release(slot);
+            if node.state.load(Ordering::Acquire) & CANCELLED == 0 {
+                node.cold.lock().children.release(slot);
+            }
             parent = Arc::into_inner(node).and_then(|mut node| node.parent.take());
         }
     }
@@ -332,6 +369,7 @@ impl Slab {
     }
 
     fn drain_into(&mut self, work: &mut Vec<Weak<Node>>) {
+        work.reserve(self.len);
         for slot in core::mem::take(self).slots {
             if let Slot::Used(child) = slot {
                 work.push(child);

@@ -81,6 +81,53 @@ fn cancel_meets_a_new_child() {
 }
 
 #[test]
+fn silent_cancel_meets_a_first_child() {
+    explore("token: silent cancel || first child", 3, || {
+        let parent = CancellationToken::new();
+        let canceller = {
+            let parent = parent.clone();
+            thread::spawn(move || parent.cancel())
+        };
+        let child = parent.child_token();
+        block_on(child.cancelled());
+        canceller.join().unwrap();
+        assert_eq!(parent.child_count(), 0);
+    });
+}
+
+#[test]
+fn silent_cancel_meets_a_second_child() {
+    explore("token: silent cancel || second child", 3, || {
+        let parent = CancellationToken::new();
+        let first = parent.child_token();
+        let canceller = {
+            let parent = parent.clone();
+            thread::spawn(move || parent.cancel())
+        };
+        let second = parent.child_token();
+        block_on(second.cancelled());
+        canceller.join().unwrap();
+        assert!(first.is_cancelled());
+    });
+}
+
+#[test]
+fn a_family_has_one_reason() {
+    explore("token: silent cancel || cancel with a reason", 3, || {
+        let parent = CancellationToken::new();
+        let child = parent.child_token();
+        let canceller = {
+            let parent = parent.clone();
+            thread::spawn(move || parent.cancel())
+        };
+        parent.cancel_with("stop");
+        canceller.join().unwrap();
+        assert!(child.is_cancelled());
+        assert_eq!(child.reason(), parent.reason());
+    });
+}
+
+#[test]
 fn cancel_meets_a_leaving_child() {
     explore(
         "token: cancel || a child leaves || its sister waits",
