@@ -1,45 +1,48 @@
 //! One value handed from a task that ends to the one future that waits for it.
 //!
 //! # State
-//! `slot: Mutex<Slot<T>>`, one of `Empty`, `Full(value)`, `Taken`; `waker: AtomicWaker` of the
-//! single waiter; `done: AtomicBool`, set once the slot has been filled.
+//! `slot: Mutex<Slot<T>>`, one of `Empty`, `Waiting(waker)`, `Full(value)`, `Taken`;
+//! `done: AtomicBool`, set once the slot has been filled.
 //!
 //! # Invariants
-//! 1. `done` goes from false to true once and never back; it is set after the slot was filled.
+//! 1. The slot goes `Empty` or `Waiting` to `Full` to `Taken`, and never back.
 //! 2. The slot is filled at most once: the second [`complete`](JoinCell::complete) gives its
 //!    value back.
-//! 3. Whoever fills the slot wakes the waiter afterwards; the waiter registers before it looks.
+//! 3. Whoever fills the slot takes the waker out of it in the same critical section, and wakes
+//!    it after unlocking.
+//! 4. `done` is set after the slot was filled, before the waiter is woken.
+//! 5. No waker is cloned, dropped or woken under the lock.
 //!
 //! # Steps
-//! complete: lock, fill, unlock; `done = true` (Release); wake.
-//! poll: `done`? take. Else register the waker, look at `done` **again**, take or wait.
+//! complete: lock, put the value, keep what was there, unlock; `done = true`; wake.
+//! poll: lock; full: take. Else leave a waker, cloned outside of the lock, and unlock.
 //!
 //! # Ordering
-//! The Release store of `done` publishes the slot to the Acquire load in `poll`. Register and
-//! wake are RMWs on the waker's own state word: either `wake` sees the registered waker, or
-//! `register` comes after `wake` and its acquire makes the store of `done` before that wake
-//! visible to the second look (invariant 3). Swapping register and the second look loses the
-//! wake-up; the loom model fails then.
+//! One lock decides the race of completion and wait: the waiter's critical section comes first,
+//! and the completer finds its waker (3); or second, and it finds the value. The Release store
+//! of `done` pairs with the Acquire load in `is_complete`, so that whoever sees it finds the slot
+//! filled; no wait depends on it.
 //!
 //! # Source
-//! The cell of async-task and tokio's join handle, without their unsafe state word: measured as
-//! fast (rt chapter B1).
+//! The cell of async-task and tokio's join handle, with a short lock for their state word: two
+//! locked sections a task. A flag and an atomic waker beside the lock cost three atomic
+//! operations more, and no section less (benches, `rt`: spawn and join).
 
 use core::fmt;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{AtomicWaker, Mutex};
 
 /// A one-shot cell: one side completes it, one side polls for the value.
 pub struct JoinCell<T> {
     done: AtomicBool,
-    waker: AtomicWaker,
     slot: Mutex<Slot<T>>,
 }
 
 enum Slot<T> {
     Empty,
+    Waiting(Waker),
     Full(T),
     Taken,
 }
@@ -49,7 +52,6 @@ impl<T> JoinCell<T> {
     pub fn new() -> Self {
         Self {
             done: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
             slot: Mutex::new(Slot::Empty),
         }
     }
@@ -58,49 +60,72 @@ impl<T> JoinCell<T> {
     ///
     /// # Errors
     /// The value comes back if the cell was completed before; the cell is unchanged then.
+    ///
+    /// # Cost
+    /// One short lock, and the wake if somebody waits.
     pub fn complete(&self, value: T) -> Result<(), T> {
-        {
+        let before = {
             let mut slot = self.slot.lock();
             match *slot {
-                Slot::Empty => *slot = Slot::Full(value),
+                Slot::Empty | Slot::Waiting(_) => core::mem::replace(&mut *slot, Slot::Full(value)),
                 Slot::Full(_) | Slot::Taken => return Err(value),
             }
-        }
+        };
         self.done.store(true, Ordering::Release);
-        self.waker.wake();
+        if let Slot::Waiting(waiter) = before {
+            waiter.wake();
+        }
         Ok(())
     }
 
-    /// Whether the cell was completed, whether or not the value was taken since.
+    /// Whether the cell was completed, whether or not the value was taken since. One load.
     pub fn is_complete(&self) -> bool {
         self.done.load(Ordering::Acquire)
     }
 
-    /// Takes the value, or registers the caller's waker for the completion.
+    /// Takes the value, or leaves the caller's waker for the completion.
     ///
-    /// The last waker registered wins: one waiter at a time. After the value was taken this
-    /// stays pending for ever; the future on top of it is fused by its owner.
+    /// The last waker left wins: one waiter at a time. After the value was taken this stays
+    /// pending for ever; the future on top of it is fused by its owner.
+    ///
+    /// # Cost
+    /// One short lock; two when a new waker has to be left.
     pub fn poll_take(&self, cx: &mut Context<'_>) -> Poll<T> {
-        if let Some(value) = self.try_take() {
-            return Poll::Ready(value);
-        }
-        register(&self.waker, cx);
-        match self.try_take() {
-            Some(value) => Poll::Ready(value),
-            None => Poll::Pending,
+        let mut fresh = None;
+        loop {
+            let mut slot = self.slot.lock();
+            match &*slot {
+                Slot::Full(_) => return slot.take().map_or(Poll::Pending, Poll::Ready),
+                Slot::Taken => return Poll::Pending,
+                Slot::Waiting(waiter) if waiter.will_wake(cx.waker()) => return Poll::Pending,
+                Slot::Empty | Slot::Waiting(_) => {}
+            }
+            if let Some(waker) = fresh.take() {
+                let replaced = core::mem::replace(&mut *slot, Slot::Waiting(waker));
+                drop(slot);
+                drop(replaced);
+                return Poll::Pending;
+            }
+            drop(slot);
+            fresh = Some(cx.waker().clone());
         }
     }
 
     /// Takes the value if it is there.
     pub fn try_take(&self) -> Option<T> {
-        if !self.is_complete() {
+        self.slot.lock().take()
+    }
+}
+
+impl<T> Slot<T> {
+    /// The value of a full slot, which is `Taken` then.
+    fn take(&mut self) -> Option<T> {
+        if !matches!(self, Self::Full(_)) {
             return None;
         }
-        let mut slot = self.slot.lock();
-        match core::mem::replace(&mut *slot, Slot::Taken) {
-            Slot::Full(value) => Some(value),
-            // Complete and not full: it was taken.
-            Slot::Empty | Slot::Taken => None,
+        match core::mem::replace(self, Self::Taken) {
+            Self::Full(value) => Some(value),
+            _ => None,
         }
     }
 }
@@ -117,14 +142,4 @@ impl<T> fmt::Debug for JoinCell<T> {
             .field("complete", &self.is_complete())
             .finish_non_exhaustive()
     }
-}
-
-#[cfg(not(loom))]
-fn register(waker: &AtomicWaker, cx: &Context<'_>) {
-    waker.register(cx.waker());
-}
-
-#[cfg(loom)]
-fn register(waker: &AtomicWaker, cx: &Context<'_>) {
-    waker.register_by_ref(cx.waker());
 }
