@@ -13,6 +13,8 @@ use crate::adapter;
 use crate::ambient::{self, EnterGuard};
 use crate::instant::Instant;
 use crate::interval::{Interval, ZeroPeriod};
+#[cfg(feature = "tokio")]
+use crate::join::Guarded;
 use crate::join::{self, JoinHandle};
 use crate::runtime::{BoxTask, Runtime};
 use crate::task_group::TaskGroup;
@@ -150,9 +152,7 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (task, handle) = join::joinable(future);
-        self.start(None, Location::caller(), task);
-        handle
+        self.start_joined(None, Location::caller(), future)
     }
 
     /// Starts a task whose name stands in reports.
@@ -166,9 +166,7 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (task, handle) = join::joinable(future);
-        self.start(Some(name.into()), Location::caller(), task);
-        handle
+        self.start_joined(Some(name.into()), Location::caller(), future)
     }
 
     /// Starts a task that nobody will wait for: the cheapest spawn.
@@ -284,6 +282,25 @@ impl Handle {
             Kind::AsyncStd => &adapter::async_std::AsyncStd,
             Kind::Custom(runtime) => &**runtime,
         }
+    }
+
+    fn start_joined<F>(
+        &self,
+        name: Option<Cow<'static, str>>,
+        origin: &'static Location<'static>,
+        future: F,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        #[cfg(feature = "tokio")]
+        if let Kind::Tokio(tokio) = &self.0 {
+            return JoinHandle::on_tokio(tokio.start_joined(Guarded::new(future)));
+        }
+        let (task, handle) = join::joinable(future);
+        self.start(name, origin, task);
+        handle
     }
 
     /// Spawns without boxing where the host takes any future.

@@ -1,20 +1,23 @@
 //! Join handles: the result of a task, its panic as an error, abort and detach.
 //!
-//! A spawned future is wrapped in a [`Joinable`], which shares one allocation with the
-//! [`JoinHandle`]: the join cell and the abort flag. Whatever ends the task fills the cell: its
-//! result, its panic, an abort, or the destructor, when a runtime drops it. So a join never
-//! hangs.
+//! A spawned future is wrapped in a [`Guarded`], whose output is its result or its panic. On
+//! tokio the host's own handle carries that output, at the host's price. Elsewhere the task is a
+//! [`Joinable`], which shares one allocation with the [`JoinHandle`]: the join cell and the abort
+//! flag. Whatever ends the task fills the cell: its output, an abort, or the destructor, when a
+//! runtime drops it. So a join never hangs.
 
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
 
 use atomic_waker::AtomicWaker;
 use flow_sync::JoinCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(feature = "tokio")]
+use crate::adapter;
 use crate::panics::{self, Panic};
 
 /// Waits for a task or a blocking closure, and may abort it.
@@ -26,11 +29,20 @@ use crate::panics::{self, Panic};
 /// Polling it takes nothing until it is ready. Once it has returned its result it stays pending.
 ///
 /// # Cost
-/// Two allocations per joined task beside the host's own (benches, `rt`).
+/// On tokio that of its own handle; elsewhere one allocation per joined task beside the host's
+/// own, and four short locks (benches, `rt`).
 #[must_use = "dropping a join handle detaches the task; say so with `detach()`"]
 pub struct JoinHandle<T> {
-    shared: Arc<Shared<T>>,
+    /// `None` once the result was returned.
+    link: Option<Link<T>>,
     abort_on_drop: bool,
+}
+
+/// What a handle holds of its task.
+enum Link<T> {
+    Cell(Arc<Shared<T>>),
+    #[cfg(feature = "tokio")]
+    Tokio(adapter::tokio::Joined<T>),
 }
 
 impl<T> JoinHandle<T> {
@@ -38,7 +50,12 @@ impl<T> JoinHandle<T> {
     ///
     /// The handle then yields [`JoinError::Cancelled`], unless the task had ended before.
     pub fn abort(&self) {
-        self.shared.abort.request();
+        match &self.link {
+            Some(Link::Cell(shared)) => shared.abort.request(),
+            #[cfg(feature = "tokio")]
+            Some(Link::Tokio(task)) => task.abort(),
+            None => {}
+        }
     }
 
     /// A clonable handle that can abort the task and nothing else.
@@ -46,12 +63,22 @@ impl<T> JoinHandle<T> {
     where
         T: Send + 'static,
     {
-        AbortHandle(self.shared.clone())
+        AbortHandle(match &self.link {
+            Some(Link::Cell(shared)) => AbortLink::Cell(shared.clone()),
+            #[cfg(feature = "tokio")]
+            Some(Link::Tokio(task)) => AbortLink::Tokio(task.abort_handle()),
+            None => AbortLink::Ended,
+        })
     }
 
     /// Whether the task has ended, however it ended.
     pub fn is_finished(&self) -> bool {
-        self.shared.cell.is_complete()
+        match &self.link {
+            Some(Link::Cell(shared)) => shared.cell.is_complete(),
+            #[cfg(feature = "tokio")]
+            Some(Link::Tokio(task)) => task.is_finished(),
+            None => true,
+        }
     }
 
     /// Lets the task run on without anybody waiting for it.
@@ -64,13 +91,32 @@ impl<T> JoinHandle<T> {
         self.abort_on_drop = true;
         self
     }
+
+    fn new(link: Link<T>) -> Self {
+        Self {
+            link: Some(link),
+            abort_on_drop: false,
+        }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn on_tokio(task: adapter::tokio::Joined<T>) -> Self {
+        Self::new(Link::Tokio(task))
+    }
 }
 
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.shared.cell.poll_take(cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = match &mut self.link {
+            Some(Link::Cell(shared)) => ready!(shared.cell.poll_take(cx)),
+            #[cfg(feature = "tokio")]
+            Some(Link::Tokio(task)) => ready!(task.poll(cx)),
+            None => return Poll::Pending,
+        };
+        self.link = None;
+        Poll::Ready(result)
     }
 }
 
@@ -80,8 +126,14 @@ impl<T> Drop for JoinHandle<T> {
             self.abort();
         }
         // A result nobody read goes here; its destructor must not take the caller down.
-        if let Some(unread) = self.shared.cell.try_take() {
-            panics::contain(|| drop(unread));
+        match self.link.take() {
+            Some(Link::Cell(shared)) if shared.cell.is_complete() => {
+                let unread = shared.cell.try_take();
+                panics::contain(|| drop(unread));
+            }
+            #[cfg(feature = "tokio")]
+            Some(Link::Tokio(task)) => panics::contain(|| drop(task)),
+            _ => {}
         }
     }
 }
@@ -97,12 +149,25 @@ impl<T> fmt::Debug for JoinHandle<T> {
 
 /// Aborts one task; see [`JoinHandle::abort_handle`].
 #[derive(Clone)]
-pub struct AbortHandle(Arc<dyn Abortable>);
+pub struct AbortHandle(AbortLink);
+
+#[derive(Clone)]
+enum AbortLink {
+    Cell(Arc<dyn Abortable>),
+    #[cfg(feature = "tokio")]
+    Tokio(adapter::tokio::Abort),
+    Ended,
+}
 
 impl AbortHandle {
     /// Asks the task to stop at its next poll. See [`JoinHandle::abort`].
     pub fn abort(&self) {
-        self.0.abort();
+        match &self.0 {
+            AbortLink::Cell(task) => task.abort(),
+            #[cfg(feature = "tokio")]
+            AbortLink::Tokio(task) => task.abort(),
+            AbortLink::Ended => {}
+        }
     }
 }
 
@@ -150,15 +215,11 @@ impl std::error::Error for JoinError {}
 /// Wraps a future for spawning and makes its handle.
 pub(crate) fn joinable<F: Future>(future: F) -> (Joinable<F>, JoinHandle<F::Output>) {
     let shared = Arc::new(Shared::new());
-    let handle = JoinHandle {
-        shared: shared.clone(),
-        abort_on_drop: false,
-    };
     let task = Joinable {
-        future: Some(future),
-        completion: Completion(Some(shared)),
+        future: Guarded::new(future),
+        completion: Completion(Some(shared.clone())),
     };
-    (task, handle)
+    (task, JoinHandle::new(Link::Cell(shared)))
 }
 
 /// Wraps a blocking closure and makes its handle.
@@ -168,11 +229,7 @@ where
     T: Send + 'static,
 {
     let shared = Arc::new(Shared::new());
-    let handle = JoinHandle {
-        shared: shared.clone(),
-        abort_on_drop: false,
-    };
-    let mut completion = Completion(Some(shared));
+    let mut completion = Completion(Some(shared.clone()));
     let run = move || {
         if completion.aborted() {
             panics::contain(|| drop(job));
@@ -181,22 +238,68 @@ where
             completion.finish(panics::catch(job).map_err(JoinError::Panicked));
         }
     };
-    (run, handle)
+    (run, JoinHandle::new(Link::Cell(shared)))
 }
 
 pin_project_lite::pin_project! {
-    /// The task's side: polls the future, fills the cell.
-    pub(crate) struct Joinable<F: Future> {
+    /// A future whose panic is its output, and whose destructor lets no panic out. The future is
+    /// gone by the time its output is there.
+    pub(crate) struct Guarded<F> {
         #[pin]
         future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for Guarded<F> {
+        fn drop(this: Pin<&mut Self>) {
+            this.clear();
+        }
+    }
+}
+
+impl<F> Guarded<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Self {
+            future: Some(future),
+        }
+    }
+
+    fn clear(self: Pin<&mut Self>) {
+        let mut future = self.project().future;
+        if future.is_some() {
+            panics::contain(|| future.set(None));
+        }
+    }
+}
+
+impl<F: Future> Future for Guarded<F> {
+    type Output = Result<F::Output, Panic>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(future) = self.as_mut().project().future.as_pin_mut() else {
+            return Poll::Pending;
+        };
+        let output = match panics::catch(|| future.poll(cx)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(value)) => Ok(value),
+            Err(panic) => Err(panic),
+        };
+        self.clear();
+        Poll::Ready(output)
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The task's side of a cell: polls the future, fills the cell.
+    pub(crate) struct Joinable<F: Future> {
+        #[pin]
+        future: Guarded<F>,
         completion: Completion<F::Output>,
     }
 
     impl<F: Future> PinnedDrop for Joinable<F> {
         fn drop(this: Pin<&mut Self>) {
             // Before the completion, so that whoever joins finds the future gone.
-            let mut this = this.project();
-            panics::contain(|| this.future.set(None));
+            this.project().future.clear();
         }
     }
 }
@@ -206,20 +309,16 @@ impl<F: Future> Future for Joinable<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        let Some(future) = this.future.as_mut().as_pin_mut() else {
-            return Poll::Ready(());
-        };
         let outcome = if this.completion.aborted() {
             Err(JoinError::Cancelled)
         } else {
-            match panics::catch(|| future.poll(cx)) {
-                Ok(Poll::Pending) if this.completion.watch_abort(cx) => return Poll::Pending,
-                Ok(Poll::Pending) => Err(JoinError::Cancelled),
-                Ok(Poll::Ready(value)) => Ok(value),
-                Err(panic) => Err(JoinError::Panicked(panic)),
+            match this.future.as_mut().poll(cx) {
+                Poll::Pending if this.completion.watch_abort(cx) => return Poll::Pending,
+                Poll::Pending => Err(JoinError::Cancelled),
+                Poll::Ready(output) => output.map_err(JoinError::Panicked),
             }
         };
-        panics::contain(|| this.future.set(None));
+        this.future.clear();
         this.completion.finish(outcome);
         Poll::Ready(())
     }

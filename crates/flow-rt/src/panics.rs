@@ -9,7 +9,10 @@ use std::sync::{Mutex, PoisonError};
 ///
 /// It holds the message as text and gives the payload to whoever wants to resume it. Unlike the
 /// bare payload it is `Sync`, so errors that carry it are too.
-pub struct Panic {
+pub struct Panic(Box<Caught>);
+
+/// Boxed, so that results which may hold a panic stay small.
+struct Caught {
     message: String,
     payload: Mutex<Box<dyn Any + Send>>,
 }
@@ -23,20 +26,21 @@ impl Panic {
         } else {
             "a payload that is not text".to_owned()
         };
-        Self {
+        Self(Box::new(Caught {
             message,
             payload: Mutex::new(payload),
-        }
+        }))
     }
 
     /// The panic's message; a fixed phrase if the payload is not text.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// The payload, as `std::panic::resume_unwind` takes it.
     pub fn into_payload(self) -> Box<dyn Any + Send> {
-        self.payload
+        self.0
+            .payload
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -44,13 +48,13 @@ impl Panic {
 
 impl fmt::Debug for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Panic").field(&self.message).finish()
+        f.debug_tuple("Panic").field(&self.0.message).finish()
     }
 }
 
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 

@@ -7,15 +7,17 @@
 use core::cell::Cell;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
 use tokio::runtime::{Handle as Host, Id};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant as HostInstant, Sleep};
 
 use crate::handle::HandleError;
 use crate::instant::Instant;
-use crate::panics;
+use crate::join::{Guarded, JoinError};
+use crate::panics::{self, Panic};
 use crate::runtime::{BoxBlocking, BoxTask, Runtime};
 use crate::timer::{BoxTimer, Stopped, Timer};
 
@@ -49,6 +51,14 @@ impl Tokio {
         self.0.id()
     }
 
+    pub(crate) fn start_joined<F>(&self, task: Guarded<F>) -> Joined<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        Joined(self.0.spawn(task))
+    }
+
     pub(crate) fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
         drop(self.0.spawn(task));
     }
@@ -56,6 +66,37 @@ impl Tokio {
     fn sleep(&self, at: Instant) -> Sleep {
         let _context = self.0.enter();
         tokio::time::sleep_until(deadline(at))
+    }
+}
+
+/// A task that tokio's own handle joins.
+pub(crate) struct Joined<T>(JoinHandle<Result<T, Panic>>);
+
+pub(crate) use tokio::task::AbortHandle as Abort;
+
+impl<T> Joined<T> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        let result = ready!(Pin::new(&mut self.0).poll(cx));
+        Poll::Ready(match result {
+            Ok(output) => output.map_err(JoinError::Panicked),
+            // The task contains its own panics, so what is left is an abort or a shutdown.
+            Err(error) => Err(match error.try_into_panic() {
+                Ok(payload) => JoinError::Panicked(Panic::new(payload)),
+                Err(_) => JoinError::Cancelled,
+            }),
+        })
+    }
+
+    pub(crate) fn abort(&self) {
+        self.0.abort();
+    }
+
+    pub(crate) fn abort_handle(&self) -> Abort {
+        self.0.abort_handle()
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.0.is_finished()
     }
 }
 
