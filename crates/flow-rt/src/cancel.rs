@@ -265,7 +265,7 @@ impl Node {
     fn cancel(&self, reason: Option<&Cow<'static, str>>, work: &mut Vec<Weak<Self>>) {
         let before = match reason {
             None => self.cancel_silently(work),
-            Some(reason) => self.cancel_saying(reason, work),
+            Some(reason) => self.cancel_saying(reason.clone(), work),
         };
         if before & (CANCELLED | WAITERS) == WAITERS {
             self.event.notify(usize::MAX);
@@ -282,13 +282,13 @@ impl Node {
     }
 
     /// Sets CANCELLED after its reason; returns the state before.
-    fn cancel_saying(&self, reason: &Cow<'static, str>, work: &mut Vec<Weak<Self>>) -> u8 {
+    fn cancel_saying(&self, reason: Cow<'static, str>, work: &mut Vec<Weak<Self>>) -> u8 {
         let mut cold = self.cold.lock();
         let before = self.state.load(Ordering::Relaxed);
         if before & CANCELLED != 0 {
             return before;
         }
-        cold.reason = Some(reason.clone());
+        cold.reason = Some(reason);
         let before = self.state.fetch_or(CANCELLED, Ordering::AcqRel);
         if before & CANCELLED == 0 {
             cold.children.drain_into(work);
