@@ -1,41 +1,52 @@
 //! An event that costs its notifier one fence and one load while nobody listens.
 //!
 //! # State
-//! `listeners: AtomicUsize`, those who listen or are about to; `event`, event-listener's list.
+//! `listeners: AtomicUsize`, those who listen or are about to; `list`, a [`WaitList`] of them under
+//! a mutex, in the order in which they began to listen. A listener that was notified stands there
+//! as granted until its owner has seen it.
 //!
 //! # Invariants
 //! 1. `listeners` is raised before its listener enters the list and lowered after it left.
 //! 2. Whoever waits for a condition listens **first** and looks at the condition afterwards.
 //! 3. Whoever makes the condition true does so **before** it notifies.
+//! 4. No waker is cloned, woken or dropped under the lock.
+//! 5. A notification that its listener never saw goes on to the next one.
+//!
+//! # Steps
+//! listen: raise `listeners`; lock, push, unlock; fence. notify: fence; `listeners` zero? done. Lock,
+//! grant the head (or up to as many as listened at first), take the wakers; unlock; wake.
+//! poll: lock; granted? leave the list. Else leave a waker, cloned outside of the lock.
+//! drop: lock, leave the list; granted and not seen? grant the head in its place; unlock; wake.
 //!
 //! # Ordering
 //! Two locations, the condition and `listeners`, each written by one side and read by the other:
 //! a store may pass a later load (Dekker), so there is a SeqCst fence on both sides: in `listen`
 //! after the registration, in `notify` before the load. Of two fences one comes first: the
-//! listener's, then the notifier reads `listeners` raised and finds the listener in the list; or
-//! the notifier's, then the listener's look at the condition, after its fence, finds it true.
-//! The loom models fail without either fence, and when a waiter looks before it listens.
-//! (event-listener documents a fence in its own `listen`; 5.4 has none, its list's lock does for
-//! it. The counter before that lock needs one.)
+//! listener's, then the notifier reads `listeners` raised and, behind the lock, finds the listener
+//! in the list or waits for whoever puts it there to unlock; or the notifier's, then the
+//! listener's look at the condition, after its fence, finds it true. The loom models fail without
+//! either fence, and when a waiter looks before it listens.
 //!
 //! # Fairness
-//! Listeners are notified in the order they listened. A listener that was notified and is dropped
-//! before it was polled passes the notification on (event-listener does).
+//! Listeners are notified in the order in which they began to listen.
 //!
 //! # Source
-//! async-lock and concurrent queues put a counter of their own before event-listener: its
-//! `notify` costs some 20 ns with an empty list.
+//! The counter before the list is async-lock's habit with event-listener, whose `notify` costs some
+//! 20 ns with an empty list. event-listener itself (5.4.2) wakes under its own mutex: a wake that
+//! drops its task, whose listener then locks that mutex, never returns, and one that panics
+//! leaves the others asleep. Both are tests here.
 
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
-use event_listener::{EventListener, IntoNotification};
-
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
+use crate::wait_list::{Standing, Ticket, WaitList};
+use crate::wake_list::WakeList;
 
-/// Something that tasks and threads wait for, and others notify of.
+/// Something that tasks wait for, and others notify of.
 ///
 /// The one right order is: listen, look, wait; [`wait_until`](Self::wait_until) keeps to it.
 ///
@@ -52,7 +63,7 @@ use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 ///
 /// fn set_ready() {
 ///     READY.store(true, Ordering::Release);
-///     CHANGED.notify(usize::MAX);
+///     CHANGED.notify_all();
 /// }
 /// # std::thread::scope(|scope| {
 /// #     scope.spawn(set_ready);
@@ -61,7 +72,7 @@ use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 /// ```
 pub struct Event {
     listeners: AtomicUsize,
-    event: event_listener::Event,
+    list: Mutex<WaitList>,
 }
 
 impl Event {
@@ -70,7 +81,7 @@ impl Event {
     pub const fn new() -> Self {
         Self {
             listeners: AtomicUsize::new(0),
-            event: event_listener::Event::new(),
+            list: Mutex::new(WaitList::new()),
         }
     }
 
@@ -79,22 +90,24 @@ impl Event {
     pub fn new() -> Self {
         Self {
             listeners: AtomicUsize::new(0),
-            event: event_listener::Event::new(),
+            list: Mutex::new(WaitList::new()),
         }
     }
 
-    /// Starts to listen: every [`notify`](Self::notify) from now on counts for the listener.
+    /// Starts to listen: every notification from now on counts for the listener.
     ///
-    /// Look at the condition **after** this call and before waiting. Allocates.
+    /// Look at the condition **after** this call and before waiting.
+    ///
+    /// # Cost
+    /// One short lock. Allocates only when more listen than ever did.
     pub fn listen(&self) -> Listener<'_> {
         self.listeners.fetch_add(1, Ordering::Relaxed);
-        let count = Count(&self.listeners);
-        let inner = self.event.listen();
+        let ticket = self.list.lock().push(0, None);
         // Orders the registration before the caller's look at its condition.
         fence(Ordering::SeqCst);
         Listener {
-            inner,
-            _count: count,
+            event: self,
+            ticket: Some(ticket),
         }
     }
 
@@ -107,7 +120,7 @@ impl Event {
     /// next listener.
     ///
     /// # Cost
-    /// That of `look` if it finds something at first, else an allocation per wait.
+    /// That of `look` if it finds something at first.
     pub async fn wait_until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
@@ -121,36 +134,60 @@ impl Event {
         }
     }
 
-    /// Sees to it that at least `n` listeners are notified, those included that were and have not
-    /// woken yet; `usize::MAX` for all.
-    ///
-    /// # Cost
-    /// While nobody listens: one fence and one load.
-    #[inline]
-    pub fn notify(&self, n: usize) {
-        // Orders the caller's change before the load: see the header.
-        fence(Ordering::SeqCst);
-        if self.listeners.load(Ordering::Relaxed) != 0 {
-            // Relaxed: the fence above is the one that event-listener would add.
-            self.event.notify(n.relaxed());
-        }
-    }
-
-    /// Notifies `n` more listeners than were notified so far.
+    /// Notifies the one that has listened longest and was not notified yet.
     ///
     /// One call per item handed out wakes one listener per item.
     ///
     /// # Cost
-    /// That of [`notify`](Self::notify).
+    /// While nobody listens: one fence and one load.
     #[inline]
-    pub fn notify_additional(&self, n: usize) {
+    pub fn notify_one(&self) {
+        self.notify(1);
+    }
+
+    /// Notifies everybody who listens now.
+    ///
+    /// # Cost
+    /// While nobody listens: one fence and one load.
+    #[inline]
+    pub fn notify_all(&self) {
+        self.notify(usize::MAX);
+    }
+
+    #[inline]
+    fn notify(&self, most: usize) {
+        // Orders the caller's change before the load: see the header.
         fence(Ordering::SeqCst);
         if self.listeners.load(Ordering::Relaxed) != 0 {
-            self.event.notify(n.additional().relaxed());
+            self.grant(most);
         }
     }
 
-    /// Listeners now, notified ones that have not woken yet included.
+    #[cold]
+    fn grant(&self, most: usize) {
+        let mut list = self.list.lock();
+        // Those who come while others are woken have missed this one.
+        let mut left = most.min(list.len());
+        let mut wakes = WakeList::new();
+        loop {
+            while left > 0 && wakes.room() > 0 {
+                left -= 1;
+                if let Some(waker) = list.grant_head() {
+                    // There is room: looked at just above.
+                    let _ = wakes.push(waker);
+                }
+            }
+            drop(list);
+            wakes.wake();
+            if left == 0 {
+                return;
+            }
+            list = self.list.lock();
+            left = left.min(list.len());
+        }
+    }
+
+    /// Listeners now, those included that were notified and have not woken yet.
     pub fn listeners(&self) -> usize {
         self.listeners.load(Ordering::Relaxed)
     }
@@ -170,44 +207,80 @@ impl fmt::Debug for Event {
     }
 }
 
-/// Completes when its [`Event`] notifies it.
+/// Completes when its [`Event`] notifies it; stays complete then.
 ///
 /// # Cancel safety
 /// Dropped after it was notified and before it was polled, it hands the notification to the next
 /// listener.
 #[must_use = "a listener waits when it is awaited"]
 pub struct Listener<'a> {
-    // Dropped in this order: invariant 1.
-    inner: EventListener,
-    _count: Count<'a>,
-}
-
-struct Count<'a>(&'a AtomicUsize);
-
-impl Listener<'_> {
-    /// Waits on this thread.
-    #[cfg(not(loom))]
-    pub fn wait(self) {
-        event_listener::Listener::wait(self.inner);
-    }
+    event: &'a Event,
+    /// `None` once the notification was seen.
+    ticket: Option<Ticket>,
 }
 
 impl Future for Listener<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.inner).poll(cx)
+        let Some(ticket) = self.ticket else {
+            return Poll::Ready(());
+        };
+        let mut fresh: Option<Waker> = None;
+        loop {
+            let mut list = self.event.list.lock();
+            if list.standing(ticket) == Standing::Granted {
+                let left = list.cancel(ticket);
+                drop(list);
+                self.ticket = None;
+                self.event.listeners.fetch_sub(1, Ordering::Relaxed);
+                drop((left, fresh));
+                return Poll::Ready(());
+            }
+            if list.will_wake(ticket, cx.waker()) {
+                return Poll::Pending;
+            }
+            if let Some(waker) = fresh.take() {
+                let replaced = list.update_waker(ticket, waker);
+                drop(list);
+                drop(replaced);
+                return Poll::Pending;
+            }
+            drop(list);
+            fresh = Some(cx.waker().clone());
+        }
+    }
+}
+
+impl Drop for Listener<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else {
+            return;
+        };
+        let mut list = self.event.list.lock();
+        let left = list.cancel(ticket);
+        // It was notified and never saw it (invariant 5).
+        let next = if left.standing == Standing::Granted {
+            list.grant_head()
+        } else {
+            None
+        };
+        drop(list);
+        self.event.listeners.fetch_sub(1, Ordering::Relaxed);
+        drop(left);
+        let mut wakes = WakeList::new();
+        if let Some(waker) = next {
+            // It is empty.
+            let _ = wakes.push(waker);
+            wakes.wake();
+        }
     }
 }
 
 impl fmt::Debug for Listener<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").finish_non_exhaustive()
-    }
-}
-
-impl Drop for Count<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        f.debug_struct("Listener")
+            .field("notified", &self.ticket.is_none())
+            .finish_non_exhaustive()
     }
 }

@@ -15,7 +15,7 @@
 //! | [`sync`] | std's or loom's atomics, locks and wakers, behind one name |
 //!
 //! # Features
-//! `loom`: builds the dependencies for the models; used only together with `--cfg loom`.
+//! `loom`: for the models of this workspace; used only together with `--cfg loom`.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
