@@ -1,36 +1,36 @@
 //! Cancellation: a tree of tokens whose check is one load.
 //!
 //! # State
-//! Each node: `state: AtomicU8` (bit 0 cancelled, bit 1 somebody waited, bit 2 had a child); an
-//! `Event` for its waiters; a cold mutex over the reason and the children (slab of weak
-//! references). A child holds its parent strongly, a parent its children weakly.
+//! Each node: `state: AtomicU8` (bit 0 cancelled, bit 1 somebody waited, bit 2 had a child), and a
+//! cold mutex over the reason, the wakers of those who wait and the children (slabs of wakers and
+//! of weak references). A child holds its parent strongly, a parent its children weakly.
 //!
 //! # Invariants
 //! 1. CANCELLED is set once and never cleared. A reason is stored, under the node's mutex, before
 //!    the CANCELLED it belongs to, in the same critical section.
-//! 2. CHILDREN is set under the node's mutex before the first child is added, and never cleared;
-//!    a child is added under that mutex, and only if CANCELLED was not set by then: so whoever
-//!    cancels finds every child that is not born cancelled.
-//! 3. WAITERS is set before a waiter relies on being woken, and never cleared.
-//! 4. No waker runs under a mutex.
-//! 5. Whoever set CANCELLED empties the slab, so a child of a cancelled node leaves without it.
+//! 2. CHILDREN is set under the node's mutex before the first child is added, WAITERS before the
+//!    first waker; neither is cleared. Child and waker are added under that mutex, and only if
+//!    CANCELLED was not set by then: so whoever cancels finds every child that is not born
+//!    cancelled, and every waiter that does not see CANCELLED itself.
+//! 3. Whoever set CANCELLED empties both slabs, so waiters and children of a cancelled node leave
+//!    without them.
+//! 4. No waker is cloned, woken or dropped under a mutex.
+//! 5. When the first waiter is woken the whole tree is cancelled.
 //!
 //! # Steps
-//! wait: listen on the event **first**, then `fetch_or(WAITERS)`; CANCELLED in the returned value
-//! ends the wait. cancel without a reason: `fetch_or(CANCELLED)`; if the returned value has
-//! CHILDREN, lock and take them. With a reason: lock; store it; `fetch_or(CANCELLED)`, and put
-//! the old reason back if another canceller was first; take the children; unlock. Then notify if
-//! the returned value has WAITERS, and cancel the children, from a work list, never by recursion.
-//! child: lock; set CHILDREN unless it is set; CANCELLED seen: born cancelled; else add it.
+//! wait: lock; set WAITERS unless it is set; CANCELLED seen: done; else leave the waker. cancel
+//! without a reason: `fetch_or(CANCELLED)`; if the returned value has CHILDREN or WAITERS, lock and
+//! take them. With a reason: lock; store it; `fetch_or(CANCELLED)`, and take the reason back if
+//! another canceller was first; take children and waiters; unlock. Then the children, from a work
+//! list, never by recursion; at last wake everybody. child: lock; set CHILDREN unless it is set;
+//! CANCELLED seen: born cancelled; else add it.
 //!
 //! # Ordering
-//! All `fetch_or`s are RMWs on one location, so of two one precedes the other. The waiter's
-//! first: the canceller's returned value has WAITERS, and the listener was registered before it
-//! (its Release pairs with the canceller's Acquire). The canceller's first: the waiter sees
-//! CANCELLED. Listening after the `fetch_or` would lose the wake-up; the loom model fails then.
-//! The same decides CANCELLED against the first CHILDREN. When CHILDREN is set already, the lock
-//! decides: the canceller's section comes after the child's and finds it, or before, and then its
-//! CANCELLED, set before the section, is visible in the child's.
+//! All `fetch_or`s are RMWs on one location, so of two one precedes the other: a canceller sees the
+//! first CHILDREN or WAITERS in what its own returns, or whoever set it sees CANCELLED. When the
+//! bit is set already, the lock decides: the canceller's section comes after that of the child or
+//! waiter and finds it, or before, and then its CANCELLED, set before the section, is visible in
+//! theirs. The Release of `fetch_or(CANCELLED)` pairs with the Acquire of every look.
 //!
 //! # Source
 //! The tree of tokio-util's `CancellationToken`, with its check made a load and its tree walk
@@ -38,14 +38,15 @@
 
 use core::fmt;
 use core::future::{Future, poll_fn};
-use core::pin::pin;
-use core::task::Poll;
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll, Waker};
 use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
-use event_listener::{Event, listener};
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicU8, Ordering};
+
+use crate::panics;
 
 const CANCELLED: u8 = 0b001;
 const WAITERS: u8 = 0b010;
@@ -73,7 +74,6 @@ pub struct CancellationToken(Arc<Node>);
 
 struct Node {
     state: AtomicU8,
-    event: Event,
     parent: Option<Parent>,
     cold: Mutex<Cold>,
 }
@@ -87,7 +87,9 @@ struct Parent {
 #[derive(Default)]
 struct Cold {
     reason: Option<Cow<'static, str>>,
-    children: Slab,
+    children: Slab<Weak<Node>>,
+    /// Boxed at the first wait: most tokens are only looked at.
+    waiters: Option<Box<Slab<Waker>>>,
 }
 
 impl CancellationToken {
@@ -108,17 +110,16 @@ impl CancellationToken {
         if state & CANCELLED != 0 {
             let cold = Cold {
                 reason: cold.reason.clone(),
-                children: Slab::default(),
+                ..Cold::default()
             };
             return Self(Arc::new(Node::new(CANCELLED, None, cold)));
         }
-        let slot = cold.children.reserve();
         let parent = Parent {
             node: self.0.clone(),
-            slot,
+            slot: cold.children.next_slot(),
         };
         let child = Arc::new(Node::new(0, Some(parent), Cold::default()));
-        cold.children.fill(slot, Arc::downgrade(&child));
+        cold.children.insert(Arc::downgrade(&child));
         Self(child)
     }
 
@@ -135,12 +136,16 @@ impl CancellationToken {
     }
 
     fn cancel_for(&self, reason: Option<&Cow<'static, str>>) {
-        let mut work = Vec::new();
-        self.0.cancel(reason, &mut work);
-        while let Some(child) = work.pop() {
+        let mut found = Found::default();
+        self.0.cancel(reason, &mut found);
+        while let Some(child) = found.children.pop() {
             if let Some(child) = child.upgrade() {
-                child.cancel(reason, &mut work);
+                child.cancel(reason, &mut found);
             }
+        }
+        for waiter in found.waiters {
+            // A waker that panics has had its turn; the others must have theirs.
+            panics::contain(|| waiter.wake());
         }
     }
 
@@ -162,18 +167,20 @@ impl CancellationToken {
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
-    pub async fn cancelled(&self) {
-        if self.is_cancelled() {
-            return;
-        }
-        listener!(self.0.event => cancelled);
-        // After listening (invariant 3): a cancel from here on notifies the listener.
-        if self.0.state.fetch_or(WAITERS, Ordering::AcqRel) & CANCELLED == 0 {
-            cancelled.await;
+    ///
+    /// # Cost
+    /// A look if it is cancelled; else two short locks, and an allocation for the first to wait.
+    pub fn cancelled(&self) -> Cancelled<'_> {
+        Cancelled {
+            token: self,
+            slot: None,
         }
     }
 
     /// Waits like [`cancelled`](Self::cancelled), in a future that borrows nothing.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
     pub async fn cancelled_owned(self) {
         self.cancelled().await;
     }
@@ -251,52 +258,146 @@ impl Drop for DropGuard {
     }
 }
 
+/// Waits for a token: see [`CancellationToken::cancelled`].
+///
+/// # Cancel safety
+/// Dropping it leaves nothing behind.
+#[must_use = "futures do nothing unless polled"]
+pub struct Cancelled<'a> {
+    token: &'a CancellationToken,
+    /// Where its waker is.
+    slot: Option<usize>,
+}
+
+impl Future for Cancelled<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let node = &self.token.0;
+        if self.token.is_cancelled() {
+            return Poll::Ready(());
+        }
+        if let Some(slot) = self.slot
+            && node.cold.lock().wakes(slot, cx.waker())
+        {
+            return Poll::Pending;
+        }
+        // Outside of the lock, as everything that is foreign code.
+        let mut waker = Some(cx.waker().clone());
+        let slot = node.wait(self.slot, &mut waker);
+        drop(waker);
+        match slot {
+            Some(_) => {
+                self.slot = slot;
+                Poll::Pending
+            }
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for Cancelled<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot
+            && !self.token.is_cancelled()
+        {
+            let mut cold = self.token.0.cold.lock();
+            let waker = cold.waiters.as_mut().and_then(|all| all.remove(slot));
+            drop(cold);
+            drop(waker);
+        }
+    }
+}
+
+impl fmt::Debug for Cancelled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancelled")
+            .field("token", self.token)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a cancellation has to do yet.
+#[derive(Default)]
+struct Found {
+    children: Vec<Weak<Node>>,
+    waiters: Vec<Waker>,
+}
+
+impl Cold {
+    fn drain_into(&mut self, found: &mut Found) {
+        self.children.drain_into(&mut found.children);
+        if let Some(mut waiters) = self.waiters.take() {
+            waiters.drain_into(&mut found.waiters);
+        }
+    }
+
+    /// Whether the waker that waits in `slot` wakes the same task.
+    fn wakes(&self, slot: usize, waker: &Waker) -> bool {
+        let waiting = self.waiters.as_ref().and_then(|all| all.get(slot));
+        waiting.is_some_and(|waiting| waiting.will_wake(waker))
+    }
+}
+
 impl Node {
     fn new(state: u8, parent: Option<Parent>, cold: Cold) -> Self {
         Self {
             state: AtomicU8::new(state),
-            event: Event::new(),
             parent,
             cold: Mutex::new(cold),
         }
     }
 
-    /// Cancels this node alone and appends its children to `work`.
-    fn cancel(&self, reason: Option<&Cow<'static, str>>, work: &mut Vec<Weak<Self>>) {
-        let before = match reason {
-            None => self.cancel_silently(work),
-            Some(reason) => self.cancel_saying(reason.clone(), work),
-        };
-        if before & (CANCELLED | WAITERS) == WAITERS {
-            self.event.notify(usize::MAX);
-        }
-    }
-
-    /// Sets CANCELLED; returns the state before. A leaf is cancelled without its lock.
-    fn cancel_silently(&self, work: &mut Vec<Weak<Self>>) -> u8 {
-        let before = self.state.fetch_or(CANCELLED, Ordering::AcqRel);
-        if before & (CANCELLED | CHILDREN) == CHILDREN {
-            self.cold.lock().children.drain_into(work);
-        }
-        before
-    }
-
-    /// Sets CANCELLED after its reason; returns the state before.
-    fn cancel_saying(&self, reason: Cow<'static, str>, work: &mut Vec<Weak<Self>>) -> u8 {
+    /// Leaves a waker, in `slot` if there is one; `None` if the token is cancelled. The waker that
+    /// is not needed is in `waker` afterwards.
+    fn wait(&self, slot: Option<usize>, waker: &mut Option<Waker>) -> Option<usize> {
         let mut cold = self.cold.lock();
-        let before = self.state.load(Ordering::Relaxed);
-        if before & CANCELLED != 0 {
-            return before;
+        let mut state = self.state.load(Ordering::Acquire);
+        if state & WAITERS == 0 {
+            state = self.state.fetch_or(WAITERS, Ordering::AcqRel);
+        }
+        if state & CANCELLED != 0 {
+            return None;
+        }
+        let waiters = cold.waiters.get_or_insert_default();
+        match slot.and_then(|slot| Some((slot, waiters.get_mut(slot)?))) {
+            Some((slot, waiting)) => {
+                *waker = waker.take().map(|new| core::mem::replace(waiting, new));
+                Some(slot)
+            }
+            None => waker.take().map(|waker| waiters.insert(waker)),
+        }
+    }
+
+    /// Cancels this node alone and appends what it finds to `found`.
+    fn cancel(&self, reason: Option<&Cow<'static, str>>, found: &mut Found) {
+        match reason {
+            None => self.cancel_silently(found),
+            Some(reason) => self.cancel_saying(reason.clone(), found),
+        }
+    }
+
+    /// Cancels without a reason. A token that nobody waits for and that has no children is
+    /// cancelled without its lock.
+    fn cancel_silently(&self, found: &mut Found) {
+        let before = self.state.fetch_or(CANCELLED, Ordering::AcqRel);
+        if before & CANCELLED == 0 && before & (CHILDREN | WAITERS) != 0 {
+            self.cold.lock().drain_into(found);
+        }
+    }
+
+    fn cancel_saying(&self, reason: Cow<'static, str>, found: &mut Found) {
+        let mut cold = self.cold.lock();
+        if self.state.load(Ordering::Relaxed) & CANCELLED != 0 {
+            return;
         }
         cold.reason = Some(reason);
-        let before = self.state.fetch_or(CANCELLED, Ordering::AcqRel);
-        if before & CANCELLED == 0 {
-            cold.children.drain_into(work);
+        if self.state.fetch_or(CANCELLED, Ordering::AcqRel) & CANCELLED == 0 {
+            cold.drain_into(found);
         } else {
-            // A cancellation without a reason came in between, and empties the slab.
+            // A cancellation without a reason came in between, and empties the slabs.
             cold.reason = None;
         }
-        before
     }
 }
 
@@ -307,34 +408,34 @@ impl Drop for Node {
         let mut parent = self.parent.take();
         while let Some(Parent { node, slot }) = parent {
             if node.state.load(Ordering::Acquire) & CANCELLED == 0 {
-                node.cold.lock().children.release(slot);
+                node.cold.lock().children.remove(slot);
             }
             parent = Arc::into_inner(node).and_then(|mut node| node.parent.take());
         }
     }
 }
 
-/// Weak references by slot, with a free list through the empty slots.
-struct Slab {
-    slots: Vec<Slot>,
-    /// The first empty slot, or `NIL`.
-    free: usize,
-    len: usize,
-}
-
-enum Slot {
-    Free { next: usize },
-    Used(Weak<Node>),
-}
-
-const NIL: usize = usize::MAX;
-
 /// With its two counts a node is 120 bytes: more, and glibc's malloc leaves its fast path, which
 /// makes a child that lives among many a third more expensive (benches, `rt`).
 #[cfg(all(target_pointer_width = "64", not(loom)))]
 const _: () = assert!(size_of::<Node>() + 2 * size_of::<usize>() <= 120);
 
-impl Default for Slab {
+/// Values by slot, with a free list through the empty slots.
+struct Slab<T> {
+    slots: Vec<Slot<T>>,
+    /// The first empty slot, or `NIL`.
+    free: usize,
+    len: usize,
+}
+
+enum Slot<T> {
+    Free { next: usize },
+    Used(T),
+}
+
+const NIL: usize = usize::MAX;
+
+impl<T> Default for Slab<T> {
     fn default() -> Self {
         Self {
             slots: Vec::new(),
@@ -344,51 +445,69 @@ impl Default for Slab {
     }
 }
 
-impl Slab {
+impl<T> Slab<T> {
     fn len(&self) -> usize {
         self.len
     }
 
-    /// Takes a slot, to be filled before the lock is released.
-    fn reserve(&mut self) -> usize {
+    /// Where the next value goes.
+    fn next_slot(&self) -> usize {
+        self.free.min(self.slots.len())
+    }
+
+    fn insert(&mut self, value: T) -> usize {
         self.len += 1;
         let slot = self.free;
-        if let Some(&Slot::Free { next }) = self.slots.get(slot) {
-            self.free = next;
+        if let Some(empty) = self.slots.get_mut(slot) {
+            if let Slot::Free { next } = core::mem::replace(empty, Slot::Used(value)) {
+                self.free = next;
+            }
             return slot;
         }
-        self.slots.push(Slot::Free { next: NIL });
+        self.slots.push(Slot::Used(value));
         self.slots.len() - 1
     }
 
-    fn fill(&mut self, slot: usize, child: Weak<Node>) {
-        self.slots[slot] = Slot::Used(child);
-    }
-
-    /// Frees a slot; nothing to do after `drain_into`.
-    fn release(&mut self, slot: usize) {
-        let Some(used @ Slot::Used(_)) = self.slots.get_mut(slot) else {
-            return;
-        };
-        *used = Slot::Free { next: self.free };
-        self.free = slot;
-        self.len -= 1;
-        if self.len == 0 {
-            // Give the memory of a burst of children back.
-            *self = Self {
-                slots: core::mem::take(&mut self.slots),
-                ..Self::default()
-            };
-            self.slots.clear();
-            self.slots.shrink_to(64);
+    fn get(&self, slot: usize) -> Option<&T> {
+        match self.slots.get(slot) {
+            Some(Slot::Used(value)) => Some(value),
+            _ => None,
         }
     }
 
-    fn drain_into(&mut self, work: &mut Vec<Weak<Node>>) {
-        work.reserve(self.len);
+    fn get_mut(&mut self, slot: usize) -> Option<&mut T> {
+        match self.slots.get_mut(slot) {
+            Some(Slot::Used(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Frees a slot; nothing to do after `drain_into`.
+    fn remove(&mut self, slot: usize) -> Option<T> {
+        let used = self.slots.get_mut(slot)?;
+        let Slot::Used(_) = used else {
+            return None;
+        };
+        let value = core::mem::replace(used, Slot::Free { next: self.free });
+        self.free = slot;
+        self.len -= 1;
+        if self.len == 0 {
+            // Give the memory of a burst back.
+            self.slots.clear();
+            self.slots.shrink_to(64);
+            self.free = NIL;
+        }
+        match value {
+            Slot::Used(value) => Some(value),
+            Slot::Free { .. } => None,
+        }
+    }
+
+    fn drain_into(&mut self, all: &mut Vec<T>) {
+        all.reserve(self.len);
         for slot in core::mem::take(self).slots {
-            if let Slot::Used(child) = slot {
-                work.push(child);
+            if let Slot::Used(value) = slot {
+                all.push(value);
             }
         }
     }

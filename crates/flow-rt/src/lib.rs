@@ -57,7 +57,7 @@ mod timer;
 
 pub use ambient::EnterGuard;
 pub use block_on::{BlockOnError, block_on};
-pub use cancel::{CancellationToken, DropGuard};
+pub use cancel::{CancellationToken, Cancelled, DropGuard};
 pub use clock::{Clock, DefaultClock, ManualClock};
 pub use context::TaskContext;
 pub use handle::{DefaultAlreadySet, Handle, HandleError, RuntimeId};

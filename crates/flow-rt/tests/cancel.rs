@@ -2,9 +2,9 @@
 #![cfg(not(loom))]
 
 use std::future::{Future, pending, ready};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
@@ -264,6 +264,88 @@ fn a_waker_may_use_the_token() {
     for wait in waits {
         assert_eq!(wait.now_or_never(), Some(()));
     }
+}
+
+/// What an executor does whose queue is gone: its wake drops the task, and with it the wait.
+#[test]
+fn a_wake_may_drop_the_task_that_waits() {
+    struct Gone(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+    impl Wake for Gone {
+        fn wake(self: Arc<Self>) {
+            let task = self.0.lock().unwrap().take();
+            drop(task);
+        }
+    }
+
+    let token = CancellationToken::new();
+    let task = Arc::new(Gone(Mutex::new(None)));
+    let mut wait: Pin<Box<dyn Future<Output = ()> + Send>> =
+        Box::pin(token.clone().cancelled_owned());
+    let waker = Waker::from(task.clone());
+    let polled = wait.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    *task.0.lock().unwrap() = Some(wait);
+    token.cancel();
+    assert!(task.0.lock().unwrap().is_none());
+}
+
+/// Each of them has its turn, and when it comes the whole tree is cancelled.
+#[test]
+fn a_waker_that_panics_harms_nobody() {
+    struct Panics(CancellationToken);
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            assert!(self.0.is_cancelled());
+            std::panic::resume_unwind(Box::new("planned"));
+        }
+    }
+
+    let root = CancellationToken::new();
+    let leaf = root.child_token().child_token();
+    let count = Arc::new(Count::default());
+    let wakers = [
+        Waker::from(Arc::new(Panics(leaf.clone()))),
+        Waker::from(count.clone()),
+    ];
+    let mut waits = [Box::pin(root.cancelled()), Box::pin(root.cancelled())];
+    for (wait, waker) in waits.iter_mut().zip(&wakers) {
+        let polled = wait.as_mut().poll(&mut Context::from_waker(waker));
+        assert!(polled.is_pending());
+    }
+    root.cancel();
+    assert!(leaf.is_cancelled());
+    assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    for wait in waits {
+        assert_eq!(wait.now_or_never(), Some(()));
+    }
+}
+
+/// Waits that end early leave their place to others, in any order.
+#[test]
+fn waits_come_and_go() {
+    let token = CancellationToken::new();
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    let mut cx = Context::from_waker(&waker);
+    let mut waits: Vec<_> = (0..100).map(|_| Box::pin(token.cancelled())).collect();
+    for round in 0..3 {
+        for wait in &mut waits {
+            assert!(wait.as_mut().poll(&mut cx).is_pending());
+        }
+        let mut nth = 0;
+        waits.retain(|_| {
+            nth += 1;
+            (nth + round) % 3 != 0
+        });
+        waits.push(Box::pin(token.cancelled()));
+    }
+    for wait in &mut waits {
+        assert!(wait.as_mut().poll(&mut cx).is_pending());
+    }
+    token.cancel();
+    assert_eq!(count.0.load(Ordering::Relaxed), waits.len());
 }
 
 /// A child that is being born while its parent is cancelled is cancelled, on every side.

@@ -45,6 +45,19 @@ fn cancel_meets_wait() {
 }
 
 #[test]
+fn silent_cancel_meets_wait() {
+    explore("token: silent cancel || wait", 3, || {
+        let token = CancellationToken::new();
+        let canceller = {
+            let token = token.clone();
+            thread::spawn(move || token.cancel())
+        };
+        block_on(token.cancelled());
+        canceller.join().unwrap();
+    });
+}
+
+#[test]
 fn two_cancel_and_one_reason_stays() {
     explore("token: cancel || cancel || wait", 2, || {
         let token = CancellationToken::new();
