@@ -34,13 +34,13 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(f)
+        fmt::Display::fmt(&self.source, f)
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(f)?;
+        fmt::Display::fmt(&self.source, f)?;
         let mut cause = self.source.source();
         while let Some(error) = cause {
             write!(f, "\ncaused by: {error}")?;

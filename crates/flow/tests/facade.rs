@@ -37,7 +37,13 @@ fn an_item_that_was_not_sent_is_inside_the_error() {
 
 #[test]
 fn a_wrong_configuration_is_an_error_with_a_sentence() {
-    let error = flow::Error::from(TokenBucket::new(Rate::per_second(10), 0).unwrap_err());
+    let refused = TokenBucket::new(Rate::per_second(10), 0).unwrap_err();
+    let sentence = refused.to_string();
+    let error = flow::Error::from(refused);
+    assert_eq!(
+        (error.to_string(), format!("{error:?}")),
+        (sentence.clone(), sentence)
+    );
     assert!(error.retry_after().is_none());
     assert!(error.to_string().contains("burst"), "{error}");
 }
