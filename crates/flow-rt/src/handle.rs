@@ -11,6 +11,7 @@ use std::time::SystemTime;
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std"))]
 use crate::adapter;
 use crate::ambient::{self, EnterGuard};
+use crate::context::TaskContext;
 use crate::instant::Instant;
 use crate::interval::{Interval, ZeroPeriod};
 #[cfg(feature = "tokio")]
@@ -20,6 +21,7 @@ use crate::runtime::{BoxTask, Runtime};
 use crate::task_group::TaskGroup;
 use crate::timeout::Timeout;
 use crate::timer::BoxTimer;
+use crate::with_context::{self, WithContext};
 
 /// A runtime, cheap to clone: what primitives hold instead of a generic parameter.
 ///
@@ -146,16 +148,19 @@ impl Handle {
 /// Tasks.
 impl Handle {
     /// Starts a task and returns the handle of its result.
+    ///
+    /// It belongs to the work of the task that starts it: it has the same
+    /// [context](TaskContext::current), if any.
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.start_joined(None, Location::caller(), future)
+        self.start_joined(None, Location::caller(), WithContext::inherited(future))
     }
 
-    /// Starts a task whose name stands in reports.
+    /// Starts a task like [`spawn`](Self::spawn), whose name stands in reports.
     #[track_caller]
     pub fn spawn_named<F>(
         &self,
@@ -166,18 +171,66 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        let future = WithContext::inherited(future);
         self.start_joined(Some(name.into()), Location::caller(), future)
+    }
+
+    /// Starts a task for the work that `context` describes, and hands it the context.
+    ///
+    /// Cancelling the context tells the task so and does not stop it; whoever wants it stopped
+    /// runs what it does by [`TaskContext::run`].
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use std::time::Duration;
+    /// use flow_rt::{Deadline, TaskContext};
+    ///
+    /// let deadline = Deadline::after(rt.now(), Duration::from_secs(5));
+    /// let request = TaskContext::new().with_deadline(deadline);
+    /// let task = rt.spawn_with(request.child(), async |cx| {
+    ///     cx.cancellation().cancelled().await;
+    ///     cx.cancellation().reason()
+    /// });
+    /// request.cancellation().cancel_with("the client hung up");
+    /// assert_eq!(task.await.unwrap().as_deref(), Some("the client hung up"));
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn spawn_with<F, Fut>(&self, context: TaskContext, task: F) -> JoinHandle<Fut::Output>
+    where
+        F: FnOnce(TaskContext) -> Fut + Send + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Send + 'static,
+    {
+        let own = context.clone();
+        // Called in the task, so that its panic is the task's.
+        let future = context.scope(async move { task(own).await });
+        self.start_joined(None, Location::caller(), future)
     }
 
     /// Starts a task that nobody will wait for: the cheapest spawn.
     ///
-    /// A panic in it is contained by the host and goes to the panic hook.
+    /// It has no context: what runs for a primitive in the background must not keep that of the
+    /// request that happened to start it. A panic in it is contained by the host and goes to the
+    /// panic hook.
     #[track_caller]
     pub fn spawn_detached(&self, future: impl Future<Output = ()> + Send + 'static) {
-        self.start(None, Location::caller(), future);
+        self.start(None, Location::caller(), WithContext::detached(future));
     }
 
-    /// Runs a closure that may block on the runtime's threads for that.
+    /// Starts a task like [`spawn_detached`](Self::spawn_detached), whose name stands in reports.
+    #[track_caller]
+    pub fn spawn_detached_named(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let future = WithContext::detached(future);
+        self.start(Some(name.into()), Location::caller(), future);
+    }
+
+    /// Runs a closure that may block on the runtime's threads for that, under the context of the
+    /// task that starts it.
     ///
     /// Aborting its handle keeps it from starting, not from running on.
     pub fn spawn_blocking<T, F>(&self, job: F) -> JoinHandle<T>
@@ -186,8 +239,9 @@ impl Handle {
         T: Send + 'static,
     {
         let (job, handle) = join::joinable_blocking(job);
-        self.runtime()
-            .spawn_blocking(Box::new(move || ambient::allow_blocking(job)));
+        let context = TaskContext::current();
+        let job = move || with_context::enter(context, || ambient::allow_blocking(job));
+        self.runtime().spawn_blocking(Box::new(job));
         handle
     }
 

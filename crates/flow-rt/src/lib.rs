@@ -21,7 +21,7 @@
 //! | [`Handle`] | a runtime held by value: what primitives store |
 //! | [`JoinHandle`], [`AbortHandle`], [`TaskGroup`] | results of tasks |
 //! | [`Timeout`], [`Interval`], [`block_on`] | waiting |
-//! | [`CancellationToken`], [`TaskContext`] | telling tasks to stop, and by when to be done |
+//! | [`CancellationToken`], [`TaskContext`], [`Deadline`], [`TraceContext`] | telling tasks to stop, by when to be done, and for whom they work |
 //! | [`Clock`], [`DefaultClock`], [`ManualClock`] | time on hot paths |
 //! | [`OnFull`] | one vocabulary for bounded queues |
 //! | `conformance` | the suite that proves a runtime fit (feature `conformance`) |
@@ -36,12 +36,14 @@
 
 mod adapter;
 mod ambient;
+mod baggage;
 mod block_on;
 mod cancel;
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod context;
+mod deadline;
 mod handle;
 mod instant;
 mod interval;
@@ -54,12 +56,16 @@ pub mod sim;
 mod task_group;
 mod timeout;
 mod timer;
+mod trace_context;
+mod with_context;
 
 pub use ambient::EnterGuard;
+pub use baggage::BaggageError;
 pub use block_on::{BlockOnError, block_on};
 pub use cancel::{CancellationToken, Cancelled, DropGuard};
 pub use clock::{Clock, DefaultClock, ManualClock};
-pub use context::TaskContext;
+pub use context::{ContextError, TaskContext};
+pub use deadline::Deadline;
 pub use handle::{DefaultAlreadySet, Handle, HandleError, RuntimeId};
 pub use instant::Instant;
 pub use interval::{Interval, MissedTicks, ZeroPeriod};
@@ -70,3 +76,5 @@ pub use runtime::{BoxBlocking, BoxTask, Runtime};
 pub use task_group::TaskGroup;
 pub use timeout::{Timeout, TimeoutError};
 pub use timer::{BoxTimer, Stopped, Timer};
+pub use trace_context::{TraceContext, TraceContextError};
+pub use with_context::WithContext;

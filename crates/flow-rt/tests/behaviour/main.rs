@@ -1,5 +1,5 @@
 //! What is built on the contract once, on every runtime: join handles, groups, time-outs,
-//! intervals.
+//! intervals, contexts.
 //!
 //! Each case is written once, for a `Handle`; on real runtimes it asserts lower bounds only.
 #![cfg(all(
@@ -11,6 +11,7 @@
 ))]
 
 mod by_hand;
+mod context;
 mod group;
 mod hosts;
 mod interval;
@@ -70,6 +71,18 @@ on_every_runtime! {{
         the_limit_counts_from_the_first_poll
         a_future_that_is_late_is_dropped_with_its_timeout
         sleeps_of_zero_end_and_of_ever_do_not
+    }
+    context {
+        tasks_inherit_the_context_of_their_starter
+        a_spawned_closure_is_handed_its_context
+        detached_tasks_have_no_context
+        blocking_closures_have_their_starters_context
+        a_group_inherits
+        a_context_is_there_after_each_await
+        a_panic_leaves_no_context_behind
+        contexts_nest_and_come_back
+        a_ready_future_wins_over_a_context_that_has_ended
+        a_context_ends_what_it_runs
     }
     interval {
         ticks_are_due_at_multiples_of_the_period

@@ -223,7 +223,7 @@ async fn case_78_task_timeout(rt: Handle) {
     assert!(rt.now() - before >= ms(5));
     let cx = told.lock().unwrap().take().unwrap();
     assert!(cx.is_cancelled(), "what it started elsewhere is told too");
-    assert!(cx.deadline().unwrap() >= before + ms(5));
+    assert!(cx.deadline().instant().unwrap() >= before + ms(5));
     // Counted from the start of each run: the slot's timer is armed anew.
     for _ in 0..3 {
         let sleeper = rt.clone();

@@ -164,7 +164,7 @@ fn case_098_a_run_that_takes_too_long_is_dropped_counted_from_its_start() {
                 "deadline",
                 deadline.clone(),
                 async |cx: JobContext, seen: Arc<Mutex<_>>| {
-                    *seen.lock().unwrap() = cx.deadline();
+                    *seen.lock().unwrap() = cx.deadline().instant();
                 },
             )
             .after(SEC)
