@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use crate::handle::{DefaultAlreadySet, Handle};
+use crate::rng::SplitMix;
 
 thread_local! {
     static ENTERED: RefCell<Entered> = const { RefCell::new(Entered { simulation: None, scopes: Vec::new(), next_key: 0 }) };
@@ -21,10 +22,12 @@ struct Entered {
     next_key: u64,
 }
 
-/// The simulation a thread runs: its handle, and its time in nanoseconds.
+/// The simulation a thread runs: its handle, its time in nanoseconds, and seeds for what draws
+/// random numbers in it.
 struct Simulation {
     handle: Handle,
     time: Arc<AtomicU64>,
+    seeds: SplitMix,
 }
 
 /// What this thread is doing, as far as we know.
@@ -68,6 +71,17 @@ pub(crate) fn simulated_time() -> Option<Arc<AtomicU64>> {
                 .simulation
                 .as_ref()
                 .map(|simulation| simulation.time.clone())
+        })
+        .unwrap_or(None)
+}
+
+/// A seed from the simulation this thread runs, if any.
+pub(crate) fn simulated_entropy() -> Option<u64> {
+    ENTERED
+        .try_with(|entered| {
+            let mut entered = entered.borrow_mut();
+            let simulation = entered.simulation.as_mut()?;
+            Some(simulation.seeds.next_u64())
         })
         .unwrap_or(None)
 }
@@ -150,13 +164,22 @@ impl Drop for RestoreBlocking {
 
 /// Makes a simulation the thread's runtime, above every scope.
 #[cfg(feature = "sim")]
-pub(crate) fn enter_simulation(handle: Handle, time: Arc<AtomicU64>) -> Option<SimulationGuard> {
+pub(crate) fn enter_simulation(
+    handle: Handle,
+    time: Arc<AtomicU64>,
+    seed: u64,
+) -> Option<SimulationGuard> {
     ENTERED.with(|entered| {
         let mut entered = entered.borrow_mut();
         if entered.simulation.is_some() {
             return None;
         }
-        entered.simulation = Some(Simulation { handle, time });
+        entered.simulation = Some(Simulation {
+            handle,
+            time,
+            // Streams of its own: drawing here changes no other choice of the run.
+            seeds: SplitMix::new(seed.rotate_left(32)),
+        });
         Some(SimulationGuard {
             _not_send: PhantomData,
         })

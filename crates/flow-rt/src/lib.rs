@@ -22,6 +22,7 @@
 //! | [`JoinHandle`], [`AbortHandle`], [`TaskGroup`] | results of tasks |
 //! | [`Timeout`], [`Interval`], [`block_on`] | waiting |
 //! | [`CancellationToken`], [`TaskContext`], [`Deadline`], [`TraceContext`] | telling tasks to stop, by when to be done, and for whom they work |
+//! | [`Backoff`], [`Handle::retry`], [`RetryBudget`] | trying again |
 //! | [`Clock`], [`DefaultClock`], [`ManualClock`] | time on hot paths |
 //! | [`OnFull`] | one vocabulary for bounded queues |
 //! | `conformance` | the suite that proves a runtime fit (feature `conformance`) |
@@ -36,6 +37,7 @@
 
 mod adapter;
 mod ambient;
+mod backoff;
 mod baggage;
 mod block_on;
 mod cancel;
@@ -50,6 +52,9 @@ mod interval;
 mod join;
 mod on_full;
 mod panics;
+mod retry;
+mod retry_budget;
+mod rng;
 mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -60,6 +65,7 @@ mod trace_context;
 mod with_context;
 
 pub use ambient::EnterGuard;
+pub use backoff::{Backoff, BackoffConfigError, Delays, GiveUp};
 pub use baggage::BaggageError;
 pub use block_on::{BlockOnError, block_on};
 pub use cancel::{CancellationToken, Cancelled, DropGuard};
@@ -72,6 +78,8 @@ pub use interval::{Interval, MissedTicks, ZeroPeriod};
 pub use join::{AbortHandle, JoinError, JoinHandle};
 pub use on_full::OnFull;
 pub use panics::{Panic, catch};
+pub use retry::{Retry, RetryError};
+pub use retry_budget::{RetryBudget, RetryBudgetBuilder, RetryBudgetConfigError};
 pub use runtime::{BoxBlocking, BoxTask, Runtime};
 pub use task_group::TaskGroup;
 pub use timeout::{Timeout, TimeoutError};

@@ -25,7 +25,8 @@ where
 {
     let world = Arc::new(World::new(config));
     let handle = Handle::new(SimRuntime(world.clone()));
-    let Some(inside) = ambient::enter_simulation(handle.clone(), world.time.clone()) else {
+    let inside = ambient::enter_simulation(handle.clone(), world.time.clone(), config.seed);
+    let Some(inside) = inside else {
         return Err(Failure::Nested);
     };
     let started = world.now();

@@ -1,25 +1,23 @@
 //! The generator of the simulation's choices: its stream is part of what a seed means.
 
+use crate::rng::SplitMix;
+
 /// Seeded random numbers (splitmix64), the same on every machine and in every version.
 ///
 /// # Source
 /// Steele, Lea, Flood: *Fast splittable pseudorandom number generators* (OOPSLA 2014).
 #[derive(Debug, Clone)]
-pub struct SimRng(u64);
+pub struct SimRng(SplitMix);
 
 impl SimRng {
     /// A generator for `seed`.
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SplitMix::new(seed))
     }
 
     /// The next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        self.0.next_u64()
     }
 
     /// A number below `bound`; zero if `bound` is zero.

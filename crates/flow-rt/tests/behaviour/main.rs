@@ -1,5 +1,5 @@
 //! What is built on the contract once, on every runtime: join handles, groups, time-outs,
-//! intervals, contexts.
+//! intervals, contexts, retries.
 //!
 //! Each case is written once, for a `Handle`; on real runtimes it asserts lower bounds only.
 #![cfg(all(
@@ -16,6 +16,7 @@ mod group;
 mod hosts;
 mod interval;
 mod join;
+mod retry;
 mod timeout;
 
 macro_rules! on_every_runtime {
@@ -83,6 +84,17 @@ on_every_runtime! {{
         contexts_nest_and_come_back
         a_ready_future_wins_over_a_context_that_has_ended
         a_context_ends_what_it_runs
+    }
+    retry {
+        a_success_is_the_last_run
+        every_allowed_run_fails
+        a_refused_plan_runs_nothing
+        an_error_may_decline_a_retry
+        a_hint_lengthens_the_sleep
+        the_budget_is_shared
+        cancelling_the_task_ends_the_sleep
+        the_tasks_deadline_ends_it_at_once
+        a_retry_in_a_task_is_send
     }
     interval {
         ticks_are_due_at_multiples_of_the_period
