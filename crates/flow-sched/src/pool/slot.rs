@@ -236,7 +236,11 @@ impl<'s> Running<'s> {
         } else {
             Instant::ORIGIN
         };
-        let mut cx = TaskContext::from_token(place.token.child_token());
+        let token = place.token.child_token();
+        let mut cx = match job.submitted_by() {
+            Some(submitter) => submitter.child_with_token(token),
+            None => TaskContext::from_token(token),
+        };
         if let Some(limit) = limit {
             cx = cx.with_deadline(started + limit);
         }

@@ -19,7 +19,7 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use flow_rt::{JoinError, JoinHandle, Panic, TaskContext, catch};
+use flow_rt::{JoinError, JoinHandle, Panic, TaskContext, WithContext, catch};
 use flow_sync::JoinCell;
 use flow_sync::sync::Mutex;
 
@@ -115,6 +115,9 @@ pub(super) trait Job: Send + Sync {
 
     /// The task's own limit.
     fn timeout(&self) -> Option<Duration>;
+
+    /// The context of whoever submitted the task.
+    fn submitted_by(&self) -> Option<&TaskContext>;
 }
 
 /// A task as its handle sees it.
@@ -144,6 +147,7 @@ pub(super) struct TaskCell<W: Work> {
     slot: AtomicU32,
     aborted: AtomicBool,
     timeout: Option<Duration>,
+    submitted_by: Option<TaskContext>,
     join: JoinCell<Result<W::Output, TaskError>>,
 }
 
@@ -154,6 +158,7 @@ impl<W: Work> TaskCell<W> {
             slot: AtomicU32::new(0),
             aborted: AtomicBool::new(false),
             timeout,
+            submitted_by: TaskContext::current(),
             join: JoinCell::new(),
         }
     }
@@ -203,6 +208,10 @@ impl<W: Work> Job for TaskCell<W> {
 
     fn timeout(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    fn submitted_by(&self) -> Option<&TaskContext> {
+        self.submitted_by.as_ref()
     }
 }
 
@@ -298,7 +307,7 @@ where
 
     fn start(self, cx: TaskContext, _core: &Core) -> AsyncRun<Fut> {
         AsyncRun {
-            future: (self.0)(cx),
+            future: cx.scope_with(self.0),
         }
     }
 }
@@ -306,7 +315,7 @@ where
 pin_project_lite::pin_project! {
     pub(super) struct AsyncRun<Fut> {
         #[pin]
-        future: Fut,
+        future: WithContext<Fut>,
     }
 }
 
@@ -331,7 +340,10 @@ where
 
     fn start(self, cx: TaskContext, core: &Core) -> BlockingRun<T> {
         let pool = core.address();
-        let job = move || inside::enter(pool, || (self.0)(cx));
+        let job = move || {
+            let scope = cx.clone();
+            scope.enter(|| inside::enter(pool, || (self.0)(cx)))
+        };
         BlockingRun(core.rt.spawn_blocking(job).abort_on_drop())
     }
 }

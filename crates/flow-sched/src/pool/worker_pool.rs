@@ -90,7 +90,9 @@ impl WorkerPool {
     /// [`OnFull::Wait`](flow_rt::OnFull::Wait). Submitters that wait are served in their order.
     ///
     /// The task is called with its [`TaskContext`]: its cancellation fires when the pool's does,
-    /// and when the task is aborted or runs too long.
+    /// and when the task is aborted or runs too long. Its deadline, baggage and trace are those
+    /// of a child of the submitter's context, if there is one; the submitter's cancellation is
+    /// not its own. While it runs it is the [current](TaskContext::current) one.
     ///
     /// # Errors
     /// [`SubmitError`](super::SubmitError) with the task: closed, full, or nested.

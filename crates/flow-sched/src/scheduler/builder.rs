@@ -72,7 +72,8 @@ impl SchedulerBuilder {
     pub fn build(self) -> Result<Scheduler, SchedulerBuildError> {
         let (scheduler, driver) = self.build_with_driver()?;
         let handle = driver.handle().clone();
-        drop(handle.spawn_named("flow scheduler", driver));
+        // Detached: it outlives the work that the builder runs in.
+        handle.spawn_detached_named("flow scheduler", driver);
         Ok(scheduler)
     }
 

@@ -5,7 +5,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use flow_rt::{Panic, catch};
+use flow_rt::{Panic, WithContext, catch};
 
 /// A boxed future of a run.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -44,12 +44,12 @@ pub(crate) fn forget_panic(panic: Panic) {
 
 /// A future whose panic is its output; dropping it lets no panic out either.
 pub(crate) struct Contained<T> {
-    future: Option<BoxFuture<T>>,
+    future: Option<WithContext<BoxFuture<T>>>,
     id: RunId,
 }
 
 impl<T> Contained<T> {
-    pub(crate) fn new(future: BoxFuture<T>, id: RunId) -> Self {
+    pub(crate) fn new(future: WithContext<BoxFuture<T>>, id: RunId) -> Self {
         Self {
             future: Some(future),
             id,
@@ -71,7 +71,7 @@ impl<T> Future for Contained<T> {
             return Poll::Pending;
         };
         let outer = CURRENT.replace(id);
-        let polled = catch(|| future.as_mut().poll(cx));
+        let polled = catch(|| Pin::new(future).poll(cx));
         CURRENT.set(outer);
         let output = match polled {
             Ok(Poll::Pending) => return Poll::Pending,

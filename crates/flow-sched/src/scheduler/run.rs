@@ -26,7 +26,12 @@ pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket) {
     let run = Run::new(shared.clone(), job.clone(), ticket);
     match &shared.target {
         Target::Runtime => {
-            let context = TaskContext::from_token(shared.stop.clone());
+            // Of the driver there is none; a run by hand belongs to the work that asked for it.
+            let stop = shared.stop.clone();
+            let context = match TaskContext::current() {
+                Some(asked_by) => asked_by.child_with_token(stop),
+                None => TaskContext::from_token(stop),
+            };
             shared.handle.spawn_detached(run.execute(context));
         }
         Target::Pool(pool) => {
@@ -126,7 +131,7 @@ impl Run {
     }
 
     async fn drive(&self, ticket: &Ticket, task: TaskContext) -> RunOutcome {
-        let context = JobContext {
+        let context = |task| JobContext {
             task,
             shared: self.shared.clone(),
             job: self.job.name.clone(),
@@ -134,7 +139,7 @@ impl Run {
             due: self.when.due,
             scheduled_at: self.when.scheduled_at,
         };
-        let future = match catch(|| (ticket.body)(context)) {
+        let future = match catch(|| task.scope_with(|task| (ticket.body)(context(task)))) {
             Ok(future) => Contained::new(future, self.shared.id_of(&self.job)),
             Err(panic) => return panicked(panic),
         };

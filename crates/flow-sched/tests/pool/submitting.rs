@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use flow_rt::{Handle, OnFull, Panic};
+use flow_rt::{CancellationToken, Deadline, Handle, OnFull, Panic, TaskContext};
 use flow_sched::{Rejected, SubmitError, TaskError, TaskHandle, TrySubmitError, WorkerPool};
 use futures_util::future::join_all;
 
@@ -243,6 +243,39 @@ async fn a_nested_submit_to_a_full_queue_is_refused(rt: Handle) {
     assert_eq!(from_outside.await.unwrap().unwrap(), 4);
 }
 
+async fn a_task_works_for_its_submitter(rt: Handle) {
+    let pool = one_slot(&rt, 1);
+    // Without one it has a context of its own, that its closure and its body find.
+    let own = pool.run(async |cx| (cx, TaskContext::current().unwrap()));
+    let (handed, current) = own.await.unwrap();
+    assert_eq!(handed.cancellation(), current.cancellation());
+    assert_eq!(current.baggage_items().count(), 0);
+    assert!(TaskContext::current().is_none());
+
+    let submitter = CancellationToken::new();
+    let deadline = Deadline::after(rt.now(), LONG);
+    let work = TaskContext::from_token(submitter.clone())
+        .with_deadline(deadline)
+        .with_baggage("tenant", "acme")
+        .unwrap();
+    submitter.cancel();
+    for _ in 0..2 {
+        let current = pool.run(async |_| TaskContext::current());
+        let current = work.clone().scope(current).await.unwrap().unwrap();
+        assert_eq!(current.baggage("tenant"), Some("acme"));
+        assert_eq!(current.deadline(), deadline);
+        assert!(!current.is_cancelled(), "it was handed over");
+    }
+    let blocking = pool.run_blocking(|cx| {
+        let current = TaskContext::current().unwrap();
+        current.cancellation() == cx.cancellation()
+    });
+    assert!(blocking.await.unwrap());
+    // The slot goes on without it.
+    let next = pool.run(async |cx| cx.baggage_items().count());
+    assert_eq!(next.await.unwrap(), 0);
+}
+
 async fn a_future_that_was_ready_stays_pending(rt: Handle) {
     let pool = one_slot(&rt, 1);
     let mut submit = pool.submit(async |_| 1);
@@ -267,6 +300,7 @@ on_every_runtime!(
     dropping_a_handle_detaches_and_dropping_a_run_aborts,
     blocking_closures_take_slots,
     a_nested_submit_to_a_full_queue_is_refused,
+    a_task_works_for_its_submitter,
     a_future_that_was_ready_stays_pending,
 );
 

@@ -1,9 +1,10 @@
 //! Runs on a pool: full, closed, and under random use.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use flow_rt::TaskContext;
 use flow_rt::sim::{self, Sim};
-use flow_sched::{Overlap, Scheduler, TriggerNowError, WorkerPool};
+use flow_sched::{JobContext, Overlap, Scheduler, TriggerNowError, WorkerPool};
 
 use crate::common::{Log, SEC, ms, noting, secs};
 
@@ -156,5 +157,35 @@ fn conservation_of_runs_under_random_use() {
         );
         let of_jobs: u64 = jobs.iter().map(|job| job.stats().runs.started).sum();
         assert_eq!(stats.runs.started, of_jobs);
+    });
+}
+
+#[test]
+fn a_run_has_its_context_and_one_by_hand_that_of_its_caller() {
+    sim::check(0..20, |rt| async move {
+        let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
+        for builder in [
+            Scheduler::builder().runtime(&rt),
+            Scheduler::builder().pool(&pool),
+        ] {
+            let caller = TaskContext::new().with_baggage("by", "hand").unwrap();
+            // The driver does not keep the context of whoever builds.
+            let scheduler = caller.enter(|| builder.build().unwrap());
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let note = async |cx: JobContext, seen: Arc<Mutex<Vec<Option<String>>>>| {
+                let current = TaskContext::current().unwrap();
+                assert_eq!(current.cancellation(), cx.cancellation());
+                let by = current.baggage("by").map(str::to_owned);
+                seen.lock().unwrap().push(by);
+            };
+            let job = scheduler.job_with("job", seen.clone(), note);
+            let job = job.every(SEC).start().unwrap();
+            rt.advance(ms(1_500)).await;
+            caller.clone().scope(job.trigger_now()).await.unwrap();
+            rt.advance(ms(1_000)).await;
+            job.remove().await;
+            let seen = seen.lock().unwrap();
+            assert_eq!(*seen, [None, Some("hand".to_owned()), None]);
+        }
     });
 }
