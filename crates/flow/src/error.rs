@@ -75,6 +75,11 @@ gathers! {
     flow_rt::Stopped,
     flow_rt::ZeroPeriod,
     flow_rt::BlockOnError,
+    flow_rt::ContextError,
+    flow_rt::BaggageError,
+    flow_rt::TraceContextError,
+    flow_rt::BackoffConfigError,
+    flow_rt::RetryBudgetConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::ConfigError,
     #[cfg(feature = "metrics")] flow_metrics::RegisterError,
     #[cfg(feature = "metrics")] flow_metrics::RegistryError,
@@ -113,6 +118,13 @@ impl From<flow_ratelimit::Denied> for Error {
 #[cfg(feature = "ratelimit")]
 impl From<flow_ratelimit::AcquireError> for Error {
     fn from(error: flow_ratelimit::AcquireError) -> Self {
+        Self::new(error)
+    }
+}
+
+/// The last run's error is the first cause.
+impl<E: StdError + Send + Sync + 'static> From<flow_rt::RetryError<E>> for Error {
+    fn from(error: flow_rt::RetryError<E>) -> Self {
         Self::new(error)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing in here shadows a name of std's prelude or of `std::task`.
 
-pub use flow_rt::{CancellationToken, OnFull, TaskContext};
+pub use flow_rt::{Backoff, CancellationToken, OnFull, TaskContext};
 
 #[cfg(feature = "ratelimit")]
 pub use flow_ratelimit::{ConcurrencyLimiter, Denied, Limiter, LimiterExt, Rate, TokenBucket};

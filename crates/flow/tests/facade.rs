@@ -48,6 +48,24 @@ fn a_wrong_configuration_is_an_error_with_a_sentence() {
     assert!(error.to_string().contains("burst"), "{error}");
 }
 
+#[cfg(feature = "sim")]
+#[test]
+fn a_retry_that_gave_up_says_why_and_the_last_error() {
+    use std::time::Duration;
+    flow::rt::sim::check(0..3, |rt| async move {
+        let plan = Backoff::exponential(Duration::from_millis(50)).attempts(2);
+        let parse = || std::future::ready("x".parse::<u32>());
+        let failed = rt.retry(plan, parse).await.unwrap_err();
+        let error = flow::Error::from(failed);
+        let text = format!("{error:?}");
+        assert_eq!(
+            text,
+            "2 attempts in 50ms failed: that was the last one allowed\n\
+             caused by: invalid digit found in string"
+        );
+    });
+}
+
 #[test]
 fn the_prelude_leaves_the_names_of_std_alone() {
     // Would not compile if the prelude had a `Result` or an `Error` of its own.
