@@ -39,6 +39,8 @@ pub(crate) enum Blocking {
     Allowed,
     /// Our own `block_on`: a second one inside would block what the first one drives.
     Driving,
+    /// A task that was spawned by a handle: blocking would stop its runtime's thread.
+    Polling,
 }
 
 /// The simulation if inside one, else the innermost scope.

@@ -45,9 +45,10 @@ fn check() -> Result<(), BlockOnError> {
         Blocking::Allowed => Ok(()),
         Blocking::Driving => Err(BlockOnError::Nested),
         #[cfg(feature = "tokio")]
-        Blocking::Unknown if tokio::runtime::Handle::try_current().is_ok() => {
+        _ if tokio::runtime::Handle::try_current().is_ok() => {
             Err(BlockOnError::InsideRuntime { name: "tokio" })
         }
+        Blocking::Polling => Err(BlockOnError::InsideTask),
         Blocking::Unknown => Ok(()),
     }
 }
@@ -72,6 +73,8 @@ pub enum BlockOnError {
     InSimulation,
     /// Inside another `block_on` of this thread.
     Nested,
+    /// Inside a task that was spawned by a [`Handle`](crate::Handle).
+    InsideTask,
     /// On a thread of a runtime, outside of its blocking closures.
     InsideRuntime {
         /// The runtime.
@@ -87,6 +90,10 @@ impl fmt::Display for BlockOnError {
             ),
             Self::Nested => f.write_str(
                 "block_on inside another block_on of this thread; await the future instead",
+            ),
+            Self::InsideTask => f.write_str(
+                "block_on inside a task would stop a thread of its runtime, perhaps the only one; \
+                 await the future, or block inside `Handle::spawn_blocking`",
             ),
             Self::InsideRuntime { name } => write!(
                 f,

@@ -14,9 +14,7 @@ use crate::ambient::{self, EnterGuard};
 use crate::context::TaskContext;
 use crate::instant::Instant;
 use crate::interval::{Interval, ZeroPeriod};
-#[cfg(feature = "tokio")]
-use crate::join::Guarded;
-use crate::join::{self, JoinHandle};
+use crate::join::{self, Guarded, JoinHandle};
 use crate::runtime::{BoxTask, Runtime};
 use crate::task_group::TaskGroup;
 use crate::timeout::Timeout;
@@ -211,11 +209,11 @@ impl Handle {
     /// Starts a task that nobody will wait for: the cheapest spawn.
     ///
     /// It has no context: what runs for a primitive in the background must not keep that of the
-    /// request that happened to start it. A panic in it is contained by the host and goes to the
-    /// panic hook.
+    /// request that happened to start it. A panic in it, or in its destructor, ends the task and
+    /// goes to the panic hook.
     #[track_caller]
     pub fn spawn_detached(&self, future: impl Future<Output = ()> + Send + 'static) {
-        self.start(None, Location::caller(), WithContext::detached(future));
+        self.start_detached(None, Location::caller(), future);
     }
 
     /// Starts a task like [`spawn_detached`](Self::spawn_detached), whose name stands in reports.
@@ -225,8 +223,7 @@ impl Handle {
         name: impl Into<Cow<'static, str>>,
         future: impl Future<Output = ()> + Send + 'static,
     ) {
-        let future = WithContext::detached(future);
-        self.start(Some(name.into()), Location::caller(), future);
+        self.start_detached(Some(name.into()), Location::caller(), future);
     }
 
     /// Runs a closure that may block on the runtime's threads for that, under the context of the
@@ -336,6 +333,18 @@ impl Handle {
             Kind::AsyncStd => &adapter::async_std::AsyncStd,
             Kind::Custom(runtime) => &**runtime,
         }
+    }
+
+    fn start_detached<F>(
+        &self,
+        name: Option<Cow<'static, str>>,
+        origin: &'static Location<'static>,
+        future: F,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let guarded = Guarded::new(WithContext::detached(future));
+        self.start(name, origin, join::detached(guarded));
     }
 
     fn start_joined<F>(

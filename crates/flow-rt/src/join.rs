@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(feature = "tokio")]
 use crate::adapter;
+use crate::ambient::{self, Blocking};
 use crate::panics::{self, Panic};
 
 /// Waits for a task or a blocking closure, and may abort it.
@@ -125,16 +126,18 @@ impl<T> Drop for JoinHandle<T> {
         if self.abort_on_drop {
             self.abort();
         }
+        let Some(link) = self.link.take() else {
+            return;
+        };
         // A result nobody read goes here; its destructor must not take the caller down.
-        match self.link.take() {
-            Some(Link::Cell(shared)) if shared.cell.is_complete() => {
-                let unread = shared.cell.try_take();
-                panics::contain(|| drop(unread));
+        panics::contain(|| {
+            match &link {
+                // An abort handle may keep the cell, and must not keep the result.
+                Link::Cell(shared) if shared.cell.is_complete() => drop(shared.cell.try_take()),
+                _ => {}
             }
-            #[cfg(feature = "tokio")]
-            Some(Link::Tokio(task)) => panics::contain(|| drop(task)),
-            _ => {}
-        }
+            drop(link);
+        });
     }
 }
 
@@ -243,7 +246,7 @@ where
 
 pin_project_lite::pin_project! {
     /// A future whose panic is its output, and whose destructor lets no panic out. The future is
-    /// gone by the time its output is there.
+    /// gone by the time its output is there. While it is polled its thread must not block.
     pub(crate) struct Guarded<F> {
         #[pin]
         future: Option<F>,
@@ -278,13 +281,25 @@ impl<F: Future> Future for Guarded<F> {
         let Some(future) = self.as_mut().project().future.as_pin_mut() else {
             return Poll::Pending;
         };
-        let output = match panics::catch(|| future.poll(cx)) {
+        let polled = {
+            let _polling = ambient::set_blocking(Blocking::Polling);
+            panics::catch(|| future.poll(cx))
+        };
+        let output = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(value)) => Ok(value),
             Err(panic) => Err(panic),
         };
         self.clear();
         Poll::Ready(output)
+    }
+}
+
+/// A future that nobody waits for. Its panic goes on to the host, which contains one panic; a
+/// second one, of the future's destructor while it unwinds, would end the process.
+pub(crate) async fn detached<F: Future<Output = ()>>(future: Guarded<F>) {
+    if let Err(panic) = future.await {
+        std::panic::resume_unwind(panic.into_payload());
     }
 }
 

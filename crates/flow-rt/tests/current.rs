@@ -180,6 +180,16 @@ fn block_on_is_refused_where_it_would_stop_what_it_waits_for() {
         Err(BlockOnError::InsideRuntime { name: "tokio" })
     );
 
+    // smol has one thread unless told otherwise: it would wait for itself.
+    for handle in [Handle::smol(), Handle::async_std()] {
+        let task = handle.clone().spawn(async move {
+            let inner = handle.spawn(async {});
+            flow_rt::block_on(inner).map(drop)
+        });
+        let in_a_task = flow_rt::block_on(task).unwrap().unwrap();
+        assert_eq!(in_a_task, Err(BlockOnError::InsideTask));
+    }
+
     let in_sim = Sim::new(1)
         .run(|_| async { flow_rt::block_on(async {}) })
         .unwrap();
@@ -187,6 +197,7 @@ fn block_on_is_refused_where_it_would_stop_what_it_waits_for() {
 
     for error in [
         BlockOnError::Nested,
+        BlockOnError::InsideTask,
         BlockOnError::InSimulation,
         BlockOnError::InsideRuntime { name: "tokio" },
     ] {

@@ -183,6 +183,12 @@ pub(crate) async fn a_detached_panic_harms_nobody(rt: Handle) {
         rt.spawn_detached(async {
             let _bomb = PanicsOnDrop;
         });
+        // Both at once would end the process.
+        let bomb = PanicsOnDrop;
+        rt.spawn_detached(std::future::poll_fn(move |_| {
+            let _bomb = &bomb;
+            planned_panic("planned, with another one behind it")
+        }));
         assert_eq!(rt.spawn(async { 2 }).await.unwrap(), 2);
     }
 }
