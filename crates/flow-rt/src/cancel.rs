@@ -44,7 +44,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
 use flow_sync::sync::Mutex;
-use flow_sync::sync::atomic::{AtomicU8, Ordering};
+use flow_sync::sync::atomic::{AtomicU8, Ordering, fence};
 
 use crate::panics;
 
@@ -191,13 +191,24 @@ impl CancellationToken {
     ///
     /// # Cancel safety
     /// That of `future`, which is dropped when the token is cancelled.
+    ///
+    /// # Cost
+    /// One load per poll; a lock only when it begins to wait, or waits with another waker.
     pub async fn run_until_cancelled<F: Future>(&self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let mut cancelled = pin!(self.cancelled());
+        let mut waiting: Option<Waker> = None;
         poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
             }
+            // A cancel after this load finds the waker that is there, and it is the right one:
+            // nothing to do, where polling the wait would take the node's lock.
+            let waker = cx.waker();
+            if !self.is_cancelled() && waiting.as_ref().is_some_and(|old| old.will_wake(waker)) {
+                return Poll::Pending;
+            }
+            waiting = Some(waker.clone());
             cancelled.as_mut().poll(cx).map(|()| None)
         })
         .await
@@ -206,6 +217,18 @@ impl CancellationToken {
     /// A guard that cancels this token when it is dropped.
     pub fn drop_guard(self) -> DropGuard {
         DropGuard(Some(self))
+    }
+
+    /// Whether nobody else holds this token: no clone of it is alive, and no child.
+    ///
+    /// Such a token, if it is not cancelled, is as good as a new child of its parent, and saves
+    /// making one.
+    pub fn is_unique(&self) -> bool {
+        let unique = Arc::strong_count(&self.0) == 1;
+        // Pairs with the Release of the last other reference's drop: what was done through it,
+        // a cancel say, is seen from here on.
+        fence(Ordering::Acquire);
+        unique
     }
 
     /// Children alive, for reports and tests of leaks.

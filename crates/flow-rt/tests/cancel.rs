@@ -132,6 +132,55 @@ fn a_future_runs_until_it_is_ready_or_the_token_is_cancelled() {
 }
 
 #[test]
+fn a_cancel_wakes_who_polled_the_run_last() {
+    let token = CancellationToken::new();
+    let counts = [(); 3].map(|()| Arc::new(Count::default()));
+    let mut run = pin!(token.run_until_cancelled(pending::<()>()));
+    // The middle one twice, so that it finds its waker there; then it moves on.
+    for who in [0, 1, 1, 2, 2] {
+        let waker = Waker::from(counts[who].clone());
+        let mut cx = Context::from_waker(&waker);
+        assert!(run.as_mut().poll(&mut cx).is_pending());
+    }
+    token.cancel();
+    let woken = counts.map(|count| count.0.load(Ordering::Relaxed));
+    assert_eq!(woken, [0, 0, 1]);
+    assert_eq!(run.now_or_never(), Some(None));
+}
+
+#[test]
+fn a_token_is_unique_while_nothing_else_holds_it() {
+    let token = CancellationToken::new();
+    assert!(token.is_unique());
+    let clone = token.clone();
+    assert!(!token.is_unique());
+    drop(clone);
+    assert!(token.is_unique());
+    let child = token.child_token();
+    assert!(!token.is_unique() && child.is_unique());
+    drop(child);
+    let mut wait = Box::pin(token.clone().cancelled_owned());
+    assert!((&mut wait).now_or_never().is_none());
+    assert!(!token.is_unique());
+    drop(wait);
+    assert!(token.is_unique());
+}
+
+#[test]
+fn a_unique_token_has_seen_what_its_clones_did() {
+    for _ in 0..1_000 {
+        let token = CancellationToken::new();
+        let clone = token.clone();
+        let other = thread::spawn(move || clone.cancel());
+        while !token.is_unique() {
+            thread::yield_now();
+        }
+        assert!(token.is_cancelled());
+        other.join().unwrap();
+    }
+}
+
+#[test]
 fn a_guard_cancels_unless_it_is_disarmed() {
     let token = CancellationToken::new();
     drop(token.child_token().drop_guard());
