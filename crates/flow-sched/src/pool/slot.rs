@@ -38,6 +38,8 @@ struct Place {
     /// A child of the pool's token: the parent of the tasks' ones, so that slots do not meet in
     /// the pool's.
     token: CancellationToken,
+    /// The last task's token, if nobody has kept or cancelled it: the next one's.
+    spare: Option<CancellationToken>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,7 +76,12 @@ impl Slot {
     pub(super) fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
         let token = core.token.child_token();
         Self {
-            place: Place { core, seat, token },
+            place: Place {
+                core,
+                seat,
+                token,
+                spare: None,
+            },
             state: State::Waking,
             fresh: false,
             in_a_row: 0,
@@ -165,7 +172,9 @@ impl Slot {
             contain(|| drop(job));
             return;
         }
-        let Some(mut running) = Running::start(&self.place, job) else {
+        let token = self.place.task_token();
+        let Some(mut running) = Running::start(&self.place, job, token.clone()) else {
+            self.place.spare = Some(token);
             return;
         };
         let (timers, in_a_row) = (&mut self.timers, &mut self.in_a_row);
@@ -179,6 +188,9 @@ impl Slot {
         .await;
         // If the handle is gone, the result dies here: its destructor is user code.
         contain(|| drop(running));
+        if token.is_unique() && !token.is_cancelled() {
+            self.place.spare = Some(token);
+        }
     }
 
     fn leave(&mut self) {
@@ -199,6 +211,14 @@ impl Slot {
             self.place.core.roster.leave(&self.place.seat, waking);
         }
         self.place.core.settle();
+    }
+}
+
+impl Place {
+    /// A token for the next task.
+    fn task_token(&mut self) -> CancellationToken {
+        let spare = self.spare.take();
+        spare.unwrap_or_else(|| self.token.child_token())
     }
 }
 
@@ -225,7 +245,7 @@ struct Running<'s> {
 
 impl<'s> Running<'s> {
     /// Starts a task; `None` if it was aborted in the queue.
-    fn start(place: &'s Place, job: Arc<dyn Job>) -> Option<Self> {
+    fn start(place: &'s Place, job: Arc<dyn Job>, token: CancellationToken) -> Option<Self> {
         let core = &place.core;
         let limit = match (core.task_timeout, job.timeout()) {
             (Some(pool), Some(own)) => Some(pool.min(own)),
@@ -236,7 +256,6 @@ impl<'s> Running<'s> {
         } else {
             Instant::ORIGIN
         };
-        let token = place.token.child_token();
         let mut cx = match job.submitted_by() {
             Some(submitter) => submitter.child_with_token(token),
             None => TaskContext::from_token(token),

@@ -225,7 +225,7 @@ impl<W: Work> Handled<W::Output> for TaskCell<W> {
     }
 
     fn abort(&self, core: &Core) {
-        if self.discard(core, Gone::Aborted, TaskError::Cancelled) || self.is_finished() {
+        if self.is_finished() || self.discard(core, Gone::Aborted, TaskError::Cancelled) {
             return;
         }
         self.aborted.store(true, Ordering::Release);

@@ -164,6 +164,30 @@ async fn abort_in_the_run(rt: Handle) {
     assert_eq!(pool.run(async |_| 2).await.unwrap(), 2);
 }
 
+async fn a_task_never_gets_the_token_of_another_that_is_kept_or_cancelled(rt: Handle) {
+    let pool = one_slot(&rt, 2);
+    let token = async |cx: TaskContext| cx.cancellation().clone();
+    let kept = pool.run(token).await.unwrap();
+    let next = pool.run(token).await.unwrap();
+    assert_ne!(kept, next);
+    kept.cancel();
+    drop((kept, next));
+    // Nothing is kept of these, the second cancels itself, and the third is as new.
+    pool.run(async |_| ()).await.unwrap();
+    pool.run(async |cx| cx.cancellation().cancel())
+        .await
+        .unwrap();
+    assert!(!pool.run(async |cx| cx.is_cancelled()).await.unwrap());
+    // A child of its own that outlives the task is cancelled with the pool, not by the next task.
+    let child = pool.run(async |cx| cx.child()).await.unwrap();
+    pool.run(async |cx| cx.cancellation().cancel())
+        .await
+        .unwrap();
+    assert!(!child.is_cancelled());
+    pool.cancellation().cancel();
+    assert!(child.is_cancelled());
+}
+
 async fn dropping_a_handle_detaches_and_dropping_a_run_aborts(rt: Handle) {
     let pool = one_slot(&rt, 4);
     let gate = occupy(&rt, &pool).await;
@@ -297,6 +321,7 @@ on_every_runtime!(
     reject_answers_at_once,
     abort_in_the_queue,
     abort_in_the_run,
+    a_task_never_gets_the_token_of_another_that_is_kept_or_cancelled,
     dropping_a_handle_detaches_and_dropping_a_run_aborts,
     blocking_closures_take_slots,
     a_nested_submit_to_a_full_queue_is_refused,
