@@ -2,18 +2,26 @@
 //! `AsyncWriter`. A slow disk slows requests down instead of losing lines.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use flow_rt::{Handle, JoinHandle};
 use flow_stream::{AsyncWriter, Channel, Receiver, Sender};
+use hyper::{Method, Uri};
+
+/// Who asks for what.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) client: String,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+}
 
 /// One request, as the log tells it.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) at: SystemTime,
-    pub(crate) client: String,
-    pub(crate) method: String,
-    pub(crate) path: String,
+    pub(crate) asked: Arc<Asked>,
     pub(crate) status: u16,
     pub(crate) took: Duration,
 }
@@ -80,11 +88,11 @@ impl Entry {
         let _ = writeln!(
             text,
             "{} - - [{}.{:06}] \"{} {} HTTP/1.1\" {} {}us",
-            self.client,
+            self.asked.client,
             at.as_secs(),
             at.subsec_micros(),
-            self.method,
-            self.path,
+            self.asked.method,
+            self.asked.uri.path(),
             self.status,
             self.took.as_micros()
         );

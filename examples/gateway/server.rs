@@ -10,23 +10,23 @@ use flow_ratelimit::ConcurrencyLimiter;
 use flow_rt::{CancellationToken, Handle};
 use flow_sched::{Scheduler, WorkerPool};
 use flow_stream::Sender;
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1 as client;
-use hyper::header::{HOST, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, RETRY_AFTER, TE, UPGRADE};
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Uri};
 
-use crate::access_log::{AccessLog, Entry};
+use crate::access_log::{AccessLog, Asked, Entry};
 use crate::counters::{Counters, Outcome};
 use crate::limits::{Decision, Limits};
 use crate::net::{Listener, Net};
 use crate::options::{Options, Upstream};
 use crate::signature::Key;
 
-type Body = BoxBody<Bytes, hyper::Error>;
+/// The upstream's body as it comes, or a text of our own.
+type Body = Either<Incoming, Full<Bytes>>;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A running gateway's parts.
@@ -34,6 +34,8 @@ pub(crate) struct Gateway {
     net: Net,
     rt: Handle,
     upstream: Upstream,
+    /// The upstream's name, as requests to it carry it.
+    host: HeaderValue,
     key: Key,
     pub(crate) limits: Limits,
     in_flight: ConcurrencyLimiter,
@@ -50,6 +52,18 @@ const IN_FLIGHT: u32 = 256;
 
 /// Idle connections kept to the upstream.
 const IDLE_CONNECTIONS: usize = 64;
+
+static X_CLIENT: HeaderName = HeaderName::from_static("x-client");
+static X_SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
+
+/// Headers that are about one connection, and end with it.
+static HOP_BY_HOP: [HeaderName; 5] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    UPGRADE,
+];
 
 impl Gateway {
     pub(crate) fn build(
@@ -71,6 +85,7 @@ impl Gateway {
         let gateway = Arc::new(Self {
             net: options.net,
             rt: rt.clone(),
+            host: HeaderValue::from_str(&upstream.authority)?,
             upstream,
             key: Key::from_env(),
             limits: Limits::new(options)?,
@@ -156,19 +171,20 @@ impl Gateway {
         }
         let started = self.rt.now();
         let at = self.rt.wall();
-        let client = match request.headers().get("x-client").map(HeaderValue::to_str) {
+        let client = match request.headers().get(&X_CLIENT).map(HeaderValue::to_str) {
             Some(Ok(name)) if !name.is_empty() && name.len() <= 128 => name.to_owned(),
             _ => peer.ip().to_string(),
         };
-        let method = request.method().to_string();
-        let path = request.uri().path().to_owned();
-        let (outcome, response) = self.decide(&client, request).await;
+        let asked = Arc::new(Asked {
+            client,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+        });
+        let (outcome, response) = self.decide(&asked, request).await;
         self.counters.count(outcome);
         let entry = Entry {
             at,
-            client,
-            method,
-            path,
+            asked,
             status: response.status().as_u16(),
             took: self.rt.now() - started,
         };
@@ -177,8 +193,12 @@ impl Gateway {
         Ok(response)
     }
 
-    async fn decide(&self, client: &str, request: Request<Incoming>) -> (Outcome, Response<Body>) {
-        match self.limits.decide(client).await {
+    async fn decide(
+        &self,
+        asked: &Arc<Asked>,
+        request: Request<Incoming>,
+    ) -> (Outcome, Response<Body>) {
+        match self.limits.decide(&asked.client).await {
             Decision::Admitted => {}
             Decision::Limited { retry_after } => {
                 let mut response = text(StatusCode::TOO_MANY_REQUESTS, "too many requests\n");
@@ -193,7 +213,7 @@ impl Gateway {
         let Ok(permit) = self.in_flight.acquire().await else {
             return overloaded();
         };
-        match self.signed(client, &request).await {
+        match self.signed(asked, &request).await {
             Ok(true) => {}
             Ok(false) => {
                 let response = text(
@@ -207,7 +227,7 @@ impl Gateway {
         let forwarded = self.forward(request).await;
         drop(permit);
         match forwarded {
-            Ok(response) => (Outcome::Admitted, response.map(BodyExt::boxed)),
+            Ok(response) => (Outcome::Admitted, response.map(Either::Left)),
             Err(error) => {
                 let response = text(StatusCode::BAD_GATEWAY, format!("upstream: {error}\n"));
                 (Outcome::BadGateway, response)
@@ -218,37 +238,33 @@ impl Gateway {
     /// Checks the signature on the pool: CPU work does not belong on the connections' tasks.
     async fn signed(
         &self,
-        client: &str,
+        asked: &Arc<Asked>,
         request: &Request<Incoming>,
     ) -> Result<bool, flow_sched::TaskError> {
-        let Some(signature) = request.headers().get("x-signature").cloned() else {
+        let Some(signature) = request.headers().get(&X_SIGNATURE).cloned() else {
             return Ok(false);
         };
-        let (key, client) = (self.key.clone(), client.to_owned());
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let (key, asked) = (self.key.clone(), asked.clone());
         self.pool
             .run(async move |_cx| {
-                key.verify(method.as_str(), uri.path(), &client, signature.as_bytes())
+                let (method, path) = (asked.method.as_str(), asked.uri.path());
+                key.verify(method, path, &asked.client, signature.as_bytes())
             })
             .await
     }
 
     async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<Incoming>, Failure> {
-        let path = request
-            .uri()
-            .path_and_query()
-            .map_or("/", |path| path.as_str());
-        *request.uri_mut() = Uri::try_from(format!("{}{path}", self.upstream.prefix))?;
-        let host = HeaderValue::from_str(&self.upstream.authority)?;
-        request.headers_mut().insert(HOST, host);
-        for hop_by_hop in [
-            "connection",
-            "keep-alive",
-            "proxy-connection",
-            "te",
-            "upgrade",
-        ] {
-            request.headers_mut().remove(hop_by_hop);
+        *request.uri_mut() = match request.uri().path_and_query() {
+            Some(path) if self.upstream.prefix.is_empty() => path.clone().into(),
+            path => {
+                let path = path.map_or("/", |path| path.as_str());
+                Uri::try_from(format!("{}{path}", self.upstream.prefix))?
+            }
+        };
+        let headers = request.headers_mut();
+        headers.insert(HOST, self.host.clone());
+        for name in &HOP_BY_HOP {
+            headers.remove(name);
         }
         let mut sender = self.connection().await?;
         let response = sender.send_request(request).await?;
@@ -287,8 +303,7 @@ fn overloaded() -> (Outcome, Response<Body>) {
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
-    let body = Full::new(body.into()).map_err(|never| match never {});
-    let mut response = Response::new(body.boxed());
+    let mut response = Response::new(Either::Right(Full::new(body.into())));
     *response.status_mut() = status;
     response
 }

@@ -1,13 +1,14 @@
 //! The CPU part of a request: HMAC-SHA256 over what was asked and by whom.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// The shared secret of clients and gateway.
+/// The shared secret of clients and gateway, cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Key(Hmac<Sha256>);
+pub(crate) struct Key(Arc<Hmac<Sha256>>);
 
 impl Key {
     /// The key from `FLOW_GATEWAY_KEY`, or the one of the demonstration.
@@ -17,7 +18,8 @@ impl Key {
     }
 
     pub(crate) fn new(secret: &[u8]) -> Self {
-        Self(Hmac::new_from_slice(secret).expect("HMAC takes a key of any length"))
+        let mac = Hmac::new_from_slice(secret).expect("HMAC takes a key of any length");
+        Self(Arc::new(mac))
     }
 
     /// The signature of a request, in lower-case hex.
@@ -39,7 +41,7 @@ impl Key {
     }
 
     fn mac(&self, method: &str, path: &str, client: &str) -> Hmac<Sha256> {
-        let mut mac = self.0.clone();
+        let mut mac = Hmac::clone(&self.0);
         for part in [method, " ", path, " ", client] {
             mac.update(part.as_bytes());
         }
