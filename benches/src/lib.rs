@@ -1,4 +1,4 @@
-//! The driver of the benches: flow beside its peers, in one process, in interleaved rounds.
+//! The driver of the benches: flow beside its peers, in one run, in interleaved rounds.
 //!
 //! ```no_run
 //! use flow_benches::{repeat, run};
@@ -36,5 +36,6 @@ mod targets;
 mod workload;
 
 pub use bench::{Bench, run};
+pub use callgrind::{callgrind, collected};
 pub use row::Row;
 pub use workload::{on_threads, repeat, timed};

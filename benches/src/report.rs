@@ -15,8 +15,8 @@ Written by `cargo xtask bench`; do not edit. Each section has the machine, date 
 its own last full run.
 
 *Cost* is flow's figure divided by the peer's (below 1: flow is cheaper), *gain* is the peer's
-divided by flow's. Both are medians over interleaved rounds in one process; figures are medians
-too, and only for orientation. Targets stand in `targets.toml`.
+divided by flow's. Both are medians over interleaved rounds of one run; figures are medians too,
+and only for orientation. Targets stand in `targets.toml`.
 ";
 
 /// Writes the section and the plot of one bench.

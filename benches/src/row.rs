@@ -9,13 +9,22 @@ use crate::measured::Measured;
 /// A contender: runs that many batches and says how long they took.
 type Run<'f> = Box<dyn FnMut(u64) -> Duration + 'f>;
 
+/// How the instructions of one operation are counted.
+enum Counting<'f> {
+    /// By this program under callgrind, with so many batches.
+    Itself { batches: u64 },
+    /// By a function of the contender's name.
+    With(Box<dyn FnMut(&str) -> Option<f64> + 'f>),
+}
+
 /// A row being put together; see [`Bench::row`].
 #[must_use = "a row is measured by `measure`"]
 pub struct Row<'b, 'f> {
     bench: &'b mut Bench,
     name: String,
+    unit: &'static str,
     batch: u64,
-    instructions: Option<u64>,
+    counting: Option<Counting<'f>>,
     contenders: Vec<(String, Run<'f>)>,
 }
 
@@ -24,10 +33,17 @@ impl<'b, 'f> Row<'b, 'f> {
         Self {
             bench,
             name,
+            unit: "ns",
             batch: 1,
-            instructions: None,
+            counting: None,
             contenders: Vec::new(),
         }
+    }
+
+    /// Says what the figures are, if contenders return another time than that on the clock.
+    pub fn unit(mut self, unit: &'static str) -> Self {
+        self.unit = unit;
+        self
     }
 
     /// Says that one batch is so many operations; one, unless told otherwise.
@@ -42,7 +58,17 @@ impl<'b, 'f> Row<'b, 'f> {
     ///
     /// For contenders that run on one thread: valgrind serializes threads.
     pub fn instructions(mut self, batches: u64) -> Self {
-        self.instructions = Some(batches.max(1));
+        let batches = batches.max(1);
+        self.counting = Some(Counting::Itself { batches });
+        self
+    }
+
+    /// Also counts instructions, when asked to, by a function from a contender's name to the
+    /// instructions of one operation: for contenders that are programs of their own.
+    ///
+    /// `None` says that they could not be counted; the reason is the function's to print.
+    pub fn instructions_by(mut self, count: impl FnMut(&str) -> Option<f64> + 'f) -> Self {
+        self.counting = Some(Counting::With(Box::new(count)));
         self
     }
 
@@ -68,21 +94,25 @@ impl<'b, 'f> Row<'b, 'f> {
         let Some(((_, flow), peers)) = samples.split_first() else {
             return;
         };
-        let mut measured = Measured::from_rounds(&self.name, "ns", flow, peers);
-        if let Some(batches) = self
-            .instructions
-            .filter(|_| self.bench.counts_instructions())
-        {
-            let per_operation = |contender: &str| {
-                let total = callgrind::per_batch(&self.name, contender, batches)?;
-                Some(total / self.batch as f64)
-            };
-            measured.flow_instructions = per_operation(FLOW);
+        let mut measured = Measured::from_rounds(&self.name, self.unit, flow, peers);
+        if self.bench.counts_instructions() && self.counting.is_some() {
+            measured.flow_instructions = self.count(FLOW);
             for peer in &mut measured.peers {
-                peer.instructions = per_operation(&peer.name);
+                peer.instructions = self.count(&peer.name);
             }
         }
         self.bench.push(measured);
+    }
+
+    /// Instructions of one operation.
+    fn count(&mut self, contender: &str) -> Option<f64> {
+        match self.counting.as_mut()? {
+            Counting::Itself { batches } => {
+                let batch = callgrind::per_batch(&self.name, contender, *batches)?;
+                Some(batch / self.batch as f64)
+            }
+            Counting::With(count) => count(contender),
+        }
     }
 
     /// Under callgrind: runs the one contender that is asked for, and ends the process.
@@ -103,7 +133,7 @@ impl<'b, 'f> Row<'b, 'f> {
         true
     }
 
-    /// Nanoseconds per operation, by contender and round.
+    /// Figures per operation, by contender and round.
     fn sample(&mut self) -> Vec<(String, Vec<f64>)> {
         let round = self.bench.round();
         let counts: Vec<u64> = self

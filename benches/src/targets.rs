@@ -102,10 +102,7 @@ impl Target {
 
     /// Whether a row meets this target; `None` if it was not measured.
     pub(crate) fn is_met(&self, row: &Measured, peer: &Peer) -> Option<bool> {
-        let cost = match self.of {
-            Of::Figure => peer.cost,
-            Of::Instructions => peer.instruction_cost(row.flow_instructions)?,
-        };
+        let cost = self.cost(row, peer)?;
         Some(match self.op {
             Op::AtMost => cost <= self.ratio,
             Op::AtLeast => 1.0 / cost >= self.ratio,
@@ -122,13 +119,22 @@ impl Target {
         let Some((row, peer)) = found else {
             return Some(format!("{label}, but there is no such row"));
         };
-        match self.is_met(row, peer) {
-            // Instructions are counted on demand only.
-            Some(true) | None => None,
-            Some(false) => Some(match self.op {
-                Op::AtMost => format!("{label}, measured {:.2}", peer.cost),
-                Op::AtLeast => format!("{label}, measured {:.2}", peer.gain()),
-            }),
+        // Instructions are counted on demand only.
+        let cost = self.cost(row, peer)?;
+        if self.is_met(row, peer)? {
+            return None;
+        }
+        Some(match self.op {
+            Op::AtMost => format!("{label}, measured {cost:.2}"),
+            Op::AtLeast => format!("{label}, measured {:.2}", 1.0 / cost),
+        })
+    }
+
+    /// What the target is about; `None` if it was not measured.
+    fn cost(&self, row: &Measured, peer: &Peer) -> Option<f64> {
+        match self.of {
+            Of::Figure => Some(peer.cost),
+            Of::Instructions => peer.instruction_cost(row.flow_instructions),
         }
     }
 }

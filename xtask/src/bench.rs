@@ -7,7 +7,7 @@ use crate::process;
 use crate::workspace::Workspace;
 
 const HELP: &str = "\
-Runs the benches. Each compares flow with its peers in one process, in interleaved rounds, and
+Runs the benches. Each compares flow with its peers in one run, in interleaved rounds, and
 prints medians and ratios. A full run also writes the bench's section of benches/RESULTS.md and
 its plot in benches/plots/; every run adds its rows to target/bench/history.jsonl.
 
@@ -23,7 +23,7 @@ Options:
                       benches/targets.toml
       --filter TEXT   only the rows whose name contains TEXT; writes no report
       --instructions  also count instructions with valgrind's callgrind, for the rows that say
-                      how many operations that takes
+                      how
       --list          name the benches and stop
   -h, --help          print this";
 

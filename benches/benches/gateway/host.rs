@@ -1,0 +1,94 @@
+//! What the plain proxy takes from its runtime, natively: tasks and sockets.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use hyper_util::rt::TokioIo;
+use smol_hyper::rt::FuturesIo;
+
+/// A runtime and its sockets.
+pub(crate) trait Host: 'static {
+    type Listener: Send + Sync;
+    type Io: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static;
+
+    /// Runs `main` on the runtime, with the workers that it has by default.
+    fn run<F: Future>(main: F) -> io::Result<F::Output>;
+    fn spawn(task: impl Future<Output = ()> + Send + 'static);
+    fn bind(addr: SocketAddr) -> impl Future<Output = io::Result<(Self::Listener, SocketAddr)>>;
+    fn accept(
+        listener: &Self::Listener,
+    ) -> impl Future<Output = io::Result<(Self::Io, SocketAddr)>> + Send;
+    fn connect(authority: &str) -> impl Future<Output = io::Result<Self::Io>> + Send;
+}
+
+pub(crate) struct Tokio;
+
+impl Host for Tokio {
+    type Listener = tokio::net::TcpListener;
+    type Io = TokioIo<tokio::net::TcpStream>;
+
+    fn run<F: Future>(main: F) -> io::Result<F::Output> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        Ok(runtime.block_on(main))
+    }
+
+    #[allow(clippy::disallowed_methods)] // the peer is the host's own
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task);
+    }
+
+    async fn bind(addr: SocketAddr) -> io::Result<(Self::Listener, SocketAddr)> {
+        let listener = tokio::net::TcpListener::bind(addr).await?;
+        let addr = listener.local_addr()?;
+        Ok((listener, addr))
+    }
+
+    async fn accept(listener: &Self::Listener) -> io::Result<(Self::Io, SocketAddr)> {
+        let (stream, peer) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((TokioIo::new(stream), peer))
+    }
+
+    async fn connect(authority: &str) -> io::Result<Self::Io> {
+        let stream = tokio::net::TcpStream::connect(authority).await?;
+        stream.set_nodelay(true)?;
+        Ok(TokioIo::new(stream))
+    }
+}
+
+pub(crate) struct Smol;
+
+impl Host for Smol {
+    type Listener = smol::net::TcpListener;
+    type Io = FuturesIo<smol::net::TcpStream>;
+
+    fn run<F: Future>(main: F) -> io::Result<F::Output> {
+        Ok(smol::block_on(main))
+    }
+
+    #[allow(clippy::disallowed_methods)] // the peer is the host's own
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+        smol::spawn(task).detach();
+    }
+
+    async fn bind(addr: SocketAddr) -> io::Result<(Self::Listener, SocketAddr)> {
+        let listener = smol::net::TcpListener::bind(addr).await?;
+        let addr = listener.local_addr()?;
+        Ok((listener, addr))
+    }
+
+    async fn accept(listener: &Self::Listener) -> io::Result<(Self::Io, SocketAddr)> {
+        let (stream, peer) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((FuturesIo::new(stream), peer))
+    }
+
+    async fn connect(authority: &str) -> io::Result<Self::Io> {
+        let stream = smol::net::TcpStream::connect(authority).await?;
+        stream.set_nodelay(true)?;
+        Ok(FuturesIo::new(stream))
+    }
+}
