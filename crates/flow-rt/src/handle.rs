@@ -46,6 +46,8 @@ pub struct Handle(Kind);
 enum Kind {
     #[cfg(feature = "tokio")]
     Tokio(adapter::tokio::Tokio),
+    #[cfg(feature = "fine-timer")]
+    FineTokio(adapter::tokio::Fine),
     #[cfg(feature = "smol")]
     Smol,
     #[cfg(feature = "async-std")]
@@ -76,6 +78,25 @@ impl Handle {
     #[cfg(feature = "tokio")]
     pub fn tokio(handle: tokio::runtime::Handle) -> Result<Self, HandleError> {
         adapter::tokio::Tokio::new(handle).map(|tokio| Self(Kind::Tokio(tokio)))
+    }
+
+    /// The same runtime with timers of async-io's precision, if it is tokio's.
+    ///
+    /// tokio rounds a timer up to its next millisecond, and wakes 1.1 ms late in the median;
+    /// async-io's are 0.04 ms late. They are kept by a thread that all fine handles of the
+    /// process share (smol's and async-std's timers too), so a wake-up comes from a foreign
+    /// thread, and re-arming costs 180 ns where tokio's timer costs 35.
+    ///
+    /// Fine timers fire whether or not the tokio runtime runs, and after its shutdown too. They
+    /// and [`now`](Self::now) do not heed tokio's paused time. The handle stands for the same
+    /// runtime otherwise, [`id`](Self::id) included. Handles to other runtimes, a custom one or a
+    /// simulation, stay as they are: they have the timers they have.
+    #[cfg(feature = "fine-timer")]
+    pub fn with_fine_timers(self) -> Self {
+        match self.0 {
+            Kind::Tokio(tokio) => Self(Kind::FineTokio(adapter::tokio::Fine(tokio))),
+            _ => self,
+        }
     }
 
     /// A handle to smol's global executor, which runs without being entered.
@@ -315,6 +336,8 @@ impl Handle {
         RuntimeId(match &self.0 {
             #[cfg(feature = "tokio")]
             Kind::Tokio(tokio) => Id::Tokio(tokio.id()),
+            #[cfg(feature = "fine-timer")]
+            Kind::FineTokio(tokio) => Id::Tokio(tokio.0.id()),
             #[cfg(feature = "smol")]
             Kind::Smol => Id::Smol,
             #[cfg(feature = "async-std")]
@@ -327,6 +350,8 @@ impl Handle {
         match &self.0 {
             #[cfg(feature = "tokio")]
             Kind::Tokio(tokio) => tokio,
+            #[cfg(feature = "fine-timer")]
+            Kind::FineTokio(tokio) => tokio,
             #[cfg(feature = "smol")]
             Kind::Smol => &adapter::smol::Smol,
             #[cfg(feature = "async-std")]
@@ -374,6 +399,8 @@ impl Handle {
         match &self.0 {
             #[cfg(feature = "tokio")]
             Kind::Tokio(tokio) => tokio.start(task),
+            #[cfg(feature = "fine-timer")]
+            Kind::FineTokio(tokio) => tokio.0.start(task),
             #[cfg(feature = "smol")]
             Kind::Smol => adapter::smol::start(task),
             #[cfg(feature = "async-std")]

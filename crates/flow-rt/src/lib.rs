@@ -29,6 +29,7 @@
 //!
 //! # Features
 //! - `tokio`, `smol`, `async-std`: the adapter of that host. None is on by default; they add up.
+//! - `fine-timer`: timers of async-io's precision for a tokio handle; enables `tokio`.
 //! - `sim`: deterministic virtual time.
 //! - `conformance`: the public test suite for runtimes.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.

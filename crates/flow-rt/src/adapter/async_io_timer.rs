@@ -1,10 +1,11 @@
-//! The timer of smol and async-std: async-io's, on timerfd, with nanosecond precision.
+//! The timer of smol and async-std, and tokio's fine one: async-io's, on timerfd, with nanosecond
+//! precision.
 
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-#[cfg(all(feature = "async-std", not(feature = "smol")))]
+#[cfg(not(feature = "smol"))]
 use async_io::Timer as Host;
 #[cfg(feature = "smol")]
 use smol::Timer as Host;

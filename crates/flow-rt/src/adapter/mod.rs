@@ -2,7 +2,7 @@
 //!
 //! Only these files name a host.
 
-#[cfg(any(feature = "smol", feature = "async-std"))]
+#[cfg(any(feature = "smol", feature = "async-std", feature = "fine-timer"))]
 mod async_io_timer;
 #[cfg(feature = "async-std")]
 pub(crate) mod async_std;

@@ -14,6 +14,8 @@ use tokio::runtime::{Handle as Host, Id};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant as HostInstant, Sleep};
 
+#[cfg(feature = "fine-timer")]
+use super::async_io_timer;
 use crate::handle::HandleError;
 use crate::instant::Instant;
 use crate::join::{Guarded, JoinError};
@@ -21,30 +23,44 @@ use crate::panics::{self, Panic};
 use crate::runtime::{BoxBlocking, BoxTask, Runtime};
 use crate::timer::{BoxTimer, Stopped, Timer};
 
+thread_local! {
+    /// The runtime this thread found timers in last: the probe costs an allocation.
+    static PROBED: Cell<Option<Id>> = const { Cell::new(None) };
+}
+
 /// A tokio runtime that is known to have timers.
 #[derive(Clone)]
 pub(crate) struct Tokio(Host);
 
+/// The same, with async-io's timers, on the thread of its reactor, in place of tokio's.
+#[cfg(feature = "fine-timer")]
+#[derive(Clone)]
+pub(crate) struct Fine(pub(crate) Tokio);
+
 impl Tokio {
+    #[inline]
     pub(crate) fn new(host: Host) -> Result<Self, HandleError> {
-        thread_local! {
-            // The runtime this thread found timers in last: the probe costs an allocation.
-            static PROBED: Cell<Option<Id>> = const { Cell::new(None) };
+        let this = Self(host);
+        if PROBED.get() == Some(this.id()) {
+            Ok(this)
+        } else {
+            this.probed()
         }
-        let id = host.id();
-        if PROBED.get() != Some(id) {
-            let this = Self(host.clone());
-            // Without timers tokio panics here, and says so in no other way.
-            panics::catch(|| drop(this.sleep(Instant::ORIGIN)))
-                .map_err(|_| HandleError::TimeDisabled)?;
-            PROBED.set(Some(id));
-        }
-        Ok(Self(host))
     }
 
     /// The runtime this thread is inside of, if any.
+    #[inline]
     pub(crate) fn current() -> Option<Result<Self, HandleError>> {
         Host::try_current().ok().map(Self::new)
+    }
+
+    #[cold]
+    fn probed(self) -> Result<Self, HandleError> {
+        // Without timers tokio panics here, and says so in no other way.
+        panics::catch(|| drop(self.sleep(Instant::ORIGIN)))
+            .map_err(|_| HandleError::TimeDisabled)?;
+        PROBED.set(Some(self.id()));
+        Ok(self)
     }
 
     pub(crate) fn id(&self) -> Id {
@@ -124,6 +140,27 @@ impl Runtime for Tokio {
 
     fn name(&self) -> &'static str {
         "tokio"
+    }
+}
+
+#[cfg(feature = "fine-timer")]
+impl Runtime for Fine {
+    fn spawn(&self, task: BoxTask) {
+        self.0.spawn(task);
+    }
+
+    fn spawn_blocking(&self, job: BoxBlocking) {
+        self.0.spawn_blocking(job);
+    }
+
+    fn timer(&self, at: Instant) -> BoxTimer {
+        async_io_timer::timer(at)
+    }
+
+    // `now` is CLOCK_MONOTONIC, which async-io goes by, whether tokio's clock is paused or not.
+
+    fn name(&self) -> &'static str {
+        self.0.name()
     }
 }
 

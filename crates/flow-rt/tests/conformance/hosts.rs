@@ -18,6 +18,16 @@ pub(crate) fn tokio_multi_thread() -> Subject {
     Subject::new(handle).shut_down_by(move || drop(tokio))
 }
 
+pub(crate) fn tokio_with_fine_timers() -> Subject {
+    let tokio = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
+    let handle = Handle::tokio(tokio.handle().clone()).unwrap();
+    Subject::new(handle.with_fine_timers()).shut_down_by(move || drop(tokio))
+}
+
 /// A current-thread runtime makes progress only inside its `block_on`: a thread stays there.
 pub(crate) fn tokio_current_thread() -> Subject {
     let tokio = Builder::new_current_thread().enable_time().build().unwrap();

@@ -5,6 +5,7 @@
     feature = "tokio",
     feature = "smol",
     feature = "async-std",
+    feature = "fine-timer",
     feature = "sim",
     not(loom)
 ))]
@@ -20,6 +21,7 @@ use flow_rt::Handle;
 
 flow_rt::conformance!(tokio_multi_thread, hosts::tokio_multi_thread);
 flow_rt::conformance!(tokio_current_thread, hosts::tokio_current_thread);
+flow_rt::conformance!(tokio_with_fine_timers, hosts::tokio_with_fine_timers);
 flow_rt::conformance!(smol, Handle::smol);
 flow_rt::conformance!(async_std, Handle::async_std);
 flow_rt::conformance!(async_executor, executor::MyRuntime::start);
