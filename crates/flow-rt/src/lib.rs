@@ -23,12 +23,14 @@
 //! | [`Timeout`], [`Interval`], [`block_on`] | waiting |
 //! | [`CancellationToken`], [`TaskContext`], [`Deadline`], [`TraceContext`] | telling tasks to stop, by when to be done, and for whom they work |
 //! | [`Backoff`], [`Handle::retry`], [`RetryBudget`] | trying again |
-//! | [`Clock`], [`DefaultClock`], [`ManualClock`] | time on hot paths |
+//! | [`Clock`], [`DefaultClock`], [`CoarseClock`], [`MonotonicClock`], [`ManualClock`] | time on hot paths |
 //! | [`OnFull`] | one vocabulary for bounded queues |
 //! | `conformance` | the suite that proves a runtime fit (feature `conformance`) |
 //!
 //! # Features
 //! - `tokio`, `smol`, `async-std`: the adapter of that host. None is on by default; they add up.
+//! - `tsc`: [`DefaultClock`] reads the time stamp counter where the kernel trusts it; on Linux on
+//!   x86-64, nothing elsewhere.
 //! - `fine-timer`: timers of async-io's precision for a tokio handle; enables `tokio`.
 //! - `sim`: deterministic virtual time.
 //! - `conformance`: the public test suite for runtimes.
@@ -70,7 +72,7 @@ pub use backoff::{Backoff, BackoffConfigError, Delays, GiveUp};
 pub use baggage::BaggageError;
 pub use block_on::{BlockOnError, block_on};
 pub use cancel::{CancellationToken, Cancelled, DropGuard};
-pub use clock::{Clock, DefaultClock, ManualClock};
+pub use clock::{Clock, CoarseClock, CoarseClockError, DefaultClock, ManualClock, MonotonicClock};
 pub use context::{ContextError, TaskContext};
 pub use deadline::Deadline;
 pub use handle::{DefaultAlreadySet, Handle, HandleError, RuntimeId};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow_rt::{Clock, DefaultClock, Instant, ManualClock};
+use flow_rt::{Clock, Instant, ManualClock};
 use proptest::prelude::*;
 
 const NANO: Duration = Duration::from_nanos(1);
@@ -81,17 +81,4 @@ fn a_manual_clock_stands_until_it_is_moved() {
     clock.advance(NANO);
     assert_eq!(shared.now(), Instant::FAR_FUTURE);
     assert_eq!(format!("{clock:?}"), "ManualClock(never)");
-}
-
-#[test]
-fn the_default_clock_is_the_machines_and_does_not_go_back() {
-    static CLOCK: DefaultClock = DefaultClock::machine();
-    let clock = DefaultClock::default();
-    let mut before = Instant::now_monotonic();
-    for _ in 0..1_000 {
-        let (one, other) = (clock.now(), CLOCK.now());
-        assert!(before <= one && one <= other);
-        before = other;
-    }
-    assert_eq!(format!("{clock:?}"), "DefaultClock(machine)");
 }
