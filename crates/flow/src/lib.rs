@@ -13,8 +13,10 @@
 //! | `metrics` | `metrics` | what is going on |
 //! | `redis` | `redis` | the same limits across processes |
 //!
-//! Runtimes are features too: **`tokio`** (the default), `smol`, `async-std`; they add up. `sim`
-//! is virtual time for your tests. `full` is every crate on every maintained runtime.
+//! Runtimes are features too: **`tokio`** (the default), `smol`, `async-std`; they add up.
+//! **`tsc`** lets limits read the time stamp counter where the kernel trusts it, `fine-timer`
+//! gives a tokio handle timers finer than a millisecond, `sim` is virtual time for your tests.
+//! `full` is every crate on every maintained runtime.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,0 +1,209 @@
+//! Clocks that are wrong: behind the runtime's or ahead of it, slower, faster, standing, going
+//! back, differing between threads. Nothing is minted by them, and nobody waits for ever.
+#![cfg(not(loom))]
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use flow_ratelimit::{Rate, TokenBucket};
+use flow_rt::sim::{self, Sim};
+use flow_rt::{Clock, CoarseClock, Handle, Instant, ManualClock};
+
+const MS: Duration = Duration::from_millis(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn bucket<C: Clock>(clock: C, rate: Rate, burst: u64, initial: u64) -> TokenBucket<C> {
+    let bucket = TokenBucket::builder()
+        .rate(rate)
+        .burst(burst)
+        .initial(initial)
+        .clock(clock);
+    bucket.build().expect("a valid bucket")
+}
+
+/// A clock that is elsewhere than its runtime's and runs at `percent` of its speed.
+#[derive(Clone)]
+struct Skewed {
+    runtime: Handle,
+    start: Instant,
+    shows: Instant,
+    percent: u32,
+}
+
+impl Skewed {
+    fn new(runtime: &Handle, shows: Instant, percent: u32) -> Self {
+        Self {
+            runtime: runtime.clone(),
+            start: runtime.now(),
+            shows,
+            percent,
+        }
+    }
+}
+
+impl Clock for Skewed {
+    fn now(&self) -> Instant {
+        self.shows + (self.runtime.now() - self.start) * self.percent / 100
+    }
+}
+
+#[test]
+fn a_clock_behind_or_ahead_of_the_runtimes_grants_by_its_own_time() {
+    sim::check(0..3, |rt| async move {
+        for shows in [
+            Instant::ORIGIN,
+            rt.now() - MS,
+            rt.now(),
+            rt.now() + MS,
+            rt.now() + 400 * 365 * DAY,
+        ] {
+            for percent in [1, 50, 99, 100, 101, 1_000] {
+                let clock = Skewed::new(&rt, shows, percent);
+                let bucket = bucket(clock.clone(), Rate::per_second(10), 1, 0);
+                let (start, by_runtime) = (clock.now(), rt.now());
+                for n in 1..=5 {
+                    bucket.acquire().await.expect("open");
+                    let passed = clock.now() - start;
+                    assert!(passed >= n * 100 * MS, "the {n}th after {passed:?}");
+                }
+                // It sleeps by the runtime's time, so a faster clock is seen late; a slower one
+                // is looked at again until it is time.
+                let due = (500 * MS * 100 / percent).max(500 * MS);
+                let took = rt.now() - by_runtime;
+                assert!(took <= due + 20 * MS, "{took:?} at {percent} %");
+                assert_eq!(bucket.stats().granted, 5);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_clock_that_stands_grants_nothing_and_hangs_nobody() {
+    for catch_up in [Duration::ZERO, 4 * MS] {
+        Sim::new(3)
+            .run(|rt| async move {
+                let clock = ManualClock::starting_at(Instant::from_nanos(7));
+                let bucket = TokenBucket::builder()
+                    .rate(Rate::per_second(10))
+                    .burst(1)
+                    .initial(0)
+                    .catch_up(catch_up)
+                    .clock(clock.clone());
+                let bucket = bucket.build().expect("a valid bucket");
+                let mut wait = pin!(bucket.acquire());
+                // An hour of the runtime's time, which is not the bucket's.
+                let hour = Duration::from_secs(3_600);
+                assert!(rt.timeout(hour, wait.as_mut()).await.is_err());
+                assert!(bucket.try_acquire().is_err());
+                clock.advance(100 * MS);
+                wait.await.expect("open");
+                assert!(bucket.try_acquire().is_err());
+                assert_eq!(bucket.stats().granted, 1);
+            })
+            .expect("no deadlock, no livelock");
+    }
+}
+
+/// However the clock goes to and fro, what is granted was supplied up to the latest time seen.
+#[test]
+fn a_clock_that_goes_to_and_fro_mints_nothing_and_serves_everybody() {
+    sim::check(0..50, |rt| async move {
+        const WAITERS: u64 = 20;
+        let start = Instant::from_nanos(1_000_000_000);
+        let clock = ManualClock::starting_at(start);
+        let bucket = bucket(clock.clone(), Rate::per_second(1_000), 2, 0);
+        let mut group = rt.task_group();
+        for _ in 0..WAITERS {
+            let bucket = bucket.clone();
+            group.spawn(async move { bucket.acquire().await });
+        }
+        let mut rng = rt.rng();
+        let mut latest = start;
+        // To and fro, then as it should be: by then whoever fell asleep on a clock that was
+        // back for most of a second has looked again.
+        for step in 0..3_000 {
+            match rng.below(3) {
+                _ if step >= 500 => clock.set(latest + MS),
+                0 => clock.set(clock.now() - Duration::from_micros(rng.below(5_000))),
+                1 => clock.set(start - Duration::from_micros(rng.below(900_000))),
+                _ => clock.set(latest + Duration::from_micros(rng.below(1_500))),
+            }
+            latest = latest.max(clock.now());
+            rt.sleep(MS).await;
+            let supplied = (latest - start).as_millis() as u64;
+            let granted = bucket.stats().granted;
+            assert!(granted <= supplied, "{granted} of {supplied}");
+        }
+        assert_eq!(bucket.stats().granted, WAITERS);
+        while let Some(waited) = group.join_next().await {
+            waited.expect("no panic").expect("open");
+        }
+    });
+}
+
+thread_local! {
+    static OFFSET: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A clock that every thread sees otherwise.
+#[derive(Clone)]
+struct Torn(ManualClock);
+
+impl Clock for Torn {
+    fn now(&self) -> Instant {
+        self.0.now() + Duration::from_nanos(OFFSET.get())
+    }
+}
+
+#[test]
+fn a_clock_that_differs_between_threads_mints_nothing() {
+    const LOOKS: u64 = 20_000;
+    let offsets = [0, 1, 500, 40_000_000];
+    let clock = ManualClock::starting_at(Instant::from_nanos(5_000_000_000));
+    let start = clock.now();
+    let bucket = bucket(Torn(clock.clone()), Rate::per_second(1_000), 3, 3);
+    let granted = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for offset in offsets {
+            let (bucket, clock, granted) = (&bucket, &clock, &granted);
+            scope.spawn(move || {
+                OFFSET.set(offset);
+                for look in 0..LOOKS {
+                    if bucket.try_acquire().is_ok() {
+                        granted.fetch_add(1, Ordering::Relaxed);
+                    }
+                    if look % 4 == 0 {
+                        clock.advance(Duration::from_micros(1));
+                    }
+                }
+            });
+        }
+    });
+    let latest = clock.now() + Duration::from_nanos(offsets[3]);
+    let supplied = 3 + (latest - start).as_millis() as u64;
+    let granted = granted.into_inner();
+    assert!(granted <= supplied, "{granted} of {supplied}");
+    assert_eq!(granted, bucket.stats().granted);
+}
+
+#[test]
+fn a_bucket_on_a_coarse_clock_keeps_its_rate() {
+    for runtime in [Handle::smol(), Handle::async_std()] {
+        let clock = CoarseClock::on(&runtime, MS).expect("a resolution above zero");
+        let bucket = bucket(clock.clone(), Rate::per_second(500), 1, 0);
+        let start = clock.now();
+        let waits = async {
+            for _ in 0..5 {
+                bucket.acquire().await.expect("open");
+            }
+        };
+        flow_rt::block_on(async {
+            runtime.timeout(DAY, waits).await.expect("within a day");
+        })
+        .expect("not inside a simulation");
+        assert!(clock.now() - start >= 10 * MS);
+    }
+}
