@@ -103,7 +103,8 @@ impl Bench {
     /// Whether a row is asked for, so that a bench may skip what only prepares it.
     pub fn wants(&self, row: &str) -> bool {
         let filter = self.args.filter.as_deref();
-        filter.is_none_or(|text| row.contains(text))
+        let fixed = self.fixed().map(|fixed| &*fixed.row);
+        filter.is_none_or(|text| row.contains(text)) && fixed.is_none_or(|wanted| row == wanted)
     }
 
     /// How long one contender runs in one round.

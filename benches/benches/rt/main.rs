@@ -1,6 +1,7 @@
 //! flow-rt beside what it wraps: spawns, timers, time-outs, cancellation.
 
 mod cancel;
+mod clock;
 mod spawn;
 mod time;
 
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         "async-std",
         "async-io",
         "async-executor",
+        "quanta",
     ];
     flow_benches::run(
         "rt",
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
             spawn::rows(bench, &hosts);
             time::rows(bench, &hosts);
             cancel::rows(bench);
+            clock::rows(bench, &hosts);
             bench.note(
                 "Spawns come in waves of 1000, from the thread in `block_on`: on tokio's \
                  current-thread runtime that thread runs them too, elsewhere the host's workers \
