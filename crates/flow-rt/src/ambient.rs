@@ -9,8 +9,11 @@ use std::sync::{Arc, OnceLock};
 use crate::handle::{DefaultAlreadySet, Handle};
 use crate::rng::SplitMix;
 
-thread_local! {
+flow_sync::sync::thread_local! {
     static ENTERED: RefCell<Entered> = const { RefCell::new(Entered { simulation: None, scopes: Vec::new(), next_key: 0 }) };
+}
+
+thread_local! {
     static BLOCKING: Cell<Blocking> = const { Cell::new(Blocking::Unknown) };
 }
 

@@ -1,14 +1,16 @@
 //! The loom shim: atomics, locks and cells from std, or from loom under `--cfg loom`.
 //!
-//! No other file of the workspace's protocols names loom. Under loom two things differ from
-//! std and are evened out here: a poisoned mutex (loom has none) and [`AtomicWaker`], for which
-//! loom's own model stands in, because the `atomic-waker` crate is invisible to loom.
+//! No other file of the workspace's protocols names loom. Under loom three things differ from
+//! std and are evened out here: a poisoned mutex (loom has none); [`AtomicWaker`], for which
+//! loom's own model stands in, because the `atomic-waker` crate is invisible to loom; and
+//! [`thread_local`], because one thread of the machine runs all threads of a model.
 
 #[cfg(not(loom))]
 mod imp {
     pub use atomic_waker::AtomicWaker;
     pub use std::sync::atomic;
     pub use std::sync::{Arc, Weak};
+    pub use std::thread_local;
 
     /// How many wakers a wake list takes.
     pub(crate) const WAKES: usize = 16;
@@ -62,10 +64,22 @@ mod imp {
 
 #[cfg(loom)]
 mod imp {
+    pub use crate::__loom_thread_local as thread_local;
+    #[doc(hidden)]
+    pub use loom as __loom;
     pub use loom::future::AtomicWaker;
     pub use loom::sync::{Arc, atomic};
     // Loom models no weak references; std's are enough where a model never races on one.
     pub use std::sync::Weak;
+
+    /// Loom's macro, which takes no `const` block, behind the form that std's has.
+    #[doc(hidden)]
+    #[macro_export]
+    macro_rules! __loom_thread_local {
+        ($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = const $init:block;) => {
+            $crate::sync::__loom::thread_local! { $(#[$attr])* $vis static $name: $t = $init; }
+        };
+    }
 
     /// One, so that the models go through the rounds that a full list makes necessary.
     pub(crate) const WAKES: usize = 1;
@@ -107,5 +121,8 @@ mod imp {
     }
 }
 
+#[cfg(loom)]
+#[doc(hidden)]
+pub use imp::__loom;
 pub(crate) use imp::WAKES;
-pub use imp::{Arc, AtomicWaker, Mutex, MutexGuard, Weak, atomic};
+pub use imp::{Arc, AtomicWaker, Mutex, MutexGuard, Weak, atomic, thread_local};
