@@ -8,8 +8,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::cli::{self, Failure, Outcome};
-use crate::workspace::{self, Workspace};
+use lexopt::{Arg, ValueExt as _};
+
+use crate::cli::{Failure, Outcome};
+use crate::workspace::{self, Package, Workspace};
 use crate::{mutate, process};
 
 const HELP: &str = "\
@@ -19,11 +21,13 @@ explore more than one execution.
 Usage: cargo xtask loom [OPTIONS]
 
 Options:
-      --full    no bound on preemptions but the models' own (minutes to hours)
-      --mutate  instead, apply each mutation of crates/*/loom-mutations.toml to a copy in
-                target/mutants and expect the model it names to fail; a mutation that survives is
-                named, and the exit code is 1
-  -h, --help    print this
+      --full          no bound on preemptions but the models' own (minutes to hours)
+      --mutate        instead, apply each mutation of crates/*/loom-mutations.toml to a copy in
+                      target/mutants and expect the model it names to fail; a mutation that
+                      survives is named, and the exit code is 1
+      --package NAME  only the models, or the mutations of the models, of this crate; may be
+                      given several times
+  -h, --help          print this
 
 A mutation:
     [[mutant]]
@@ -43,29 +47,45 @@ pub(crate) enum Depth {
     Full,
 }
 
-pub(crate) fn main(parser: lexopt::Parser) -> Outcome {
-    let Some([full, mutate]) = cli::flags(parser, HELP, ["full", "mutate"])? else {
-        return Ok(());
-    };
+pub(crate) fn main(mut parser: lexopt::Parser) -> Outcome {
+    let (mut full, mut mutate) = (false, false);
+    let mut packages = Vec::new();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Short('h') | Arg::Long("help") => {
+                println!("{HELP}");
+                return Ok(());
+            }
+            Arg::Long("full") => full = true,
+            Arg::Long("mutate") => mutate = true,
+            Arg::Long("package") => packages.push(parser.value()?.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let workspace = Workspace::load()?;
+    for name in &packages {
+        if !with_models(&workspace, &[]).any(|package| package.name == *name) {
+            return Err(Failure::usage(format!(
+                "--package {name}: no crate of that name has the feature `loom`."
+            )));
+        }
+    }
     match (full, mutate) {
         (true, true) => Err(Failure::usage(
             "--full and --mutate do not go together: mutations are run bounded.",
         )),
-        (_, true) => mutate::run(),
-        (true, _) => run(&Workspace::load()?, Depth::Full),
-        _ => run(&Workspace::load()?, Depth::Bounded(3)),
+        (_, true) => mutate::run(&packages),
+        (true, _) => run(&workspace, Depth::Full, &packages),
+        _ => run(&workspace, Depth::Bounded(3), &packages),
     }
 }
 
-/// Runs every model.
-pub(crate) fn run(workspace: &Workspace, depth: Depth) -> Outcome {
+/// Runs every model, or those of the named packages.
+pub(crate) fn run(workspace: &Workspace, depth: Depth, packages: &[String]) -> Outcome {
     let mut models = 0;
     let mut counts = Vec::new();
     let mut failed = Vec::new();
-    for package in workspace
-        .crates()
-        .filter(|package| package.has_feature("loom"))
-    {
+    for package in with_models(workspace, packages) {
         let files: Vec<&str> = package
             .targets_of("test")
             .filter(|name| name.starts_with("loom"))
@@ -109,6 +129,16 @@ pub(crate) fn run(workspace: &Workspace, depth: Depth) -> Outcome {
         ));
     }
     Ok(())
+}
+
+/// The crates that have models; of the named ones only, if there are names.
+fn with_models<'a>(
+    workspace: &'a Workspace,
+    names: &'a [String],
+) -> impl Iterator<Item = &'a Package> {
+    workspace.crates().filter(move |package| {
+        package.has_feature("loom") && (names.is_empty() || names.contains(&package.name))
+    })
 }
 
 /// `cargo test` of one package's models; the caller says where and which.

@@ -33,12 +33,13 @@ enum Verdict {
     Survived,
 }
 
-/// Runs all mutants and names the survivors.
-pub(crate) fn run() -> Outcome {
-    let mutants = load()?;
+/// Runs all mutants, or those of the named packages' models, and names the survivors.
+pub(crate) fn run(packages: &[String]) -> Outcome {
+    let mut mutants = load()?;
+    mutants.retain(|mutant| packages.is_empty() || packages.contains(&mutant.package));
     if mutants.is_empty() {
         return Err(Failure::failed(
-            "there is no crates/*/loom-mutations.toml with a [[mutant]]",
+            "there is no crates/*/loom-mutations.toml with a [[mutant]] for that",
         ));
     }
     let copy = copy_tree()?;

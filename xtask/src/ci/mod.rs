@@ -52,10 +52,14 @@ const GATES: &[Gate] = &[
     Gate::short("clippy", gates::clippy),
     Gate::short("docs", |workspace| docs::build(workspace, false)),
     Gate::short("deny", gates::deny),
-    Gate::short("loom", |workspace| loom::run(workspace, Depth::Bounded(3))),
+    Gate::short("loom", |workspace| {
+        loom::run(workspace, Depth::Bounded(3), &[])
+    }),
     Gate::short("package", gates::package),
-    Gate::long("loom-full", |workspace| loom::run(workspace, Depth::Full)),
-    Gate::long("mutate", |_| mutate::run()),
+    Gate::long("loom-full", |workspace| {
+        loom::run(workspace, Depth::Full, &[])
+    }),
+    Gate::long("mutate", |_| mutate::run(&[])),
     Gate::long("tsan", sanitizer::run),
     Gate::long("coverage", |workspace| {
         coverage::run(workspace, coverage::DEFAULT_MIN, false)
