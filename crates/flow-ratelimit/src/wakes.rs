@@ -6,6 +6,7 @@
 use core::task::Waker;
 
 use flow_rt::catch;
+use flow_sync::WakeList;
 
 /// Wakers to be woken, and others to be dropped, once the lock is gone.
 pub(crate) struct Wakes {
@@ -69,5 +70,6 @@ fn contain(f: impl FnOnce()) {
     }
 }
 
-/// Wakers per critical section: nobody holds the lock for long.
-const BATCH: usize = 16;
+/// Wakers per critical section: nobody holds the lock for long. One in the models, which so go
+/// through the rounds that a full list makes necessary.
+const BATCH: usize = WakeList::CAPACITY;

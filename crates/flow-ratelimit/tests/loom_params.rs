@@ -1,0 +1,58 @@
+//! Models of a bucket's parameters, which are read without a lock while they change.
+#![cfg(loom)]
+
+mod loom_common;
+
+use std::time::Duration;
+
+use flow_ratelimit::Rate;
+use loom::thread;
+use loom_common::{Bucket, Time, explore, roaming_bucket};
+
+/// A rate whose tokens and whose period both say which it is.
+fn numbered(n: u64) -> Rate {
+    Rate::per(n, Duration::new(n, n as u32)).unwrap()
+}
+
+/// Which one it is, if its parts belong together.
+fn number(bucket: &Bucket) -> u64 {
+    let rate = bucket.rate();
+    assert_eq!(rate, numbered(rate.tokens()), "a torn rate");
+    rate.tokens()
+}
+
+// The updates are the main thread's, which loom runs first: it does not see that an update races
+// with a read before it, because the update itself looks at the version in between.
+
+#[test]
+fn a_reader_meets_an_update() {
+    explore("params: update || two reads", 3, || {
+        let bucket = roaming_bucket(&Time::new(), numbered(1), 1);
+        let reader = {
+            let bucket = bucket.clone();
+            thread::spawn(move || {
+                let first = number(&bucket);
+                assert!(first <= number(&bucket), "the parameters went back");
+            })
+        };
+        bucket.set_rate(numbered(2)).unwrap();
+        reader.join().unwrap();
+        assert_eq!(number(&bucket), 2);
+    });
+}
+
+/// The second update writes where the reader of the first reads.
+#[test]
+fn a_reader_is_overtaken_by_two_updates() {
+    explore("params: two updates || read", 3, || {
+        let bucket = roaming_bucket(&Time::new(), numbered(1), 1);
+        let reader = {
+            let bucket = bucket.clone();
+            thread::spawn(move || assert!((1..=3).contains(&number(&bucket))))
+        };
+        bucket.set_rate(numbered(2)).unwrap();
+        bucket.set_rate(numbered(3)).unwrap();
+        reader.join().unwrap();
+        assert_eq!(number(&bucket), 3);
+    });
+}

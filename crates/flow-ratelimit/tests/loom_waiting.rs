@@ -1,0 +1,320 @@
+//! Models of those who wait for a bucket, and of its driver. Time moves only where a model says
+//! so: whoever misses a wake-up sleeps for ever, and loom calls it a deadlock. A list of wakers
+//! holds one here, so that models of several waiters go through the rounds of `more`.
+#![cfg(loom)]
+
+mod loom_common;
+
+use flow_ratelimit::{AcquireError, Denied, Limiter, Rate, WaitState};
+use loom::future::block_on;
+use loom::thread;
+use loom_common::{
+    Bucket, Fate, Time, acquire, bucket, enter, explore, give_up, per_milli, wait_on, waiter,
+};
+use std::future::poll_fn;
+use std::task::Poll;
+
+/// Whether a driver is woken by time.
+#[test]
+fn a_waiter_and_a_clock() {
+    explore("bucket: waiter || clock || driver", 3, || {
+        let time = Time::new();
+        let bucket = bucket(&time, per_milli(), 1, Fate::Runs);
+        let waiter = waiter(&bucket, 1);
+        time.set(1);
+        waiter.join().unwrap().unwrap();
+        assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+    });
+}
+
+/// Whoever is first moves the clock for the second, past the quantum.
+#[test]
+fn two_waiters_and_a_clock() {
+    explore("bucket: two waiters || clock || driver", 2, || {
+        let time = Time::new();
+        let bucket = bucket(&time, per_milli(), 1, Fate::Runs);
+        let other = {
+            let (time, bucket) = (time.clone(), bucket.clone());
+            thread::spawn(move || {
+                acquire(&bucket, 1).unwrap();
+                time.set(2);
+            })
+        };
+        time.set(1);
+        acquire(&bucket, 1).unwrap();
+        time.set(2);
+        other.join().unwrap();
+        assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+    });
+}
+
+/// Tokens come back before W is set, or after.
+#[test]
+fn refund_meets_push() {
+    explore("bucket: refund || push", 3, || {
+        let time = Time::new();
+        let bucket = bucket(&time, Rate::per_hour(1), 1, Fate::Runs);
+        let waiter = waiter(&bucket, 1);
+        bucket.refund(1);
+        waiter.join().unwrap().unwrap();
+        assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+        // The fast path is open again.
+        bucket.refund(1);
+        bucket.try_acquire().unwrap();
+    });
+}
+
+/// Enough for two comes at once, by hands that wake one at a time.
+#[test]
+fn one_refund_serves_two() {
+    explore("bucket: refund of two || two push", 2, || {
+        let time = Time::new();
+        let bucket = bucket(&time, Rate::per_hour(1), 2, Fate::Runs);
+        let both = {
+            let bucket = bucket.clone();
+            thread::spawn(move || acquire_both(&bucket))
+        };
+        bucket.refund(2);
+        both.join().unwrap();
+        assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+    });
+}
+
+/// A driver serves all who are due: none of them need be polled for the others to go.
+#[test]
+fn a_held_waiter_blocks_nobody() {
+    explore(
+        "bucket: clock || a held waiter and one behind it",
+        3,
+        || {
+            let time = Time::new();
+            let bucket = bucket(&time, per_milli(), 2, Fate::Runs);
+            let held = enter(&bucket, 1).unwrap();
+            let behind = waiter(&bucket, 1);
+            time.set(2);
+            behind.join().unwrap().unwrap();
+            wait_on(&bucket, 1, held).unwrap();
+            assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+        },
+    );
+}
+
+/// Too little comes back to grant at once, so the driver has to look earlier.
+#[test]
+fn refund_meets_arming() {
+    explore("bucket: refund || driver arms", 3, || {
+        let time = Time::new();
+        let bucket = bucket(&time, per_milli(), 2, Fate::Runs);
+        let waiter = waiter(&bucket, 2);
+        bucket.refund(1);
+        time.set(1);
+        waiter.join().unwrap().unwrap();
+        assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+    });
+}
+
+#[test]
+fn set_rate_meets_arming() {
+    explore("bucket: set_rate || driver arms", 3, || {
+        let time = Time::new();
+        let bucket = bucket(&time, Rate::per_hour(1), 1, Fate::Runs);
+        let waiter = waiter(&bucket, 1);
+        bucket.set_rate(per_milli()).unwrap();
+        time.set(1);
+        waiter.join().unwrap().unwrap();
+        assert_eq!(bucket.stats().waiting, 0);
+    });
+}
+
+/// Whoever waits for more than a smaller burst is sent away, and holds up nobody.
+#[test]
+fn set_burst_meets_push() {
+    explore("bucket: smaller burst || push", 3, || {
+        let time = Time::new();
+        let bucket = bucket(&time, Rate::per_hour(1), 2, Fate::Runs);
+        let waiter = waiter(&bucket, 2);
+        bucket.set_burst(1).unwrap();
+        let refused = waiter.join().unwrap();
+        assert!(matches!(refused, Err(AcquireError::ExceedsBurst { .. })));
+        assert_eq!(bucket.stats().waiting, 0);
+        bucket.refund(1);
+        bucket.try_acquire().unwrap();
+    });
+}
+
+/// The seat of a driver that leaves is no seat for who pushes now.
+#[test]
+fn a_driver_leaves_as_one_pushes() {
+    explore("bucket: driver leaves || push", 2, || {
+        let time = Time::new();
+        let bucket = bucket(&time, per_milli(), 2, Fate::Runs);
+        let other = waiter(&bucket, 1);
+        bucket.refund(1);
+        let late = waiter(&bucket, 1);
+        time.set(1);
+        late.join().unwrap().unwrap();
+        other.join().unwrap().unwrap();
+        assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+    });
+}
+
+/// The head goes while it is granted: the token is the second's, who is queued already.
+#[test]
+fn grant_meets_cancel() {
+    explore("bucket: grant || cancel with refund || a second", 2, || {
+        let time = Time::new();
+        let bucket = bucket(&time, Rate::per_hour(1), 1, Fate::Runs);
+        let (head, second) = (enter(&bucket, 1).unwrap(), enter(&bucket, 1).unwrap());
+        let refunder = {
+            let bucket = bucket.clone();
+            thread::spawn(move || bucket.refund(1))
+        };
+        let quitter = thread::spawn(move || drop(head));
+        wait_on(&bucket, 1, second).unwrap();
+        refunder.join().unwrap();
+        quitter.join().unwrap();
+        assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+    });
+}
+
+/// The one behind is due earlier than the head was: the driver has to look earlier.
+#[test]
+fn a_big_head_leaves() {
+    explore("bucket: a big head leaves || a small one is due", 2, || {
+        let time = Time::new();
+        let bucket = bucket(&time, per_milli(), 2, Fate::Runs);
+        let small = waiter(&bucket, 1);
+        assert!(!give_up(&bucket, 2));
+        time.set(1);
+        small.join().unwrap().unwrap();
+        assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+    });
+}
+
+/// The one behind fits at once, and no time comes.
+#[test]
+fn a_big_head_leaves_room() {
+    explore("bucket: a big head leaves || a small one fits", 2, || {
+        let time = Time::new();
+        let bucket = bucket(&time, Rate::per_hour(1), 2, Fate::Runs);
+        bucket.refund(1);
+        let small = waiter(&bucket, 1);
+        give_up(&bucket, 2);
+        small.join().unwrap().unwrap();
+        assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+    });
+}
+
+/// The last waiter's driver has nothing to wait for any more, and must not stay.
+#[test]
+fn the_last_waiter_leaves() {
+    explore("bucket: the last waiter leaves || driver", 3, || {
+        let time = Time::new();
+        let bucket = bucket(&time, Rate::per_hour(1), 1, Fate::Runs);
+        assert!(!give_up(&bucket, 1));
+        bucket.refund(1);
+        bucket.try_acquire().unwrap();
+    });
+}
+
+#[test]
+fn a_newcomer_passes_nobody() {
+    explore("bucket: newcomer || refund || waiter", 3, || {
+        let time = Time::new();
+        let bucket = bucket(&time, Rate::per_hour(1), 1, Fate::Runs);
+        let waiter = enter(&bucket, 1).unwrap();
+        let newcomer = {
+            let bucket = bucket.clone();
+            thread::spawn(move || bucket.try_acquire())
+        };
+        bucket.refund(1);
+        wait_on(&bucket, 1, waiter).unwrap();
+        assert!(matches!(
+            newcomer.join().unwrap(),
+            Err(Denied::NotYet { .. })
+        ));
+        assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+    });
+}
+
+#[test]
+fn close_meets_push() {
+    explore("bucket: close || push", 3, || {
+        let time = Time::new();
+        let bucket = bucket(&time, per_milli(), 1, Fate::Runs);
+        let waiter = waiter(&bucket, 1);
+        bucket.close();
+        assert_eq!(waiter.join().unwrap(), Err(AcquireError::Closed));
+        assert_eq!(bucket.stats().waiting, 0);
+    });
+}
+
+/// Whoever finds the fast path shut learns why.
+#[test]
+fn close_meets_a_newcomer() {
+    explore("bucket: close || newcomer", 3, || {
+        let time = Time::new();
+        let bucket = bucket(&time, per_milli(), 1, Fate::Runs);
+        bucket.refund(1);
+        let newcomer = {
+            let bucket = bucket.clone();
+            thread::spawn(move || bucket.try_acquire())
+        };
+        bucket.close();
+        match newcomer.join().unwrap() {
+            Ok(_) | Err(Denied::Closed) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(bucket.try_acquire(), Err(Denied::Closed)));
+    });
+}
+
+#[test]
+fn close_meets_a_leaving_driver() {
+    explore("bucket: close || driver leaves", 3, || {
+        let time = Time::new();
+        let bucket = bucket(&time, per_milli(), 1, Fate::Runs);
+        let waiter = waiter(&bucket, 1);
+        bucket.refund(1);
+        bucket.close();
+        match waiter.join().unwrap() {
+            Ok(()) | Err(AcquireError::Closed) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(bucket.try_acquire(), Err(Denied::Closed)));
+        assert_eq!(bucket.stats().waiting, 0);
+    });
+}
+
+/// Waits for two single tokens in one task.
+fn acquire_both(bucket: &Bucket) {
+    let mut waits = [WaitState::new(), WaitState::new()];
+    let mut granted = [false; 2];
+    block_on(poll_fn(|cx| {
+        for (state, granted) in waits.iter_mut().zip(&mut granted) {
+            *granted = *granted || bucket.poll_acquire_n(cx, 1, state).is_ready();
+        }
+        match granted {
+            [true, true] => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    }));
+}
+
+/// What is taken while a rate is put in force was there.
+#[test]
+fn set_rate_meets_newcomers() {
+    explore("bucket: set_rate || two newcomers", 3, || {
+        let time = Time::new();
+        let bucket = bucket(&time, Rate::per_hour(1), 1, Fate::Runs);
+        bucket.refund(1);
+        let newcomers = [(); 2].map(|()| {
+            let bucket = bucket.clone();
+            thread::spawn(move || bucket.try_acquire().is_ok())
+        });
+        bucket.set_rate(per_milli()).unwrap();
+        let granted = newcomers.map(|newcomer| newcomer.join().unwrap());
+        assert!(granted[0] ^ granted[1], "one token, and {granted:?}");
+        assert_eq!(bucket.available(), 0);
+    });
+}
