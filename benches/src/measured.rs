@@ -24,6 +24,8 @@ pub(crate) struct Peer {
     pub(crate) cost: f64,
     /// The quartiles of the same.
     pub(crate) quartiles: [f64; 2],
+    /// Median of flow's figure less the peer's, round by round.
+    pub(crate) more: f64,
     pub(crate) instructions: Option<f64>,
 }
 
@@ -39,12 +41,14 @@ impl Measured {
             .iter()
             .map(|(name, samples)| {
                 let pairs = flow.iter().zip(samples);
-                let ratios: Vec<f64> = pairs.map(|(flow, peer)| flow / peer).collect();
+                let ratios: Vec<f64> = pairs.clone().map(|(flow, peer)| flow / peer).collect();
+                let differences: Vec<f64> = pairs.map(|(flow, peer)| flow - peer).collect();
                 Peer {
                     name: name.clone(),
                     value: quartile(samples, 2),
                     cost: quartile(&ratios, 2),
                     quartiles: [quartile(&ratios, 1), quartile(&ratios, 3)],
+                    more: quartile(&differences, 2),
                     instructions: None,
                 }
             })
@@ -68,6 +72,7 @@ impl Measured {
                     "value": peer.value,
                     "cost": peer.cost,
                     "quartiles": peer.quartiles,
+                    "more": peer.more,
                     "instructions": peer.instructions,
                 })
             })

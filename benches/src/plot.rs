@@ -77,7 +77,10 @@ fn bar(out: &mut String, axis: &Axis, y: f64, row: &Measured, peer: &Peer, targe
         figure(peer.gain()),
     );
     for target in targets {
-        let x = axis.x(target.gain());
+        let Some(gain) = target.gain() else {
+            continue;
+        };
+        let x = axis.x(gain);
         let _ = writeln!(
             out,
             "<line x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{:.1}\" stroke=\"#000\" \
@@ -98,7 +101,7 @@ struct Axis {
 impl Axis {
     fn over(gains: impl Iterator<Item = f64>, targets: &[Target]) -> Self {
         let mut axis = Self { low: -1, high: 1 };
-        for gain in gains.chain(targets.iter().map(Target::gain)) {
+        for gain in gains.chain(targets.iter().filter_map(Target::gain)) {
             axis.low = axis.low.min(gain.log10().floor() as i32);
             axis.high = axis.high.max(gain.log10().ceil() as i32);
         }

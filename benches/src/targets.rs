@@ -1,4 +1,4 @@
-//! Targets: ratios that a row must reach, as data.
+//! Targets: ratios and differences that a row must reach, as data.
 
 use std::fs;
 
@@ -12,9 +12,15 @@ use crate::measured::{Measured, Peer};
 pub(crate) struct Target {
     pub(crate) row: String,
     pub(crate) peer: String,
-    op: Op,
-    ratio: f64,
+    limit: Limit,
     of: Of,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Limit {
+    Ratio(Op, f64),
+    /// Flow costs at most so much more than the peer: for what flow adds to the peer's work.
+    More(f64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,21 +59,29 @@ impl Target {
                 .map(str::to_owned)
                 .ok_or_else(|| format!("a [[target]] has no text `{name}`: {item:?}"))
         };
-        let ratio = item.get("ratio").and_then(|ratio| {
-            let whole = ratio.as_integer().map(|ratio| ratio as f64);
-            ratio.as_float().or(whole)
-        });
+        let number = |name: &str| {
+            let value = item.get(name)?;
+            let whole = value.as_integer().map(|whole| whole as f64);
+            value.as_float().or(whole).filter(|number| *number > 0.0)
+        };
+        let op = match text("op")?.as_str() {
+            "<=" => Op::AtMost,
+            ">=" => Op::AtLeast,
+            other => return Err(format!("`op` is \"<=\" or \">=\", not \"{other}\"")),
+        };
         Ok(Self {
             row: text("row")?,
             peer: text("peer")?,
-            op: match text("op")?.as_str() {
-                "<=" => Op::AtMost,
-                ">=" => Op::AtLeast,
-                other => return Err(format!("`op` is \"<=\" or \">=\", not \"{other}\"")),
+            limit: match (number("ratio"), number("more"), op) {
+                (Some(ratio), None, op) => Limit::Ratio(op, ratio),
+                (None, Some(more), Op::AtMost) => Limit::More(more),
+                _ => {
+                    return Err(format!(
+                        "a [[target]] has one number above 0, `ratio` or, with `op` \"<=\", \
+                         `more`: {item:?}"
+                    ));
+                }
             },
-            ratio: ratio
-                .filter(|ratio| *ratio > 0.0)
-                .ok_or_else(|| format!("a [[target]] has no number `ratio` above 0: {item:?}"))?,
             of: match item.get("of").and_then(Value::as_str) {
                 None => Of::Figure,
                 Some("instructions") => Of::Instructions,
@@ -86,26 +100,29 @@ impl Target {
             Of::Figure => "",
             Of::Instructions => " instr.",
         };
-        match self.op {
-            Op::AtMost => format!("cost ≤ {}{of}", self.ratio),
-            Op::AtLeast => format!("gain ≥ {}{of}", self.ratio),
+        match self.limit {
+            Limit::Ratio(Op::AtMost, ratio) => format!("cost ≤ {ratio}{of}"),
+            Limit::Ratio(Op::AtLeast, ratio) => format!("gain ≥ {ratio}{of}"),
+            Limit::More(more) => format!("≤ {more} more{of}"),
         }
     }
 
-    /// The least gain that meets the target.
-    pub(crate) fn gain(&self) -> f64 {
-        match self.op {
-            Op::AtMost => 1.0 / self.ratio,
-            Op::AtLeast => self.ratio,
+    /// The least gain that meets the target, if it is one of gain.
+    pub(crate) fn gain(&self) -> Option<f64> {
+        match self.limit {
+            Limit::Ratio(Op::AtMost, ratio) => Some(1.0 / ratio),
+            Limit::Ratio(Op::AtLeast, ratio) => Some(ratio),
+            Limit::More(_) => None,
         }
     }
 
     /// Whether a row meets this target; `None` if it was not measured.
     pub(crate) fn is_met(&self, row: &Measured, peer: &Peer) -> Option<bool> {
-        let cost = self.cost(row, peer)?;
-        Some(match self.op {
-            Op::AtMost => cost <= self.ratio,
-            Op::AtLeast => 1.0 / cost >= self.ratio,
+        let (cost, more) = self.measured(row, peer)?;
+        Some(match self.limit {
+            Limit::Ratio(Op::AtMost, ratio) => cost <= ratio,
+            Limit::Ratio(Op::AtLeast, ratio) => 1.0 / cost >= ratio,
+            Limit::More(most) => more <= most,
         })
     }
 
@@ -120,21 +137,25 @@ impl Target {
             return Some(format!("{label}, but there is no such row"));
         };
         // Instructions are counted on demand only.
-        let cost = self.cost(row, peer)?;
+        let (cost, more) = self.measured(row, peer)?;
         if self.is_met(row, peer)? {
             return None;
         }
-        Some(match self.op {
-            Op::AtMost => format!("{label}, measured {cost:.2}"),
-            Op::AtLeast => format!("{label}, measured {:.2}", 1.0 / cost),
+        Some(match self.limit {
+            Limit::Ratio(Op::AtMost, _) => format!("{label}, measured {cost:.2}"),
+            Limit::Ratio(Op::AtLeast, _) => format!("{label}, measured {:.2}", 1.0 / cost),
+            Limit::More(_) => format!("{label}, measured {more:.2}"),
         })
     }
 
-    /// What the target is about; `None` if it was not measured.
-    fn cost(&self, row: &Measured, peer: &Peer) -> Option<f64> {
+    /// What the target is about, as a ratio and as a difference; `None` if it was not measured.
+    fn measured(&self, row: &Measured, peer: &Peer) -> Option<(f64, f64)> {
         match self.of {
-            Of::Figure => Some(peer.cost),
-            Of::Instructions => peer.instruction_cost(row.flow_instructions),
+            Of::Figure => Some((peer.cost, peer.more)),
+            Of::Instructions => Some((
+                peer.instruction_cost(row.flow_instructions)?,
+                row.flow_instructions? - peer.instructions?,
+            )),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! flow-rt beside what it wraps: spawns, timers, time-outs, cancellation.
+//! flow-rt beside what it wraps: spawns, timers, time-outs, cancellation, contexts, retries.
 
 mod cancel;
 mod clock;
+mod context;
 mod spawn;
 mod time;
 
@@ -19,10 +20,12 @@ fn main() -> ExitCode {
         "async-io",
         "async-executor",
         "quanta",
+        "backon",
     ];
     flow_benches::run(
         "rt",
-        "A `Handle` beside its hosts' own spawns and timers; cancellation beside tokio-util's.",
+        "A `Handle` beside its hosts' own spawns and timers; cancellation beside tokio-util's; \
+         contexts and retries.",
         &packages,
         |bench| {
             let hosts = Hosts::new();
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
             time::rows(bench, &hosts);
             cancel::rows(bench);
             clock::rows(bench, &hosts);
+            context::rows(bench, &hosts.on_workers);
             bench.note(
                 "Spawns come in waves of 1000, from the thread in `block_on`: on tokio's \
                  current-thread runtime that thread runs them too, elsewhere the host's workers \

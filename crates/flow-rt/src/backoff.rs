@@ -125,6 +125,7 @@ impl Backoff {
     ///
     /// # Errors
     /// [`BackoffConfigError`], for the first value that is out of its range.
+    #[inline]
     pub fn validate(&self) -> Result<(), BackoffConfigError> {
         if !is_allowed(self.first) {
             return Err(BackoffConfigError::Delay { given: self.first });
@@ -380,6 +381,7 @@ impl fmt::Display for BackoffConfigError {
 
 impl std::error::Error for BackoffConfigError {}
 
+#[inline]
 fn is_allowed(given: Duration) -> bool {
     !given.is_zero() && given <= LONGEST
 }

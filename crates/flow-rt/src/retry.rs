@@ -51,6 +51,7 @@ impl Handle {
     /// assert_eq!(tries.get(), 3);
     /// # });
     /// ```
+    #[inline]
     pub fn retry<F, Fut, T, E>(&self, backoff: Backoff, run: F) -> Retry<'_, F, Fut, E>
     where
         F: FnMut() -> Fut,
@@ -67,9 +68,7 @@ impl Handle {
                 budget: None,
                 runs: 0,
                 began: None,
-                delays: None,
-                context: None,
-                last: None,
+                failed: None,
             },
         }
     }
@@ -131,6 +130,7 @@ where
 {
     type Output = Result<T, RetryError<E>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let plan = this.plan;
@@ -272,9 +272,14 @@ struct Plan<'h, E> {
     runs: u32,
     /// When the first run began; read late, see `note_begin`.
     began: Option<Instant>,
-    /// From the first failure on.
-    delays: Option<Delays>,
-    /// The task's, from the first failure on.
+    /// From the first failure on; apart, so that what succeeds at once is small.
+    failed: Option<Box<Failed<E>>>,
+}
+
+/// What is needed once a run has failed.
+struct Failed<E> {
+    delays: Delays,
+    /// The task's.
     context: Option<TaskContext>,
     /// The last run's error, while sleeping.
     last: Option<E>,
@@ -291,7 +296,6 @@ impl<E> Plan<'_, E> {
             }
         }
         self.runs = self.runs.saturating_add(1);
-        self.last = None;
         Ok(())
     }
 
@@ -305,7 +309,9 @@ impl<E> Plan<'_, E> {
     fn after(&mut self, error: E) -> Result<Sleep, RetryError<E>> {
         match self.next(&error) {
             Ok(sleep) => {
-                self.last = Some(error);
+                if let Some(failed) = &mut self.failed {
+                    failed.last = Some(error);
+                }
                 Ok(sleep)
             }
             Err(Refused::Plan(invalid)) => Err(RetryError::Invalid(invalid)),
@@ -321,25 +327,27 @@ impl<E> Plan<'_, E> {
         }
         let now = self.handle.now();
         let elapsed = now - *self.began.get_or_insert(now);
-        if self.delays.is_none() {
-            self.delays = Some(self.backoff.delays().map_err(Refused::Plan)?);
-            self.context = TaskContext::current();
-        }
-        if self.context.as_ref().is_some_and(TaskContext::is_cancelled) {
+        let failed = match &mut self.failed {
+            Some(failed) => failed,
+            none => none.insert(Box::new(Failed {
+                delays: self.backoff.delays().map_err(Refused::Plan)?,
+                context: TaskContext::current(),
+                last: None,
+            })),
+        };
+        let context = failed.context.as_ref();
+        if context.is_some_and(TaskContext::is_cancelled) {
             return Err(Refused::Run(GiveUp::Cancelled));
         }
-        let mut until = now;
-        if let Some(delays) = &mut self.delays {
-            let mut delay = delays.next_within(elapsed)?;
-            let hint = self.retry_after.as_mut().and_then(|hint| hint(error));
-            if let Some(hint) = hint.filter(|hint| *hint > delay) {
-                delays.check_elapsed(elapsed.saturating_add(hint))?;
-                delay = hint;
-            }
-            until = now + delay;
+        let mut delay = failed.delays.next_within(elapsed)?;
+        let hint = self.retry_after.as_mut().and_then(|hint| hint(error));
+        if let Some(hint) = hint.filter(|hint| *hint > delay) {
+            let begins = elapsed.saturating_add(hint);
+            failed.delays.check_elapsed(begins)?;
+            delay = hint;
         }
-        let deadline = self.context.as_ref().map(TaskContext::deadline);
-        if deadline.is_some_and(|deadline| deadline.is_passed(until)) {
+        let until = now + delay;
+        if context.is_some_and(|context| context.deadline().is_passed(until)) {
             return Err(Refused::Run(GiveUp::Deadline));
         }
         // Last, so that nothing is taken for a run that does not come.
@@ -348,11 +356,11 @@ impl<E> Plan<'_, E> {
         {
             return Err(Refused::Run(GiveUp::Budget));
         }
-        Ok(Sleep::new(self.handle, until, self.context.as_ref()))
+        Ok(Sleep::new(self.handle, until, context))
     }
 
     fn give_up(&mut self, why: GiveUp) -> Option<RetryError<E>> {
-        let last = self.last.take()?;
+        let last = self.failed.as_mut()?.last.take()?;
         Some(self.gave_up(why, last))
     }
 

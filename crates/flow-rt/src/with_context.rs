@@ -11,7 +11,7 @@
 
 use core::cell::Cell;
 use core::future::Future;
-use core::mem::ManuallyDrop;
+use core::mem::{self, ManuallyDrop};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
@@ -89,13 +89,14 @@ pub(crate) fn enter<T>(mut context: Option<TaskContext>, f: impl FnOnce() -> T) 
 /// Takes a context out of its slot into `CURRENT`, and puts it back when dropped.
 struct Restore<'c> {
     slot: &'c mut Option<TaskContext>,
-    outer: Option<TaskContext>,
+    /// Put back by `drop`; a field with a destructor would cost every poll a look at it.
+    outer: ManuallyDrop<Option<TaskContext>>,
 }
 
 impl<'c> Restore<'c> {
     #[inline]
     fn put(slot: &'c mut Option<TaskContext>) -> Self {
-        let outer = swap(slot.take());
+        let outer = CURRENT.replace(ManuallyDrop::new(slot.take()));
         Self { slot, outer }
     }
 }
@@ -103,11 +104,13 @@ impl<'c> Restore<'c> {
 impl Drop for Restore<'_> {
     #[inline]
     fn drop(&mut self) {
-        *self.slot = swap(self.outer.take());
+        let outer = mem::replace(&mut self.outer, ManuallyDrop::new(None));
+        let own = ManuallyDrop::into_inner(CURRENT.replace(outer));
+        // What is replaced is the `None` that `put` left: nothing to drop.
+        mem::forget(mem::replace(self.slot, own));
     }
 }
 
-#[inline]
 fn swap(context: Option<TaskContext>) -> Option<TaskContext> {
     ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(context)))
 }
