@@ -65,6 +65,8 @@ mod task_group;
 mod timeout;
 mod timer;
 mod trace_context;
+#[cfg(feature = "sim")]
+mod virtual_time;
 mod with_context;
 
 pub use ambient::EnterGuard;

@@ -25,7 +25,8 @@ where
 {
     let world = Arc::new(World::new(config));
     let handle = Handle::new(SimRuntime(world.clone()));
-    let inside = ambient::enter_simulation(handle.clone(), world.time.clone(), config.seed);
+    let time = world.time.nanos().clone();
+    let inside = ambient::enter_simulation(handle.clone(), time, config.seed);
     let Some(inside) = inside else {
         return Err(Failure::Nested);
     };
@@ -205,7 +206,7 @@ impl Executor {
         }
         let due = self.world.timers.lock().next_due();
         if let Some(due) = due {
-            self.world.time.store(due, Ordering::Release);
+            self.world.time.set(due);
             self.polls_at_jump = self.polls;
             self.record(due);
             loop {

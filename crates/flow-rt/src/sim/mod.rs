@@ -33,7 +33,6 @@ mod failure;
 mod idle;
 mod rng;
 mod runtime;
-mod timers;
 
 use core::fmt;
 use core::future::Future;
@@ -47,6 +46,7 @@ pub use failure::{Failure, Report, TaskReport};
 pub use rng::SimRng;
 
 use crate::handle::Handle;
+use crate::virtual_time;
 use idle::UntilIdle;
 use runtime::World;
 
@@ -66,7 +66,7 @@ impl Sim {
             order: Order::Random,
             allow_threads: false,
             livelock_polls: 1_000_000,
-            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600),
+            wall: virtual_time::default_wall(),
         }
     }
 
@@ -95,12 +95,12 @@ impl Sim {
     /// Moves the wall clock by hand, leaving monotonic time alone, as a correction by the
     /// operator does.
     pub fn step_wall(&self, by: Duration, direction: Step) {
-        self.world.step_wall(by, direction);
+        self.world.time.step_wall(by, direction);
     }
 
     /// Suspends the machine: the wall clock moves on by `by`, monotonic time does not.
     pub fn suspend(&self, by: Duration) {
-        self.world.step_wall(by, Step::Forward);
+        self.world.time.step_wall(by, Step::Forward);
     }
 
     /// Tasks spawned and not ended.

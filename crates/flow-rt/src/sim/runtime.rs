@@ -2,9 +2,8 @@
 
 use core::panic::Location;
 use core::pin::Pin;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::task::{Context, Poll};
-use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -13,19 +12,16 @@ use std::time::SystemTime;
 
 use flow_sync::sync::Mutex;
 
+use super::SimBuilder;
 use super::rng::SimRng;
-use super::timers::Timers;
-use super::{SimBuilder, Step};
 use crate::instant::Instant;
 use crate::runtime::{BoxBlocking, BoxTask, Runtime};
 use crate::timer::{BoxTimer, Stopped, Timer};
+use crate::virtual_time::{Timers, VirtualTime};
 
 /// The state that tasks, timers and wakers share with the executor.
 pub(super) struct World {
-    /// Virtual nanoseconds. Shared with clocks built inside.
-    pub(super) time: Arc<AtomicU64>,
-    /// Wall clock minus virtual time, in nanoseconds since the epoch.
-    wall_offset: AtomicI64,
+    pub(super) time: VirtualTime,
     pub(super) inbox: Inbox,
     pub(super) timers: Mutex<Timers>,
     pub(super) idle: Mutex<Vec<Waker>>,
@@ -60,14 +56,9 @@ pub(super) struct TaskRef {
 
 impl World {
     pub(super) fn new(config: &SimBuilder) -> Self {
-        let since_epoch = config
-            .wall
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
         let current = std::thread::current();
         Self {
-            time: Arc::new(AtomicU64::new(START)),
-            wall_offset: AtomicI64::new(signed(since_epoch).saturating_sub_unsigned(START)),
+            time: VirtualTime::starting_at(config.wall),
             inbox: Inbox {
                 news: AtomicBool::new(false),
                 events: Mutex::new(Vec::new()),
@@ -91,21 +82,8 @@ impl World {
         self.live.load(Ordering::Relaxed)
     }
 
-    pub(super) fn step_wall(&self, by: Duration, direction: Step) {
-        let by = signed(by);
-        let by = match direction {
-            Step::Forward => by,
-            Step::Backward => -by,
-        };
-        let moved = |offset: i64| Some(offset.saturating_add(by));
-        // The closure never refuses, so there is no error to see.
-        let _ = self
-            .wall_offset
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
-    }
-
     pub(super) fn now(&self) -> u64 {
-        self.time.load(Ordering::Relaxed)
+        self.time.now()
     }
 
     pub(super) fn post(&self, event: Event) {
@@ -149,19 +127,11 @@ impl Runtime for SimRuntime {
     }
 
     fn now(&self) -> Instant {
-        Instant::from_nanos(self.0.now())
+        self.0.time.instant()
     }
 
     fn wall(&self) -> SystemTime {
-        let nanos = self
-            .0
-            .wall_offset
-            .load(Ordering::Relaxed)
-            .saturating_add_unsigned(self.0.now());
-        match u64::try_from(nanos) {
-            Ok(after) => SystemTime::UNIX_EPOCH + Duration::from_nanos(after),
-            Err(_) => SystemTime::UNIX_EPOCH - Duration::from_nanos(nanos.unsigned_abs()),
-        }
+        self.0.time.wall()
     }
 
     fn name(&self) -> &'static str {
@@ -233,11 +203,4 @@ pub(super) struct Origin {
     pub(super) name: Option<String>,
     pub(super) spawned_at: &'static Location<'static>,
     pub(super) born: u64,
-}
-
-/// Runs start a second after the origin, so that a test can look at earlier instants.
-const START: u64 = 1_000_000_000;
-
-fn signed(of: Duration) -> i64 {
-    i64::try_from(of.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! The simulation's timers: a heap of due times with stale entries skipped.
+//! Timers of virtual time: a heap of due times with stale entries skipped.
 
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,7 +7,7 @@ use std::task::Waker;
 /// Timers by slot; the heap holds (due, stamp, slot) and an entry counts only while its stamp
 /// is the slot's.
 #[derive(Default)]
-pub(super) struct Timers {
+pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
     slots: Vec<Slot>,
     free: Vec<usize>,
@@ -24,7 +24,7 @@ struct Slot {
 }
 
 impl Timers {
-    pub(super) fn insert(&mut self) -> usize {
+    pub(crate) fn insert(&mut self) -> usize {
         self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len() - 1
@@ -32,14 +32,14 @@ impl Timers {
     }
 
     /// Frees a slot; its waker is the caller's to drop outside the lock.
-    pub(super) fn remove(&mut self, slot: usize) -> Option<Waker> {
+    pub(crate) fn remove(&mut self, slot: usize) -> Option<Waker> {
         let waker = self.disarm(slot);
         self.free.push(slot);
         waker
     }
 
     /// Takes a slot out of the heap.
-    pub(super) fn disarm(&mut self, slot: usize) -> Option<Waker> {
+    pub(crate) fn disarm(&mut self, slot: usize) -> Option<Waker> {
         let entry = &mut self.slots[slot];
         if core::mem::take(&mut entry.stamp) != 0 {
             self.waiting -= 1;
@@ -50,7 +50,7 @@ impl Timers {
     }
 
     /// Registers `waker` for `due`; returns the one it replaces.
-    pub(super) fn register(&mut self, slot: usize, due: u64, waker: &Waker) -> Option<Waker> {
+    pub(crate) fn register(&mut self, slot: usize, due: u64, waker: &Waker) -> Option<Waker> {
         let entry = &mut self.slots[slot];
         let replaced = match &entry.waker {
             Some(old) if old.will_wake(waker) => None,
@@ -70,7 +70,7 @@ impl Timers {
     }
 
     /// When the next timer is due.
-    pub(super) fn next_due(&mut self) -> Option<u64> {
+    pub(crate) fn next_due(&mut self) -> Option<u64> {
         while let Some(&Reverse((due, stamp, slot))) = self.heap.peek() {
             if self.slots[slot].stamp == stamp {
                 return Some(due);
@@ -81,7 +81,7 @@ impl Timers {
     }
 
     /// Takes the waker of one timer due at `now` or before.
-    pub(super) fn pop_due(&mut self, now: u64) -> Option<Waker> {
+    pub(crate) fn pop_due(&mut self, now: u64) -> Option<Waker> {
         while self.next_due()? <= now {
             let Reverse((_, _, slot)) = self.heap.pop()?;
             let entry = &mut self.slots[slot];
