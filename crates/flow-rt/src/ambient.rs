@@ -10,10 +10,10 @@ use crate::handle::{DefaultAlreadySet, Handle};
 use crate::rng::SplitMix;
 
 flow_sync::sync::thread_local! {
-    static ENTERED: RefCell<Entered> = const { RefCell::new(Entered { simulation: None, scopes: Vec::new(), next_key: 0 }) };
+    static ENTERED: RefCell<Entered> = const { RefCell::new(Entered::nothing()) };
 }
 
-thread_local! {
+flow_sync::sync::thread_local! {
     static BLOCKING: Cell<Blocking> = const { Cell::new(Blocking::Unknown) };
 }
 
@@ -21,8 +21,27 @@ static DEFAULT: OnceLock<Handle> = OnceLock::new();
 
 struct Entered {
     simulation: Option<Simulation>,
-    scopes: Vec<(u64, Handle)>,
+    scopes: Vec<Scope>,
     next_key: u64,
+}
+
+impl Entered {
+    const fn nothing() -> Self {
+        Self {
+            simulation: None,
+            scopes: Vec::new(),
+            next_key: 0,
+        }
+    }
+}
+
+/// A handle that is current until its guard is dropped.
+struct Scope {
+    key: u64,
+    handle: Handle,
+    /// Entered by a task or closure that its stepped runtime counts.
+    #[cfg(feature = "sim")]
+    counted: bool,
 }
 
 /// The simulation a thread runs: its handle, its time in nanoseconds, and seeds for what draws
@@ -53,7 +72,7 @@ pub(crate) fn entered() -> Option<Handle> {
             let entered = entered.borrow();
             match &entered.simulation {
                 Some(simulation) => Some(simulation.handle.clone()),
-                None => entered.scopes.last().map(|(_, handle)| handle.clone()),
+                None => entered.scopes.last().map(|scope| scope.handle.clone()),
             }
         })
         // The thread is ending: nothing is entered any more.
@@ -67,15 +86,15 @@ pub(crate) fn in_simulation() -> bool {
         .unwrap_or(false)
 }
 
-/// The time of the simulation this thread runs, if any.
-pub(crate) fn simulated_time() -> Option<Arc<AtomicU64>> {
+/// The virtual time of the runtime that is current on this thread, if it has one.
+pub(crate) fn virtual_time() -> Option<Arc<AtomicU64>> {
     ENTERED
         .try_with(|entered| {
             let entered = entered.borrow();
-            entered
-                .simulation
-                .as_ref()
-                .map(|simulation| simulation.time.clone())
+            match &entered.simulation {
+                Some(simulation) => Some(simulation.time.clone()),
+                None => entered.scopes.last()?.handle.virtual_time().cloned(),
+            }
         })
         .unwrap_or(None)
 }
@@ -102,11 +121,55 @@ pub(crate) fn set_process_default(handle: Handle) -> Result<(), DefaultAlreadySe
 }
 
 pub(crate) fn enter(handle: Handle) -> EnterGuard {
+    push(Scope {
+        key: 0,
+        handle,
+        #[cfg(feature = "sim")]
+        counted: false,
+    })
+}
+
+/// Makes the handle of a stepped runtime current for a poll or a closure that it counts.
+#[cfg(feature = "sim")]
+pub(crate) fn enter_counted(handle: Handle) -> EnterGuard {
+    push(Scope {
+        key: 0,
+        handle,
+        counted: true,
+    })
+}
+
+/// The stepped runtime that counts what this thread does: the innermost, if any.
+#[cfg(feature = "sim")]
+pub(crate) fn counted_by() -> Option<Handle> {
+    ENTERED
+        .try_with(|entered| {
+            let entered = entered.borrow();
+            let counted = entered.scopes.iter().rfind(|scope| scope.counted);
+            counted.map(|scope| scope.handle.clone())
+        })
+        .unwrap_or(None)
+}
+
+/// How much of what `world` counts is this thread's own doing: polls and closures around here.
+#[cfg(feature = "sim")]
+pub(crate) fn counted_depth(world: usize) -> u32 {
+    ENTERED
+        .try_with(|entered| {
+            let entered = entered.borrow();
+            let own = |scope: &&Scope| scope.counted && scope.handle.is_stepped_by(world);
+            entered.scopes.iter().filter(own).count() as u32 // nested calls
+        })
+        .unwrap_or(0)
+}
+
+fn push(mut scope: Scope) -> EnterGuard {
     let key = ENTERED.with(|entered| {
         let mut entered = entered.borrow_mut();
         let key = entered.next_key;
         entered.next_key += 1;
-        entered.scopes.push((key, handle));
+        scope.key = key;
+        entered.scopes.push(scope);
         key
     });
     EnterGuard {
@@ -129,7 +192,7 @@ impl Drop for EnterGuard {
             let at = entered
                 .scopes
                 .iter()
-                .rposition(|(key, _)| *key == self.key)?;
+                .rposition(|scope| scope.key == self.key)?;
             Some(entered.scopes.remove(at))
         });
         // The handle may be a runtime's last one: its destructor runs outside the borrow.
@@ -151,19 +214,19 @@ pub(crate) fn allow_blocking(job: impl FnOnce()) {
 
 /// What this thread is known to be doing.
 pub(crate) fn blocking() -> Blocking {
-    BLOCKING.get()
+    BLOCKING.with(Cell::get)
 }
 
 /// Changes what this thread is known to be doing, until the guard is dropped.
 pub(crate) fn set_blocking(to: Blocking) -> RestoreBlocking {
-    RestoreBlocking(BLOCKING.replace(to))
+    RestoreBlocking(BLOCKING.with(|blocking| blocking.replace(to)))
 }
 
 pub(crate) struct RestoreBlocking(Blocking);
 
 impl Drop for RestoreBlocking {
     fn drop(&mut self) {
-        BLOCKING.set(self.0);
+        BLOCKING.with(|blocking| blocking.set(self.0));
     }
 }
 

@@ -24,13 +24,25 @@ use crate::ambient::{self, Blocking};
 /// ```
 pub fn block_on<F: Future>(future: F) -> Result<F::Output, BlockOnError> {
     check()?;
+    #[cfg(feature = "sim")]
+    if ambient::blocking() == Blocking::Allowed
+        && let Some(counted_by) = ambient::counted_by()
+        && let Some(stepped) = counted_by.as_stepped()
+    {
+        // The closure that waits here must not keep time from moving.
+        return Ok(drive(stepped.lend(future)));
+    }
+    Ok(drive(future))
+}
+
+fn drive<F: Future>(future: F) -> F::Output {
     let _driving = ambient::set_blocking(Blocking::Driving);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-            return Ok(output);
+            return output;
         }
         // A wake between the poll and here leaves a token: park returns at once.
         std::thread::park();

@@ -6,6 +6,7 @@ use core::panic::Location;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std"))]
@@ -16,6 +17,8 @@ use crate::instant::Instant;
 use crate::interval::{Interval, ZeroPeriod};
 use crate::join::{self, Guarded, JoinHandle};
 use crate::runtime::{BoxTask, Runtime};
+#[cfg(feature = "sim")]
+use crate::stepped::Stepped;
 use crate::task_group::TaskGroup;
 use crate::timeout::Timeout;
 use crate::timer::BoxTimer;
@@ -52,6 +55,8 @@ enum Kind {
     Smol,
     #[cfg(feature = "async-std")]
     AsyncStd,
+    #[cfg(feature = "sim")]
+    Stepped(Stepped),
     Custom(Arc<dyn Runtime>),
 }
 
@@ -147,7 +152,14 @@ impl Handle {
         Err(HandleError::NotFound)
     }
 
+    #[cfg(feature = "sim")]
+    pub(crate) fn stepped(stepped: Stepped) -> Self {
+        Self(Kind::Stepped(stepped))
+    }
+
     /// Makes this handle the calling thread's current one until the guard is dropped.
+    ///
+    /// That of a stepped runtime (feature `sim`) also gives its time to clocks made meanwhile.
     ///
     /// Scopes nest, and guards may be dropped in any order. The guard belongs to the thread, so
     /// a task must not hold one across an await.
@@ -342,11 +354,13 @@ impl Handle {
             Kind::Smol => Id::Smol,
             #[cfg(feature = "async-std")]
             Kind::AsyncStd => Id::AsyncStd,
+            #[cfg(feature = "sim")]
+            Kind::Stepped(stepped) => Id::Custom(stepped.id()),
             Kind::Custom(runtime) => Id::Custom(Arc::as_ptr(runtime).cast::<()>() as usize),
         })
     }
 
-    fn runtime(&self) -> &dyn Runtime {
+    pub(crate) fn runtime(&self) -> &dyn Runtime {
         match &self.0 {
             #[cfg(feature = "tokio")]
             Kind::Tokio(tokio) => tokio,
@@ -356,6 +370,8 @@ impl Handle {
             Kind::Smol => &adapter::smol::Smol,
             #[cfg(feature = "async-std")]
             Kind::AsyncStd => &adapter::async_std::AsyncStd,
+            #[cfg(feature = "sim")]
+            Kind::Stepped(stepped) => stepped,
             Kind::Custom(runtime) => &**runtime,
         }
     }
@@ -391,9 +407,39 @@ impl Handle {
         handle
     }
 
+    /// The time of its own that the runtime runs in, if clocks may share it.
+    #[allow(clippy::match_wildcard_for_single_variants)] // one is left if there is no adapter
+    pub(crate) fn virtual_time(&self) -> Option<&Arc<AtomicU64>> {
+        match &self.0 {
+            #[cfg(feature = "sim")]
+            Kind::Stepped(stepped) => Some(stepped.time().nanos()),
+            _ => None,
+        }
+    }
+
+    /// Whether this is a stepped runtime's, of that identity.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_stepped_by(&self, world: usize) -> bool {
+        matches!(&self.0, Kind::Stepped(stepped) if stepped.id() == world)
+    }
+
+    /// The stepped runtime that this is a handle to.
+    #[cfg(feature = "sim")]
+    pub(crate) fn as_stepped(&self) -> Option<&Stepped> {
+        if let Kind::Stepped(stepped) = &self.0 {
+            Some(stepped)
+        } else {
+            None
+        }
+    }
+
     /// Spawns without boxing where the host takes any future.
-    fn start<F>(&self, name: Option<Cow<'static, str>>, origin: &'static Location<'static>, task: F)
-    where
+    pub(crate) fn start<F>(
+        &self,
+        name: Option<Cow<'static, str>>,
+        origin: &'static Location<'static>,
+        task: F,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         match &self.0 {
@@ -405,13 +451,9 @@ impl Handle {
             Kind::Smol => adapter::smol::start(task),
             #[cfg(feature = "async-std")]
             Kind::AsyncStd => adapter::async_std::start(task),
-            Kind::Custom(runtime) => {
-                let mut task = BoxTask::new(task).with_origin(origin);
-                if let Some(name) = name {
-                    task = task.named(name);
-                }
-                runtime.spawn(task);
-            }
+            #[cfg(feature = "sim")]
+            Kind::Stepped(stepped) => stepped.spawn(BoxTask::from_spawn(task, name, origin)),
+            Kind::Custom(runtime) => runtime.spawn(BoxTask::from_spawn(task, name, origin)),
         }
     }
 }

@@ -25,6 +25,8 @@
 //! | [`Backoff`], [`Handle::retry`], [`RetryBudget`] | trying again |
 //! | [`Clock`], [`DefaultClock`], [`CoarseClock`], [`MonotonicClock`], [`ManualClock`] | time on hot paths |
 //! | [`OnFull`] | one vocabulary for bounded queues |
+//! | `sim`, `SteppedRuntime` | virtual time: a seeded simulation; a real host whose time is moved by hand (feature `sim`) |
+//! | `on_every_runtime!`, `TestRuntime` | one suite of tests on every runtime, without sleeping (feature `sim`) |
 //! | `conformance` | the suite that proves a runtime fit (feature `conformance`) |
 //!
 //! # Features
@@ -32,7 +34,8 @@
 //! - `tsc`: [`DefaultClock`] reads the time stamp counter where the kernel trusts it; on Linux on
 //!   x86-64, nothing elsewhere.
 //! - `fine-timer`: timers of async-io's precision for a tokio handle; enables `tokio`.
-//! - `sim`: deterministic virtual time.
+//! - `sim`: virtual time for tests: the deterministic simulation, stepped time on a real host, and
+//!   the macro that runs one suite on both.
 //! - `conformance`: the public test suite for runtimes.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
@@ -61,6 +64,10 @@ mod rng;
 mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(feature = "sim")]
+pub mod stepped;
+#[cfg(feature = "sim")]
+pub mod suite;
 mod task_group;
 mod timeout;
 mod timer;
@@ -86,6 +93,10 @@ pub use panics::{Panic, catch};
 pub use retry::{Retry, RetryError};
 pub use retry_budget::{RetryBudget, RetryBudgetBuilder, RetryBudgetConfigError};
 pub use runtime::{BoxBlocking, BoxTask, Runtime};
+#[cfg(feature = "sim")]
+pub use stepped::SteppedRuntime;
+#[cfg(feature = "sim")]
+pub use suite::TestRuntime;
 pub use task_group::TaskGroup;
 pub use timeout::{Timeout, TimeoutError};
 pub use timer::{BoxTimer, Stopped, Timer};

@@ -138,9 +138,17 @@ impl BoxTask {
         self
     }
 
-    pub(crate) fn with_origin(mut self, origin: &'static Location<'static>) -> Self {
-        self.spawned_at = origin;
-        self
+    /// Boxes a future with what was said when it was spawned.
+    pub(crate) fn from_spawn(
+        future: impl Future<Output = ()> + Send + 'static,
+        name: Option<Cow<'static, str>>,
+        spawned_at: &'static Location<'static>,
+    ) -> Self {
+        Self {
+            future: Some(Box::pin(future)),
+            name,
+            spawned_at,
+        }
     }
 
     /// The name given at spawn, if any.

@@ -7,6 +7,8 @@
 use core::cell::Cell;
 use core::future::Future;
 use core::pin::Pin;
+#[cfg(feature = "sim")]
+use core::pin::pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
@@ -114,6 +116,18 @@ impl<T> Joined<T> {
     pub(crate) fn is_finished(&self) -> bool {
         self.0.is_finished()
     }
+}
+
+/// Polls without tokio's budget.
+///
+/// A task whose budget is spent returns `Pending` and is woken only when its worker has run the
+/// others: until then nobody could tell it from one that waits.
+#[cfg(feature = "sim")]
+pub(crate) fn poll_unconstrained<F: Future>(
+    future: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> Poll<F::Output> {
+    pin!(tokio::task::unconstrained(future)).poll(cx)
 }
 
 impl Runtime for Tokio {

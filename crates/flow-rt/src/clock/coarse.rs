@@ -69,7 +69,7 @@ impl CoarseClock {
             return Err(CoarseClockError::ZeroResolution);
         }
         let runtime = runtime.clone();
-        if let Some(time) = simulated_time_of(&runtime) {
+        if let Some(time) = virtual_time_of(&runtime) {
             return Ok(Self { time, runtime });
         }
         let now = runtime.now();
@@ -166,9 +166,9 @@ impl Drop for Face {
     }
 }
 
-/// The simulation's own time, if `runtime` is the simulation this thread is in.
-fn simulated_time_of(runtime: &Handle) -> Option<Arc<AtomicU64>> {
-    let time = ambient::simulated_time()?;
+/// The virtual time of `runtime`, if that is the one this thread is in.
+fn virtual_time_of(runtime: &Handle) -> Option<Arc<AtomicU64>> {
+    let time = ambient::virtual_time()?;
     let current = ambient::entered()?;
     (current.id() == runtime.id()).then_some(time)
 }

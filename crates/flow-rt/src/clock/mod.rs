@@ -42,8 +42,8 @@ impl<C: Clock + ?Sized> Clock for &C {
     }
 }
 
-/// The clock a primitive gets unless told otherwise: the simulation's when it is built inside
-/// one, else the machine's.
+/// The clock a primitive gets unless told otherwise: that of the simulation, or of the stepped
+/// runtime, in which it is built, else the machine's.
 ///
 /// With the feature `tsc`, on Linux on x86-64, the machine's clock is the processor's time stamp
 /// counter if the kernel keeps its own time by it (`current_clocksource` says `tsc`) and the
@@ -65,9 +65,10 @@ impl<C: Clock + ?Sized> Clock for &C {
 pub struct DefaultClock(Option<Arc<AtomicU64>>);
 
 impl DefaultClock {
-    /// The clock for where this is called: a simulation's inside one, else the machine's.
+    /// The clock for where this is called: virtual inside a simulation, and in the tasks and
+    /// under the `enter` of a stepped runtime, else the machine's.
     pub fn new() -> Self {
-        let time = ambient::simulated_time();
+        let time = ambient::virtual_time();
         if time.is_none() {
             machine::ask();
         }
@@ -101,7 +102,7 @@ impl fmt::Debug for DefaultClock {
         f.write_str(match self.0 {
             None if machine::is_tsc() => "DefaultClock(machine, tsc)",
             None => "DefaultClock(machine, monotonic)",
-            Some(_) => "DefaultClock(simulated)",
+            Some(_) => "DefaultClock(virtual)",
         })
     }
 }

@@ -160,7 +160,7 @@ impl Timer for SimTimer {
             return Poll::Ready(Err(Stopped::new()));
         }
         if self.due != u64::MAX {
-            let replaced = self
+            let (replaced, _) = self
                 .world
                 .timers
                 .lock()

@@ -49,14 +49,21 @@ impl Timers {
         waker
     }
 
-    /// Registers `waker` for `due`; returns the one it replaces.
-    pub(crate) fn register(&mut self, slot: usize, due: u64, waker: &Waker) -> Option<Waker> {
+    /// Registers `waker` for `due`; returns the one it replaces, and whether the slot was not
+    /// waiting for `due` before.
+    pub(crate) fn register(
+        &mut self,
+        slot: usize,
+        due: u64,
+        waker: &Waker,
+    ) -> (Option<Waker>, bool) {
         let entry = &mut self.slots[slot];
         let replaced = match &entry.waker {
             Some(old) if old.will_wake(waker) => None,
             _ => entry.waker.replace(waker.clone()),
         };
-        if entry.stamp == 0 || entry.due != due {
+        let anew = entry.stamp == 0 || entry.due != due;
+        if anew {
             if entry.stamp == 0 {
                 self.waiting += 1;
             }
@@ -66,7 +73,7 @@ impl Timers {
             self.heap.push(Reverse((due, self.next_stamp, slot)));
             self.compact();
         }
-        replaced
+        (replaced, anew)
     }
 
     /// When the next timer is due.

@@ -16,6 +16,7 @@ mod faulty;
 mod hosts;
 mod mailbox;
 mod report;
+mod stepped;
 
 use flow_rt::Handle;
 
@@ -27,4 +28,5 @@ flow_rt::conformance!(async_std, Handle::async_std);
 flow_rt::conformance!(async_executor, executor::MyRuntime::start);
 flow_rt::conformance!(local_executor_mailbox, mailbox::subject);
 flow_rt::conformance!(without_faults, || faulty::subject(faulty::Fault::None));
+flow_rt::conformance!(stepped_time, stepped::as_root);
 flow_rt::conformance!(sim, hosts::sim);
