@@ -137,7 +137,8 @@ impl SteppedRuntime {
     /// [`advance`](Self::advance).
     ///
     /// The future need not be `Send`. Await it where the host is driven: in the `block_on` of a
-    /// current-thread runtime, anywhere for others. A panic of the root goes through.
+    /// current-thread runtime, anywhere for others. A panic of the root goes through. Where the
+    /// simulation would report a deadlock this waits: a wake may come from outside.
     ///
     /// # Cancel safety
     /// Drops the root; time stays where it has come to.

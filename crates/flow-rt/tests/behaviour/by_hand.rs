@@ -13,7 +13,7 @@ use flow_rt::{
 };
 use futures_util::FutureExt;
 
-use crate::hosts::PanicsOnDrop;
+use crate::planned::PanicsOnDrop;
 
 /// Keeps what it is given; its timers say that it has stopped.
 #[derive(Default)]

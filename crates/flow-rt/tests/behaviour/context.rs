@@ -5,12 +5,25 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use flow_rt::{CancellationToken, ContextError, Deadline, Handle, TaskContext};
+use flow_rt::{CancellationToken, ContextError, Deadline, TaskContext, TestRuntime};
 use futures_util::FutureExt;
 
-use crate::hosts::{SaysDropped, planned_panic};
+use crate::planned::{SaysDropped, planned_panic};
 
 const MS: Duration = Duration::from_millis(1);
+
+flow_rt::on_every_runtime! {
+    tasks_inherit_the_context_of_their_starter,
+    a_spawned_closure_is_handed_its_context,
+    detached_tasks_have_no_context,
+    blocking_closures_have_their_starters_context,
+    a_group_inherits,
+    a_context_is_there_after_each_await,
+    a_panic_leaves_no_context_behind,
+    contexts_nest_and_come_back,
+    a_ready_future_wins_over_a_context_that_has_ended,
+    a_context_ends_what_it_runs,
+}
 
 fn named(name: &str) -> TaskContext {
     TaskContext::new().with_baggage("name", name).unwrap()
@@ -35,7 +48,7 @@ async fn yield_now() {
     .await;
 }
 
-pub(crate) async fn tasks_inherit_the_context_of_their_starter(rt: Handle) {
+async fn tasks_inherit_the_context_of_their_starter(rt: TestRuntime) {
     assert_eq!(here(), None);
     let plain = rt.spawn(async { here() });
     assert_eq!(plain.await.unwrap(), None);
@@ -61,7 +74,7 @@ pub(crate) async fn tasks_inherit_the_context_of_their_starter(rt: Handle) {
     assert_eq!(here(), None);
 }
 
-pub(crate) async fn a_spawned_closure_is_handed_its_context(rt: Handle) {
+async fn a_spawned_closure_is_handed_its_context(rt: TestRuntime) {
     let parent = named("a");
     let task = rt.spawn_with(parent.child(), async |cx| {
         cx.cancellation().cancelled().await;
@@ -79,7 +92,7 @@ pub(crate) async fn a_spawned_closure_is_handed_its_context(rt: Handle) {
     assert!(task.await.unwrap_err().is_panic());
 }
 
-pub(crate) async fn detached_tasks_have_no_context(rt: Handle) {
+async fn detached_tasks_have_no_context(rt: TestRuntime) {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let (named_sender, named_receiver) = tokio::sync::oneshot::channel();
     let inner = rt.clone();
@@ -96,7 +109,7 @@ pub(crate) async fn detached_tasks_have_no_context(rt: Handle) {
     assert_eq!(named_receiver.await.unwrap(), None);
 }
 
-pub(crate) async fn blocking_closures_have_their_starters_context(rt: Handle) {
+async fn blocking_closures_have_their_starters_context(rt: TestRuntime) {
     let inner = rt.clone();
     let task = rt.spawn_with(named("a"), async move |_cx| {
         inner.spawn_blocking(here).await.unwrap()
@@ -105,7 +118,7 @@ pub(crate) async fn blocking_closures_have_their_starters_context(rt: Handle) {
     assert_eq!(rt.spawn_blocking(here).await.unwrap(), None);
 }
 
-pub(crate) async fn a_group_inherits(rt: Handle) {
+async fn a_group_inherits(rt: TestRuntime) {
     let inner = rt.clone();
     let task = rt.spawn_with(named("a"), async move |_cx| {
         let mut group = inner.task_group();
@@ -115,7 +128,7 @@ pub(crate) async fn a_group_inherits(rt: Handle) {
     assert_eq!(task.await.unwrap().as_deref(), Some("a"));
 }
 
-pub(crate) async fn a_context_is_there_after_each_await(rt: Handle) {
+async fn a_context_is_there_after_each_await(rt: TestRuntime) {
     let tasks = ["a", "b", "c"].map(|name| {
         rt.spawn_with(named(name), async move |_cx| {
             for _ in 0..20 {
@@ -133,7 +146,7 @@ pub(crate) async fn a_context_is_there_after_each_await(rt: Handle) {
     }
 }
 
-pub(crate) async fn a_panic_leaves_no_context_behind(rt: Handle) {
+async fn a_panic_leaves_no_context_behind(rt: TestRuntime) {
     // Polled on this thread, inside another context.
     let outer = named("outer");
     outer.enter(|| {
@@ -157,7 +170,7 @@ pub(crate) async fn a_panic_leaves_no_context_behind(rt: Handle) {
     }
 }
 
-pub(crate) async fn contexts_nest_and_come_back(rt: Handle) {
+async fn contexts_nest_and_come_back(rt: TestRuntime) {
     let task = rt.spawn_with(named("a"), async move |_cx| {
         let inner = named("b").scope(async {
             yield_now().await;
@@ -177,14 +190,14 @@ pub(crate) async fn contexts_nest_and_come_back(rt: Handle) {
     assert_eq!(task.await.unwrap().as_deref(), Some("a"));
 }
 
-pub(crate) async fn a_ready_future_wins_over_a_context_that_has_ended(rt: Handle) {
+async fn a_ready_future_wins_over_a_context_that_has_ended(rt: TestRuntime) {
     let cx = TaskContext::new().with_deadline(Deadline::at(rt.now()));
     cx.cancellation().cancel();
     assert_eq!(cx.run(&rt, ready(7)).await, Ok(7));
     assert_eq!(cx.run(&rt, async { here() }).await, Ok(Some(String::new())));
 }
 
-pub(crate) async fn a_context_ends_what_it_runs(rt: Handle) {
+async fn a_context_ends_what_it_runs(rt: TestRuntime) {
     let cx = TaskContext::new();
     cx.cancellation().cancel_with("enough");
     let (guard, dropped) = SaysDropped::new();

@@ -2,15 +2,26 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::Duration;
 
-use flow_rt::{Handle, JoinError, TaskGroup};
+use flow_rt::{JoinError, TaskGroup, TestRuntime};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, oneshot};
 
-use crate::hosts::{SaysDropped, planned_panic};
+use crate::planned::{SaysDropped, planned_panic};
 
-pub(crate) async fn results_come_as_tasks_end(rt: Handle) {
+flow_rt::on_every_runtime! {
+    results_come_as_tasks_end,
+    an_empty_group_is_done,
+    a_panic_is_one_result_of_many,
+    abort_all_leaves_the_results_to_join,
+    shutdown_waits_for_all,
+    a_dropped_group_aborts,
+    a_detached_group_runs_on,
+    a_dropped_join_takes_nothing,
+    a_group_is_a_stream,
+}
+
+async fn results_come_as_tasks_end(rt: TestRuntime) {
     let mut group = rt.task_group();
     // Each one starts the next, the last spawned first.
     let gates: Vec<_> = (0..6).map(|_| Arc::new(Notify::new())).collect();
@@ -33,7 +44,7 @@ pub(crate) async fn results_come_as_tasks_end(rt: Handle) {
     assert!(group.is_empty());
 }
 
-pub(crate) async fn an_empty_group_is_done(rt: Handle) {
+async fn an_empty_group_is_done(rt: TestRuntime) {
     let mut group: TaskGroup<()> = rt.task_group();
     assert!(group.join_next().await.is_none());
     group.shutdown().await;
@@ -45,7 +56,7 @@ pub(crate) async fn an_empty_group_is_done(rt: Handle) {
     assert!(group.join_next().await.is_none());
 }
 
-pub(crate) async fn a_panic_is_one_result_of_many(rt: Handle) {
+async fn a_panic_is_one_result_of_many(rt: TestRuntime) {
     let mut group = rt.task_group();
     for n in 0..10 {
         group.spawn(async move {
@@ -65,7 +76,7 @@ pub(crate) async fn a_panic_is_one_result_of_many(rt: Handle) {
     assert_eq!((sum, panics), (45 - 3, 1));
 }
 
-pub(crate) async fn abort_all_leaves_the_results_to_join(rt: Handle) {
+async fn abort_all_leaves_the_results_to_join(rt: TestRuntime) {
     let mut group = rt.task_group();
     for _ in 0..20 {
         group.spawn(pending::<()>());
@@ -79,7 +90,7 @@ pub(crate) async fn abort_all_leaves_the_results_to_join(rt: Handle) {
     assert_eq!(cancelled, 20);
 }
 
-pub(crate) async fn shutdown_waits_for_all(rt: Handle) {
+async fn shutdown_waits_for_all(rt: TestRuntime) {
     let mut group = rt.task_group();
     let mut dropped = Vec::new();
     for _ in 0..10 {
@@ -100,7 +111,7 @@ pub(crate) async fn shutdown_waits_for_all(rt: Handle) {
     }
 }
 
-pub(crate) async fn a_dropped_group_aborts(rt: Handle) {
+async fn a_dropped_group_aborts(rt: TestRuntime) {
     let mut group = rt.task_group();
     let (guard, dropped) = SaysDropped::new();
     group.spawn(async move {
@@ -111,7 +122,7 @@ pub(crate) async fn a_dropped_group_aborts(rt: Handle) {
     dropped.await.unwrap();
 }
 
-pub(crate) async fn a_detached_group_runs_on(rt: Handle) {
+async fn a_detached_group_runs_on(rt: TestRuntime) {
     let mut group = rt.task_group();
     let go = Arc::new(Notify::new());
     let (done, finished) = oneshot::channel();
@@ -129,7 +140,7 @@ pub(crate) async fn a_detached_group_runs_on(rt: Handle) {
     finished.await.unwrap();
 }
 
-pub(crate) async fn a_dropped_join_takes_nothing(rt: Handle) {
+async fn a_dropped_join_takes_nothing(rt: TestRuntime) {
     let mut group = rt.task_group();
     let go = Arc::new(Notify::new());
     for n in 0..3 {
@@ -150,14 +161,14 @@ pub(crate) async fn a_dropped_join_takes_nothing(rt: Handle) {
             seen.push(ended.unwrap().unwrap());
         } else {
             go.notify_one();
-            rt.sleep(Duration::from_millis(1)).await.unwrap();
+            rt.settle().await;
         }
     }
     seen.sort_unstable();
     assert_eq!(seen, [0, 1, 2]);
 }
 
-pub(crate) async fn a_group_is_a_stream(rt: Handle) {
+async fn a_group_is_a_stream(rt: TestRuntime) {
     let mut group = rt.task_group();
     for n in 0..8 {
         group.spawn(async move { n });

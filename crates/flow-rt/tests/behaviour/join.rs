@@ -4,15 +4,29 @@ use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
-use flow_rt::{Handle, JoinError};
+use flow_rt::{JoinError, TestRuntime};
 use futures_util::FutureExt;
 use tokio::sync::{Notify, oneshot};
 
-use crate::hosts::{PanicsOnDrop, SaysDropped, planned_panic};
+use crate::planned::{PanicsOnDrop, SaysDropped, planned_panic};
 
-pub(crate) async fn a_result_comes_back(rt: Handle) {
+flow_rt::on_every_runtime! {
+    a_result_comes_back,
+    a_panic_comes_back_with_its_payload,
+    an_aborted_future_runs_no_further,
+    an_abort_after_the_end_changes_nothing,
+    abort_handles_are_clones_of_one_request,
+    a_dropped_handle_detaches,
+    abort_on_drop_aborts_and_detach_takes_it_back,
+    destructors_that_panic_are_contained,
+    unread_results_that_panic_when_dropped_are_contained,
+    a_joined_handle_stays_pending,
+    a_detached_panic_harms_nobody,
+    names_and_closures,
+}
+
+async fn a_result_comes_back(rt: TestRuntime) {
     let task = rt.spawn(async { String::from("done") });
     assert_eq!(task.await.unwrap(), "done");
 
@@ -21,7 +35,7 @@ pub(crate) async fn a_result_comes_back(rt: Handle) {
     assert!(task.is_finished());
 }
 
-pub(crate) async fn a_panic_comes_back_with_its_payload(rt: Handle) {
+async fn a_panic_comes_back_with_its_payload(rt: TestRuntime) {
     let text = rt.spawn(async { planned_panic("planned") });
     let error: JoinError = text.await.unwrap_err();
     assert!(error.is_panic() && !error.is_cancelled());
@@ -36,7 +50,7 @@ pub(crate) async fn a_panic_comes_back_with_its_payload(rt: Handle) {
     assert_eq!(*panic.into_payload().downcast::<u32>().unwrap(), 17);
 }
 
-pub(crate) async fn an_aborted_future_runs_no_further(rt: Handle) {
+async fn an_aborted_future_runs_no_further(rt: TestRuntime) {
     let ran = Arc::new(AtomicBool::new(false));
     let gate = Arc::new(Notify::new());
     let task = rt.spawn({
@@ -52,22 +66,21 @@ pub(crate) async fn an_aborted_future_runs_no_further(rt: Handle) {
     assert!(!ran.load(Ordering::Acquire));
 }
 
-pub(crate) async fn an_abort_after_the_end_changes_nothing(rt: Handle) {
+async fn an_abort_after_the_end_changes_nothing(rt: TestRuntime) {
     let (guard, ended) = SaysDropped::new();
     let task = rt.spawn(async move {
         drop(guard);
         5
     });
     ended.await.unwrap();
-    while !task.is_finished() {
-        rt.sleep(Duration::from_millis(1)).await.unwrap();
-    }
+    rt.settle().await;
+    assert!(task.is_finished());
     task.abort();
     task.abort();
     assert_eq!(task.await.unwrap(), 5);
 }
 
-pub(crate) async fn abort_handles_are_clones_of_one_request(rt: Handle) {
+async fn abort_handles_are_clones_of_one_request(rt: TestRuntime) {
     let task = rt.spawn(pending::<()>());
     let abort = task.abort_handle();
     let copy = abort.clone();
@@ -80,7 +93,7 @@ pub(crate) async fn abort_handles_are_clones_of_one_request(rt: Handle) {
     copy.abort();
 }
 
-pub(crate) async fn a_dropped_handle_detaches(rt: Handle) {
+async fn a_dropped_handle_detaches(rt: TestRuntime) {
     let (done, finished) = oneshot::channel();
     let go = Arc::new(Notify::new());
     let start = |done: oneshot::Sender<()>| {
@@ -100,7 +113,7 @@ pub(crate) async fn a_dropped_handle_detaches(rt: Handle) {
     finished.await.unwrap();
 }
 
-pub(crate) async fn abort_on_drop_aborts_and_detach_takes_it_back(rt: Handle) {
+async fn abort_on_drop_aborts_and_detach_takes_it_back(rt: TestRuntime) {
     let (guard, dropped) = SaysDropped::new();
     let task = rt.spawn(async move {
         let _guard = guard;
@@ -126,7 +139,7 @@ pub(crate) async fn abort_on_drop_aborts_and_detach_takes_it_back(rt: Handle) {
     assert_eq!(kept.await.unwrap(), 3);
 }
 
-pub(crate) async fn destructors_that_panic_are_contained(rt: Handle) {
+async fn destructors_that_panic_are_contained(rt: TestRuntime) {
     // The future's own, after its result: the result comes back.
     let task = rt.spawn(async {
         let _bomb = PanicsOnDrop;
@@ -143,7 +156,7 @@ pub(crate) async fn destructors_that_panic_are_contained(rt: Handle) {
     assert_eq!(rt.spawn(async { 1 }).await.unwrap(), 1);
 }
 
-pub(crate) async fn unread_results_that_panic_when_dropped_are_contained(rt: Handle) {
+async fn unread_results_that_panic_when_dropped_are_contained(rt: TestRuntime) {
     // Nobody holds the handle when the result comes.
     let (guard, ended) = SaysDropped::new();
     rt.spawn(async move {
@@ -155,29 +168,27 @@ pub(crate) async fn unread_results_that_panic_when_dropped_are_contained(rt: Han
 
     // The handle is dropped with the result in it.
     let task = rt.spawn(async { PanicsOnDrop });
-    while !task.is_finished() {
-        rt.sleep(Duration::from_millis(1)).await.unwrap();
-    }
+    rt.settle().await;
+    assert!(task.is_finished());
     drop(task);
 
     // A panic whose payload panics in its destructor, unread.
     let task = rt.spawn(async { std::panic::resume_unwind(Box::new(PanicsOnDrop)) });
     let task: flow_rt::JoinHandle<()> = task;
-    while !task.is_finished() {
-        rt.sleep(Duration::from_millis(1)).await.unwrap();
-    }
+    rt.settle().await;
+    assert!(task.is_finished());
     drop(task);
     assert_eq!(rt.spawn(async { 1 }).await.unwrap(), 1);
 }
 
-pub(crate) async fn a_joined_handle_stays_pending(rt: Handle) {
+async fn a_joined_handle_stays_pending(rt: TestRuntime) {
     let mut task = rt.spawn(async { 1 });
     assert_eq!((&mut task).await.unwrap(), 1);
     assert!(pin!(&mut task).now_or_never().is_none());
     assert!(task.is_finished());
 }
 
-pub(crate) async fn a_detached_panic_harms_nobody(rt: Handle) {
+async fn a_detached_panic_harms_nobody(rt: TestRuntime) {
     for _ in 0..20 {
         rt.spawn_detached(async { planned_panic("planned, detached") });
         rt.spawn_detached(async {
@@ -193,7 +204,7 @@ pub(crate) async fn a_detached_panic_harms_nobody(rt: Handle) {
     }
 }
 
-pub(crate) async fn names_and_closures(rt: Handle) {
+async fn names_and_closures(rt: TestRuntime) {
     assert_eq!(rt.spawn_named("answer", async { 42 }).await.unwrap(), 42);
     assert_eq!(
         rt.spawn_named(format!("task {}", 1), async { 43 })

@@ -6,8 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use flow_rt::{
-    Backoff, BackoffConfigError, Deadline, GiveUp, Handle, RetryBudget, RetryError, TaskContext,
-    sim,
+    Backoff, BackoffConfigError, Deadline, GiveUp, RetryBudget, RetryError, TaskContext,
+    TestRuntime, sim,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -24,6 +24,18 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
+flow_rt::on_every_runtime! {
+    a_success_is_the_last_run,
+    every_allowed_run_fails,
+    a_refused_plan_runs_nothing,
+    an_error_may_decline_a_retry,
+    a_hint_lengthens_the_sleep,
+    the_budget_is_shared,
+    cancelling_the_task_ends_the_sleep,
+    the_tasks_deadline_ends_it_at_once,
+    a_retry_in_a_task_is_send,
+}
+
 /// Fails so many times, counting.
 fn fails(times: u32, runs: &Cell<u32>) -> Result<u32, Failed> {
     runs.set(runs.get() + 1);
@@ -34,7 +46,7 @@ fn fails(times: u32, runs: &Cell<u32>) -> Result<u32, Failed> {
     }
 }
 
-pub(crate) async fn a_success_is_the_last_run(rt: Handle) {
+async fn a_success_is_the_last_run(rt: TestRuntime) {
     let runs = Cell::new(0);
     let plan = Backoff::exponential(MS).full_jitter().attempts(4);
     let done = rt.retry(plan, async || fails(2, &runs)).await;
@@ -43,7 +55,7 @@ pub(crate) async fn a_success_is_the_last_run(rt: Handle) {
     assert_eq!((done, runs.get()), (Ok(4), 4));
 }
 
-pub(crate) async fn every_allowed_run_fails(rt: Handle) {
+async fn every_allowed_run_fails(rt: TestRuntime) {
     for attempts in [1, 2, 5] {
         let runs = Cell::new(0);
         let start = rt.now();
@@ -67,7 +79,7 @@ pub(crate) async fn every_allowed_run_fails(rt: Handle) {
     }
 }
 
-pub(crate) async fn a_refused_plan_runs_nothing(rt: Handle) {
+async fn a_refused_plan_runs_nothing(rt: TestRuntime) {
     let runs = Cell::new(0);
     let plan = Backoff::exponential(Duration::ZERO);
     let given = Duration::ZERO;
@@ -85,7 +97,7 @@ pub(crate) async fn a_refused_plan_runs_nothing(rt: Handle) {
     assert!(refused.source().is_none() && refused.into_inner().is_none());
 }
 
-pub(crate) async fn an_error_may_decline_a_retry(rt: Handle) {
+async fn an_error_may_decline_a_retry(rt: TestRuntime) {
     let runs = Cell::new(0);
     let plan = Backoff::constant(MS).attempts(9);
     let failed = rt
@@ -100,7 +112,7 @@ pub(crate) async fn an_error_may_decline_a_retry(rt: Handle) {
     assert_eq!(failed.into_inner(), Some(Failed(2)));
 }
 
-pub(crate) async fn a_hint_lengthens_the_sleep(rt: Handle) {
+async fn a_hint_lengthens_the_sleep(rt: TestRuntime) {
     let runs = Cell::new(0);
     let start = rt.now();
     let plan = Backoff::constant(MS).max_delay(2 * MS);
@@ -130,7 +142,7 @@ pub(crate) async fn a_hint_lengthens_the_sleep(rt: Handle) {
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
-pub(crate) async fn the_budget_is_shared(rt: Handle) {
+async fn the_budget_is_shared(rt: TestRuntime) {
     let budget = RetryBudget::builder().ratio(0.5).min_per_second(0).burst(3);
     let budget = budget.build().unwrap();
     let plan = Backoff::constant(Duration::from_nanos(1)).attempts(3);
@@ -148,7 +160,7 @@ pub(crate) async fn the_budget_is_shared(rt: Handle) {
     assert_eq!(retries, 3 + 9 / 2);
 }
 
-pub(crate) async fn cancelling_the_task_ends_the_sleep(rt: Handle) {
+async fn cancelling_the_task_ends_the_sleep(rt: TestRuntime) {
     let cx = TaskContext::new();
     let inner = rt.clone();
     let (sleeps, asleep) = tokio::sync::oneshot::channel();
@@ -175,7 +187,7 @@ pub(crate) async fn cancelling_the_task_ends_the_sleep(rt: Handle) {
     assert_eq!(runs.get(), 1);
 }
 
-pub(crate) async fn the_tasks_deadline_ends_it_at_once(rt: Handle) {
+async fn the_tasks_deadline_ends_it_at_once(rt: TestRuntime) {
     let runs = Cell::new(0);
     let cx = TaskContext::new().with_deadline(Deadline::after(rt.now(), YEAR));
     let plan = Backoff::constant(YEAR).attempts(9);
@@ -184,7 +196,7 @@ pub(crate) async fn the_tasks_deadline_ends_it_at_once(rt: Handle) {
     assert_eq!(runs.get(), 1);
 }
 
-pub(crate) async fn a_retry_in_a_task_is_send(rt: Handle) {
+async fn a_retry_in_a_task_is_send(rt: TestRuntime) {
     let inner = rt.clone();
     let url = String::from("/");
     let task = rt.spawn(async move {
