@@ -1,4 +1,4 @@
-//! Waiting, once per runtime: real ones with short times and lower bounds, and the simulation.
+//! Waiting, on every runtime: on real ones in stepped time, and in the simulation.
 #![cfg(not(loom))]
 
 use std::future::Future;
@@ -8,9 +8,25 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use flow_ratelimit::{AcquireError, Denied, Limiter, LimiterExt, Rate, TokenBucket};
-use flow_rt::Handle;
+use flow_rt::TestRuntime;
 
 const MS: Duration = Duration::from_millis(1);
+
+flow_rt::on_every_runtime! {
+    seeds 0..50;
+    waits_its_time,
+    serves_everybody,
+    a_held_waiter_blocks_nobody,
+    tb_20_a_dropped_wait_takes_nothing,
+    tb_21_hopeless_timeouts_fail_at_once,
+    tb_22_never_is_not_a_timeout,
+    tb_33_more_than_the_burst_never_waits,
+    close_ends_the_waits,
+    changes_reach_those_who_wait,
+    newcomers_stay_behind,
+    a_panicking_waker_harms_nobody,
+    dyn_limiters_wait_too,
+}
 
 fn bucket(rate: Rate, burst: u64, initial: u64) -> TokenBucket {
     let bucket = TokenBucket::builder()
@@ -26,19 +42,26 @@ fn poll_once(future: std::pin::Pin<&mut impl Future>) -> bool {
         .is_ready()
 }
 
-/// Waits take as long as the rate says, and no bucket is left with a driver.
-async fn waits_its_time(rt: &Handle) {
+/// When nobody waits any more, nothing is left running for it.
+async fn no_driver_stays(rt: &TestRuntime) {
+    rt.settle().await;
+    assert_eq!(rt.live_tasks(), 0, "a driver stays");
+}
+
+/// Waits take as long as the rate says, to the nanosecond.
+async fn waits_its_time(rt: TestRuntime) {
     let bucket = bucket(Rate::per_second(200), 1, 1);
     let start = rt.now();
     for _ in 0..4 {
         bucket.acquire().await.expect("open");
     }
-    assert!(rt.now() - start >= 15 * MS);
+    assert_eq!(rt.now() - start, 15 * MS);
     assert_eq!((bucket.stats().granted, bucket.stats().waiting), (4, 0));
+    no_driver_stays(&rt).await;
 }
 
 /// Concurrent waiters are all served, at the rate.
-async fn serves_everybody(rt: &Handle) {
+async fn serves_everybody(rt: TestRuntime) {
     let bucket = bucket(Rate::per_second(1_000), 1, 0);
     let start = rt.now();
     let waiters: Vec<_> = (0..20)
@@ -50,12 +73,13 @@ async fn serves_everybody(rt: &Handle) {
     for waiter in waiters {
         waiter.await.expect("no panic").expect("open");
     }
-    assert!(rt.now() - start >= 20 * MS);
+    assert_eq!(rt.now() - start, 20 * MS);
     assert_eq!(bucket.stats().granted, 20);
+    no_driver_stays(&rt).await;
 }
 
 /// A waiter that was polled once and is held un-polled does not hold up the others.
-async fn a_held_waiter_blocks_nobody(rt: &Handle) {
+async fn a_held_waiter_blocks_nobody(rt: TestRuntime) {
     let bucket = bucket(Rate::per_second(500), 1, 0);
     let mut held = pin!(bucket.acquire());
     assert!(!poll_once(held.as_mut()));
@@ -67,10 +91,11 @@ async fn a_held_waiter_blocks_nobody(rt: &Handle) {
     // The held one was first and has its token.
     held.await.expect("open");
     assert_eq!(bucket.stats().granted, 2);
+    no_driver_stays(&rt).await;
 }
 
 /// 20: a wait that is dropped takes no token and passes its turn on.
-async fn tb_20_a_dropped_wait_takes_nothing(rt: &Handle) {
+async fn tb_20_a_dropped_wait_takes_nothing(rt: TestRuntime) {
     let bucket = bucket(Rate::per_second(100), 4, 0);
     let behind = bucket.clone();
     let behind = {
@@ -82,10 +107,11 @@ async fn tb_20_a_dropped_wait_takes_nothing(rt: &Handle) {
     };
     behind.await.expect("no panic").expect("open");
     assert_eq!(bucket.stats().waiting, 0);
+    no_driver_stays(&rt).await;
 }
 
 /// 21: a wait that cannot end in time fails at once and takes nothing.
-async fn tb_21_hopeless_timeouts_fail_at_once(rt: &Handle) {
+async fn tb_21_hopeless_timeouts_fail_at_once(rt: TestRuntime) {
     let bucket = bucket(
         Rate::per(1, Duration::from_secs(10)).expect("not zero"),
         1,
@@ -108,20 +134,22 @@ async fn tb_21_hopeless_timeouts_fail_at_once(rt: &Handle) {
     assert!(!poll_once(wait.as_mut()));
     bucket.set_rate(Rate::ZERO).expect("valid");
     assert!(matches!(wait.await, Err(AcquireError::Timeout { .. })));
-    assert!(rt.now() - start >= 15 * MS);
+    assert_eq!(rt.now() - start, 15 * MS);
     assert_eq!(bucket.stats().waiting, 0);
+    no_driver_stays(&rt).await;
 }
 
 /// 22: of a rate of zero nothing will come, and that is another error than a timeout.
-async fn tb_22_never_is_not_a_timeout(_rt: &Handle) {
+async fn tb_22_never_is_not_a_timeout(rt: TestRuntime) {
     let bucket = bucket(Rate::ZERO, 5, 0);
     assert_eq!(bucket.acquire().await, Err(AcquireError::NeverRefills));
     let timed = bucket.acquire_timeout(MS).await;
     assert_eq!(timed, Err(AcquireError::NeverRefills));
+    no_driver_stays(&rt).await;
 }
 
 /// 33: more than the burst is refused at once.
-async fn tb_33_more_than_the_burst_never_waits(_rt: &Handle) {
+async fn tb_33_more_than_the_burst_never_waits(rt: TestRuntime) {
     let bucket = bucket(Rate::per_second(1_000), 1, 1);
     assert!(matches!(
         bucket.acquire_n(101).await,
@@ -132,10 +160,11 @@ async fn tb_33_more_than_the_burst_never_waits(_rt: &Handle) {
         })
     ));
     assert_eq!(bucket.available(), 1);
+    no_driver_stays(&rt).await;
 }
 
 /// Those who wait when it is closed are told so.
-async fn close_ends_the_waits(rt: &Handle) {
+async fn close_ends_the_waits(rt: TestRuntime) {
     let bucket = bucket(Rate::per_hour(1), 1, 0);
     let mut held = pin!(bucket.acquire());
     assert!(!poll_once(held.as_mut()));
@@ -145,10 +174,11 @@ async fn close_ends_the_waits(rt: &Handle) {
     assert_eq!(held.await, Err(AcquireError::Closed));
     assert_eq!(waiter.await.expect("no panic"), Err(AcquireError::Closed));
     assert_eq!(bucket.stats().waiting, 0);
+    no_driver_stays(&rt).await;
 }
 
 /// A raised rate, a refund and a larger supply reach those who wait already.
-async fn changes_reach_those_who_wait(rt: &Handle) {
+async fn changes_reach_those_who_wait(rt: TestRuntime) {
     let bucket = bucket(Rate::per_hour(1), 2, 0);
     let wait = |n| {
         let bucket = bucket.clone();
@@ -167,10 +197,11 @@ async fn changes_reach_those_who_wait(rt: &Handle) {
     bucket.set_rate(Rate::UNLIMITED).expect("valid");
     third.await.expect("no panic").expect("no limit");
     assert_eq!(bucket.stats().waiting, 0);
+    no_driver_stays(&rt).await;
 }
 
 /// No newcomer passes those who wait, and the queue has a bound if it was given one.
-async fn newcomers_stay_behind(_rt: &Handle) {
+async fn newcomers_stay_behind(rt: TestRuntime) {
     let bucket = TokenBucket::builder()
         .rate(Rate::per_second(100))
         .burst(3)
@@ -188,10 +219,11 @@ async fn newcomers_stay_behind(_rt: &Handle) {
         Err(AcquireError::QueueFull { max_waiters: 1, .. })
     ));
     first.await.expect("open");
+    no_driver_stays(&rt).await;
 }
 
 /// A waker that panics harms nobody else.
-async fn a_panicking_waker_harms_nobody(rt: &Handle) {
+async fn a_panicking_waker_harms_nobody(rt: TestRuntime) {
     struct Panics;
     impl std::task::Wake for Panics {
         fn wake(self: Arc<Self>) {
@@ -214,10 +246,11 @@ async fn a_panicking_waker_harms_nobody(rt: &Handle) {
         .expect("no panic")
         .expect("open");
     first.await.expect("it has its token all the same");
+    no_driver_stays(&rt).await;
 }
 
 /// The object-safe way: `dyn Limiter`, and a manual wait.
-async fn dyn_limiters_wait_too(_rt: &Handle) {
+async fn dyn_limiters_wait_too(rt: TestRuntime) {
     let limiter: Arc<dyn Limiter> = Arc::new(bucket(Rate::per_second(200), 1, 0));
     limiter.acquire().await.expect("open");
     limiter.acquire_n(1).await.expect("open");
@@ -233,76 +266,5 @@ async fn dyn_limiters_wait_too(_rt: &Handle) {
     assert!(state.is_waiting());
     limiter.cancel(&mut state);
     assert!(!state.is_waiting());
+    no_driver_stays(&rt).await;
 }
-
-macro_rules! on_every_runtime {
-    ($($case:ident),* $(,)?) => {
-        $(on_every_runtime!(@case $case);)*
-    };
-    (@case $case:ident) => {
-        mod $case {
-            #[test]
-            fn tokio_multi_thread() {
-                super::on_tokio(true, &async |rt| super::$case(rt).await);
-            }
-
-            #[test]
-            fn tokio_current_thread() {
-                super::on_tokio(false, &async |rt| super::$case(rt).await);
-            }
-
-            #[test]
-            fn smol() {
-                let rt = flow_rt::Handle::smol();
-                let _inside = rt.enter();
-                flow_rt::block_on(super::$case(&rt)).expect("a plain thread");
-            }
-
-            #[test]
-            fn async_std() {
-                let rt = flow_rt::Handle::async_std();
-                let _inside = rt.enter();
-                flow_rt::block_on(super::$case(&rt)).expect("a plain thread");
-            }
-
-            #[test]
-            fn sim() {
-                flow_rt::sim::check(0..50, |rt| async move {
-                    super::$case(&rt).await;
-                    rt.run_until_idle().await;
-                    assert_eq!(rt.live_tasks(), 0, "a driver stays");
-                });
-            }
-        }
-    };
-}
-
-fn on_tokio(multi_thread: bool, case: &impl AsyncFn(&Handle)) {
-    let mut builder = if multi_thread {
-        tokio::runtime::Builder::new_multi_thread()
-    } else {
-        tokio::runtime::Builder::new_current_thread()
-    };
-    let runtime = builder
-        .worker_threads(2)
-        .enable_time()
-        .build()
-        .expect("a runtime");
-    let rt = Handle::tokio(runtime.handle().clone()).expect("with time");
-    runtime.block_on(case(&rt));
-}
-
-on_every_runtime!(
-    waits_its_time,
-    serves_everybody,
-    a_held_waiter_blocks_nobody,
-    tb_20_a_dropped_wait_takes_nothing,
-    tb_21_hopeless_timeouts_fail_at_once,
-    tb_22_never_is_not_a_timeout,
-    tb_33_more_than_the_burst_never_waits,
-    close_ends_the_waits,
-    changes_reach_those_who_wait,
-    newcomers_stay_behind,
-    a_panicking_waker_harms_nobody,
-    dyn_limiters_wait_too,
-);
