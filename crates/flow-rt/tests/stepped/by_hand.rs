@@ -349,7 +349,8 @@ async fn clocks_and_the_current_handle_are_the_runtimes(rt: SteppedRuntime) {
         let _real = Handle::smol().enter();
         format!("{:?}", DefaultClock::new())
     });
-    assert_eq!(machine.await.unwrap(), "DefaultClock(machine)");
+    let machine = machine.await.unwrap();
+    assert!(machine.starts_with("DefaultClock(machine"), "{machine}");
 
     let before = other_clock.now();
     rt.advance(SECOND).await;
