@@ -9,12 +9,16 @@ use crate::measured::Measured;
 /// A contender: runs that many batches and says how long they took.
 type Run<'f> = Box<dyn FnMut(u64) -> Duration + 'f>;
 
+/// From a contender's name to the instructions of one of its operations.
+type Count<'f> = Box<dyn FnMut(&str) -> Option<f64> + 'f>;
+
 /// How the instructions of one operation are counted.
 enum Counting<'f> {
     /// By this program under callgrind, with so many batches.
-    Itself { batches: u64 },
-    /// By a function of the contender's name.
-    With(Box<dyn FnMut(&str) -> Option<f64> + 'f>),
+    Itself {
+        batches: u64,
+    },
+    With(Count<'f>),
 }
 
 /// A row being put together; see [`Bench::row`].

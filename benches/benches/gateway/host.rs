@@ -35,7 +35,6 @@ impl Host for Tokio {
         Ok(runtime.block_on(main))
     }
 
-    #[allow(clippy::disallowed_methods)] // the peer is the host's own
     fn spawn(task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(task);
     }
@@ -69,7 +68,6 @@ impl Host for Smol {
         Ok(smol::block_on(main))
     }
 
-    #[allow(clippy::disallowed_methods)] // the peer is the host's own
     fn spawn(task: impl Future<Output = ()> + Send + 'static) {
         smol::spawn(task).detach();
     }
