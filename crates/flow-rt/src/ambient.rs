@@ -8,6 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::handle::{DefaultAlreadySet, Handle};
 use crate::rng::SplitMix;
+#[cfg(feature = "sim")]
+use crate::sim::World;
 
 flow_sync::sync::thread_local! {
     static ENTERED: RefCell<Entered> = const { RefCell::new(Entered::nothing()) };
@@ -44,12 +46,14 @@ struct Scope {
     counted: bool,
 }
 
-/// The simulation a thread runs: its handle, its time in nanoseconds, and seeds for what draws
-/// random numbers in it.
+/// The simulation a thread runs: its handle, its time in nanoseconds, seeds for what draws random
+/// numbers in it, and its state.
 struct Simulation {
     handle: Handle,
     time: Arc<AtomicU64>,
     seeds: SplitMix,
+    #[cfg(feature = "sim")]
+    world: Arc<World>,
 }
 
 /// What this thread is doing, as far as we know.
@@ -230,12 +234,27 @@ impl Drop for RestoreBlocking {
     }
 }
 
+/// The state of the simulation this thread runs, if any.
+#[cfg(feature = "sim")]
+pub(crate) fn simulation() -> Option<Arc<World>> {
+    ENTERED
+        .try_with(|entered| {
+            let entered = entered.borrow();
+            entered
+                .simulation
+                .as_ref()
+                .map(|simulation| simulation.world.clone())
+        })
+        .unwrap_or(None)
+}
+
 /// Makes a simulation the thread's runtime, above every scope.
 #[cfg(feature = "sim")]
 pub(crate) fn enter_simulation(
     handle: Handle,
     time: Arc<AtomicU64>,
     seed: u64,
+    world: Arc<World>,
 ) -> Option<SimulationGuard> {
     ENTERED.with(|entered| {
         let mut entered = entered.borrow_mut();
@@ -247,6 +266,7 @@ pub(crate) fn enter_simulation(
             time,
             // Streams of its own: drawing here changes no other choice of the run.
             seeds: SplitMix::new(seed.rotate_left(32)),
+            world,
         });
         Some(SimulationGuard {
             _not_send: PhantomData,

@@ -111,7 +111,9 @@ impl<T> Future for JoinHandle<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let result = match &mut self.link {
-            Some(Link::Cell(shared)) => ready!(shared.cell.poll_take(cx)),
+            Some(Link::Cell(shared)) => {
+                ready!(shared.cell.poll_take(cx)).map_err(JoinError::arrived)
+            }
             #[cfg(feature = "tokio")]
             Some(Link::Tokio(task)) => ready!(task.poll(cx)),
             None => return Poll::Pending,
@@ -202,6 +204,15 @@ impl JoinError {
     }
 }
 
+impl JoinError {
+    fn arrived(self) -> Self {
+        match self {
+            Self::Panicked(panic) => Self::Panicked(panic.arrived()),
+            Self::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -238,7 +249,8 @@ where
             panics::contain(|| drop(job));
             completion.finish(Err(JoinError::Cancelled));
         } else {
-            completion.finish(panics::catch(job).map_err(JoinError::Panicked));
+            let outcome = panics::catch(job).map_err(Panic::on_its_way);
+            completion.finish(outcome.map_err(JoinError::Panicked));
         }
     };
     (run, JoinHandle::new(Link::Cell(shared)))
@@ -330,7 +342,9 @@ impl<F: Future> Future for Joinable<F> {
             match this.future.as_mut().poll(cx) {
                 Poll::Pending if this.completion.watch_abort(cx) => return Poll::Pending,
                 Poll::Pending => Err(JoinError::Cancelled),
-                Poll::Ready(output) => output.map_err(JoinError::Panicked),
+                Poll::Ready(output) => {
+                    output.map_err(|panic| JoinError::Panicked(panic.on_its_way()))
+                }
             }
         };
         this.future.clear();

@@ -5,6 +5,9 @@ use core::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
+#[cfg(feature = "sim")]
+use crate::{ambient, sim::Unheard};
+
 /// What a task or a blocking closure panicked with.
 ///
 /// It holds the message as text and gives the payload to whoever wants to resume it. Unlike the
@@ -15,6 +18,9 @@ pub struct Panic(Box<Caught>);
 struct Caught {
     message: String,
     payload: Mutex<Box<dyn Any + Send>>,
+    /// Tells the simulation, if nobody takes the panic out of the join.
+    #[cfg(feature = "sim")]
+    unheard: Option<Unheard>,
 }
 
 impl Panic {
@@ -29,7 +35,36 @@ impl Panic {
         Self(Box::new(Caught {
             message,
             payload: Mutex::new(payload),
+            #[cfg(feature = "sim")]
+            unheard: None,
         }))
+    }
+
+    /// The panic of a task, on its way to who joins it. In a simulation, one that does not
+    /// arrive fails the run.
+    #[cfg_attr(
+        not(feature = "sim"),
+        expect(unused_mut, reason = "only simulations mark it")
+    )]
+    pub(crate) fn on_its_way(mut self) -> Self {
+        #[cfg(feature = "sim")]
+        if let Some(world) = ambient::simulation() {
+            self.0.unheard = Some(Unheard::new(world, &self.0.message));
+        }
+        self
+    }
+
+    /// The panic has arrived at who joins its task.
+    #[cfg_attr(
+        not(feature = "sim"),
+        expect(unused_mut, reason = "only simulations mark it")
+    )]
+    pub(crate) fn arrived(mut self) -> Self {
+        #[cfg(feature = "sim")]
+        if let Some(unheard) = self.0.unheard.take() {
+            unheard.heard();
+        }
+        self
     }
 
     /// The panic's message; a fixed phrase if the payload is not text.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::instant::Instant;
-use crate::panics;
+use crate::panics::{self, Panic};
 use crate::timer::BoxTimer;
 
 /// What a primitive may ask of a runtime. Implement it to plug in an executor of your own.
@@ -160,23 +160,32 @@ impl BoxTask {
     pub fn spawned_at(&self) -> &'static Location<'static> {
         self.spawned_at
     }
+
+    /// Polls the task, and hands out its panic, if it ends with one.
+    #[inline]
+    pub(crate) fn poll_catching(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Panic>> {
+        let Some(future) = self.future.as_mut() else {
+            return Poll::Ready(Ok(()));
+        };
+        let outcome = match panics::catch(|| future.as_mut().poll(cx)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(())) => Ok(()),
+            Err(panic) => Err(panic),
+        };
+        // Ended or panicked: what the future owns goes now, not when the executor lets go.
+        let future = self.future.take();
+        panics::contain(|| drop(future));
+        Poll::Ready(outcome)
+    }
 }
 
 impl Future for BoxTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(future) = self.future.as_mut() else {
-            return Poll::Ready(());
-        };
-        let mut pending = false;
-        panics::contain(|| pending = future.as_mut().poll(cx).is_pending());
-        if pending {
-            return Poll::Pending;
-        }
-        // Ended or panicked: what the future owns goes now, not when the executor lets go.
-        let future = self.future.take();
-        panics::contain(|| drop(future));
+        let ended = core::task::ready!(self.poll_catching(cx));
+        // The payload's destructor is user code.
+        panics::contain(|| drop(ended));
         Poll::Ready(())
     }
 }

@@ -1,41 +1,66 @@
-//! One test over many seeds.
+//! One test over many seeds, or in every order.
 
+use core::cell::RefCell;
 use core::fmt;
 use core::future::Future;
 use core::ops::Range;
+use core::panic::Location;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use super::Sim;
+use super::config::SimBuilder;
+use super::executor::{self, Extras};
+use super::explore::{self, Explored, Guide};
+use super::{Failure, Report, Sim};
 
 /// Runs a test once per seed, and stops at the first that fails.
 ///
 /// `FLOW_SIM_SEED` replays one seed; `FLOW_SIM_RUNS` sets how many seeds to run from the start
-/// of the range.
+/// of the range; `FLOW_SIM_TWICE=1` runs every seed twice and compares the runs
+/// ([`SimBuilder::run_twice`]). Options are those of [`SimBuilder::check`].
 ///
 /// # Panics
 /// With the test's own panic, after a line on standard error that replays it; or with the
 /// report of the [`Failure`](super::Failure).
+#[track_caller]
 pub fn check<F, Fut>(seeds: Range<u64>, test: F)
 where
     F: Fn(Sim) -> Fut,
     Fut: Future,
     Fut::Output: Verdict,
 {
-    for seed in range_to_run(seeds) {
-        let run = catch_unwind(AssertUnwindSafe(|| Sim::new(seed).run(&test)));
-        let problem = match run {
-            Ok(Ok(report)) => report.output.problem(),
-            Ok(Err(failure)) => Some(failure.to_string()),
-            Err(panic) => {
-                announce(seed);
-                resume_unwind(panic);
-            }
-        };
-        if let Some(problem) = problem {
-            announce(seed);
-            panic!("seed {seed}: {problem}");
-        }
-    }
+    Sim::builder().check(seeds, test);
+}
+
+/// Runs a test in every order of its ready tasks, in up to `limit` runs, and stops at the first
+/// that fails.
+///
+/// The number of orders grows with the factorial of the tasks that are ready at once, so this is
+/// for a handful of tasks and few await points: six tasks of one poll each have 720.
+/// `FLOW_SIM_CHOICES`, which a failure prints, replays one order. Options are those of
+/// [`SimBuilder::exhaustive`].
+///
+/// ```
+/// use flow_rt::sim;
+///
+/// let explored = sim::exhaustive(1_000, |rt| async move {
+///     for _ in 0..4 {
+///         rt.spawn_detached(async {});
+///     }
+///     rt.run_until_idle().await;
+/// });
+/// assert_eq!((explored.runs, explored.complete), (24, true));
+/// ```
+///
+/// # Panics
+/// As [`check`] does.
+#[track_caller]
+pub fn exhaustive<F, Fut>(limit: u64, test: F) -> Explored
+where
+    F: Fn(Sim) -> Fut,
+    Fut: Future,
+    Fut::Output: Verdict,
+{
+    Sim::builder().exhaustive(limit, test)
 }
 
 /// What a test of [`check`] may return.
@@ -59,6 +84,92 @@ impl<T: Verdict, E: fmt::Debug> Verdict for Result<T, E> {
     }
 }
 
+#[track_caller]
+pub(super) fn seeds<F, Fut>(config: &SimBuilder, seeds: Range<u64>, test: F)
+where
+    F: Fn(Sim) -> Fut,
+    Fut: Future,
+    Fut::Output: Verdict,
+{
+    let called_at = Location::caller();
+    let twice = number("FLOW_SIM_TWICE").is_some_and(|flag| flag != 0);
+    let mut config = config.clone();
+    for seed in range_to_run(seeds) {
+        config.seed = seed;
+        let run = || {
+            if twice {
+                config.clone().run_twice(&test)
+            } else {
+                let told = config.choices.clone().map(Guide::new).map(RefCell::new);
+                let extras = Extras {
+                    guide: told.as_ref(),
+                    history: None,
+                };
+                executor::run(&config, extras, called_at, &test)
+            }
+        };
+        judge(run, || format!("FLOW_SIM_SEED={seed}"));
+    }
+}
+
+#[track_caller]
+pub(super) fn orders<F, Fut>(config: &SimBuilder, limit: u64, test: F) -> Explored
+where
+    F: Fn(Sim) -> Fut,
+    Fut: Future,
+    Fut::Output: Verdict,
+{
+    let called_at = Location::caller();
+    let replayed = choices_to_run();
+    let limit = if replayed.is_some() { 1 } else { limit };
+    let guide = RefCell::new(Guide::new(replayed.unwrap_or_default()));
+    let mut runs = 0;
+    while runs < limit {
+        let run = || {
+            let extras = Extras {
+                guide: Some(&guide),
+                history: None,
+            };
+            executor::run(config, extras, called_at, &test)
+        };
+        judge(run, || {
+            format!("FLOW_SIM_CHOICES={}", guide.borrow().made())
+        });
+        runs += 1;
+        if !guide.borrow_mut().advance() {
+            return Explored {
+                runs,
+                complete: true,
+            };
+        }
+    }
+    Explored {
+        runs,
+        complete: false,
+    }
+}
+
+/// Runs once; a failure names how to replay it, and ends the test.
+#[track_caller]
+fn judge<T: Verdict>(
+    run: impl FnOnce() -> Result<Report<T>, Failure>,
+    replay: impl Fn() -> String,
+) {
+    let problem = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(report)) => report.output.problem(),
+        Ok(Err(failure)) => Some(failure.to_string()),
+        Err(panic) => {
+            announce(&replay());
+            resume_unwind(panic);
+        }
+    };
+    if let Some(problem) = problem {
+        let replay = replay();
+        announce(&replay);
+        panic!("{replay}: {problem}");
+    }
+}
+
 fn range_to_run(seeds: Range<u64>) -> Range<u64> {
     if let Some(seed) = number("FLOW_SIM_SEED") {
         return seed..seed.saturating_add(1);
@@ -67,6 +178,17 @@ fn range_to_run(seeds: Range<u64>) -> Range<u64> {
         Some(runs) => seeds.start..seeds.start.saturating_add(runs),
         None => seeds,
     }
+}
+
+fn choices_to_run() -> Option<Vec<u32>> {
+    let text = std::env::var("FLOW_SIM_CHOICES").ok()?;
+    let choices = explore::parse(&text);
+    assert!(
+        choices.is_some(),
+        "FLOW_SIM_CHOICES is {text:?}; it takes whole numbers separated by dots, as a failure \
+         prints them: 2.0.1"
+    );
+    choices
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -81,6 +203,6 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[allow(clippy::print_stderr)] // the line a developer copies
-fn announce(seed: u64) {
-    eprintln!("simulation failed; replay it with FLOW_SIM_SEED={seed}");
+fn announce(replay: &str) {
+    eprintln!("simulation failed; replay it with {replay}");
 }

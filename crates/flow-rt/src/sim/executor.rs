@@ -1,200 +1,328 @@
-//! The loop: drain the inbox, poll one ready task, or move the clock.
+//! The loop: poll one of the ready tasks, or move the clock to what is due next.
 
+use core::cell::RefCell;
 use core::future::Future;
+use core::panic::Location;
 use core::pin::{Pin, pin};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
 use core::time::Duration;
-use std::collections::VecDeque;
-use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::failure::{Failure, Report, TaskReport};
-use super::rng::SimRng;
-use super::runtime::{Event, Origin, SimRuntime, TaskRef, TaskWaker, World};
-use super::{Order, Sim, SimBuilder};
+use super::Sim;
+use super::config::{Policy, SimBuilder};
+use super::explore::Guide;
+use super::failure::{Failure, Limit};
+use super::history::{Event, History};
+use super::local;
+use super::pick::Picker;
+use super::report::{Report, TaskPanic, TimerReport};
+use super::runtime::SimRuntime;
+use super::stall::Stalls;
+use super::tasks::{ROOT, Task, Tasks};
+use super::world::{START, World};
 use crate::ambient;
 use crate::handle::Handle;
 use crate::runtime::BoxTask;
 
-pub(super) fn run<F, Fut>(config: &SimBuilder, root: F) -> Result<Report<Fut::Output>, Failure>
+/// What a run is told and asked beside its configuration.
+#[derive(Default)]
+pub(super) struct Extras<'a> {
+    /// Choices to make, and to be told of.
+    pub(super) guide: Option<&'a RefCell<Guide>>,
+    /// Where to leave the run's events.
+    pub(super) history: Option<&'a mut Option<History>>,
+}
+
+pub(super) fn run<F, Fut>(
+    config: &SimBuilder,
+    extras: Extras<'_>,
+    called_at: &'static Location<'static>,
+    root: F,
+) -> Result<Report<Fut::Output>, Failure>
 where
     F: FnOnce(Sim) -> Fut,
     Fut: Future,
 {
-    let world = Arc::new(World::new(config));
+    let world = Arc::new(World::new(config, extras.history.is_some()));
     let handle = Handle::new(SimRuntime(world.clone()));
-    let time = world.time.nanos().clone();
-    let inside = ambient::enter_simulation(handle.clone(), time, config.seed);
-    let Some(inside) = inside else {
+    let (time, seed) = (world.time.clone(), config.seed);
+    let entered = ambient::enter_simulation(handle.clone(), time, seed, world.clone());
+    let Some(_inside) = entered else {
         return Err(Failure::Nested);
     };
-    let started = world.now();
-    let sim = Sim {
-        handle,
-        world: world.clone(),
-    };
-    let mut executor = Executor::new(config, world);
-    let output = {
-        // Dropped before the other tasks, also on a panic.
-        let root = pin!(root(sim));
-        executor.drive(root)?
-    };
-    let report = Report {
-        output,
-        elapsed: Duration::from_nanos(executor.world.now() - started),
-        polls: executor.polls,
-        trace: executor.trace,
-        leaked: executor.reports().skip(1).collect(),
-    };
+    let _local = local::enter(world.id);
+    let sim = Sim::new_inside(handle, world.clone());
+    let mut executor = Executor::new(config, extras.guide, world.clone(), called_at);
+    let result = executor.run(sim, root);
     drop(executor);
-    drop(inside);
-    Ok(report)
+    if let Some(history) = extras.history {
+        *history = world.take_history();
+    }
+    let diverged = extras.guide.and_then(|guide| guide.borrow().diverged);
+    match diverged {
+        Some(diverged) => Err(Failure::Diverged {
+            at: diverged.at,
+            choice: diverged.choice,
+            ready: diverged.ready,
+        }),
+        None => result,
+    }
 }
 
-struct Executor {
+struct Executor<'a> {
     world: Arc<World>,
-    order: Order,
-    allow_threads: bool,
-    livelock_polls: u64,
-    rng: SimRng,
-    /// The root is the first, without a box.
-    tasks: Vec<Option<Task>>,
-    free: Vec<usize>,
-    next_generation: u64,
-    ready: VecDeque<TaskRef>,
+    config: &'a SimBuilder,
+    picker: Picker<'a>,
+    stalls: Stalls,
+    tasks: Tasks,
     polls: u64,
-    polls_at_jump: u64,
+    /// When `polls` reaches this, a limit is met: of the run, or of a moment.
+    polls_allowed: u64,
+    polls_at_move: u64,
     trace: u64,
-    events: Vec<Event>,
+    panics: Vec<TaskPanic>,
+    /// Kept for its memory.
+    due: Vec<Waker>,
+    closed: bool,
 }
 
-struct Task {
-    /// `None` for the root, and while the task is being polled.
-    boxed: Option<BoxTask>,
-    waker: Waker,
-    shared: Arc<TaskWaker>,
-    origin: Origin,
-    polls: u64,
-}
-
-const ROOT: usize = 0;
-
-impl Executor {
-    #[track_caller]
-    fn new(config: &SimBuilder, world: Arc<World>) -> Self {
+impl<'a> Executor<'a> {
+    fn new(
+        config: &'a SimBuilder,
+        guide: Option<&'a RefCell<Guide>>,
+        world: Arc<World>,
+        called_at: &'static Location<'static>,
+    ) -> Self {
         let mut this = Self {
             world,
-            order: config.order,
-            allow_threads: config.allow_threads,
-            livelock_polls: config.livelock_polls,
-            rng: SimRng::new(config.seed),
-            tasks: Vec::new(),
-            free: Vec::new(),
-            next_generation: 0,
-            ready: VecDeque::new(),
+            config,
+            picker: Picker::new(config.order, config.seed, guide),
+            stalls: Stalls::new(config.stalls.clone(), config.seed),
+            tasks: Tasks::new(called_at),
             polls: 0,
-            polls_at_jump: 0,
+            polls_allowed: config.max_polls.min(config.livelock_polls),
+            polls_at_move: 0,
             trace: 0xCBF2_9CE4_8422_2325,
-            events: Vec::new(),
+            panics: Vec::new(),
+            due: Vec::new(),
+            closed: false,
         };
-        let origin = Origin {
-            name: Some("the root".to_owned()),
-            spawned_at: Location::caller(),
-            born: this.world.now(),
-        };
-        this.add(None, origin);
+        let slot = local::with(local::Local::allot);
+        this.adopt(slot, None);
         this
+    }
+
+    fn run<F, Fut>(&mut self, sim: Sim, root: F) -> Result<Report<Fut::Output>, Failure>
+    where
+        F: FnOnce(Sim) -> Fut,
+        Fut: Future,
+    {
+        let output = {
+            // Dropped before the other tasks, also on a panic.
+            let root = pin!(root(sim));
+            self.drive(root)?
+        };
+        self.end(ROOT);
+        self.wind_down()?;
+        let now = self.world.now();
+        let leaked = self.tasks.reports(now);
+        let armed = self.armed(now);
+        self.close();
+        // Panics that sat in join cells of what was dropped.
+        self.hear(ROOT)?;
+        if self.config.leaks == Policy::Fail && !(leaked.is_empty() && armed.is_empty()) {
+            return Err(Failure::Leaked {
+                tasks: leaked,
+                timers: armed,
+            });
+        }
+        Ok(Report {
+            output,
+            elapsed: Duration::from_nanos(now - START),
+            polls: self.polls,
+            trace: self.trace,
+            leaked,
+            armed,
+            panics: core::mem::take(&mut self.panics),
+        })
     }
 
     fn drive<Fut: Future>(&mut self, mut root: Pin<&mut Fut>) -> Result<Fut::Output, Failure> {
         loop {
-            self.drain_inbox()?;
-            let Some(next) = self.pick() else {
+            let Some(slot) = self.next()? else {
                 self.wait()?;
                 continue;
             };
-            if self.polls - self.polls_at_jump >= self.livelock_polls {
-                return Err(self.livelock());
-            }
-            self.polls += 1;
-            self.record(next.slot as u64 ^ (next.generation << 20));
-            if next.slot == ROOT {
-                let task = self.tasks[ROOT]
-                    .as_mut()
-                    .expect("the root lives to the end");
-                task.polls += 1;
-                task.shared.queued.store(false, Ordering::Release);
-                let waker = task.waker.clone();
-                if let Poll::Ready(output) = root.as_mut().poll(&mut Context::from_waker(&waker)) {
+            if slot == ROOT {
+                let Some(task) = begin(&mut self.tasks, &self.world, self.config, ROOT) else {
+                    continue;
+                };
+                let waker = &task.waker;
+                let polled = root.as_mut().poll(&mut Context::from_waker(waker));
+                if let Poll::Ready(output) = polled {
+                    self.after(ROOT)?;
                     return Ok(output);
                 }
+                self.pending(ROOT);
             } else {
-                self.poll_task(next);
+                self.poll(slot)?;
             }
+            self.after(slot)?;
         }
     }
 
-    fn poll_task(&mut self, next: TaskRef) {
-        let Some(task) = self.tasks[next.slot].as_mut() else {
-            return;
-        };
-        let Some(boxed) = &mut task.boxed else {
-            return;
-        };
-        task.polls += 1;
-        // Before the poll: a wake during it must count.
-        task.shared.queued.store(false, Ordering::Release);
-        let mut cx = Context::from_waker(&task.waker);
-        if Pin::new(boxed).poll(&mut cx).is_ready() {
-            self.remove(next.slot);
+    /// After the root has ended: what is ready may run on, while time stands still, to take
+    /// notice of it. Whoever does not end then is left behind.
+    fn wind_down(&mut self) -> Result<(), Failure> {
+        self.polls_allowed = u64::MAX;
+        self.stalls.end();
+        self.release(u64::MAX);
+        for _ in 0..WIND_DOWN {
+            let Some(slot) = self.next()? else {
+                break;
+            };
+            self.poll(slot)?;
+            self.after(slot)?;
         }
-    }
-
-    /// Takes over what tasks, timers and other threads have posted.
-    fn drain_inbox(&mut self) -> Result<(), Failure> {
-        if !self.world.inbox.news.swap(false, Ordering::Acquire) {
-            return Ok(());
-        }
-        if self.world.inbox.foreign.load(Ordering::Acquire) && !self.allow_threads {
-            return Err(Failure::ForeignWake);
-        }
-        let mut events = core::mem::take(&mut self.events);
-        core::mem::swap(&mut events, &mut self.world.inbox.events.lock());
-        for event in events.drain(..) {
-            match event {
-                Event::Woken(task) => {
-                    let alive = self.tasks[task.slot]
-                        .as_ref()
-                        .is_some_and(|known| known.shared.task == task);
-                    if alive {
-                        self.ready.push_back(task);
-                    }
-                }
-                Event::Spawned(task) => {
-                    let origin = Origin {
-                        name: task.name().map(str::to_owned),
-                        spawned_at: task.spawned_at(),
-                        born: self.world.now(),
-                    };
-                    self.add(Some(task), origin);
-                }
-            }
-        }
-        self.events = events;
         Ok(())
     }
 
-    fn pick(&mut self) -> Option<TaskRef> {
-        match self.order {
-            Order::Fifo => self.ready.pop_front(),
-            Order::Random if self.ready.len() < 2 => self.ready.pop_front(),
-            Order::Random => {
-                let at = self.rng.below(self.ready.len() as u64) as usize;
-                self.ready.swap_remove_back(at)
+    /// The task to poll next; counted and in the trace.
+    fn next(&mut self) -> Result<Option<u32>, Failure> {
+        if self.world.foreign.news.load(Ordering::Acquire) {
+            self.let_in()?;
+        }
+        loop {
+            let picker = &mut self.picker;
+            let polls = self.polls;
+            let (slot, one_of) = local::with(|local| {
+                if local.newborn.is_empty() {
+                    let one_of = local.ready.len();
+                    (picker.pick(&mut local.ready, polls), one_of)
+                } else {
+                    (None, usize::MAX)
+                }
+            });
+            let Some(slot) = slot else {
+                if one_of == 0 {
+                    return Ok(None);
+                }
+                self.adopt_newborn();
+                continue;
+            };
+            if self.stalls.are_configured() && self.stall(slot) {
+                continue;
+            }
+            if self.polls >= self.polls_allowed {
+                return Err(self.too_many_polls());
+            }
+            self.polls += 1;
+            let Some(task) = self.tasks.get(slot) else {
+                continue;
+            };
+            let number = task.shared.task.number;
+            self.record(number);
+            self.world.note(|| Event::Polled {
+                task: number,
+                one_of,
+            });
+            return Ok(Some(slot));
+        }
+    }
+
+    fn poll(&mut self, slot: u32) -> Result<(), Failure> {
+        let Some(task) = begin(&mut self.tasks, &self.world, self.config, slot) else {
+            return Ok(());
+        };
+        let Some(boxed) = &mut task.boxed else {
+            return Ok(());
+        };
+        match boxed.poll_catching(&mut Context::from_waker(&task.waker)) {
+            Poll::Pending => self.pending(slot),
+            Poll::Ready(Ok(())) => self.ended(slot)?,
+            Poll::Ready(Err(panic)) => {
+                let panicked = TaskPanic {
+                    task: self.tasks.report(slot, self.world.now()),
+                    message: panic.message().to_owned(),
+                };
+                crate::panics::contain(|| drop(panic));
+                self.ended(slot)?;
+                self.unheard(panicked)?;
             }
         }
+        Ok(())
+    }
+
+    /// A task has been polled and goes on.
+    #[inline]
+    fn pending(&mut self, slot: u32) {
+        if let Picker::Pct(_) = self.picker
+            && let Some(task) = self.tasks.get(slot)
+            && task.shared.queued.load(Ordering::Relaxed)
+        {
+            self.picker.yielded(slot);
+        }
+    }
+
+    /// A task has been polled to its end.
+    fn ended(&mut self, slot: u32) -> Result<(), Failure> {
+        // While the task can be named.
+        self.hear(slot)?;
+        self.end(slot);
+        Ok(())
+    }
+
+    /// What every poll is followed by.
+    #[inline]
+    fn after(&mut self, slot: u32) -> Result<(), Failure> {
+        self.hear(slot)?;
+        if self.config.poll_cost > 0 {
+            let now = self.world.now().saturating_add(self.config.poll_cost);
+            self.move_to(now)?;
+        }
+        Ok(())
+    }
+
+    /// Looks for panics after a poll of `slot`.
+    #[inline]
+    fn hear(&mut self, slot: u32) -> Result<(), Failure> {
+        if self.world.panics.have_news() {
+            let now = self.world.now();
+            let tasks = &self.tasks;
+            for panic in self.world.panics.take(|| tasks.report(slot, now)) {
+                self.unheard(panic)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn unheard(&mut self, panic: TaskPanic) -> Result<(), Failure> {
+        match self.config.task_panics {
+            Policy::Fail => Err(Failure::TaskPanicked(Box::new(panic))),
+            Policy::Report => {
+                self.panics.push(panic);
+                Ok(())
+            }
+        }
+    }
+
+    /// Holds a task back, if the seed says so.
+    fn stall(&mut self, slot: u32) -> bool {
+        let Some(task) = self.tasks.get(slot) else {
+            return false;
+        };
+        if core::mem::take(&mut task.stalled) {
+            return false;
+        }
+        let Some(lasting) = self.stalls.draw(task.name()) else {
+            return false;
+        };
+        task.stalled = true;
+        let until = self.world.now().saturating_add(lasting);
+        self.stalls.hold(slot, until);
+        true
     }
 
     /// Nothing is ready: wake who waits for that, else move the clock, else give up.
@@ -204,104 +332,202 @@ impl Executor {
             waiter.wake();
             return Ok(());
         }
-        let due = self.world.timers.lock().next_due();
+        let timer = self.world.timers.lock().next_due();
+        let due = timer.into_iter().chain(self.stalls.next_due()).min();
         if let Some(due) = due {
-            self.world.time.set(due);
-            self.polls_at_jump = self.polls;
-            self.record(due);
-            loop {
-                // One at a time: the wake must not run under the lock.
-                let waker = self.world.timers.lock().pop_due(due);
-                match waker {
-                    Some(waker) => waker.wake(),
-                    None => return Ok(()),
-                }
-            }
+            return self.move_to(due);
         }
-        if self.allow_threads {
+        if self.config.allow_threads {
             // Another thread owes us a wake, and unparks us with it.
-            if !self.world.inbox.news.load(Ordering::Acquire) {
-                self.world.inbox.foreign.store(true, Ordering::Release);
+            if !self.world.foreign.news.load(Ordering::Acquire) {
                 std::thread::park();
             }
             return Ok(());
         }
         Err(Failure::Deadlock {
-            waiting: self.reports().collect(),
+            waiting: self.tasks.reports(self.world.now()),
         })
     }
 
-    fn livelock(&self) -> Failure {
-        let mut busiest: Vec<TaskReport> = self.reports().collect();
-        busiest.sort_by_key(|task| core::cmp::Reverse(task.polls));
-        busiest.truncate(5);
+    /// Moves the clock, and makes ready what has come due: all of it before the next pick, so
+    /// that its order is the policy's.
+    fn move_to(&mut self, now: u64) -> Result<(), Failure> {
+        if now - START > self.config.max_time {
+            return Err(Failure::Unfinished {
+                limit: Limit::Time(Duration::from_nanos(self.config.max_time)),
+                busiest: self.tasks.busiest(self.world.now()),
+            });
+        }
+        self.world.time.store(now, Ordering::Release);
+        self.polls_at_move = self.polls;
+        let until_livelock = self.polls.saturating_add(self.config.livelock_polls);
+        self.polls_allowed = self.config.max_polls.min(until_livelock);
+        self.record(now);
+        self.world.note(|| Event::Moved { now });
+        self.world.timers.lock().fire(now, &mut self.due);
+        self.world.fired_through.store(now, Ordering::Relaxed);
+        for waker in self.due.drain(..) {
+            waker.wake();
+        }
+        self.release(now);
+        Ok(())
+    }
+
+    /// Makes ready the tasks that were held back until `now`.
+    fn release(&mut self, now: u64) {
+        while let Some(slot) = self.stalls.release(now) {
+            local::with(|local| local.ready.push_back(slot));
+        }
+    }
+
+    fn too_many_polls(&self) -> Failure {
+        let busiest = self.tasks.busiest(self.world.now());
+        if self.polls >= self.config.max_polls {
+            return Failure::Unfinished {
+                limit: Limit::Polls(self.polls),
+                busiest,
+            };
+        }
         Failure::Livelock {
-            polls: self.polls - self.polls_at_jump,
+            polls: self.polls - self.polls_at_move,
             busiest,
         }
     }
 
-    fn reports(&self) -> impl Iterator<Item = TaskReport> {
-        let now = self.world.now();
-        self.tasks.iter().flatten().map(move |task| TaskReport {
-            name: task.origin.name.clone(),
-            spawned_at: task.origin.spawned_at,
-            age: Duration::from_nanos(now - task.origin.born),
-            polls: task.polls,
-        })
+    /// Takes over what other threads have posted.
+    fn let_in(&mut self) -> Result<(), Failure> {
+        let inbox = self.world.foreign.take();
+        if !self.config.allow_threads {
+            let now = self.world.now();
+            let woken = inbox.woken.first();
+            return Err(Failure::ForeignWake {
+                thread: inbox.thread,
+                task: woken
+                    .and_then(|task| self.tasks.numbered(task.number, now))
+                    .map(Box::new),
+            });
+        }
+        for task in inbox.woken {
+            if self.tasks.is_alive(task) {
+                local::with(|local| local.ready.push_back(task.slot));
+            }
+        }
+        for task in inbox.spawned {
+            let slot = local::with(local::Local::allot);
+            self.adopt(slot, Some(task));
+        }
+        Ok(())
     }
 
-    fn add(&mut self, boxed: Option<BoxTask>, origin: Origin) {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.tasks.push(None);
-            self.tasks.len() - 1
-        });
-        self.next_generation += 1;
-        let task = TaskRef {
-            slot,
-            generation: self.next_generation,
+    #[cold]
+    fn adopt_newborn(&mut self) {
+        let newborn = local::with(|local| core::mem::take(&mut local.newborn));
+        for (slot, task) in newborn {
+            self.adopt(slot, Some(task));
+        }
+    }
+
+    fn adopt(&mut self, slot: u32, task: Option<BoxTask>) {
+        self.picker.born(slot);
+        self.tasks.add(&self.world, slot, task);
+    }
+
+    fn end(&mut self, slot: u32) {
+        let Some((task, was_queued)) = self.tasks.take(slot) else {
+            return;
         };
-        let shared = Arc::new(TaskWaker {
-            world: self.world.clone(),
-            task,
-            queued: AtomicBool::new(true),
+        if task.boxed.is_some() {
+            self.world.live.fetch_sub(1, Ordering::Relaxed);
+        }
+        drop(task);
+        local::with(|local| {
+            if was_queued {
+                // It has woken itself in its last poll.
+                local.ready.retain(|&ready| ready != slot);
+            }
+            local.free.push(slot);
         });
-        self.tasks[slot] = Some(Task {
-            boxed,
-            waker: Waker::from(shared.clone()),
-            shared,
-            origin,
-            polls: 0,
-        });
-        self.ready.push_back(task);
     }
 
-    fn remove(&mut self, slot: usize) {
-        let ended = self.tasks[slot].take();
-        self.free.push(slot);
-        self.world.live.fetch_sub(1, Ordering::Relaxed);
-        drop(ended);
+    fn armed(&self, now: u64) -> Vec<TimerReport> {
+        let timers = self.world.timers.lock();
+        let mut armed: Vec<TimerReport> = timers
+            .armed()
+            .map(|(due, owner)| TimerReport {
+                due_in: Duration::from_nanos(due - now),
+                task: self.tasks.numbered(owner, now),
+            })
+            .collect();
+        armed.sort_by_key(|timer| timer.due_in);
+        armed
     }
 
-    /// Mixes an event into the trace (FNV-1a over words).
+    /// Drops what is left in order of age, inside the simulation. Destructors may wake, arm and
+    /// spawn; what they spawn is dropped in turn, up to a bound.
+    fn close(&mut self) {
+        if core::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        self.world.ended.store(true, Ordering::Release);
+        let left: Vec<Task> = self.tasks.take_all();
+        drop(left);
+        let mut bound = CLOSING;
+        loop {
+            let newborn = local::with(|local| core::mem::take(&mut local.newborn));
+            if newborn.is_empty() {
+                break;
+            }
+            if bound < newborn.len() {
+                // Destructors that spawn for ever: what they own is leaked.
+                core::mem::forget(newborn);
+                break;
+            }
+            bound -= newborn.len();
+            drop(newborn);
+        }
+        drop(self.world.foreign.take());
+        let idle = core::mem::take(&mut *self.world.idle.lock());
+        drop(idle);
+        self.world.live.store(0, Ordering::Relaxed);
+    }
+
+    /// Mixes a word into the trace (FNV-1a over words).
+    #[inline]
     fn record(&mut self, event: u64) {
         self.trace = (self.trace ^ event).wrapping_mul(0x0100_0000_01B3);
     }
 }
 
-impl Drop for Executor {
-    /// Drops what is left in order of age, inside the simulation. Destructors may wake, arm
-    /// and spawn; what they spawn is dropped at once.
+impl Drop for Executor<'_> {
     fn drop(&mut self) {
-        self.world.ended.store(true, Ordering::Release);
-        self.ready.clear();
-        let mut left: Vec<Task> = self.tasks.iter_mut().filter_map(Option::take).collect();
-        left.sort_by_key(|task| task.shared.task.generation);
-        drop(left);
-        let posted = core::mem::take(&mut *self.world.inbox.events.lock());
-        drop(posted);
-        let waiting = core::mem::take(&mut *self.world.idle.lock());
-        drop(waiting);
-        self.world.live.store(0, Ordering::Relaxed);
+        self.close();
     }
 }
+
+/// Prepares the poll of a task.
+#[inline]
+fn begin<'t>(
+    tasks: &'t mut Tasks,
+    world: &World,
+    config: &SimBuilder,
+    slot: u32,
+) -> Option<&'t mut Task> {
+    let task = tasks.get(slot)?;
+    task.polls += 1;
+    task.polled_at = world.now();
+    world
+        .current
+        .store(task.shared.task.number, Ordering::Relaxed);
+    // Before the poll: a wake during it must count. See `world` for the two ways.
+    if config.allow_threads {
+        task.shared.queued.swap(false, Ordering::AcqRel);
+    } else {
+        task.shared.queued.store(false, Ordering::Relaxed);
+    }
+    Some(task)
+}
+
+/// Polls after the root's end.
+const WIND_DOWN: usize = 10_000;
+/// Tasks spawned by destructors.
+const CLOSING: usize = 10_000;

@@ -1,53 +1,12 @@
-//! How a run ended: its report, or what went wrong, with names and places.
+//! Why a run did not come to its end, with names, places and what to do about it.
 
 use core::fmt;
-use core::panic::Location;
 use core::time::Duration;
 
-/// A run that came to its end.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Report<T> {
-    /// What the root returned.
-    pub output: T,
-    /// Virtual time from start to end.
-    pub elapsed: Duration,
-    /// Polls of all tasks.
-    pub polls: u64,
-    /// A hash over every poll and every jump of time: equal for equal runs.
-    pub trace: u64,
-    /// Tasks that had not ended when the root did.
-    pub leaked: Vec<TaskReport>,
-}
+use super::history::Difference;
+use super::report::{TaskPanic, TaskReport, TimerReport, list};
 
-/// A task as reports name it.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct TaskReport {
-    /// The name given at spawn.
-    pub name: Option<String>,
-    /// Where it was spawned.
-    pub spawned_at: &'static Location<'static>,
-    /// Virtual time since it was spawned.
-    pub age: Duration,
-    /// How often it was polled.
-    pub polls: u64,
-}
-
-impl fmt::Display for TaskReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} spawned at {}, {:?} ago, polled {} times",
-            self.name.as_deref().unwrap_or("a task"),
-            self.spawned_at,
-            self.age,
-            self.polls
-        )
-    }
-}
-
-/// Why a run did not come to its end.
+/// Why a run did not come to its end, or not to a clean one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Failure {
@@ -56,17 +15,70 @@ pub enum Failure {
         /// Who waits, the root first.
         waiting: Vec<TaskReport>,
     },
-    /// Tasks kept running while time stood still.
+    /// Tasks kept running while time stood still
+    /// ([`livelock_polls`](super::SimBuilder::livelock_polls)).
     Livelock {
         /// Polls since time last moved.
         polls: u64,
         /// The busiest tasks, the busiest first.
         busiest: Vec<TaskReport>,
     },
-    /// Another thread woke a task, so the run cannot be reproduced.
-    ForeignWake,
+    /// The root had not ended at a limit of the run.
+    Unfinished {
+        /// The limit.
+        limit: Limit,
+        /// The busiest tasks, the busiest first.
+        busiest: Vec<TaskReport>,
+    },
+    /// A task panicked, and nobody joined it ([`task_panics`](super::SimBuilder::task_panics)).
+    TaskPanicked(Box<TaskPanic>),
+    /// Tasks or timers were left, and that was to fail the run
+    /// ([`leaks`](super::SimBuilder::leaks)).
+    Leaked {
+        /// Tasks that had not ended.
+        tasks: Vec<TaskReport>,
+        /// Timers that were armed.
+        timers: Vec<TimerReport>,
+    },
+    /// Another thread woke a task or spawned one, so the run cannot be reproduced.
+    ForeignWake {
+        /// The thread's name.
+        thread: Option<String>,
+        /// The task it woke; `None` if it spawned one, or the task has ended.
+        task: Option<Box<TaskReport>>,
+    },
     /// A simulation was started inside a simulation.
     Nested,
+    /// A choice that the run was told to make cannot be made.
+    Diverged {
+        /// The choice's place, counted from zero.
+        at: usize,
+        /// The index told.
+        choice: u32,
+        /// How many tasks were ready.
+        ready: usize,
+    },
+    /// Two runs with one seed were not the same.
+    Nondeterministic(Box<Difference>),
+}
+
+/// What a run may take; see [`Failure::Unfinished`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Polls ([`max_polls`](super::SimBuilder::max_polls)).
+    Polls(u64),
+    /// Virtual time ([`max_time`](super::SimBuilder::max_time)).
+    Time(Duration),
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Polls(polls) => write!(f, "{polls} polls (`max_polls`)"),
+            Self::Time(time) => write!(f, "{time:?} of virtual time (`max_time`)"),
+        }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -74,8 +86,9 @@ impl fmt::Display for Failure {
         match self {
             Self::Deadlock { waiting } => {
                 f.write_str(
-                    "deadlock: no task is ready and no timer is armed (a real timer or socket \
-                     inside a simulation looks like this too); waiting:",
+                    "deadlock: no task is ready and no timer is armed. Either a wake-up was lost \
+                     (checked before listening?), or what a task waits for is not part of the \
+                     simulation: a real timer, a socket, a thread. Waiting:",
                 )?;
                 list(f, waiting)
             }
@@ -86,22 +99,51 @@ impl fmt::Display for Failure {
                 )?;
                 list(f, busiest)
             }
-            Self::ForeignWake => f.write_str(
-                "a task was woken from another thread, so the run cannot be reproduced: use \
-                 `Handle::spawn_blocking` instead of threads, or `allow_threads()`",
+            Self::Unfinished { limit, busiest } => {
+                write!(
+                    f,
+                    "the root had not ended after {limit}; tasks, the busiest first:"
+                )?;
+                list(f, busiest)
+            }
+            Self::TaskPanicked(panic) => write!(
+                f,
+                "a task panicked and nobody joined it (await its `JoinHandle` if that is meant \
+                 to happen): {panic}"
             ),
+            Self::Leaked { tasks, timers } => {
+                f.write_str("left behind when the root had ended:")?;
+                list(f, tasks)?;
+                list(f, timers)
+            }
+            Self::ForeignWake { thread, task } => {
+                let thread = thread.as_deref().unwrap_or("without a name");
+                write!(
+                    f,
+                    "the thread {thread:?} took part, so the run cannot be reproduced: "
+                )?;
+                match task {
+                    Some(task) => write!(f, "it woke {task}. ")?,
+                    None => f.write_str("it woke or spawned a task. ")?,
+                }
+                f.write_str(
+                    "Use timers of the simulation's handle instead of real ones, and \
+                     `Handle::spawn_blocking` instead of threads; or let threads in with \
+                     `allow_threads()`",
+                )
+            }
             Self::Nested => f.write_str(
                 "a simulation inside a simulation: run them one after the other, or on two threads",
             ),
+            Self::Diverged { at, choice, ready } => write!(
+                f,
+                "choice {at} of the run is told to be task {choice}, but {ready} tasks were ready \
+                 (or another number than the run before had there): these choices are of another \
+                 test, or the test is not deterministic"
+            ),
+            Self::Nondeterministic(difference) => difference.fmt(f),
         }
     }
 }
 
 impl std::error::Error for Failure {}
-
-fn list(f: &mut fmt::Formatter<'_>, tasks: &[TaskReport]) -> fmt::Result {
-    for task in tasks {
-        write!(f, "\n  - {task}")?;
-    }
-    Ok(())
-}

@@ -5,7 +5,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::sync::Arc;
 
-use super::runtime::World;
+use super::world::World;
 
 /// Ready when every other task is waiting; time has not moved meanwhile.
 pub(super) struct UntilIdle<'a> {

@@ -4,7 +4,7 @@ use std::thread;
 
 use flow_rt::Handle;
 use flow_rt::conformance::Subject;
-use flow_rt::sim::Sim;
+use flow_rt::sim::{Policy, Sim};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
@@ -44,7 +44,9 @@ pub(crate) fn tokio_current_thread() -> Subject {
 
 pub(crate) fn sim() -> Subject {
     let drive = |case: flow_rt::conformance::DrivenCase| {
+        // Cases let tasks panic, to see that the others go on.
         Sim::new(7)
+            .task_panics(Policy::Report)
             .run(|rt| async move { case.run(&rt).await })
             .unwrap();
     };

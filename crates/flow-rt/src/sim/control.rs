@@ -1,0 +1,101 @@
+//! The running simulation, as a test holds it.
+
+use core::fmt;
+use core::ops::Deref;
+use core::time::Duration;
+use std::sync::Arc;
+
+use super::config::SimBuilder;
+use super::idle::UntilIdle;
+use super::rng::SimRng;
+use super::wall::Step;
+use super::world::World;
+use crate::handle::Handle;
+
+/// The running simulation: a [`Handle`] with control over time.
+#[derive(Clone)]
+pub struct Sim {
+    handle: Handle,
+    world: Arc<World>,
+}
+
+impl Sim {
+    /// A simulation to configure and run.
+    #[allow(clippy::new_ret_no_self)] // the simulation exists while it runs; this describes one
+    pub fn new(seed: u64) -> SimBuilder {
+        SimBuilder::new(seed)
+    }
+
+    /// A simulation to configure and run over several seeds or orders.
+    pub fn builder() -> SimBuilder {
+        SimBuilder::new(0)
+    }
+
+    pub(super) fn new_inside(handle: Handle, world: Arc<World>) -> Self {
+        Self { handle, world }
+    }
+
+    /// Waits for virtual time to pass. Other tasks run meanwhile.
+    pub async fn sleep(&self, delay: Duration) {
+        // Fails only when the run has ended, and then nothing is polled any more.
+        let _ = self.handle.sleep(delay).await;
+    }
+
+    /// Lets `by` of virtual time pass, with everything that comes due in it.
+    pub async fn advance(&self, by: Duration) {
+        self.sleep(by).await;
+        self.run_until_idle().await;
+    }
+
+    /// Waits, without time passing, until every other task is waiting for something.
+    pub async fn run_until_idle(&self) {
+        UntilIdle::new(&self.world).await;
+    }
+
+    /// The seeded random numbers of this run, for the test's own choices: each call starts a
+    /// stream of its own.
+    pub fn rng(&self) -> SimRng {
+        self.world.fork_rng()
+    }
+
+    /// Moves the wall clock by hand, leaving monotonic time alone, as a correction by the
+    /// operator does. It saturates at the years 1677 and 2262.
+    pub fn step_wall(&self, by: Duration, direction: Step) {
+        self.world.wall.lock().step(by, direction);
+    }
+
+    /// Suspends the machine: the wall clock moves on by `by`, monotonic time does not.
+    pub fn suspend(&self, by: Duration) {
+        self.step_wall(by, Step::Forward);
+    }
+
+    /// Lets the wall clock run fast (or slow, with a negative number) from now on, by so many
+    /// millionths, as time synchronization does to correct it without a step. Zero ends that.
+    ///
+    /// At -1 000 000 it stands still; below that it runs backward.
+    pub fn slew_wall(&self, ppm: i32) {
+        self.world.wall.lock().slew(self.world.now(), ppm);
+    }
+
+    /// Tasks spawned and not ended.
+    pub fn live_tasks(&self) -> usize {
+        self.world.live_tasks()
+    }
+}
+
+impl Deref for Sim {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sim")
+            .field("now", &self.handle.now())
+            .field("live_tasks", &self.live_tasks())
+            .finish_non_exhaustive()
+    }
+}
