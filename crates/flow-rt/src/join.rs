@@ -9,7 +9,7 @@
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use core::task::{Context, Poll, Waker, ready};
 
 use atomic_waker::AtomicWaker;
 use flow_sync::JoinCell;
@@ -232,6 +232,7 @@ pub(crate) fn joinable<F: Future>(future: F) -> (Joinable<F>, JoinHandle<F::Outp
     let task = Joinable {
         future: Guarded::new(future),
         completion: Completion(Some(shared.clone())),
+        watched: None,
     };
     (task, JoinHandle::new(Link::Cell(shared)))
 }
@@ -321,6 +322,8 @@ pin_project_lite::pin_project! {
         #[pin]
         future: Guarded<F>,
         completion: Completion<F::Output>,
+        // What an abort wakes, so that it is registered once and not at every poll.
+        watched: Option<Waker>,
     }
 
     impl<F: Future> PinnedDrop for Joinable<F> {
@@ -340,7 +343,9 @@ impl<F: Future> Future for Joinable<F> {
             Err(JoinError::Cancelled)
         } else {
             match this.future.as_mut().poll(cx) {
-                Poll::Pending if this.completion.watch_abort(cx) => return Poll::Pending,
+                Poll::Pending if this.completion.watch_abort(cx, this.watched) => {
+                    return Poll::Pending;
+                }
                 Poll::Pending => Err(JoinError::Cancelled),
                 Poll::Ready(output) => {
                     output.map_err(|panic| JoinError::Panicked(panic.on_its_way()))
@@ -401,10 +406,19 @@ impl<T> Completion<T> {
             .is_some_and(|shared| shared.abort.requested.load(Ordering::Acquire))
     }
 
-    /// Registers the task for an abort; false if the abort came first.
-    fn watch_abort(&self, cx: &Context<'_>) -> bool {
-        if let Some(shared) = &self.0 {
+    /// Registers the task for an abort, unless its waker is registered already; false if the
+    /// abort came first.
+    ///
+    /// Only an abort takes the waker out, and it sets its flag before: a waker that is no
+    /// longer there is never missed. Registering takes two read-modify-writes, a comparison
+    /// none.
+    fn watch_abort(&self, cx: &Context<'_>, watched: &mut Option<Waker>) -> bool {
+        let known = watched
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !known && let Some(shared) = &self.0 {
             shared.abort.task.register(cx.waker());
+            *watched = Some(cx.waker().clone());
         }
         // After registering: either the abort sees the waker, or this sees the abort.
         !self.aborted()

@@ -24,6 +24,7 @@ use super::tasks::{ROOT, Task, Tasks};
 use super::world::{START, World};
 use crate::ambient;
 use crate::handle::Handle;
+use crate::panics::{self, Panic};
 use crate::runtime::BoxTask;
 
 /// What a run is told and asked beside its configuration.
@@ -156,7 +157,7 @@ impl<'a> Executor<'a> {
                 continue;
             };
             if slot == ROOT {
-                let Some(task) = begin(&mut self.tasks, &self.world, self.config, ROOT) else {
+                let Some(task) = self.tasks.get(ROOT) else {
                     continue;
                 };
                 let waker = &task.waker;
@@ -189,7 +190,8 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
-    /// The task to poll next; counted and in the trace.
+    /// The task to poll next: counted, in the trace, and no longer queued.
+    #[inline]
     fn next(&mut self) -> Result<Option<u32>, Failure> {
         if self.world.foreign.news.load(Ordering::Acquire) {
             self.let_in()?;
@@ -223,6 +225,15 @@ impl<'a> Executor<'a> {
                 continue;
             };
             let number = task.shared.task.number;
+            task.polls += 1;
+            task.polled_at = self.world.now();
+            // Before the poll: a wake during it must count. See `world` for the two ways.
+            if self.config.allow_threads {
+                task.shared.queued.swap(false, Ordering::AcqRel);
+            } else {
+                task.shared.queued.store(false, Ordering::Relaxed);
+            }
+            self.world.current.store(number, Ordering::Relaxed);
             self.record(number);
             self.world.note(|| Event::Polled {
                 task: number,
@@ -232,8 +243,9 @@ impl<'a> Executor<'a> {
         }
     }
 
+    #[inline]
     fn poll(&mut self, slot: u32) -> Result<(), Failure> {
-        let Some(task) = begin(&mut self.tasks, &self.world, self.config, slot) else {
+        let Some(task) = self.tasks.get(slot) else {
             return Ok(());
         };
         let Some(boxed) = &mut task.boxed else {
@@ -242,17 +254,22 @@ impl<'a> Executor<'a> {
         match boxed.poll_catching(&mut Context::from_waker(&task.waker)) {
             Poll::Pending => self.pending(slot),
             Poll::Ready(Ok(())) => self.ended(slot)?,
-            Poll::Ready(Err(panic)) => {
-                let panicked = TaskPanic {
-                    task: self.tasks.report(slot, self.world.now()),
-                    message: panic.message().to_owned(),
-                };
-                crate::panics::contain(|| drop(panic));
-                self.ended(slot)?;
-                self.unheard(panicked)?;
-            }
+            Poll::Ready(Err(panic)) => self.panicked(slot, panic)?,
         }
         Ok(())
+    }
+
+    /// A task that nobody can join has panicked.
+    #[cold]
+    fn panicked(&mut self, slot: u32, panic: Panic) -> Result<(), Failure> {
+        let panicked = TaskPanic {
+            task: self.tasks.report(slot, self.world.now()),
+            message: panic.message().to_owned(),
+        };
+        // The payload's destructor is user code.
+        panics::contain(|| drop(panic));
+        self.ended(slot)?;
+        self.unheard(panicked)
     }
 
     /// A task has been polled and goes on.
@@ -289,11 +306,17 @@ impl<'a> Executor<'a> {
     #[inline]
     fn hear(&mut self, slot: u32) -> Result<(), Failure> {
         if self.world.panics.have_news() {
-            let now = self.world.now();
-            let tasks = &self.tasks;
-            for panic in self.world.panics.take(|| tasks.report(slot, now)) {
-                self.unheard(panic)?;
-            }
+            self.hear_news(slot)?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn hear_news(&mut self, slot: u32) -> Result<(), Failure> {
+        let now = self.world.now();
+        let tasks = &self.tasks;
+        for panic in self.world.panics.take(|| tasks.report(slot, now)) {
+            self.unheard(panic)?;
         }
         Ok(())
     }
@@ -502,29 +525,6 @@ impl Drop for Executor<'_> {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// Prepares the poll of a task.
-#[inline]
-fn begin<'t>(
-    tasks: &'t mut Tasks,
-    world: &World,
-    config: &SimBuilder,
-    slot: u32,
-) -> Option<&'t mut Task> {
-    let task = tasks.get(slot)?;
-    task.polls += 1;
-    task.polled_at = world.now();
-    world
-        .current
-        .store(task.shared.task.number, Ordering::Relaxed);
-    // Before the poll: a wake during it must count. See `world` for the two ways.
-    if config.allow_threads {
-        task.shared.queued.swap(false, Ordering::AcqRel);
-    } else {
-        task.shared.queued.store(false, Ordering::Relaxed);
-    }
-    Some(task)
 }
 
 /// Polls after the root's end.

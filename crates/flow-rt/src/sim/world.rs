@@ -100,8 +100,7 @@ impl World {
     #[inline]
     pub(super) fn note(&self, event: impl FnOnce() -> Event) {
         if let Some(history) = &self.history {
-            let event = event();
-            history.lock().push(event);
+            remember(history, event);
         }
     }
 
@@ -118,6 +117,12 @@ impl World {
     pub(super) fn current(&self) -> u64 {
         self.current.load(Ordering::Relaxed)
     }
+}
+
+#[cold]
+fn remember(history: &Mutex<History>, event: impl FnOnce() -> Event) {
+    let event = event();
+    history.lock().push(event);
 }
 
 /// What other threads have done to the simulation.
