@@ -23,7 +23,11 @@ pub const RUNS: u64 = 1_000;
 pub fn main(run: impl Fn(&str)) {
     let mut arguments = std::env::args().skip(1);
     let workload = arguments.next().expect("a workload");
-    let count: u64 = arguments.next().expect("a count").parse().expect("a number");
+    let count: u64 = arguments
+        .next()
+        .expect("a count")
+        .parse()
+        .expect("a number");
     let start = Instant::now();
     for _ in 0..count {
         run(&workload);
