@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::ops::Deref;
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -75,6 +76,13 @@ impl Sim {
     /// At -1 000 000 it stands still; below that it runs backward.
     pub fn slew_wall(&self, ppm: i32) {
         self.world.wall.lock().slew(self.world.now(), ppm);
+    }
+
+    /// From now on a panic of a task that nobody joins does not fail the run, as if it had been
+    /// built with [`task_panics(Policy::Report)`](super::SimBuilder::task_panics): for tests that
+    /// plan such panics.
+    pub fn allow_task_panics(&self) {
+        self.world.panics.allowed.store(true, Ordering::Relaxed);
     }
 
     /// Tasks spawned and not ended.

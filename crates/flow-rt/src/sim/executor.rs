@@ -323,8 +323,8 @@ impl<'a> Executor<'a> {
 
     fn unheard(&mut self, panic: TaskPanic) -> Result<(), Failure> {
         match self.config.task_panics {
-            Policy::Fail => Err(Failure::TaskPanicked(Box::new(panic))),
-            Policy::Report => {
+            Policy::Fail if !self.world.panics.allowed.load(Ordering::Relaxed) => Err(Failure::TaskPanicked(Box::new(panic))),
+            _ => {
                 self.panics.push(panic);
                 Ok(())
             }

@@ -18,6 +18,8 @@ use super::world::World;
 pub(super) struct Panics {
     /// Whether there is anything in the lists: looked at after every poll.
     news: AtomicBool,
+    /// Whether the run goes on all the same, since the test plans them.
+    pub(super) allowed: AtomicBool,
     lists: Mutex<Lists>,
 }
 

@@ -104,6 +104,14 @@ impl TestRuntime {
         self.step_wall(by, Step::Forward);
     }
 
+    /// Says that the case plans panics of tasks which nobody joins. Real hosts contain them
+    /// anyhow; the simulation would fail the run.
+    pub fn allow_task_panics(&self) {
+        if let Kind::Sim(rt) = &self.0 {
+            rt.allow_task_panics();
+        }
+    }
+
     /// Tasks spawned and not ended, without the case itself; exact once settled.
     pub fn live_tasks(&self) -> usize {
         match &self.0 {

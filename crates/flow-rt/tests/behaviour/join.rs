@@ -157,6 +157,7 @@ async fn destructors_that_panic_are_contained(rt: TestRuntime) {
 }
 
 async fn unread_results_that_panic_when_dropped_are_contained(rt: TestRuntime) {
+    rt.allow_task_panics();
     // Nobody holds the handle when the result comes.
     let (guard, ended) = SaysDropped::new();
     rt.spawn(async move {
@@ -189,6 +190,7 @@ async fn a_joined_handle_stays_pending(rt: TestRuntime) {
 }
 
 async fn a_detached_panic_harms_nobody(rt: TestRuntime) {
+    rt.allow_task_panics();
     for _ in 0..20 {
         rt.spawn_detached(async { planned_panic("planned, detached") });
         rt.spawn_detached(async {
