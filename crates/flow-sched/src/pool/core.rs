@@ -12,6 +12,9 @@
 //!    in between, and stopped afterwards: a poll that begins then sees the cancellation.
 //! 3. A slot that is dropped before its end means that the host is gone: the pool closes, and
 //!    what is queued is cancelled.
+//! 4. Once the pool has ended no slot starts: whoever wants to start one counts it as alive
+//!    first and looks whether the pool is drained afterwards; the end is judged the other way
+//!    round. Each has a SeqCst fence between.
 
 use core::time::Duration;
 use std::borrow::Cow;
@@ -114,6 +117,14 @@ impl Core {
     /// Sees to it that a slot looks at the queue.
     pub(super) fn notify(self: &Arc<Self>) {
         if let Some(seat) = self.roster.notify(|| self.queue.len()) {
+            // After the seat counts as alive: either `has_ended` sees it, or this sees that the
+            // other slots have done the work and left (invariant 4).
+            fence(Ordering::SeqCst);
+            if self.room.is_drained() {
+                self.roster.leave(&seat, true);
+                self.settle();
+                return;
+            }
             let slot = Slot::new(self.clone(), seat);
             self.rt.spawn_detached(slot::live(slot));
         }
@@ -190,7 +201,12 @@ impl Core {
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.room.is_drained() && self.roster.alive() == 0
+        if !self.room.is_drained() {
+            return false;
+        }
+        // Between the two looks: see `notify`.
+        fence(Ordering::SeqCst);
+        self.roster.alive() == 0
     }
 
     pub(super) fn totals_at_close(&self) -> Totals {

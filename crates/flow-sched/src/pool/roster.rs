@@ -14,8 +14,9 @@
 //!    another one behind, it notifies (the cascade).
 //!
 //! # Steps
-//! notify: fence; nothing to do if `waking` is at its limit or covers what is queued, or nobody
-//! sleeps and no more may start; else lock, take the slot that slept last or a seat for a new one.
+//! notify: fence; nothing to do if nobody sleeps and no more may start, or if `waking` is at its
+//! limit or covers what is queued, which may be nothing any more: a slot has taken it. Else lock,
+//! take the slot that slept last or a seat for a new one.
 //!
 //! # Ordering
 //! Queue and `word` are two locations, each written by one side and read by the other (Dekker),
@@ -106,11 +107,11 @@ impl Roster {
         // Orders the caller's push before the load: see the header.
         fence(Ordering::SeqCst);
         let word = self.word.load(Ordering::Relaxed);
-        let waking = waking(word);
-        if (idle(word) == 0 && alive(word) == self.max)
-            || waking >= MAX_WAKING
-            || (waking > 0 && waking >= queued() as u64)
-        {
+        if idle(word) == 0 && alive(word) == self.max {
+            return None;
+        }
+        let (waking, queued) = (waking(word), queued() as u64);
+        if waking >= MAX_WAKING || waking >= queued {
             return None;
         }
         self.wake_or_start()

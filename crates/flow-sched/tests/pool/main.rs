@@ -9,3 +9,4 @@ mod metrics;
 mod random;
 mod runtimes;
 mod submitting;
+mod threads;
