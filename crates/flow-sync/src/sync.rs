@@ -67,7 +67,6 @@ mod imp {
     pub use crate::__loom_thread_local as thread_local;
     #[doc(hidden)]
     pub use loom as __loom;
-    pub use loom::future::AtomicWaker;
     pub use loom::sync::{Arc, atomic};
     // Loom models no weak references; std's are enough where a model never races on one.
     pub use std::sync::Weak;
@@ -79,6 +78,27 @@ mod imp {
         ($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = const $init:block;) => {
             $crate::sync::__loom::thread_local! { $(#[$attr])* $vis static $name: $t = $init; }
         };
+    }
+
+    /// Loom's model of an atomic waker behind the interface that the crate's has.
+    #[derive(Debug, Default)]
+    pub struct AtomicWaker(loom::future::AtomicWaker);
+
+    impl AtomicWaker {
+        /// One without a waker.
+        pub fn new() -> Self {
+            Self::default()
+        }
+
+        /// Registers the waker of the one who waits.
+        pub fn register(&self, waker: &core::task::Waker) {
+            self.0.register_by_ref(waker);
+        }
+
+        /// Wakes who is registered, and forgets the waker.
+        pub fn wake(&self) {
+            self.0.wake();
+        }
     }
 
     /// One, so that the models go through the rounds that a full list makes necessary.
