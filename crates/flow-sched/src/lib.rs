@@ -30,6 +30,7 @@
 //! - **`scheduler`**: jobs by time; runs them on a pool, so it includes `pool`.
 //! - `metrics`: `collector()` on a pool and the like on a scheduler, for a
 //!   `flow_metrics::Registry`.
+//! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -37,6 +38,8 @@
 mod pool;
 #[cfg(feature = "scheduler")]
 mod scheduler;
+#[cfg(feature = "pool")]
+mod sync;
 
 #[cfg(feature = "pool")]
 pub use pool::{

@@ -18,10 +18,8 @@
 
 use core::time::Duration;
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU8, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
-use crossbeam_queue::ArrayQueue;
 use event_listener::{Event, listener};
 use flow_rt::{CancellationToken, Handle, OnFull};
 
@@ -33,6 +31,8 @@ use super::roster::Roster;
 use super::slot::{self, Slot};
 use super::stats::{Counters, Gone, PoolStats, Totals};
 use super::task::Job;
+use crate::sync::ArrayQueue;
+use crate::sync::atomic::{AtomicU8, Ordering, fence};
 
 pub(super) struct Core {
     pub(super) name: Cow<'static, str>,

@@ -2,26 +2,26 @@
 
 use core::cell::Cell;
 
-thread_local! {
+crate::sync::thread_local! {
     /// The pool whose task this thread is running now; 0 for none.
     static POOL: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Runs `f` as part of a task of `pool`.
 pub(super) fn enter<T>(pool: usize, f: impl FnOnce() -> T) -> T {
-    let _leave = Leave(POOL.replace(pool));
+    let _leave = Leave(POOL.with(|running| running.replace(pool)));
     f()
 }
 
 /// Whether this thread is running a task of `pool`.
 pub(super) fn is_inside(pool: usize) -> bool {
-    POOL.get() == pool
+    POOL.with(Cell::get) == pool
 }
 
 struct Leave(usize);
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        POOL.set(self.0);
+        POOL.with(|running| running.set(self.0));
     }
 }

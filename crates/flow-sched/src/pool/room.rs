@@ -36,14 +36,13 @@
 //! # Source
 //! The permits of flow-sync, with a close that takes promises back.
 
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
-use flow_sync::sync::Mutex;
-use flow_sync::sync::atomic::{AtomicU64, Ordering};
 use flow_sync::{Standing, Ticket, WaitList};
-use std::task::Waker;
 
 use super::contain::contain;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 const USED: u64 = u32::MAX as u64;
 const WAITERS: u64 = 1 << 62;

@@ -31,11 +31,11 @@
 //! # Source
 //! tokio's limit on searching workers; async-executor's list of sleepers.
 
-use flow_sync::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use flow_sync::sync::{AtomicWaker, Mutex};
 use std::sync::Arc;
 
 use super::contain::contain;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicWaker, Mutex};
 
 const FIELD: u64 = (1 << 20) - 1;
 const IDLE: u64 = 1;

@@ -17,11 +17,9 @@ use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use flow_rt::{JoinError, JoinHandle, Panic, TaskContext, WithContext, catch};
 use flow_sync::JoinCell;
-use flow_sync::sync::Mutex;
 
 use super::contain::contain;
 use super::core::Core;
@@ -29,6 +27,8 @@ use super::error::TaskError;
 use super::hooks;
 use super::inside;
 use super::stats::{End, Gone};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// The result of a task, and the way to abort it.
 ///

@@ -10,7 +10,7 @@ use flow_rt::{Panic, WithContext, catch};
 /// A boxed future of a run.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
 
-thread_local! {
+crate::sync::thread_local! {
     /// Scheduler and job of the run that this thread polls now; zeros outside.
     static CURRENT: Cell<RunId> = const { Cell::new(RunId { scheduler: 0, job: 0 }) };
 }
@@ -24,7 +24,7 @@ pub(crate) struct RunId {
 
 /// The run that the calling code is part of.
 pub(crate) fn current() -> RunId {
-    CURRENT.get()
+    CURRENT.with(Cell::get)
 }
 
 /// Runs `f` and lets no panic out, not even that of the payload's destructor.
@@ -70,9 +70,9 @@ impl<T> Future for Contained<T> {
         let Some(future) = self.future.as_mut() else {
             return Poll::Pending;
         };
-        let outer = CURRENT.replace(id);
+        let outer = CURRENT.with(|current| current.replace(id));
         let polled = catch(|| Pin::new(future).poll(cx));
-        CURRENT.set(outer);
+        CURRENT.with(|current| current.set(outer));
         let output = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(value)) => Ok(value),

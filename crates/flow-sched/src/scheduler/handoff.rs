@@ -22,9 +22,8 @@
 
 use core::task::Waker;
 
-use atomic_waker::AtomicWaker;
-use crossbeam_queue::SegQueue;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::{AtomicWaker, SegQueue};
 
 /// So many items wake the driver even if none is needed soon.
 const BATCH: usize = 1_024;

@@ -21,7 +21,6 @@ use std::time::SystemTime;
 
 use event_listener::Event;
 use flow_rt::{CancellationToken, Instant};
-use flow_sync::sync::Mutex;
 
 use super::contain::BoxFuture;
 use super::context::JobContext;
@@ -31,6 +30,7 @@ use super::report::{EndReason, JobState, JobStats, RunCounts, RunReport};
 use super::trigger::{CatchUp, Due, Trigger, TriggerContext, is_past, moves_on};
 use super::wall;
 use super::wheel::Key;
+use crate::sync::Mutex;
 
 /// What a job does, erased.
 pub(crate) type Body = Arc<dyn Fn(JobContext) -> BoxFuture<Result<(), BoxError>> + Send + Sync>;

@@ -1,13 +1,12 @@
 //! What the scheduler's handles, its driver and its runs share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 
 use chrono_tz::Tz;
 use event_listener::Event;
 use flow_rt::{CancellationToken, Handle, catch};
-use flow_sync::sync::Mutex;
 
 use super::contain::{RunId, contain, forget_panic};
 use super::handoff::Handoff;
@@ -16,6 +15,8 @@ use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, Sc
 use super::run::{self, Target};
 use super::trigger::Due;
 use super::{Core, Scheduler, wall};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 pub(crate) type Hook = Box<dyn Fn(&JobEvent<'_>) + Send + Sync>;
 

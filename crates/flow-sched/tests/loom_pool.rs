@@ -1,0 +1,317 @@
+//! Models of the worker pool: the real pool, each of its slots a thread of the model.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p flow-sched --release --features loom --test loom_pool`
+//!
+//! The queue is a stand-in (`src/sync.rs`), because crossbeam's is invisible to loom; it orders
+//! less than the real one. A wake-up, a place or a task that is lost shows as a deadlock, which
+//! loom reports. Two preemptions instead of three where three threads make three too many.
+#![cfg(loom)]
+
+mod loom_common;
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use flow_sched::{Slots, TaskError, TaskHandle, WorkerPool};
+use flow_sync::JoinCell;
+use loom::future::block_on;
+use loom::thread;
+use loom_common::{Threads, explore};
+
+/// Longer than the model's time, which stands still.
+const LONG: Duration = Duration::from_secs(3_600);
+
+fn pool(host: &Threads, slots: impl Into<Slots>, queue: usize) -> WorkerPool {
+    let builder = WorkerPool::builder().runtime(&host.handle());
+    let builder = builder.slots(slots).queue(queue).idle_timeout(LONG);
+    builder.build().unwrap()
+}
+
+/// Closes the pool, and expects its slots to leave and its counters to agree.
+fn end(host: &Threads, pool: &WorkerPool) {
+    pool.close();
+    host.join();
+    let stats = pool.stats();
+    assert_eq!((stats.queued, stats.running, stats.slots), (0, 0, 0));
+}
+
+fn submit(pool: &WorkerPool, value: u32) -> TaskHandle<u32> {
+    pool.try_submit(async move |_| value).unwrap()
+}
+
+/// Waits for room, and then for the task; false if it was refused.
+fn run(pool: &WorkerPool) -> bool {
+    match block_on(pool.submit(async |_| 7)) {
+        Ok(task) => {
+            assert_eq!(block_on(task).unwrap(), 7);
+            true
+        }
+        Err(refused) => {
+            assert!(refused.is_closed());
+            false
+        }
+    }
+}
+
+#[test]
+fn a_push_meets_a_slot_that_falls_asleep() {
+    explore("pool: push || the slot falls asleep", 3, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 1);
+        assert_eq!(block_on(submit(&pool, 1)).unwrap(), 1);
+        // The place is free, for the slot gave it back before it ran the first task.
+        assert_eq!(block_on(submit(&pool, 2)).unwrap(), 2);
+        end(&host, &pool);
+    });
+}
+
+/// A slot that was woken as it looked once more is woken again the next time.
+#[test]
+fn three_pushes_meet_a_slot_that_falls_asleep() {
+    explore("pool: three pushes || the slot falls asleep", 2, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 1);
+        for value in 0..3 {
+            assert_eq!(block_on(submit(&pool, value)).unwrap(), value);
+        }
+        end(&host, &pool);
+    });
+}
+
+/// The first task waits for the second one, so both slots must come.
+#[test]
+fn two_tasks_get_two_slots() {
+    explore("pool: push, push || a slot comes || another", 1, || {
+        let host = Threads::default();
+        let pool = pool(&host, 2, 2);
+        let signal = Arc::new(JoinCell::new());
+        let heard = signal.clone();
+        let first = pool
+            .try_submit(async move |_| poll_fn(|cx| heard.poll_take(cx)).await)
+            .unwrap();
+        let second = pool
+            .try_submit(async move |_| signal.complete(7).is_ok())
+            .unwrap();
+        assert_eq!(block_on(first).unwrap(), 7);
+        assert!(block_on(second).unwrap());
+        end(&host, &pool);
+    });
+}
+
+#[test]
+fn a_shutdown_meets_a_slot_that_retires() {
+    explore("pool: shutdown || the last slot retires", 3, || {
+        let host = Threads::default();
+        let builder = WorkerPool::builder().runtime(&host.handle());
+        let builder = builder
+            .slots(0..=1)
+            .queue(1)
+            .idle_timeout(Duration::from_nanos(1));
+        let pool = builder.build().unwrap();
+        let task = submit(&pool, 1);
+        assert!(block_on(pool.shutdown(LONG)).is_clean());
+        assert_eq!(block_on(task).unwrap(), 1);
+        end(&host, &pool);
+    });
+}
+
+#[test]
+fn a_pop_meets_a_submitter_that_waits() {
+    explore("pool: pop || submit waits for room", 3, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 1);
+        let first = submit(&pool, 1);
+        assert!(run(&pool));
+        assert_eq!(block_on(first).unwrap(), 1);
+        assert_eq!(pool.stats().waiting, 0);
+        end(&host, &pool);
+    });
+}
+
+#[test]
+fn a_granted_submitter_gives_up() {
+    explore(
+        "pool: pop || a submitter gives up || another waits",
+        1,
+        || {
+            let host = Threads::default();
+            let pool = pool(&host, 1, 1);
+            let first = submit(&pool, 1);
+            let other = {
+                let pool = pool.clone();
+                thread::spawn(move || assert!(run(&pool)))
+            };
+            let given_up = {
+                let mut submit = pin!(pool.submit(async |_| 2));
+                block_on(poll_fn(|cx| Poll::Ready(submit.as_mut().poll(cx))))
+            };
+            other.join().unwrap();
+            if let Poll::Ready(task) = given_up {
+                assert_eq!(block_on(task.unwrap()).unwrap(), 2);
+            }
+            assert_eq!(block_on(first).unwrap(), 1);
+            // The line is empty, and its mark gone.
+            assert_eq!(block_on(submit(&pool, 3)).unwrap(), 3);
+            end(&host, &pool);
+        },
+    );
+}
+
+#[test]
+fn a_close_meets_a_submitter_that_waits() {
+    explore("pool: close || pop || submit waits", 2, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 1);
+        let first = submit(&pool, 1);
+        let submitter = {
+            let pool = pool.clone();
+            thread::spawn(move || run(&pool))
+        };
+        pool.close();
+        let accepted = submitter.join().unwrap();
+        assert_eq!(block_on(first).unwrap(), 1);
+        end(&host, &pool);
+        assert_eq!(pool.stats().completed, 1 + u64::from(accepted));
+    });
+}
+
+#[test]
+fn a_close_meets_a_push() {
+    explore("pool: close || push", 3, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 1);
+        let submitter = {
+            let pool = pool.clone();
+            thread::spawn(move || run(&pool))
+        };
+        assert!(block_on(pool.shutdown(LONG)).is_clean());
+        assert_eq!(pool.stats().slots, 0);
+        let accepted = submitter.join().unwrap();
+        end(&host, &pool);
+        assert_eq!(pool.stats().completed, u64::from(accepted));
+    });
+}
+
+/// One slot is busy and the other asleep when the pool closes: the end of the queue is news for
+/// the one that sleeps.
+#[test]
+fn the_last_task_of_a_closed_pool_lets_all_slots_go() {
+    explore("pool: close, the last pop || a slot asleep", 2, || {
+        let host = Threads::default();
+        let pool = pool(&host, 2, 2);
+        let tasks = [submit(&pool, 1), submit(&pool, 2)];
+        pool.close();
+        for task in tasks {
+            block_on(task).unwrap();
+        }
+        end(&host, &pool);
+    });
+}
+
+/// No slot starts once somebody was told that the pool has ended.
+#[test]
+fn an_end_meets_a_push_whose_task_is_done() {
+    explore("pool: the end is told || push starts a slot", 1, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1..=2, 2);
+        let first = submit(&pool, 1);
+        let closer = {
+            let (pool, host) = (pool.clone(), host.clone());
+            thread::spawn(move || {
+                assert!(block_on(pool.shutdown(LONG)).is_clean());
+                host.forbid();
+            })
+        };
+        let second = pool.try_submit(async |_| 2);
+        closer.join().unwrap();
+        assert_eq!(block_on(first).unwrap(), 1);
+        if let Ok(second) = second {
+            assert_eq!(block_on(second).unwrap(), 2);
+        }
+        end(&host, &pool);
+    });
+}
+
+#[test]
+fn a_stop_meets_a_push() {
+    explore("pool: stop || push", 3, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 1);
+        let submitter = {
+            let pool = pool.clone();
+            thread::spawn(move || match pool.try_submit(async |_| 7) {
+                Ok(task) => match block_on(task) {
+                    Ok(7) | Err(TaskError::Closed) => {}
+                    other => panic!("{other:?}"),
+                },
+                Err(refused) => assert!(refused.is_closed()),
+            })
+        };
+        block_on(pool.shutdown(Duration::ZERO));
+        submitter.join().unwrap();
+        end(&host, &pool);
+    });
+}
+
+/// A task that runs hears of the stop, and has a poll to react.
+#[test]
+fn a_stop_meets_a_running_task() {
+    explore("pool: stop || a task goes to sleep", 2, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 1);
+        let task = pool.try_submit(async |cx| cx.cancellation().cancelled().await);
+        block_on(pool.shutdown(Duration::ZERO));
+        assert!(matches!(
+            block_on(task.unwrap()),
+            Ok(()) | Err(TaskError::Closed)
+        ));
+        end(&host, &pool);
+    });
+}
+
+#[test]
+fn an_abort_meets_the_run() {
+    explore("pool: abort || run", 3, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 1);
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = runs.clone();
+        let task = pool.try_submit(async move |_| counted.fetch_add(1, Ordering::Relaxed));
+        let task = task.unwrap();
+        task.abort();
+        let completed = match block_on(task) {
+            Ok(before) => {
+                assert_eq!(before, 0);
+                1
+            }
+            Err(TaskError::Cancelled) => 0,
+            Err(other) => panic!("{other}"),
+        };
+        end(&host, &pool);
+        let stats = pool.stats();
+        assert_eq!(
+            (stats.completed, stats.cancelled),
+            (completed, 1 - completed)
+        );
+        let runs = runs.load(Ordering::Relaxed) as u64;
+        assert!(runs == 1 || runs == completed);
+    });
+}
+
+#[test]
+fn an_abort_meets_a_task_that_goes_to_sleep() {
+    explore("pool: abort || a task goes to sleep", 3, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 1);
+        let task = pool
+            .try_submit(async |_| std::future::pending::<()>().await)
+            .unwrap();
+        task.abort();
+        assert!(matches!(block_on(task), Err(TaskError::Cancelled)));
+        end(&host, &pool);
+    });
+}

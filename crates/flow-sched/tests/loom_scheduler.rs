@@ -1,0 +1,101 @@
+//! Models of the scheduler's hand-over to its driver: the real scheduler, its driver and its
+//! runs threads of the model.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p flow-sched --release --features loom --test loom_scheduler`
+//!
+//! The queue is a stand-in (`src/sync.rs`), because crossbeam's is invisible to loom; it orders
+//! less than the real one. Time stands still: what is due at once fires, everything else is only
+//! waited for. News that the driver misses show as a deadlock, which loom reports.
+#![cfg(loom)]
+
+mod loom_common;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flow_rt::Instant;
+use flow_sched::Scheduler;
+use flow_sync::JoinCell;
+use loom::future::block_on;
+use loom_common::{Threads, explore};
+
+/// Longer than the model's time, which stands still.
+const LONG: Duration = Duration::from_secs(3_600);
+
+fn scheduler(host: &Threads) -> Scheduler {
+    Scheduler::builder()
+        .runtime(&host.handle())
+        .build()
+        .unwrap()
+}
+
+/// Shuts the scheduler down, and expects its driver to end.
+///
+/// What is shared is kept until then: see [`Threads::join`].
+fn end(host: &Threads, scheduler: &Scheduler) {
+    block_on(scheduler.shutdown(LONG));
+    host.join();
+}
+
+#[test]
+fn a_job_meets_the_driver_that_falls_asleep() {
+    explore("scheduler: start || the driver falls asleep", 2, || {
+        let host = Threads::default();
+        let scheduler = scheduler(&host);
+        let ran = Arc::new(JoinCell::new());
+        let runs = ran.clone();
+        let job = scheduler.job("now", move |_| {
+            let ran = runs.clone();
+            async move { assert!(ran.complete(()).is_ok(), "one run") }
+        });
+        let job = job.once_at(Instant::ORIGIN).start().unwrap();
+        block_on(poll_fn(|cx| ran.poll_take(cx)));
+        end(&host, &scheduler);
+        drop(job);
+    });
+}
+
+#[test]
+fn an_earlier_deadline_meets_the_driver_that_falls_asleep() {
+    explore(
+        "scheduler: an earlier job || the driver arms its timer",
+        3,
+        || {
+            let host = Threads::default();
+            let early = Instant::ORIGIN + Duration::from_secs(5);
+            let armed = host.watch(early);
+            let scheduler = scheduler(&host);
+            let start = |name, at| {
+                let job = scheduler.job(name, async |_| ()).once_at(at);
+                job.start().unwrap();
+            };
+            start("late", early + LONG);
+            start("early", early);
+            block_on(poll_fn(|cx| armed.poll_take(cx)));
+            // One by one: a map's order is another in each execution.
+            assert!(scheduler.remove("late"));
+            assert!(scheduler.remove("early"));
+            block_on(scheduler.shutdown(LONG));
+            host.join();
+        },
+    );
+}
+
+#[test]
+fn a_shutdown_meets_the_end_of_a_run() {
+    explore("scheduler: shutdown || a run ends", 2, || {
+        let host = Threads::default();
+        let scheduler = scheduler(&host);
+        let job = scheduler
+            .job("by hand", async |_| ())
+            .once_at(Instant::ORIGIN + LONG);
+        let job = job.start().unwrap();
+        block_on(job.trigger_now()).unwrap();
+        let report = block_on(scheduler.shutdown(LONG));
+        assert_eq!(report.cancelled, 0);
+        assert_eq!(scheduler.stats().running, 0);
+        host.join();
+        drop(job);
+    });
+}
