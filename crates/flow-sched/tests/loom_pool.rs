@@ -102,6 +102,23 @@ fn two_tasks_get_two_slots() {
     });
 }
 
+/// The only slot sleeps and may leave at once.
+#[test]
+fn a_push_meets_a_slot_that_retires() {
+    explore("pool: push || the last slot retires", 3, || {
+        let host = Threads::default();
+        let builder = WorkerPool::builder().runtime(&host.handle());
+        let builder = builder
+            .slots(0..=1)
+            .queue(1)
+            .idle_timeout(Duration::from_nanos(1));
+        let pool = builder.build().unwrap();
+        assert_eq!(block_on(submit(&pool, 1)).unwrap(), 1);
+        assert_eq!(block_on(submit(&pool, 2)).unwrap(), 2);
+        end(&host, &pool);
+    });
+}
+
 #[test]
 fn a_shutdown_meets_a_slot_that_retires() {
     explore("pool: shutdown || the last slot retires", 3, || {

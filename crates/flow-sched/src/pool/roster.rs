@@ -12,6 +12,8 @@
 //! 3. Whoever pushes a task does so **before** it looks at `word`.
 //! 4. `waking` is lowered **before** the slot looks at the queue; if it finds a task and leaves
 //!    another one behind, it notifies (the cascade).
+//! 5. A slot that is alive, and not idle, looks at the queue again. So one that retires gives up
+//!    `idle` and `alive` in one step: a push in between would rely on it.
 //!
 //! # Steps
 //! notify: fence; nothing to do if nobody sleeps and no more may start, or if `waking` is at its
@@ -190,18 +192,22 @@ impl Roster {
     /// Takes a slot that found something out of the stack; false if it was woken meanwhile, and
     /// then it counts as waking.
     pub(super) fn unpark(&self, seat: &Seat) -> bool {
-        self.remove_idle(&mut self.seats.lock(), seat)
+        let mut seats = self.seats.lock();
+        let found = seats.unpark(seat);
+        if found {
+            self.word.fetch_sub(IDLE, Ordering::AcqRel);
+        }
+        found
     }
 
     /// Lets an idle slot go if more than the minimum live; false if it must stay.
     pub(super) fn retire(&self, seat: &Seat) -> bool {
         let mut seats = self.seats.lock();
-        if alive(self.word.load(Ordering::Relaxed)) <= self.min
-            || !self.remove_idle(&mut seats, seat)
-        {
+        if alive(self.word.load(Ordering::Relaxed)) <= self.min || !seats.unpark(seat) {
             return false;
         }
-        self.vacate(&mut seats, seat, 0);
+        // At once: between the two a push would take the slot for a busy one, and rely on it.
+        self.vacate(&mut seats, seat, IDLE);
         true
     }
 
@@ -230,18 +236,6 @@ impl Roster {
         (self.min as usize, self.max as usize)
     }
 
-    fn remove_idle(&self, seats: &mut Seats, seat: &Seat) -> bool {
-        if !seat.parked.swap(false, Ordering::AcqRel) {
-            return false;
-        }
-        // From the top: who leaves by itself has usually just come.
-        if let Some(at) = seats.idle.iter().rposition(|&id| id == seat.id) {
-            seats.idle.remove(at);
-            self.word.fetch_sub(IDLE, Ordering::AcqRel);
-        }
-        true
-    }
-
     fn vacate(&self, seats: &mut Seats, seat: &Seat, also: u64) {
         seats.taken[seat.id as usize] = None;
         seats.vacant.push(seat.id);
@@ -263,6 +257,17 @@ impl Seats {
         });
         self.taken[id as usize] = Some(seat.clone());
         seat
+    }
+
+    /// Takes a slot out of the stack; false if it was woken meanwhile. The caller lowers `idle`.
+    fn unpark(&mut self, seat: &Seat) -> bool {
+        // `parked` changes with the stack (invariant 1), so the seat is there.
+        let found = seat.parked.swap(false, Ordering::AcqRel);
+        if found && let Some(at) = self.idle.iter().rposition(|&id| id == seat.id) {
+            // From the top: who leaves by itself has usually just come.
+            self.idle.remove(at);
+        }
+        found
     }
 
     fn take_parked(&mut self, id: u32) -> Option<Arc<Seat>> {
