@@ -290,6 +290,20 @@ fn a_stop_meets_a_running_task() {
     });
 }
 
+/// The host drops its slot: what was accepted is cancelled, not forgotten.
+#[test]
+fn the_end_of_the_host_meets_a_push() {
+    explore("pool: the host drops the slot || push", 3, || {
+        let host = Threads::that_die();
+        let pool = pool(&host, 1, 2);
+        let tasks = [1, 2].map(|value| pool.try_submit(async move |_| value));
+        for task in tasks.into_iter().flatten() {
+            assert!(matches!(block_on(task), Ok(_) | Err(TaskError::Cancelled)));
+        }
+        end(&host, &pool);
+    });
+}
+
 #[test]
 fn an_abort_meets_the_run() {
     explore("pool: abort || run", 3, || {

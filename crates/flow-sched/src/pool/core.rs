@@ -173,9 +173,11 @@ impl Core {
         self.settle();
     }
 
-    /// The host dropped a slot: no other will run either.
+    /// The host dropped a slot, which has left: no other will run either.
     pub(super) fn host_gone(&self) {
         self.close();
+        // After the slot has left: see `Roster::notify`.
+        fence(Ordering::SeqCst);
         self.discard_queued(|| TaskError::Cancelled);
     }
 
