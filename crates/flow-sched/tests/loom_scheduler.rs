@@ -15,9 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow_rt::Instant;
-use flow_sched::Scheduler;
+use flow_sched::{ScheduleError, Scheduler};
 use flow_sync::JoinCell;
 use loom::future::block_on;
+use loom::thread;
 use loom_common::{Threads, explore};
 
 /// Longer than the model's time, which stands still.
@@ -80,6 +81,40 @@ fn an_earlier_deadline_meets_the_driver_that_falls_asleep() {
             host.join();
         },
     );
+}
+
+#[test]
+fn a_shutdown_meets_a_start() {
+    explore("scheduler: shutdown || start || the driver", 2, || {
+        let host = Threads::default();
+        let scheduler = scheduler(&host);
+        let starter = {
+            let scheduler = scheduler.clone();
+            thread::spawn(move || {
+                let job = scheduler.job("now", async |_| ());
+                match job.once_at(Instant::ORIGIN).start() {
+                    Ok(job) => Some(job),
+                    Err(ScheduleError::ShutDown) => None,
+                    Err(other) => panic!("{other}"),
+                }
+            })
+        };
+        block_on(scheduler.shutdown(LONG));
+        let stats = scheduler.stats();
+        assert_eq!((stats.jobs, stats.running), (0, 0));
+        let runs = stats.runs.started;
+        let job = starter.join().unwrap();
+        let started = u64::from(job.is_some());
+        host.join();
+        let stats = scheduler.stats();
+        assert_eq!((stats.jobs, stats.scheduled), (0, started));
+        assert_eq!(stats.runs.started, runs, "no run begins after the end");
+        assert_eq!(
+            stats.runs.started,
+            stats.runs.completed + stats.runs.dropped
+        );
+        drop(job);
+    });
 }
 
 #[test]

@@ -14,6 +14,8 @@
 //! 4. A job that has ended lets no run in, is armed for nothing and holds no body: what its
 //!    closure captured goes with its last run.
 //! 5. Runs let in never outnumber `max_runs`.
+//! 6. A run counts in `running` from the step that lets it in, under the lock: so whoever ends a
+//!    job, and then waits until nothing runs, waits for every run that came before.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -27,10 +29,12 @@ use super::context::JobContext;
 use super::outcome::BoxError;
 use super::policy::{Misfire, Overlap};
 use super::report::{EndReason, JobState, JobStats, RunCounts, RunReport};
+use super::shared::Shared;
 use super::trigger::{CatchUp, Due, Trigger, TriggerContext, is_past, moves_on};
 use super::wall;
 use super::wheel::Key;
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a job does, erased.
 pub(crate) type Body = Arc<dyn Fn(JobContext) -> BoxFuture<Result<(), BoxError>> + Send + Sync>;
@@ -43,6 +47,8 @@ pub(crate) struct Job {
     pub(crate) trigger: Box<dyn Trigger>,
     pub(crate) started: Instant,
     pub(crate) state: Mutex<State>,
+    /// The runs of the whole scheduler.
+    running: Arc<AtomicUsize>,
     /// Notified when a run has ended.
     pub(crate) ended: Event,
 }
@@ -145,7 +151,7 @@ struct Plan {
 
 impl Job {
     pub(crate) fn new(
-        id: u64,
+        shared: &Shared,
         name: Arc<str>,
         settings: Settings,
         trigger: Box<dyn Trigger>,
@@ -154,7 +160,7 @@ impl Job {
         first: Due,
     ) -> Self {
         Self {
-            id,
+            id: shared.next_id(),
             name,
             settings,
             trigger,
@@ -173,6 +179,7 @@ impl Job {
                 counts: RunCounts::default(),
                 last: None,
             }),
+            running: shared.running.clone(),
             ended: Event::new(),
         }
     }
@@ -255,6 +262,8 @@ impl Job {
         if room {
             let body = body.clone();
             let ticket = state.start(body, when);
+            // Relaxed: the lock publishes it (invariant 6).
+            self.running.fetch_add(1, Ordering::Relaxed);
             if self.is_used_up(state) {
                 state.exhaust();
             }

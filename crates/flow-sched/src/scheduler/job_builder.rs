@@ -177,7 +177,7 @@ impl<O: Outcome> JobBuilder<O> {
             first_due(&*trigger, &TriggerContext::new(now, wall))?
         };
         let job = Arc::new(Job::new(
-            self.shared.next_id(),
+            &self.shared,
             self.name.as_ref().into(),
             settings,
             trigger,

@@ -28,7 +28,8 @@ pub(crate) struct Shared {
     pub(crate) handoff: Handoff<Arc<Job>>,
     /// Cancelled when the time for a shutdown is over.
     pub(crate) stop: CancellationToken,
-    pub(crate) running: AtomicUsize,
+    /// Runs that were let in and have not ended. Raised by the jobs.
+    pub(crate) running: Arc<AtomicUsize>,
     /// Notified when a run has ended.
     pub(crate) ended: Event,
     pub(crate) counters: Counters,
@@ -76,7 +77,7 @@ impl Shared {
             zone,
             handoff: Handoff::new(),
             stop: CancellationToken::new(),
-            running: AtomicUsize::new(0),
+            running: Arc::new(AtomicUsize::new(0)),
             ended: Event::new(),
             counters: Counters::default(),
             closed: AtomicBool::new(false),
@@ -250,7 +251,6 @@ impl Shared {
     }
 
     pub(crate) fn run_started(&self) {
-        self.running.fetch_add(1, Ordering::AcqRel);
         self.counters.started.fetch_add(1, Ordering::Relaxed);
     }
 
