@@ -96,8 +96,8 @@ impl Core {
         let pushed = self.queue.push(job).is_ok();
         debug_assert!(pushed, "room was taken, so the queue has a free cell");
         self.notify();
-        // After the push: either the drain of a stop finds the task, or this sees the stop.
-        fence(Ordering::SeqCst);
+        // After the push, with the fence of `Roster::notify` between: either the drain of a stop
+        // finds the task, or this sees the stop.
         if self.is_stopping() {
             self.discard_queued(|| TaskError::Closed);
         }
@@ -176,8 +176,6 @@ impl Core {
     /// The host dropped a slot, which has left: no other will run either.
     pub(super) fn host_gone(&self) {
         self.close();
-        // After the slot has left: see `Roster::notify`.
-        fence(Ordering::SeqCst);
         self.discard_queued(|| TaskError::Cancelled);
     }
 

@@ -225,8 +225,8 @@ impl Place {
 impl Drop for Slot {
     fn drop(&mut self) {
         if self.state != State::Left {
-            // In this order: a push that relied on this slot is found by the discard, a later one
-            // starts a slot, which the host drops as well.
+            // In this order, with the fence of `settle` between: a push that relied on this slot
+            // is found by the discard, a later one starts a slot, which the host drops as well.
             self.leave();
             self.place.core.host_gone();
         }
