@@ -2,13 +2,14 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use flow_rt::{BoxBlocking, BoxTask, BoxTimer, Handle, Instant, Runtime, Stopped, Timer};
 use flow_sync::JoinCell;
+use flow_sync::sync::atomic::AtomicBool;
 use loom::future::block_on;
 use loom::thread::JoinHandle;
 
@@ -47,10 +48,14 @@ struct Host {
     tasks: Mutex<Vec<JoinHandle<()>>>,
     /// Whether tasks are dropped after one poll.
     dies: bool,
-    /// Whether a task that starts now is a mistake.
+    /// Called on a task's thread once the task has ended.
+    after: Mutex<Option<After>>,
+    /// Whether a task that starts now is a mistake. Loom's, so that it explores both orders.
     forbidden: AtomicBool,
     watched: Mutex<Option<Watched>>,
 }
+
+type After = Arc<dyn Fn() + Send + Sync>;
 
 /// Completed when a timer is armed for an instant.
 struct Watched {
@@ -79,9 +84,15 @@ impl Threads {
     pub(crate) fn join(&self) {
         loop {
             let next = self.0.tasks.lock().unwrap().pop();
-            let Some(task) = next else { return };
+            let Some(task) = next else { break };
             task.join().unwrap();
         }
+        self.0.after.lock().unwrap().take();
+    }
+
+    /// Calls `f` on each task's thread once the task has ended, until they are joined.
+    pub(crate) fn after_a_task(&self, f: impl Fn() + Send + Sync + 'static) {
+        *self.0.after.lock().unwrap() = Some(Arc::new(f));
     }
 
     /// From here on no task may start.
@@ -121,12 +132,17 @@ impl Threads {
 
 impl Runtime for Threads {
     fn spawn(&self, mut task: BoxTask) {
-        let dies = self.0.dies;
+        let (dies, host) = (self.0.dies, self.0.clone());
         self.start(move || {
             block_on(poll_fn(|cx| match Pin::new(&mut task).poll(cx) {
                 Poll::Pending if dies => Poll::Ready(()),
                 polled => polled,
             }));
+            drop(task);
+            let after = host.after.lock().unwrap().clone();
+            if let Some(after) = after {
+                after();
+            }
         });
     }
 
