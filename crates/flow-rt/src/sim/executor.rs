@@ -323,7 +323,9 @@ impl<'a> Executor<'a> {
 
     fn unheard(&mut self, panic: TaskPanic) -> Result<(), Failure> {
         match self.config.task_panics {
-            Policy::Fail if !self.world.panics.allowed.load(Ordering::Relaxed) => Err(Failure::TaskPanicked(Box::new(panic))),
+            Policy::Fail if !self.world.panics.allowed.load(Ordering::Relaxed) => {
+                Err(Failure::TaskPanicked(Box::new(panic)))
+            }
             _ => {
                 self.panics.push(panic);
                 Ok(())

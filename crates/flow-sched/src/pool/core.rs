@@ -20,8 +20,8 @@ use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-use event_listener::{Event, listener};
 use flow_rt::{CancellationToken, Handle, OnFull};
+use flow_sync::Event;
 
 use super::contain::contain;
 use super::error::TaskError;
@@ -184,14 +184,14 @@ impl Core {
         // Orders the caller's change before the listeners' registration or after it.
         fence(Ordering::SeqCst);
         if self.has_ended() {
-            self.ended.notify(usize::MAX);
+            self.ended.notify_all();
         }
     }
 
     /// Waits until every slot has left a closed pool.
     pub(super) async fn wait_ended(&self) {
         while !self.has_ended() {
-            listener!(self.ended => ended);
+            let ended = self.ended.listen();
             // After listening: an end from here on notifies.
             if self.has_ended() {
                 return;

@@ -5,7 +5,6 @@ use core::future::Future;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use event_listener::listener;
 use flow_rt::catch;
 
 use super::contain::{current, forget_panic};
@@ -125,7 +124,7 @@ impl JobHandle {
 
     async fn runs_ended(&self) {
         loop {
-            listener!(self.job.ended => ended);
+            let ended = self.job.ended.listen();
             // Looked at in every poll: the future may be polled by the run itself.
             let own = usize::from(current() == self.shared.id_of(&self.job));
             if self.job.running() <= own {

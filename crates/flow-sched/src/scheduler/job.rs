@@ -21,8 +21,8 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use event_listener::Event;
 use flow_rt::{CancellationToken, Instant};
+use flow_sync::Event;
 
 use super::contain::BoxFuture;
 use super::context::JobContext;

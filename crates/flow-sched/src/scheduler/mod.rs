@@ -11,7 +11,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use event_listener::listener;
 use flow_rt::Handle;
 
 mod builder;
@@ -234,7 +233,7 @@ impl Scheduler {
         let shared = self.shared();
         let address = Arc::as_ptr(shared) as usize;
         loop {
-            listener!(shared.ended => ended);
+            let ended = shared.ended.listen();
             let own = usize::from(contain::current().scheduler == address);
             if shared.running.load(Ordering::Acquire) <= own {
                 return;

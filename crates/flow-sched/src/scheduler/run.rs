@@ -175,7 +175,7 @@ impl Run {
             self.shared.touch(&self.job);
         }
         self.shared.run_left();
-        self.job.ended.notify(usize::MAX);
+        self.job.ended.notify_all();
         self.number = 0;
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 
 use chrono_tz::Tz;
-use event_listener::Event;
 use flow_rt::{CancellationToken, Handle, catch};
+use flow_sync::Event;
 
 use super::contain::{RunId, contain, forget_panic};
 use super::handoff::Handoff;
@@ -270,7 +270,7 @@ impl Shared {
     /// A run is over, with all that followed from its end.
     pub(crate) fn run_left(&self) {
         self.running.fetch_sub(1, Ordering::AcqRel);
-        self.ended.notify(usize::MAX);
+        self.ended.notify_all();
     }
 
     /// What names this scheduler to code inside its runs.

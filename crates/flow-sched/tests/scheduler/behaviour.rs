@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use event_listener::Event;
 use flow_rt::{CancellationToken, Handle, Instant};
 use flow_sched::{
     EndReason, JobContext, JobEventKind, JobState, Overlap, RunOutcome, ScheduleError, Scheduler,
     SchedulerBuilder, WorkerPool,
 };
+use flow_sync::Event;
 
 use crate::common::ms;
 use crate::runtimes::on_every_runtime;
@@ -47,7 +47,7 @@ impl<T: Clone> Notes<T> {
 
     fn add(&self, what: T) {
         self.seen.lock().unwrap().push(what);
-        self.news.notify(usize::MAX);
+        self.news.notify_all();
     }
 
     async fn wait_for(&self, n: usize) -> Vec<T> {
