@@ -62,6 +62,10 @@ fn all(total: &mut Tally, may_install: bool, may_nextest: bool) -> Outcome {
     redis_server(&workspace, may_install)?;
     let with = |command: &mut std::process::Command| process::tee(command.args(&features));
 
+    // First, because the tests of the examples start them, and not every runner builds them.
+    heading("build of the examples");
+    process::run(process::cargo(["build", "--examples"]).args(&features))?;
+
     heading("unit, property and behaviour tests");
     let nextest = may_nextest && tools::find("cargo-nextest").is_some();
     let tests = if nextest {
@@ -87,7 +91,6 @@ fn all(total: &mut Tally, may_install: bool, may_nextest: bool) -> Outcome {
     total.add(&libtest_tally(&ended));
 
     heading("examples");
-    process::run(process::cargo(["build", "--examples"]).args(&features))?;
     total.add(&smoke::run(&workspace)?);
     Ok(())
 }
