@@ -89,6 +89,10 @@ fn all(total: &mut Tally, may_install: bool, may_nextest: bool) -> Outcome {
     heading("doc tests");
     let ended = with(&mut process::cargo(["test", "--doc", "--no-fail-fast"]))?;
     total.add(&libtest_tally(&ended));
+    if ended.success && !ran_the_readme(&ended) {
+        eprintln!("no doc test of README.md has run: see the facade's `Readme`");
+        total.failed += 1;
+    }
 
     heading("examples");
     total.add(&smoke::run(&workspace)?);
@@ -133,6 +137,15 @@ fn libtest_tally(ended: &Ended) -> Tally {
         }
     }
     settle(tally, ended)
+}
+
+/// Whether the README's program was among the doc tests: the facade's `Readme` includes it only
+/// where the features that it uses are on, and a test that is not there cannot fail.
+fn ran_the_readme(ended: &Ended) -> bool {
+    ended.text.lines().any(|line| {
+        line.strip_prefix("test ")
+            .is_some_and(|test| test.contains(" - Readme (") && test.ends_with("... ok"))
+    })
 }
 
 /// A child that failed without a failed test (it did not build, say) is one failure.
@@ -188,6 +201,16 @@ mod tests {
                      test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out";
         let tally = libtest_tally(&ended(lines, false));
         assert_eq!((tally.passed, tally.failed), (5, 5));
+    }
+
+    #[test]
+    fn the_readme_is_found_among_the_doc_tests() {
+        let ran = "test crates/flow/src/lib.rs - Readme (line 72) ... ok";
+        assert!(ran_the_readme(&ended(ran, true)));
+        let other = "test crates/flow-rt/src/lib.rs - (line 8) ... ok";
+        assert!(!ran_the_readme(&ended(other, true)));
+        let only_built = ran.replace("ok", "ignored");
+        assert!(!ran_the_readme(&ended(&only_built, true)));
     }
 
     #[test]
