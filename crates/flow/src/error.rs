@@ -74,13 +74,20 @@ gathers! {
     flow_rt::TimeoutError,
     flow_rt::Stopped,
     flow_rt::ZeroPeriod,
+    flow_rt::CoarseClockError,
     flow_rt::BlockOnError,
     flow_rt::ContextError,
     flow_rt::BaggageError,
     flow_rt::TraceContextError,
     flow_rt::BackoffConfigError,
     flow_rt::RetryBudgetConfigError,
+    #[cfg(feature = "sim")] flow_rt::sim::Failure,
     #[cfg(feature = "ratelimit")] flow_ratelimit::ConfigError,
+    #[cfg(feature = "ratelimit")] flow_ratelimit::AcquireError,
+    #[cfg(feature = "ratelimit")] flow_ratelimit::ConcurrencyConfigError,
+    #[cfg(feature = "ratelimit")] flow_ratelimit::TryPermitError,
+    #[cfg(feature = "ratelimit")] flow_ratelimit::PermitError,
+    #[cfg(feature = "metrics")] flow_metrics::DescError,
     #[cfg(feature = "metrics")] flow_metrics::RegisterError,
     #[cfg(feature = "metrics")] flow_metrics::RegistryError,
     #[cfg(feature = "metrics")] flow_metrics::BoundsError,
@@ -90,6 +97,7 @@ gathers! {
     #[cfg(feature = "sched")] flow_sched::ScheduleError,
     #[cfg(feature = "sched")] flow_sched::TriggerNowError,
     #[cfg(feature = "sched")] flow_sched::CronError,
+    #[cfg(feature = "sched")] flow_sched::UnknownZone,
     #[cfg(feature = "stream")] flow_stream::ChannelConfigError,
     #[cfg(feature = "stream")] flow_stream::RecvError,
     #[cfg(feature = "stream")] flow_stream::TryRecvError,
@@ -101,7 +109,6 @@ gathers! {
     #[cfg(feature = "redis")] flow_redis::ConnectError,
     #[cfg(feature = "redis")] flow_redis::RedisError,
     #[cfg(feature = "redis")] flow_redis::BuildError,
-    #[cfg(feature = "redis")] flow_redis::CheckError,
     #[cfg(feature = "redis")] flow_redis::AcquireError,
 }
 
@@ -115,10 +122,13 @@ impl From<flow_ratelimit::Denied> for Error {
     }
 }
 
-#[cfg(feature = "ratelimit")]
-impl From<flow_ratelimit::AcquireError> for Error {
-    fn from(error: flow_ratelimit::AcquireError) -> Self {
-        Self::new(error)
+#[cfg(feature = "redis")]
+impl From<flow_redis::CheckError> for Error {
+    fn from(error: flow_redis::CheckError) -> Self {
+        Self {
+            retry_after: error.retry_after(),
+            ..Self::new(error)
+        }
     }
 }
 

@@ -1,0 +1,142 @@
+//! Every error that a crate exports passes through `?` into the facade's. `xtask/tests/errors.rs`
+//! finds the ones that nobody put here.
+#![cfg(all(
+    feature = "ratelimit",
+    feature = "sched",
+    feature = "stream",
+    feature = "metrics"
+))]
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use flow::{metrics, ratelimit, rt, sched, stream};
+
+/// What `?` does with an `E`.
+fn passes<E>()
+where
+    E: StdError + Send + Sync + 'static,
+    flow::Error: From<E>,
+{
+    fn question_mark<E>(result: Result<(), E>) -> Result<(), flow::Error>
+    where
+        flow::Error: From<E>,
+    {
+        result?;
+        Ok(())
+    }
+    assert!(question_mark::<E>(Ok(())).is_ok());
+}
+
+/// An item that is neither `Sync` nor `Debug`: the errors that carry one ask for `Send` only.
+type Item = std::cell::Cell<u8>;
+
+#[derive(Debug)]
+struct Own;
+
+impl fmt::Display for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an error of the program's own")
+    }
+}
+
+impl StdError for Own {}
+
+#[test]
+fn those_of_the_runtime() {
+    passes::<rt::HandleError>();
+    passes::<rt::DefaultAlreadySet>();
+    passes::<rt::JoinError>();
+    passes::<rt::TimeoutError>();
+    passes::<rt::Stopped>();
+    passes::<rt::ZeroPeriod>();
+    passes::<rt::CoarseClockError>();
+    passes::<rt::BlockOnError>();
+    passes::<rt::ContextError>();
+    passes::<rt::BaggageError>();
+    passes::<rt::TraceContextError>();
+    passes::<rt::BackoffConfigError>();
+    passes::<rt::RetryBudgetConfigError>();
+    passes::<rt::RetryError<Own>>();
+    #[cfg(feature = "sim")]
+    passes::<rt::sim::Failure>();
+}
+
+#[test]
+fn those_of_the_limiters() {
+    passes::<ratelimit::ConfigError>();
+    passes::<ratelimit::Denied>();
+    passes::<ratelimit::AcquireError>();
+    passes::<ratelimit::ConcurrencyConfigError>();
+    passes::<ratelimit::TryPermitError>();
+    passes::<ratelimit::PermitError>();
+}
+
+#[test]
+fn those_of_pool_and_scheduler() {
+    passes::<sched::PoolConfigError>();
+    passes::<sched::TaskError>();
+    passes::<sched::SubmitError<Item>>();
+    passes::<sched::TrySubmitError<Item>>();
+    passes::<sched::SchedulerBuildError>();
+    passes::<sched::ScheduleError>();
+    passes::<sched::TriggerNowError>();
+    passes::<sched::CronError>();
+    passes::<sched::UnknownZone>();
+}
+
+#[test]
+fn those_of_channel_and_writer() {
+    passes::<stream::ChannelConfigError>();
+    passes::<stream::SendError<Item>>();
+    passes::<stream::TrySendError<Item>>();
+    passes::<stream::SendTimeoutError<Item>>();
+    passes::<stream::SendBlockingError<Item>>();
+    passes::<stream::RecvError>();
+    passes::<stream::TryRecvError>();
+    passes::<stream::RecvTimeoutError>();
+    passes::<stream::RecvBlockingError>();
+    passes::<stream::WriterConfigError>();
+    passes::<stream::WriteError>();
+    passes::<stream::FlushError>();
+}
+
+#[test]
+fn those_of_the_metrics() {
+    passes::<metrics::DescError>();
+    passes::<metrics::RegisterError>();
+    passes::<metrics::RegistryError>();
+    passes::<metrics::BoundsError>();
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn those_of_redis() {
+    use flow::redis;
+
+    passes::<redis::ConnectError>();
+    passes::<redis::RedisError>();
+    passes::<redis::BuildError>();
+    passes::<redis::CheckError>();
+    passes::<redis::AcquireError>();
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn a_denial_across_processes_says_when_to_come_back() {
+    use std::time::Duration;
+
+    use flow::redis::{CheckError, Source};
+
+    let retry_after = Duration::from_millis(250);
+    let denied = CheckError::NotYet {
+        retry_after,
+        source: Source::Remote,
+    };
+    assert_eq!(flow::Error::from(denied).retry_after(), Some(retry_after));
+    let never = CheckError::ExceedsBurst {
+        requested: 11,
+        burst: 10,
+    };
+    assert_eq!(flow::Error::from(never).retry_after(), None);
+}
