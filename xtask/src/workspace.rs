@@ -36,6 +36,7 @@ pub(crate) struct Workspace {
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) features: Vec<String>,
+    pub(crate) default_features: Vec<String>,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) targets: Vec<Target>,
     pub(crate) publishable: bool,
@@ -111,6 +112,10 @@ impl Package {
                 .as_object()
                 .map(|features| features.keys().cloned().collect())
                 .unwrap_or_default(),
+            default_features: array(&package["features"]["default"])
+                .iter()
+                .map(text)
+                .collect(),
             dependencies: array(&package["dependencies"])
                 .iter()
                 .map(|dependency| Dependency {

@@ -11,7 +11,7 @@
 //! | `sched` | `sched` | what runs when and where |
 //! | `stream` | `stream` | data in motion |
 //! | `metrics` | `metrics` | what is going on |
-//! | `redis` | `redis` | the same limits across processes |
+//! | `redis` | `redis` | the same limits across processes; with `tls`, over `rediss://` too |
 //!
 //! Runtimes are features too: **`tokio`** (the default), `smol`, `async-std`; they add up.
 //! **`tsc`** lets limits read the time stamp counter where the kernel trusts it, `fine-timer`

@@ -1,12 +1,13 @@
 //! The gates that are a command or two.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
 use crate::cli::{Failure, Outcome};
 use crate::process;
 use crate::tools::DENY;
-use crate::workspace::{self, Workspace};
+use crate::workspace::{self, Package, Workspace};
 
 /// What the README promises a newcomer.
 const README_COMMANDS: [&str; 2] = ["cargo run --release --example gateway", "cargo xtask test"];
@@ -85,7 +86,7 @@ pub(super) fn package(workspace: &Workspace) -> Outcome {
     }
 }
 
-/// The README shows both commands, and what they name is there.
+/// The README shows both commands; what they name is there, and so are the features of its table.
 pub(super) fn readme(workspace: &Workspace) -> Outcome {
     let path = workspace::root().join("README.md");
     let text = fs::read_to_string(&path)
@@ -116,7 +117,45 @@ pub(super) fn readme(workspace: &Workspace) -> Outcome {
             )));
         }
     }
+    for package in workspace.crates() {
+        let row = format!("| `{}` |", package.name);
+        let shown = text
+            .lines()
+            .find(|line| line.starts_with(&row))
+            .and_then(|line| line.trim_end_matches([' ', '|']).rsplit('|').next())
+            .ok_or_else(|| Failure::failed(format!("README.md has no row for {}", package.name)))?;
+        let (shown, there) = (features_shown(shown), features_there(package));
+        if let Some((name, bold)) = shown.symmetric_difference(&there).next() {
+            let default = if *bold { " (default)" } else { "" };
+            return Err(Failure::failed(format!(
+                "README.md and the manifest of {} do not agree on its feature {name}{default}",
+                package.name
+            )));
+        }
+    }
     Ok(())
+}
+
+/// Names in backticks and whether they are bold, as a set.
+fn features_shown(cell: &str) -> BTreeSet<(String, bool)> {
+    let names = cell.split(", ").filter(|word| word.contains('`'));
+    names
+        .map(|word| {
+            let name = word.trim().trim_matches(['*', '`']);
+            (name.to_owned(), word.contains("**"))
+        })
+        .collect()
+}
+
+/// What a manifest offers to users, and whether it is on by default.
+fn features_there(package: &Package) -> BTreeSet<(String, bool)> {
+    let offered = package
+        .features
+        .iter()
+        .filter(|name| !["default", "loom"].contains(&name.as_str()));
+    offered
+        .map(|name| (name.clone(), package.default_features.contains(name)))
+        .collect()
 }
 
 fn words_after<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {

@@ -32,7 +32,7 @@ Gates:
   direction  who may depend on whom; no runtime where none belongs; size of trees
   loom       the loom models, bounded
   package    every published crate packages, with its metadata complete
-  readme     the README's commands exist
+  readme     the README's commands exist, and its features
 With --long:
   loom-full  the models without a bound on preemptions but their own
   mutate     each loom mutation is noticed
