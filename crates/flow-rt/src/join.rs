@@ -136,7 +136,9 @@ impl<T> Drop for JoinHandle<T> {
             match &link {
                 // An abort handle may keep the cell, and must not keep the result.
                 Link::Cell(shared) if shared.cell.is_complete() => drop(shared.cell.try_take()),
-                _ => {}
+                Link::Cell(_) => {}
+                #[cfg(feature = "tokio")]
+                Link::Tokio(_) => {}
             }
             drop(link);
         });
