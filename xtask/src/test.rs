@@ -83,6 +83,8 @@ fn all(total: &mut Tally, may_install: bool, may_nextest: bool) -> Outcome {
     };
     total.add(&tests);
 
+    // Apart from the others: no runtime is enabled in this build, and some of its tests are about
+    // that.
     let own = process::tee(&mut process::cargo(["test", "--package", "xtask"]))?;
     total.add(&libtest_tally(&own));
 
