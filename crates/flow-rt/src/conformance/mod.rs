@@ -31,7 +31,8 @@
 //!
 //! The factory returns anything that becomes a [`Subject`]: a runtime by value (dropping its last
 //! handle shuts it down), a [`Handle`] to one that cannot be shut down, or a [`Subject`] that says
-//! more. What a subject cannot do is reported as not applicable, with the reason, never silently.
+//! more. What a subject cannot do is reported as not applicable, with the reason, never silently;
+//! [`not_applicable`] lists it.
 //!
 //! # Time
 //! Lower bounds only: a slow machine fails no case. A case that stops making progress is ended
@@ -52,7 +53,7 @@ mod wakes;
 
 pub use case::{Case, cases};
 pub use report::{CaseReport, Outcome, Report};
-pub use run::{UnknownCase, assert_case, run, run_case};
+pub use run::{UnknownCase, assert_case, not_applicable, run, run_case};
 pub use subject::{DrivenCase, Subject};
 
 #[allow(unused_imports)] // the docs link to them

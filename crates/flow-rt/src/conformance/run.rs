@@ -42,9 +42,36 @@ pub fn run_case<S: Into<Subject>>(
         })
 }
 
+/// The cases that a runtime from `make` cannot be asked, and what it lacks; runs none.
+///
+/// A test of this list makes sure that no case passes by not being asked.
+///
+/// ```
+/// # #[cfg(feature = "smol")] {
+/// use flow_rt::{Handle, conformance};
+///
+/// let missing = conformance::not_applicable(Handle::smol);
+/// assert!(missing.iter().all(|(_case, why)| why.contains("cannot be shut down")));
+/// # }
+/// ```
+pub fn not_applicable<S: Into<Subject>>(make: impl FnOnce() -> S) -> Vec<(Case, &'static str)> {
+    let subject = make().into();
+    let missing = cases()
+        .iter()
+        .filter_map(|case| Some((*case, subject.lacks(&case.body)?)))
+        .collect();
+    if let Kind::Hosted { handle, end } = subject.kind {
+        drop(handle);
+        if let End::Call(shut_down) = end {
+            shut_down();
+        }
+    }
+    missing
+}
+
 /// Runs one case and panics if it fails: the body of each generated test.
 ///
-/// A case that is not applicable passes, and says so on stderr.
+/// A case that is not applicable passes, and says so on stderr; [`not_applicable`] lists them.
 ///
 /// # Panics
 /// If the case fails, or if no case has that name.
@@ -120,32 +147,23 @@ enum Message {
 
 /// Runs the case, if the subject can be asked.
 fn conduct(case: &Case, subject: Subject, step: &Step) -> Outcome {
-    if !subject.busy_time && matches!(case.body, Body::Busy(_)) {
-        return Outcome::NotApplicable("time stands still in it while tasks are ready");
+    if let Some(why) = subject.lacks(&case.body) {
+        return Outcome::NotApplicable(why);
     }
     match subject.kind {
         Kind::Hosted { handle, end } => hosted(case, Lab::new(handle, step.clone()), end),
         Kind::Driven(drive) => match case.body {
             Body::Awaits(body) | Body::Busy(body) => driven(body, drive, step),
-            Body::Threads(_) => {
-                Outcome::NotApplicable("it is driven by one thread, and the case needs others")
-            }
-            Body::Shutdown(_) | Body::Afterwards(_) => {
-                Outcome::NotApplicable("it is driven by the case, which cannot shut it down")
-            }
+            _ => Outcome::Failed("nobody can drive it".to_owned()),
         },
     }
 }
 
 fn hosted(case: &Case, lab: Lab, end: End) -> Outcome {
-    let (ending, by_drop) = match end {
-        End::Never if matches!(case.body, Body::Shutdown(_) | Body::Afterwards(_)) => {
-            return Outcome::NotApplicable("it cannot be shut down: see `Subject::shut_down_by`");
-        }
-        End::Never => (Ending(None), false),
-        End::LastHandle => (Ending(None), true),
-        End::Call(shut_down) => (Ending(Some(shut_down)), false),
-    };
+    let ending = Ending(match end {
+        End::Never | End::LastHandle => None,
+        End::Call(shut_down) => Some(shut_down),
+    });
     let verdict = match case.body {
         Body::Awaits(body) | Body::Busy(body) => {
             let done = lab.block_on("the case's first step", body(lab.clone()));
@@ -153,11 +171,6 @@ fn hosted(case: &Case, lab: Lab, end: End) -> Outcome {
                 .map(|()| ending.shut_down(lab))
         }
         Body::Threads(body) => body(lab.clone()).map(|()| ending.shut_down(lab)),
-        Body::Afterwards(_) if by_drop => {
-            return Outcome::NotApplicable(
-                "it is shut down by dropping its last handle: see `Subject::shut_down_by`",
-            );
-        }
         Body::Shutdown(body) | Body::Afterwards(body) => body(lab, ending),
     };
     outcome(verdict)

@@ -4,6 +4,7 @@ use core::fmt;
 use core::future::Future;
 use core::time::Duration;
 
+use super::case::Body;
 use super::run::CaseRun;
 use crate::handle::Handle;
 use crate::runtime::Runtime;
@@ -91,6 +92,29 @@ impl Subject {
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
+    }
+
+    /// What it lacks to be asked a case, if anything.
+    pub(super) fn lacks(&self, body: &Body) -> Option<&'static str> {
+        match (body, &self.kind) {
+            (Body::Busy(_), _) if !self.busy_time => {
+                Some("time stands still in it while tasks are ready")
+            }
+            (Body::Awaits(_) | Body::Busy(_), _) | (Body::Threads(_), Kind::Hosted { .. }) => None,
+            (Body::Threads(_), Kind::Driven(_)) => {
+                Some("it is driven by one thread, and the case needs others")
+            }
+            (Body::Shutdown(_) | Body::Afterwards(_), Kind::Driven(_)) => {
+                Some("it is driven by the case, which cannot shut it down")
+            }
+            (Body::Shutdown(_) | Body::Afterwards(_), Kind::Hosted { end, .. }) => match end {
+                End::Never => Some("it cannot be shut down: see `Subject::shut_down_by`"),
+                End::LastHandle if matches!(body, Body::Afterwards(_)) => {
+                    Some("it is shut down by dropping its last handle: see `Subject::shut_down_by`")
+                }
+                End::LastHandle | End::Call(_) => None,
+            },
+        }
     }
 
     fn of(kind: Kind) -> Self {
