@@ -131,6 +131,11 @@ impl<T: Send + 'static> TaskGroup<T> {
     }
 
     /// Aborts every task and waits until all have ended. Results that came first are dropped.
+    ///
+    /// # Cancel safety
+    /// Dropping it before its first poll does nothing. Later every task has been aborted; those
+    /// that have not ended are still in the group, and another call, or
+    /// [`join_next`](Self::join_next), waits for them.
     pub async fn shutdown(&mut self) {
         self.abort_all();
         while self.join_next().await.is_some() {}
@@ -144,6 +149,8 @@ impl<T: Send + 'static> TaskGroup<T> {
         if let Some(member) = self.ending.take() {
             member.detach();
         }
+        // They report their ends to nobody: here the ids would heap up.
+        self.ended = Arc::default();
     }
 }
 
@@ -197,5 +204,29 @@ impl Drop for ReportEnd {
     fn drop(&mut self) {
         self.ended.ids.push(self.id);
         self.ended.waiter.wake();
+    }
+}
+
+#[cfg(all(test, feature = "sim", not(loom)))]
+mod tests {
+    use crate::sim;
+
+    #[test]
+    fn detached_tasks_leave_nothing_behind() {
+        sim::check(0..20, |rt| async move {
+            let mut group = rt.task_group();
+            for _ in 0..10 {
+                group.spawn(async {});
+                group.detach_all();
+            }
+            rt.run_until_idle().await;
+            assert_eq!(group.ended.ids.len(), 0);
+            assert!(group.join_next().await.is_none());
+
+            // The group goes on as if it were new.
+            group.spawn(async {});
+            assert!(matches!(group.join_next().await, Some(Ok(()))));
+            assert_eq!((group.len(), group.ended.ids.len()), (0, 0));
+        });
     }
 }
