@@ -12,6 +12,10 @@ use crate::timer::{BoxTimer, Stopped};
 
 pin_project_lite::pin_project! {
     /// The future of [`Handle::timeout`].
+    ///
+    /// # Cancel safety
+    /// That of the inner future, which is dropped with it; so is the timer.
+    /// [`into_inner`](Timeout::into_inner) gives the inner future back as it is.
     #[must_use = "futures do nothing unless polled"]
     pub struct Timeout<'h, F> {
         #[pin]
@@ -113,9 +117,16 @@ impl fmt::Display for TimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Elapsed { limit } => write!(f, "not ready within {limit:?}"),
-            Self::Stopped(stopped) => stopped.fmt(f),
+            Self::Stopped(_) => f.write_str("the runtime that kept the time was shut down"),
         }
     }
 }
 
-impl std::error::Error for TimeoutError {}
+impl std::error::Error for TimeoutError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Elapsed { .. } => None,
+            Self::Stopped(stopped) => Some(stopped),
+        }
+    }
+}
