@@ -162,6 +162,10 @@ pub trait LimiterExt: Limiter {
 impl<L: Limiter + ?Sized> LimiterExt for L {}
 
 /// Waiting for tokens: see [`LimiterExt::acquire_n`].
+///
+/// # Cancel safety
+/// Dropping it takes nothing and passes the turn on; tokens that it was granted and has not
+/// returned yet go back.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'a, L: ?Sized> {
     limiter: &'a L,
@@ -188,6 +192,9 @@ impl<L: ?Sized> fmt::Debug for Acquire<'_, L> {
 }
 
 /// Waiting for tokens up to a limit: see [`LimiterExt::acquire_n_timeout`].
+///
+/// # Cancel safety
+/// That of [`Acquire`]; its timer goes with it.
 #[must_use = "futures do nothing unless polled"]
 pub struct AcquireTimeout<'a, L: ?Sized> {
     acquire: Acquire<'a, L>,

@@ -26,7 +26,11 @@ pub trait Timer: Send {
 
 /// A boxed [`Timer`], as [`Runtime::timer`](crate::Runtime::timer) returns it.
 ///
-/// Dropping it disarms it. It is also a future of its firing.
+/// It is also a future of its firing, which stays ready until it is armed anew.
+///
+/// # Cancel safety
+/// Dropping it disarms it. A future that borrows it may be dropped at any time: the timer stays
+/// armed as it was.
 pub struct BoxTimer(Pin<Box<dyn Timer>>);
 
 impl BoxTimer {

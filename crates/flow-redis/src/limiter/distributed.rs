@@ -34,6 +34,12 @@ impl DistributedLimiter {
     }
 
     /// Takes one token, or says why not; see [`check_n`](Self::check_n).
+    ///
+    /// # Errors
+    /// Those of [`check_n`](Self::check_n).
+    ///
+    /// # Cancel safety
+    /// That of [`check_n`](Self::check_n): the token may be gone.
     pub async fn check(&self) -> Result<Granted, CheckError> {
         self.check_n(1).await
     }
@@ -48,7 +54,8 @@ impl DistributedLimiter {
     ///
     /// # Cancel safety
     /// Dropping it before its first poll does nothing. Later the server may still take the
-    /// tokens; they are not given back.
+    /// tokens; they are not given back, and [`stats`](Self::stats) does not count the decision,
+    /// which nobody heard.
     ///
     /// # Cost
     /// One round trip; while there is no connection, none.
@@ -57,6 +64,12 @@ impl DistributedLimiter {
     }
 
     /// Takes one token, waiting until there is one; see [`acquire_n`](Self::acquire_n).
+    ///
+    /// # Errors
+    /// Those of [`acquire_n`](Self::acquire_n).
+    ///
+    /// # Cancel safety
+    /// That of [`acquire_n`](Self::acquire_n).
     pub async fn acquire(&self) -> Result<Granted, AcquireError> {
         self.acquire_n(1).await
     }
@@ -71,7 +84,11 @@ impl DistributedLimiter {
     /// [`AcquireError`] if waiting cannot help, or there is no runtime to wait on.
     ///
     /// # Cancel safety
-    /// That of [`check_n`](Self::check_n).
+    /// While it sleeps, dropping it has taken nothing; during a check, that of
+    /// [`check_n`](Self::check_n). There is no place in a queue to lose.
+    ///
+    /// # Cost
+    /// One round trip for each check, and one timer for each sleep.
     pub async fn acquire_n(&self, n: u64) -> Result<Granted, AcquireError> {
         loop {
             let error = match self.check_n(n).await {
@@ -87,6 +104,12 @@ impl DistributedLimiter {
     ///
     /// # Errors
     /// [`RedisError`] if the server does not say.
+    ///
+    /// # Cancel safety
+    /// It changes nothing, so dropping it does not either.
+    ///
+    /// # Cost
+    /// That of [`check_n`](Self::check_n).
     pub async fn peek(&self) -> Result<Granted, RedisError> {
         self.shared.peek(self.key.as_ref().into()).await
     }
@@ -94,7 +117,14 @@ impl DistributedLimiter {
     /// Fills the bucket, for every process.
     ///
     /// # Errors
-    /// [`RedisError`] if the server does not do it.
+    /// [`RedisError`] if the server does not do it. After a timeout or a broken connection it may
+    /// have done it.
+    ///
+    /// # Cancel safety
+    /// Dropping it before its first poll does nothing. Later the server may still do it.
+    ///
+    /// # Cost
+    /// That of [`check_n`](Self::check_n).
     pub async fn reset(&self) -> Result<(), RedisError> {
         self.shared.reset(self.key.as_ref().into()).await
     }

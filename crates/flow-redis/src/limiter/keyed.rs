@@ -32,6 +32,12 @@ pub struct KeyedDistributedLimiter<K: ?Sized> {
 
 impl<K: fmt::Display + ?Sized> KeyedDistributedLimiter<K> {
     /// Takes one token of this key's, or says why not; see [`check_n`](Self::check_n).
+    ///
+    /// # Errors
+    /// Those of [`check_n`](Self::check_n).
+    ///
+    /// # Cancel safety
+    /// That of [`DistributedLimiter::check`](crate::DistributedLimiter::check).
     pub async fn check(&self, key: &K) -> Result<Granted, CheckError> {
         self.shared.check(self.full_key(key), 1).await
     }
@@ -39,8 +45,11 @@ impl<K: fmt::Display + ?Sized> KeyedDistributedLimiter<K> {
     /// Takes `n` tokens of this key's together, or none and says why.
     ///
     /// # Errors
-    /// Those of [`DistributedLimiter::check_n`](crate::DistributedLimiter::check_n), whose
-    /// notes on dropping and cost hold here too.
+    /// Those of [`DistributedLimiter::check_n`](crate::DistributedLimiter::check_n), which costs
+    /// the same.
+    ///
+    /// # Cancel safety
+    /// That of [`DistributedLimiter::check_n`](crate::DistributedLimiter::check_n).
     pub async fn check_n(&self, key: &K, n: u64) -> Result<Granted, CheckError> {
         self.shared.check(self.full_key(key), n).await
     }
@@ -49,6 +58,9 @@ impl<K: fmt::Display + ?Sized> KeyedDistributedLimiter<K> {
     ///
     /// # Errors
     /// [`RedisError`] if the server does not say.
+    ///
+    /// # Cancel safety
+    /// That of [`DistributedLimiter::peek`](crate::DistributedLimiter::peek).
     pub async fn peek(&self, key: &K) -> Result<Granted, RedisError> {
         self.shared.peek(self.full_key(key)).await
     }
@@ -57,6 +69,9 @@ impl<K: fmt::Display + ?Sized> KeyedDistributedLimiter<K> {
     ///
     /// # Errors
     /// [`RedisError`] if the server does not do it.
+    ///
+    /// # Cancel safety
+    /// That of [`DistributedLimiter::reset`](crate::DistributedLimiter::reset).
     pub async fn reset(&self, key: &K) -> Result<(), RedisError> {
         self.shared.reset(self.full_key(key)).await
     }

@@ -226,6 +226,10 @@ impl<T> FusedStream for Receiver<T> {
 }
 
 /// The future of [`Receiver::recv`].
+///
+/// # Cancel safety
+/// Dropped before it was ready it has taken nothing; its place and the item set aside for it go
+/// to the next.
 #[must_use = "futures do nothing unless polled"]
 pub struct RecvFuture<'a, T> {
     shared: &'a Shared<T>,
@@ -269,6 +273,9 @@ impl<T> fmt::Debug for RecvFuture<'_, T> {
 }
 
 /// The future of [`Receiver::recv_timeout`].
+///
+/// # Cancel safety
+/// That of [`RecvFuture`]; its timer goes with it.
 #[must_use = "futures do nothing unless polled"]
 pub struct RecvTimeoutFuture<'a, T> {
     recv: RecvFuture<'a, T>,
@@ -317,6 +324,9 @@ impl<T> fmt::Debug for RecvTimeoutFuture<'_, T> {
 }
 
 /// The future of [`Receiver::recv_many`].
+///
+/// # Cancel safety
+/// Dropped before it was ready it has taken nothing, and the batch is as it was.
 #[must_use = "futures do nothing unless polled"]
 pub struct RecvManyFuture<'a, T> {
     shared: &'a Shared<T>,

@@ -206,6 +206,11 @@ impl<T> Shared<T> {
 }
 
 /// The future of [`Sender::send`].
+///
+/// # Cancel safety
+/// Dropped before it was ready it has sent nothing, and the item is dropped with it, unless
+/// [`into_inner`](Self::into_inner) takes it out. Its place and the room promised to it go to the
+/// next.
 #[must_use = "futures do nothing unless polled"]
 pub struct SendFuture<'a, T> {
     shared: &'a Shared<T>,
@@ -275,6 +280,9 @@ impl<T> fmt::Debug for SendFuture<'_, T> {
 }
 
 /// The future of [`Sender::send_timeout`].
+///
+/// # Cancel safety
+/// That of [`SendFuture`]; its timer goes with it.
 #[must_use = "futures do nothing unless polled"]
 pub struct SendTimeoutFuture<'a, T> {
     send: SendFuture<'a, T>,

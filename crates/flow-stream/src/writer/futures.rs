@@ -15,6 +15,9 @@ use super::{AsyncWriter, Policy};
 use crate::wait_list::Ticket;
 
 /// The future of [`AsyncWriter::write`]. Once it was ready it stays pending.
+///
+/// # Cancel safety
+/// Dropped before it was ready it has written nothing; its place goes to the next.
 #[must_use = "futures do nothing unless polled"]
 pub struct WriteFuture<'a> {
     writer: &'a AsyncWriter,
@@ -67,6 +70,10 @@ impl fmt::Debug for WriteFuture<'_> {
 }
 
 /// The future of [`AsyncWriter::flush`]. Once it was ready it stays pending.
+///
+/// # Cancel safety
+/// Dropped before its first poll it has asked for nothing. Later its drop stops the waiting, not
+/// the flush.
 #[must_use = "futures do nothing unless polled"]
 pub struct FlushFuture<'a> {
     shared: &'a Shared,
@@ -117,6 +124,10 @@ impl fmt::Debug for FlushFuture<'_> {
 }
 
 /// The future of [`AsyncWriter::shutdown`]. Once it was ready it stays pending.
+///
+/// # Cancel safety
+/// Dropped before its first poll it has done nothing. Later the writer is closed and finishes in
+/// the background, for as long as that takes: the timeout goes with the future.
 #[must_use = "futures do nothing unless polled; `close` closes without waiting"]
 pub struct ShutdownFuture<'a> {
     writer: &'a AsyncWriter,

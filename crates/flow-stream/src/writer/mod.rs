@@ -180,7 +180,8 @@ impl AsyncWriter {
     /// goes on where this one stopped. [`FlushError::Ended`] if the writer ended before.
     ///
     /// # Cancel safety
-    /// Dropping the future stops the waiting, not the flush.
+    /// Dropping the future stops the waiting, not the flush; before its first poll it has asked
+    /// for none.
     pub fn flush(&self) -> FlushFuture<'_> {
         FlushFuture::new(self.shared())
     }
@@ -216,7 +217,8 @@ impl AsyncWriter {
     /// again, and reports the same.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the writer closed and finishing in the background.
+    /// Dropping the future before its first poll does nothing. Later the writer is closed and
+    /// finishes in the background, for as long as that takes: the timeout goes with the future.
     pub fn shutdown(&self, timeout: Duration) -> ShutdownFuture<'_> {
         ShutdownFuture::new(self, timeout)
     }
