@@ -68,8 +68,9 @@ const MAY_NAME_RUNTIMES: &[&str] = &["flow-rt", "flow-redis"];
 const BUILT_ON_A_RUNTIME: &[(&str, &str)] =
     &[("flow-redis", "its client, fred, is built on tokio")];
 
-/// Default trees and how many third-party crates they may have.
-const TREES: &[(&str, usize)] = &[("flow-ratelimit", 15)];
+/// Default trees and how many third-party crates they may have. That of flow-rt, which has no
+/// default features, is what everything else stands on.
+const TREES: &[(&str, usize)] = &[("flow-rt", 8), ("flow-ratelimit", 15)];
 
 pub(super) fn check(workspace: &Workspace) -> Outcome {
     let mut broken = Vec::new();
@@ -95,10 +96,17 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
             .into_iter()
             .filter(|used| workspace.package(used).is_none())
             .collect();
+        let runtimes = third_party
+            .iter()
+            .filter(|used| RUNTIMES.contains(&used.as_str()))
+            .count();
         println!(
-            "{name}: {} third-party crates (at most {most})",
+            "{name}: {} third-party crates (at most {most}), {runtimes} runtimes among them (at most 0)",
             third_party.len()
         );
+        if runtimes > 0 {
+            broken.push(format!("{name} has a runtime in its default tree"));
+        }
         if third_party.len() > *most {
             broken.push(format!(
                 "{name} has {} third-party crates, more than {most}: {}",

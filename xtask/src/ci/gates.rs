@@ -9,6 +9,9 @@ use crate::process;
 use crate::tools::DENY;
 use crate::workspace::{self, Package, Workspace};
 
+/// Files that the licences ask to pass on.
+const PACKED: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];
+
 /// What the README promises a newcomer.
 const README_COMMANDS: [&str; 2] = ["cargo run --release --example gateway", "cargo xtask test"];
 
@@ -67,6 +70,10 @@ pub(super) fn deny(_: &Workspace) -> Outcome {
 }
 
 /// Packages all published crates together, so that one may need another that no registry has.
+///
+/// Not verified, which would build each package with all of its dependencies once more, in a
+/// folder of its own: the other gates have built the same sources, bare and with each feature.
+/// What packing itself can lose is a file, hence the look at the lists.
 pub(super) fn package(workspace: &Workspace) -> Outcome {
     let mut wanting = Vec::new();
     let mut command = process::cargo(["package", "--no-verify", "--allow-dirty"]);
@@ -75,6 +82,13 @@ pub(super) fn package(workspace: &Workspace) -> Outcome {
         if !package.missing.is_empty() {
             let missing = package.missing.join(", ");
             wanting.push(format!("{} has no {missing}", package.name));
+        }
+        let mut list = process::cargo(["package", "--list", "--allow-dirty", "--package"]);
+        let packed = process::stdout(list.arg(&package.name))?;
+        for file in PACKED {
+            if !packed.lines().any(|line| line == file) {
+                wanting.push(format!("the package {} has no {file}", package.name));
+            }
         }
         command.args(["--package", &package.name]);
     }
