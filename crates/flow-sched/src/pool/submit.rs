@@ -52,6 +52,7 @@ pub struct Submit<'p, F, T> {
     closure: Option<F>,
     make: Make<F, T>,
     timeout: Option<Duration>,
+    on_full: OnFull,
     ticket: Option<Ticket>,
 }
 
@@ -62,6 +63,7 @@ impl<'p, F, T> Submit<'p, F, T> {
             closure: Some(closure),
             make,
             timeout: None,
+            on_full: core.on_full,
             ticket: None,
         }
     }
@@ -71,6 +73,12 @@ impl<'p, F, T> Submit<'p, F, T> {
     /// With a limit of zero the task gets one poll.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
+        self
+    }
+
+    /// Waits for room whatever the pool's own answer to a full queue is.
+    pub(crate) fn wait_for_room(mut self) -> Self {
+        self.on_full = OnFull::Wait;
         self
     }
 
@@ -100,7 +108,7 @@ impl<'p, F, T> Submit<'p, F, T> {
             match self.core.room.try_take() {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(NoRoom::Closed) => return Poll::Ready(Err(Refusal::Closed)),
-                Err(NoRoom::Full) if self.core.on_full == OnFull::Reject => {
+                Err(NoRoom::Full) if self.on_full == OnFull::Reject => {
                     return Poll::Ready(Err(Refusal::Full));
                 }
                 Err(NoRoom::Full) if inside::is_inside(self.core.address()) => {

@@ -43,8 +43,9 @@ impl SchedulerBuilder {
 
     /// The pool that runs the jobs; without one they run as tasks of the runtime.
     ///
-    /// A run that meets a full queue waits for room, and holds up no job but its own. Unless
-    /// [`runtime`](Self::runtime) says otherwise, the pool's runtime keeps the time.
+    /// A run that meets a full queue waits for room, also if the pool rejects what others submit
+    /// to it then, and holds up no job but its own. Unless [`runtime`](Self::runtime) says
+    /// otherwise, the pool's runtime keeps the time.
     pub fn pool(mut self, pool: &WorkerPool) -> Self {
         self.pool = Some(pool.clone());
         self

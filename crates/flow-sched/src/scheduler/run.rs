@@ -54,7 +54,8 @@ where
     let (pool, stop) = (pool.clone(), shared.stop.clone());
     shared.handle.spawn_detached(async move {
         // Refused, or told to stop: the task is dropped, and its run is reported.
-        drop(stop.run_until_cancelled(pool.submit(task)).await);
+        let submit = pool.submit(task).wait_for_room();
+        drop(stop.run_until_cancelled(submit).await);
     });
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use flow_rt::TaskContext;
 use flow_rt::sim::{self, Sim};
+use flow_rt::{OnFull, TaskContext};
 use flow_sched::{JobContext, Overlap, Scheduler, TriggerNowError, WorkerPool};
 
 use crate::common::{Log, SEC, ms, noting, secs};
@@ -46,6 +46,38 @@ fn case_106_a_full_pool_delays_only_its_own_job() {
         assert_eq!(b.stats().runs.completed, 3);
         let report = scheduler.shutdown(SEC).await;
         assert_eq!(report.jobs, 2);
+    });
+}
+
+#[test]
+fn a_pool_that_rejects_lets_runs_wait_all_the_same() {
+    sim::check(0..50, |rt| async move {
+        let pool = WorkerPool::builder()
+            .runtime(&rt)
+            .slots(1)
+            .queue(1)
+            .on_full(OnFull::Reject)
+            .build()
+            .unwrap();
+        let blocked = Arc::new(flow_rt::CancellationToken::new());
+        for _ in 0..2 {
+            let go = blocked.clone();
+            pool.submit(async move |_cx| go.cancelled().await)
+                .await
+                .unwrap();
+            rt.run_until_idle().await;
+        }
+        assert!(pool.submit(async |_cx| ()).await.is_err(), "it is full");
+        let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
+        let log = Log::new(&rt);
+        let job = noting(&scheduler, "a", &log).every(SEC).start().unwrap();
+        rt.advance(ms(1_500)).await;
+        let stats = job.stats();
+        assert_eq!((log.len(), stats.running, stats.runs.dropped), (0, 1, 0));
+        blocked.cancel();
+        rt.run_until_idle().await;
+        assert_eq!((log.len(), job.stats().runs.completed), (1, 1));
+        scheduler.shutdown(SEC).await;
     });
 }
 
