@@ -58,6 +58,25 @@ impl LimitTooLarge {
     }
 }
 
+/// More permits given back than were out. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReleaseTooMany {
+    pub(crate) given: u32,
+    pub(crate) in_flight: u32,
+}
+
+impl ReleaseTooMany {
+    /// The permits given back.
+    pub const fn given(self) -> u32 {
+        self.given
+    }
+
+    /// The permits that were out.
+    pub const fn in_flight(self) -> u32 {
+        self.in_flight
+    }
+}
+
 impl fmt::Display for TryAcquireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -94,6 +113,17 @@ impl fmt::Display for LimitTooLarge {
     }
 }
 
+impl fmt::Display for ReleaseTooMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} permits were given back, but only {} are out",
+            self.given, self.in_flight
+        )
+    }
+}
+
+impl std::error::Error for ReleaseTooMany {}
 impl std::error::Error for TryAcquireError {}
 impl std::error::Error for AcquireError {}
 impl std::error::Error for LimitTooLarge {}

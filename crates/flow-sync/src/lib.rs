@@ -28,7 +28,7 @@ pub mod sync;
 mod wait_list;
 mod wake_list;
 
-pub use error::{AcquireError, LimitTooLarge, TryAcquireError};
+pub use error::{AcquireError, LimitTooLarge, ReleaseTooMany, TryAcquireError};
 pub use event::{Event, Listener};
 pub use join_cell::JoinCell;
 pub use padded::{CachePadded, PaddedCounter};

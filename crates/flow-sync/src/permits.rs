@@ -4,7 +4,7 @@
 //! `word: AtomicU64`, on a cache line of its own:
 //! ```text
 //!   63         32   31   30         0
-//!  |    limit    |  W  |  in flight  |
+//!  |  in flight  |  W  |    limit    |
 //! ```
 //! and `queue`, a mutex over a [`WaitList`] and the mark `closed`.
 //!
@@ -19,6 +19,8 @@
 //!    waker is cloned, woken or dropped under the lock.
 //! 5. In flight never rises above the limit in force at that moment. It may stand above a limit
 //!    that was lowered since; then nothing is given until it has fallen.
+//! 6. In flight is on top, so that whoever releases more than is out borrows from nobody. What
+//!    the word shows until that is taken back is above the truth: nothing is given on it.
 //!
 //! # Steps
 //! try: load the word; W set: no. CAS it up by n.
@@ -27,8 +29,9 @@
 //! sent away.
 //! enqueue: try; clone the waker; lock; **set W**; push; **pump**; granted: ready. Else store the
 //! waker; unlock; wake.
-//! release: `fetch_sub`; W in the **returned** value: lock, pump, unlock, wake.
-//! set limit: CAS of the high half; W in the replaced value: the same.
+//! release: `fetch_sub`; W in the **returned** value: lock, pump, unlock, wake. The returned value
+//! shows that fewer are out: `fetch_add` them back; W in that value: the same.
+//! set limit: CAS of the low half; W in the replaced value: the same.
 //! cancel: lock; out of the list; was the head: pump (a big head that leaves may free smaller
 //! ones). Had been granted: release, so the next in line gets it.
 //! close: lock; closed; set W; send all away, a list of wakers at a time.
@@ -57,7 +60,7 @@ use core::task::{Context, Poll, Waker};
 // Not loom's, which is no receiver of methods; the protocol does not touch the count.
 use std::sync::Arc;
 
-use crate::error::{AcquireError, LimitTooLarge, TryAcquireError};
+use crate::error::{AcquireError, LimitTooLarge, ReleaseTooMany, TryAcquireError};
 use crate::padded::CachePadded;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -75,7 +78,7 @@ use crate::wake_list::WakeList;
 /// permits.try_acquire(2)?;
 /// assert_eq!(permits.try_acquire(1), Err(TryAcquireError::Unavailable));
 /// assert_eq!(permits.try_acquire(3), Err(TryAcquireError::TooMany { asked: 3, limit: 2 }));
-/// permits.release(2);
+/// permits.release(2)?;
 /// assert_eq!(permits.available(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -95,7 +98,7 @@ struct Queue {
 
 impl Permits {
     /// The largest limit: 2^31 - 1.
-    pub const MAX_LIMIT: u32 = IN_FLIGHT as u32;
+    pub const MAX_LIMIT: u32 = LIMIT as u32;
 
     /// `limit` permits, all free. At most `max_waiters` queue for them; `usize::MAX` for any
     /// number.
@@ -122,7 +125,7 @@ impl Permits {
             if u64::from(n) > free(word) || word & W != 0 {
                 return self.denied(word, n);
             }
-            let taken = word + u64::from(n);
+            let taken = word + out(u64::from(n));
             // Acquire: what was done under the permits before.
             match self
                 .word
@@ -170,21 +173,27 @@ impl Permits {
 
     /// Gives `n` permits back, to the first in the queue if anybody waits.
     ///
-    /// The caller gives back only what it took.
+    /// The caller gives back only what it took: that two callers mix up what each of them took
+    /// goes unnoticed.
+    ///
+    /// # Errors
+    /// If fewer than `n` are out. Nothing has changed then; while the call lasts, fewer may seem
+    /// to be free than are. Of several such calls at the same moment one may go unnoticed, and
+    /// then too few are free for good.
     ///
     /// # Cost
     /// One RMW while nobody waits.
     #[inline]
-    pub fn release(&self, n: u32) {
+    pub fn release(&self, n: u32) -> Result<(), ReleaseTooMany> {
         // Release: what was done under the permits, to the next holder.
-        let before = self.word.fetch_sub(u64::from(n), Ordering::Release);
-        debug_assert!(
-            before & IN_FLIGHT >= u64::from(n),
-            "more permits were released than taken"
-        );
+        let before = self.word.fetch_sub(out(u64::from(n)), Ordering::Release);
+        if before < out(u64::from(n)) {
+            return Err(self.take_back(before, n));
+        }
         if before & W != 0 {
             self.pump_all();
         }
+        Ok(())
     }
 
     /// Changes the limit and gives the one before.
@@ -195,11 +204,11 @@ impl Permits {
     /// # Errors
     /// If `limit` is larger than [`MAX_LIMIT`](Self::MAX_LIMIT).
     pub fn set_limit(&self, limit: u32) -> Result<u32, LimitTooLarge> {
-        let high = checked(limit)?;
+        let low = checked(limit)?;
         let mut word = self.word.load(Ordering::Relaxed);
         while let Err(now) = self.word.compare_exchange_weak(
             word,
-            high | word & LOW,
+            low | word & !LIMIT,
             Ordering::Relaxed,
             Ordering::Relaxed,
         ) {
@@ -250,7 +259,7 @@ impl Permits {
     /// that was lowered.
     #[inline]
     pub fn in_flight(&self) -> u32 {
-        (self.word.load(Ordering::Relaxed) & IN_FLIGHT) as u32
+        in_flight_of(self.word.load(Ordering::Relaxed)) as u32
     }
 
     /// The limit in force.
@@ -270,6 +279,20 @@ impl Permits {
             return 0;
         }
         self.queue.lock().list.len()
+    }
+
+    /// Undoes the release of more than is out (6).
+    #[cold]
+    fn take_back(&self, before: u64, n: u32) -> ReleaseTooMany {
+        let word = self.word.fetch_add(out(u64::from(n)), Ordering::Relaxed);
+        // Whoever queued in between did so because nothing seemed to be free.
+        if word & W != 0 {
+            self.pump_all();
+        }
+        ReleaseTooMany {
+            given: n,
+            in_flight: in_flight_of(before) as u32,
+        }
     }
 
     /// Why `n` permits cannot be had at `word`.
@@ -380,7 +403,7 @@ impl Permits {
                     .word
                     .compare_exchange(
                         word,
-                        (word + total) & keep,
+                        (word + out(total)) & keep,
                         Ordering::Acquire,
                         Ordering::Relaxed,
                     )
@@ -475,7 +498,8 @@ impl PermitWait {
             permits.pump_all();
         }
         if left.standing == Standing::Granted {
-            permits.release(left.need as u32);
+            // It was granted, so it is out.
+            let _ = permits.release(left.need as u32);
         }
         // `left.waker` is dropped here, last: it may panic.
     }
@@ -500,15 +524,24 @@ const fn checked(limit: u32) -> Result<u64, LimitTooLarge> {
     if limit > Permits::MAX_LIMIT {
         return Err(LimitTooLarge { given: limit });
     }
-    Ok((limit as u64) << LIMIT_SHIFT)
+    Ok(limit as u64)
 }
 
 const fn limit_of(word: u64) -> u32 {
-    (word >> LIMIT_SHIFT) as u32
+    (word & LIMIT) as u32
+}
+
+const fn in_flight_of(word: u64) -> u64 {
+    word >> OUT_SHIFT
+}
+
+/// So many permits, where those in flight stand in the word.
+const fn out(n: u64) -> u64 {
+    n << OUT_SHIFT
 }
 
 const fn free(word: u64) -> u64 {
-    (word >> LIMIT_SHIFT).saturating_sub(word & IN_FLIGHT)
+    (word & LIMIT).saturating_sub(in_flight_of(word))
 }
 
 /// How much of a queue fits.
@@ -542,7 +575,6 @@ fn give(wakes: &mut WakeList, waker: Option<Waker>) {
     }
 }
 
-const IN_FLIGHT: u64 = W - 1;
+const LIMIT: u64 = W - 1;
 const W: u64 = 1 << 31;
-const LOW: u64 = IN_FLIGHT | W;
-const LIMIT_SHIFT: u32 = 32;
+const OUT_SHIFT: u32 = 32;

@@ -33,7 +33,7 @@ fn quitter(permits: &Arc<Permits>, n: u32) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut wait = PermitWait::new();
         if block_on(|cx| Poll::Ready(permits.poll_acquire(cx, n, &mut wait))).is_ready() {
-            permits.release(n);
+            permits.release(n).unwrap();
         }
     })
 }
@@ -44,9 +44,23 @@ fn release_meets_enqueue() {
         let permits = permits(1);
         permits.try_acquire(1).unwrap();
         let waiter = acquirer(&permits, 1);
-        permits.release(1);
+        permits.release(1).unwrap();
         waiter.join().unwrap().unwrap();
         assert_eq!((permits.in_flight(), permits.waiting()), (1, 0));
+    });
+}
+
+#[test]
+fn release_of_too_many_meets_enqueue() {
+    explore("permits: release of too many || enqueue", 3, || {
+        let permits = permits(1);
+        let waiter = acquirer(&permits, 1);
+        // Nothing or one is out. Meanwhile nothing seems to be free, and nobody else comes by.
+        permits.release(2).unwrap_err();
+        waiter.join().unwrap().unwrap();
+        assert_eq!((permits.in_flight(), permits.waiting()), (1, 0));
+        permits.release(1).unwrap();
+        permits.try_acquire(1).unwrap();
     });
 }
 
@@ -60,11 +74,11 @@ fn release_meets_two_enqueues() {
                 let permits = permits.clone();
                 thread::spawn(move || {
                     acquire(&permits, 1).unwrap();
-                    permits.release(1);
+                    permits.release(1).unwrap();
                 })
             })
             .collect();
-        permits.release(1);
+        permits.release(1).unwrap();
         for waiter in waiters {
             waiter.join().unwrap();
         }
@@ -79,7 +93,7 @@ fn one_release_serves_two() {
         let permits = permits(2);
         permits.try_acquire(2).unwrap();
         let waiters = [acquirer(&permits, 1), acquirer(&permits, 1)];
-        permits.release(2);
+        permits.release(2).unwrap();
         for waiter in waiters {
             waiter.join().unwrap().unwrap();
         }
@@ -94,7 +108,7 @@ fn grant_meets_cancel() {
         permits.try_acquire(1).unwrap();
         let quitter = quitter(&permits, 1);
         let third = acquirer(&permits, 1);
-        permits.release(1);
+        permits.release(1).unwrap();
         quitter.join().unwrap();
         third.join().unwrap().unwrap();
         assert_eq!((permits.in_flight(), permits.waiting()), (1, 0));
@@ -148,7 +162,7 @@ fn resize_meets_release() {
             let permits = permits.clone();
             thread::spawn(move || permits.set_limit(2).unwrap())
         };
-        permits.release(1);
+        permits.release(1).unwrap();
         assert_eq!(resizer.join().unwrap(), 1);
         for waiter in waiters {
             waiter.join().unwrap().unwrap();
@@ -179,7 +193,7 @@ fn a_lowered_limit_sends_away() {
         // It is still held: the big one cannot have got anything.
         let refused = big.join().unwrap().unwrap_err();
         assert_eq!(refused, AcquireError::TooMany { asked: 2, limit: 1 });
-        permits.release(1);
+        permits.release(1).unwrap();
         permits.try_acquire(1).expect("nobody is in the way");
     });
 }
@@ -194,7 +208,7 @@ fn close_meets_push() {
         for waiter in waiters {
             assert_eq!(waiter.join().unwrap(), Err(AcquireError::Closed));
         }
-        permits.release(1);
+        permits.release(1).unwrap();
         assert_eq!((permits.in_flight(), permits.waiting()), (0, 0));
     });
 }
@@ -209,7 +223,7 @@ fn close_meets_release() {
             let permits = permits.clone();
             thread::spawn(move || permits.close())
         };
-        permits.release(1);
+        permits.release(1).unwrap();
         let got = waiter.join().unwrap();
         closer.join().unwrap();
         assert!(permits.is_closed());
@@ -225,7 +239,7 @@ fn permits_order_what_they_guard() {
         let work = |shared: &(Arc<Permits>, UnsafeCell<()>)| {
             acquire(&shared.0, 1).unwrap();
             shared.1.with_mut(|_| ());
-            shared.0.release(1);
+            shared.0.release(1).unwrap();
         };
         let others: Vec<_> = (0..2)
             .map(|_| {
@@ -250,7 +264,7 @@ fn a_newcomer_takes_no_more_than_the_limit() {
             let permits = permits.clone();
             thread::spawn(move || {
                 acquire(&permits, 1).unwrap();
-                permits.release(1);
+                permits.release(1).unwrap();
             })
         };
         let newcomer = {
@@ -258,11 +272,11 @@ fn a_newcomer_takes_no_more_than_the_limit() {
             thread::spawn(move || {
                 if permits.try_acquire(1).is_ok() {
                     assert_eq!(permits.in_flight(), 1);
-                    permits.release(1);
+                    permits.release(1).unwrap();
                 }
             })
         };
-        permits.release(1);
+        permits.release(1).unwrap();
         waiter.join().unwrap();
         newcomer.join().unwrap();
         assert_eq!((permits.in_flight(), permits.waiting()), (0, 0));

@@ -127,7 +127,7 @@ impl Model {
             Step::Wait(n) => self.wait(n),
             Step::Release(at) if !self.held.is_empty() => {
                 let n = self.held.swap_remove(at % self.held.len());
-                self.permits.release(n);
+                self.permits.release(n).unwrap();
                 self.in_flight -= n;
                 self.serve();
             }
@@ -231,7 +231,7 @@ proptest! {
         // Everything comes back.
         model.waiters.clear();
         for n in std::mem::take(&mut model.held) {
-            model.permits.release(n);
+            model.permits.release(n).unwrap();
         }
         prop_assert_eq!(model.permits.in_flight(), 0);
         prop_assert_eq!(model.permits.waiting(), 0);

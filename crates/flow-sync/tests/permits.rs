@@ -56,7 +56,7 @@ fn takes_and_gives_back() {
     assert_eq!(permits.available(), 2);
     permits.try_acquire(2).unwrap();
     permits.try_acquire(0).unwrap();
-    permits.release(4);
+    permits.release(4).unwrap();
     assert_eq!((permits.available(), permits.in_flight()), (4, 6));
 }
 
@@ -84,7 +84,7 @@ fn the_largest_limit_is_usable_and_larger_ones_are_refused() {
     let permits = permits(max);
     permits.try_acquire(max).unwrap();
     let mut waiter = Waiter::queued(&permits, max);
-    permits.release(max);
+    permits.release(max).unwrap();
     assert_eq!(waiter.poll(&permits), OK);
     assert_eq!(permits.in_flight(), max);
     let refused = permits.set_limit(max + 1).unwrap_err();
@@ -99,17 +99,17 @@ fn waiters_are_served_in_order_and_not_passed() {
     permits.try_acquire(2).unwrap();
     let mut big = Waiter::queued(&permits, 2);
     let mut small = Waiter::queued(&permits, 1);
-    permits.release(1);
+    permits.release(1).unwrap();
     // One is free, but the big one is first.
     assert_eq!(permits.available(), 1);
     assert_eq!(permits.try_acquire(1), Err(TryAcquireError::Unavailable));
     permits.try_acquire(0).unwrap();
     assert_eq!((big.count.get(), small.count.get()), (0, 0));
-    permits.release(1);
+    permits.release(1).unwrap();
     assert_eq!((big.count.get(), small.count.get()), (1, 0));
     assert!(small.poll(&permits).is_pending());
     assert_eq!(big.poll(&permits), OK);
-    permits.release(2);
+    permits.release(2).unwrap();
     assert_eq!(small.poll(&permits), OK);
     assert_eq!(small.count.get(), 1);
     // Nobody waits: the fast path is open again.
@@ -130,7 +130,7 @@ fn a_big_head_that_leaves_frees_those_behind_it() {
         assert_eq!(waiter.poll(&permits), OK);
     }
     assert!(last.poll(&permits).is_pending());
-    permits.release(1);
+    permits.release(1).unwrap();
     assert_eq!(last.poll(&permits), OK);
 }
 
@@ -140,12 +140,12 @@ fn a_grant_that_is_dropped_goes_to_the_next() {
     permits.try_acquire(1).unwrap();
     let first = Waiter::queued(&permits, 1);
     let mut second = Waiter::queued(&permits, 1);
-    permits.release(1);
+    permits.release(1).unwrap();
     assert_eq!((first.count.get(), second.count.get()), (1, 0));
     drop(first);
     assert_eq!(second.count.get(), 1);
     assert_eq!(second.poll(&permits), OK);
-    permits.release(1);
+    permits.release(1).unwrap();
     assert_eq!((permits.in_flight(), permits.waiting()), (0, 0));
 }
 
@@ -156,7 +156,7 @@ fn the_last_waker_counts() {
     let mut waiter = Waiter::queued(&permits, 1);
     let old = std::mem::replace(&mut waiter.count, Count::new());
     assert!(waiter.poll(&permits).is_pending());
-    permits.release(1);
+    permits.release(1).unwrap();
     assert_eq!((old.get(), waiter.count.get()), (0, 1));
     assert_eq!(Arc::strong_count(&old), 1, "the old waker is gone");
     assert_eq!(waiter.poll(&permits), OK);
@@ -171,7 +171,7 @@ fn another_need_or_other_permits_start_anew() {
     let mut behind = Waiter::queued(&one, 1);
     waiter.n = 1;
     assert!(waiter.poll(&one).is_pending());
-    one.release(1);
+    one.release(1).unwrap();
     assert_eq!(behind.poll(&one), OK, "it lost its place");
     assert!(waiter.poll(&other).is_pending());
     assert_eq!((one.waiting(), other.waiting()), (0, 1));
@@ -193,9 +193,9 @@ fn the_limit_can_move_while_permits_are_out() {
     permits.set_limit(4).unwrap();
     assert_eq!((permits.available(), permits.in_flight()), (0, 6));
     assert_eq!(permits.try_acquire(1), Err(TryAcquireError::Unavailable));
-    permits.release(2);
+    permits.release(2).unwrap();
     assert_eq!(permits.try_acquire(1), Err(TryAcquireError::Unavailable));
-    permits.release(4);
+    permits.release(4).unwrap();
     assert_eq!((permits.available(), permits.in_flight()), (4, 0));
 }
 
@@ -222,12 +222,12 @@ fn a_waiter_too_big_for_a_lowered_limit_is_sent_away_in_its_turn() {
     let mut small = Waiter::queued(&permits, 1);
     permits.set_limit(3).unwrap();
     assert!(first.poll(&permits).is_pending());
-    permits.release(2);
+    permits.release(2).unwrap();
     assert_eq!(first.poll(&permits), OK);
     let too_many = AcquireError::TooMany { asked: 4, limit: 3 };
     assert_eq!(big.poll(&permits), Poll::Ready(Err(too_many)));
     assert!(small.poll(&permits).is_pending());
-    permits.release(3);
+    permits.release(3).unwrap();
     assert_eq!(small.poll(&permits), OK);
 }
 
@@ -240,7 +240,7 @@ fn no_more_than_max_waiters_queue() {
     assert_eq!(Waiter::new(1).poll(&permits), Poll::Ready(Err(full)));
     drop(first);
     let mut next = Waiter::queued(&permits, 1);
-    permits.release(1);
+    permits.release(1).unwrap();
     assert_eq!(next.poll(&permits), OK);
 }
 
@@ -265,7 +265,7 @@ fn close_refuses_and_sends_everybody_away() {
         let answer = Waiter::new(n).poll(&permits);
         assert_eq!(answer, Poll::Ready(Err(AcquireError::Closed)));
     }
-    permits.release(1);
+    permits.release(1).unwrap();
     permits.set_limit(7).unwrap();
     assert!(permits.is_closed());
     assert_eq!((permits.in_flight(), permits.limit()), (0, 7));
@@ -286,9 +286,34 @@ fn a_waker_that_panics_harms_nobody_else() {
     let mut cx = Context::from_waker(&bomb);
     assert!(permits.poll_acquire(&mut cx, 1, &mut first).is_pending());
     let mut second = Waiter::queued(&permits, 1);
-    permits.release(2);
+    permits.release(2).unwrap();
     assert_eq!(second.poll(&permits), OK);
     assert_eq!(permits.poll_acquire(&mut cx, 1, &mut first), OK);
+}
+
+#[test]
+fn more_than_is_out_cannot_be_released() {
+    let permits = permits(3);
+    let refused = permits.release(1).unwrap_err();
+    assert_eq!((refused.given(), refused.in_flight()), (1, 0));
+    permits.try_acquire(2).unwrap();
+    for n in [3, Permits::MAX_LIMIT, u32::MAX] {
+        let refused = permits.release(n).unwrap_err();
+        assert_eq!((refused.given(), refused.in_flight()), (n, 2));
+        assert_eq!((permits.limit(), permits.available()), (3, 1));
+    }
+    assert!(!permits.is_closed());
+
+    // Nor does it let anybody in, or lose the queue.
+    let mut waiter = Waiter::queued(&permits, 2);
+    assert!(permits.release(4).is_err());
+    assert!(waiter.poll(&permits).is_pending());
+    assert_eq!((permits.waiting(), permits.in_flight()), (1, 2));
+    permits.release(1).unwrap();
+    assert_eq!(waiter.poll(&permits), OK);
+    permits.release(3).unwrap();
+    permits.release(0).unwrap();
+    assert_eq!((permits.in_flight(), permits.available()), (0, 3));
 }
 
 #[test]

@@ -103,6 +103,8 @@ impl fmt::Debug for OwnedPermit {
 #[inline]
 fn give_back(permits: &Permits, n: u32) {
     if n > 0 {
-        permits.release(n);
+        // A guard gives back what it took, once.
+        let released = permits.release(n);
+        debug_assert!(released.is_ok(), "{released:?}");
     }
 }
