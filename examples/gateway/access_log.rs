@@ -1,6 +1,7 @@
 //! The access log: a bounded channel from the requests to one task, which writes through an
 //! `AsyncWriter`. A slow disk slows requests down instead of losing lines.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,6 +9,8 @@ use std::time::{Duration, SystemTime};
 use flow_rt::{Handle, JoinHandle};
 use flow_stream::{AsyncWriter, Channel, Receiver, Sender};
 use hyper::{Method, Uri};
+
+use crate::options::WrongOption;
 
 /// Who asks for what.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub(crate) struct Entry {
 /// The sending side, cheap to clone, and the task behind it.
 pub(crate) struct AccessLog {
     pub(crate) entries: Sender<Entry>,
+    /// What shows the writer in a registry.
+    pub(crate) writer: Arc<dyn flow_metrics::Collect>,
     task: JoinHandle<Result<u64, String>>,
 }
 
@@ -37,15 +42,28 @@ impl AccessLog {
         rt: &Handle,
         path: &Path,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let file = std::fs::File::create(path)?;
+        let file = std::fs::File::create(path).map_err(|error| {
+            WrongOption(format!(
+                "--access-log is {:?}, which cannot be written: {error}",
+                path.display().to_string()
+            ))
+        })?;
         let writer = AsyncWriter::builder()
             .name("access-log")
             .capacity(1 << 20)
             .runtime(rt)
             .build(file)?;
-        let (entries, receiver) = Channel::<Entry>::builder().capacity(4_096).build()?;
+        let shown = writer.collector();
+        let (entries, receiver) = Channel::<Entry>::builder()
+            .name("access-log")
+            .capacity(4_096)
+            .build()?;
         let task = rt.spawn_named("access log", write_all(receiver, writer));
-        Ok(Self { entries, task })
+        Ok(Self {
+            entries,
+            writer: shown,
+            task,
+        })
     }
 
     /// Writes what was sent so far to the file, and returns how many lines that is.
@@ -70,8 +88,8 @@ async fn write_all(entries: Receiver<Entry>, log: AsyncWriter) -> Result<u64, St
             .map_err(|error| error.to_string())?;
     }
     let report = log.shutdown(Duration::from_secs(5)).await;
-    if !report.is_complete() {
-        return Err(format!("the access log is not complete: {report:?}"));
+    if !report.is_complete() || report.timed_out || report.dropped_writes > 0 || report.errors > 0 {
+        return Err(format!("the access log is not complete: {report}"));
     }
     Ok(lines)
 }
@@ -92,9 +110,22 @@ impl Entry {
             at.as_secs(),
             at.subsec_micros(),
             self.asked.method,
-            self.asked.uri.path(),
+            Quoted(self.asked.uri.path()),
             self.status,
             self.took.as_micros()
         );
+    }
+}
+
+/// A text inside a line's quotes: what could end them is escaped.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+        if self.0.bytes().all(is_plain) {
+            return f.write_str(self.0);
+        }
+        write!(f, "{}", self.0.escape_default())
     }
 }

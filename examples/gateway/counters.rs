@@ -13,18 +13,21 @@ pub(crate) enum Outcome {
     Limited,
     /// The signature is missing or wrong.
     Unsigned,
-    /// Too many requests in flight, or no decision to be had.
+    /// Too many requests in flight or clients, or no decision to be had.
     Overloaded,
     /// The upstream could not be reached or broke off.
     BadGateway,
+    /// The upstream did not begin to answer in time.
+    TimedOut,
 }
 
-const OUTCOMES: [(Outcome, &str); 5] = [
+const OUTCOMES: [(Outcome, &str); 6] = [
     (Outcome::Admitted, "admitted"),
     (Outcome::Limited, "limited"),
     (Outcome::Unsigned, "unsigned"),
     (Outcome::Overloaded, "overloaded"),
     (Outcome::BadGateway, "bad_gateway"),
+    (Outcome::TimedOut, "timed_out"),
 ];
 
 /// Requests by outcome.

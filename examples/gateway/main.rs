@@ -5,11 +5,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a program for people
 
 mod access_log;
+mod answer;
 mod counters;
+mod forward;
 mod limits;
 mod load;
 mod net;
 mod options;
+mod progress;
 mod report;
 mod server;
 mod signals;
@@ -25,15 +28,13 @@ use flow_rt::{CancellationToken, Handle};
 
 use access_log::AccessLog;
 use counters::Outcome;
-use options::{Command, Options, Upstream};
+use limits::Limits;
+use options::{Command, Options, Upstream, WrongOption};
 use report::Counts;
 use server::Gateway;
 use upstream::Origin;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// How long a stop may take before what is left is dropped.
-const DRAIN: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let options = match options::parse(std::env::args().skip(1)) {
@@ -43,22 +44,22 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(wrong) => {
-            eprintln!("gateway: {wrong}");
-            return ExitCode::from(2);
+            return fail(&wrong);
         }
     };
     let net = options.net;
     match net.run(|rt| run(rt, options)) {
         Ok(Ok(true)) => ExitCode::SUCCESS,
         Ok(Ok(false)) => ExitCode::FAILURE,
-        Ok(Err(error)) => fail(&error.to_string()),
-        Err(error) => fail(&error.to_string()),
+        Ok(Err(error)) => fail(&*error),
+        Err(error) => fail(&*error),
     }
 }
 
-fn fail(error: &str) -> ExitCode {
+/// One sentence; an option that turned out wrong only when it was used is as wrong as others.
+fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
     eprintln!("gateway: {error}");
-    ExitCode::FAILURE
+    ExitCode::from(if error.is::<WrongOption>() { 2 } else { 1 })
 }
 
 /// Runs the gateway; false if the counts disagree.
@@ -83,22 +84,42 @@ async fn serve(
         Some(upstream) => upstream.clone(),
         None => own_upstream(&Origin::start(options.net, rt, &behind).await?),
     };
+    // The log last: opening it empties it.
+    let limits = Limits::open(options).await?;
+    let listener = options.net.bind(addr).await.map_err(|error| {
+        WrongOption(format!(
+            "--serve is {addr}, which cannot be listened on: {error}"
+        ))
+    })?;
     let (path, _) = log_path(options);
     let log = AccessLog::open(rt, &path)?;
-    let gateway = Gateway::build(options, rt, upstream, &log)?;
-    let listener = options.net.bind(addr).await?;
+    let gateway = Gateway::build(options, rt, upstream, limits, &log)?;
     println!(
         "listening on http://{} on {}, access log {}",
         listener.local_addr()?,
         rt.name(),
         path.display()
     );
-    gateway.clone().serve(listener, stop).await;
-    println!("draining");
-    gateway.shutdown(DRAIN).await?;
+    let draining = async {
+        stop.cancelled().await;
+        println!("draining");
+    };
+    let serving = gateway.clone().serve(listener, stop.clone());
+    let (cut_off, ()) = futures_util::join!(serving, draining);
+    let lost = gateway.shutdown().await;
     let lines = log.close().await?;
     behind.cancel();
-    println!("stopped; {lines} requests logged");
+    if !lost.is_empty() {
+        return Err(lost.join("; ").into());
+    }
+    let cut_off = match cut_off {
+        0 => String::new(),
+        n => format!(
+            "; {n} connections did not end within {:?} and were cut off",
+            options.drain
+        ),
+    };
+    println!("stopped; {lines} requests logged{cut_off}");
     Ok(())
 }
 
@@ -112,7 +133,8 @@ async fn check_itself(
     let origin = Origin::start(options.net, rt, &behind).await?;
     let (path, temporary) = log_path(options);
     let log = AccessLog::open(rt, &path)?;
-    let gateway = Gateway::build(options, rt, own_upstream(&origin), &log)?;
+    let limits = Limits::open(options).await?;
+    let gateway = Gateway::build(options, rt, own_upstream(&origin), limits, &log)?;
     let listener = options
         .net
         .bind(SocketAddr::from(([127, 0, 0, 1], 0)))
@@ -133,9 +155,12 @@ async fn check_itself(
     let metrics = load::get(options.net, rt, &authority, "/metrics").await?;
 
     stop.cancel();
-    serving.await?;
-    gateway.shutdown(DRAIN).await?;
-    log.close().await?;
+    let cut_off = serving.await?;
+    let mut lost = gateway.shutdown().await;
+    if cut_off > 0 {
+        lost.push(format!("{cut_off} connections had to be cut off"));
+    }
+    lost.extend(log.close().await.err());
     behind.cancel();
 
     if interrupted.is_cancelled() {
@@ -143,6 +168,7 @@ async fn check_itself(
     }
     println!("\n{}", report::table(&seen));
     let counted = &gateway.counters;
+    let lines = std::fs::read_to_string(&path)?;
     let counts = Counts {
         seen,
         decided: gateway.limits.counts(),
@@ -152,8 +178,12 @@ async fn check_itself(
             counted.total(),
         ),
         metrics,
-        log_lines: std::fs::read_to_string(&path)?.lines().count() as u64,
+        parts: gateway.metrics(),
+        log_lines: lines.lines().count() as u64,
+        log_bytes: lines.len() as u64,
         upstream: origin.received(),
+        lost,
+        was_interrupted: interrupted.is_cancelled(),
     };
     let mismatches = report::mismatches(&counts, options);
     if temporary {

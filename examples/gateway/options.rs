@@ -19,20 +19,29 @@ Usage: gateway [OPTIONS]
 Options:
   --runtime NAME     tokio, smol or async-std                          [default: tokio]
   --serve ADDR       listen on ADDR, e.g. 127.0.0.1:8080, and stay up until SIGINT or SIGTERM
-  --upstream URL     forward to URL, e.g. http://127.0.0.1:9000        [default: own upstream]
-  --duration TIME    how long to drive the load, e.g. 10s or 500ms     [default: 10s]
-  --clients N        clients of the load, 2 to 1000; every second one is abusive [default: 8]
+  --upstream URL     forward to URL, e.g. http://127.0.0.1:9000; with --serve
+                                                                       [default: own upstream]
+  --duration TIME    how long to drive the load, e.g. 10s or 500ms; not with --serve
+                                                                       [default: 10s]
+  --clients N        clients of the load, 2 to 1000, every second one abusive; not with --serve
+                                                                       [default: 8]
   --rate N           requests per second that each client may make, 1 to 1000000 [default: 100]
   --burst N          requests a client may make at once, 1 to 1000000  [default: 50]
   --redis URL        keep the limits in Redis, e.g. redis://127.0.0.1:6379, shared by gateways
   --access-log FILE  where to write the access log                     [default: a temporary file]
+  --timeout TIME     how long a connection may stand still, up to a quarter more: a client that
+                     does not ask or take its answer is cut off, an upstream that does not
+                     answer gives 504; with --serve                    [default: 30s]
+  --drain TIME       how long a stop may take before what is left is cut off; with --serve
+                                                                       [default: 10s]
   --config FILE      read options from a TOML file with these names; the command line wins
   --help             print this text
 
-Exit codes: 0 all counts agree, or a clean stop; 1 a mismatch or a failure; 2 a wrong option.
+Exit codes: 0 all counts agree, or a stop; 1 a mismatch or a failure; 2 a wrong option.
 
-Clients name themselves in the header x-client (else their address counts) and sign
-\"METHOD PATH CLIENT\" with HMAC-SHA256 in x-signature; the key is FLOW_GATEWAY_KEY.";
+Clients name themselves in the header x-client, with 1 to 128 visible ASCII characters but \" and
+\\ (else their address counts), and sign \"METHOD PATH CLIENT\" with HMAC-SHA256 in x-signature;
+the key is FLOW_GATEWAY_KEY. Requests without a right signature are limited by address.";
 
 /// Everything the gateway can be told.
 #[derive(Debug, Clone)]
@@ -46,6 +55,8 @@ pub(crate) struct Options {
     pub(crate) burst: u64,
     pub(crate) redis: Option<String>,
     pub(crate) access_log: Option<PathBuf>,
+    pub(crate) timeout: Duration,
+    pub(crate) drain: Duration,
 }
 
 /// Where requests are forwarded to.
@@ -69,6 +80,8 @@ impl Default for Options {
             burst: 50,
             redis: None,
             access_log: None,
+            timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
         }
     }
 }
@@ -82,7 +95,9 @@ pub(crate) enum Command {
 
 /// A sentence for the person who typed it.
 #[derive(Debug)]
-pub(crate) struct WrongOption(String);
+pub(crate) struct WrongOption(pub(crate) String);
+
+impl std::error::Error for WrongOption {}
 
 impl fmt::Display for WrongOption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,26 +131,38 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, W
         }
     }
     let mut options = Options::default();
+    let mut given = Vec::new();
     if let Some(file) = config {
         for (name, value) in read_file(Path::new(&file))? {
             options
                 .set(&name, &value)
                 .map_err(|WrongOption(why)| WrongOption(format!("{file}: {why}")))?;
+            given.push(name);
         }
     }
     for (name, value) in settings {
         options.set(&name, &value)?;
+        given.push(name);
     }
-    if options.upstream.is_some() && options.serve.is_none() {
-        return Err(WrongOption(
-            "--upstream needs --serve ADDR: the self-test counts what its own upstream receives"
-                .to_owned(),
-        ));
+    for name in given {
+        let (only, why) = match (options.serve, name.as_str()) {
+            (None, "upstream") => (
+                "needs --serve ADDR",
+                "the self-test counts what its own upstream receives",
+            ),
+            (None, "timeout" | "drain") => ("needs --serve ADDR", "the self-test has its own"),
+            (Some(_), "duration" | "clients") => (
+                "does not go with --serve",
+                "it is about the self-test's load",
+            ),
+            _ => continue,
+        };
+        return Err(WrongOption(format!("--{name} {only}: {why}")));
     }
     Ok(Command::Run(Box::new(options)))
 }
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 11] = [
     "runtime",
     "serve",
     "upstream",
@@ -145,6 +172,8 @@ const NAMES: [&str; 9] = [
     "burst",
     "redis",
     "access-log",
+    "timeout",
+    "drain",
 ];
 
 impl Options {
@@ -165,14 +194,17 @@ impl Options {
                 })?);
             }
             "upstream" => self.upstream = Some(upstream(value)?),
-            "duration" => self.duration = duration(value)?,
+            "duration" => self.duration = duration(name, value, 200)?,
+            "timeout" => self.timeout = duration(name, value, 1)?,
+            "drain" => self.drain = duration(name, value, 1)?,
             "clients" => self.clients = number(name, value, 2, 1_000)? as usize,
             "rate" => self.rate = number(name, value, 1, 1_000_000)?,
             "burst" => self.burst = number(name, value, 1, 1_000_000)?,
             "redis" => {
                 if !value.starts_with("redis://") && !value.starts_with("valkey://") {
                     return Err(WrongOption(format!(
-                        "--redis is {value:?}; it takes a URL such as redis://127.0.0.1:6379"
+                        "--redis is {value:?}; it takes a URL such as redis://127.0.0.1:6379, or \
+                         valkey:// with the same: no TLS, cluster or sentinel"
                     )));
                 }
                 self.redis = Some(value.to_owned());
@@ -216,16 +248,16 @@ fn number(name: &str, value: &str, least: u64, most: u64) -> Result<u64, WrongOp
     }
 }
 
-fn duration(value: &str) -> Result<Duration, WrongOption> {
+fn duration(name: &str, value: &str, least: u64) -> Result<Duration, WrongOption> {
     let parsed = value
         .strip_suffix("ms")
         .map(|millis| (millis, 1))
         .or_else(|| value.strip_suffix('s').map(|seconds| (seconds, 1_000)))
         .and_then(|(number, scale)| number.parse::<u64>().ok()?.checked_mul(scale));
     match parsed {
-        Some(millis @ 200..=3_600_000) => Ok(Duration::from_millis(millis)),
+        Some(millis) if (least..=3_600_000).contains(&millis) => Ok(Duration::from_millis(millis)),
         _ => Err(WrongOption(format!(
-            "--duration is {value:?}; it takes a time from 200ms to 3600s, such as 10s"
+            "--{name} is {value:?}; it takes a time from {least}ms to 3600s, such as 10s"
         ))),
     }
 }
@@ -233,19 +265,24 @@ fn duration(value: &str) -> Result<Duration, WrongOption> {
 fn upstream(value: &str) -> Result<Upstream, WrongOption> {
     let wrong = || {
         WrongOption(format!(
-            "--upstream is {value:?}; it takes a URL such as http://127.0.0.1:9000"
+            "--upstream is {value:?}; it takes a URL such as http://127.0.0.1:9000 or \
+             http://host/path, without user, query and fragment"
         ))
     };
     let uri: hyper::Uri = value.parse().map_err(|_| wrong())?;
-    if uri.scheme_str() != Some("http") {
-        return Err(wrong());
-    }
     let host = uri
         .host()
         .filter(|host| !host.is_empty())
         .ok_or_else(wrong)?;
+    let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+    // What is left out here would be left out in silence: a user, a port that is none.
+    let written = uri.authority().map(hyper::http::uri::Authority::as_str);
+    let is_whole = written == Some(host) || written == Some(&authority);
+    if uri.scheme_str() != Some("http") || !is_whole || value.contains(['?', '#']) {
+        return Err(wrong());
+    }
     Ok(Upstream {
-        authority: format!("{host}:{}", uri.port_u16().unwrap_or(80)),
+        authority,
         prefix: uri.path().trim_end_matches('/').to_owned(),
     })
 }

@@ -17,10 +17,18 @@ pub(crate) struct Counts {
     pub(crate) server: (u64, u64, u64),
     /// The text of `/metrics` after the load.
     pub(crate) metrics: String,
+    /// The same after the shutdown: what goes on behind the answers has ended.
+    pub(crate) parts: String,
     /// Lines in the access log.
     pub(crate) log_lines: u64,
+    /// Its length.
+    pub(crate) log_bytes: u64,
     /// Requests that the upstream received.
     pub(crate) upstream: u64,
+    /// What the shutdown lost, in words.
+    pub(crate) lost: Vec<String>,
+    /// The load was ended early: what it could not show is no fault.
+    pub(crate) was_interrupted: bool,
 }
 
 /// The table, for people.
@@ -47,41 +55,108 @@ pub(crate) fn table(seen: &[Seen]) -> String {
 
 /// What does not agree, a line each; empty if all does.
 pub(crate) fn mismatches(counts: &Counts, options: &Options) -> Vec<String> {
-    let mut wrong = Vec::new();
+    let mut wrong: Vec<String> = counts
+        .lost
+        .iter()
+        .map(|lost| format!("the shutdown lost something: {lost}"))
+        .collect();
     let sum = |of: fn(&Seen) -> u64| counts.seen.iter().map(of).sum::<u64>();
     let (sent, admitted, limited) = (sum(|c| c.sent), sum(|c| c.admitted), sum(|c| c.limited));
-    let mut equal = |what: &str, saw: u64, other: &str, counted: u64| {
-        if saw != counted {
+    let mut equal = |what: &str, saw: u64, other: &str, counted: Option<u64>| {
+        if counted != Some(saw) {
+            let counted = counted.map_or("nothing".to_owned(), |counted| counted.to_string());
             wrong.push(format!("clients saw {saw} {what}, {other} {counted}"));
         }
     };
-    equal("admitted", admitted, "the server counted", counts.server.0);
-    equal("limited", limited, "the server counted", counts.server.1);
-    equal("answers", sent, "the server counted", counts.server.2);
+    let (by_outcome, lines) = (&counts.server, Some(counts.log_lines));
+    equal(
+        "admitted",
+        admitted,
+        "the server counted",
+        Some(by_outcome.0),
+    );
+    equal("limited", limited, "the server counted", Some(by_outcome.1));
+    equal("answers", sent, "the server counted", Some(by_outcome.2));
     equal(
         "admitted",
         admitted,
         "the upstream received",
-        counts.upstream,
+        Some(counts.upstream),
     );
+    equal("answers", sent, "the access log has lines:", lines);
+    for (outcome, saw) in [("admitted", admitted), ("limited", limited)] {
+        let series = format!("flow_gateway_requests_total{{outcome=\"{outcome}\"}}");
+        let said = value(&counts.metrics, &series);
+        equal(outcome, saw, "/metrics says", said);
+    }
+    // What flow's parts counted for themselves. Every request of the load is signed.
+    for (what, saw, part, series) in [
+        (
+            "admitted",
+            admitted,
+            "the concurrency limiter granted",
+            GRANTED,
+        ),
+        ("answers", sent, "the log's channel received", LOG_RECEIVED),
+    ] {
+        equal(what, saw, part, value(&counts.parts, series));
+    }
+    // The scheduler's runs are the pool's other tasks.
+    let checked = value(&counts.parts, POOL_COMPLETED)
+        .zip(value(&counts.parts, RUNS))
+        .and_then(|(tasks, runs)| tasks.checked_sub(runs));
     equal(
         "answers",
         sent,
-        "the access log has lines:",
-        counts.log_lines,
+        "signatures that the pool checked:",
+        checked,
     );
-    for (outcome, saw) in [("admitted", admitted), ("limited", limited)] {
-        let name = format!("flow_gateway_requests_total{{outcome=\"{outcome}\"}} ");
-        let said = counts
-            .metrics
-            .lines()
-            .find_map(|line| line.strip_prefix(name.as_str())?.parse().ok());
-        equal(outcome, saw, "/metrics says", said.unwrap_or(u64::MAX));
+    if options.redis.is_some() {
+        equal(
+            "admitted",
+            admitted,
+            "the limiter in Redis granted",
+            value(&counts.parts, REDIS_GRANTED),
+        );
+        equal(
+            "limited",
+            limited,
+            "the limiter in Redis denied",
+            value(&counts.parts, REDIS_DENIED),
+        );
+    }
+    let written = value(&counts.parts, LOG_WRITTEN);
+    if written != Some(counts.log_bytes) {
+        let written = written.unwrap_or_default();
+        let bytes = counts.log_bytes;
+        wrong.push(format!(
+            "the access log has {bytes} bytes, its writer wrote {written}"
+        ));
     }
     for client in &counts.seen {
         wrong.extend(client_mismatches(client, counts, options));
     }
     wrong
+}
+
+pub(crate) const POOL_COMPLETED: &str =
+    "flow_sched_pool_ended_total{pool=\"signatures\",outcome=\"completed\"}";
+pub(crate) const RUNS: &str =
+    "flow_sched_runs_total{scheduler=\"housekeeping\",outcome=\"completed\"}";
+pub(crate) const GRANTED: &str =
+    "flow_ratelimit_decisions_total{limiter=\"in-flight\",decision=\"granted\"}";
+pub(crate) const LOG_RECEIVED: &str = "flow_stream_channel_received_total{channel=\"access-log\"}";
+pub(crate) const LOG_WRITTEN: &str =
+    "flow_stream_writer_written_bytes_total{writer=\"access-log\"}";
+pub(crate) const REDIS_GRANTED: &str =
+    "flow_redis_decisions_total{limiter=\"gateway\",decision=\"granted\",source=\"remote\"}";
+pub(crate) const REDIS_DENIED: &str =
+    "flow_redis_decisions_total{limiter=\"gateway\",decision=\"denied\",source=\"remote\"}";
+
+/// The value of one series in a text of metrics.
+fn value(metrics: &str, series: &str) -> Option<u64> {
+    let mut values = metrics.lines().filter_map(|line| line.strip_prefix(series));
+    values.next()?.trim().parse().ok()
 }
 
 fn client_mismatches(client: &Seen, counts: &Counts, options: &Options) -> Vec<String> {
@@ -93,6 +168,9 @@ fn client_mismatches(client: &Seen, counts: &Counts, options: &Options) -> Vec<S
             "{name} got {} unexpected answers, first {first}",
             client.other.len()
         ));
+    }
+    if client.sent == 0 && !counts.was_interrupted {
+        wrong.push(format!("{name} sent nothing"));
     }
     let decided = counts.decided.get(name).copied().unwrap_or_default();
     if decided != (client.admitted, client.limited) {
@@ -112,12 +190,20 @@ fn client_mismatches(client: &Seen, counts: &Counts, options: &Options) -> Vec<S
     }
     // Tokens that exist between the first request and the last answer.
     let supplied = options.burst as f64 + options.rate as f64 * client.time.as_secs_f64();
-    let admitted = client.admitted as f64;
-    let least = (0.98 * supplied).min(client.sent as f64);
-    if admitted > supplied || admitted < least.floor() {
+    let (admitted, sent) = (client.admitted as f64, client.sent as f64);
+    if sent <= supplied && !counts.was_interrupted {
+        wrong.push(format!(
+            "could not drive {name} above its rate: it sent {sent}, and burst + rate x time is \
+             {supplied:.1}, so nothing was shown; a longer --duration, or less --burst or --rate, \
+             shows it"
+        ));
+    }
+    let least = (0.98 * supplied).min(sent).floor();
+    if admitted > supplied || admitted < least {
         wrong.push(format!(
             "{name} was admitted {admitted} times; burst + rate x time is {supplied:.1}, so between \
-             {least:.0} and {supplied:.0} were due"
+             {least} and {} were due",
+            supplied.floor()
         ));
     }
     wrong
@@ -126,3 +212,7 @@ fn client_mismatches(client: &Seen, counts: &Counts, options: &Options) -> Vec<S
 fn millis(of: Duration) -> String {
     format!("{:.2} ms", of.as_secs_f64() * 1e3)
 }
+
+#[cfg(test)]
+#[path = "report/tests.rs"]
+mod tests;

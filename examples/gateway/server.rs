@@ -1,75 +1,64 @@
-//! The gateway itself: accept, limit, check, forward, log.
+//! The gateway's parts, and their life: built, serving, drained.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use flow_metrics::Registry;
 use flow_ratelimit::ConcurrencyLimiter;
-use flow_rt::{CancellationToken, Handle};
+use flow_rt::{CancellationToken, Handle, JoinHandle};
 use flow_sched::{Scheduler, WorkerPool};
 use flow_stream::Sender;
-use http_body_util::{Either, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1 as client;
-use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, RETRY_AFTER, TE, UPGRADE};
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Uri};
 
-use crate::access_log::{AccessLog, Asked, Entry};
-use crate::counters::{Counters, Outcome};
-use crate::limits::{Decision, Limits};
-use crate::net::{Listener, Net};
+use crate::access_log::{AccessLog, Entry};
+use crate::answer::Peer;
+use crate::counters::Counters;
+use crate::forward::Forwarder;
+use crate::limits::Limits;
+use crate::net::Listener;
 use crate::options::{Options, Upstream};
+use crate::progress::{Progress, Watched};
 use crate::signature::Key;
 
-/// The upstream's body as it comes, or a text of our own.
-type Body = Either<Incoming, Full<Bytes>>;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A running gateway's parts.
 pub(crate) struct Gateway {
-    net: Net,
-    rt: Handle,
-    upstream: Upstream,
-    /// The upstream's name, as requests to it carry it.
-    host: HeaderValue,
-    key: Key,
+    pub(crate) rt: Handle,
+    pub(crate) upstream: Forwarder,
+    pub(crate) key: Key,
     pub(crate) limits: Limits,
-    in_flight: ConcurrencyLimiter,
-    pool: WorkerPool,
+    pub(crate) in_flight: ConcurrencyLimiter,
+    pub(crate) pool: WorkerPool,
     scheduler: Scheduler,
     pub(crate) counters: Arc<Counters>,
     registry: Registry,
-    log: Sender<Entry>,
-    idle: Mutex<Vec<client::SendRequest<Incoming>>>,
+    pub(crate) log: Sender<Entry>,
+    /// How long a connection may stand still.
+    patience: Duration,
+    /// How long a stop may take before what is left is dropped.
+    drain: Duration,
 }
 
 /// Requests that may be at the upstream at once; as many again may wait.
 const IN_FLIGHT: u32 = 256;
 
-/// Idle connections kept to the upstream.
-const IDLE_CONNECTIONS: usize = 64;
+/// How often clients that have been idle are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 
-static X_CLIENT: HeaderName = HeaderName::from_static("x-client");
-static X_SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
-
-/// Headers that are about one connection, and end with it.
-static HOP_BY_HOP: [HeaderName; 5] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    TE,
-    UPGRADE,
-];
+/// The same in the self-test, which is to see it happen.
+const FORGET_OFTEN: Duration = Duration::from_millis(500);
 
 impl Gateway {
     pub(crate) fn build(
         options: &Options,
         rt: &Handle,
         upstream: Upstream,
+        limits: Limits,
         log: &AccessLog,
     ) -> Result<Arc<Self>, Failure> {
         let pool = WorkerPool::builder()
@@ -78,28 +67,47 @@ impl Gateway {
             .queue(1_024)
             .runtime(rt)
             .build()?;
-        let scheduler = Scheduler::builder().runtime(rt).pool(&pool).build()?;
-        let registry = Registry::new();
+        let scheduler = Scheduler::builder()
+            .name("housekeeping")
+            .runtime(rt)
+            .pool(&pool)
+            .build()?;
+        let in_flight = ConcurrencyLimiter::builder()
+            .name("in-flight")
+            .limit(IN_FLIGHT)
+            .max_waiters(IN_FLIGHT as usize)
+            .build()?;
         let counters = Arc::new(Counters::default());
+        let registry = Registry::new();
         registry.register(counters.clone())?.forget();
+        registry.register(pool.collector())?.forget();
+        registry.register(scheduler.metrics())?.forget();
+        registry.register(in_flight.collector())?.forget();
+        registry.register(log.entries.collector())?.forget();
+        registry.register(log.writer.clone())?.forget();
+        // The buckets in this process are not shown one by one: a series per client is a series
+        // per stranger. In Redis they are one limiter.
+        if let Some(collector) = limits.collector() {
+            registry.register(collector)?.forget();
+        }
         let gateway = Arc::new(Self {
-            net: options.net,
             rt: rt.clone(),
-            host: HeaderValue::from_str(&upstream.authority)?,
-            upstream,
+            upstream: Forwarder::new(options.net, rt, upstream)?,
             key: Key::from_env(),
-            limits: Limits::new(options)?,
-            in_flight: ConcurrencyLimiter::builder()
-                .limit(IN_FLIGHT)
-                .max_waiters(IN_FLIGHT as usize)
-                .build()?,
+            limits,
+            in_flight,
             pool,
             scheduler,
             counters,
             registry,
             log: log.entries.clone(),
-            idle: Mutex::new(Vec::new()),
+            patience: options.timeout,
+            drain: options.drain,
         });
+        let forget_every = match options.serve {
+            Some(_) => FORGET_EVERY,
+            None => FORGET_OFTEN,
+        };
         gateway
             .scheduler
             .job_with(
@@ -111,199 +119,90 @@ impl Gateway {
                     }
                 },
             )
-            .every(Duration::from_secs(60))
+            .every(forget_every)
             .start()?;
         Ok(gateway)
     }
 
-    /// Serves until `stop`; then every open connection finishes the request it is at.
-    pub(crate) async fn serve(self: Arc<Self>, listener: Listener, stop: CancellationToken) {
+    /// Serves until `stop`; then every open connection may finish the request it is at. Returns
+    /// how many had not when their time was over, and were cut off.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        listener: Listener,
+        stop: CancellationToken,
+    ) -> usize {
         let mut connections = Vec::new();
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-            let Ok((connection, peer)) = accepted else {
+            let Ok((connection, addr)) = accepted else {
                 // Out of file descriptors, most likely: give the others time to close.
                 let _ = self.rt.sleep(Duration::from_millis(10)).await;
                 continue;
             };
-            connections.retain(|task: &flow_rt::JoinHandle<()>| !task.is_finished());
+            connections.retain(|task: &JoinHandle<()>| !task.is_finished());
             let (gateway, stop) = (self.clone(), stop.clone());
             connections.push(self.rt.spawn(async move {
-                let service = service_fn(|request| gateway.clone().answer(peer, request));
+                let progress = Progress::new(&gateway.rt);
+                let patience = gateway.patience;
+                let peer = Arc::new(Peer {
+                    gateway,
+                    addr,
+                    progress: progress.clone(),
+                });
+                let service = service_fn(move |request| peer.clone().answer(request));
                 let serve = server::Builder::new().serve_connection(connection, service);
-                let mut serve = std::pin::pin!(serve);
-                // A connection that breaks is the client's affair.
-                if stop.run_until_cancelled(serve.as_mut()).await.is_none() {
-                    serve.as_mut().graceful_shutdown();
-                    let _ = serve.await;
+                let serve = pin!(serve);
+                let mut serve = Watched::new(serve, progress, patience);
+                if stop.run_until_cancelled(&mut serve).await.is_none() {
+                    serve.connection().as_mut().graceful_shutdown();
+                    serve.await;
                 }
             }));
         }
         drop(listener);
-        for connection in connections {
-            let _ = connection.await;
-        }
+        self.end(connections).await
     }
 
-    /// Ends the background work; call it when `serve` has returned.
-    pub(crate) async fn shutdown(&self, limit: Duration) -> Result<(), Failure> {
-        self.scheduler.shutdown(limit).await;
-        let report = self.pool.shutdown(limit).await;
-        if report.dropped > 0 {
-            return Err(format!("the pool dropped tasks: {report}").into());
+    /// Waits for the connections, and cuts off those that outlast the drain.
+    async fn end(&self, connections: Vec<JoinHandle<()>>) -> usize {
+        let mut over = self.rt.sleep(self.drain);
+        let mut is_over = false;
+        let mut cut_off = 0;
+        for mut connection in connections {
+            let ended = poll_fn(|cx| {
+                if Pin::new(&mut connection).poll(cx).is_ready() {
+                    return Poll::Ready(true);
+                }
+                is_over = is_over || over.poll_fired(cx).is_ready();
+                if is_over {
+                    return Poll::Ready(false);
+                }
+                Poll::Pending
+            });
+            if !ended.await {
+                cut_off += 1;
+                connection.abort();
+                let _ = connection.await;
+            }
         }
-        Ok(())
+        cut_off
+    }
+
+    /// Ends the background work; call it when `serve` has returned. Returns what was lost.
+    pub(crate) async fn shutdown(&self) -> Vec<String> {
+        let mut lost = Vec::new();
+        let scheduler = self.scheduler.shutdown(self.drain).await;
+        if scheduler.cancelled > 0 {
+            lost.push(format!("the scheduler stopped runs: {scheduler}"));
+        }
+        let pool = self.pool.shutdown(self.drain).await;
+        if !pool.is_clean() {
+            lost.push(format!("the pool lost tasks: {pool}"));
+        }
+        lost
     }
 
     /// The metrics as `/metrics` shows them.
     pub(crate) fn metrics(&self) -> String {
         self.registry.collect().to_prometheus()
     }
-
-    async fn answer(
-        self: Arc<Self>,
-        peer: SocketAddr,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
-        match request.uri().path() {
-            "/metrics" => return Ok(text(StatusCode::OK, self.metrics())),
-            "/healthz" => return Ok(text(StatusCode::OK, "ok\n")),
-            _ => {}
-        }
-        let started = self.rt.now();
-        let at = self.rt.wall();
-        let client = match request.headers().get(&X_CLIENT).map(HeaderValue::to_str) {
-            Some(Ok(name)) if !name.is_empty() && name.len() <= 128 => name.to_owned(),
-            _ => peer.ip().to_string(),
-        };
-        let asked = Arc::new(Asked {
-            client,
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-        });
-        let (outcome, response) = self.decide(&asked, request).await;
-        self.counters.count(outcome);
-        let entry = Entry {
-            at,
-            asked,
-            status: response.status().as_u16(),
-            took: self.rt.now() - started,
-        };
-        // Waits while the log is behind; refused only after the gateway has stopped.
-        let _ = self.log.send(entry).await;
-        Ok(response)
-    }
-
-    async fn decide(
-        &self,
-        asked: &Arc<Asked>,
-        request: Request<Incoming>,
-    ) -> (Outcome, Response<Body>) {
-        match self.limits.decide(&asked.client).await {
-            Decision::Admitted => {}
-            Decision::Limited { retry_after } => {
-                let mut response = text(StatusCode::TOO_MANY_REQUESTS, "too many requests\n");
-                let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-                response
-                    .headers_mut()
-                    .insert(RETRY_AFTER, HeaderValue::from(seconds));
-                return (Outcome::Limited, response);
-            }
-            Decision::Unavailable => return overloaded(),
-        }
-        let Ok(permit) = self.in_flight.acquire().await else {
-            return overloaded();
-        };
-        match self.signed(asked, &request).await {
-            Ok(true) => {}
-            Ok(false) => {
-                let response = text(
-                    StatusCode::UNAUTHORIZED,
-                    "x-signature is missing or wrong\n",
-                );
-                return (Outcome::Unsigned, response);
-            }
-            Err(_) => return overloaded(),
-        }
-        let forwarded = self.forward(request).await;
-        drop(permit);
-        match forwarded {
-            Ok(response) => (Outcome::Admitted, response.map(Either::Left)),
-            Err(error) => {
-                let response = text(StatusCode::BAD_GATEWAY, format!("upstream: {error}\n"));
-                (Outcome::BadGateway, response)
-            }
-        }
-    }
-
-    /// Checks the signature on the pool: CPU work does not belong on the connections' tasks.
-    async fn signed(
-        &self,
-        asked: &Arc<Asked>,
-        request: &Request<Incoming>,
-    ) -> Result<bool, flow_sched::TaskError> {
-        let Some(signature) = request.headers().get(&X_SIGNATURE).cloned() else {
-            return Ok(false);
-        };
-        let (key, asked) = (self.key.clone(), asked.clone());
-        self.pool
-            .run(async move |_cx| {
-                let (method, path) = (asked.method.as_str(), asked.uri.path());
-                key.verify(method, path, &asked.client, signature.as_bytes())
-            })
-            .await
-    }
-
-    async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<Incoming>, Failure> {
-        *request.uri_mut() = match request.uri().path_and_query() {
-            Some(path) if self.upstream.prefix.is_empty() => path.clone().into(),
-            path => {
-                let path = path.map_or("/", |path| path.as_str());
-                Uri::try_from(format!("{}{path}", self.upstream.prefix))?
-            }
-        };
-        let headers = request.headers_mut();
-        headers.insert(HOST, self.host.clone());
-        for name in &HOP_BY_HOP {
-            headers.remove(name);
-        }
-        let mut sender = self.connection().await?;
-        let response = sender.send_request(request).await?;
-        let mut idle = self.idle();
-        if idle.len() < IDLE_CONNECTIONS {
-            idle.push(sender);
-        }
-        Ok(response)
-    }
-
-    /// A connection whose last answer has been read, or a new one.
-    async fn connection(&self) -> Result<client::SendRequest<Incoming>, Failure> {
-        {
-            let mut idle = self.idle();
-            idle.retain(|sender| !sender.is_closed());
-            if let Some(ready) = idle.iter().position(client::SendRequest::is_ready) {
-                return Ok(idle.swap_remove(ready));
-            }
-        }
-        let connection = self.net.connect(&self.upstream.authority).await?;
-        let (sender, driver) = client::handshake(connection).await?;
-        self.rt.spawn(driver).detach();
-        Ok(sender)
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<client::SendRequest<Incoming>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn overloaded() -> (Outcome, Response<Body>) {
-    (
-        Outcome::Overloaded,
-        text(StatusCode::SERVICE_UNAVAILABLE, "overloaded\n"),
-    )
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Either::Right(Full::new(body.into())));
-    *response.status_mut() = status;
-    response
 }

@@ -1,35 +1,15 @@
 //! The gateway as a person starts it: its own check, its options, its stop on a signal.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+mod forwarding;
+mod redis;
+mod serving;
+#[path = "../../gateway/signature.rs"]
+#[allow(dead_code, reason = "a test signs, and checks nothing")]
+mod signature;
+mod stuck;
+mod support;
 
-const RUNTIMES: [&str; 3] = ["tokio", "smol", "async-std"];
-
-/// The example's binary, beside this test's.
-fn gateway() -> Command {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    if path.ends_with("deps") {
-        path.pop();
-    }
-    let binary: PathBuf = path.join("examples").join("gateway");
-    assert!(
-        binary.exists(),
-        "{} is missing: build it with `cargo build -p flow-examples --examples`",
-        binary.display()
-    );
-    Command::new(binary)
-}
-
-fn run(args: &[&str]) -> Output {
-    gateway().args(args).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use support::{RUNTIMES, run, text};
 
 #[test]
 fn every_count_agrees_on_every_runtime() {
@@ -71,7 +51,33 @@ fn wrong_values_get_a_sentence_and_exit_code_2() {
         (&["--serve", "nowhere"], "such as 127.0.0.1:8080"),
         (&["--upstream", "ftp://x"], "such as http://127.0.0.1:9000"),
         (&["--upstream", "http://127.0.0.1:9"], "needs --serve"),
+        (
+            &["--upstream", "http://user:pw@h", "--serve", "127.0.0.1:0"],
+            "without user, query and fragment",
+        ),
+        (&["--upstream", "http://h/x?y"], "\"http://h/x?y\""),
+        (&["--upstream", "http://h:99999"], "\"http://h:99999\""),
         (&["--redis", "localhost"], "such as redis://127.0.0.1:6379"),
+        (&["--redis", "rediss://h"], "no TLS, cluster or sentinel"),
+        (&["--redis", "redis-sentinel://h"], "no TLS"),
+        (&["--redis", "redis://"], "--redis is \"redis://\": "),
+        (
+            &["--redis", "redis://:bad:port"],
+            "--redis is \"redis://:bad:port\": ",
+        ),
+        (&["--access-log", "/nonexistent/x"], "\"/nonexistent/x\""),
+        // An address of a network for documentation is nobody's.
+        (&["--serve", "192.0.2.1:80"], "--serve is 192.0.2.1:80"),
+        (
+            &["--serve", "127.0.0.1:0", "--duration", "5s"],
+            "--duration does not go with --serve",
+        ),
+        (
+            &["--clients", "5", "--serve", "127.0.0.1:0"],
+            "--clients does not go with --serve",
+        ),
+        (&["--timeout", "5s"], "--timeout needs --serve"),
+        (&["--drain", "5"], "such as 10s"),
         (&["--config", "/nonexistent.toml"], "/nonexistent.toml"),
         (&["--rate"], "needs a value"),
         (&["--bogus"], "--bogus"),
@@ -81,6 +87,7 @@ fn wrong_values_get_a_sentence_and_exit_code_2() {
         let err = text(&run.stderr);
         assert_eq!(run.status.code(), Some(2), "{args:?}: {err}");
         assert!(err.contains(sentence), "{args:?}: {err}");
+        assert_eq!(err.lines().count(), 1, "{args:?}: {err}");
     }
 }
 
@@ -99,6 +106,8 @@ fn help_names_every_option() {
         "burst",
         "redis",
         "access-log",
+        "timeout",
+        "drain",
         "config",
     ] {
         assert!(
@@ -132,80 +141,22 @@ fn the_configuration_file_has_the_same_names_and_the_command_line_wins() {
     assert!(text(&bad.stderr).contains("rates"));
 }
 
-/// A gateway that serves until it is told to stop.
-struct Serving {
-    child: Child,
-    addr: String,
-    out: BufReader<std::process::ChildStdout>,
-}
-
-impl Serving {
-    fn start(runtime: &str) -> Self {
-        let mut child = gateway()
-            .args(["--runtime", runtime, "--serve", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        out.read_line(&mut line).unwrap();
-        let addr = line
-            .split("http://")
-            .nth(1)
-            .and_then(|rest| rest.split(' ').next())
-            .unwrap_or_else(|| panic!("no address in {line:?}"))
-            .to_owned();
-        Self { child, addr, out }
-    }
-
-    fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(&self.addr).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    fn thread_names(&self) -> Vec<String> {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        tasks
-            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
-            .collect()
-    }
-
-    fn signal(mut self, signal: &str) -> (Option<i32>, String) {
-        let kill = Command::new("kill")
-            .args([signal, &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(kill.success());
-        let mut rest = String::new();
-        self.out.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), rest)
-    }
-}
-
 #[test]
-fn threads_are_the_named_runtimes_own_and_signals_drain() {
-    for runtime in RUNTIMES {
-        for signal in ["-INT", "-TERM"] {
-            let serving = Serving::start(runtime);
-            assert!(serving.get("/healthz").starts_with("HTTP/1.1 200"));
-            // Unsigned: limited by address, refused by the signature, logged.
-            assert!(serving.get("/").starts_with("HTTP/1.1 401"));
-            let metrics = serving.get("/metrics");
-            let counted = "flow_gateway_requests_total{outcome=\"unsigned\"} 1";
-            assert!(metrics.contains(counted), "{metrics}");
-            let names = serving.thread_names();
-            let on_tokio = names.iter().any(|name| name.contains("tokio"));
-            assert_eq!(on_tokio, runtime == "tokio", "{runtime}: {names:?}");
-            let (code, rest) = serving.signal(signal);
-            assert_eq!(code, Some(0), "{runtime} {signal}: {rest}");
-            assert!(rest.contains("stopped; 1 requests logged"), "{rest}");
-        }
-    }
+fn a_load_that_limits_nobody_shows_nothing() {
+    let run = run(&[
+        "--duration",
+        "300ms",
+        "--clients",
+        "2",
+        "--rate",
+        "1000000",
+        "--burst",
+        "1000000",
+    ]);
+    let err = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{err}");
+    assert!(
+        err.contains("could not drive abusive-1 above its rate"),
+        "{err}"
+    );
 }

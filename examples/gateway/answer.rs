@@ -1,0 +1,174 @@
+//! One request: check who asks, limit, bound, forward, log.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Request, Response, StatusCode};
+
+use crate::access_log::{Asked, Entry};
+use crate::counters::Outcome;
+use crate::limits::Decision;
+use crate::progress::{Answer, Overdue, Progress};
+use crate::server::Gateway;
+
+static X_CLIENT: HeaderName = HeaderName::from_static("x-client");
+static X_SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
+
+/// One connection of a client, as its requests see it.
+pub(crate) struct Peer {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) addr: SocketAddr,
+    pub(crate) progress: Arc<Progress>,
+}
+
+impl Peer {
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Answer>, Infallible> {
+        let gateway = &*self.gateway;
+        match request.uri().path() {
+            "/metrics" => {
+                let mut metrics = text(StatusCode::OK, gateway.metrics());
+                let format = HeaderValue::from_static(flow_metrics::CONTENT_TYPE);
+                metrics.headers_mut().insert(CONTENT_TYPE, format);
+                self.progress.answered();
+                return Ok(metrics);
+            }
+            "/healthz" => {
+                self.progress.answered();
+                return Ok(text(StatusCode::OK, "ok\n"));
+            }
+            _ => {}
+        }
+        self.progress.asked();
+        let started = gateway.rt.now();
+        let at = gateway.rt.wall();
+        let client = match request.headers().get(&X_CLIENT).map(HeaderValue::to_str) {
+            Some(Ok(name)) if is_name(name) => name.to_owned(),
+            _ => self.addr.ip().to_string(),
+        };
+        let asked = Arc::new(Asked {
+            client,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+        });
+        let (outcome, response) = self.decide(&asked, request).await;
+        gateway.counters.count(outcome);
+        let entry = Entry {
+            at,
+            asked,
+            status: response.status().as_u16(),
+            took: gateway.rt.now() - started,
+        };
+        // Waits while the log is behind; refused only after the gateway has stopped.
+        let _ = gateway.log.send(entry).await;
+        self.progress.answered();
+        Ok(response)
+    }
+
+    async fn decide(
+        &self,
+        asked: &Arc<Asked>,
+        request: Request<Incoming>,
+    ) -> (Outcome, Response<Answer>) {
+        let gateway = &*self.gateway;
+        match self.signed(asked, &request).await {
+            Ok(true) => {}
+            // A name counts as its own only when it is signed; the address pays for the others.
+            Ok(false) => {
+                return match gateway.limits.stranger(self.addr.ip()) {
+                    Decision::Limited { retry_after } => limited(retry_after),
+                    _ => (
+                        Outcome::Unsigned,
+                        text(
+                            StatusCode::UNAUTHORIZED,
+                            "x-signature is missing or wrong\n",
+                        ),
+                    ),
+                };
+            }
+            Err(_) => return overloaded(),
+        }
+        match gateway.limits.decide(&asked.client).await {
+            Decision::Admitted => {}
+            Decision::Limited { retry_after } => return limited(retry_after),
+            Decision::Unavailable => return overloaded(),
+        }
+        let Ok(permit) = gateway.in_flight.acquire().await else {
+            return overloaded();
+        };
+        let forwarded = pin!(gateway.upstream.forward(request, &self.progress));
+        match self.progress.upstream(forwarded).await {
+            Ok(Ok(response)) => {
+                let response = response.map(|body| {
+                    Answer::passed_on(body, self.progress.clone(), permit.into_owned())
+                });
+                (Outcome::Admitted, response)
+            }
+            Ok(Err(error)) => (
+                Outcome::BadGateway,
+                text(StatusCode::BAD_GATEWAY, format!("upstream: {error}\n")),
+            ),
+            Err(Overdue) => (
+                Outcome::TimedOut,
+                text(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "the upstream did not answer in time\n",
+                ),
+            ),
+        }
+    }
+
+    /// Checks the signature on the pool: CPU work does not belong on the connections' tasks.
+    async fn signed(
+        &self,
+        asked: &Arc<Asked>,
+        request: &Request<Incoming>,
+    ) -> Result<bool, flow_sched::TaskError> {
+        let Some(signature) = request.headers().get(&X_SIGNATURE).cloned() else {
+            return Ok(false);
+        };
+        let (key, asked) = (self.gateway.key.clone(), asked.clone());
+        self.gateway
+            .pool
+            .run(async move |_cx| {
+                let (method, path) = (asked.method.as_str(), asked.uri.path());
+                key.verify(method, path, &asked.client, signature.as_bytes())
+            })
+            .await
+    }
+}
+
+/// What a client may call itself: a log's line can hold it, and no other name looks like it.
+pub(crate) fn is_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    (1..=128).contains(&name.len()) && name.bytes().all(is_plain)
+}
+
+fn limited(retry_after: Duration) -> (Outcome, Response<Answer>) {
+    let mut response = text(StatusCode::TOO_MANY_REQUESTS, "too many requests\n");
+    let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    (Outcome::Limited, response)
+}
+
+fn overloaded() -> (Outcome, Response<Answer>) {
+    (
+        Outcome::Overloaded,
+        text(StatusCode::SERVICE_UNAVAILABLE, "overloaded\n"),
+    )
+}
+
+fn text(status: StatusCode, body: impl Into<hyper::body::Bytes>) -> Response<Answer> {
+    let mut response = Response::new(Answer::text(body));
+    *response.status_mut() = status;
+    response
+}

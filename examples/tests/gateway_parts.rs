@@ -1,0 +1,18 @@
+//! Parts of the gateway by themselves: their tests lie beside them, and are built here because an
+//! example that is built as a test is not there to be run.
+#![allow(dead_code, reason = "the parts are used as a whole by the example")]
+
+#[path = "../gateway/limits.rs"]
+mod limits;
+#[path = "../gateway/load.rs"]
+mod load;
+#[path = "../gateway/net.rs"]
+mod net;
+#[path = "../gateway/options.rs"]
+mod options;
+#[path = "../gateway/progress.rs"]
+mod progress;
+#[path = "../gateway/report.rs"]
+mod report;
+#[path = "../gateway/signature.rs"]
+mod signature;
