@@ -73,8 +73,9 @@ fn rows(bench: &mut Bench) -> Result<(), String> {
         "The same on both sides: hyper's server and client with their defaults, the runtime with \
          its default workers, kept connections to the upstream, the HMAC-SHA256 of each request, \
          the headers taken out and put in, and the log's lines, written 64 KiB at a time. The \
-         plain proxy checks the signature in the request's own task, limits nothing, formats its \
-         line under a mutex, counts nothing and does not drain. The gateway's sockets are boxed; \
+         plain proxy checks the signature in the request's own task, limits nothing, waits without \
+         limit, formats its line under a mutex, counts nothing and does not drain. The gateway's \
+         sockets are boxed; \
          it decides a rate and a concurrency limit, which admit everybody here, and \
          checks signatures on its pool.",
     );
