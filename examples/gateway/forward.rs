@@ -54,13 +54,12 @@ impl Forwarder {
         mut request: Request<Incoming>,
         progress: &Arc<Progress>,
     ) -> Result<Response<Incoming>, Failure> {
-        *request.uri_mut() = match request.uri().path_and_query() {
-            Some(path) if self.upstream.prefix.is_empty() => path.clone().into(),
-            path => {
-                let path = path.map_or("/", |path| path.as_str());
-                Uri::try_from(format!("{}{path}", self.upstream.prefix))?
-            }
-        };
+        let prefix = &self.upstream.prefix;
+        if !prefix.is_empty() || request.uri().authority().is_some() {
+            let path = request.uri().path_and_query();
+            let path = path.map_or("/", |path| path.as_str());
+            *request.uri_mut() = Uri::try_from(format!("{prefix}{path}"))?;
+        }
         let headers = request.headers_mut();
         end_hop(headers);
         headers.insert(HOST, self.host.clone());

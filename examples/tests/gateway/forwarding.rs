@@ -45,3 +45,26 @@ fn a_connection_that_the_upstream_has_closed_is_no_bad_gateway() {
         closed.recv().unwrap();
     }
 }
+
+#[test]
+fn the_upstream_is_asked_for_a_path_below_its_own() {
+    for (below, asked, comes) in [
+        ("", "/a?b", "GET /a?b HTTP/1.1"),
+        ("", "http://else.where/a?b", "GET /a?b HTTP/1.1"),
+        ("/below/", "/a?b", "GET /below/a?b HTTP/1.1"),
+        ("/below", "http://else.where/a", "GET /below/a HTTP/1.1"),
+    ] {
+        let (url, heads) = upstream(|stream, head| {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).unwrap();
+            head
+        });
+        let serving = Serving::start("tokio", &["--upstream", &format!("{url}{below}")]);
+        let answer = serving.ask(asked, &signed("/a", "tester"));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let head = heads.recv().unwrap();
+        assert!(head.starts_with(comes), "{asked}: {head}");
+        let host = format!("host: {}\r\n", url.trim_start_matches("http://"));
+        assert!(head.contains(&host), "{head}");
+    }
+}
