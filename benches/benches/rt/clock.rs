@@ -1,5 +1,6 @@
 //! Clocks: beside the bare counter, and beside CLOCK_MONOTONIC over a minute. And what it costs
 //! to ask for the runtime one is in.
+#![allow(clippy::disallowed_methods)] // the machine's clock and real waiting are what is measured
 
 use core::time::Duration;
 use std::thread;

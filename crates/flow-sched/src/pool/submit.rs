@@ -77,6 +77,7 @@ impl<'p, F, T> Submit<'p, F, T> {
     }
 
     /// Waits for room whatever the pool's own answer to a full queue is.
+    #[cfg(feature = "scheduler")]
     pub(crate) fn wait_for_room(mut self) -> Self {
         self.on_full = OnFull::Wait;
         self
