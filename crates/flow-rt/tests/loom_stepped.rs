@@ -99,7 +99,7 @@ impl Signal {
 
     async fn wait(&self) {
         poll_fn(|cx| {
-            self.waiter.register_by_ref(cx.waker());
+            self.waiter.register(cx.waker());
             if self.raised.load(Relaxed) {
                 Poll::Ready(())
             } else {

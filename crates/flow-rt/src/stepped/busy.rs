@@ -195,7 +195,7 @@ impl Activity {
 
     /// Whether a poll by the host, with `waker`, is one that the task is waiting for.
     pub(super) fn start(&self, waker: &Waker) -> bool {
-        register(&self.host, waker);
+        self.host.register(waker);
         self.state
             .compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
@@ -239,15 +239,4 @@ impl Wake for Activity {
             self.world.busy.leave();
         }
     }
-}
-
-#[cfg(not(loom))]
-fn register(host: &AtomicWaker, waker: &Waker) {
-    host.register(waker);
-}
-
-// Loom's takes its waker by value.
-#[cfg(loom)]
-fn register(host: &AtomicWaker, waker: &Waker) {
-    host.register_by_ref(waker);
 }
