@@ -15,7 +15,9 @@ use crate::ambient::{self, EnterGuard};
 use crate::context::TaskContext;
 use crate::instant::Instant;
 use crate::interval::{Interval, ZeroPeriod};
-use crate::join::{self, Guarded, JoinHandle};
+#[cfg(feature = "tokio")]
+use crate::join::Guarded;
+use crate::join::{self, Detached, JoinHandle};
 use crate::runtime::{BoxTask, Runtime};
 #[cfg(feature = "sim")]
 use crate::stepped::Stepped;
@@ -384,8 +386,7 @@ impl Handle {
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let guarded = Guarded::new(WithContext::detached(future));
-        self.start(name, origin, join::detached(guarded));
+        self.start(name, origin, Detached::new(future));
     }
 
     fn start_joined<F>(

@@ -14,12 +14,13 @@ use core::task::{Context, Poll, Waker, ready};
 use atomic_waker::AtomicWaker;
 use flow_sync::JoinCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 #[cfg(feature = "tokio")]
 use crate::adapter;
 use crate::ambient::{self, Blocking};
 use crate::panics::{self, Panic};
+use crate::with_context;
 
 /// Waits for a task or a blocking closure, and may abort it.
 ///
@@ -234,7 +235,6 @@ pub(crate) fn joinable<F: Future>(future: F) -> (Joinable<F>, JoinHandle<F::Outp
     let task = Joinable {
         future: Guarded::new(future),
         completion: Completion(Some(shared.clone())),
-        watched: None,
     };
     (task, JoinHandle::new(Link::Cell(shared)))
 }
@@ -310,11 +310,35 @@ impl<F: Future> Future for Guarded<F> {
     }
 }
 
-/// A future that nobody waits for. Its panic goes on to the host, which contains one panic; a
-/// second one, of the future's destructor while it unwinds, would end the process.
-pub(crate) async fn detached<F: Future<Output = ()>>(future: Guarded<F>) {
-    if let Err(panic) = future.await {
-        std::panic::resume_unwind(panic.into_payload());
+pin_project_lite::pin_project! {
+    /// A task that nobody waits for, under no context, whoever polls it.
+    ///
+    /// No larger than its future, where that leaves room for a tag: hosts allocate it.
+    pub(crate) struct Detached<F> {
+        #[pin]
+        future: Guarded<F>,
+    }
+}
+
+impl<F> Detached<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Self {
+            future: Guarded::new(future),
+        }
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Detached<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let future = self.project().future;
+        match ready!(with_context::enter(None, || future.poll(cx))) {
+            Ok(()) => Poll::Ready(()),
+            // On to the host, which contains one panic; a second one, of the future's destructor
+            // while it unwinds, would have ended the process.
+            Err(panic) => std::panic::resume_unwind(panic.into_payload()),
+        }
     }
 }
 
@@ -324,8 +348,6 @@ pin_project_lite::pin_project! {
         #[pin]
         future: Guarded<F>,
         completion: Completion<F::Output>,
-        // What an abort wakes, so that it is registered once and not at every poll.
-        watched: Option<Waker>,
     }
 
     impl<F: Future> PinnedDrop for Joinable<F> {
@@ -345,7 +367,7 @@ impl<F: Future> Future for Joinable<F> {
             Err(JoinError::Cancelled)
         } else {
             match this.future.as_mut().poll(cx) {
-                Poll::Pending if this.completion.watch_abort(cx, this.watched) => {
+                Poll::Pending if this.completion.watch_abort(cx) => {
                     return Poll::Pending;
                 }
                 Poll::Pending => Err(JoinError::Cancelled),
@@ -379,12 +401,33 @@ impl<T> Shared<T> {
 struct Abort {
     requested: AtomicBool,
     task: AtomicWaker,
+    /// Which waker was registered last, by its addresses. Written by the task's polls only.
+    registered: [AtomicUsize; 2],
 }
 
 impl Abort {
     fn request(&self) {
         self.requested.store(true, Ordering::Release);
         self.task.wake();
+    }
+
+    /// Registers the task's waker, unless it is registered already.
+    ///
+    /// Only an abort takes the waker out, and it sets its flag before: a waker that is no longer
+    /// there is never missed. While it is there its addresses are nobody else's. Registering
+    /// takes two read-modify-writes, a comparison none.
+    fn register(&self, waker: &Waker) {
+        let this = [
+            waker.data().addr(),
+            core::ptr::from_ref(waker.vtable()).addr(),
+        ];
+        let known = [0, 1].map(|part| self.registered[part].load(Ordering::Relaxed));
+        if known != this {
+            self.task.register(waker);
+            for (part, address) in self.registered.iter().zip(this) {
+                part.store(address, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -408,19 +451,10 @@ impl<T> Completion<T> {
             .is_some_and(|shared| shared.abort.requested.load(Ordering::Acquire))
     }
 
-    /// Registers the task for an abort, unless its waker is registered already; false if the
-    /// abort came first.
-    ///
-    /// Only an abort takes the waker out, and it sets its flag before: a waker that is no
-    /// longer there is never missed. Registering takes two read-modify-writes, a comparison
-    /// none.
-    fn watch_abort(&self, cx: &Context<'_>, watched: &mut Option<Waker>) -> bool {
-        let known = watched
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()));
-        if !known && let Some(shared) = &self.0 {
-            shared.abort.task.register(cx.waker());
-            *watched = Some(cx.waker().clone());
+    /// Registers the task for an abort; false if the abort came first.
+    fn watch_abort(&self, cx: &Context<'_>) -> bool {
+        if let Some(shared) = &self.0 {
+            shared.abort.register(cx.waker());
         }
         // After registering: either the abort sees the waker, or this sees the abort.
         !self.aborted()

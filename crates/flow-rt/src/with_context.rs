@@ -45,11 +45,6 @@ impl<F> WithContext<F> {
         Self::new(current(), future)
     }
 
-    /// The future under no context, whoever polls it.
-    pub(crate) fn detached(future: F) -> Self {
-        Self::new(None, future)
-    }
-
     /// Makes the future under its own context.
     pub(crate) fn made_inside(context: TaskContext, make: impl FnOnce() -> F) -> Self {
         let mut context = Some(context);
