@@ -121,6 +121,7 @@ pub trait LimiterExt: Limiter {
             limiter: self,
             n,
             state: WaitState::new(),
+            ended: false,
         }
     }
 
@@ -152,6 +153,7 @@ pub trait LimiterExt: Limiter {
                 limiter: self,
                 n,
                 state: WaitState::with_limit(limit),
+                ended: false,
             },
             limit,
             timer: None,
@@ -161,7 +163,7 @@ pub trait LimiterExt: Limiter {
 
 impl<L: Limiter + ?Sized> LimiterExt for L {}
 
-/// Waiting for tokens: see [`LimiterExt::acquire_n`].
+/// Waiting for tokens: see [`LimiterExt::acquire_n`]. Once it has returned it stays pending.
 ///
 /// # Cancel safety
 /// Dropping it takes nothing and passes the turn on; tokens that it was granted and has not
@@ -171,6 +173,15 @@ pub struct Acquire<'a, L: ?Sized> {
     limiter: &'a L,
     n: u64,
     state: WaitState,
+    ended: bool,
+}
+
+impl<L: ?Sized> Acquire<'_, L> {
+    /// Ends the wait for good.
+    fn give_up(&mut self) {
+        self.ended = true;
+        self.state.leave();
+    }
 }
 
 impl<L: Limiter + ?Sized> Future for Acquire<'_, L> {
@@ -178,7 +189,13 @@ impl<L: Limiter + ?Sized> Future for Acquire<'_, L> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        this.limiter.poll_acquire_n(cx, this.n, &mut this.state)
+        if this.ended {
+            // Not again: the tokens were asked for once.
+            return Poll::Pending;
+        }
+        let polled = this.limiter.poll_acquire_n(cx, this.n, &mut this.state);
+        this.ended = polled.is_ready();
+        polled
     }
 }
 
@@ -210,6 +227,9 @@ impl<L: Limiter + ?Sized> Future for AcquireTimeout<'_, L> {
             return Poll::Ready(result);
         }
         let this = self.get_mut();
+        if this.acquire.ended {
+            return Poll::Pending;
+        }
         let timer = match &mut this.timer {
             Some(timer) => timer,
             none => {
@@ -220,7 +240,7 @@ impl<L: Limiter + ?Sized> Future for AcquireTimeout<'_, L> {
                 match runtime {
                     Ok(runtime) => none.insert(runtime.sleep(this.limit)),
                     Err(error) => {
-                        this.acquire.state.leave();
+                        this.acquire.give_up();
                         return Poll::Ready(Err(AcquireError::NoRuntime(error)));
                     }
                 }
@@ -231,7 +251,7 @@ impl<L: Limiter + ?Sized> Future for AcquireTimeout<'_, L> {
         if let Poll::Ready(result) = Pin::new(&mut this.acquire).poll(cx) {
             return Poll::Ready(result);
         }
-        this.acquire.state.leave();
+        this.acquire.give_up();
         Poll::Ready(Err(match fired {
             Ok(()) => AcquireError::Timeout {
                 would_wait: this.limit,

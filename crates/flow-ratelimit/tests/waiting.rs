@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use flow_ratelimit::{AcquireError, Denied, Limiter, LimiterExt, Rate, TokenBucket};
+use flow_ratelimit::{
+    AcquireError, ConcurrencyLimiter, Denied, Limiter, LimiterExt, Rate, TokenBucket,
+};
 use flow_rt::TestRuntime;
+use futures_util::FutureExt;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -26,6 +29,7 @@ flow_rt::on_every_runtime! {
     newcomers_stay_behind,
     a_panicking_waker_harms_nobody,
     dyn_limiters_wait_too,
+    a_wait_that_has_ended_takes_nothing_more,
 }
 
 fn bucket(rate: Rate, burst: u64, initial: u64) -> TokenBucket {
@@ -267,4 +271,36 @@ async fn dyn_limiters_wait_too(rt: TestRuntime) {
     limiter.cancel(&mut state);
     assert!(!state.is_waiting());
     no_driver_stays(&rt).await;
+}
+
+async fn a_wait_that_has_ended_takes_nothing_more(rt: TestRuntime) {
+    let bucket = TokenBucket::new(Rate::per_hour(1), 5).unwrap();
+    let mut one = bucket.acquire();
+    assert!((&mut one).await.is_ok());
+    assert!((&mut one).now_or_never().is_none());
+    let mut timed = bucket.acquire_timeout(Duration::from_secs(1));
+    assert!((&mut timed).await.is_ok());
+    assert!((&mut timed).now_or_never().is_none());
+    let mut late = bucket.acquire_n_timeout(4, Duration::from_secs(1));
+    assert!((&mut late).await.is_err());
+    bucket.refund(1);
+    assert!((&mut late).now_or_never().is_none());
+    assert!(bucket.try_acquire_n(4).is_ok());
+
+    let limiter = ConcurrencyLimiter::builder()
+        .limit(2)
+        .runtime(&rt)
+        .build()
+        .unwrap();
+    let mut permit = limiter.acquire();
+    let held = (&mut permit).await.unwrap();
+    assert!((&mut permit).now_or_never().is_none());
+    let mut owned = Box::pin(limiter.acquire_owned());
+    let other = owned.as_mut().await.unwrap();
+    assert!(owned.as_mut().now_or_never().is_none());
+    let mut late = Box::pin(limiter.acquire_timeout(Duration::from_secs(1)));
+    assert!(late.as_mut().await.is_err());
+    drop((held, other));
+    assert!(late.as_mut().now_or_never().is_none());
+    assert_eq!(limiter.stats().in_flight, 0);
 }

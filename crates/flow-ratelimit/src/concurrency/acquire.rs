@@ -12,7 +12,7 @@ use flow_sync::PermitWait;
 
 use super::{ConcurrencyLimiter, OwnedPermit, Permit, PermitError};
 
-/// Waits for permits; see [`ConcurrencyLimiter::acquire_n`].
+/// Waits for permits; see [`ConcurrencyLimiter::acquire_n`]. Once it has returned it stays pending.
 ///
 /// # Cancel safety
 /// Dropped at any time, it holds nothing and nobody up.
@@ -21,6 +21,7 @@ pub struct AcquirePermit<'a> {
     limiter: &'a ConcurrencyLimiter,
     n: u32,
     wait: PermitWait,
+    ended: bool,
 }
 
 impl<'a> AcquirePermit<'a> {
@@ -29,6 +30,7 @@ impl<'a> AcquirePermit<'a> {
             limiter,
             n,
             wait: PermitWait::new(),
+            ended: false,
         }
     }
 }
@@ -39,7 +41,13 @@ impl<'a> Future for AcquirePermit<'a> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        ready!(this.limiter.poll_take(cx, this.n, &mut this.wait))?;
+        if this.ended {
+            // Not again: the permits were asked for once.
+            return Poll::Pending;
+        }
+        let taken = ready!(this.limiter.poll_take(cx, this.n, &mut this.wait));
+        this.ended = true;
+        taken?;
         Poll::Ready(Ok(Permit::new(&this.limiter.permits, this.n)))
     }
 }
@@ -50,7 +58,8 @@ impl fmt::Debug for AcquirePermit<'_> {
     }
 }
 
-/// Waits for permits that borrow nothing; see [`ConcurrencyLimiter::acquire_owned_n`].
+/// Waits for permits that borrow nothing; see [`ConcurrencyLimiter::acquire_owned_n`]. Once it has
+/// returned it stays pending.
 ///
 /// # Cancel safety
 /// Dropped at any time, it holds nothing and nobody up.
@@ -59,6 +68,7 @@ pub struct AcquireOwnedPermit {
     limiter: ConcurrencyLimiter,
     n: u32,
     wait: PermitWait,
+    ended: bool,
 }
 
 impl AcquireOwnedPermit {
@@ -67,6 +77,7 @@ impl AcquireOwnedPermit {
             limiter,
             n,
             wait: PermitWait::new(),
+            ended: false,
         }
     }
 }
@@ -76,7 +87,13 @@ impl Future for AcquireOwnedPermit {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        ready!(this.limiter.poll_take(cx, this.n, &mut this.wait))?;
+        if this.ended {
+            // Not again: the permits were asked for once.
+            return Poll::Pending;
+        }
+        let taken = ready!(this.limiter.poll_take(cx, this.n, &mut this.wait));
+        this.ended = true;
+        taken?;
         let permits = this.limiter.permits.clone();
         Poll::Ready(Ok(OwnedPermit::new(permits, this.n)))
     }
@@ -110,6 +127,7 @@ impl<'a> AcquirePermitTimeout<'a> {
 
     /// Ends the wait with `error`.
     fn fail(&mut self, error: PermitError) -> Poll<Result<Permit<'a>, PermitError>> {
+        self.acquire.ended = true;
         self.acquire.wait.cancel();
         self.acquire.limiter.count_denied();
         Poll::Ready(Err(error))
@@ -124,6 +142,9 @@ impl<'a> Future for AcquirePermitTimeout<'a> {
         // First: a permit that is there wins over a limit of zero, and costs no timer.
         if let Poll::Ready(result) = Pin::new(&mut this.acquire).poll(cx) {
             return Poll::Ready(result);
+        }
+        if this.acquire.ended {
+            return Poll::Pending;
         }
         let timer = match &mut this.timer {
             Some(timer) => timer,
