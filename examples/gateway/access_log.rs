@@ -88,7 +88,7 @@ async fn write_all(entries: Receiver<Entry>, log: AsyncWriter) -> Result<u64, St
             .map_err(|error| error.to_string())?;
     }
     let report = log.shutdown(Duration::from_secs(5)).await;
-    if !report.is_complete() || report.timed_out || report.dropped_writes > 0 || report.errors > 0 {
+    if !report.is_clean() || report.timed_out || report.dropped_writes > 0 || report.errors > 0 {
         return Err(format!("the access log is not complete: {report}"));
     }
     Ok(lines)

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use flow_rt::{Handle, HandleError};
-use flow_sched::{PoolConfigError, Scheduler, SchedulerBuildError, WorkerPool};
+use flow_sched::{PoolConfigError, Scheduler, SchedulerConfigError, WorkerPool};
 
 /// The way out that the sentence must name: the features, and the builder's method.
 fn names_the_way_out(sentence: &str) {
@@ -39,7 +39,7 @@ fn a_pool_is_not_built() {
 #[test]
 fn a_scheduler_is_not_built() {
     let error = Scheduler::builder().build().unwrap_err();
-    let SchedulerBuildError::Runtime(cause) = &error else {
+    let SchedulerConfigError::Runtime(cause) = &error else {
         panic!("{error}");
     };
     assert_eq!(*cause, HandleError::NotFound);

@@ -5,7 +5,7 @@
 
 use core::task::Waker;
 
-use flow_rt::catch;
+use flow_rt::contain;
 use flow_sync::WakeList;
 
 /// Wakers to be woken, and others to be dropped, once the lock is gone.
@@ -58,15 +58,6 @@ impl Wakes {
         for waker in self.wakers.drain(..) {
             contain(|| waker.wake());
         }
-    }
-}
-
-/// Lets neither a panic nor that of its payload's destructor out: those behind must be woken.
-fn contain(f: impl FnOnce()) {
-    if let Err(panic) = catch(f)
-        && let Err(second) = catch(move || drop(panic))
-    {
-        core::mem::forget(second);
     }
 }
 

@@ -49,7 +49,7 @@ impl Sink for Samples {
     fn histogram(&mut self, _: &'static Desc, _: &[(&'static str, &str)], _: &HistogramSnapshot) {}
 }
 
-fn named(name: &str) -> TokenBucket {
+fn named(name: &'static str) -> TokenBucket {
     let bucket = TokenBucket::builder().rate(Rate::per_second(100)).burst(3);
     bucket.name(name).build().expect("valid")
 }

@@ -15,7 +15,7 @@ use core::time::Duration;
 
 use flow_ratelimit::Rate;
 
-use crate::limiter::BuildError;
+use crate::limiter::DistributedConfigError;
 
 /// What a bucket is, in units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,18 +35,19 @@ pub(crate) enum Decision {
 }
 
 impl Bucket {
-    pub(crate) fn new(rate: Rate, burst: u64) -> Result<Self, BuildError> {
+    pub(crate) fn new(rate: Rate, burst: u64) -> Result<Self, DistributedConfigError> {
         if rate.is_unlimited() || rate.is_zero() {
-            return Err(BuildError::RateOutOfRange { given: rate });
+            return Err(DistributedConfigError::RateOutOfRange { given: rate });
         }
         if burst == 0 {
-            return Err(BuildError::ZeroBurst);
+            return Err(DistributedConfigError::ZeroBurst);
         }
         let tokens = u128::from(rate.tokens()) * 1_000;
         let nanos = rate.period().as_nanos();
         let divisor = gcd(tokens, nanos);
-        let supply = whole(tokens / divisor).ok_or(BuildError::RateOutOfRange { given: rate })?;
-        let too_large = |max| BuildError::BurstTooLarge {
+        let supply = whole(tokens / divisor)
+            .ok_or(DistributedConfigError::RateOutOfRange { given: rate })?;
+        let too_large = |max| DistributedConfigError::BurstTooLarge {
             given: burst,
             rate,
             max,

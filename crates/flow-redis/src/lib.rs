@@ -51,6 +51,6 @@ mod store;
 pub use backend::{BackendBuilder, RedisBackend};
 pub use error::{ConnectError, RedisError};
 pub use limiter::{
-    AcquireError, BuildError, CheckError, DistributedLimiter, FailurePolicy, Granted, Keyed,
-    KeyedDistributedLimiter, LimiterBuilder, Single, Source, Stats,
+    AcquireError, CheckError, DistributedConfigError, DistributedLimiter, FailurePolicy, Granted,
+    Keyed, KeyedDistributedLimiter, LimiterBuilder, Single, Source, Stats,
 };

@@ -12,7 +12,7 @@ mod shared;
 
 pub use builder::{Keyed, LimiterBuilder, Single};
 pub use distributed::DistributedLimiter;
-pub use error::{AcquireError, BuildError, CheckError};
+pub use error::{AcquireError, CheckError, DistributedConfigError};
 pub use granted::{Granted, Source};
 pub use keyed::KeyedDistributedLimiter;
 pub use policy::FailurePolicy;

@@ -89,7 +89,7 @@ pub use instant::Instant;
 pub use interval::{Interval, MissedTicks, ZeroPeriod};
 pub use join::{AbortHandle, JoinError, JoinHandle};
 pub use on_full::OnFull;
-pub use panics::{Panic, catch};
+pub use panics::{Panic, catch, contain};
 pub use retry::{Retry, RetryError};
 pub use retry_budget::{RetryBudget, RetryBudgetBuilder, RetryBudgetConfigError};
 pub use runtime::{BoxBlocking, BoxTask, Runtime};

@@ -105,8 +105,12 @@ pub fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
     catch_unwind(AssertUnwindSafe(f)).map_err(Panic::new)
 }
 
-/// Runs `f`, and lets neither its panic nor that of the payload's destructor out.
-pub(crate) fn contain(f: impl FnOnce()) {
+/// Runs a hook, a destructor or a waker, and lets no panic out: neither that of `f` nor that of
+/// the payload's destructor.
+///
+/// For callbacks between which something of one's own must still happen. The panic hook has
+/// printed the panic by then.
+pub fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f))
         && let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
     {

@@ -23,7 +23,7 @@
 //! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`] | one job: its policies, its control, its run |
 //! | [`Trigger`], [`Cron`], [`Overlap`], [`Misfire`], [`CatchUp`] | when a job runs, and when it does not |
 //! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`] | seeing what goes on |
-//! | [`ScheduleError`], [`SchedulerBuildError`], [`CronError`], [`UnknownZone`] | what can go wrong |
+//! | [`ScheduleError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`] | what can go wrong |
 //!
 //! # Features
 //! - **`pool`**: the worker pool.
@@ -51,6 +51,6 @@ pub use pool::{
 pub use scheduler::{
     BoxError, CatchUp, Cron, CronError, Due, EndReason, JobBuilder, JobContext, JobEvent,
     JobEventKind, JobHandle, JobState, JobStats, Misfire, Outcome, Overlap, RunCounts, RunOutcome,
-    RunReport, ScheduleError, Scheduler, SchedulerBuildError, SchedulerBuilder, SchedulerDriver,
+    RunReport, ScheduleError, Scheduler, SchedulerBuilder, SchedulerConfigError, SchedulerDriver,
     SchedulerReport, SchedulerStats, Trigger, TriggerContext, TriggerNowError, UnknownZone,
 };

@@ -94,7 +94,7 @@ fn a_shutdown_meets_a_start() {
                 let job = scheduler.job("now", async |_| ());
                 match job.once_at(Instant::ORIGIN).start() {
                     Ok(job) => Some(job),
-                    Err(ScheduleError::ShutDown) => None,
+                    Err(ScheduleError::Closed) => None,
                     Err(other) => panic!("{other}"),
                 }
             })

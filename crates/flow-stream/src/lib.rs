@@ -37,7 +37,6 @@ block_on(async {
 #[cfg(feature = "channel")]
 mod channel;
 #[cfg(any(feature = "channel", feature = "writer"))]
-mod contain;
 #[cfg(any(feature = "channel", feature = "writer"))]
 mod wait_list;
 #[cfg(feature = "writer")]

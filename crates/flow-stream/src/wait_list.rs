@@ -17,7 +17,7 @@
 
 use core::task::Waker;
 
-use crate::contain::contain;
+use flow_rt::contain;
 
 /// Who waits, with what each of them needs.
 #[derive(Debug)]

@@ -93,7 +93,7 @@ gathers! {
     #[cfg(feature = "metrics")] flow_metrics::BoundsError,
     #[cfg(feature = "sched")] flow_sched::PoolConfigError,
     #[cfg(feature = "sched")] flow_sched::TaskError,
-    #[cfg(feature = "sched")] flow_sched::SchedulerBuildError,
+    #[cfg(feature = "sched")] flow_sched::SchedulerConfigError,
     #[cfg(feature = "sched")] flow_sched::ScheduleError,
     #[cfg(feature = "sched")] flow_sched::TriggerNowError,
     #[cfg(feature = "sched")] flow_sched::CronError,
@@ -108,7 +108,7 @@ gathers! {
     #[cfg(feature = "stream")] flow_stream::FlushError,
     #[cfg(feature = "redis")] flow_redis::ConnectError,
     #[cfg(feature = "redis")] flow_redis::RedisError,
-    #[cfg(feature = "redis")] flow_redis::BuildError,
+    #[cfg(feature = "redis")] flow_redis::DistributedConfigError,
     #[cfg(feature = "redis")] flow_redis::AcquireError,
 }
 

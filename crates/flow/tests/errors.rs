@@ -78,7 +78,7 @@ fn those_of_pool_and_scheduler() {
     passes::<sched::TaskError>();
     passes::<sched::SubmitError<Item>>();
     passes::<sched::TrySubmitError<Item>>();
-    passes::<sched::SchedulerBuildError>();
+    passes::<sched::SchedulerConfigError>();
     passes::<sched::ScheduleError>();
     passes::<sched::TriggerNowError>();
     passes::<sched::CronError>();
@@ -116,7 +116,7 @@ fn those_of_redis() {
 
     passes::<redis::ConnectError>();
     passes::<redis::RedisError>();
-    passes::<redis::BuildError>();
+    passes::<redis::DistributedConfigError>();
     passes::<redis::CheckError>();
     passes::<redis::AcquireError>();
 }

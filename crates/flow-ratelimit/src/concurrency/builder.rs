@@ -1,5 +1,6 @@
 //! The builder of a concurrency limiter.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_rt::Handle;
@@ -13,7 +14,7 @@ use super::{ConcurrencyConfigError, ConcurrencyLimiter, Counts, Shared};
 pub struct ConcurrencyLimiterBuilder {
     limit: Option<u32>,
     max_waiters: usize,
-    name: Option<Box<str>>,
+    name: Option<Cow<'static, str>>,
     runtime: Option<Handle>,
     is_counted: bool,
 }
@@ -42,7 +43,7 @@ impl ConcurrencyLimiterBuilder {
     }
 
     /// What to call it in reports and metrics.
-    pub fn name(mut self, name: impl Into<Box<str>>) -> Self {
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.name = Some(name.into());
         self
     }

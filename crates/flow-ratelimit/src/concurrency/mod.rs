@@ -10,6 +10,7 @@ mod permit;
 use core::fmt;
 use core::task::{Context, Poll};
 use core::time::Duration;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_rt::{Handle, HandleError};
@@ -49,7 +50,7 @@ pub struct ConcurrencyLimiter {
 }
 
 struct Shared {
-    name: Option<Box<str>>,
+    name: Option<Cow<'static, str>>,
     runtime: Option<Handle>,
     counts: Option<Counts>,
 }
@@ -110,11 +111,19 @@ impl ConcurrencyLimiter {
         }
     }
 
+    /// Takes one if it is free, as a permit that borrows nothing, for a spawned task.
+    ///
+    /// # Errors
+    /// [`TryPermitError`]; nothing was taken then.
+    pub fn try_acquire_owned(&self) -> Result<OwnedPermit, TryPermitError> {
+        self.try_acquire_owned_n(1)
+    }
+
     /// Takes like [`try_acquire_n`](Self::try_acquire_n), as permits that borrow nothing.
     ///
     /// # Errors
     /// [`TryPermitError`]; nothing was taken then.
-    pub fn try_acquire_owned(&self, n: u32) -> Result<OwnedPermit, TryPermitError> {
+    pub fn try_acquire_owned_n(&self, n: u32) -> Result<OwnedPermit, TryPermitError> {
         self.try_acquire_n(n).map(Permit::into_owned)
     }
 

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_rt::{Clock, DefaultClock, Handle};
@@ -60,7 +61,7 @@ impl<C: Clock> TokenBucketBuilder<C> {
     }
 
     /// What to call it in reports and metrics.
-    pub fn name(mut self, name: impl Into<Box<str>>) -> Self {
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.settings.name = Some(name.into());
         self
     }

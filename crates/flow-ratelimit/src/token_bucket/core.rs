@@ -30,6 +30,7 @@
 //! exact in any order.
 
 use core::time::Duration;
+use std::borrow::Cow;
 
 use flow_rt::{Clock, Handle, Instant};
 use flow_sync::sync::Mutex;
@@ -62,7 +63,7 @@ pub(crate) struct Core<C> {
 
 /// What is fixed when the bucket is built.
 pub(crate) struct Settings {
-    pub(crate) name: Option<Box<str>>,
+    pub(crate) name: Option<Cow<'static, str>>,
     pub(crate) max_waiters: usize,
     pub(crate) catch_up: Duration,
     pub(crate) runtime: Option<Handle>,

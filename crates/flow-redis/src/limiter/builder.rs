@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_ratelimit::{ConfigError, IntoRate, Rate};
@@ -11,7 +12,9 @@ use crate::backend::RedisBackend;
 use crate::bucket::{Bucket, SCRIPT};
 use crate::driver::script_name;
 use crate::limiter::shared::{Counts, Shared};
-use crate::limiter::{BuildError, DistributedLimiter, FailurePolicy, KeyedDistributedLimiter};
+use crate::limiter::{
+    DistributedConfigError, DistributedLimiter, FailurePolicy, KeyedDistributedLimiter,
+};
 use crate::store::{Script, Store};
 
 /// Settings of a [`DistributedLimiter`], or, after [`keyed`](Self::keyed), of a
@@ -19,7 +22,7 @@ use crate::store::{Script, Store};
 #[must_use = "a builder does nothing until `build`"]
 pub struct LimiterBuilder<T> {
     store: Arc<dyn Store>,
-    name: Option<String>,
+    name: Option<Cow<'static, str>>,
     prefix: String,
     rate: Option<Result<Rate, ConfigError>>,
     burst: Option<u64>,
@@ -91,9 +94,13 @@ impl LimiterBuilder<Single> {
     /// The limiter. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`BuildError`] if key, rate or burst is missing or cannot be used.
-    pub fn build(self) -> Result<DistributedLimiter, BuildError> {
-        let key = self.target.key.as_deref().ok_or(BuildError::MissingKey)?;
+    /// [`DistributedConfigError`] if key, rate or burst is missing or cannot be used.
+    pub fn build(self) -> Result<DistributedLimiter, DistributedConfigError> {
+        let key = self
+            .target
+            .key
+            .as_deref()
+            .ok_or(DistributedConfigError::MissingKey)?;
         if key.is_empty() {
             return Err(bad_key(key, "is an empty key"));
         }
@@ -110,12 +117,12 @@ impl<K: fmt::Display + ?Sized> LimiterBuilder<Keyed<K>> {
     /// The limiter. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`BuildError`] if name, rate or burst is missing or cannot be used, or the policy is
+    /// [`DistributedConfigError`] if name, rate or burst is missing or cannot be used, or the policy is
     /// [`FailurePolicy::Local`].
-    pub fn build(self) -> Result<KeyedDistributedLimiter<K>, BuildError> {
+    pub fn build(self) -> Result<KeyedDistributedLimiter<K>, DistributedConfigError> {
         let name = plain(&self.target.name, BAD_NAME)?;
         if matches!(self.policy, FailurePolicy::Local(_)) {
-            return Err(BuildError::LocalForKeys);
+            return Err(DistributedConfigError::LocalForKeys);
         }
         let prefix = format!("{}:{name}:", self.checked_prefix()?);
         Ok(KeyedDistributedLimiter {
@@ -128,7 +135,7 @@ impl<K: fmt::Display + ?Sized> LimiterBuilder<Keyed<K>> {
 
 impl<T> LimiterBuilder<T> {
     /// What reports and metrics call the limiter. Default: its key, or the name for keys.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.name = Some(name.into());
         self
     }
@@ -157,16 +164,19 @@ impl<T> LimiterBuilder<T> {
         self
     }
 
-    fn checked_prefix(&self) -> Result<&str, BuildError> {
+    fn checked_prefix(&self) -> Result<&str, DistributedConfigError> {
         plain(&self.prefix, BAD_PREFIX)
     }
 
-    fn shared(&self, default_name: &str) -> Result<Shared, BuildError> {
-        let rate = self.rate.clone().ok_or(BuildError::MissingRate)?;
-        let burst = self.burst.ok_or(BuildError::MissingBurst)?;
+    fn shared(&self, default_name: &str) -> Result<Shared, DistributedConfigError> {
+        let rate = self
+            .rate
+            .clone()
+            .ok_or(DistributedConfigError::MissingRate)?;
+        let burst = self.burst.ok_or(DistributedConfigError::MissingBurst)?;
         Ok(Shared {
             name: self.name.as_deref().unwrap_or(default_name).to_owned(),
-            bucket: Bucket::new(rate.map_err(BuildError::Rate)?, burst)?,
+            bucket: Bucket::new(rate.map_err(DistributedConfigError::Rate)?, burst)?,
             script: Script {
                 text: SCRIPT,
                 sha: script_name(SCRIPT),
@@ -200,15 +210,15 @@ impl<K: ?Sized> fmt::Debug for Keyed<K> {
 
 /// A part of a Redis key before the braces. Without these characters no two limiters' keys can
 /// be the same, and the braces name the hash slot.
-fn plain<'a>(part: &'a str, reason: &'static str) -> Result<&'a str, BuildError> {
+fn plain<'a>(part: &'a str, reason: &'static str) -> Result<&'a str, DistributedConfigError> {
     if part.is_empty() || part.contains(['{', '}', ':']) {
         return Err(bad_key(part, reason));
     }
     Ok(part)
 }
 
-fn bad_key(given: &str, reason: &'static str) -> BuildError {
-    BuildError::Key {
+fn bad_key(given: &str, reason: &'static str) -> DistributedConfigError {
+    DistributedConfigError::Key {
         given: given.to_owned(),
         reason,
     }

@@ -13,7 +13,7 @@ use crate::limiter::Source;
 /// Why a limiter cannot be built as asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum BuildError {
+pub enum DistributedConfigError {
     /// The builder was given neither a key nor a name for keys.
     MissingKey,
     /// The builder was given no rate.
@@ -50,7 +50,7 @@ pub enum BuildError {
     LocalForKeys,
 }
 
-impl fmt::Display for BuildError {
+impl fmt::Display for DistributedConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MissingKey => f.write_str("no key was given: call `.key(..)` or `.keyed(..)`"),
@@ -77,7 +77,7 @@ impl fmt::Display for BuildError {
     }
 }
 
-impl Error for BuildError {
+impl Error for DistributedConfigError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Rate(error) => Some(error),

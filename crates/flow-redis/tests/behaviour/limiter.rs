@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::support::{Server, connect, eventually, on_every_runtime};
 use flow_ratelimit::Rate;
 use flow_redis::{
-    BuildError, CheckError, DistributedLimiter, FailurePolicy, LimiterBuilder, RedisBackend,
-    Single, Source,
+    CheckError, DistributedConfigError, DistributedLimiter, FailurePolicy, LimiterBuilder,
+    RedisBackend, Single, Source,
 };
 use flow_rt::Handle;
 use futures_util::StreamExt;
@@ -327,23 +327,29 @@ fn case_218_what_is_missing_or_wrong_is_named() {
     let builder = || DistributedLimiter::builder(&redis);
     let error = |builder: LimiterBuilder<Single>| builder.build().map(drop).unwrap_err();
     let rate = Rate::per_second(1);
-    assert_eq!(error(builder().rate(rate).burst(1)), BuildError::MissingKey);
-    assert_eq!(error(builder().key("k").burst(1)), BuildError::MissingRate);
+    assert_eq!(
+        error(builder().rate(rate).burst(1)),
+        DistributedConfigError::MissingKey
+    );
+    assert_eq!(
+        error(builder().key("k").burst(1)),
+        DistributedConfigError::MissingRate
+    );
     assert_eq!(
         error(builder().key("k").rate(rate)),
-        BuildError::MissingBurst
+        DistributedConfigError::MissingBurst
     );
     assert_eq!(
         error(builder().key("k").rate(rate).burst(0)),
-        BuildError::ZeroBurst
+        DistributedConfigError::ZeroBurst
     );
     assert!(matches!(
         error(builder().key("").rate(rate).burst(1)),
-        BuildError::Key { .. }
+        DistributedConfigError::Key { .. }
     ));
     assert!(matches!(
         error(builder().key("k").rate("often").burst(1)),
-        BuildError::Rate(_)
+        DistributedConfigError::Rate(_)
     ));
     for given in [
         Rate::ZERO,
@@ -353,12 +359,13 @@ fn case_218_what_is_missing_or_wrong_is_named() {
         let error = error(builder().key("k").rate(given).burst(1));
         let named = matches!(
             error,
-            BuildError::RateOutOfRange { .. } | BuildError::BurstTooLarge { max: 0, .. }
+            DistributedConfigError::RateOutOfRange { .. }
+                | DistributedConfigError::BurstTooLarge { max: 0, .. }
         );
         assert!(named, "{given:?}: {error}");
     }
     let large = error(builder().key("k").rate("1/h").burst(u64::MAX));
-    let BuildError::BurstTooLarge { max, .. } = large else {
+    let DistributedConfigError::BurstTooLarge { max, .. } = large else {
         panic!("{large}")
     };
     assert!(builder().key("k").rate("1/h").burst(max).build().is_ok());
@@ -372,9 +379,15 @@ fn case_218_what_is_missing_or_wrong_is_named() {
     );
     for prefix in ["", "a:b", "a{b", "a}b"] {
         let error = error(builder().prefix(prefix).key("k").rate(rate).burst(1));
-        assert!(matches!(error, BuildError::Key { .. }), "{prefix}: {error}");
+        assert!(
+            matches!(error, DistributedConfigError::Key { .. }),
+            "{prefix}: {error}"
+        );
         let keyed = builder().keyed::<u64>(prefix).rate(rate).burst(1).build();
-        assert!(matches!(keyed, Err(BuildError::Key { .. })), "{prefix}");
+        assert!(
+            matches!(keyed, Err(DistributedConfigError::Key { .. })),
+            "{prefix}"
+        );
     }
 }
 

@@ -20,10 +20,9 @@ use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-use flow_rt::{CancellationToken, Handle, OnFull};
+use flow_rt::{CancellationToken, Handle, OnFull, contain};
 use flow_sync::Event;
 
-use super::contain::contain;
 use super::error::TaskError;
 use super::hooks::Hooks;
 use super::room::Room;

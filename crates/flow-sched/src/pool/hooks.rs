@@ -4,9 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::Panic;
-
-use super::contain::contain;
+use flow_rt::{Panic, contain};
 
 /// How a task ended, as hooks see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

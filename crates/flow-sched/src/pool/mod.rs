@@ -10,7 +10,6 @@
 //! | `stats`, `hooks`, `metrics`, `error` | what is seen of it |
 
 mod builder;
-mod contain;
 mod core;
 mod error;
 mod hooks;

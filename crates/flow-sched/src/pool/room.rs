@@ -38,9 +38,9 @@
 
 use core::task::{Context, Poll, Waker};
 
+use flow_rt::contain;
 use flow_sync::{Standing, Ticket, WaitList};
 
-use super::contain::contain;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 

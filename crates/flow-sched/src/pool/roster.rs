@@ -35,9 +35,9 @@
 
 use std::sync::Arc;
 
-use super::contain::contain;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::{AtomicWaker, Mutex};
+use flow_rt::contain;
 
 const FIELD: u64 = (1 << 20) - 1;
 const IDLE: u64 = 1;

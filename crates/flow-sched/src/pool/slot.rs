@@ -5,10 +5,9 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use flow_rt::{BoxTimer, CancellationToken, Instant, TaskContext};
+use flow_rt::{BoxTimer, CancellationToken, Instant, TaskContext, contain};
 use std::sync::Arc;
 
-use super::contain::contain;
 use super::core::Core;
 use super::error::TaskError;
 use super::hooks::{self, TaskEnd, TaskOutcome};

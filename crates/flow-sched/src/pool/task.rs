@@ -18,10 +18,9 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{JoinError, JoinHandle, Panic, TaskContext, WithContext, catch};
+use flow_rt::{JoinError, JoinHandle, Panic, TaskContext, WithContext, catch, contain};
 use flow_sync::JoinCell;
 
-use super::contain::contain;
 use super::core::Core;
 use super::error::TaskError;
 use super::hooks;

@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use flow_rt::Handle;
 
 use super::driver::SchedulerDriver;
-use super::error::SchedulerBuildError;
+use super::error::SchedulerConfigError;
 use super::report::JobEvent;
 use super::run::Target;
 use super::shared::{Hook, Shared};
@@ -69,8 +69,8 @@ impl SchedulerBuilder {
     /// Builds the scheduler and starts its driver on the runtime.
     ///
     /// # Errors
-    /// [`SchedulerBuildError`]: there is no runtime, or the zone is unknown.
-    pub fn build(self) -> Result<Scheduler, SchedulerBuildError> {
+    /// [`SchedulerConfigError`]: there is no runtime, or the zone is unknown.
+    pub fn build(self) -> Result<Scheduler, SchedulerConfigError> {
         let (scheduler, driver) = self.build_with_driver()?;
         let handle = driver.handle().clone();
         // Detached: it outlives the work that the builder runs in.
@@ -82,15 +82,15 @@ impl SchedulerBuilder {
     ///
     /// # Errors
     /// Those of [`build`](Self::build).
-    pub fn build_with_driver(self) -> Result<(Scheduler, SchedulerDriver), SchedulerBuildError> {
+    pub fn build_with_driver(self) -> Result<(Scheduler, SchedulerDriver), SchedulerConfigError> {
         let zone = match &self.zone {
             None => Tz::UTC,
-            Some(name) => zone::find(name).map_err(SchedulerBuildError::UnknownZone)?,
+            Some(name) => zone::find(name).map_err(SchedulerConfigError::UnknownZone)?,
         };
         let handle = match (self.runtime, &self.pool) {
             (Some(handle), _) => handle,
             (None, Some(pool)) => pool.runtime().clone(),
-            (None, None) => Handle::current().map_err(SchedulerBuildError::Runtime)?,
+            (None, None) => Handle::current().map_err(SchedulerConfigError::Runtime)?,
         };
         let target = self.pool.map_or(Target::Runtime, Target::Pool);
         let name = self

@@ -25,9 +25,8 @@ use core::task::{Context, Poll};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use flow_rt::{BoxTimer, Instant};
+use flow_rt::{BoxTimer, Instant, contain};
 
-use super::contain::contain;
 use super::job::{Clock, Job};
 use super::shared::Shared;
 use super::trigger::Due;

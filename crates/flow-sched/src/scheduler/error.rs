@@ -11,14 +11,14 @@ use super::zone::UnknownZone;
 /// Why a scheduler could not be built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum SchedulerBuildError {
+pub enum SchedulerConfigError {
     /// No runtime was given and none is current.
     Runtime(HandleError),
     /// The default time zone is unknown.
     UnknownZone(UnknownZone),
 }
 
-impl fmt::Display for SchedulerBuildError {
+impl fmt::Display for SchedulerConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Runtime(error) => write!(f, "a scheduler needs a runtime: {error}"),
@@ -27,7 +27,7 @@ impl fmt::Display for SchedulerBuildError {
     }
 }
 
-impl std::error::Error for SchedulerBuildError {
+impl std::error::Error for SchedulerConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Runtime(error) => Some(error),
@@ -74,7 +74,7 @@ pub enum ScheduleError {
         message: String,
     },
     /// The scheduler was shut down, or its driver is gone.
-    ShutDown,
+    Closed,
 }
 
 impl fmt::Display for ScheduleError {
@@ -113,7 +113,7 @@ impl fmt::Display for ScheduleError {
             Self::TriggerPanicked { message } => {
                 write!(f, "the job's trigger panicked: {message}")
             }
-            Self::ShutDown => f.write_str("the scheduler has been shut down"),
+            Self::Closed => f.write_str("the scheduler is closed"),
         }
     }
 }

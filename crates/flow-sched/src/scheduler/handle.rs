@@ -5,10 +5,10 @@ use core::future::Future;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use flow_rt::catch;
+use flow_rt::{catch, contain};
 
-use super::contain::{current, forget_panic};
 use super::error::TriggerNowError;
+use super::guarded::current;
 use super::job::{Admission, Job, When};
 use super::report::{EndReason, JobState, JobStats};
 use super::run;
@@ -53,7 +53,7 @@ impl JobHandle {
                 resumed
             }
             Err(panic) => {
-                forget_panic(panic);
+                contain(|| drop(panic));
                 self.shared.end(&self.job, EndReason::TriggerFailed);
                 false
             }
@@ -100,7 +100,7 @@ impl JobHandle {
         let (now, wall) = (self.shared.handle.now(), self.shared.handle.wall());
         catch(|| self.job.upcoming(n, now, wall)).unwrap_or_else(|panic| {
             // The driver will meet the same panic and end the job.
-            forget_panic(panic);
+            contain(|| drop(panic));
             Vec::new()
         })
     }

@@ -21,11 +21,11 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use flow_rt::{CancellationToken, Instant};
+use flow_rt::{CancellationToken, Instant, contain};
 use flow_sync::Event;
 
-use super::contain::BoxFuture;
 use super::context::JobContext;
+use super::guarded::BoxFuture;
 use super::outcome::BoxError;
 use super::policy::{Misfire, Overlap};
 use super::report::{EndReason, JobState, JobStats, RunCounts, RunReport};
@@ -389,7 +389,7 @@ impl Job {
             state.body.take()
         };
         // What the closure captured is the user's: not under the lock.
-        super::contain::contain(|| drop(body));
+        contain(|| drop(body));
         true
     }
 

@@ -7,9 +7,8 @@ use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use flow_rt::catch;
+use flow_rt::{catch, contain};
 
-use super::contain::forget_panic;
 use super::cron::Cron;
 use super::error::ScheduleError;
 use super::handle::JobHandle;
@@ -187,7 +186,7 @@ impl<O: Outcome> JobBuilder<O> {
         ));
         match self.shared.insert(&job) {
             Ok(()) => Ok(JobHandle::new(self.shared, job)),
-            Err(Refused::ShutDown) => Err(ScheduleError::ShutDown),
+            Err(Refused::ShutDown) => Err(ScheduleError::Closed),
             Err(Refused::NameTaken) => Err(ScheduleError::NameTaken {
                 name: self.name.into_owned(),
             }),
@@ -274,7 +273,7 @@ fn first_due(trigger: &dyn Trigger, cx: &TriggerContext) -> Result<Due, Schedule
 fn guarded<T>(ask: impl FnOnce() -> T) -> Result<T, ScheduleError> {
     catch(ask).map_err(|panic| {
         let message = panic.message().to_owned();
-        forget_panic(panic);
+        contain(|| drop(panic));
         ScheduleError::TriggerPanicked { message }
     })
 }

@@ -14,11 +14,11 @@ use std::sync::atomic::Ordering;
 use flow_rt::Handle;
 
 mod builder;
-mod contain;
 mod context;
 mod cron;
 mod driver;
 mod error;
+mod guarded;
 mod handle;
 mod handoff;
 mod job;
@@ -39,7 +39,7 @@ pub use builder::SchedulerBuilder;
 pub use context::JobContext;
 pub use cron::{Cron, CronError};
 pub use driver::SchedulerDriver;
-pub use error::{ScheduleError, SchedulerBuildError, TriggerNowError};
+pub use error::{ScheduleError, SchedulerConfigError, TriggerNowError};
 pub use handle::JobHandle;
 pub use job_builder::JobBuilder;
 pub use outcome::{BoxError, Outcome};
@@ -107,8 +107,8 @@ impl Scheduler {
     /// A scheduler on the current runtime, which runs its jobs too.
     ///
     /// # Errors
-    /// [`SchedulerBuildError::Runtime`] if no runtime is current.
-    pub fn new() -> Result<Self, SchedulerBuildError> {
+    /// [`SchedulerConfigError::Runtime`] if no runtime is current.
+    pub fn new() -> Result<Self, SchedulerConfigError> {
         Self::builder().build()
     }
 
@@ -200,6 +200,11 @@ impl Scheduler {
 
 /// The whole.
 impl Scheduler {
+    /// Stops the intake and ends all jobs. Runs in progress go on. Idempotent.
+    pub fn close(&self) {
+        self.shared().close();
+    }
+
     /// Ends all jobs, waits for the runs in progress, and tells those to stop that have not
     /// ended within `timeout`.
     ///
@@ -234,7 +239,7 @@ impl Scheduler {
         let address = Arc::as_ptr(shared) as usize;
         loop {
             let ended = shared.ended.listen();
-            let own = usize::from(contain::current().scheduler == address);
+            let own = usize::from(guarded::current().scheduler == address);
             if shared.running.load(Ordering::Acquire) <= own {
                 return;
             }
@@ -242,7 +247,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether the scheduler was shut down, or its driver is gone.
+    /// Whether the scheduler was closed or shut down, or its driver is gone.
     pub fn is_closed(&self) -> bool {
         self.shared().is_closed()
     }

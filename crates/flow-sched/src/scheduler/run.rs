@@ -4,11 +4,11 @@ use core::future::Future;
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{Instant, Panic, TaskContext, catch};
+use flow_rt::{Instant, Panic, TaskContext, catch, contain};
 
-use super::contain::{Contained, contain, forget_panic};
 use super::context::JobContext;
 use super::error::TriggerNowError;
+use super::guarded::Guarded;
 use super::job::{Job, Ticket, When};
 use super::outcome::BoxError;
 use super::report::{JobEventKind, RunOutcome, RunReport};
@@ -141,7 +141,7 @@ impl Run {
             scheduled_at: self.when.scheduled_at,
         };
         let future = match catch(|| task.scope_with(|task| (ticket.body)(context(task)))) {
-            Ok(future) => Contained::new(future, self.shared.id_of(&self.job)),
+            Ok(future) => Guarded::new(future, self.shared.id_of(&self.job)),
             Err(panic) => return panicked(panic),
         };
         let handle = &self.shared.handle;
@@ -203,6 +203,6 @@ fn failed(error: BoxError) -> RunOutcome {
 
 fn panicked(panic: Panic) -> RunOutcome {
     let message = panic.message().into();
-    forget_panic(panic);
+    contain(|| drop(panic));
     RunOutcome::Panicked(message)
 }

@@ -5,10 +5,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 
 use chrono_tz::Tz;
-use flow_rt::{CancellationToken, Handle, catch};
+use flow_rt::{CancellationToken, Handle, catch, contain};
 use flow_sync::Event;
 
-use super::contain::{RunId, contain, forget_panic};
+use super::guarded::RunId;
 use super::handoff::Handoff;
 use super::job::{Effects, Job};
 use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
@@ -200,7 +200,7 @@ impl Shared {
         match catch(|| job.fire(now, self.handle.wall())) {
             Ok(effects) => self.apply(job, effects),
             Err(panic) => {
-                forget_panic(panic);
+                contain(|| drop(panic));
                 self.end(job, EndReason::TriggerFailed);
                 false
             }

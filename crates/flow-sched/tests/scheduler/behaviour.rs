@@ -258,7 +258,7 @@ async fn case_103_shutdown_tells_and_reports(rt: Handle) {
     let again = scheduler.shutdown(Duration::from_secs(60)).await;
     assert_eq!((again.jobs, again.cancelled), (0, 0));
     let refused = scheduler.job("late", async |_cx| ()).every(ms(1)).start();
-    assert_eq!(refused.unwrap_err(), ScheduleError::ShutDown);
+    assert_eq!(refused.unwrap_err(), ScheduleError::Closed);
 }
 
 async fn case_105_one_at_a_time(rt: Handle) {
@@ -485,5 +485,5 @@ fn a_runtime_that_goes_takes_the_scheduler_with_it() {
     let report = flow_rt::block_on(scheduler.shutdown(Duration::from_secs(3_600))).unwrap();
     assert_eq!(report.cancelled, 0);
     let refused = scheduler.job("late", async |_cx| ()).every(ms(1)).start();
-    assert_eq!(refused.unwrap_err(), ScheduleError::ShutDown);
+    assert_eq!(refused.unwrap_err(), ScheduleError::Closed);
 }

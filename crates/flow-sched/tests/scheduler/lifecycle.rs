@@ -239,7 +239,7 @@ fn case_103_shutdown_is_idempotent_and_can_be_called_from_a_run() {
         assert_eq!(told.load(Relaxed), 1);
         assert!(scheduler.is_closed());
         let refused = scheduler.job("new", async |_cx| ()).every(SEC).start();
-        assert_eq!(refused.unwrap_err(), ScheduleError::ShutDown);
+        assert_eq!(refused.unwrap_err(), ScheduleError::Closed);
         assert_eq!(scheduler.shutdown(SEC).await, SchedulerReport::default());
 
         let own = Scheduler::builder().runtime(&rt).build().unwrap();
@@ -252,6 +252,27 @@ fn case_103_shutdown_is_idempotent_and_can_be_called_from_a_run() {
         .unwrap();
         rt.advance(secs(2)).await;
         assert_eq!((own.is_closed(), own.stats().runs.completed), (true, 1));
+    });
+}
+
+#[test]
+fn closing_ends_jobs_takes_no_more_and_lets_runs_finish() {
+    sim::check(0..20, |rt| async move {
+        let scheduler = scheduler(&rt);
+        let log = Log::new(&rt);
+        let job = slow(&scheduler, "slow", &log, secs(3))
+            .every(SEC)
+            .start()
+            .unwrap();
+        rt.advance(ms(1_500)).await;
+        scheduler.close();
+        scheduler.close();
+        assert!(scheduler.is_closed());
+        assert_eq!(job.state(), JobState::Ended(EndReason::ShutDown));
+        let late = scheduler.job("late", async |_cx| ()).every(SEC).start();
+        assert_eq!(late.unwrap_err(), ScheduleError::Closed);
+        rt.advance(MIN).await;
+        assert_eq!(job.stats().runs.completed, 1);
     });
 }
 
@@ -389,6 +410,6 @@ fn a_driver_of_ones_own_and_its_end() {
         let _ = task.await;
         assert_eq!(job.state(), JobState::Ended(EndReason::ShutDown));
         let refused = scheduler.job("new", async |_cx| ()).every(SEC).start();
-        assert_eq!(refused.unwrap_err(), ScheduleError::ShutDown);
+        assert_eq!(refused.unwrap_err(), ScheduleError::Closed);
     });
 }

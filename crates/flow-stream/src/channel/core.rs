@@ -284,18 +284,16 @@ impl<T> Core<T> {
     }
 
     /// Stops intake; what is buffered stays. False if it was closed before.
-    pub(crate) fn close(&self) -> bool {
+    pub(crate) fn close(&self) {
         let mut wakers = Wakers::new();
-        let first = {
+        {
             let mut state = self.state.lock();
-            let first = !core::mem::replace(&mut state.closed, true);
+            state.closed = true;
             self.counters.set_closed();
             state.senders.refuse_all(&mut wakers);
             state.grant_receivers(&mut wakers);
-            first
-        };
+        }
         wakers.wake();
-        first
     }
 
     /// Takes out all items of a channel that nobody receives from any more.

@@ -13,11 +13,9 @@ use ::core::fmt;
 use ::core::marker::PhantomData;
 use std::borrow::Cow;
 
-use flow_rt::{Handle, OnFull};
+use flow_rt::{Handle, OnFull, contain};
 use flow_sync::sync::Arc;
 use flow_sync::sync::atomic::{AtomicUsize, Ordering};
-
-use crate::contain::contain;
 
 pub use error::{
     ChannelConfigError, RecvBlockingError, RecvError, RecvTimeoutError, Rejected,

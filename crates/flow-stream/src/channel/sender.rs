@@ -118,11 +118,11 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Stops intake, for all senders; true for the first close.
+    /// Stops intake, for all senders. Idempotent.
     ///
     /// Senders that wait get their items back; what is buffered is still received.
-    pub fn close(&self) -> bool {
-        self.shared.core.close()
+    pub fn close(&self) {
+        self.shared.core.close();
     }
 
     /// Whether intake has stopped.

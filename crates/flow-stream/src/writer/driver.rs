@@ -8,11 +8,10 @@ use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
-use flow_rt::{BoxTimer, Handle, catch};
+use flow_rt::{BoxTimer, Handle, catch, contain};
 
 use super::sink::BlockingSink;
 use super::state::{Next, Shared};
-use crate::contain::contain;
 
 /// The background half of a writer, as a future to be polled by its owner.
 ///

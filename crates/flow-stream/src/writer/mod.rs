@@ -17,9 +17,7 @@ use core::time::Duration;
 use std::path::Path;
 use std::sync::Arc;
 
-use flow_rt::{Handle, block_on};
-
-use crate::contain::contain;
+use flow_rt::{Handle, block_on, contain};
 
 pub use builder::WriterBuilder;
 pub use driver::WriterDriver;
@@ -198,11 +196,11 @@ impl AsyncWriter {
         })
     }
 
-    /// Stops intake, for all handles; true for the first close.
+    /// Stops intake, for all handles. Idempotent.
     ///
     /// What was accepted is written in the background, as far as the attempts go.
-    pub fn close(&self) -> bool {
-        self.shared().close()
+    pub fn close(&self) {
+        self.shared().close();
     }
 
     /// Whether intake has stopped.

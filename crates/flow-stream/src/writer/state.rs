@@ -300,20 +300,18 @@ impl Shared {
     }
 
     /// Stops intake and lets the driver finish; true for the first close.
-    pub(crate) fn close(&self) -> bool {
+    pub(crate) fn close(&self) {
         let mut wakers = Wakers::new();
-        let (first, nudge) = {
+        let nudge = {
             let mut state = self.state.lock();
-            let first = state.phase == Phase::Open;
-            if first {
+            if state.phase == Phase::Open {
                 state.phase = Phase::Closing;
                 state.writers.refuse_all(&mut wakers);
             }
-            (first, state.nudge(&self.settings))
+            state.nudge(&self.settings)
         };
         wakers.wake();
         wake(nudge);
-        first
     }
 
     pub(crate) fn is_closed(&self) -> bool {

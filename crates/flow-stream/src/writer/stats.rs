@@ -49,7 +49,7 @@ pub struct WriterReport {
 
 impl WriterReport {
     /// Whether every accepted byte is at the sink.
-    pub fn is_complete(&self) -> bool {
+    pub fn is_clean(&self) -> bool {
         self.abandoned == 0
     }
 }

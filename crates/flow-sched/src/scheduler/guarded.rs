@@ -5,7 +5,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use flow_rt::{Panic, WithContext, catch};
+use flow_rt::{Panic, WithContext, catch, contain};
 
 /// A boxed future of a run.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -27,28 +27,13 @@ pub(crate) fn current() -> RunId {
     CURRENT.with(Cell::get)
 }
 
-/// Runs `f` and lets no panic out, not even that of the payload's destructor.
-pub(crate) fn contain(f: impl FnOnce()) {
-    if let Err(panic) = catch(f) {
-        forget_panic(panic);
-    }
-}
-
-/// Drops a panic whose payload may panic in turn.
-pub(crate) fn forget_panic(panic: Panic) {
-    if let Err(second) = catch(|| drop(panic)) {
-        // Its destructor panics too: leak it rather than try again for ever.
-        core::mem::forget(second);
-    }
-}
-
 /// A future whose panic is its output; dropping it lets no panic out either.
-pub(crate) struct Contained<T> {
+pub(crate) struct Guarded<T> {
     future: Option<WithContext<BoxFuture<T>>>,
     id: RunId,
 }
 
-impl<T> Contained<T> {
+impl<T> Guarded<T> {
     pub(crate) fn new(future: WithContext<BoxFuture<T>>, id: RunId) -> Self {
         Self {
             future: Some(future),
@@ -62,7 +47,7 @@ impl<T> Contained<T> {
     }
 }
 
-impl<T> Future for Contained<T> {
+impl<T> Future for Guarded<T> {
     type Output = Result<T, Panic>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -83,7 +68,7 @@ impl<T> Future for Contained<T> {
     }
 }
 
-impl<T> Drop for Contained<T> {
+impl<T> Drop for Guarded<T> {
     fn drop(&mut self) {
         self.clear();
     }
