@@ -125,9 +125,26 @@ pub enum Denied {
     Closed,
     /// There was no runtime to wait on.
     NoRuntime,
+    /// The decision is made elsewhere, and nobody there could be asked.
+    Unavailable,
 }
 
 impl Denied {
+    /// "Not yet", of a limiter of your own.
+    pub const fn not_yet(retry_after: Duration) -> Self {
+        Self::NotYet { retry_after }
+    }
+
+    /// "Never so many at once", of a limiter of your own.
+    pub const fn exceeds_burst(requested: u64, burst: u64) -> Self {
+        Self::ExceedsBurst { requested, burst }
+    }
+
+    /// "Too many wait already", of a limiter of your own.
+    pub const fn queue_full(max_waiters: usize) -> Self {
+        Self::QueueFull { max_waiters }
+    }
+
     /// When to come back, if waiting helps at all.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -148,6 +165,7 @@ impl fmt::Display for Denied {
             Self::QueueFull { max_waiters } => queue_full(f, *max_waiters),
             Self::Closed => f.write_str(CLOSED),
             Self::NoRuntime => f.write_str("there is no async runtime to wait on"),
+            Self::Unavailable => f.write_str("whoever decides could not be asked"),
         }
     }
 }

@@ -273,12 +273,52 @@ impl<L: ?Sized> fmt::Debug for AcquireTimeout<'_, L> {
 
 /// Whoever says who may go, here or elsewhere: what throttles and layers ask.
 ///
-/// Every [`Limiter`] decides; limiters that ask a server implement it themselves.
+/// Every [`Limiter`] decides. Limiters that ask a server implement it by
+/// [`WaitState::poll_elsewhere`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::task::{Context, Poll};
+/// use flow_ratelimit::{Decide, Denied, Granted, WaitState};
+/// # struct Server;
+/// # impl Server {
+/// #     async fn take(self: Arc<Self>, n: u64) -> Result<Granted, Denied> {
+/// #         if n > 10 { return Err(Denied::exceeds_burst(n, 10)); }
+/// #         Ok(Granted::new(10 - n, 10, std::time::Duration::ZERO))
+/// #     }
+/// # }
+///
+/// struct OnServer(Arc<Server>);
+///
+/// impl Decide for OnServer {
+///     fn poll_decide(
+///         &self,
+///         cx: &mut Context<'_>,
+///         n: u64,
+///         state: &mut WaitState,
+///     ) -> Poll<Result<Granted, Denied>> {
+///         state.poll_elsewhere(cx, &*self.0, n, || self.0.clone().take(n))
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let limiter = OnServer(Arc::new(Server));
+/// let mut state = WaitState::new();
+/// let granted = flow_rt::block_on(std::future::poll_fn(|cx| limiter.poll_decide(cx, 3, &mut state)))??;
+/// assert_eq!(granted.remaining(), 7);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Decide: Send + Sync {
     /// Decides about `n` tokens, now or later; pending while it waits, with the wait in `state`.
+    /// Poll again with the same `n` and the same `state`.
     ///
     /// # Errors
-    /// [`Denied`]; nothing was taken then.
+    /// [`Denied`]; nothing was taken then, as far as this process knows.
+    ///
+    /// # Cancel safety
+    /// Dropping `state` ends the wait. Nothing is lost in this process; what a server has taken
+    /// by then is the implementation's to say.
     fn poll_decide(
         &self,
         cx: &mut Context<'_>,

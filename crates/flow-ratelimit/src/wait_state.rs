@@ -1,22 +1,31 @@
 //! A wait under way, as plain data: what a manual future keeps between polls.
 
 use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flow_rt::Handle;
 use flow_sync::Ticket;
 
-/// The place of one waiter in a limiter's queue, between two polls of [`poll_acquire_n`].
+use crate::error::Denied;
+use crate::granted::Granted;
+
+/// One wait for a limiter's decision, between two polls of [`poll_acquire_n`] or [`poll_decide`]:
+/// a place in a limiter's queue, or a question that a server has not answered yet.
 ///
 /// It is not pinned and holds no timer. Dropping it ends the wait: a place in the queue is given
 /// up, tokens that were granted and not yet taken are refunded exactly. `mem::forget` of one
 /// leaks its place, and swallows its tokens.
 ///
 /// [`poll_acquire_n`]: crate::Limiter::poll_acquire_n
+/// [`poll_decide`]: crate::Decide::poll_decide
 #[derive(Default)]
 pub struct WaitState {
     place: Option<Place>,
+    question: Option<Question>,
     limit: Option<Duration>,
     runtime: Option<Handle>,
 }
@@ -25,6 +34,15 @@ pub struct WaitState {
 pub(crate) trait Host: Send + Sync {
     /// Ends a wait, however it stands.
     fn cancel(&self, ticket: Ticket);
+}
+
+/// A decision that is made elsewhere.
+struct Question {
+    /// The address of the limiter that asked.
+    of: usize,
+    n: u64,
+    /// Only to be `Sync`: it is never locked.
+    answer: Mutex<Pin<Box<dyn Future<Output = Result<Granted, Denied>> + Send>>>,
 }
 
 /// A place in a queue, given up when dropped.
@@ -40,6 +58,7 @@ impl WaitState {
     pub const fn new() -> Self {
         Self {
             place: None,
+            question: None,
             limit: None,
             runtime: None,
         }
@@ -52,23 +71,69 @@ impl WaitState {
     pub const fn with_limit(limit: Duration) -> Self {
         Self {
             place: None,
+            question: None,
             limit: Some(limit),
             runtime: None,
         }
     }
 
-    /// Whether there is a place in a queue.
+    /// Whether there is a place in a queue, or a question that is not answered yet.
     pub const fn is_waiting(&self) -> bool {
-        self.place.is_some()
+        self.place.is_some() || self.question.is_some()
     }
 
     /// Ends the wait, as dropping this would.
     pub fn leave(&mut self) {
         self.place = None;
+        self.question = None;
     }
 
-    pub(crate) fn limit(&self) -> Option<Duration> {
+    /// The longest that the wait may last, by [`with_limit`](Self::with_limit).
+    pub const fn limit(&self) -> Option<Duration> {
         self.limit
+    }
+
+    /// For limiters whose decisions are made elsewhere: polls the answer to the question that is
+    /// under way for `n` tokens of the limiter `of`, or asks it. A wait for anything else ends
+    /// here.
+    ///
+    /// Clones of a limiter go on with one another's questions if they give the same `of`: what
+    /// they share.
+    ///
+    /// # Errors
+    /// What the future says.
+    ///
+    /// # Cost
+    /// One box per question.
+    pub fn poll_elsewhere<L: ?Sized, F>(
+        &mut self,
+        cx: &mut Context<'_>,
+        of: &L,
+        n: u64,
+        ask: impl FnOnce() -> F,
+    ) -> Poll<Result<Granted, Denied>>
+    where
+        F: Future<Output = Result<Granted, Denied>> + Send + 'static,
+    {
+        let of = core::ptr::from_ref(of).cast::<()>().addr();
+        self.place = None;
+        let question = match &mut self.question {
+            Some(question) if question.of == of && question.n == n => question,
+            other => other.insert(Question {
+                of,
+                n,
+                answer: Mutex::new(Box::pin(ask())),
+            }),
+        };
+        let answer = question.answer.get_mut();
+        let polled = answer
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()
+            .poll(cx);
+        if polled.is_ready() {
+            self.question = None;
+        }
+        polled
     }
 
     /// The runtime that keeps the time of this wait.

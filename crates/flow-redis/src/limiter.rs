@@ -1,6 +1,7 @@
 //! Token buckets on a server.
 
 mod builder;
+mod decide;
 mod distributed;
 mod error;
 mod granted;

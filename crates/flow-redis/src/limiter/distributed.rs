@@ -145,7 +145,7 @@ impl DistributedLimiter {
         Arc::new(super::metrics::LimiterCollector(self.shared.clone()))
     }
 
-    async fn sleep(&self, delay: Duration) -> Result<(), AcquireError> {
+    pub(super) async fn sleep(&self, delay: Duration) -> Result<(), AcquireError> {
         let runtime = match &self.runtime {
             Some(runtime) => runtime.clone(),
             None => Handle::current().map_err(AcquireError::NoRuntime)?,
