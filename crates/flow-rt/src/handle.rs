@@ -400,10 +400,22 @@ impl Handle {
         F::Output: Send + 'static,
     {
         #[cfg(feature = "tokio")]
-        if let Kind::Tokio(tokio) = &self.0 {
-            return JoinHandle::on_tokio(tokio.start_joined(Guarded::new(future)));
+        match &self.0 {
+            Kind::Tokio(tokio) => {
+                return JoinHandle::on_tokio(tokio.start_joined(Guarded::new(future)));
+            }
+            #[cfg(feature = "fine-timer")]
+            Kind::FineTokio(tokio) => {
+                return JoinHandle::on_tokio(tokio.0.start_joined(Guarded::new(future)));
+            }
+            _ => {}
         }
         let (task, handle) = join::joinable(future);
+        #[cfg(feature = "async-std")]
+        if let Kind::AsyncStd = &self.0 {
+            adapter::async_std::start_boxed(task);
+            return handle;
+        }
         self.start(name, origin, task);
         handle
     }
