@@ -36,15 +36,21 @@
 //! The tree of tokio-util's `CancellationToken`, with its check made a load and its tree walk
 //! made iterative (tokio-util#4639 and #7026 are tests here).
 
+mod slab;
+mod wait;
+
 use core::fmt;
 use core::future::{Future, poll_fn};
-use core::pin::{Pin, pin};
-use core::task::{Context, Poll, Waker};
+use core::pin::pin;
+use core::task::{Poll, Waker};
 use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicU8, Ordering, fence};
+
+use slab::Slab;
+pub use wait::Cancelled;
 
 use crate::panics;
 
@@ -281,65 +287,6 @@ impl Drop for DropGuard {
     }
 }
 
-/// Waits for a token: see [`CancellationToken::cancelled`].
-///
-/// # Cancel safety
-/// Dropping it leaves nothing behind.
-#[must_use = "futures do nothing unless polled"]
-pub struct Cancelled<'a> {
-    token: &'a CancellationToken,
-    /// Where its waker is.
-    slot: Option<usize>,
-}
-
-impl Future for Cancelled<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let node = &self.token.0;
-        if self.token.is_cancelled() {
-            return Poll::Ready(());
-        }
-        if let Some(slot) = self.slot
-            && node.cold.lock().wakes(slot, cx.waker())
-        {
-            return Poll::Pending;
-        }
-        // Outside of the lock, as everything that is foreign code.
-        let mut waker = Some(cx.waker().clone());
-        let slot = node.wait(self.slot, &mut waker);
-        drop(waker);
-        match slot {
-            Some(_) => {
-                self.slot = slot;
-                Poll::Pending
-            }
-            None => Poll::Ready(()),
-        }
-    }
-}
-
-impl Drop for Cancelled<'_> {
-    fn drop(&mut self) {
-        if let Some(slot) = self.slot
-            && !self.token.is_cancelled()
-        {
-            let mut cold = self.token.0.cold.lock();
-            let waker = cold.waiters.as_mut().and_then(|all| all.remove(slot));
-            drop(cold);
-            drop(waker);
-        }
-    }
-}
-
-impl fmt::Debug for Cancelled<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cancelled")
-            .field("token", self.token)
-            .finish_non_exhaustive()
-    }
-}
-
 /// What a cancellation has to do yet.
 #[derive(Default)]
 struct Found {
@@ -442,96 +389,3 @@ impl Drop for Node {
 /// makes a child that lives among many a third more expensive (benches, `rt`).
 #[cfg(all(target_pointer_width = "64", not(loom)))]
 const _: () = assert!(size_of::<Node>() + 2 * size_of::<usize>() <= 120);
-
-/// Values by slot, with a free list through the empty slots.
-struct Slab<T> {
-    slots: Vec<Slot<T>>,
-    /// The first empty slot, or `NIL`.
-    free: usize,
-    len: usize,
-}
-
-enum Slot<T> {
-    Free { next: usize },
-    Used(T),
-}
-
-const NIL: usize = usize::MAX;
-
-impl<T> Default for Slab<T> {
-    fn default() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: NIL,
-            len: 0,
-        }
-    }
-}
-
-impl<T> Slab<T> {
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Where the next value goes.
-    fn next_slot(&self) -> usize {
-        self.free.min(self.slots.len())
-    }
-
-    fn insert(&mut self, value: T) -> usize {
-        self.len += 1;
-        let slot = self.free;
-        if let Some(empty) = self.slots.get_mut(slot) {
-            if let Slot::Free { next } = core::mem::replace(empty, Slot::Used(value)) {
-                self.free = next;
-            }
-            return slot;
-        }
-        self.slots.push(Slot::Used(value));
-        self.slots.len() - 1
-    }
-
-    fn get(&self, slot: usize) -> Option<&T> {
-        match self.slots.get(slot) {
-            Some(Slot::Used(value)) => Some(value),
-            _ => None,
-        }
-    }
-
-    fn get_mut(&mut self, slot: usize) -> Option<&mut T> {
-        match self.slots.get_mut(slot) {
-            Some(Slot::Used(value)) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// Frees a slot; nothing to do after `drain_into`.
-    fn remove(&mut self, slot: usize) -> Option<T> {
-        let used = self.slots.get_mut(slot)?;
-        let Slot::Used(_) = used else {
-            return None;
-        };
-        let value = core::mem::replace(used, Slot::Free { next: self.free });
-        self.free = slot;
-        self.len -= 1;
-        if self.len == 0 {
-            // Give the memory of a burst back.
-            self.slots.clear();
-            self.slots.shrink_to(64);
-            self.free = NIL;
-        }
-        match value {
-            Slot::Used(value) => Some(value),
-            Slot::Free { .. } => None,
-        }
-    }
-
-    fn drain_into(&mut self, all: &mut Vec<T>) {
-        all.reserve(self.len);
-        for slot in core::mem::take(self).slots {
-            if let Slot::Used(value) = slot {
-                all.push(value);
-            }
-        }
-    }
-}
