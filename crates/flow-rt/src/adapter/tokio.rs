@@ -198,6 +198,8 @@ impl Timer for TokioTimer {
     fn arm(self: Pin<&mut Self>, at: Instant) {
         let this = self.project();
         *this.never = at.is_far_future();
+        // At once, to a later time too: left where it was, a timer would wake its task when
+        // nothing is due.
         if !*this.stopped {
             this.sleep.reset(deadline(at));
         }

@@ -3,6 +3,11 @@
 //!
 //! Whatever ends the task fills the cell: its output, an abort, or the destructor, when a runtime
 //! drops it. So a join never hangs.
+//!
+//! smol's and async-std's own handles would save the cell, and not what it gives. They abort by
+//! being consumed, and async-task, whose they are, ends the process when a waker panics; async-std's
+//! tells the end only by a poll that takes the result. A waker of ours between host and handle
+//! mends that, and then costs what the cell does.
 
 use core::future::Future;
 use core::pin::Pin;

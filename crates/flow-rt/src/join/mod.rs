@@ -34,7 +34,7 @@ use crate::panics::{self, Panic};
 ///
 /// # Cost
 /// On tokio that of its own handle; elsewhere one allocation per joined task beside the host's
-/// own, and four short locks (benches, `rt`).
+/// own, two on async-std, and four short locks (benches, `rt`).
 #[must_use = "dropping a join handle detaches the task; say so with `detach()`"]
 pub struct JoinHandle<T> {
     /// `None` once the result was returned.
