@@ -1,4 +1,5 @@
-//! The concurrency limiter. The numbers are those of the cases.
+//! The concurrency limiter: what needs no runtime, and waiting on every runtime in virtual time.
+//! The numbers are those of the cases.
 #![cfg(not(loom))]
 
 use std::error::Error;
@@ -10,12 +11,33 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use flow_ratelimit::{ConcurrencyConfigError, ConcurrencyLimiter, PermitError, TryPermitError};
-use flow_rt::{BlockOnError, CancellationToken, Handle};
+use flow_rt::{BlockOnError, CancellationToken, TestRuntime};
 
 const MS: Duration = Duration::from_millis(1);
 
+flow_rt::on_every_runtime! {
+    seeds 0..50;
+    cl_56_a_wait_is_bounded,
+    cl_57_a_release_wakes_the_waiter,
+    cl_58_several_at_once,
+    cl_62_many_share_few,
+    cl_63_first_come_first_served,
+    cl_64_68_a_dropped_wait_passes_on,
+    cl_66_newcomers_stay_behind,
+    cl_67_more_than_the_limit_never_waits,
+    no_more_wait_than_may,
+    close_ends_the_waits,
+    a_raised_limit_lets_waiters_in,
+}
+
 fn limiter(limit: u32) -> ConcurrencyLimiter {
     ConcurrencyLimiter::new(limit).expect("a valid limit")
+}
+
+/// A wait leaves nothing running behind it.
+async fn no_task_stays(rt: &TestRuntime) {
+    rt.settle().await;
+    assert_eq!(rt.live_tasks(), 0, "a task stays");
 }
 
 fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
@@ -205,13 +227,13 @@ fn stats_debug_and_names() {
 }
 
 /// 56: a wait ends with its time, or with the task around it.
-async fn cl_56_a_wait_is_bounded(rt: &Handle) {
+async fn cl_56_a_wait_is_bounded(rt: TestRuntime) {
     let limiter = limiter(1);
     let _held = limiter.try_acquire().expect("free");
     let start = rt.now();
     let error = limiter.acquire_timeout(10 * MS).await.expect_err("held");
     assert!(matches!(error, PermitError::Timeout { limit, .. } if limit == 10 * MS));
-    assert!(rt.now() - start >= 10 * MS);
+    assert_eq!(rt.now() - start, 10 * MS);
 
     let token = CancellationToken::new();
     let canceller = rt.spawn({
@@ -222,24 +244,25 @@ async fn cl_56_a_wait_is_bounded(rt: &Handle) {
     assert!(cancelled.is_none());
     canceller.await.expect("no panic");
     assert_eq!((limiter.stats().waiting, limiter.in_flight()), (0, 1));
+    no_task_stays(&rt).await;
 }
 
 /// 57: whoever waits gets what comes back, and nobody else.
-async fn cl_57_a_release_wakes_the_waiter(rt: &Handle) {
+async fn cl_57_a_release_wakes_the_waiter(rt: TestRuntime) {
     let limiter = limiter(1);
     let held = limiter.try_acquire().expect("free");
     let waiter = rt.spawn(limiter.acquire_owned());
-    while limiter.stats().waiting == 0 {
-        yield_now().await;
-    }
+    rt.settle().await;
+    assert_eq!(limiter.stats().waiting, 1);
     drop(held);
     assert_eq!(limiter.available(), 0);
     let permit = waiter.await.expect("no panic").expect("open");
     assert_eq!((permit.count(), limiter.in_flight()), (1, 1));
+    no_task_stays(&rt).await;
 }
 
 /// 58: waits for several at once.
-async fn cl_58_several_at_once(_rt: &Handle) {
+async fn cl_58_several_at_once(rt: TestRuntime) {
     let limiter = limiter(5);
     let three = limiter.acquire_n(3).await.expect("free");
     assert_eq!(limiter.available(), 2);
@@ -249,10 +272,11 @@ async fn cl_58_several_at_once(_rt: &Handle) {
     drop(three);
     let four = four.await.expect("open");
     assert_eq!((four.count(), limiter.available()), (4, 1));
+    no_task_stays(&rt).await;
 }
 
 /// 62: many tasks, few permits, none lost, and never more out than there are.
-async fn cl_62_many_share_few(rt: &Handle) {
+async fn cl_62_many_share_few(rt: TestRuntime) {
     let limiter = limiter(10);
     let most = Arc::new(AtomicU32::new(0));
     let tasks: Vec<_> = (0..20)
@@ -273,10 +297,11 @@ async fn cl_62_many_share_few(rt: &Handle) {
     assert!(most.load(Ordering::Relaxed) <= 10);
     assert_eq!((limiter.available(), limiter.in_flight()), (10, 0));
     assert_eq!(limiter.stats().granted, 2_000);
+    no_task_stays(&rt).await;
 }
 
 /// 63: in the order in which they came.
-async fn cl_63_first_come_first_served(_rt: &Handle) {
+async fn cl_63_first_come_first_served(rt: TestRuntime) {
     let limiter = limiter(1);
     let held = limiter.acquire().await.expect("free");
     let mut waits: Vec<_> = (0..5).map(|_| Box::pin(limiter.acquire())).collect();
@@ -291,10 +316,11 @@ async fn cl_63_first_come_first_served(_rt: &Handle) {
         drop(permit.expect("open"));
     }
     assert_eq!((limiter.in_flight(), limiter.stats().waiting), (0, 0));
+    no_task_stays(&rt).await;
 }
 
 /// 64, 68: a wait that is dropped leaves its place, and passes on what it was handed.
-async fn cl_64_68_a_dropped_wait_passes_on(rt: &Handle) {
+async fn cl_64_68_a_dropped_wait_passes_on(rt: TestRuntime) {
     let limiter = limiter(1);
     let held = limiter.acquire().await.expect("free");
     let mut dropped = Box::pin(limiter.acquire());
@@ -304,9 +330,8 @@ async fn cl_64_68_a_dropped_wait_passes_on(rt: &Handle) {
     drop(dropped);
     assert_eq!((limiter.available(), limiter.in_flight()), (0, 1));
     let last = rt.spawn(limiter.acquire_owned());
-    while limiter.stats().waiting < 2 {
-        yield_now().await;
-    }
+    rt.settle().await;
+    assert_eq!(limiter.stats().waiting, 2);
     drop(held);
     // It has the permit now, and is dropped before it is polled again.
     drop(handed);
@@ -314,10 +339,11 @@ async fn cl_64_68_a_dropped_wait_passes_on(rt: &Handle) {
     assert_eq!(limiter.in_flight(), 1);
     drop(last);
     assert_eq!(limiter.in_flight(), 0);
+    no_task_stays(&rt).await;
 }
 
 /// 66: nobody passes a waiter, however little they ask for.
-async fn cl_66_newcomers_stay_behind(_rt: &Handle) {
+async fn cl_66_newcomers_stay_behind(rt: TestRuntime) {
     let limiter = limiter(2);
     let held = limiter.acquire().await.expect("free");
     let mut two = pin!(limiter.acquire_n(2));
@@ -332,10 +358,11 @@ async fn cl_66_newcomers_stay_behind(_rt: &Handle) {
     assert!(poll_once(one.as_mut()).is_pending());
     drop(two.await.expect("open"));
     assert_eq!(one.await.expect("open").count(), 1);
+    no_task_stays(&rt).await;
 }
 
 /// 67: more than there are is refused at once; for one that waits, in its turn.
-async fn cl_67_more_than_the_limit_never_waits(_rt: &Handle) {
+async fn cl_67_more_than_the_limit_never_waits(rt: TestRuntime) {
     let limiter = limiter(3);
     let _held = limiter.acquire().await.expect("free");
     assert!(matches!(
@@ -358,10 +385,11 @@ async fn cl_67_more_than_the_limit_never_waits(_rt: &Handle) {
         })
     ));
     drop(limiter.acquire().await.expect("nobody is in the way"));
+    no_task_stays(&rt).await;
 }
 
 /// The queue may be bounded.
-async fn no_more_wait_than_may(_rt: &Handle) {
+async fn no_more_wait_than_may(rt: TestRuntime) {
     let limiter = ConcurrencyLimiter::builder().limit(1).max_waiters(1);
     let limiter = limiter.build().expect("valid");
     let held = limiter.acquire().await.expect("free");
@@ -373,16 +401,16 @@ async fn no_more_wait_than_may(_rt: &Handle) {
     ));
     drop(held);
     assert_eq!(first.await.expect("open").count(), 1);
+    no_task_stays(&rt).await;
 }
 
 /// Those who wait when it is closed are told so; what is out comes back.
-async fn close_ends_the_waits(rt: &Handle) {
+async fn close_ends_the_waits(rt: TestRuntime) {
     let limiter = limiter(1);
     let held = limiter.acquire().await.expect("free");
     let waiters: Vec<_> = (0..40).map(|_| rt.spawn(limiter.acquire_owned())).collect();
-    while limiter.stats().waiting < 40 {
-        yield_now().await;
-    }
+    rt.settle().await;
+    assert_eq!(limiter.stats().waiting, 40);
     limiter.close();
     limiter.close();
     for waiter in waiters {
@@ -394,10 +422,11 @@ async fn close_ends_the_waits(rt: &Handle) {
     assert_eq!(limiter.acquire().await.err(), Some(PermitError::Closed));
     drop(held);
     assert_eq!((limiter.in_flight(), limiter.stats().waiting), (0, 0));
+    no_task_stays(&rt).await;
 }
 
 /// A raised limit lets those in who wait; time that suffices is not a timeout.
-async fn a_raised_limit_lets_waiters_in(rt: &Handle) {
+async fn a_raised_limit_lets_waiters_in(rt: TestRuntime) {
     let limiter = limiter(1);
     let _held = limiter.acquire().await.expect("free");
     let waiter = rt.spawn({
@@ -407,12 +436,12 @@ async fn a_raised_limit_lets_waiters_in(rt: &Handle) {
             Ok::<_, PermitError>(permit.into_owned())
         }
     });
-    while limiter.stats().waiting == 0 {
-        yield_now().await;
-    }
+    rt.settle().await;
+    assert_eq!(limiter.stats().waiting, 1);
     limiter.set_limit(2).expect("valid");
     let _permit = waiter.await.expect("no panic").expect("raised");
     assert_eq!(limiter.in_flight(), 2);
+    no_task_stays(&rt).await;
 }
 
 /// Gives way once.
@@ -427,74 +456,3 @@ async fn yield_now() {
     })
     .await;
 }
-
-macro_rules! on_every_runtime {
-    ($($case:ident),* $(,)?) => {
-        $(on_every_runtime!(@case $case);)*
-    };
-    (@case $case:ident) => {
-        mod $case {
-            #[test]
-            fn tokio_multi_thread() {
-                super::on_tokio(true, &async |rt| super::$case(rt).await);
-            }
-
-            #[test]
-            fn tokio_current_thread() {
-                super::on_tokio(false, &async |rt| super::$case(rt).await);
-            }
-
-            #[test]
-            fn smol() {
-                let rt = flow_rt::Handle::smol();
-                let _inside = rt.enter();
-                flow_rt::block_on(super::$case(&rt)).expect("a plain thread");
-            }
-
-            #[test]
-            fn async_std() {
-                let rt = flow_rt::Handle::async_std();
-                let _inside = rt.enter();
-                flow_rt::block_on(super::$case(&rt)).expect("a plain thread");
-            }
-
-            #[test]
-            fn sim() {
-                flow_rt::sim::check(0..50, |rt| async move {
-                    super::$case(&rt).await;
-                    rt.run_until_idle().await;
-                    assert_eq!(rt.live_tasks(), 0, "a task stays");
-                });
-            }
-        }
-    };
-}
-
-fn on_tokio(multi_thread: bool, case: &impl AsyncFn(&Handle)) {
-    let mut builder = if multi_thread {
-        tokio::runtime::Builder::new_multi_thread()
-    } else {
-        tokio::runtime::Builder::new_current_thread()
-    };
-    let runtime = builder
-        .worker_threads(2)
-        .enable_time()
-        .build()
-        .expect("a runtime");
-    let rt = Handle::tokio(runtime.handle().clone()).expect("with time");
-    runtime.block_on(case(&rt));
-}
-
-on_every_runtime!(
-    cl_56_a_wait_is_bounded,
-    cl_57_a_release_wakes_the_waiter,
-    cl_58_several_at_once,
-    cl_62_many_share_few,
-    cl_63_first_come_first_served,
-    cl_64_68_a_dropped_wait_passes_on,
-    cl_66_newcomers_stay_behind,
-    cl_67_more_than_the_limit_never_waits,
-    no_more_wait_than_may,
-    close_ends_the_waits,
-    a_raised_limit_lets_waiters_in,
-);
