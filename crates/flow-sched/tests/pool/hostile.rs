@@ -6,10 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use flow_rt::Handle;
+use flow_rt::TestRuntime;
 use flow_sched::{TaskError, WorkerPool};
 
-use crate::runtimes::{Gate, LONG, ms, on_every_runtime, quiet, until};
+use crate::common::{Gate, LONG, ms, quiet};
+
+flow_rt::on_every_runtime! {
+    seeds 0..50;
+    destructors_that_panic,
+    wakers_that_panic,
+    a_storm_of_panics_leaves_the_pool_whole,
+}
 
 /// Panics when it is dropped.
 struct Bomb;
@@ -20,13 +27,14 @@ impl Drop for Bomb {
     }
 }
 
-async fn destructors_that_panic(rt: Handle) {
+async fn destructors_that_panic(rt: TestRuntime) {
     let builder = WorkerPool::builder().runtime(&rt);
     let pool = builder.slots(1).queue(8).build().unwrap();
     // A result that nobody reads: the handle is dropped before, and after.
     drop(pool.try_submit(async |_| Bomb).unwrap());
     let unread = pool.try_submit(async |_| Bomb).unwrap();
-    until(&rt, || unread.is_finished()).await;
+    rt.settle().await;
+    assert!(unread.is_finished());
     drop(unread);
     // A future that is dropped by a time-out.
     let held = Bomb;
@@ -40,7 +48,8 @@ async fn destructors_that_panic(rt: Handle) {
     let gate = Gate::new();
     let busy = gate.clone();
     let running = pool.try_submit(async move |_| busy.cancelled().await);
-    until(&rt, || pool.stats().running == 1).await;
+    rt.settle().await;
+    assert_eq!(pool.stats().running, 1);
     let held = Bomb;
     let queued = pool.try_submit(async move |_| drop(held)).unwrap();
     queued.abort();
@@ -78,7 +87,7 @@ fn poll_badly<F: Future + Unpin>(future: &mut F, waker: &Arc<BadWaker>) {
     assert!(polled.is_pending());
 }
 
-async fn wakers_that_panic(rt: Handle) {
+async fn wakers_that_panic(rt: TestRuntime) {
     let pool = WorkerPool::builder().runtime(&rt).slots(1).queue(1).build();
     let pool = pool.unwrap();
     let gate = Gate::new();
@@ -86,7 +95,8 @@ async fn wakers_that_panic(rt: Handle) {
     let mut running = pool
         .try_submit(async move |_| busy.cancelled().await)
         .unwrap();
-    until(&rt, || pool.stats().running == 1).await;
+    rt.settle().await;
+    assert_eq!(pool.stats().running, 1);
     pool.try_submit(async |_| ()).unwrap().detach();
     let bad = Arc::new(BadWaker(AtomicUsize::new(0)));
     poll_badly(&mut running, &bad);
@@ -94,7 +104,8 @@ async fn wakers_that_panic(rt: Handle) {
     poll_badly(&mut first, &bad);
     let second = pool.submit(async |_| 2);
     gate.cancel();
-    until(&rt, || pool.stats().completed == 2).await;
+    rt.settle().await;
+    assert_eq!(pool.stats().completed, 2);
     // The joiner's waker and the submitter's both panicked, and both have what they waited for.
     assert!(bad.0.load(Ordering::Relaxed) >= 2);
     running.await.unwrap();
@@ -118,7 +129,7 @@ impl Future for Restless {
     }
 }
 
-async fn a_storm_of_panics_leaves_the_pool_whole(rt: Handle) {
+async fn a_storm_of_panics_leaves_the_pool_whole(rt: TestRuntime) {
     let pool = WorkerPool::builder()
         .runtime(&rt)
         .slots(4)
@@ -130,7 +141,8 @@ async fn a_storm_of_panics_leaves_the_pool_whole(rt: Handle) {
         let task = pool.submit(async |_| -> () { panic!("quiet: storm") });
         task.await.unwrap().detach();
     }
-    until(&rt, || pool.stats().panicked == 500).await;
+    rt.settle().await;
+    assert_eq!(pool.stats().panicked, 500);
     assert_eq!(pool.run(|_| Restless(1_000)).await.unwrap(), 7);
     for _ in 0..1_000 {
         pool.submit(async |_| ()).await.unwrap().detach();
@@ -138,9 +150,3 @@ async fn a_storm_of_panics_leaves_the_pool_whole(rt: Handle) {
     assert!(pool.shutdown(LONG).await.is_clean());
     assert_eq!(pool.stats().completed, 1_001);
 }
-
-on_every_runtime!(
-    destructors_that_panic,
-    wakers_that_panic,
-    a_storm_of_panics_leaves_the_pool_whole,
-);

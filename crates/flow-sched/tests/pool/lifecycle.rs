@@ -5,13 +5,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use flow_rt::sim::{self, Sim};
-use flow_rt::{Handle, block_on};
+use flow_rt::{Handle, TestRuntime, block_on};
 use flow_sched::{PoolConfigError, TaskError, WorkerPool};
 use futures_util::future::{join, join_all};
 
-use crate::runtimes::{Gate, LONG, ms, on_every_runtime, until};
+use crate::common::{Gate, LONG, ms};
 
-async fn the_last_handle_closes_and_drains(rt: Handle) {
+flow_rt::on_every_runtime! {
+    seeds 0..50;
+    the_last_handle_closes_and_drains,
+    a_shutdown_that_is_dropped_leaves_the_pool_draining,
+    shutdown_of_an_idle_pool_and_of_one_that_never_ran,
+    the_shortest_timeout_wins,
+    the_pools_token_reaches_tasks,
+}
+
+async fn the_last_handle_closes_and_drains(rt: TestRuntime) {
     let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
     let ran = Arc::new(AtomicUsize::new(0));
     let handles: Vec<_> = (0..10)
@@ -33,7 +42,7 @@ async fn the_last_handle_closes_and_drains(rt: Handle) {
     assert_eq!(ran.load(Ordering::Relaxed), 10);
 }
 
-async fn a_shutdown_that_is_dropped_leaves_the_pool_draining(rt: Handle) {
+async fn a_shutdown_that_is_dropped_leaves_the_pool_draining(rt: TestRuntime) {
     let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
     let gate = Gate::new();
     let wait = gate.clone();
@@ -45,7 +54,7 @@ async fn a_shutdown_that_is_dropped_leaves_the_pool_draining(rt: Handle) {
     assert!(pool.shutdown(LONG).await.is_clean());
 }
 
-async fn shutdown_of_an_idle_pool_and_of_one_that_never_ran(rt: Handle) {
+async fn shutdown_of_an_idle_pool_and_of_one_that_never_ran(rt: TestRuntime) {
     let builder = WorkerPool::builder().runtime(&rt).slots(4).queue(8);
     let pool = builder.clone().build().unwrap();
     assert_eq!(pool.stats().slots, 0, "slots start when there is work");
@@ -56,17 +65,18 @@ async fn shutdown_of_an_idle_pool_and_of_one_that_never_ran(rt: Handle) {
     assert_eq!(pool.stats().slots, 0);
 }
 
-async fn the_shortest_timeout_wins(rt: Handle) {
+async fn the_shortest_timeout_wins(rt: TestRuntime) {
     let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
     let task = pool.try_submit(async move |_| std::future::pending::<()>().await);
-    until(&rt, || pool.stats().running == 1).await;
+    rt.settle().await;
+    assert_eq!(pool.stats().running, 1);
     let (long, short) = join(pool.shutdown(LONG), pool.shutdown(ms(5))).await;
     assert_eq!(long, short);
     assert_eq!((long.dropped, long.stuck), (1, 0));
     assert!(task.unwrap().await.unwrap_err().is_cancelled());
 }
 
-async fn the_pools_token_reaches_tasks(rt: Handle) {
+async fn the_pools_token_reaches_tasks(rt: TestRuntime) {
     let pool = WorkerPool::builder().runtime(&rt).slots(2).build().unwrap();
     let told = pool
         .try_submit(async |cx| cx.cancellation().cancelled().await)
@@ -76,14 +86,6 @@ async fn the_pools_token_reaches_tasks(rt: Handle) {
     // The pool is open, and its tasks are born cancelled.
     assert!(pool.run(async |cx| cx.is_cancelled()).await.unwrap());
 }
-
-on_every_runtime!(
-    the_last_handle_closes_and_drains,
-    a_shutdown_that_is_dropped_leaves_the_pool_draining,
-    shutdown_of_an_idle_pool_and_of_one_that_never_ran,
-    the_shortest_timeout_wins,
-    the_pools_token_reaches_tasks,
-);
 
 async fn burst(rt: &Sim, pool: &WorkerPool, tasks: usize) {
     let gate = Gate::new();
@@ -165,8 +167,13 @@ fn a_task_that_blocks_its_thread_is_reported_as_stuck() {
     let report = rt.block_on(async {
         let pool = WorkerPool::builder().runtime(&handle).slots(1).build();
         let pool = pool.unwrap();
-        let task = pool.try_submit(async move |_| wait.recv().unwrap());
-        until(&handle, || pool.stats().running == 1).await;
+        let started = Gate::new();
+        let tell = started.clone();
+        let task = pool.try_submit(async move |_| {
+            tell.cancel();
+            wait.recv().unwrap();
+        });
+        started.cancelled().await;
         let report = pool.shutdown(ms(1)).await;
         open.send(()).unwrap();
         task.unwrap().await.unwrap();

@@ -1,12 +1,13 @@
-//! The worker pool: behaviour on every runtime, random histories in virtual time, hostile code.
+//! The worker pool: behaviour on every runtime, random histories in the simulation, hostile
+//! code.
 #![cfg(all(feature = "pool", not(loom)))]
 
 mod behaviour;
+mod common;
 mod hostile;
 mod lifecycle;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod random;
-mod runtimes;
 mod submitting;
 mod threads;

@@ -4,7 +4,7 @@ use flow_metrics::Registry;
 use flow_rt::sim;
 use flow_sched::{TaskError, WorkerPool};
 
-use crate::runtimes::{LONG, ms};
+use crate::common::{LONG, ms};
 
 #[test]
 fn a_registry_shows_a_pool_and_does_not_keep_it() {

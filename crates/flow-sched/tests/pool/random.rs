@@ -9,7 +9,7 @@ use flow_rt::OnFull;
 use flow_rt::sim::{self, Sim, SimRng};
 use flow_sched::{PoolStats, SubmitError, TaskError, TaskHandle, WorkerPool};
 
-use crate::runtimes::{Gate, ms, quiet};
+use crate::common::{Gate, ms, quiet};
 
 /// What everybody counts, beside what the pool counts.
 #[derive(Default)]

@@ -3,29 +3,47 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use flow_rt::{CancellationToken, Deadline, Handle, OnFull, Panic, TaskContext};
+use flow_rt::{CancellationToken, Deadline, OnFull, Panic, TaskContext, TestRuntime};
 use flow_sched::{Rejected, SubmitError, TaskError, TaskHandle, TrySubmitError, WorkerPool};
 use futures_util::future::join_all;
 
-use crate::runtimes::{Gate, LONG, ms, on_every_runtime, poll_once, until};
+use crate::common::{Gate, LONG, ms, poll_once};
 
-fn one_slot(rt: &Handle, queue: usize) -> WorkerPool {
+flow_rt::on_every_runtime! {
+    seeds 0..50;
+    submitters_are_served_in_order,
+    newcomers_do_not_overtake,
+    a_dropped_promise_goes_to_the_next,
+    a_close_takes_promises_back,
+    reject_answers_at_once,
+    abort_in_the_queue,
+    abort_in_the_run,
+    a_task_never_gets_the_token_of_another_that_is_kept_or_cancelled,
+    dropping_a_handle_detaches_and_dropping_a_run_aborts,
+    blocking_closures_take_slots,
+    a_nested_submit_to_a_full_queue_is_refused,
+    a_task_works_for_its_submitter,
+    a_future_that_was_ready_stays_pending,
+}
+
+fn one_slot(rt: &TestRuntime, queue: usize) -> WorkerPool {
     let builder = WorkerPool::builder().runtime(rt);
     builder.slots(1).queue(queue).build().unwrap()
 }
 
 /// Keeps the pool's one slot busy until the gate opens.
-async fn occupy(rt: &Handle, pool: &WorkerPool) -> Gate {
+async fn occupy(rt: &TestRuntime, pool: &WorkerPool) -> Gate {
     let gate = Gate::new();
     let busy = gate.clone();
     pool.try_submit(async move |_| busy.cancelled().await)
         .unwrap()
         .detach();
-    until(rt, || pool.stats().running == 1).await;
+    rt.settle().await;
+    assert_eq!(pool.stats().running, 1);
     gate
 }
 
-async fn submitters_are_served_in_order(rt: Handle) {
+async fn submitters_are_served_in_order(rt: TestRuntime) {
     let pool = one_slot(&rt, 1);
     let gate = occupy(&rt, &pool).await;
     let order = Arc::new(Mutex::new(Vec::new()));
@@ -47,14 +65,15 @@ async fn submitters_are_served_in_order(rt: Handle) {
     assert_eq!(*order.lock().unwrap(), [0, 1, 2, 4, 5]);
 }
 
-async fn newcomers_do_not_overtake(rt: Handle) {
+async fn newcomers_do_not_overtake(rt: TestRuntime) {
     let pool = one_slot(&rt, 1);
     let gate = occupy(&rt, &pool).await;
     pool.try_submit(async |_| ()).unwrap().detach();
     let mut first = pool.submit(async |_| "first");
     assert!(poll_once(&mut first).is_pending());
     gate.cancel();
-    until(&rt, || pool.stats().completed == 2).await;
+    rt.settle().await;
+    assert_eq!(pool.stats().completed, 2);
     // The free place is promised to the one who waits, although it has not come for it.
     let refused = pool.try_submit(async |_| "second").unwrap_err();
     assert!(matches!(refused, TrySubmitError::Full { capacity: 1, .. }));
@@ -68,7 +87,7 @@ async fn newcomers_do_not_overtake(rt: Handle) {
     );
 }
 
-async fn a_dropped_promise_goes_to_the_next(rt: Handle) {
+async fn a_dropped_promise_goes_to_the_next(rt: TestRuntime) {
     let pool = one_slot(&rt, 1);
     let gate = occupy(&rt, &pool).await;
     pool.try_submit(async |_| ()).unwrap().detach();
@@ -77,26 +96,28 @@ async fn a_dropped_promise_goes_to_the_next(rt: Handle) {
     assert!(poll_once(&mut first).is_pending());
     assert!(poll_once(&mut second).is_pending());
     gate.cancel();
-    until(&rt, || pool.stats().completed == 2).await;
+    rt.settle().await;
+    assert_eq!(pool.stats().completed, 2);
     drop(first);
     assert_eq!(second.await.unwrap().await.unwrap(), 2);
 }
 
-async fn a_close_takes_promises_back(rt: Handle) {
+async fn a_close_takes_promises_back(rt: TestRuntime) {
     let pool = one_slot(&rt, 1);
     let gate = occupy(&rt, &pool).await;
     pool.try_submit(async |_| ()).unwrap().detach();
     let mut promised = pool.submit(async |_| 1);
     assert!(poll_once(&mut promised).is_pending());
     gate.cancel();
-    until(&rt, || pool.stats().completed == 2).await;
+    rt.settle().await;
+    assert_eq!(pool.stats().completed, 2);
     // Nobody polls the submitter, and still the shutdown ends.
     let report = pool.shutdown(LONG).await;
     assert!(report.is_clean(), "{report}");
     assert!(promised.await.unwrap_err().is_closed());
 }
 
-async fn reject_answers_at_once(rt: Handle) {
+async fn reject_answers_at_once(rt: TestRuntime) {
     let builder = WorkerPool::builder().runtime(&rt).on_full(OnFull::Reject);
     let pool = builder.slots(1).queue(1).build().unwrap();
     let gate = occupy(&rt, &pool).await;
@@ -106,12 +127,13 @@ async fn reject_answers_at_once(rt: Handle) {
     let full_too = pool.run(async |_| 3).await;
     assert!(matches!(full_too, Err(TaskError::Full { capacity: 1 })));
     gate.cancel();
-    until(&rt, || pool.stats().queued == 0).await;
+    rt.settle().await;
+    assert_eq!(pool.stats().queued, 0);
     assert_eq!(pool.run(full.into_inner()).await.unwrap(), 3);
     assert_eq!(pool.stats().rejected, 2);
 }
 
-async fn abort_in_the_queue(rt: Handle) {
+async fn abort_in_the_queue(rt: TestRuntime) {
     let pool = one_slot(&rt, 2);
     let gate = occupy(&rt, &pool).await;
     let captured = Arc::new(());
@@ -132,7 +154,7 @@ async fn abort_in_the_queue(rt: Handle) {
     assert_eq!((pool.stats().cancelled, pool.stats().completed), (1, 2));
 }
 
-async fn abort_in_the_run(rt: Handle) {
+async fn abort_in_the_run(rt: TestRuntime) {
     let pool = one_slot(&rt, 2);
     let captured = Arc::new(());
     let (held, started, token) = (captured.clone(), Gate::new(), Arc::new(Mutex::new(None)));
@@ -158,13 +180,14 @@ async fn abort_in_the_run(rt: Handle) {
     assert_eq!((stats.cancelled, stats.running), (1, 0));
     // Aborting what has ended changes nothing, for this task and for the slot's next one.
     let done = pool.try_submit(async |_| 1).unwrap();
-    until(&rt, || done.is_finished()).await;
+    rt.settle().await;
+    assert!(done.is_finished());
     done.abort();
     assert_eq!(done.await.unwrap(), 1);
     assert_eq!(pool.run(async |_| 2).await.unwrap(), 2);
 }
 
-async fn a_task_never_gets_the_token_of_another_that_is_kept_or_cancelled(rt: Handle) {
+async fn a_task_never_gets_the_token_of_another_that_is_kept_or_cancelled(rt: TestRuntime) {
     let pool = one_slot(&rt, 2);
     let token = async |cx: TaskContext| cx.cancellation().clone();
     let kept = pool.run(token).await.unwrap();
@@ -188,7 +211,7 @@ async fn a_task_never_gets_the_token_of_another_that_is_kept_or_cancelled(rt: Ha
     assert!(child.is_cancelled());
 }
 
-async fn dropping_a_handle_detaches_and_dropping_a_run_aborts(rt: Handle) {
+async fn dropping_a_handle_detaches_and_dropping_a_run_aborts(rt: TestRuntime) {
     let pool = one_slot(&rt, 4);
     let gate = occupy(&rt, &pool).await;
     let ran = Arc::new(AtomicUsize::new(0));
@@ -206,7 +229,7 @@ async fn dropping_a_handle_detaches_and_dropping_a_run_aborts(rt: Handle) {
     assert_eq!((pool.stats().completed, pool.stats().cancelled), (2, 1));
 }
 
-async fn blocking_closures_take_slots(rt: Handle) {
+async fn blocking_closures_take_slots(rt: TestRuntime) {
     let pool = WorkerPool::builder().runtime(&rt).slots(2).build().unwrap();
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut handles = Vec::new();
@@ -231,7 +254,7 @@ async fn blocking_closures_take_slots(rt: Handle) {
     assert_eq!(pool.stats().panicked, 1);
 }
 
-async fn a_nested_submit_to_a_full_queue_is_refused(rt: Handle) {
+async fn a_nested_submit_to_a_full_queue_is_refused(rt: TestRuntime) {
     let pool = one_slot(&rt, 1);
     let inner = pool.clone();
     let nested = pool.run(async move |_| {
@@ -259,15 +282,14 @@ async fn a_nested_submit_to_a_full_queue_is_refused(rt: Handle) {
         })
         .await
         .unwrap();
-    until(&rt, || {
-        waits.load(Ordering::Acquire) && pool.stats().waiting == 1
-    })
-    .await;
+    rt.settle().await;
+    assert!(waits.load(Ordering::Acquire));
+    assert_eq!(pool.stats().waiting, 1);
     gate.cancel();
     assert_eq!(from_outside.await.unwrap().unwrap(), 4);
 }
 
-async fn a_task_works_for_its_submitter(rt: Handle) {
+async fn a_task_works_for_its_submitter(rt: TestRuntime) {
     let pool = one_slot(&rt, 1);
     // Without one it has a context of its own, that its closure and its body find.
     let own = pool.run(async |cx| (cx, TaskContext::current().unwrap()));
@@ -300,7 +322,7 @@ async fn a_task_works_for_its_submitter(rt: Handle) {
     assert_eq!(next.await.unwrap(), 0);
 }
 
-async fn a_future_that_was_ready_stays_pending(rt: Handle) {
+async fn a_future_that_was_ready_stays_pending(rt: TestRuntime) {
     let pool = one_slot(&rt, 1);
     let mut submit = pool.submit(async |_| 1);
     let mut handle = (&mut submit).await.unwrap();
@@ -312,22 +334,6 @@ async fn a_future_that_was_ready_stays_pending(rt: Handle) {
     assert!((&mut refused).await.is_err());
     assert!(poll_once(&mut refused).is_pending());
 }
-
-on_every_runtime!(
-    submitters_are_served_in_order,
-    newcomers_do_not_overtake,
-    a_dropped_promise_goes_to_the_next,
-    a_close_takes_promises_back,
-    reject_answers_at_once,
-    abort_in_the_queue,
-    abort_in_the_run,
-    a_task_never_gets_the_token_of_another_that_is_kept_or_cancelled,
-    dropping_a_handle_detaches_and_dropping_a_run_aborts,
-    blocking_closures_take_slots,
-    a_nested_submit_to_a_full_queue_is_refused,
-    a_task_works_for_its_submitter,
-    a_future_that_was_ready_stays_pending,
-);
 
 #[test]
 fn errors_and_handles_go_anywhere() {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flow_rt::{Handle, block_on};
 use flow_sched::{TaskError, WorkerPool};
 
-use crate::runtimes::LONG;
+use crate::common::LONG;
 
 fn host() -> (tokio::runtime::Runtime, Handle) {
     let rt = tokio::runtime::Builder::new_multi_thread()

@@ -1,5 +1,5 @@
-//! The scheduler: in virtual time to the nanosecond and in every interleaving, and on every
-//! runtime. Numbers are those of the behaviour catalogue's cases.
+//! The scheduler: to the nanosecond and in many interleavings in the simulation, and on every
+//! runtime in stepped time. Numbers are those of the behaviour catalogue's cases.
 #![cfg(all(feature = "scheduler", not(loom)))]
 
 mod behaviour;
@@ -11,5 +11,4 @@ mod lifecycle;
 mod metrics;
 mod policies;
 mod pooled;
-mod runtimes;
 mod timing;
