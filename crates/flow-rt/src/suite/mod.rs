@@ -169,6 +169,10 @@ impl fmt::Debug for TestRuntime {
 /// flow-rt's features enable them, and `sim` over several seeds, 0 to 19 unless the macro is told
 /// otherwise. Attributes before the name are those of its tests. See [`suite`](crate::suite).
 ///
+/// `hosts only;` in place of the seeds leaves the simulation out: for cases that wait for what no
+/// simulation contains, a server or a thread of a library. On a host time stands while such an
+/// answer is all that is waited for; a timer that is armed beside it comes first.
+///
 /// A failure names the case and the runtime; in the simulation also the seed, to be replayed
 /// with `FLOW_SIM_SEED`.
 ///
@@ -182,34 +186,20 @@ impl fmt::Debug for TestRuntime {
 ///     #[cfg(not(miri))]
 ///     other,
 /// }
+/// # async fn asks_a_server(_: TestRuntime) {}
+/// flow_rt::on_every_runtime! { hosts only; asks_a_server }
 /// # fn main() {}
 /// ```
 #[macro_export]
 macro_rules! on_every_runtime {
+    (hosts only; $($(#[$attribute:meta])* $case:ident),+ $(,)?) => {
+        $(mod $case {
+            $crate::__on_every_host! { $(#[$attribute])* $case }
+        })+
+    };
     (seeds $seeds:expr; $($(#[$attribute:meta])* $case:ident),+ $(,)?) => {
         $(mod $case {
-            $crate::__with_tokio! {
-                $(#[$attribute])* #[test]
-                fn tokio_multi_thread() {
-                    $crate::suite::on_tokio_multi_thread(::core::stringify!($case), super::$case);
-                }
-                $(#[$attribute])* #[test]
-                fn tokio_current_thread() {
-                    $crate::suite::on_tokio_current_thread(::core::stringify!($case), super::$case);
-                }
-            }
-            $crate::__with_smol! {
-                $(#[$attribute])* #[test]
-                fn smol() {
-                    $crate::suite::on_smol(::core::stringify!($case), super::$case);
-                }
-            }
-            $crate::__with_async_std! {
-                $(#[$attribute])* #[test]
-                fn async_std() {
-                    $crate::suite::on_async_std(::core::stringify!($case), super::$case);
-                }
-            }
+            $crate::__on_every_host! { $(#[$attribute])* $case }
             $(#[$attribute])* #[test]
             fn sim() {
                 $crate::suite::on_sim(::core::stringify!($case), $seeds, super::$case);
@@ -218,6 +208,36 @@ macro_rules! on_every_runtime {
     };
     ($($(#[$attribute:meta])* $case:ident),+ $(,)?) => {
         $crate::on_every_runtime! { seeds 0..20; $($(#[$attribute])* $case),+ }
+    };
+}
+
+/// A test of the case per real host, for the module of the case.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __on_every_host {
+    ($(#[$attribute:meta])* $case:ident) => {
+        $crate::__with_tokio! {
+            $(#[$attribute])* #[test]
+            fn tokio_multi_thread() {
+                $crate::suite::on_tokio_multi_thread(::core::stringify!($case), super::$case);
+            }
+            $(#[$attribute])* #[test]
+            fn tokio_current_thread() {
+                $crate::suite::on_tokio_current_thread(::core::stringify!($case), super::$case);
+            }
+        }
+        $crate::__with_smol! {
+            $(#[$attribute])* #[test]
+            fn smol() {
+                $crate::suite::on_smol(::core::stringify!($case), super::$case);
+            }
+        }
+        $crate::__with_async_std! {
+            $(#[$attribute])* #[test]
+            fn async_std() {
+                $crate::suite::on_async_std(::core::stringify!($case), super::$case);
+            }
+        }
     };
 }
 

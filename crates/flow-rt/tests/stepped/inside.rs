@@ -18,6 +18,11 @@ flow_rt::on_every_runtime! {
     primitives_made_inside_obey_it,
 }
 
+flow_rt::on_every_runtime! {
+    hosts only;
+    time_stands_while_a_thread_is_waited_for,
+}
+
 async fn time_moves_when_nothing_can_go_on(rt: TestRuntime) {
     let start = rt.now();
     rt.sleep(SECOND).await.unwrap();
@@ -27,6 +32,19 @@ async fn time_moves_when_nothing_can_go_on(rt: TestRuntime) {
     assert_eq!(rt.now() - start, SECOND * 2);
     let ticks = rt.interval(SECOND).unwrap().take(3).count().await;
     assert_eq!((ticks, rt.now() - start), (3, SECOND * 5));
+}
+
+async fn time_stands_while_a_thread_is_waited_for(rt: TestRuntime) {
+    assert!(rt.as_sim().is_none());
+    let start = rt.now();
+    let answered = flow_rt::CancellationToken::new();
+    let answer = answered.clone();
+    let outside = std::thread::spawn(move || answer.cancel());
+    answered.cancelled().await;
+    outside.join().unwrap();
+    assert_eq!(rt.now(), start);
+    rt.sleep(SECOND).await.unwrap();
+    assert_eq!(rt.now() - start, SECOND);
 }
 
 async fn an_hour_of_tasks_ends_at_exact_instants(rt: TestRuntime) {
