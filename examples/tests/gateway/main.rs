@@ -2,6 +2,9 @@
 
 mod forwarding;
 mod redis;
+#[path = "../../../crates/flow-redis/tests/behaviour/server.rs"]
+#[allow(dead_code, reason = "a gateway's server neither hangs nor comes back")]
+mod redis_server;
 mod serving;
 #[path = "../../gateway/signature.rs"]
 #[allow(dead_code, reason = "a test signs, and checks nothing")]

@@ -5,59 +5,10 @@
     reason = "another process's time is the machine's"
 )]
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use crate::redis_server::Server;
 use crate::support::{Serving, run, signed, text};
-
-/// A redis-server on a port of its own that keeps nothing on disk; killed on drop.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    fn start() -> Self {
-        let port = free_port();
-        let mut child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect(
-                "these tests need the program redis-server in PATH: \
-                 install the package redis-server (Debian, Ubuntu) or redis",
-            );
-        let mut log = BufReader::new(child.stdout.take().unwrap());
-        let url = format!("redis://127.0.0.1:{port}");
-        let server = Self { child, url };
-        let mut line = String::new();
-        while !line.contains("Ready to accept connections") {
-            line.clear();
-            let read = log.read_line(&mut line).unwrap();
-            assert!(read > 0, "redis-server ended before it was ready");
-        }
-        // A full pipe would stop the server.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        server
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The kernel hands out ports in turn, so this one is not given away again soon.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 #[test]
 fn every_count_agrees_time_after_time() {
@@ -66,7 +17,7 @@ fn every_count_agrees_time_after_time() {
     for _ in 0..2 {
         let run = run(&[
             "--redis",
-            &server.url,
+            &server.url(),
             "--duration",
             "1s",
             "--clients",
@@ -85,7 +36,7 @@ fn every_count_agrees_time_after_time() {
 #[test]
 fn gateways_that_serve_share_their_clients() {
     let server = Server::start();
-    let args = ["--redis", &server.url, "--rate", "1", "--burst", "20"];
+    let args = ["--redis", &server.url(), "--rate", "1", "--burst", "20"];
     let since = Instant::now();
     let mut admitted = 0;
     for runtime in ["tokio", "smol"] {
@@ -104,7 +55,7 @@ fn gateways_that_serve_share_their_clients() {
 
 #[test]
 fn a_server_that_is_away_gets_a_sentence() {
-    let url = format!("redis://user:secret@127.0.0.1:{}", free_port());
+    let url = Server::away().url().replace("//", "//user:secret@");
     let run = run(&["--redis", &url]);
     let err = text(&run.stderr);
     assert_eq!(run.status.code(), Some(2), "{err}");

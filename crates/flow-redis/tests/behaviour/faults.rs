@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::support::{Server, eventually, on_every_runtime};
+use crate::support::{Server, eventually};
 use flow_ratelimit::{Rate, TokenBucket};
 use flow_redis::{CheckError, DistributedLimiter, FailurePolicy, RedisBackend, RedisError, Source};
-use flow_rt::Handle;
+use flow_rt::TestRuntime;
 
-on_every_runtime!(
+flow_rt::on_every_runtime! {
+    hosts only;
     case_214_closed_denies_while_the_server_is_away,
     case_214_open_grants_while_the_server_is_away,
     case_214_a_local_limiter_decides_while_the_server_is_away,
@@ -15,7 +16,8 @@ on_every_runtime!(
     a_restarted_server_is_found_again,
     a_server_that_hangs_costs_a_timeout_and_no_more,
     the_backend_may_go_before_its_limiter,
-);
+    acquire_waits_for_the_local_limiter_while_the_server_is_away,
+}
 
 fn limiter(redis: &RedisBackend, policy: FailurePolicy) -> DistributedLimiter {
     DistributedLimiter::builder(redis)
@@ -36,7 +38,7 @@ async fn orphan(policy: FailurePolicy) -> (Server, DistributedLimiter) {
     (server, limiter)
 }
 
-async fn case_214_closed_denies_while_the_server_is_away(_: &Handle) {
+async fn case_214_closed_denies_while_the_server_is_away(_: TestRuntime) {
     let (_server, limiter) = orphan(FailurePolicy::Closed).await;
     for _ in 0..20 {
         let error = limiter.check().await.unwrap_err();
@@ -54,7 +56,7 @@ async fn case_214_closed_denies_while_the_server_is_away(_: &Handle) {
     ));
 }
 
-async fn case_214_open_grants_while_the_server_is_away(_: &Handle) {
+async fn case_214_open_grants_while_the_server_is_away(_: TestRuntime) {
     let (_server, limiter) = orphan(FailurePolicy::Open).await;
     for _ in 0..20 {
         let granted = limiter.check().await.unwrap();
@@ -67,7 +69,7 @@ async fn case_214_open_grants_while_the_server_is_away(_: &Handle) {
     assert_eq!(limiter.stats().fallback_granted, 20);
 }
 
-async fn case_214_a_local_limiter_decides_while_the_server_is_away(_: &Handle) {
+async fn case_214_a_local_limiter_decides_while_the_server_is_away(_: TestRuntime) {
     let local = TokenBucket::builder()
         .rate(Rate::per_hour(1))
         .burst(3)
@@ -102,7 +104,19 @@ async fn case_214_a_local_limiter_decides_while_the_server_is_away(_: &Handle) {
     assert_eq!((stats.fallback_granted, stats.fallback_denied), (3, 2));
 }
 
-async fn a_server_that_comes_late_is_found(rt: &Handle) {
+async fn acquire_waits_for_the_local_limiter_while_the_server_is_away(rt: TestRuntime) {
+    let local = TokenBucket::new(Rate::per_hour(1), 1).unwrap();
+    let (_server, limiter) = orphan(FailurePolicy::local(&local)).await;
+    limiter.acquire().await.unwrap();
+    let start = rt.now();
+    let granted = limiter.acquire().await.unwrap();
+    assert_eq!(rt.now() - start, Duration::from_secs(3_600));
+    assert_eq!(granted.source(), Source::Fallback);
+    let stats = limiter.stats();
+    assert_eq!((stats.fallback_granted, stats.fallback_denied), (2, 1));
+}
+
+async fn a_server_that_comes_late_is_found(rt: TestRuntime) {
     let mut server = Server::away();
     let limiter = limiter(&server.connect(), FailurePolicy::Closed);
     let error = limiter.check().await.unwrap_err();
@@ -114,7 +128,7 @@ async fn a_server_that_comes_late_is_found(rt: &Handle) {
     };
     assert!(reason.to_lowercase().contains("refused"), "{reason}");
     server.restart();
-    eventually(rt, "the server is found", async || {
+    eventually(&rt, "the server is found", async || {
         limiter.check().await.is_ok()
     })
     .await;
@@ -125,15 +139,15 @@ async fn a_server_that_comes_late_is_found(rt: &Handle) {
     );
 }
 
-async fn a_restarted_server_is_found_again(rt: &Handle) {
+async fn a_restarted_server_is_found_again(rt: TestRuntime) {
     let (mut server, limiter) = orphan(FailurePolicy::Open).await;
     for _ in 0..2 {
-        eventually(rt, "the server is missed", async || {
+        eventually(&rt, "the server is missed", async || {
             limiter.check().await.unwrap().source() == Source::Fallback
         })
         .await;
         server.restart();
-        eventually(rt, "the server is back", async || {
+        eventually(&rt, "the server is back", async || {
             limiter.check().await.unwrap().source() == Source::Remote
         })
         .await;
@@ -143,7 +157,7 @@ async fn a_restarted_server_is_found_again(rt: &Handle) {
     }
 }
 
-async fn a_server_that_hangs_costs_a_timeout_and_no_more(rt: &Handle) {
+async fn a_server_that_hangs_costs_a_timeout_and_no_more(rt: TestRuntime) {
     let timeout = Duration::from_millis(50);
     let server = Server::start();
     let redis = RedisBackend::builder(server.url())
@@ -151,7 +165,7 @@ async fn a_server_that_hangs_costs_a_timeout_and_no_more(rt: &Handle) {
         .build()
         .unwrap();
     let limiter = limiter(&redis, FailurePolicy::Closed);
-    eventually(rt, "connected", async || redis.ping().await.is_ok()).await;
+    eventually(&rt, "connected", async || redis.ping().await.is_ok()).await;
     server.signal("STOP");
     let error = limiter.check().await.unwrap_err();
     assert_eq!(
@@ -159,7 +173,7 @@ async fn a_server_that_hangs_costs_a_timeout_and_no_more(rt: &Handle) {
         CheckError::Unavailable(RedisError::Timeout { after: timeout })
     );
     // The connection is given up after a while; then there is not even a timeout to wait for.
-    eventually(rt, "the connection is given up", async || {
+    eventually(&rt, "the connection is given up", async || {
         let error = limiter.check().await.unwrap_err();
         matches!(
             error,
@@ -168,13 +182,13 @@ async fn a_server_that_hangs_costs_a_timeout_and_no_more(rt: &Handle) {
     })
     .await;
     server.signal("CONT");
-    eventually(rt, "the server is back", async || {
+    eventually(&rt, "the server is back", async || {
         limiter.check().await.is_ok()
     })
     .await;
 }
 
-async fn the_backend_may_go_before_its_limiter(_: &Handle) {
+async fn the_backend_may_go_before_its_limiter(_: TestRuntime) {
     let server = Server::start();
     let redis = server.connect();
     let limiter = limiter(&redis, FailurePolicy::Closed);

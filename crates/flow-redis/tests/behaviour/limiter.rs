@@ -1,17 +1,23 @@
 //! Decisions by a real server, from every runtime.
+//!
+//! In stepped time on real hosts: the answer of another process is a wake from outside, which a
+//! simulation refuses. The server's own clock is real, so a case that needs tokens from it asks
+//! until they are there, and one that sleeps until then in virtual time is told beforehand how
+//! long; a sleep in real time stands at the end.
 
 use std::time::Duration;
 
-use crate::support::{Server, connect, eventually, on_every_runtime};
+use crate::support::{Server, connect, eventually};
 use flow_ratelimit::Rate;
 use flow_redis::{
     CheckError, DistributedConfigError, DistributedLimiter, FailurePolicy, LimiterBuilder,
     RedisBackend, Single, Source,
 };
-use flow_rt::Handle;
+use flow_rt::{Handle, TestRuntime, block_on};
 use futures_util::StreamExt;
 
-on_every_runtime!(
+flow_rt::on_every_runtime! {
+    hosts only;
     case_210_a_burst_then_denied,
     case_211_acquire_sleeps_until_there_is_a_token,
     case_213_keys_keep_a_ttl_after_use,
@@ -27,7 +33,7 @@ on_every_runtime!(
     a_foreign_value_is_an_error_not_a_bucket,
     a_wrong_password_is_an_error_until_it_is_right,
     a_dropped_check_harms_nothing,
-);
+}
 
 /// A bucket that supplies nothing while a test runs.
 fn slow(redis: &RedisBackend, burst: u64) -> DistributedLimiter {
@@ -41,7 +47,7 @@ fn named(redis: &RedisBackend, burst: u64) -> LimiterBuilder<Single> {
         .burst(burst)
 }
 
-async fn case_210_a_burst_then_denied(_: &Handle) {
+async fn case_210_a_burst_then_denied(_: TestRuntime) {
     let server = Server::start();
     let redis = server.connect();
     let limiter = DistributedLimiter::builder(&redis)
@@ -72,26 +78,36 @@ async fn case_210_a_burst_then_denied(_: &Handle) {
     assert_eq!((stats.granted, stats.denied, stats.failures), (2, 1, 0));
 }
 
-async fn case_211_acquire_sleeps_until_there_is_a_token(rt: &Handle) {
+async fn case_211_acquire_sleeps_until_there_is_a_token(rt: TestRuntime) {
     let server = Server::start();
-    let limiter = DistributedLimiter::builder(&server.connect())
-        .key("api")
-        .rate(Rate::per_second(10))
-        .burst(1)
-        .runtime(rt)
-        .build()
-        .unwrap();
+    let limiter = named(&server.connect(), 1).runtime(&rt).build().unwrap();
+    limiter.acquire().await.unwrap();
+    let before = server.time();
+    let told = limiter.check().await.unwrap_err().retry_after().unwrap();
     let start = rt.now();
-    for _ in 0..3 {
-        limiter.acquire().await.unwrap();
-    }
-    // The server's clock is the wall clock, which may be slewed.
-    assert!(rt.now().saturating_duration_since(start) >= Duration::from_millis(199));
+    let waiter = limiter.clone();
+    let waiter = rt.spawn(async move { waiter.acquire().await });
+    eventually(&rt, "it is denied, and sleeps", async || {
+        limiter.stats().denied == 2
+    })
+    .await;
+    let passed = server.time().saturating_sub(before);
+    // It sleeps on although there is a token now, and then takes it.
+    server.command(&["DEL", "flow:{api}"]);
+    assert_eq!(rt.now(), start);
+    assert_eq!(waiter.await.unwrap().unwrap().remaining(), 0);
+    let slept = rt.now() - start;
+    // What passed between the two denials on the server's clock is the difference.
+    assert!(
+        slept <= told && slept + passed >= told,
+        "{slept:?} of {told:?}"
+    );
+    assert_eq!(limiter.stats().denied, 2);
     let error = limiter.acquire_n(2).await.unwrap_err();
     assert!(error.to_string().contains("burst of 1"), "{error}");
 }
 
-async fn case_213_keys_keep_a_ttl_after_use(_: &Handle) {
+async fn case_213_keys_keep_a_ttl_after_use(_: TestRuntime) {
     let server = Server::start();
     let limiter = slow(&server.connect(), 3);
     let mut before = 0;
@@ -109,7 +125,7 @@ async fn case_213_keys_keep_a_ttl_after_use(_: &Handle) {
     assert!(ttl > 2 * 3_600_000 && ttl <= before, "{ttl} after a denial");
 }
 
-async fn case_216_check_n(_: &Handle) {
+async fn case_216_check_n(_: TestRuntime) {
     let server = Server::start();
     let limiter = slow(&server.connect(), 100);
     assert_eq!(limiter.check_n(50).await.unwrap().remaining(), 50);
@@ -131,7 +147,7 @@ async fn case_216_check_n(_: &Handle) {
     ));
 }
 
-async fn case_220_one_key_in_one_hash_slot(_: &Handle) {
+async fn case_220_one_key_in_one_hash_slot(_: TestRuntime) {
     let server = Server::start();
     let redis = server.connect();
     slow(&redis, 3).check().await.unwrap();
@@ -149,10 +165,10 @@ async fn case_220_one_key_in_one_hash_slot(_: &Handle) {
 }
 
 /// Two backends with connections and threads of their own stand for two processes.
-async fn instances_share_a_bucket_exactly(rt: &Handle) {
+async fn instances_share_a_bucket_exactly(rt: TestRuntime) {
     const BURST: u64 = 50;
     let server = Server::start();
-    let start = rt.now();
+    let start = server.time();
     let mut group = rt.task_group();
     for _ in 0..2 {
         let limiter = DistributedLimiter::builder(&server.connect())
@@ -176,16 +192,15 @@ async fn instances_share_a_bucket_exactly(rt: &Handle) {
     while let Some(part) = group.next().await {
         granted += part.unwrap();
     }
-    let elapsed = rt.now().saturating_duration_since(start);
-    // One more for a clock that is slewed.
-    let most = BURST + 1 + elapsed.as_millis() as u64 / 10;
+    let elapsed = server.time().saturating_sub(start);
+    let most = BURST + elapsed.as_millis() as u64 / 10;
     assert!(
         (BURST..=most).contains(&granted),
         "{granted} of {most} in {elapsed:?}"
     );
 }
 
-async fn a_bucket_fills_up_again_and_is_forgotten(rt: &Handle) {
+async fn a_bucket_fills_up_again_and_is_forgotten(rt: TestRuntime) {
     let server = Server::start();
     let limiter = DistributedLimiter::builder(&server.connect())
         .key("api")
@@ -194,14 +209,14 @@ async fn a_bucket_fills_up_again_and_is_forgotten(rt: &Handle) {
         .build()
         .unwrap();
     limiter.check_n(10).await.unwrap();
-    eventually(rt, "the key of the full bucket expires", async || {
+    eventually(&rt, "the key of the full bucket expires", async || {
         server.command(&["DBSIZE"]) == "0"
     })
     .await;
     assert_eq!(limiter.check_n(10).await.unwrap().remaining(), 0);
 }
 
-async fn zero_is_always_granted(_: &Handle) {
+async fn zero_is_always_granted(_: TestRuntime) {
     let server = Server::start();
     let limiter = slow(&server.connect(), 1);
     assert_eq!(limiter.check_n(0).await.unwrap().remaining(), 1);
@@ -209,7 +224,7 @@ async fn zero_is_always_granted(_: &Handle) {
     assert_eq!(limiter.check_n(0).await.unwrap().remaining(), 0);
 }
 
-async fn peek_takes_nothing_and_reset_fills(_: &Handle) {
+async fn peek_takes_nothing_and_reset_fills(_: TestRuntime) {
     let server = Server::start();
     let redis = server.connect();
     let (here, there) = (slow(&redis, 5), slow(&redis, 5));
@@ -224,7 +239,7 @@ async fn peek_takes_nothing_and_reset_fills(_: &Handle) {
     assert_eq!(here.check_n(5).await.unwrap().remaining(), 0);
 }
 
-async fn keys_have_buckets_of_their_own(_: &Handle) {
+async fn keys_have_buckets_of_their_own(_: TestRuntime) {
     let server = Server::start();
     let per_user = DistributedLimiter::builder(&server.connect())
         .keyed::<str>("user")
@@ -244,7 +259,7 @@ async fn keys_have_buckets_of_their_own(_: &Handle) {
     assert_eq!((stats.granted, stats.denied), (9, 8));
 }
 
-async fn another_rate_keeps_the_tokens(_: &Handle) {
+async fn another_rate_keeps_the_tokens(_: TestRuntime) {
     let server = Server::start();
     let redis = server.connect();
     let slow = slow(&redis, 100);
@@ -258,7 +273,7 @@ async fn another_rate_keeps_the_tokens(_: &Handle) {
     assert_eq!(slow.peek().await.unwrap().remaining(), 2);
 }
 
-async fn a_flushed_script_is_sent_again(_: &Handle) {
+async fn a_flushed_script_is_sent_again(_: TestRuntime) {
     let server = Server::start();
     let limiter = slow(&server.connect(), 3);
     limiter.check().await.unwrap();
@@ -269,7 +284,7 @@ async fn a_flushed_script_is_sent_again(_: &Handle) {
     assert_eq!(limiter.stats().failures, 0);
 }
 
-async fn a_foreign_value_is_an_error_not_a_bucket(_: &Handle) {
+async fn a_foreign_value_is_an_error_not_a_bucket(_: TestRuntime) {
     let server = Server::start();
     let redis = server.connect();
     let closed = slow(&redis, 3);
@@ -290,7 +305,7 @@ async fn a_foreign_value_is_an_error_not_a_bucket(_: &Handle) {
     assert_eq!(open.check().await.unwrap().source(), Source::Fallback);
 }
 
-async fn a_wrong_password_is_an_error_until_it_is_right(rt: &Handle) {
+async fn a_wrong_password_is_an_error_until_it_is_right(rt: TestRuntime) {
     let server = Server::start();
     server.command(&["ACL", "SETUSER", "svc", "on", ">right", "~*", "+@all"]);
     let redis = connect(server.url().replace("redis://", "redis://svc:given@"));
@@ -302,13 +317,13 @@ async fn a_wrong_password_is_an_error_until_it_is_right(rt: &Handle) {
     assert!(failure.contains("WRONGPASS"), "{failure}");
     // The operator sets the password that the service has: nothing has given up.
     server.command(&["ACL", "SETUSER", "svc", ">given"]);
-    eventually(rt, "the password is right", async || {
+    eventually(&rt, "the password is right", async || {
         limiter.check().await.is_ok()
     })
     .await;
 }
 
-async fn a_dropped_check_harms_nothing(rt: &Handle) {
+async fn a_dropped_check_harms_nothing(rt: TestRuntime) {
     let server = Server::start();
     let limiter = slow(&server.connect(), 1_000);
     drop(limiter.check());
@@ -319,6 +334,35 @@ async fn a_dropped_check_harms_nothing(rt: &Handle) {
     }
     let left = limiter.check().await.unwrap().remaining();
     assert!((979..=999).contains(&left), "{left}");
+}
+
+#[test]
+fn acquire_sleeps_in_real_time_too() {
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .unwrap();
+    let tokio = Handle::tokio(tokio.handle().clone()).unwrap();
+    for rt in [tokio, Handle::smol(), Handle::async_std()] {
+        let server = Server::start();
+        let limiter = DistributedLimiter::builder(&server.connect())
+            .key("api")
+            .rate(Rate::per_second(10))
+            .burst(1)
+            .runtime(&rt)
+            .build()
+            .unwrap();
+        let start = rt.now();
+        block_on(async {
+            for _ in 0..3 {
+                limiter.acquire().await.unwrap();
+            }
+        })
+        .unwrap();
+        // The server's clock is the wall clock, which may be slewed.
+        assert!(rt.now().saturating_duration_since(start) >= Duration::from_millis(199));
+    }
 }
 
 #[test]

@@ -5,5 +5,6 @@ mod limiter;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod script;
+mod server;
 mod support;
 mod thread;

@@ -2,12 +2,13 @@
 
 use flow_metrics::Registry;
 use flow_redis::{DistributedLimiter, FailurePolicy};
+use flow_rt::block_on;
 
-use crate::support::{self, Server};
+use crate::support::Server;
 
 #[test]
 fn case_221_denied_and_granted_are_all_checks() {
-    support::smol(async |_| {
+    block_on(async {
         let mut server = Server::start();
         let builder = DistributedLimiter::builder(&server.connect())
             .key("k")
@@ -46,5 +47,6 @@ fn case_221_denied_and_granted_are_all_checks() {
             now.counter("flow_metrics_rejected_samples_total", &[]),
             Some(0)
         );
-    });
+    })
+    .unwrap();
 }

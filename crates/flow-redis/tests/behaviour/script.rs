@@ -1,6 +1,6 @@
 //! The script's arithmetic on a real server, with time given by hand, against exact integers.
 
-use crate::support::Server;
+use crate::server::Server;
 use proptest::prelude::*;
 
 const SCRIPT: &str = include_str!("../../src/bucket.lua");

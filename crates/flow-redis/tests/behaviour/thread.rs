@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use flow_redis::DistributedLimiter;
-use flow_rt::Handle;
+use flow_rt::{Handle, block_on};
 
-use crate::support::{self, Server, eventually};
+use crate::support::{Server, eventually};
 
 /// Tests of this file count the threads of their process, so they run in one of their own.
 const ALONE: &str = "FLOW_REDIS_TEST_ALONE";
@@ -14,7 +14,7 @@ const ALONE: &str = "FLOW_REDIS_TEST_ALONE";
 #[cfg(target_os = "linux")]
 fn a_thread_that_ends_with_the_backend() {
     if std::env::var_os(ALONE).is_some() {
-        return support::smol(count_threads);
+        return block_on(count_threads(&Handle::smol())).unwrap();
     }
     let alone = Command::new(std::env::current_exe().unwrap())
         .args(["thread::a_thread_that_ends_with_the_backend", "--exact"])
