@@ -1,5 +1,7 @@
 //! flow-redis beside the same script sent by a plain client.
 
+#[path = "../../../crates/flow-redis/tests/behaviour/server.rs"]
+#[allow(dead_code, reason = "the bench only starts it")]
 mod server;
 
 use core::time::Duration;
