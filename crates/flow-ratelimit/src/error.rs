@@ -24,6 +24,13 @@ pub enum ConfigError {
     MissingRate,
     /// The builder was given no burst.
     MissingBurst,
+    /// Two bursts were given, and they are not the same.
+    TwoBursts {
+        /// The burst beside the rate.
+        in_text: u64,
+        /// The burst given by itself.
+        given: u64,
+    },
     /// A bucket that holds nothing grants nothing.
     ZeroBurst,
     /// The rate does not fit the bucket's word.
@@ -65,6 +72,11 @@ impl fmt::Display for ConfigError {
             Self::MissingBurst => {
                 f.write_str("no burst was given: call `.burst(..)` on the builder")
             }
+            Self::TwoBursts { in_text, given } => write!(
+                f,
+                "two bursts were given, {in_text} beside the rate and {given} by `.burst(..)`: \
+                 give one"
+            ),
             Self::ZeroBurst => {
                 f.write_str("the burst must be at least 1: a bucket of 0 would grant nothing")
             }

@@ -23,7 +23,7 @@
 //! |---|---|
 //! | [`TokenBucket`] | bursts up to so many, then a rate |
 //! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
-//! | [`Rate`] | so many per so much time, exactly |
+//! | [`Rate`], [`Quota`] | so many per so much time, exactly; with a burst beside it |
 //! | [`Limiter`], [`LimiterExt`] | every limiter of this process; its futures |
 //! | [`Decide`] | whoever says who may go, here or on a server: what layers ask |
 //! | [`Granted`], [`Denied`], [`AcquireError`], [`ConfigError`] | answers |
@@ -31,6 +31,7 @@
 //! # Features
 //! - **`tsc`** (on unless switched off): the default clock reads the processor's time stamp counter
 //!   where the kernel trusts it, at less than half the price; on Linux on x86-64.
+//! - `serde`: [`Rate`] and [`Quota`] as text.
 //! - `metrics`: `collector()` on a limiter, for a `flow_metrics::Registry`.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
@@ -42,8 +43,11 @@ mod error;
 mod granted;
 mod limiter;
 mod params;
+mod quota;
 mod rate;
 mod supply;
+#[cfg(feature = "serde")]
+mod text;
 mod token_bucket;
 mod wait_state;
 mod waiting;
@@ -57,6 +61,7 @@ pub use concurrency::{
 pub use error::{AcquireError, ConfigError, Denied};
 pub use granted::Granted;
 pub use limiter::{Acquire, AcquireTimeout, Decide, Limiter, LimiterExt};
+pub use quota::{IntoQuota, Quota};
 pub use rate::{IntoRate, Rate};
 pub use token_bucket::{TokenBucket, TokenBucketBuilder, TokenBucketStats};
 pub use wait_state::WaitState;

@@ -179,6 +179,9 @@ impl FromStr for Rate {
             .parse()
             .map_err(|_| refuse("more tokens than a u64 holds"))?;
         let period = period.trim();
+        if period.contains("burst") {
+            return Err(refuse("a burst is no part of a rate alone"));
+        }
         let digits = period
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(period.len());

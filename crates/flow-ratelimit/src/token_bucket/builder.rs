@@ -10,12 +10,12 @@ use flow_rt::{Clock, DefaultClock, Handle};
 use super::TokenBucket;
 use super::core::{Core, Settings};
 use crate::error::ConfigError;
-use crate::rate::{IntoRate, Rate};
+use crate::quota::{IntoQuota, Quota};
 
 /// Configures a [`TokenBucket`]; everything is checked by [`build`](Self::build).
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct TokenBucketBuilder<C = DefaultClock> {
-    rate: Option<Result<Rate, ConfigError>>,
+    quota: Option<Result<Quota, ConfigError>>,
     burst: Option<u64>,
     initial: Option<u64>,
     clock: C,
@@ -26,7 +26,7 @@ pub struct TokenBucketBuilder<C = DefaultClock> {
 impl TokenBucketBuilder {
     pub(super) fn new() -> Self {
         Self {
-            rate: None,
+            quota: None,
             burst: None,
             initial: None,
             clock: DefaultClock::new(),
@@ -42,13 +42,16 @@ impl TokenBucketBuilder {
 }
 
 impl<C: Clock> TokenBucketBuilder<C> {
-    /// How fast tokens come: a [`Rate`], or a text like `"100/s"`. Required.
-    pub fn rate(mut self, rate: impl IntoRate) -> Self {
-        self.rate = Some(rate.into_rate());
+    /// How fast tokens come: a [`Rate`](crate::Rate), or a text like `"100/s"`. Required.
+    ///
+    /// `"5000/1h burst 200"` says the burst too.
+    pub fn rate(mut self, rate: impl IntoQuota) -> Self {
+        self.quota = Some(rate.into_quota());
         self
     }
 
-    /// How many tokens the bucket holds, and so how many can be taken at once. Required.
+    /// How many tokens the bucket holds, and so how many can be taken at once. Required, unless
+    /// it stands beside the rate.
     pub fn burst(mut self, burst: u64) -> Self {
         self.burst = Some(burst);
         self
@@ -98,7 +101,7 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// else the machine's. Changes the type.
     pub fn clock<D: Clock>(self, clock: D) -> TokenBucketBuilder<D> {
         TokenBucketBuilder {
-            rate: self.rate,
+            quota: self.quota,
             burst: self.burst,
             initial: self.initial,
             clock,
@@ -112,8 +115,8 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// # Errors
     /// [`ConfigError`] if rate or burst is missing or out of range, or another value is wrong.
     pub fn build(self) -> Result<TokenBucket<C>, ConfigError> {
-        let rate = self.rate.ok_or(ConfigError::MissingRate)??;
-        let burst = self.burst.ok_or(ConfigError::MissingBurst)?;
+        let quota = self.quota.ok_or(ConfigError::MissingRate)??;
+        let (rate, burst) = quota.complete(self.burst)?;
         if self.settings.max_waiters == 0 {
             return Err(ConfigError::ZeroWaiters);
         }
@@ -135,7 +138,7 @@ impl<C: Clock> TokenBucketBuilder<C> {
 impl<C> fmt::Debug for TokenBucketBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenBucketBuilder")
-            .field("rate", &self.rate)
+            .field("rate", &self.quota)
             .field("burst", &self.burst)
             .field("initial", &self.initial)
             .field("name", &self.settings.name)

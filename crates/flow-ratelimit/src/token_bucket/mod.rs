@@ -71,7 +71,7 @@ impl TokenBucket {
     /// # Errors
     /// [`ConfigError`] if the rate is no rate, the burst is zero, or either is out of range.
     pub fn new(rate: impl IntoRate, burst: u64) -> Result<Self, ConfigError> {
-        Self::builder().rate(rate).burst(burst).build()
+        Self::builder().rate(rate.into_rate()).burst(burst).build()
     }
 
     /// A bucket to be configured.

@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use flow_ratelimit::{ConfigError, IntoRate, Rate};
+use flow_ratelimit::{ConfigError, IntoQuota, Quota};
 use flow_rt::Handle;
 
 use crate::backend::RedisBackend;
@@ -24,7 +24,7 @@ pub struct LimiterBuilder<T> {
     store: Arc<dyn Store>,
     name: Option<Cow<'static, str>>,
     prefix: String,
-    rate: Option<Result<Rate, ConfigError>>,
+    quota: Option<Result<Quota, ConfigError>>,
     burst: Option<u64>,
     policy: FailurePolicy,
     runtime: Option<Handle>,
@@ -49,7 +49,7 @@ impl LimiterBuilder<Single> {
             store: redis.store(),
             name: None,
             prefix: DEFAULT_PREFIX.to_owned(),
-            rate: None,
+            quota: None,
             burst: None,
             policy: FailurePolicy::default(),
             runtime: None,
@@ -76,7 +76,7 @@ impl LimiterBuilder<Single> {
             store: self.store,
             name: self.name,
             prefix: self.prefix,
-            rate: self.rate,
+            quota: self.quota,
             burst: self.burst,
             policy: self.policy,
             runtime: self.runtime,
@@ -140,13 +140,14 @@ impl<T> LimiterBuilder<T> {
         self
     }
 
-    /// How many tokens come in which time: a [`Rate`], or a text such as `"60/min"`.
-    pub fn rate(mut self, rate: impl IntoRate) -> Self {
-        self.rate = Some(rate.into_rate());
+    /// How many tokens come in which time: a [`Rate`](flow_ratelimit::Rate), or a text such as
+    /// `"60/min"`. `"60/min burst 10"` says the burst too.
+    pub fn rate(mut self, rate: impl IntoQuota) -> Self {
+        self.quota = Some(rate.into_quota());
         self
     }
 
-    /// How many tokens the bucket holds.
+    /// How many tokens the bucket holds, unless it stands beside the rate.
     pub fn burst(mut self, burst: u64) -> Self {
         self.burst = Some(burst);
         self
@@ -169,14 +170,18 @@ impl<T> LimiterBuilder<T> {
     }
 
     fn shared(&self, default_name: &str) -> Result<Shared, DistributedConfigError> {
-        let rate = self
-            .rate
+        let quota = self
+            .quota
             .clone()
-            .ok_or(DistributedConfigError::MissingRate)?;
-        let burst = self.burst.ok_or(DistributedConfigError::MissingBurst)?;
+            .ok_or(DistributedConfigError::MissingRate)?
+            .map_err(DistributedConfigError::Rate)?;
+        let (rate, burst) = quota.complete(self.burst).map_err(|error| match error {
+            ConfigError::MissingBurst => DistributedConfigError::MissingBurst,
+            error => DistributedConfigError::Rate(error),
+        })?;
         Ok(Shared {
             name: self.name.as_deref().unwrap_or(default_name).to_owned(),
-            bucket: Bucket::new(rate.map_err(DistributedConfigError::Rate)?, burst)?,
+            bucket: Bucket::new(rate, burst)?,
             script: Script {
                 text: SCRIPT,
                 sha: script_name(SCRIPT),
@@ -193,7 +198,7 @@ impl<T> fmt::Debug for LimiterBuilder<T> {
         f.debug_struct("LimiterBuilder")
             .field("name", &self.name)
             .field("prefix", &self.prefix)
-            .field("rate", &self.rate)
+            .field("rate", &self.quota)
             .field("burst", &self.burst)
             .field("policy", &self.policy)
             .finish_non_exhaustive()

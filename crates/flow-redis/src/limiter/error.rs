@@ -27,7 +27,7 @@ pub enum DistributedConfigError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The text is not a rate.
+    /// The text is not a rate, or says another burst than the builder.
     Rate(ConfigError),
     /// The rate is zero, unlimited, or too fine: no such bucket can be kept with an expiry and
     /// exact numbers.
