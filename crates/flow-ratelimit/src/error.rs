@@ -33,6 +33,17 @@ pub enum ConfigError {
     },
     /// A bucket that holds nothing grants nothing.
     ZeroBurst,
+    /// The builder was given no capacity.
+    MissingCapacity,
+    /// A leaky bucket or a queue that holds nothing.
+    ZeroCapacity,
+    /// A leaky bucket cannot start fuller than it can be.
+    LevelAboveCapacity {
+        /// The level to start with.
+        given: u64,
+        /// The capacity.
+        capacity: u64,
+    },
     /// The rate does not fit the bucket's word.
     RateTooHigh {
         /// The rate that was given.
@@ -80,6 +91,16 @@ impl fmt::Display for ConfigError {
             Self::ZeroBurst => {
                 f.write_str("the burst must be at least 1: a bucket of 0 would grant nothing")
             }
+            Self::MissingCapacity => {
+                f.write_str("no capacity was given: call `.capacity(..)` on the builder")
+            }
+            Self::ZeroCapacity => {
+                f.write_str("the capacity must be at least 1: one of 0 would let nobody go")
+            }
+            Self::LevelAboveCapacity { given, capacity } => write!(
+                f,
+                "a level of {given} to start with does not fit a capacity of {capacity}"
+            ),
             Self::RateTooHigh {
                 given,
                 max_per_second,
@@ -90,7 +111,7 @@ impl fmt::Display for ConfigError {
             ),
             Self::BurstTooLarge { given, max } => write!(
                 f,
-                "the burst {given} is too large for this bucket: at most {max}"
+                "a burst or capacity of {given} is too large for this bucket: at most {max}"
             ),
             Self::InitialAboveBurst { given, burst } => write!(
                 f,

@@ -22,6 +22,8 @@
 //! | item | for |
 //! |---|---|
 //! | [`TokenBucket`] | bursts up to so many, then a rate |
+//! | [`LeakyBucket`] | the same, seen as a level that leaks |
+//! | [`Pacer`] | one at a time, evenly spaced: the leaky bucket as a queue |
 //! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
 //! | [`Rate`], [`Quota`] | so many per so much time, exactly; with a burst beside it |
 //! | [`Limiter`], [`LimiterExt`] | every limiter of this process; its futures |
@@ -41,6 +43,7 @@ mod concurrency;
 mod driver;
 mod error;
 mod granted;
+mod leaky_bucket;
 mod limiter;
 mod params;
 mod quota;
@@ -60,6 +63,9 @@ pub use concurrency::{
 };
 pub use error::{AcquireError, ConfigError, Denied};
 pub use granted::Granted;
+pub use leaky_bucket::{
+    LeakyBucket, LeakyBucketBuilder, LeakyBucketStats, Pacer, PacerBuilder, PacerStats,
+};
 pub use limiter::{Acquire, AcquireTimeout, Decide, Limiter, LimiterExt};
 pub use quota::{IntoQuota, Quota};
 pub use rate::{IntoRate, Rate};

@@ -5,7 +5,9 @@
 pub use flow_rt::{Backoff, CancellationToken, OnFull, TaskContext};
 
 #[cfg(feature = "ratelimit")]
-pub use flow_ratelimit::{ConcurrencyLimiter, Denied, Limiter, LimiterExt, Rate, TokenBucket};
+pub use flow_ratelimit::{
+    ConcurrencyLimiter, Denied, LeakyBucket, Limiter, LimiterExt, Pacer, Rate, TokenBucket,
+};
 
 #[cfg(feature = "sched")]
 pub use flow_sched::{JobContext, JobHandle, Misfire, Overlap, Scheduler, TaskHandle, WorkerPool};

@@ -24,7 +24,7 @@ pub struct TokenBucketBuilder<C = DefaultClock> {
 }
 
 impl TokenBucketBuilder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             quota: None,
             burst: None,

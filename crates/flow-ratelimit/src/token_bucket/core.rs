@@ -50,7 +50,7 @@ pub(crate) struct Core<C> {
     pub(crate) word: CachePadded<AtomicU64>,
     pub(crate) params: Params,
     /// Fraction bits: a token is `1 << bits` grains.
-    bits: u32,
+    pub(crate) bits: u32,
     pub(crate) clock: C,
     counts: Option<Counts>,
     pub(crate) queue: Mutex<Queue>,
@@ -368,7 +368,7 @@ impl<C: Clock> Core<C> {
     }
 
     /// Ends one line of supply and begins another, at one instant.
-    fn change(&self, next: impl FnOnce(Anchor, u64, Rate) -> (Anchor, Rate)) {
+    pub(crate) fn change(&self, next: impl FnOnce(Anchor, u64, Rate) -> (Anchor, Rate)) {
         let mut wakes = Wakes::new();
         let now = self.clock.now();
         {

@@ -62,7 +62,7 @@ pub use builder::TokenBucketBuilder;
 /// assert!(LIMIT.try_acquire().is_ok());
 /// ```
 pub struct TokenBucket<C = DefaultClock> {
-    core: Arc<Core<C>>,
+    pub(crate) core: Arc<Core<C>>,
 }
 
 impl TokenBucket {

@@ -1,0 +1,45 @@
+//! A bucket's word read as a level: what has been poured in and has not leaked out.
+//!
+//! The level is `burst - (A - used)`, and so `used` above the line `A - burst`. A change of the
+//! capacity moves `A` by the difference, which leaves that line, and the level with it, alone.
+
+use core::sync::atomic::Ordering;
+
+use flow_rt::Clock;
+
+use crate::error::ConfigError;
+use crate::supply::{self, Anchor, USED_MASK};
+use crate::token_bucket::core::Core;
+
+impl<C: Clock> Core<C> {
+    /// How full it is now, in whole tokens, rounded up.
+    pub(super) fn level(&self) -> u64 {
+        let word = self.word.load(Ordering::Acquire);
+        let now = self.clock.now();
+        let anchor = self.params.anchor();
+        if anchor.unlimited {
+            return 0;
+        }
+        let free = anchor.level(word >> 1, now, anchor.burst).free;
+        // A burst is below 2^62, and so is the distance of `free` from zero.
+        let level = (anchor.burst.cast_signed() - free).max(0).cast_unsigned();
+        level.div_ceil(1 << self.bits)
+    }
+
+    /// Puts a capacity in force from now on. The level stays.
+    pub(super) fn set_capacity(&self, capacity: u64) -> Result<(), ConfigError> {
+        supply::check_burst(capacity, self.bits)?;
+        let burst = capacity << self.bits;
+        self.change(|anchor, _, rate| {
+            let moved = burst.wrapping_sub(anchor.burst);
+            let base = anchor.base.wrapping_add(moved) & USED_MASK;
+            let anchor = Anchor {
+                burst,
+                base,
+                ..anchor
+            };
+            (anchor, rate)
+        });
+        Ok(())
+    }
+}
