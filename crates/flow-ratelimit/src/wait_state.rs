@@ -42,8 +42,10 @@ struct Question {
     of: usize,
     n: u64,
     /// Only to be `Sync`: it is never locked.
-    answer: Mutex<Pin<Box<dyn Future<Output = Result<Granted, Denied>> + Send>>>,
+    answer: Mutex<Answer>,
 }
+
+type Answer = Pin<Box<dyn Future<Output = Result<Granted, Denied>> + Send>>;
 
 /// A place in a queue, given up when dropped.
 pub(crate) struct Place {

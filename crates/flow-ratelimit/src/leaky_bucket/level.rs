@@ -34,8 +34,8 @@ impl<C: Clock> Core<C> {
             let moved = burst.wrapping_sub(anchor.burst);
             let base = anchor.base.wrapping_add(moved) & USED_MASK;
             let anchor = Anchor {
-                burst,
                 base,
+                burst,
                 ..anchor
             };
             (anchor, rate)
