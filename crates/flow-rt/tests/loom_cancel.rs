@@ -3,32 +3,12 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use flow_rt::CancellationToken;
+use flow_sync::model::explore;
 use loom::future::block_on;
 use loom::thread;
-
-/// Explores `model` with at most `preemptions` preemptions per execution.
-///
-/// A model of one execution proves nothing, so it fails.
-fn explore(name: &str, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    let executions = Arc::new(AtomicUsize::new(0));
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check({
-        let executions = executions.clone();
-        move || {
-            executions.fetch_add(1, Ordering::Relaxed);
-            model();
-        }
-    });
-    let executions = executions.load(Ordering::Relaxed);
-    eprintln!("loom: {name}: {executions} executions");
-    assert!(executions > 1, "{name} explored a single execution");
-}
 
 #[test]
 fn cancel_meets_wait() {

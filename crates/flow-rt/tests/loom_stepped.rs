@@ -12,29 +12,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use flow_rt::{BoxBlocking, BoxTask, BoxTimer, Handle, Instant, Runtime, SteppedRuntime};
+use flow_sync::model::explore;
 use flow_sync::sync::AtomicWaker;
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use loom::thread::{self, JoinHandle};
-
-/// Explores `model` with at most `preemptions` preemptions per execution.
-///
-/// A model of one execution proves nothing, so it fails.
-fn explore(name: &str, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check({
-        let executions = executions.clone();
-        move || {
-            executions.fetch_add(1, Relaxed);
-            model();
-        }
-    });
-    let executions = executions.load(Relaxed);
-    eprintln!("loom: {name}: {executions} executions");
-    assert!(executions > 1, "{name} explored a single execution");
-}
 
 /// A host that keeps its tasks for the model to poll.
 #[derive(Default)]

@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use flow_sched::{Slots, TaskError, TaskHandle, WorkerPool};
 use flow_sync::JoinCell;
+use flow_sync::model::explore;
 use loom::future::block_on;
 use loom::thread;
-use loom_common::{Threads, explore};
+use loom_common::Threads;
 
 /// Longer than the model's time, which stands still.
 const LONG: Duration = Duration::from_secs(3_600);

@@ -5,28 +5,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Waker};
 
 use flow_stream::{Channel, RecvError, TryRecvError};
+use flow_sync::model::explore;
 use loom::future::block_on;
 use loom::thread;
-
-/// Explores `model`, and fails if there was only one interleaving to explore.
-fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
-    let executions = Arc::new(AtomicUsize::new(0));
-    let counter = executions.clone();
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(move || {
-        counter.fetch_add(1, SeqCst);
-        model();
-    });
-    let executions = executions.load(SeqCst);
-    eprintln!("{name}: {executions} executions");
-    assert!(executions > 1, "a model of one execution proves nothing");
-}
 
 fn park<F: Future + Unpin>(future: &mut F) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
@@ -37,7 +21,7 @@ fn park<F: Future + Unpin>(future: &mut F) -> bool {
 /// A send that races with a close is received or comes back; never neither, never both.
 #[test]
 fn send_races_with_close_and_recv() {
-    explore("send || close || recv", || {
+    explore("send || close || recv", 3, || {
         let (tx, rx) = Channel::bounded(1).unwrap();
         let closer = tx.clone();
         let sender = thread::spawn(move || block_on(tx.send(7)).map_err(|e| e.into_inner()));
@@ -59,7 +43,7 @@ fn send_races_with_close_and_recv() {
 /// The second send parks over capacity 1: its wake-up comes, in order.
 #[test]
 fn a_parked_sender_is_woken() {
-    explore("send, send || recv, recv", || {
+    explore("send, send || recv, recv", 3, || {
         let (tx, rx) = Channel::bounded(1).unwrap();
         let sender = thread::spawn(move || {
             block_on(async {
@@ -77,7 +61,7 @@ fn a_parked_sender_is_woken() {
 /// A granted receive that is dropped hands its item to the one parked behind it.
 #[test]
 fn a_dropped_receive_passes_its_item_on() {
-    explore("send || drop granted recv || recv", || {
+    explore("send || drop granted recv || recv", 3, || {
         let (tx, rx) = Channel::bounded(1).unwrap();
         let other = rx.clone();
         let receiver = thread::spawn(move || block_on(other.recv()));
@@ -103,7 +87,7 @@ fn a_dropped_receive_passes_its_item_on() {
 /// Room granted to a send that is dropped goes to the one parked behind it.
 #[test]
 fn a_dropped_send_passes_its_room_on() {
-    explore("recv || drop granted send || send", || {
+    explore("recv || drop granted send || send", 3, || {
         let (tx, rx) = Channel::bounded(1).unwrap();
         tx.try_send(1).unwrap();
         let other = tx.clone();
@@ -126,7 +110,7 @@ fn a_dropped_send_passes_its_room_on() {
 /// Whoever takes the last item of a closed channel tells the receiver that is parked.
 #[test]
 fn two_receivers_both_end() {
-    explore("recv || recv || send, drop", || {
+    explore("recv || recv || send, drop", 3, || {
         let (tx, rx) = Channel::bounded(1).unwrap();
         let other = rx.clone();
         let receiver = thread::spawn(move || block_on(other.recv()).is_ok());
@@ -143,7 +127,7 @@ fn two_receivers_both_end() {
 /// A receiver that is woken finds its item, whoever comes by in between.
 #[test]
 fn a_newcomer_leaves_what_is_set_aside() {
-    explore("granted recv || try_recv", || {
+    explore("granted recv || try_recv", 3, || {
         let (tx, rx) = Channel::bounded(1).unwrap();
         let newcomer = rx.clone();
         let mut recv = rx.recv();

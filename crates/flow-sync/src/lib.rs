@@ -22,6 +22,8 @@
 mod error;
 mod event;
 mod join_cell;
+#[cfg(loom)]
+pub mod model;
 mod padded;
 mod permits;
 pub mod sync;

@@ -8,10 +8,11 @@ use std::pin::pin;
 use std::task::Poll;
 
 use flow_sync::Event;
+use flow_sync::model::explore;
 use flow_sync::sync::Arc;
 use flow_sync::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
-use loom_common::{block_on, explore};
+use loom_common::block_on;
 
 #[test]
 fn notify_meets_wait() {

@@ -4,9 +4,10 @@
 mod loom_common;
 
 use flow_sync::JoinCell;
+use flow_sync::model::explore;
 use flow_sync::sync::Arc;
 use loom::thread;
-use loom_common::{block_on, explore};
+use loom_common::block_on;
 
 #[test]
 fn complete_meets_wait() {

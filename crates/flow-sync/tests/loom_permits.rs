@@ -7,10 +7,11 @@ mod loom_common;
 use std::sync::Arc;
 use std::task::Poll;
 
+use flow_sync::model::explore;
 use flow_sync::{AcquireError, PermitWait, Permits};
 use loom::cell::UnsafeCell;
 use loom::thread::{self, JoinHandle};
-use loom_common::{block_on, explore};
+use loom_common::block_on;
 
 fn permits(limit: u32) -> Arc<Permits> {
     Arc::new(Permits::new(limit, usize::MAX).expect("a small limit"))

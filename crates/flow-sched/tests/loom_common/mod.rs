@@ -1,4 +1,4 @@
-//! Runs models, bounded, counts what they explored, and has the model's threads for a runtime.
+//! A runtime whose tasks are the model's threads.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -12,30 +12,6 @@ use flow_sync::JoinCell;
 use flow_sync::sync::atomic::AtomicBool;
 use loom::future::block_on;
 use loom::thread::JoinHandle;
-
-/// Explores `model` with at most `preemptions` preemptions per execution.
-///
-/// A model of one execution proves nothing, so it fails.
-pub(crate) fn explore(name: &str, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    let executions = Arc::new(AtomicUsize::new(0));
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 10_000;
-    let began = std::time::Instant::now();
-    builder.check({
-        let executions = executions.clone();
-        move || {
-            executions.fetch_add(1, Ordering::Relaxed);
-            model();
-        }
-    });
-    let executions = executions.load(Ordering::Relaxed);
-    eprintln!(
-        "loom: {name}: {executions} executions {:?}",
-        began.elapsed()
-    );
-    assert!(executions > 1, "{name} explored a single execution");
-}
 
 /// A runtime whose tasks are threads of the model.
 ///
