@@ -35,6 +35,7 @@ impl Abort {
     }
 
     /// Polls the task that the request is for. The future is gone when there is an outcome.
+    #[inline]
     pub(super) fn poll_task<F: Future>(
         &self,
         mut future: Pin<&mut Guarded<F>>,
@@ -45,9 +46,9 @@ impl Abort {
                 let outcome = output.map_err(|panic| JoinError::Panicked(panic.on_its_way()));
                 return Poll::Ready(outcome);
             }
-            self.register(cx.waker());
-            // After registering: either the abort sees the waker, or this sees the abort.
-            if !self.is_requested() {
+            // After registering: either the abort sees the waker, or this sees the abort. A waker
+            // that was there before the poll has been woken, and the next poll sees the abort.
+            if !self.register(cx.waker()) || !self.is_requested() {
                 return Poll::Pending;
             }
         }
@@ -55,22 +56,30 @@ impl Abort {
         Poll::Ready(Err(JoinError::Cancelled))
     }
 
-    /// Registers the task's waker, unless it is registered already.
+    /// Registers the task's waker; false if it is registered already.
     ///
     /// Only an abort takes the waker out, and it sets its flag before: a waker that is no longer
     /// there is never missed. While it is there its addresses are nobody else's. Registering
     /// takes two read-modify-writes, a comparison none.
-    fn register(&self, waker: &Waker) {
+    #[inline]
+    fn register(&self, waker: &Waker) -> bool {
         let this = [
             waker.data().addr(),
             core::ptr::from_ref(waker.vtable()).addr(),
         ];
         let known = [0, 1].map(|part| self.registered[part].load(Ordering::Relaxed));
-        if known != this {
-            self.task.register(waker);
-            for (part, address) in self.registered.iter().zip(this) {
-                part.store(address, Ordering::Relaxed);
-            }
+        let anew = known != this;
+        if anew {
+            self.register_anew(waker, this);
+        }
+        anew
+    }
+
+    #[cold]
+    fn register_anew(&self, waker: &Waker, addresses: [usize; 2]) {
+        self.task.register(waker);
+        for (part, address) in self.registered.iter().zip(addresses) {
+            part.store(address, Ordering::Relaxed);
         }
     }
 }
