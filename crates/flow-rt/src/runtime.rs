@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::instant::Instant;
-use crate::panics::{self, Panic};
+use crate::panics;
 use crate::timer::BoxTimer;
 
 /// What a primitive may ask of a runtime. Implement it to plug in an executor of your own.
@@ -116,7 +116,7 @@ pub type BoxBlocking = Box<dyn FnOnce() + Send + 'static>;
 /// Polling it contains a panic of the task: the task ends then, the executor goes on. Once it
 /// has ended it stays ended; polling it again returns `Ready`.
 pub struct BoxTask {
-    future: Option<Pin<Box<dyn Future<Output = ()> + Send + 'static>>>,
+    body: TaskBody,
     name: Option<Cow<'static, str>>,
     spawned_at: &'static Location<'static>,
 }
@@ -125,11 +125,7 @@ impl BoxTask {
     /// Boxes a future, with the caller's place as its origin.
     #[track_caller]
     pub fn new(future: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self {
-            future: Some(Box::pin(future)),
-            name: None,
-            spawned_at: Location::caller(),
-        }
+        Self::from_spawn(future, None, Location::caller())
     }
 
     /// The same task with a name for reports.
@@ -145,7 +141,7 @@ impl BoxTask {
         spawned_at: &'static Location<'static>,
     ) -> Self {
         Self {
-            future: Some(Box::pin(future)),
+            body: TaskBody(Some(Box::pin(future))),
             name,
             spawned_at,
         }
@@ -161,21 +157,16 @@ impl BoxTask {
         self.spawned_at
     }
 
-    /// Polls the task, and hands out its panic, if it ends with one.
-    #[inline]
-    pub(crate) fn poll_catching(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Panic>> {
-        let Some(future) = self.future.as_mut() else {
-            return Poll::Ready(Ok(()));
-        };
-        let outcome = match panics::catch(|| future.as_mut().poll(cx)) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(())) => Ok(()),
-            Err(panic) => Err(panic),
-        };
-        // Ended or panicked: what the future owns goes now, not when the executor lets go.
-        let future = self.future.take();
-        panics::contain(|| drop(future));
-        Poll::Ready(outcome)
+    /// What is polled, apart from what reports need.
+    #[cfg(feature = "sim")]
+    pub(crate) fn into_parts(
+        self,
+    ) -> (
+        TaskBody,
+        Option<Cow<'static, str>>,
+        &'static Location<'static>,
+    ) {
+        (self.body, self.name, self.spawned_at)
     }
 }
 
@@ -183,18 +174,55 @@ impl Future for BoxTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let ended = core::task::ready!(self.poll_catching(cx));
-        // The payload's destructor is user code.
-        panics::contain(|| drop(ended));
-        Poll::Ready(())
+        let body = &mut self.body;
+        match panics::catch(|| body.poll(cx)) {
+            Ok(polled) => polled,
+            Err(panic) => {
+                body.clear();
+                // The payload's destructor is user code.
+                panics::contain(|| drop(panic));
+                Poll::Ready(())
+            }
+        }
     }
 }
 
-impl Drop for BoxTask {
+/// The future of a task, until it has ended. Its destructor lets no panic out: that must not
+/// take the executor's thread with it.
+pub(crate) struct TaskBody(Option<Pin<Box<dyn Future<Output = ()> + Send + 'static>>>);
+
+impl TaskBody {
+    /// Of a task that has ended, or whose future is elsewhere.
+    #[cfg(feature = "sim")]
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+
+    /// Polls the future, and lets its panic through.
+    #[inline]
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(future) = self.0.as_mut() else {
+            return Poll::Ready(());
+        };
+        if future.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.clear();
+        Poll::Ready(())
+    }
+
+    /// Drops the future: what it owns goes when it ends or panics, not when the executor lets
+    /// go of it.
+    pub(crate) fn clear(&mut self) {
+        if let Some(future) = self.0.take() {
+            panics::contain(|| drop(future));
+        }
+    }
+}
+
+impl Drop for TaskBody {
     fn drop(&mut self) {
-        // A destructor that panics must not take the executor's thread with it.
-        let future = self.future.take();
-        panics::contain(|| drop(future));
+        self.clear();
     }
 }
 
@@ -203,7 +231,7 @@ impl fmt::Debug for BoxTask {
         f.debug_struct("BoxTask")
             .field("name", &self.name())
             .field("spawned_at", &format_args!("{}", self.spawned_at))
-            .field("ended", &self.future.is_none())
+            .field("ended", &self.body.0.is_none())
             .finish()
     }
 }

@@ -3,10 +3,11 @@
 use core::cell::RefCell;
 use core::future::Future;
 use core::panic::Location;
-use core::pin::{Pin, pin};
+use core::pin::pin;
 use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
 use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -68,7 +69,7 @@ where
             choice: diverged.choice,
             ready: diverged.ready,
         }),
-        None => result,
+        None => result.map_err(|failure| *failure),
     }
 }
 
@@ -78,11 +79,17 @@ struct Executor<'a> {
     picker: Picker<'a>,
     stalls: Stalls,
     tasks: Tasks,
+    /// The world's time, which only the executor moves.
+    now: u64,
     polls: u64,
     /// When `polls` reaches this, a limit is met: of the run, or of a moment.
     polls_allowed: u64,
     polls_at_move: u64,
     trace: u64,
+    /// The task that is being polled.
+    polling: Option<u32>,
+    /// Whether no option asks for more around a poll than the poll.
+    plain: bool,
     panics: Vec<TaskPanic>,
     /// Kept for its memory.
     due: Vec<Waker>,
@@ -96,48 +103,58 @@ impl<'a> Executor<'a> {
         world: Arc<World>,
         called_at: &'static Location<'static>,
     ) -> Self {
+        let picker = Picker::new(config.order, config.seed, guide);
+        let plain = config.stalls.is_empty()
+            && config.poll_cost == 0
+            && !config.allow_threads
+            && !matches!(picker, Picker::Pct(_));
         let mut this = Self {
             world,
             config,
-            picker: Picker::new(config.order, config.seed, guide),
+            picker,
             stalls: Stalls::new(config.stalls.clone(), config.seed),
-            tasks: Tasks::new(called_at),
+            tasks: Tasks::new(),
+            now: START,
             polls: 0,
             polls_allowed: config.max_polls.min(config.livelock_polls),
             polls_at_move: 0,
             trace: 0xCBF2_9CE4_8422_2325,
+            polling: None,
+            plain,
             panics: Vec::new(),
             due: Vec::new(),
             closed: false,
         };
-        let slot = local::with(local::Local::allot);
-        this.adopt(slot, None);
+        let root = local::with(local::Local::allot);
+        debug_assert_eq!(root, ROOT, "nobody is there before the root");
+        this.picker.born(ROOT);
+        this.tasks.add_root(&this.world, called_at);
         this
     }
 
-    fn run<F, Fut>(&mut self, sim: Sim, root: F) -> Result<Report<Fut::Output>, Failure>
+    fn run<F, Fut>(&mut self, sim: Sim, root: F) -> Result<Report<Fut::Output>, Box<Failure>>
     where
         F: FnOnce(Sim) -> Fut,
         Fut: Future,
     {
         let output = {
             // Dropped before the other tasks, also on a panic.
-            let root = pin!(root(sim));
-            self.drive(root)?
+            let mut root = pin!(root(sim));
+            self.drive(|cx| root.as_mut().poll(cx))?
         };
         self.end(ROOT);
         self.wind_down()?;
-        let now = self.world.now();
+        let now = self.now;
         let leaked = self.tasks.reports(now);
         let armed = self.armed(now);
         self.close();
         // Panics that sat in join cells of what was dropped.
         self.hear(ROOT)?;
         if self.config.leaks == Policy::Fail && !(leaked.is_empty() && armed.is_empty()) {
-            return Err(Failure::Leaked {
+            return Err(Box::new(Failure::Leaked {
                 tasks: leaked,
                 timers: armed,
-            });
+            }));
         }
         Ok(Report {
             output,
@@ -150,120 +167,138 @@ impl<'a> Executor<'a> {
         })
     }
 
-    fn drive<Fut: Future>(&mut self, mut root: Pin<&mut Fut>) -> Result<Fut::Output, Failure> {
+    /// Polls the root and the tasks until the root has ended.
+    fn drive<T>(
+        &mut self,
+        mut root: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, Box<Failure>> {
         loop {
-            let Some(slot) = self.next()? else {
-                self.wait()?;
-                continue;
-            };
-            if slot == ROOT {
-                let Some(task) = self.tasks.get(ROOT) else {
-                    continue;
-                };
-                let waker = &task.waker;
-                let polled = root.as_mut().poll(&mut Context::from_waker(waker));
-                if let Poll::Ready(output) = polled {
-                    self.after(ROOT)?;
-                    return Ok(output);
-                }
-                self.pending(ROOT);
-            } else {
-                self.poll(slot)?;
+            if let Some(output) = self.guarded(u64::MAX, &mut root)? {
+                return Ok(output);
             }
-            self.after(slot)?;
+            self.wait()?;
         }
     }
 
     /// After the root has ended: what is ready may run on, while time stands still, to take
     /// notice of it. Whoever does not end then is left behind.
-    fn wind_down(&mut self) -> Result<(), Failure> {
+    fn wind_down(&mut self) -> Result<(), Box<Failure>> {
         self.polls_allowed = u64::MAX;
         self.stalls.end();
         self.release(u64::MAX);
-        for _ in 0..WIND_DOWN {
-            let Some(slot) = self.next()? else {
-                break;
-            };
-            self.poll(slot)?;
-            self.after(slot)?;
-        }
-        Ok(())
+        let until = self.polls.saturating_add(WIND_DOWN);
+        self.guarded(until, &mut |_| Poll::Pending::<()>).map(drop)
     }
 
-    /// The task to poll next: counted, in the trace, and no longer queued.
-    #[inline]
-    fn next(&mut self) -> Result<Option<u32>, Failure> {
-        if self.world.foreign.news.load(Ordering::Acquire) {
-            self.let_in()?;
-        }
+    /// Polls what is ready, until the root has ended, nothing is ready, or there were polls
+    /// enough.
+    ///
+    /// One guard around all of them catches a panic, and the loop is entered anew after it: a
+    /// guard around each poll would cost each of them.
+    fn guarded<T>(
+        &mut self,
+        until: u64,
+        root: &mut impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<Option<T>, Box<Failure>> {
         loop {
-            let picker = &mut self.picker;
-            let polls = self.polls;
-            let (slot, one_of) = local::with(|local| {
-                if local.newborn.is_empty() {
-                    let one_of = local.ready.len();
-                    (picker.pick(&mut local.ready, polls), one_of)
-                } else {
-                    (None, usize::MAX)
+            // What was polled is dropped, and the executor is whole whenever it polls.
+            let ran = catch_unwind(AssertUnwindSafe(|| self.poll_ready(until, root)));
+            match (ran, self.polling.take()) {
+                (Ok(ran), _) => return ran,
+                (Err(payload), Some(slot)) if slot != ROOT => {
+                    self.panicked(slot, Panic::new(payload))?;
+                    self.after(slot)?;
                 }
-            });
-            let Some(slot) = slot else {
-                if one_of == 0 {
-                    return Ok(None);
-                }
-                self.adopt_newborn();
-                continue;
+                // The root's panic is the caller's.
+                (Err(payload), _) => resume_unwind(payload),
+            }
+        }
+    }
+
+    fn poll_ready<T>(
+        &mut self,
+        until: u64,
+        root: &mut impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<Option<T>, Box<Failure>> {
+        while self.polls < until {
+            if self.world.foreign.news.load(Ordering::Acquire) {
+                self.let_in()?;
+            }
+            let Some((slot, one_of)) = self.pick() else {
+                return Ok(None);
             };
-            if self.stalls.are_configured() && self.stall(slot) {
+            if !self.plain && self.stall(slot) {
                 continue;
             }
             if self.polls >= self.polls_allowed {
-                return Err(self.too_many_polls());
+                return Err(Box::new(self.too_many_polls()));
             }
             self.polls += 1;
             let Some(task) = self.tasks.get(slot) else {
                 continue;
             };
-            let number = task.shared.task.number;
             task.polls += 1;
-            task.polled_at = self.world.now();
+            task.polled_at = self.now;
+            let number = task.shared.task.number;
             // Before the poll: a wake during it must count. See `world` for the two ways.
             if self.config.allow_threads {
                 task.shared.queued.swap(false, Ordering::AcqRel);
             } else {
                 task.shared.queued.store(false, Ordering::Relaxed);
             }
+            self.trace = mixed(self.trace, number);
             self.world.current.store(number, Ordering::Relaxed);
-            self.record(number);
             self.world.note(|| Event::Polled {
                 task: number,
                 one_of,
             });
-            return Ok(Some(slot));
+            self.polling = Some(slot);
+            let cx = &mut Context::from_waker(&task.waker);
+            if slot == ROOT {
+                let polled = root(cx);
+                self.polling = None;
+                if let Poll::Ready(output) = polled {
+                    self.after(ROOT)?;
+                    return Ok(Some(output));
+                }
+            } else {
+                let polled = task.body.poll(cx);
+                self.polling = None;
+                if polled.is_ready() {
+                    self.ended(slot)?;
+                }
+            }
+            self.after(slot)?;
         }
+        Ok(None)
     }
 
+    /// Takes the next task out of the queue; says of how many.
     #[inline]
-    fn poll(&mut self, slot: u32) -> Result<(), Failure> {
-        let Some(task) = self.tasks.get(slot) else {
-            return Ok(());
-        };
-        let Some(boxed) = &mut task.boxed else {
-            return Ok(());
-        };
-        match boxed.poll_catching(&mut Context::from_waker(&task.waker)) {
-            Poll::Pending => self.pending(slot),
-            Poll::Ready(Ok(())) => self.ended(slot)?,
-            Poll::Ready(Err(panic)) => self.panicked(slot, panic)?,
+    fn pick(&mut self) -> Option<(u32, usize)> {
+        loop {
+            let (picker, polls) = (&mut self.picker, self.polls);
+            let picked = local::with(|local| {
+                if !local.newborn.is_empty() {
+                    return None;
+                }
+                let one_of = local.ready.len();
+                Some((picker.pick(&mut local.ready, polls)?, one_of))
+            });
+            if picked.is_some() || !self.adopt_newborn() {
+                return picked;
+            }
         }
-        Ok(())
     }
 
     /// A task that nobody can join has panicked.
     #[cold]
-    fn panicked(&mut self, slot: u32, panic: Panic) -> Result<(), Failure> {
+    fn panicked(&mut self, slot: u32, panic: Panic) -> Result<(), Box<Failure>> {
+        if let Some(task) = self.tasks.get(slot) {
+            task.body.clear();
+        }
         let panicked = TaskPanic {
-            task: self.tasks.report(slot, self.world.now()),
+            task: self.tasks.report(slot, self.now),
             message: panic.message().to_owned(),
         };
         // The payload's destructor is user code.
@@ -272,19 +307,8 @@ impl<'a> Executor<'a> {
         self.unheard(panicked)
     }
 
-    /// A task has been polled and goes on.
-    #[inline]
-    fn pending(&mut self, slot: u32) {
-        if let Picker::Pct(_) = self.picker
-            && let Some(task) = self.tasks.get(slot)
-            && task.shared.queued.load(Ordering::Relaxed)
-        {
-            self.picker.yielded(slot);
-        }
-    }
-
     /// A task has been polled to its end.
-    fn ended(&mut self, slot: u32) -> Result<(), Failure> {
+    fn ended(&mut self, slot: u32) -> Result<(), Box<Failure>> {
         // While the task can be named.
         self.hear(slot)?;
         self.end(slot);
@@ -293,18 +317,33 @@ impl<'a> Executor<'a> {
 
     /// What every poll is followed by.
     #[inline]
-    fn after(&mut self, slot: u32) -> Result<(), Failure> {
+    fn after(&mut self, slot: u32) -> Result<(), Box<Failure>> {
         self.hear(slot)?;
+        if self.plain {
+            Ok(())
+        } else {
+            self.after_special(slot)
+        }
+    }
+
+    /// The same, with an option that asks for it.
+    #[cold]
+    fn after_special(&mut self, slot: u32) -> Result<(), Box<Failure>> {
+        if let Picker::Pct(_) = self.picker
+            && let Some(task) = self.tasks.get(slot)
+            && task.shared.queued.load(Ordering::Relaxed)
+        {
+            self.picker.yielded(slot);
+        }
         if self.config.poll_cost > 0 {
-            let now = self.world.now().saturating_add(self.config.poll_cost);
-            self.move_to(now)?;
+            self.move_to(self.now.saturating_add(self.config.poll_cost))?;
         }
         Ok(())
     }
 
     /// Looks for panics after a poll of `slot`.
     #[inline]
-    fn hear(&mut self, slot: u32) -> Result<(), Failure> {
+    fn hear(&mut self, slot: u32) -> Result<(), Box<Failure>> {
         if self.world.panics.have_news() {
             self.hear_news(slot)?;
         }
@@ -312,8 +351,8 @@ impl<'a> Executor<'a> {
     }
 
     #[cold]
-    fn hear_news(&mut self, slot: u32) -> Result<(), Failure> {
-        let now = self.world.now();
+    fn hear_news(&mut self, slot: u32) -> Result<(), Box<Failure>> {
+        let now = self.now;
         let tasks = &self.tasks;
         for panic in self.world.panics.take(|| tasks.report(slot, now)) {
             self.unheard(panic)?;
@@ -321,10 +360,10 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
-    fn unheard(&mut self, panic: TaskPanic) -> Result<(), Failure> {
+    fn unheard(&mut self, panic: TaskPanic) -> Result<(), Box<Failure>> {
         match self.config.task_panics {
             Policy::Fail if !self.world.panics.allowed.load(Ordering::Relaxed) => {
-                Err(Failure::TaskPanicked(Box::new(panic)))
+                Err(Box::new(Failure::TaskPanicked(Box::new(panic))))
             }
             _ => {
                 self.panics.push(panic);
@@ -335,23 +374,19 @@ impl<'a> Executor<'a> {
 
     /// Holds a task back, if the seed says so.
     fn stall(&mut self, slot: u32) -> bool {
-        let Some(task) = self.tasks.get(slot) else {
-            return false;
-        };
-        if core::mem::take(&mut task.stalled) {
+        if !self.stalls.are_configured() || core::mem::take(self.tasks.stalled(slot)) {
             return false;
         }
-        let Some(lasting) = self.stalls.draw(task.name()) else {
+        let Some(lasting) = self.stalls.draw(self.tasks.name(slot)) else {
             return false;
         };
-        task.stalled = true;
-        let until = self.world.now().saturating_add(lasting);
-        self.stalls.hold(slot, until);
+        *self.tasks.stalled(slot) = true;
+        self.stalls.hold(slot, self.now.saturating_add(lasting));
         true
     }
 
     /// Nothing is ready: wake who waits for that, else move the clock, else give up.
-    fn wait(&mut self) -> Result<(), Failure> {
+    fn wait(&mut self) -> Result<(), Box<Failure>> {
         let idle = self.world.idle.lock().pop();
         if let Some(waiter) = idle {
             waiter.wake();
@@ -369,25 +404,26 @@ impl<'a> Executor<'a> {
             }
             return Ok(());
         }
-        Err(Failure::Deadlock {
-            waiting: self.tasks.reports(self.world.now()),
-        })
+        Err(Box::new(Failure::Deadlock {
+            waiting: self.tasks.reports(self.now),
+        }))
     }
 
     /// Moves the clock, and makes ready what has come due: all of it before the next pick, so
     /// that its order is the policy's.
-    fn move_to(&mut self, now: u64) -> Result<(), Failure> {
+    fn move_to(&mut self, now: u64) -> Result<(), Box<Failure>> {
         if now - START > self.config.max_time {
-            return Err(Failure::Unfinished {
+            return Err(Box::new(Failure::Unfinished {
                 limit: Limit::Time(Duration::from_nanos(self.config.max_time)),
-                busiest: self.tasks.busiest(self.world.now()),
-            });
+                busiest: self.tasks.busiest(self.now),
+            }));
         }
+        self.now = now;
         self.world.time.store(now, Ordering::Release);
         self.polls_at_move = self.polls;
         let until_livelock = self.polls.saturating_add(self.config.livelock_polls);
         self.polls_allowed = self.config.max_polls.min(until_livelock);
-        self.record(now);
+        self.trace = mixed(self.trace, now);
         self.world.note(|| Event::Moved { now });
         self.world.timers.lock().fire(now, &mut self.due);
         self.world.fired_through.store(now, Ordering::Relaxed);
@@ -401,12 +437,13 @@ impl<'a> Executor<'a> {
     /// Makes ready the tasks that were held back until `now`.
     fn release(&mut self, now: u64) {
         while let Some(slot) = self.stalls.release(now) {
-            local::with(|local| local.ready.push_back(slot));
+            local::with(|local| local.ready.push(slot));
         }
     }
 
+    #[cold]
     fn too_many_polls(&self) -> Failure {
-        let busiest = self.tasks.busiest(self.world.now());
+        let busiest = self.tasks.busiest(self.now);
         if self.polls >= self.config.max_polls {
             return Failure::Unfinished {
                 limit: Limit::Polls(self.polls),
@@ -420,39 +457,43 @@ impl<'a> Executor<'a> {
     }
 
     /// Takes over what other threads have posted.
-    fn let_in(&mut self) -> Result<(), Failure> {
+    fn let_in(&mut self) -> Result<(), Box<Failure>> {
         let inbox = self.world.foreign.take();
         if !self.config.allow_threads {
-            let now = self.world.now();
             let woken = inbox.woken.first();
-            return Err(Failure::ForeignWake {
+            return Err(Box::new(Failure::ForeignWake {
                 thread: inbox.thread,
                 task: woken
-                    .and_then(|task| self.tasks.numbered(task.number, now))
+                    .and_then(|task| self.tasks.numbered(task.number, self.now))
                     .map(Box::new),
-            });
+            }));
         }
         for task in inbox.woken {
             if self.tasks.is_alive(task) {
-                local::with(|local| local.ready.push_back(task.slot));
+                local::with(|local| local.ready.push(task.slot));
             }
         }
+        // Slots are adopted in the order in which they are allotted.
+        self.adopt_newborn();
         for task in inbox.spawned {
             let slot = local::with(local::Local::allot);
-            self.adopt(slot, Some(task));
+            self.adopt(slot, task);
         }
         Ok(())
     }
 
+    /// Takes in what was spawned; false if nothing was.
     #[cold]
-    fn adopt_newborn(&mut self) {
+    fn adopt_newborn(&mut self) -> bool {
         let newborn = local::with(|local| core::mem::take(&mut local.newborn));
+        let any = !newborn.is_empty();
         for (slot, task) in newborn {
-            self.adopt(slot, Some(task));
+            self.adopt(slot, task);
         }
+        any
     }
 
-    fn adopt(&mut self, slot: u32, task: Option<BoxTask>) {
+    fn adopt(&mut self, slot: u32, task: BoxTask) {
         self.picker.born(slot);
         self.tasks.add(&self.world, slot, task);
     }
@@ -461,16 +502,18 @@ impl<'a> Executor<'a> {
         let Some((task, was_queued)) = self.tasks.take(slot) else {
             return;
         };
-        if task.boxed.is_some() {
+        if slot != ROOT {
             self.world.live.fetch_sub(1, Ordering::Relaxed);
         }
         drop(task);
         local::with(|local| {
             if was_queued {
                 // It has woken itself in its last poll.
-                local.ready.retain(|&ready| ready != slot);
+                local.ready.remove(slot);
             }
-            local.free.push(slot);
+            if slot != ROOT {
+                local.free.push(slot);
+            }
         });
     }
 
@@ -515,12 +558,6 @@ impl<'a> Executor<'a> {
         drop(idle);
         self.world.live.store(0, Ordering::Relaxed);
     }
-
-    /// Mixes a word into the trace (FNV-1a over words).
-    #[inline]
-    fn record(&mut self, event: u64) {
-        self.trace = (self.trace ^ event).wrapping_mul(0x0100_0000_01B3);
-    }
 }
 
 impl Drop for Executor<'_> {
@@ -529,7 +566,13 @@ impl Drop for Executor<'_> {
     }
 }
 
+/// Mixes a word into a trace (FNV-1a over words).
+#[inline]
+const fn mixed(trace: u64, event: u64) -> u64 {
+    (trace ^ event).wrapping_mul(0x0100_0000_01B3)
+}
+
 /// Polls after the root's end.
-const WIND_DOWN: usize = 10_000;
+const WIND_DOWN: u64 = 10_000;
 /// Tasks spawned by destructors.
 const CLOSING: usize = 10_000;

@@ -12,20 +12,24 @@
 //! 2. A slot stands in `ready` only while its task lives: an ending task takes its entry along,
 //!    and leaves its waker marked as queued, so that a stale waker never posts again.
 //! 3. No user code runs while the cell is borrowed: what is taken out is dropped by the caller.
+//! 4. Outside of a run there is nothing in the cell to drop. So it needs no destructor, and is
+//!    found without asking whether that ran.
 
 use core::cell::RefCell;
+use core::mem::{self, ManuallyDrop};
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::collections::VecDeque;
 
+use super::ready::Ready;
 use crate::runtime::BoxTask;
 
 thread_local! {
-    static LOCAL: RefCell<Local> = const { RefCell::new(Local::new()) };
+    static LOCAL: RefCell<ManuallyDrop<Local>> =
+        const { RefCell::new(ManuallyDrop::new(Local::new(0))) };
 }
 
 pub(super) struct Local {
     world: u64,
-    pub(super) ready: VecDeque<u32>,
+    pub(super) ready: Ready,
     pub(super) newborn: Vec<(u32, BoxTask)>,
     /// Slots of tasks that have ended.
     pub(super) free: Vec<u32>,
@@ -33,10 +37,10 @@ pub(super) struct Local {
 }
 
 impl Local {
-    const fn new() -> Self {
+    const fn new(world: u64) -> Self {
         Self {
-            world: 0,
-            ready: VecDeque::new(),
+            world,
+            ready: Ready::new(),
             newborn: Vec::new(),
             free: Vec::new(),
             slots: 0,
@@ -49,14 +53,15 @@ impl Local {
             self.slots += 1;
             self.slots - 1
         });
-        self.ready.push_back(slot);
+        self.ready.push(slot);
         slot
     }
 }
 
 /// Makes this thread the one of simulation `world`, until the guard is dropped.
 pub(super) fn enter(world: u64) -> Inside {
-    LOCAL.with_borrow_mut(|local| local.world = world);
+    let before = with(|local| mem::replace(local, Local::new(world)));
+    drop(before);
     Inside
 }
 
@@ -65,57 +70,54 @@ pub(super) struct Inside;
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        let newborn = LOCAL.try_with(|local| {
-            let mut local = local.borrow_mut();
-            local.world = 0;
-            local.ready.clear();
-            local.free.clear();
-            local.slots = 0;
-            core::mem::take(&mut local.newborn)
-        });
-        drop(newborn);
+        let left = with(|local| mem::replace(local, Local::new(0)));
+        drop(left);
     }
 }
 
-/// Queues a task of simulation `world`, unless it is queued already; false on another thread.
+/// What came of a wake.
+#[derive(PartialEq, Eq)]
+pub(super) enum Woken {
+    /// The task is queued.
+    Now,
+    /// It was queued before.
+    Before,
+    /// This thread does not run the simulation.
+    Elsewhere,
+}
+
+/// Queues a task of simulation `world`, unless it is queued already.
 #[inline]
-pub(super) fn wake(world: u64, slot: u32, queued: &AtomicBool) -> bool {
-    LOCAL
-        .try_with(|local| {
-            let mut local = local.borrow_mut();
-            if local.world != world {
-                return false;
-            }
-            // A load and a store: at worst a foreigner queues the task a second time, which is
-            // a spurious poll.
-            if !queued.load(Ordering::Relaxed) {
-                queued.store(true, Ordering::Relaxed);
-                local.ready.push_back(slot);
-            }
-            true
-        })
-        .unwrap_or(false)
+pub(super) fn wake(world: u64, slot: u32, queued: &AtomicBool) -> Woken {
+    with(|local| {
+        if local.world != world {
+            return Woken::Elsewhere;
+        }
+        // A load and a store: at worst a foreigner queues the task a second time, which is
+        // a spurious poll.
+        if queued.load(Ordering::Relaxed) {
+            return Woken::Before;
+        }
+        queued.store(true, Ordering::Relaxed);
+        local.ready.push(slot);
+        Woken::Now
+    })
 }
 
 /// Hands a new task of simulation `world` to its executor; gives it back on another thread.
 pub(super) fn spawn(world: u64, task: BoxTask) -> Result<(), BoxTask> {
-    let mut task = Some(task);
-    let taken = LOCAL.try_with(|local| {
-        let mut local = local.borrow_mut();
-        if local.world == world
-            && let Some(task) = task.take()
-        {
-            let slot = local.allot();
-            local.newborn.push((slot, task));
+    with(|local| {
+        if local.world != world {
+            return Err(task);
         }
-    });
-    // Refused too while the thread's locals are being destroyed.
-    let _ = taken;
-    task.map_or(Ok(()), Err)
+        let slot = local.allot();
+        local.newborn.push((slot, task));
+        Ok(())
+    })
 }
 
 /// Looks at the queue of this thread.
 #[inline]
 pub(super) fn with<T>(look: impl FnOnce(&mut Local) -> T) -> T {
-    LOCAL.with_borrow_mut(look)
+    LOCAL.with_borrow_mut(|local| look(local))
 }

@@ -55,6 +55,7 @@ mod idle;
 mod local;
 mod panics;
 mod pick;
+mod ready;
 mod report;
 mod rng;
 mod runtime;

@@ -1,9 +1,9 @@
 //! Which of the ready tasks is polled next.
 
 use core::cell::RefCell;
-use std::collections::VecDeque;
 
 use super::explore::Guide;
+use super::ready::Ready;
 use super::rng::SimRng;
 
 /// How the next task is picked among those that are ready.
@@ -70,19 +70,17 @@ impl<'g> Picker<'g> {
 
     /// Takes the next task out of the queue, for the poll with this number.
     #[inline]
-    pub(super) fn pick(&mut self, ready: &mut VecDeque<u32>, poll: u64) -> Option<u32> {
+    pub(super) fn pick(&mut self, ready: &mut Ready, poll: u64) -> Option<u32> {
         let one_of = ready.len();
-        if let Self::Pct(pct) = self {
-            // Alone or not: a point may fall on this step.
-            return pct.pick(ready, poll);
-        }
-        if one_of < 2 {
-            return ready.pop_front();
-        }
         match self {
-            Self::Random(rng) => ready.swap_remove_back(rng.below(one_of as u64) as usize),
-            Self::Guided(guide) => ready.remove(guide.borrow_mut().choose(one_of)),
-            Self::Fifo | Self::Pct(_) => ready.pop_front(),
+            _ if one_of == 0 => None,
+            // Alone or not: a point may fall on this step.
+            Self::Pct(pct) => Some(pct.pick(ready, poll)),
+            // No choice, and nothing drawn.
+            _ if one_of == 1 => Some(ready.swap_take(0)),
+            Self::Random(rng) => Some(ready.swap_take(rng.below(one_of as u64) as usize)),
+            Self::Guided(guide) => Some(ready.take(guide.borrow_mut().choose(one_of))),
+            Self::Fifo => Some(ready.take(0)),
         }
     }
 }
@@ -125,15 +123,22 @@ impl Pct {
         self.priorities[slot] = self.lowest;
     }
 
-    fn pick(&mut self, ready: &mut VecDeque<u32>, poll: u64) -> Option<u32> {
+    /// Takes one of the ready tasks, of which there is one at least.
+    fn pick(&mut self, ready: &mut Ready, poll: u64) -> u32 {
         loop {
-            let highest = (0..ready.len()).max_by_key(|&at| self.priorities[ready[at] as usize])?;
+            // The last of those with the highest priority: there is one.
+            let priority = |&(_, slot): &(usize, u32)| self.priorities[slot as usize];
+            let (at, slot) = ready
+                .iter()
+                .enumerate()
+                .max_by_key(priority)
+                .unwrap_or((0, 0));
             match self.changes.last() {
-                Some(&(at, low)) if at <= poll => {
+                Some(&(point, low)) if point <= poll => {
                     self.changes.pop();
-                    self.priorities[ready[highest] as usize] = low;
+                    self.priorities[slot as usize] = low;
                 }
-                _ => return ready.remove(highest),
+                _ => return ready.take(at),
             }
         }
     }

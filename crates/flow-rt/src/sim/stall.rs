@@ -70,7 +70,6 @@ impl Stalls {
         }
     }
 
-    #[inline]
     pub(super) fn are_configured(&self) -> bool {
         !self.rules.is_empty()
     }

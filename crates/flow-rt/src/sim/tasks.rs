@@ -1,80 +1,123 @@
 //! The tasks that live, by slot.
+//!
+//! # State
+//! Two parallel vectors: what a poll touches, which fills one cache line a task, and what only
+//! reports and rare options look at.
 
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::Waker;
 
 use super::history::Event;
 use super::report::TaskReport;
 use super::world::{TaskRef, TaskWaker, World};
-use crate::runtime::BoxTask;
+use crate::runtime::{BoxTask, TaskBody};
 
-/// A task with what the executor keeps about it.
+/// What a poll needs of a task.
+#[repr(align(64))]
 pub(super) struct Task {
-    /// `None` for the root, which is not boxed.
-    pub(super) boxed: Option<BoxTask>,
+    pub(super) body: TaskBody,
     pub(super) waker: Waker,
     pub(super) shared: Arc<TaskWaker>,
-    /// Its stall has been drawn for the next poll.
-    pub(super) stalled: bool,
     pub(super) polls: u64,
     pub(super) polled_at: u64,
-    born: u64,
 }
 
-/// The slab of live tasks. The root lives in slot zero.
+/// What else is known about it.
+struct About {
+    name: Option<Cow<'static, str>>,
+    spawned_at: &'static Location<'static>,
+    born: u64,
+    /// Its stall has been drawn for the next poll.
+    stalled: bool,
+}
+
+/// The slab of live tasks. The root lives in slot zero, and nobody after it.
 pub(super) struct Tasks {
     slots: Vec<Option<Task>>,
+    /// Of the last task of each slot.
+    about: Vec<About>,
     spawned: u64,
-    root_at: &'static Location<'static>,
 }
 
 impl Tasks {
-    pub(super) fn new(root_at: &'static Location<'static>) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             slots: Vec::new(),
+            about: Vec::new(),
             spawned: 0,
-            root_at,
         }
     }
 
-    /// Takes in a task, which is queued already; `None` is the root.
-    pub(super) fn add(&mut self, world: &Arc<World>, slot: u32, boxed: Option<BoxTask>) {
+    /// Takes in the root, which is not boxed. It is queued already, as all that come after it.
+    pub(super) fn add_root(&mut self, world: &Arc<World>, at: &'static Location<'static>) {
+        self.put(world, ROOT, TaskBody::none(), Some(ROOT_NAME.into()), at);
+    }
+
+    pub(super) fn add(&mut self, world: &Arc<World>, slot: u32, task: BoxTask) {
+        let (body, name, spawned_at) = task.into_parts();
+        world.note(|| Event::Spawned {
+            task: self.spawned,
+            name: name.as_deref().map(Arc::from),
+            place: spawned_at,
+        });
+        self.put(world, slot, body, name, spawned_at);
+    }
+
+    fn put(
+        &mut self,
+        world: &Arc<World>,
+        slot: u32,
+        body: TaskBody,
+        name: Option<Cow<'static, str>>,
+        spawned_at: &'static Location<'static>,
+    ) {
         let number = self.spawned;
         self.spawned += 1;
-        if let Some(task) = &boxed {
-            world.note(|| Event::Spawned {
-                task: number,
-                name: task.name().map(Arc::from),
-                place: task.spawned_at(),
-            });
-        }
         let shared = Arc::new(TaskWaker {
             world: world.clone(),
             task: TaskRef { slot, number },
             queued: AtomicBool::new(true),
         });
         let task = Task {
-            boxed,
+            body,
             waker: Waker::from(shared.clone()),
             shared,
-            stalled: false,
             polls: 0,
             polled_at: world.now(),
-            born: world.now(),
         };
-        let slot = slot as usize;
-        if self.slots.len() <= slot {
-            self.slots.resize_with(slot + 1, || None);
+        let about = About {
+            name,
+            spawned_at,
+            born: world.now(),
+            stalled: false,
+        };
+        // A slot that is new is the next one: they are adopted in the order of their allotment.
+        if let Some(last) = self.about.get_mut(slot as usize) {
+            *last = about;
+            self.slots[slot as usize] = Some(task);
+        } else {
+            self.about.push(about);
+            self.slots.push(Some(task));
         }
-        self.slots[slot] = Some(task);
     }
 
     #[inline]
     pub(super) fn get(&mut self, slot: u32) -> Option<&mut Task> {
         self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// The name given at spawn.
+    pub(super) fn name(&self, slot: u32) -> Option<&str> {
+        self.about[slot as usize].name.as_deref()
+    }
+
+    /// Whether the stall of a task has been drawn for its next poll.
+    pub(super) fn stalled(&mut self, slot: u32) -> &mut bool {
+        &mut self.about[slot as usize].stalled
     }
 
     pub(super) fn is_alive(&self, task: TaskRef) -> bool {
@@ -138,26 +181,13 @@ impl Tasks {
     }
 
     fn describe(&self, task: &Task, now: u64) -> TaskReport {
-        let (name, spawned_at) = match &task.boxed {
-            Some(boxed) => (boxed.name(), boxed.spawned_at()),
-            None => (Some(ROOT_NAME), self.root_at),
-        };
+        let about = &self.about[task.shared.task.slot as usize];
         TaskReport {
-            name: name.map(str::to_owned),
-            spawned_at,
-            age: Duration::from_nanos(now - task.born),
+            name: about.name.as_deref().map(str::to_owned),
+            spawned_at: about.spawned_at,
+            age: Duration::from_nanos(now - about.born),
             idle: Duration::from_nanos(now - task.polled_at),
             polls: task.polls,
-        }
-    }
-}
-
-impl Task {
-    /// The name given at spawn.
-    pub(super) fn name(&self) -> Option<&str> {
-        match &self.boxed {
-            Some(boxed) => boxed.name(),
-            None => Some(ROOT_NAME),
         }
     }
 }

@@ -19,7 +19,7 @@ use flow_sync::sync::Mutex;
 
 use super::config::SimBuilder;
 use super::history::{Event, History};
-use super::local;
+use super::local::{self, Woken};
 use super::panics::Panics;
 use super::rng::SimRng;
 use super::timers::Timers;
@@ -181,24 +181,38 @@ impl Wake for TaskWaker {
         self.wake_by_ref();
     }
 
+    #[inline]
     fn wake_by_ref(self: &Arc<Self>) {
         let world = &self.world;
-        if world.history.is_some() && !self.queued.load(Ordering::Relaxed) {
+        match local::wake(world.id, self.task.slot, &self.queued) {
+            Woken::Now => world.note(|| Event::Woken {
+                task: self.task.number,
+                by: world.current(),
+            }),
+            Woken::Before => {}
+            Woken::Elsewhere => self.wake_from_elsewhere(),
+        }
+    }
+}
+
+impl TaskWaker {
+    #[cold]
+    fn wake_from_elsewhere(&self) {
+        let world = &self.world;
+        let newly = !self.queued.swap(true, Ordering::AcqRel);
+        if newly {
             world.note(|| Event::Woken {
                 task: self.task.number,
                 by: world.current(),
             });
         }
-        if !local::wake(world.id, self.task.slot, &self.queued) {
-            let newly = !self.queued.swap(true, Ordering::AcqRel);
-            if !world.ended.load(Ordering::Acquire) {
-                // Posted even if it is queued already: that a thread took part must be seen.
-                world.foreign.post(|inbox| {
-                    if newly {
-                        inbox.woken.push(self.task);
-                    }
-                });
-            }
+        if !world.ended.load(Ordering::Acquire) {
+            // Posted even if it is queued already: that a thread took part must be seen.
+            world.foreign.post(|inbox| {
+                if newly {
+                    inbox.woken.push(self.task);
+                }
+            });
         }
     }
 }
