@@ -1,6 +1,7 @@
 //! The running simulation, as a test holds it.
 
 use core::fmt;
+use core::future::poll_fn;
 use core::ops::Deref;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -9,9 +10,11 @@ use std::sync::Arc;
 use super::config::SimBuilder;
 use super::idle::UntilIdle;
 use super::rng::SimRng;
+use super::runtime::SimTimer;
 use super::wall::Step;
 use super::world::World;
 use crate::handle::Handle;
+use crate::instant::Instant;
 
 /// The running simulation: a [`Handle`] with control over time.
 #[derive(Clone)]
@@ -38,8 +41,11 @@ impl Sim {
 
     /// Waits for virtual time to pass. Other tasks run meanwhile.
     pub async fn sleep(&self, delay: Duration) {
+        // In this future, where the handle's would be boxed.
+        let at = Instant::from_nanos(self.world.now()) + delay;
+        let mut timer = SimTimer::new(&*self.world, at);
         // Fails only when the run has ended, and then nothing is polled any more.
-        let _ = self.handle.sleep(delay).await;
+        let _ = poll_fn(|cx| timer.poll_due(cx)).await;
     }
 
     /// Lets `by` of virtual time pass, with everything that comes due in it.

@@ -9,7 +9,6 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::task::Waker;
 
 use super::Sim;
 use super::config::{Policy, SimBuilder};
@@ -22,6 +21,7 @@ use super::report::{Report, TaskPanic, TimerReport};
 use super::runtime::SimRuntime;
 use super::stall::Stalls;
 use super::tasks::{ROOT, Task, Tasks};
+use super::timers::Sleeper;
 use super::world::{START, World};
 use crate::ambient;
 use crate::handle::Handle;
@@ -92,7 +92,7 @@ struct Executor<'a> {
     plain: bool,
     panics: Vec<TaskPanic>,
     /// Kept for its memory.
-    due: Vec<Waker>,
+    due: Vec<(u64, Sleeper)>,
     closed: bool,
 }
 
@@ -146,7 +146,7 @@ impl<'a> Executor<'a> {
         self.wind_down()?;
         let now = self.now;
         let leaked = self.tasks.reports(now);
-        let armed = self.armed(now);
+        let armed = self.armed();
         self.close();
         // Panics that sat in join cells of what was dropped.
         self.hear(ROOT)?;
@@ -248,6 +248,7 @@ impl<'a> Executor<'a> {
             }
             self.trace = mixed(self.trace, number);
             self.world.current.store(number, Ordering::Relaxed);
+            self.world.current_waker.set(slot, &task.waker);
             self.world.note(|| Event::Polled {
                 task: number,
                 one_of,
@@ -387,13 +388,17 @@ impl<'a> Executor<'a> {
 
     /// Nothing is ready: wake who waits for that, else move the clock, else give up.
     fn wait(&mut self) -> Result<(), Box<Failure>> {
-        let idle = self.world.idle.lock().pop();
-        if let Some(waiter) = idle {
+        if let Some(waiter) = self.world.idle.pop() {
             waiter.wake();
             return Ok(());
         }
-        let timer = self.world.timers.lock().next_due();
-        let due = timer.into_iter().chain(self.stalls.next_due()).min();
+        let away = self.world.away.is_used().then(|| {
+            self.take_back_timers();
+            self.world.away.lists().timers.next_due()
+        });
+        let here = local::with(|local| local.timers.next_due());
+        let timer = earlier(here, away.flatten());
+        let due = earlier(timer, self.stalls.next_due());
         if let Some(due) = due {
             return self.move_to(due);
         }
@@ -425,13 +430,71 @@ impl<'a> Executor<'a> {
         self.polls_allowed = self.config.max_polls.min(until_livelock);
         self.trace = mixed(self.trace, now);
         self.world.note(|| Event::Moved { now });
-        self.world.timers.lock().fire(now, &mut self.due);
-        self.world.fired_through.store(now, Ordering::Relaxed);
-        for waker in self.due.drain(..) {
-            waker.wake();
+        self.fire(now);
+        if !self.plain {
+            self.release(now);
         }
-        self.release(now);
         Ok(())
+    }
+
+    /// Wakes all timers that are due at `now` or before. Those that were given up on another
+    /// thread since the executor looked last wake whom nothing happened to, as any waker may.
+    #[inline]
+    fn fire(&mut self, now: u64) {
+        let (tasks, world, due) = (&mut self.tasks, &self.world, &mut self.due);
+        local::with(|local| {
+            let ready = &mut local.ready;
+            local.timers.fire(now, |owner, sleeper| match sleeper {
+                // As its waker would, at once while nobody is before it.
+                Sleeper::Task(slot) if due.is_empty() => {
+                    let task = tasks.get(slot);
+                    if let Some(task) = task.filter(|task| task.is(owner))
+                        && !task.shared.queued.load(Ordering::Relaxed)
+                    {
+                        task.shared.queued.store(true, Ordering::Relaxed);
+                        ready.push(slot);
+                        world.note(|| Event::Woken {
+                            task: owner,
+                            by: world.current(),
+                        });
+                    }
+                }
+                sleeper => due.push((owner, sleeper)),
+            });
+        });
+        if self.world.away.is_used() {
+            let timers = &mut self.world.away.lists().timers;
+            timers.fire(now, |owner, sleeper| self.due.push((owner, sleeper)));
+        }
+        self.world.fired_through.store(now, Ordering::Relaxed);
+        if !self.due.is_empty() {
+            self.wake_due();
+        }
+    }
+
+    #[cold]
+    fn wake_due(&mut self) {
+        for (owner, sleeper) in self.due.drain(..) {
+            match sleeper {
+                Sleeper::Task(slot) => {
+                    let task = self.tasks.get(slot);
+                    if let Some(task) = task.filter(|task| task.is(owner)) {
+                        task.waker.wake_by_ref();
+                    }
+                }
+                Sleeper::Other(waker) => waker.wake(),
+            }
+        }
+    }
+
+    /// Takes out the timers of this thread that were given up on others.
+    #[cold]
+    fn take_back_timers(&self) {
+        let given_up = self.world.away.take_given_up();
+        for key in given_up {
+            let sleeper = local::with(|local| local.timers.remove(key));
+            drop(sleeper);
+        }
     }
 
     /// Makes ready the tasks that were held back until `now`.
@@ -502,6 +565,7 @@ impl<'a> Executor<'a> {
         let Some((task, was_queued)) = self.tasks.take(slot) else {
             return;
         };
+        self.world.current_waker.clear();
         if slot != ROOT {
             self.world.live.fetch_sub(1, Ordering::Relaxed);
         }
@@ -517,17 +581,16 @@ impl<'a> Executor<'a> {
         });
     }
 
-    fn armed(&self, now: u64) -> Vec<TimerReport> {
-        let timers = self.world.timers.lock();
-        let mut armed: Vec<TimerReport> = timers
-            .armed()
-            .map(|(due, owner)| TimerReport {
-                due_in: Duration::from_nanos(due - now),
-                task: self.tasks.numbered(owner, now),
-            })
-            .collect();
-        armed.sort_by_key(|timer| timer.due_in);
-        armed
+    fn armed(&self) -> Vec<TimerReport> {
+        self.take_back_timers();
+        let mut armed: Vec<(u64, u64)> = local::with(|local| local.timers.armed().collect());
+        armed.extend(self.world.away.lists().timers.armed());
+        armed.sort_by_key(|&(due, _)| due);
+        let report = |(due, owner)| TimerReport {
+            due_in: Duration::from_nanos(due - self.now),
+            task: self.tasks.numbered(owner, self.now),
+        };
+        armed.into_iter().map(report).collect()
     }
 
     /// Drops what is left in order of age, inside the simulation. Destructors may wake, arm and
@@ -554,8 +617,7 @@ impl<'a> Executor<'a> {
             drop(newborn);
         }
         drop(self.world.foreign.take());
-        let idle = core::mem::take(&mut *self.world.idle.lock());
-        drop(idle);
+        drop(self.world.idle.take());
         self.world.live.store(0, Ordering::Relaxed);
     }
 }
@@ -570,6 +632,15 @@ impl Drop for Executor<'_> {
 #[inline]
 const fn mixed(trace: u64, event: u64) -> u64 {
     (trace ^ event).wrapping_mul(0x0100_0000_01B3)
+}
+
+/// The earlier of two instants, if there are any.
+#[inline]
+fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// Polls after the root's end.

@@ -2,11 +2,11 @@
 //!
 //! # State
 //! One thread-local `Local` per thread: the number of the simulation it runs (zero for none),
-//! the slots that are ready to be polled, and the tasks spawned since the executor last looked,
-//! each with its slot.
+//! the slots that are ready to be polled, the tasks spawned since the executor last looked, each
+//! with its slot, and the timers.
 //!
 //! # Invariants
-//! 1. Wakes and spawns of the simulation's own thread come here, without a lock or a
+//! 1. Wakes, spawns and timers of the simulation's own thread come here, without a lock or a
 //!    read-modify-write; whoever finds another number here is a foreigner and goes to
 //!    [`Foreign`](super::world::Foreign).
 //! 2. A slot stands in `ready` only while its task lives: an ending task takes its entry along,
@@ -20,7 +20,9 @@ use core::mem::{self, ManuallyDrop};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::ready::Ready;
+use super::timers::Sleeper;
 use crate::runtime::BoxTask;
+use crate::virtual_time::Timers;
 
 thread_local! {
     static LOCAL: RefCell<ManuallyDrop<Local>> =
@@ -31,6 +33,7 @@ pub(super) struct Local {
     world: u64,
     pub(super) ready: Ready,
     pub(super) newborn: Vec<(u32, BoxTask)>,
+    pub(super) timers: Timers<Sleeper>,
     /// Slots of tasks that have ended.
     pub(super) free: Vec<u32>,
     slots: u32,
@@ -42,6 +45,7 @@ impl Local {
             world,
             ready: Ready::new(),
             newborn: Vec::new(),
+            timers: Timers::new(),
             free: Vec::new(),
             slots: 0,
         }
@@ -73,6 +77,15 @@ impl Drop for Inside {
         let left = with(|local| mem::replace(local, Local::new(0)));
         drop(left);
     }
+}
+
+/// Changes the timers of simulation `world`, if this is its thread.
+#[inline]
+pub(super) fn with_timers_of<T>(
+    world: u64,
+    change: impl FnOnce(&mut Timers<Sleeper>) -> T,
+) -> Option<T> {
+    with(|local| (local.world == world).then(|| change(&mut local.timers)))
 }
 
 /// What came of a wake.

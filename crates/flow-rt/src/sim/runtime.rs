@@ -1,5 +1,6 @@
 //! The contract, as tasks hold it in their handles.
 
+use core::borrow::Borrow;
 use core::pin::Pin;
 use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::history::Event;
-use super::timers::Key;
+use super::timers::Registered;
 use super::world::World;
 use crate::instant::Instant;
 use crate::runtime::{BoxBlocking, BoxTask, Runtime};
@@ -39,11 +40,7 @@ impl Runtime for SimRuntime {
     }
 
     fn timer(&self, at: Instant) -> BoxTimer {
-        BoxTimer::new(SimTimer {
-            world: self.0.clone(),
-            due: at.as_nanos(),
-            registered: None,
-        })
+        BoxTimer::new(SimTimer::new(self.0.clone(), at))
     }
 
     fn now(&self) -> Instant {
@@ -59,56 +56,64 @@ impl Runtime for SimRuntime {
     }
 }
 
-struct SimTimer {
-    world: Arc<World>,
+/// A timer that reaches its simulation by `W`.
+pub(super) struct SimTimer<W: Borrow<World>> {
+    world: W,
     due: u64,
-    /// The entry among the simulation's timers, and when that is due.
-    registered: Option<(Key, u64)>,
+    /// Its entry among the simulation's timers.
+    registered: Option<Registered>,
 }
 
-impl SimTimer {
-    /// Takes the entry out. If it is due by `fired_through` it has gone by itself, and the lock
-    /// is spared.
+impl<W: Borrow<World>> SimTimer<W> {
+    #[inline]
+    pub(super) fn new(world: W, at: Instant) -> Self {
+        Self {
+            world,
+            due: at.as_nanos(),
+            registered: None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        let world = self.world.borrow();
+        if self.due <= world.now() && self.due != u64::MAX {
+            return Poll::Ready(Ok(()));
+        }
+        if world.ended.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(Stopped::new()));
+        }
+        if self.due != u64::MAX {
+            world.note(|| Event::Armed {
+                by: world.current(),
+                due: self.due,
+            });
+            self.registered = Some(world.register(self.registered, self.due, cx.waker()));
+        }
+        Poll::Pending
+    }
+
+    #[inline]
     fn unregister(&mut self) {
-        if let Some((key, due)) = self.registered.take()
-            && due > self.world.fired_through.load(Ordering::Relaxed)
-        {
-            let waker = self.world.timers.lock().remove(key);
-            drop(waker);
+        if let Some(registered) = self.registered.take() {
+            self.world.borrow().unregister(registered);
         }
     }
 }
 
-impl Timer for SimTimer {
+impl Timer for SimTimer<Arc<World>> {
     fn arm(mut self: Pin<&mut Self>, at: Instant) {
         self.due = at.as_nanos();
         self.unregister();
     }
 
     fn poll_fired(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
-        if self.due <= self.world.now() && self.due != u64::MAX {
-            return Poll::Ready(Ok(()));
-        }
-        if self.world.ended.load(Ordering::Relaxed) {
-            return Poll::Ready(Err(Stopped::new()));
-        }
-        if self.due != u64::MAX {
-            let by = self.world.current();
-            self.world.note(|| Event::Armed { by, due: self.due });
-            let key = self.registered.map(|(key, _)| key);
-            let (key, replaced) = self
-                .world
-                .timers
-                .lock()
-                .register(key, self.due, by, cx.waker());
-            self.registered = Some((key, self.due));
-            drop(replaced);
-        }
-        Poll::Pending
+        self.poll_due(cx)
     }
 }
 
-impl Drop for SimTimer {
+impl<W: Borrow<World>> Drop for SimTimer<W> {
+    #[inline]
     fn drop(&mut self) {
         self.unregister();
     }

@@ -55,6 +55,9 @@ impl Tasks {
     /// Takes in the root, which is not boxed. It is queued already, as all that come after it.
     pub(super) fn add_root(&mut self, world: &Arc<World>, at: &'static Location<'static>) {
         self.put(world, ROOT, TaskBody::none(), Some(ROOT_NAME.into()), at);
+        if let Some(root) = self.get(ROOT) {
+            world.current_waker.is_made_by(&root.waker);
+        }
     }
 
     pub(super) fn add(&mut self, world: &Arc<World>, slot: u32, task: BoxTask) {
@@ -189,6 +192,14 @@ impl Tasks {
             idle: Duration::from_nanos(now - task.polled_at),
             polls: task.polls,
         }
+    }
+}
+
+impl Task {
+    /// Whether it is the task with this number.
+    #[inline]
+    pub(super) fn is(&self, number: u64) -> bool {
+        self.shared.task.number == number
     }
 }
 

@@ -1,145 +1,149 @@
-//! The simulation's timers: a heap of due times with stale entries skipped.
+//! Where a simulation's timers are registered, and whom they wake.
 //!
 //! # State
-//! A slot holds the waker of a registered timer, and the stamp of its entry in the heap; the
-//! heap holds (due, stamp, slot).
+//! The thread that runs the simulation keeps its timers in its [`local`] cell. Other threads,
+//! which a timer may be handed to, cannot get there: what they register stands in [`Away`], and
+//! what they give up of the others is left there for the executor to take out.
 //!
 //! # Invariants
-//! 1. Stamps are never used twice, so a [`Key`] whose slot was freed or moved is recognized.
-//! 2. An entry of the heap counts only while its stamp is its slot's; at most half of a heap of
-//!    more than 64 entries are stale, so memory stays within twice the live timers.
-//! 3. A slot is taken from registration until the timer fires or is taken out, no longer.
+//! 1. The thread of the simulation registers and removes without a lock, unless the timer stands
+//!    in `Away`.
+//! 2. `Away::used` is set before anything is left there, and the executor looks at it before it
+//!    asks for the next due time: nothing that was given up moves the clock.
 
-use core::cmp::Reverse;
-use std::collections::BinaryHeap;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
-#[derive(Default)]
-pub(super) struct Timers {
-    heap: BinaryHeap<Reverse<(u64, u64, u32)>>,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    last_stamp: u64,
-    waiting: usize,
+use flow_sync::sync::{Mutex, MutexGuard};
+
+use super::local;
+use super::world::World;
+use crate::virtual_time::{Key, Timers};
+
+/// Whom a timer wakes.
+pub(super) enum Sleeper {
+    /// The task in this slot, if that is the timer's owner still: this takes no reference count.
+    Task(u32),
+    /// Whoever made a waker of its own.
+    Other(Waker),
 }
 
-#[derive(Default)]
-struct Slot {
-    due: u64,
-    /// Zero while the slot is free.
-    stamp: u64,
-    /// The task that registered it.
-    owner: u64,
-    waker: Option<Waker>,
-}
-
-/// A registered timer.
+/// A timer that was registered.
 #[derive(Clone, Copy)]
-pub(super) struct Key {
-    slot: u32,
-    stamp: u64,
+pub(super) struct Registered {
+    key: Key,
+    due: u64,
+    /// Among those of the simulation's thread.
+    here: bool,
 }
 
-impl Timers {
-    /// Registers `waker` for `due`, moving the timer with `key` if that is registered still.
-    /// The waker that it replaces is the caller's to drop outside the lock.
+/// The timers of other threads.
+#[derive(Default)]
+pub(super) struct Away {
+    used: AtomicBool,
+    lists: Mutex<Lists>,
+}
+
+#[derive(Default)]
+pub(super) struct Lists {
+    pub(super) timers: Timers<Sleeper>,
+    /// Timers of the simulation's thread that were given up elsewhere.
+    given_up: Vec<Key>,
+}
+
+impl Away {
+    /// Whether there ever was anything.
+    #[inline]
+    pub(super) fn is_used(&self) -> bool {
+        self.used.load(Ordering::Acquire)
+    }
+
+    pub(super) fn lists(&self) -> MutexGuard<'_, Lists> {
+        self.lists.lock()
+    }
+
+    pub(super) fn take_given_up(&self) -> Vec<Key> {
+        core::mem::take(&mut self.lists.lock().given_up)
+    }
+
+    #[cold]
+    fn change<T>(&self, change: impl FnOnce(&mut Lists) -> T) -> T {
+        self.used.store(true, Ordering::Release);
+        change(&mut self.lists.lock())
+    }
+}
+
+impl World {
+    /// Registers a timer for `waker`, in place of what was registered for it before.
+    #[inline]
     pub(super) fn register(
-        &mut self,
-        key: Option<Key>,
+        &self,
+        before: Option<Registered>,
         due: u64,
-        owner: u64,
         waker: &Waker,
-    ) -> (Key, Option<Waker>) {
-        let known = key.filter(|key| self.slots[key.slot as usize].stamp == key.stamp);
-        let slot = match known {
-            Some(key) => key.slot,
-            None => self.take_slot(),
+    ) -> Registered {
+        // The common case: a task's first poll of a timer of its own.
+        if before.is_none()
+            && let Some(slot) = self.current_waker.slot_of(waker)
+            && let Some(key) = local::with_timers_of(self.id, |timers| {
+                timers.insert(due, self.current(), Sleeper::Task(slot))
+            })
+        {
+            return Registered {
+                key,
+                due,
+                here: true,
+            };
+        }
+        self.register_again(before, due, waker)
+    }
+
+    fn register_again(&self, before: Option<Registered>, due: u64, waker: &Waker) -> Registered {
+        let owner = self.current();
+        let slot = self.current_waker.slot_of(waker);
+        let mut sleeper = Some(match slot {
+            Some(slot) => Sleeper::Task(slot),
+            // Before the cell is borrowed: it is user code.
+            None => Sleeper::Other(waker.clone()),
+        });
+        let known = before.filter(|before| before.here).map(|before| before.key);
+        let registered = local::with_timers_of(self.id, |timers| {
+            let sleeper = sleeper.take()?;
+            Some(timers.register(known, due, owner, sleeper))
+        });
+        let here = registered.is_some();
+        let (key, replaced) = registered.flatten().unwrap_or_else(|| {
+            let known = before
+                .filter(|before| !before.here)
+                .map(|before| before.key);
+            let sleeper = Sleeper::Other(waker.clone());
+            self.away
+                .change(|lists| lists.timers.register(known, due, owner, sleeper))
+        });
+        drop(replaced);
+        if let Some(before) = before.filter(|before| before.here != here) {
+            self.unregister(before);
+        }
+        Registered { key, due, here }
+    }
+
+    /// Takes a timer out. One that is due by `fired_through` has gone by itself.
+    #[inline]
+    pub(super) fn unregister(&self, timer: Registered) {
+        if timer.due > self.fired_through.load(Ordering::Relaxed) {
+            self.take_out(timer);
+        }
+    }
+
+    fn take_out(&self, timer: Registered) {
+        let left = if timer.here {
+            local::with_timers_of(self.id, |timers| timers.remove(timer.key)).unwrap_or_else(|| {
+                self.away.change(|lists| lists.given_up.push(timer.key));
+                None
+            })
+        } else {
+            self.away.change(|lists| lists.timers.remove(timer.key))
         };
-        let entry = &mut self.slots[slot as usize];
-        let replaced = match &entry.waker {
-            Some(old) if old.will_wake(waker) => None,
-            _ => entry.waker.replace(waker.clone()),
-        };
-        entry.owner = owner;
-        if known.is_none() || entry.due != due {
-            self.last_stamp += 1;
-            entry.due = due;
-            entry.stamp = self.last_stamp;
-            self.heap.push(Reverse((due, self.last_stamp, slot)));
-            if known.is_some() {
-                self.compact();
-            }
-        }
-        let stamp = self.slots[slot as usize].stamp;
-        (Key { slot, stamp }, replaced)
-    }
-
-    /// Takes a timer out, unless it has fired; its waker is the caller's to drop outside the
-    /// lock.
-    pub(super) fn remove(&mut self, key: Key) -> Option<Waker> {
-        if self.slots[key.slot as usize].stamp != key.stamp {
-            return None;
-        }
-        let waker = self.free_slot(key.slot);
-        self.compact();
-        waker
-    }
-
-    /// When the next timer is due.
-    pub(super) fn next_due(&mut self) -> Option<u64> {
-        while let Some(&Reverse((due, stamp, slot))) = self.heap.peek() {
-            if self.slots[slot as usize].stamp == stamp {
-                return Some(due);
-            }
-            self.heap.pop();
-        }
-        None
-    }
-
-    /// Moves the wakers of all timers due at `now` or before into `wakers`, in the order in
-    /// which they are due and were registered.
-    pub(super) fn fire(&mut self, now: u64, wakers: &mut Vec<Waker>) {
-        while let Some(&Reverse((due, stamp, slot))) = self.heap.peek() {
-            if due > now {
-                return;
-            }
-            self.heap.pop();
-            if self.slots[slot as usize].stamp == stamp {
-                wakers.extend(self.free_slot(slot));
-            }
-        }
-    }
-
-    /// Registered timers: when they are due, and the task that registered them.
-    pub(super) fn armed(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.slots
-            .iter()
-            .filter(|slot| slot.stamp != 0)
-            .map(|slot| (slot.due, slot.owner))
-    }
-
-    fn take_slot(&mut self) -> u32 {
-        self.waiting += 1;
-        self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            // A slot takes 48 bytes: 2^32 of them do not fit into memory.
-            self.slots.len() as u32 - 1
-        })
-    }
-
-    fn free_slot(&mut self, slot: u32) -> Option<Waker> {
-        self.waiting -= 1;
-        self.free.push(slot);
-        let entry = &mut self.slots[slot as usize];
-        entry.stamp = 0;
-        entry.waker.take()
-    }
-
-    fn compact(&mut self) {
-        if self.heap.len() > 64 && self.heap.len() > 2 * self.waiting {
-            let slots = &self.slots;
-            self.heap
-                .retain(|Reverse((_, stamp, slot))| slots[*slot as usize].stamp == *stamp);
-        }
+        drop(left);
     }
 }

@@ -10,7 +10,7 @@
 //! found the flag set is coalesced into the poll that follows, and that poll sees what the
 //! foreigner wrote before it woke. Alone, a plain store will do.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::thread::Thread;
@@ -19,10 +19,11 @@ use flow_sync::sync::Mutex;
 
 use super::config::SimBuilder;
 use super::history::{Event, History};
+use super::idle::Idle;
 use super::local::{self, Woken};
 use super::panics::Panics;
 use super::rng::SimRng;
-use super::timers::Timers;
+use super::timers::Away;
 use super::wall::Wall;
 use crate::runtime::BoxTask;
 
@@ -33,14 +34,16 @@ pub(crate) struct World {
     /// Virtual nanoseconds. Shared with clocks built inside.
     pub(super) time: Arc<AtomicU64>,
     pub(super) wall: Mutex<Wall>,
-    pub(super) timers: Mutex<Timers>,
+    /// Timers that the simulation's own thread does not keep.
+    pub(super) away: Away,
     /// Every timer due by then has fired, so that a timer need not look for its entry.
     pub(super) fired_through: AtomicU64,
-    pub(super) idle: Mutex<Vec<Waker>>,
+    pub(super) idle: Idle,
     pub(super) foreign: Foreign,
     pub(super) panics: Panics,
     /// The number of the task that is being polled.
     pub(super) current: AtomicU64,
+    pub(super) current_waker: CurrentWaker,
     pub(super) live: AtomicUsize,
     /// Set when the run is over: nothing starts and no timer fires any more.
     pub(super) ended: AtomicBool,
@@ -56,9 +59,9 @@ impl World {
             id: RUNS.fetch_add(1, Ordering::Relaxed),
             time: Arc::new(AtomicU64::new(START)),
             wall: Mutex::new(Wall::new(START, config.wall)),
-            timers: Mutex::new(Timers::default()),
+            away: Away::default(),
             fired_through: AtomicU64::new(0),
-            idle: Mutex::new(Vec::new()),
+            idle: Idle::default(),
             foreign: Foreign {
                 news: AtomicBool::new(false),
                 inbox: Mutex::new(Inbox::default()),
@@ -66,6 +69,7 @@ impl World {
             },
             panics: Panics::default(),
             current: AtomicU64::new(0),
+            current_waker: CurrentWaker::default(),
             live: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
             blocking_cost: config.blocking_cost,
@@ -117,6 +121,46 @@ impl World {
     pub(super) fn current(&self) -> u64 {
         self.current.load(Ordering::Relaxed)
     }
+}
+
+/// By what the task that is being polled is known: written before each poll, and read by the
+/// same thread.
+#[derive(Default)]
+pub(super) struct CurrentWaker {
+    slot: AtomicU32,
+    data: AtomicUsize,
+    /// That of all tasks' wakers.
+    vtable: AtomicUsize,
+}
+
+impl CurrentWaker {
+    pub(super) fn is_made_by(&self, waker: &Waker) {
+        self.vtable.store(vtable(waker), Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn set(&self, slot: u32, waker: &Waker) {
+        self.slot.store(slot, Ordering::Relaxed);
+        self.data.store(waker.data().addr(), Ordering::Relaxed);
+    }
+
+    /// The task that was polled last has ended: its waker's address may be another's soon.
+    pub(super) fn clear(&self) {
+        self.data.store(0, Ordering::Relaxed);
+    }
+
+    /// The slot of the task that is being polled, if `waker` is its waker and no other.
+    #[inline]
+    pub(super) fn slot_of(&self, waker: &Waker) -> Option<u32> {
+        let same = self.data.load(Ordering::Relaxed) == waker.data().addr()
+            && self.vtable.load(Ordering::Relaxed) == vtable(waker);
+        same.then(|| self.slot.load(Ordering::Relaxed))
+    }
+}
+
+#[inline]
+fn vtable(waker: &Waker) -> usize {
+    core::ptr::from_ref(waker.vtable()).addr()
 }
 
 #[cold]

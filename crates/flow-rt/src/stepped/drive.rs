@@ -86,7 +86,7 @@ fn step(world: &World, until: u64) -> Option<Step> {
             return Some(Step::Arrived);
         }
         let firing = world.busy.hold();
-        while let Some(waker) = alarms.timers.pop_due(to) {
+        while let Some((_, waker)) = alarms.timers.pop_due(to) {
             due.push(waker);
         }
         firing

@@ -2,7 +2,7 @@
 
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
@@ -18,7 +18,7 @@ use crate::instant::Instant;
 use crate::panics;
 use crate::runtime::{BoxBlocking, BoxTask, Runtime};
 use crate::timer::{BoxTimer, Stopped, Timer};
-use crate::virtual_time::{self, Timers, VirtualTime};
+use crate::virtual_time::{self, Key, Timers, VirtualTime};
 
 /// The state that tasks, timers and movers of time share.
 pub(super) struct World {
@@ -34,7 +34,7 @@ pub(super) struct World {
 /// Who waits for time.
 #[derive(Default)]
 pub(super) struct Alarms {
-    pub(super) timers: Timers,
+    pub(super) timers: Timers<Waker>,
     /// Nobody is left who could move time.
     stopped: bool,
 }
@@ -74,7 +74,7 @@ impl World {
         {
             let mut alarms = self.alarms.lock();
             alarms.stopped = true;
-            while let Some(waker) = alarms.timers.pop_due(NEVER) {
+            while let Some((_, waker)) = alarms.timers.pop_due(NEVER) {
                 waiting.push(waker);
             }
         }
@@ -122,10 +122,9 @@ impl Runtime for Stepped {
     }
 
     fn timer(&self, at: Instant) -> BoxTimer {
-        let slot = self.0.alarms.lock().timers.insert();
         BoxTimer::new(SteppedTimer {
             world: self.0.clone(),
-            slot,
+            registered: None,
             due: at.as_nanos(),
         })
     }
@@ -158,33 +157,53 @@ impl Drop for Live {
 
 struct SteppedTimer {
     world: Arc<World>,
-    slot: usize,
+    registered: Option<Key>,
     due: u64,
+}
+
+impl SteppedTimer {
+    fn unregister(&mut self) {
+        if let Some(key) = self.registered.take() {
+            let waker = self.world.alarms.lock().timers.remove(key);
+            drop(waker);
+        }
+    }
 }
 
 impl Timer for SteppedTimer {
     fn arm(mut self: Pin<&mut Self>, at: Instant) {
         self.due = at.as_nanos();
-        let stale = self.world.alarms.lock().timers.disarm(self.slot);
-        drop(stale);
+        self.unregister();
     }
 
-    fn poll_fired(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+    fn poll_fired(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        let this = &mut *self;
         let (replaced, anew) = {
             // Time moves under this lock: either it has come, or the move will find the waker.
-            let mut alarms = self.world.alarms.lock();
-            if self.due <= self.world.time.now() && self.due != NEVER {
+            let mut alarms = this.world.alarms.lock();
+            if this.due <= this.world.time.now() && this.due != NEVER {
                 return Poll::Ready(Ok(()));
             }
             if alarms.stopped {
                 return Poll::Ready(Err(Stopped::new()));
             }
-            alarms.timers.register(self.slot, self.due, cx.waker())
+            let known = this.registered;
+            let waits = |same: &dyn Fn(&Waker) -> bool| {
+                known.is_some_and(|key| alarms.timers.waits(key, this.due, same))
+            };
+            if waits(&|waker| waker.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            let anew = !waits(&|_| true);
+            let waker = cx.waker().clone();
+            let (key, replaced) = alarms.timers.register(known, this.due, 0, waker);
+            this.registered = Some(key);
+            (replaced, anew)
         };
         drop(replaced);
-        if anew && ambient::counted_depth(self.world.id()) == 0 {
+        if anew && ambient::counted_depth(this.world.id()) == 0 {
             // No count will go down after this poll, and who moves time may wait for a timer.
-            self.world.busy.quiet().notify_all();
+            this.world.busy.quiet().notify_all();
         }
         Poll::Pending
     }
@@ -192,8 +211,7 @@ impl Timer for SteppedTimer {
 
 impl Drop for SteppedTimer {
     fn drop(&mut self) {
-        let waker = self.world.alarms.lock().timers.remove(self.slot);
-        drop(waker);
+        self.unregister();
     }
 }
 

@@ -1,4 +1,4 @@
-//! What virtual time is made of, in a simulation and on a real host: two clocks and a heap.
+//! What virtual time is made of, in a simulation and on a real host: two clocks and timers.
 
 mod timers;
 
@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use crate::instant::Instant;
 use crate::sim::Step;
 
-pub(crate) use timers::Timers;
+pub(crate) use timers::{Key, Timers};
 
 /// A monotonic clock that stands until it is moved, and a wall clock that moves with it.
 pub(crate) struct VirtualTime {

@@ -1,0 +1,430 @@
+//! Timers of virtual time: a radix heap of linked lists.
+//!
+//! # State
+//! A slot for each registered timer, in two parallel vectors: its due time and neighbours, which
+//! moving touches, and what it is for. `base` is the latest instant up to which timers were taken
+//! out. A due time is read as 11 digits of 6 bits. A bucket is a list of slots: that of level `l`
+//! and digit `d` holds what first differs from `base` in digit `l`, counted from the lowest, and
+//! has `d` there; what is due at `base` is on level 0. So of two buckets, that of the lower level
+//! is due before the other, and on one level that of the lower digit.
+//!
+//! # Invariants
+//! 1. Nothing is due before `base`: virtual time does not go back, and what is due by now is not
+//!    registered. (It would be taken to be due at `base`.)
+//! 2. A timer stands in the bucket that its due time and `base` give. `base` moves only to the
+//!    earliest due time, which is in the first bucket that is not empty; then the timers of that
+//!    bucket move to lower levels, and no other's bucket changes.
+//! 3. Lists are in the order of registration, also after a move: who is due at one instant fires
+//!    in that order.
+//! 4. `bounds`, if known, are the earliest and the latest due time in the first bucket.
+//! 5. Stamps are never used twice, so a [`Key`] whose slot was freed is recognized.
+//!
+//! # Cost
+//! Registering and removing: a few steps, whatever the number of timers. A timer moves at most
+//! once per digit of its distance, about once if a thousand are spread at random over a minute; timers
+//! that have a bucket for themselves, at one instant, are taken out without a move. A binary heap
+//! pays a step of unpredictable branches per doubling of the number of timers, also for those
+//! that never fire, and keeps the removed.
+//!
+//! # Source
+//! Ahuja, Mehlhorn, Orlin, Tarjan: *Faster algorithms for the shortest path problem* (J. ACM 37,
+//! 1990).
+
+#[cfg(test)]
+mod tests;
+
+/// Timers, each with a `W` that is handed out when it fires.
+pub(crate) struct Timers<W> {
+    links: Vec<Link>,
+    entries: Vec<Entry<W>>,
+    /// The first of the free slots; they are linked by `next`.
+    free: u32,
+    /// Of all levels that were needed so far.
+    buckets: Vec<Bucket>,
+    /// A bit for each level that is not empty.
+    levels: u16,
+    /// For each level, a bit for each bucket that is not empty.
+    digits: [u64; LEVELS],
+    bounds: Option<Bounds>,
+    base: u64,
+    last_stamp: u64,
+}
+
+struct Link {
+    due: u64,
+    previous: u32,
+    next: u32,
+}
+
+struct Entry<W> {
+    /// Zero while the slot is free.
+    stamp: u64,
+    /// The task that registered it.
+    owner: u64,
+    who: Option<W>,
+}
+
+#[derive(Clone, Copy)]
+struct Bucket {
+    first: u32,
+    last: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Bounds {
+    earliest: u64,
+    latest: u64,
+}
+
+/// A registered timer.
+#[derive(Clone, Copy)]
+pub(crate) struct Key {
+    slot: u32,
+    stamp: u64,
+}
+
+impl<W> Timers<W> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            links: Vec::new(),
+            entries: Vec::new(),
+            free: NONE,
+            buckets: Vec::new(),
+            levels: 0,
+            digits: [0; LEVELS],
+            bounds: None,
+            base: 0,
+            last_stamp: 0,
+        }
+    }
+
+    /// Registers `who` for `due`, moving the timer with `key` if that is registered still. What
+    /// it replaces is the caller's to drop outside of the lock.
+    pub(crate) fn register(
+        &mut self,
+        key: Option<Key>,
+        due: u64,
+        owner: u64,
+        who: W,
+    ) -> (Key, Option<W>) {
+        if let Some(key) = key.filter(|&key| self.is_registered(key)) {
+            let entry = &mut self.entries[key.slot as usize];
+            entry.owner = owner;
+            let replaced = entry.who.replace(who);
+            let due = due.max(self.base);
+            if self.links[key.slot as usize].due != due {
+                self.unlink(key.slot);
+                self.add(key.slot, due);
+            }
+            return (key, replaced);
+        }
+        (self.insert(due, owner, who), None)
+    }
+
+    /// Registers `who` for `due`.
+    #[inline]
+    pub(crate) fn insert(&mut self, due: u64, owner: u64, who: W) -> Key {
+        self.last_stamp += 1;
+        let stamp = self.last_stamp;
+        let entry = Entry {
+            stamp,
+            owner,
+            who: Some(who),
+        };
+        let slot = self.free;
+        let slot = if slot == NONE {
+            self.entries.push(entry);
+            self.links.push(Link::new());
+            // A slot takes 48 bytes: 2^32 of them do not fit into memory.
+            self.links.len() as u32 - 1
+        } else {
+            self.free = self.links[slot as usize].next;
+            self.entries[slot as usize] = entry;
+            slot
+        };
+        self.add(slot, due.max(self.base));
+        Key { slot, stamp }
+    }
+
+    /// Whether the timer with `key` waits for `due`, for somebody whom `same` recognizes.
+    pub(crate) fn waits(&self, key: Key, due: u64, same: impl FnOnce(&W) -> bool) -> bool {
+        self.is_registered(key)
+            && self.links[key.slot as usize].due == due
+            && self.entries[key.slot as usize]
+                .who
+                .as_ref()
+                .is_some_and(same)
+    }
+
+    /// Takes a timer out, unless it has fired; what it held is the caller's to drop outside of
+    /// the lock.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<W> {
+        if !self.is_registered(key) {
+            return None;
+        }
+        self.unlink(key.slot);
+        self.free_slot(key.slot).1
+    }
+
+    /// When the next timer is due.
+    #[inline]
+    pub(crate) fn next_due(&mut self) -> Option<u64> {
+        self.measured().map(|bounds| bounds.earliest)
+    }
+
+    /// Takes out one timer that is due at `now` or before, with its owner: the next one in the
+    /// order in which they are due and were registered.
+    pub(crate) fn pop_due(&mut self, now: u64) -> Option<(u64, W)> {
+        let bounds = self.measured().filter(|bounds| bounds.earliest <= now)?;
+        let slot = self.due_now(bounds).first;
+        self.unlink(slot);
+        if self.bounds.is_none() {
+            // It was the last of that time.
+            self.base = bounds.earliest;
+        }
+        let (owner, who) = self.free_slot(slot);
+        Some((owner, who?))
+    }
+
+    /// Takes out all timers that are due at `now` or before, with their owners, in that order.
+    #[inline]
+    pub(crate) fn fire(&mut self, now: u64, mut fired: impl FnMut(u64, W)) {
+        while let Some(bounds) = self.measured().filter(|bounds| bounds.earliest <= now) {
+            let mut slot = self.due_now(bounds).first;
+            self.empty_first();
+            self.base = bounds.earliest;
+            while slot != NONE {
+                let next = self.links[slot as usize].next;
+                let (owner, who) = self.free_slot(slot);
+                if let Some(who) = who {
+                    fired(owner, who);
+                }
+                slot = next;
+            }
+        }
+    }
+
+    /// Registered timers: when they are due, and the task that registered them.
+    pub(crate) fn armed(&self) -> impl Iterator<Item = (u64, u64)> {
+        let all = self.links.iter().zip(&self.entries);
+        all.filter(|(_, entry)| entry.stamp != 0)
+            .map(|(link, entry)| (link.due, entry.owner))
+    }
+
+    #[inline]
+    fn is_registered(&self, key: Key) -> bool {
+        self.entries[key.slot as usize].stamp == key.stamp
+    }
+
+    #[inline]
+    fn free_slot(&mut self, slot: u32) -> (u64, Option<W>) {
+        self.links[slot as usize].next = self.free;
+        self.free = slot;
+        let entry = &mut self.entries[slot as usize];
+        entry.stamp = 0;
+        (entry.owner, entry.who.take())
+    }
+
+    /// The level of a due time, and the number of its bucket.
+    #[inline]
+    fn place(&self, due: u64) -> (usize, usize) {
+        let level = ((due ^ self.base) | 1).ilog2() / DIGIT;
+        let digit = (due >> (level * DIGIT)) as usize % RADIX;
+        (level as usize, level as usize * RADIX + digit)
+    }
+
+    /// The number of the first bucket that is not empty.
+    #[inline]
+    fn first_bucket(&self) -> Option<usize> {
+        if self.levels == 0 {
+            return None;
+        }
+        let level = self.levels.trailing_zeros() as usize;
+        Some(level * RADIX + self.digits[level].trailing_zeros() as usize)
+    }
+
+    /// Puts a timer that is new there into its bucket.
+    #[inline]
+    fn add(&mut self, slot: u32, due: u64) {
+        let at = self.link(slot, due);
+        if self.first_bucket() == Some(at) {
+            if self.buckets[at].first == slot {
+                self.bounds = Some(Bounds::at(due));
+            } else if let Some(bounds) = &mut self.bounds {
+                bounds.include(due);
+            }
+        }
+    }
+
+    /// Puts a slot at the end of its bucket, whose number it returns.
+    #[inline]
+    fn link(&mut self, slot: u32, due: u64) -> usize {
+        let (level, at) = self.place(due);
+        if self.buckets.len() <= at {
+            self.add_levels(level);
+        }
+        let bucket = &mut self.buckets[at];
+        self.links[slot as usize] = Link {
+            due,
+            previous: bucket.last,
+            next: NONE,
+        };
+        if bucket.last == NONE {
+            *bucket = Bucket {
+                first: slot,
+                last: slot,
+            };
+            self.levels |= 1 << level;
+            self.digits[level] |= 1 << (at % RADIX);
+        } else {
+            self.links[bucket.last as usize].next = slot;
+            bucket.last = slot;
+        }
+        at
+    }
+
+    #[cold]
+    fn add_levels(&mut self, highest: usize) {
+        self.buckets.resize((highest + 1) * RADIX, Bucket::EMPTY);
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Link {
+            due,
+            previous,
+            next,
+        } = self.links[slot as usize];
+        let (level, at) = self.place(due);
+        let bucket = &mut self.buckets[at];
+        match previous {
+            NONE => bucket.first = next,
+            previous => self.links[previous as usize].next = next,
+        }
+        match next {
+            NONE => bucket.last = previous,
+            next => self.links[next as usize].previous = previous,
+        }
+        let emptied = bucket.first == NONE;
+        if emptied {
+            self.mark_empty(level, at);
+        }
+        // What is due after them is in another bucket. At a bound, others may be beside it.
+        let hold = |bounds: &Bounds| {
+            due > bounds.latest
+                || bounds.earliest == bounds.latest && !emptied
+                || bounds.earliest < due && due < bounds.latest
+        };
+        self.bounds = self.bounds.filter(hold);
+    }
+
+    fn mark_empty(&mut self, level: usize, at: usize) {
+        self.digits[level] &= !(1 << (at % RADIX));
+        if self.digits[level] == 0 {
+            self.levels &= !(1 << level);
+        }
+    }
+
+    /// Empties the first bucket, whose slots are the caller's.
+    fn empty_first(&mut self) {
+        if let Some(at) = self.first_bucket() {
+            self.buckets[at] = Bucket::EMPTY;
+            self.mark_empty(at / RADIX, at);
+        }
+        self.bounds = None;
+    }
+
+    /// The bounds of the first bucket, if any is not empty.
+    #[inline]
+    fn measured(&mut self) -> Option<Bounds> {
+        if self.bounds.is_none() && self.levels != 0 {
+            self.measure();
+        }
+        self.bounds
+    }
+
+    fn measure(&mut self) {
+        if let Some(at) = self.first_bucket() {
+            let mut slot = self.buckets[at].first;
+            let mut bounds = Bounds::at(self.links[slot as usize].due);
+            while slot != NONE {
+                let link = &self.links[slot as usize];
+                bounds.include(link.due);
+                slot = link.next;
+            }
+            self.bounds = Some(bounds);
+        }
+    }
+
+    /// The first bucket, which holds what is due at the earliest of its `bounds` and nothing else
+    /// afterwards.
+    #[inline]
+    fn due_now(&mut self, bounds: Bounds) -> Bucket {
+        let Some(at) = self.first_bucket() else {
+            return Bucket::EMPTY;
+        };
+        if bounds.earliest == bounds.latest {
+            // So it does already, and `base` follows when it is empty.
+            return self.buckets[at];
+        }
+        self.spread(self.buckets[at], bounds)
+    }
+
+    /// Moves `base` to the earliest of the first bucket's `bounds`, and its slots to lower levels.
+    fn spread(&mut self, bucket: Bucket, bounds: Bounds) -> Bucket {
+        self.empty_first();
+        self.base = bounds.earliest;
+        let mut slot = bucket.first;
+        while slot != NONE {
+            let Link { due, next, .. } = self.links[slot as usize];
+            self.link(slot, due);
+            slot = next;
+        }
+        self.bounds = Some(Bounds::at(bounds.earliest));
+        self.first_bucket()
+            .map_or(Bucket::EMPTY, |at| self.buckets[at])
+    }
+}
+
+impl<W> Default for Timers<W> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Link {
+    const fn new() -> Self {
+        Self {
+            due: 0,
+            previous: NONE,
+            next: NONE,
+        }
+    }
+}
+
+impl Bucket {
+    const EMPTY: Self = Self {
+        first: NONE,
+        last: NONE,
+    };
+}
+
+impl Bounds {
+    const fn at(due: u64) -> Self {
+        Self {
+            earliest: due,
+            latest: due,
+        }
+    }
+
+    fn include(&mut self, due: u64) {
+        self.earliest = self.earliest.min(due);
+        self.latest = self.latest.max(due);
+    }
+}
+
+/// No slot.
+const NONE: u32 = u32::MAX;
+/// Bits of a digit.
+const DIGIT: u32 = 6;
+const RADIX: usize = 1 << DIGIT;
+const LEVELS: usize = u64::BITS.div_ceil(DIGIT) as usize;
