@@ -13,9 +13,10 @@
 //!    and leaves its waker marked as queued, so that a stale waker never posts again.
 //! 3. No user code runs while the cell is borrowed: what is taken out is dropped by the caller.
 //! 4. Outside of a run there is nothing in the cell to drop. So it needs no destructor, and is
-//!    found without asking whether that ran.
+//!    found without asking whether that ran. The memory of its lists waits for the thread's next
+//!    run in `SPARE`, which has one.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::mem::{self, ManuallyDrop};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,7 +27,8 @@ use crate::virtual_time::Timers;
 
 thread_local! {
     static LOCAL: RefCell<ManuallyDrop<Local>> =
-        const { RefCell::new(ManuallyDrop::new(Local::new(0))) };
+        const { RefCell::new(ManuallyDrop::new(Local::new())) };
+    static SPARE: Cell<Option<Local>> = const { Cell::new(None) };
 }
 
 pub(super) struct Local {
@@ -40,15 +42,34 @@ pub(super) struct Local {
 }
 
 impl Local {
-    const fn new(world: u64) -> Self {
+    const fn new() -> Self {
         Self {
-            world,
+            world: 0,
             ready: Ready::new(),
             newborn: Vec::new(),
             timers: Timers::new(),
             free: Vec::new(),
             slots: 0,
         }
+    }
+
+    /// Forgets a run. What it left is the caller's to drop; the memory is kept.
+    fn reset(&mut self) -> (Vec<(u32, BoxTask)>, Vec<Sleeper>) {
+        self.world = 0;
+        self.ready.clear();
+        self.free.clear();
+        self.slots = 0;
+        (mem::take(&mut self.newborn), self.timers.reset())
+    }
+
+    /// Whether so little memory is kept that nobody will miss it.
+    fn is_small(&self) -> bool {
+        let room = [
+            self.ready.capacity(),
+            self.free.capacity(),
+            self.timers.capacity(),
+        ];
+        room.into_iter().all(|room| room <= KEPT)
     }
 
     /// A slot for a new task, which is ready at once.
@@ -64,7 +85,10 @@ impl Local {
 
 /// Makes this thread the one of simulation `world`, until the guard is dropped.
 pub(super) fn enter(world: u64) -> Inside {
-    let before = with(|local| mem::replace(local, Local::new(world)));
+    let spare = SPARE.try_with(Cell::take).ok().flatten();
+    let mut fresh = spare.unwrap_or_else(Local::new);
+    fresh.world = world;
+    let before = with(|local| mem::replace(local, fresh));
     drop(before);
     Inside
 }
@@ -74,8 +98,12 @@ pub(super) struct Inside;
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        let left = with(|local| mem::replace(local, Local::new(0)));
-        drop(left);
+        let mut left = with(|local| mem::replace(local, Local::new()));
+        drop(left.reset());
+        if left.is_small() {
+            // Gone too if the thread is ending.
+            let _ = SPARE.try_with(|spare| spare.set(Some(left)));
+        }
     }
 }
 
@@ -134,3 +162,6 @@ pub(super) fn spawn(world: u64, task: BoxTask) -> Result<(), BoxTask> {
 pub(super) fn with<T>(look: impl FnOnce(&mut Local) -> T) -> T {
     LOCAL.with_borrow_mut(|local| look(local))
 }
+
+/// Entries of each list whose memory is kept between runs: enough for most tests.
+pub(super) const KEPT: usize = 1024;

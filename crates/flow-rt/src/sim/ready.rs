@@ -60,4 +60,13 @@ impl Ready {
             self.take(at);
         }
     }
+
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+        self.head = 0;
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.slots.capacity()
+    }
 }

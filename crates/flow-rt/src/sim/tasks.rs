@@ -4,6 +4,8 @@
 //! Two parallel vectors: what a poll touches, which fills one cache line a task, and what only
 //! reports and rare options look at.
 
+use core::cell::Cell;
+use core::mem;
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::history::Event;
+use super::local::KEPT;
 use super::report::TaskReport;
 use super::world::{TaskRef, TaskWaker, World};
 use crate::runtime::{BoxTask, TaskBody};
@@ -43,11 +46,19 @@ pub(super) struct Tasks {
     spawned: u64,
 }
 
+thread_local! {
+    /// The empty vectors of the thread's last run, for its next: many a test is a thousand short
+    /// runs.
+    static SPARE: Cell<(Vec<Option<Task>>, Vec<About>)> =
+        const { Cell::new((Vec::new(), Vec::new())) };
+}
+
 impl Tasks {
     pub(super) fn new() -> Self {
+        let (slots, about) = SPARE.try_with(Cell::take).unwrap_or_default();
         Self {
-            slots: Vec::new(),
-            about: Vec::new(),
+            slots,
+            about,
             spawned: 0,
         }
     }
@@ -191,6 +202,18 @@ impl Tasks {
             age: Duration::from_nanos(now - about.born),
             idle: Duration::from_nanos(now - task.polled_at),
             polls: task.polls,
+        }
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        let (mut slots, mut about) = (mem::take(&mut self.slots), mem::take(&mut self.about));
+        slots.clear();
+        about.clear();
+        if slots.capacity().max(about.capacity()) <= KEPT {
+            // Gone if the thread is ending.
+            let _ = SPARE.try_with(|spare| spare.set((slots, about)));
         }
     }
 }

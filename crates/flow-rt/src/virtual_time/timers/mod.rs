@@ -146,6 +146,28 @@ impl<W> Timers<W> {
         Key { slot, stamp }
     }
 
+    /// Takes out all timers, unfired, and goes back to the start of time. What they held is the
+    /// caller's to drop; the memory is kept.
+    pub(crate) fn reset(&mut self) -> Vec<W> {
+        let held = self.entries.drain(..).filter_map(|entry| entry.who);
+        let held = held.collect();
+        self.links.clear();
+        self.free = NONE;
+        if self.levels != 0 {
+            self.buckets.fill(Bucket::EMPTY);
+        }
+        self.levels = 0;
+        self.digits = [0; LEVELS];
+        self.bounds = None;
+        self.base = 0;
+        held
+    }
+
+    /// For how many timers there is room.
+    pub(crate) fn capacity(&self) -> usize {
+        self.links.capacity()
+    }
+
     /// Whether the timer with `key` waits for `due`, for somebody whom `same` recognizes.
     pub(crate) fn waits(&self, key: Key, due: u64, same: impl FnOnce(&W) -> bool) -> bool {
         self.is_registered(key)
