@@ -287,3 +287,62 @@ fn the_generator_is_part_of_what_a_seed_means() {
     assert_eq!(rng.next_u64(), 0x6E78_9E6A_A1B9_65F4);
     assert_eq!((rng.below(0), rng.below(1)), (0, 0));
 }
+
+#[test]
+fn a_timer_that_another_thread_drops_moves_no_clock() {
+    let run = |ending: Duration| {
+        Sim::new(0).run(move |rt| async move {
+            let mut timer = rt.timer(rt.now() + HOUR);
+            let first = poll_fn(|cx| Poll::Ready(timer.poll_fired(cx).is_pending())).await;
+            assert!(first, "an hour has not passed");
+            std::thread::spawn(move || drop(timer)).join().unwrap();
+            rt.sleep(ending).await;
+        })
+    };
+    let report = run(2 * HOUR).unwrap();
+    assert_eq!(report.elapsed, 2 * HOUR);
+    assert_eq!(report.polls, 2, "nobody was woken at the first hour");
+    let report = run(HOUR / 2).unwrap();
+    assert!(report.armed.is_empty(), "{:?}", report.armed);
+}
+
+#[test]
+fn a_timer_that_another_thread_polls_first_fires_for_the_last_waker() {
+    let report = Sim::new(0).run(|rt| async move {
+        let mut timer = rt.timer(rt.now() + HOUR);
+        let elsewhere = move || {
+            let mut cx = std::task::Context::from_waker(Waker::noop());
+            assert!(timer.poll_fired(&mut cx).is_pending());
+            timer
+        };
+        let timer = std::thread::spawn(elsewhere).join().unwrap();
+        timer.await.unwrap();
+    });
+    let report = report.unwrap();
+    assert_eq!((report.elapsed, report.polls), (HOUR, 2));
+    assert!(report.armed.is_empty(), "{:?}", report.armed);
+}
+
+#[test]
+fn a_timer_that_only_another_thread_polls_wakes_its_task() {
+    let report = Sim::new(0).run(|rt| async move {
+        let mut timer = rt.timer(rt.now() + HOUR);
+        let mut polled = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut polled, true) {
+                return Poll::Ready(());
+            }
+            let waker = cx.waker().clone();
+            std::thread::scope(|scope| {
+                let poll = || {
+                    let mut cx = std::task::Context::from_waker(&waker);
+                    assert!(timer.poll_fired(&mut cx).is_pending());
+                };
+                scope.spawn(poll).join().unwrap();
+            });
+            Poll::Pending
+        })
+        .await;
+    });
+    assert_eq!(report.unwrap().elapsed, HOUR);
+}
