@@ -29,6 +29,7 @@ mod callgrind;
 mod machine;
 mod measured;
 mod plot;
+pub mod process;
 mod report;
 mod row;
 mod table;

@@ -2,6 +2,7 @@
 
 mod bucket;
 mod permit;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
         |bench| {
             bucket::rows(bench);
             permit::rows(bench);
+            waiting::rows(bench);
             bench.note(
                 "Buckets that grant refill faster than the machine takes. leaky-bucket answers \
                  yes or no; governor and flow also say when to come back.",
