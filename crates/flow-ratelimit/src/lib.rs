@@ -40,7 +40,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod concurrency;
-mod driver;
 mod error;
 mod granted;
 mod leaky_bucket;

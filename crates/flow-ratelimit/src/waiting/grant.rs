@@ -1,0 +1,165 @@
+//! Granting from the head of the queue, by whoever holds the lock.
+
+use flow_rt::{Clock, Instant};
+use flow_sync::sync::atomic::Ordering;
+
+use super::Queue;
+use crate::supply::{Anchor, MAX_BURST};
+use crate::token_bucket::core::{Core, W};
+use crate::wakes::Wakes;
+
+impl<C: Clock> Core<C> {
+    /// Grants from the head on whatever fits, as far as `wakes` has room.
+    ///
+    /// Whether it had no room for more: the caller comes back, or leaves it to a driver.
+    pub(crate) fn pump(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) -> bool {
+        loop {
+            let anchor = self.params.anchor();
+            if anchor.is_stale(now) {
+                let moved = self.lift(now, self.cap(&anchor));
+                self.params.publish(&moved, self.params.rate());
+                continue;
+            }
+            let word = self.word.load(Ordering::Acquire);
+            let room = wakes.room();
+            if self.refuse_too_large(queue, &anchor, room, wakes) {
+                continue;
+            }
+            let (count, used) = self.what_fits(queue, &anchor, word >> 1, now, room);
+            if count == 0 {
+                return room == 0 && !queue.list.is_empty();
+            }
+            let emptied = count == queue.list.len();
+            let next = used << 1 | u64::from(!emptied || queue.closed);
+            let swapped =
+                self.word
+                    .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire);
+            if swapped.is_err() {
+                // A refund came in between: there is more to grant.
+                continue;
+            }
+            for _ in 0..count {
+                wakes.push(queue.list.grant_head());
+            }
+            self.mirror(queue);
+            if emptied {
+                // Their drivers have nothing to wait for, and would hold the bucket alive.
+                queue.wake_seats(wakes);
+                return false;
+            }
+        }
+    }
+
+    /// Ends the head's wait if a smaller burst has made it hopeless.
+    fn refuse_too_large(
+        &self,
+        queue: &mut Queue,
+        anchor: &Anchor,
+        room: usize,
+        wakes: &mut Wakes,
+    ) -> bool {
+        let too_large = |need| need > anchor.burst && !anchor.unlimited && room > 0;
+        if !queue.list.head_need().is_some_and(too_large) {
+            return false;
+        }
+        wakes.push(queue.list.close_head());
+        self.mirror(queue);
+        if queue.list.is_empty() {
+            self.open_fast_path(queue, wakes);
+        }
+        true
+    }
+
+    /// The queue became empty by other means than a grant.
+    pub(super) fn open_fast_path(&self, queue: &mut Queue, wakes: &mut Wakes) {
+        if !queue.closed {
+            self.word.fetch_and(!W, Ordering::AcqRel);
+        }
+        // Their drivers have nothing to wait for, and would hold the bucket alive.
+        queue.wake_seats(wakes);
+    }
+
+    /// How many from the head on can go now, and what is spent with them.
+    fn what_fits(
+        &self,
+        queue: &Queue,
+        anchor: &Anchor,
+        used: u64,
+        now: Instant,
+        room: usize,
+    ) -> (usize, u64) {
+        if anchor.unlimited {
+            return (queue.list.len().min(room), used);
+        }
+        let level = anchor.level(used, now, self.cap(anchor));
+        let (mut count, mut taken) = (0, 0_u64);
+        for need in queue.list.needs().take(room) {
+            // Each at most a burst, and all of them together what is free: nothing overflows.
+            if need > anchor.burst || (taken + need).cast_signed() > level.free {
+                break;
+            }
+            taken += need;
+            count += 1;
+        }
+        (count, anchor.take(level, taken))
+    }
+
+    /// After tokens came back: grants what fits now.
+    #[cold]
+    pub(crate) fn supply_rose(&self) {
+        let mut wakes = Wakes::new();
+        loop {
+            let now = self.clock.now();
+            let more = {
+                let mut queue = self.queue.lock();
+                let more = self.pump(&mut queue, now, &mut wakes);
+                self.kick(&mut queue, now, &mut wakes);
+                more
+            };
+            wakes.wake();
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Grants what fits now, however much it is.
+    pub(crate) fn pump_all(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) {
+        wakes.widen();
+        self.pump(queue, now, wakes);
+    }
+
+    /// Lets nobody wait any more.
+    pub(crate) fn close(&self) {
+        let mut wakes = Wakes::new();
+        {
+            let mut queue = self.queue.lock();
+            let queue = &mut *queue;
+            queue.closed = true;
+            // Before W: who sees W set must find out why.
+            self.closed.store(true, Ordering::Release);
+            self.word.fetch_or(W, Ordering::AcqRel);
+            queue.list.close_all(wakes.all());
+            queue.wake_seats(&mut wakes);
+            self.mirror(queue);
+        }
+        wakes.wake();
+    }
+
+    /// Stores what those who do not lock want to know.
+    pub(super) fn mirror(&self, queue: &Queue) {
+        self.waiting.store(queue.list.len(), Ordering::Release);
+        self.queued
+            .store(saturated(queue.list.sum()), Ordering::Release);
+    }
+
+    /// What is kept for those who wait: a burst, or what comes while their driver is late.
+    pub(crate) fn cap(&self, anchor: &Anchor) -> u64 {
+        let late = anchor.in_time(self.settings.catch_up);
+        anchor.burst.max(late).min(MAX_BURST)
+    }
+}
+
+pub(super) fn saturated(sum: u128) -> u64 {
+    u64::try_from(sum).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,312 @@
+//! The steps of those who wait: they come, look again, and leave.
+
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+use std::sync::Arc;
+
+use flow_rt::{Clock, Handle, Instant, RuntimeId};
+use flow_sync::sync::atomic::Ordering;
+use flow_sync::{Standing, Ticket};
+
+use super::Queue;
+use super::driver::Driver;
+use super::grant::saturated;
+use crate::error::{AcquireError, Denied};
+use crate::granted::Granted;
+use crate::supply::Anchor;
+use crate::token_bucket::core::{Core, W, not_yet};
+use crate::wait_state::{Host, Place, WaitState};
+use crate::wakes::Wakes;
+
+impl<C: Clock + 'static> Core<C> {
+    /// Takes `n` tokens now or later; the one who waits is in `state`.
+    pub(crate) fn poll_take(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        n: u64,
+        state: &mut WaitState,
+    ) -> Poll<Result<Granted, AcquireError>> {
+        let here = Arc::as_ptr(self).cast();
+        let result = if let Some(ticket) = state.ticket_at(here, n) {
+            self.poll_queued(cx, ticket, n, state)
+        } else {
+            // A wait of another limiter's, or for another number of tokens, ends here.
+            state.leave();
+            match self.decide(n) {
+                Ok(granted) => Poll::Ready(Ok(granted)),
+                Err(Denied::NotYet { .. }) => self.enqueue(cx, n, state),
+                Err(Denied::ExceedsBurst { requested, burst }) => {
+                    Poll::Ready(Err(AcquireError::ExceedsBurst { requested, burst }))
+                }
+                Err(Denied::NeverRefills) => Poll::Ready(Err(AcquireError::NeverRefills)),
+                // The bucket's own decisions have no other reason.
+                Err(_) => Poll::Ready(Err(AcquireError::Closed)),
+            }
+        };
+        if let Poll::Ready(result) = &result {
+            self.count(result.is_ok());
+        }
+        result
+    }
+
+    fn enqueue(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        n: u64,
+        state: &mut WaitState,
+    ) -> Poll<Result<Granted, AcquireError>> {
+        let runtime = match self.runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        // Dropped out here if it is not stored.
+        let mut waker = Some(cx.waker().clone());
+        let mut wakes = Wakes::new();
+        let entered = self.enter(runtime.id(), &mut waker, n, state.limit(), &mut wakes);
+        wakes.wake();
+        let (ticket, seat) = match entered {
+            Ok(Entered::Granted(granted)) => return Poll::Ready(Ok(granted)),
+            Ok(Entered::Waits { ticket, seat }) => (ticket, seat),
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        state.take_place(Place::new(self.clone(), ticket, n), &runtime);
+        if let Some(seat) = seat {
+            runtime.spawn_detached(Driver::new(self.clone(), runtime.clone(), seat));
+            if self.is_stranded(ticket) {
+                state.leave();
+                return Poll::Ready(Err(AcquireError::Stopped));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The critical section of `enqueue`.
+    fn enter(
+        &self,
+        runtime: RuntimeId,
+        waker: &mut Option<Waker>,
+        n: u64,
+        limit: Option<Duration>,
+        wakes: &mut Wakes,
+    ) -> Result<Entered, AcquireError> {
+        let now = self.clock.now();
+        let mut queue = self.queue.lock();
+        let queue = &mut *queue;
+        if queue.closed {
+            return Err(AcquireError::Closed);
+        }
+        let anchor = self.params.anchor();
+        let Ok(need) = self.grains(&anchor, n) else {
+            return Err(AcquireError::ExceedsBurst {
+                requested: n,
+                burst: self.burst(),
+            });
+        };
+        if let Some(limit) = limit {
+            let would_wait = self.wait_of(queue, &anchor, need, now);
+            if would_wait > limit {
+                return Err(AcquireError::Timeout { would_wait });
+            }
+        }
+        // From here on nobody passes; what came back before is seen by the pump.
+        self.word.fetch_or(W, Ordering::AcqRel);
+        let was_empty = queue.list.is_empty();
+        let ticket = queue.list.push(need, None);
+        self.mirror(queue);
+        let more = self.pump(queue, now, wakes);
+        if queue.list.standing(ticket) == Standing::Granted {
+            queue.list.cancel(ticket);
+            return Ok(Entered::Granted(self.granted_at(now)));
+        }
+        if queue.list.len() > self.settings.max_waiters {
+            self.unlink(queue, ticket, now, wakes);
+            return Err(AcquireError::QueueFull {
+                max_waiters: self.settings.max_waiters,
+            });
+        }
+        if let Some(new) = waker.take() {
+            *waker = queue.list.update_waker(ticket, new);
+        }
+        let seat = queue.seat_for(runtime);
+        if was_empty || more {
+            self.kick(queue, now, wakes);
+        }
+        Ok(Entered::Waits { ticket, seat })
+    }
+
+    fn poll_queued(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        ticket: Ticket,
+        n: u64,
+        state: &mut WaitState,
+    ) -> Poll<Result<Granted, AcquireError>> {
+        let runtime = self.runtime();
+        let mut waker = Some(cx.waker().clone());
+        let mut wakes = Wakes::new();
+        let looked = self.look(
+            runtime.as_ref().ok().map(Handle::id),
+            &mut waker,
+            ticket,
+            n,
+            &mut wakes,
+        );
+        wakes.wake();
+        let seat = match looked {
+            Looked::Ends(result) => {
+                state.forget_place();
+                return Poll::Ready(result);
+            }
+            Looked::Waits { seat } => seat,
+        };
+        let stranded = match (runtime, seat) {
+            (Ok(runtime), Some(seat)) => {
+                runtime.spawn_detached(Driver::new(self.clone(), runtime.clone(), seat));
+                AcquireError::Stopped
+            }
+            (Ok(_), None) => return Poll::Pending,
+            // Polled where no runtime is: fine while another one drives.
+            (Err(error), _) => error,
+        };
+        if self.is_stranded(ticket) {
+            state.leave();
+            return Poll::Ready(Err(stranded));
+        }
+        Poll::Pending
+    }
+
+    /// The critical section of `poll_queued`.
+    fn look(
+        &self,
+        runtime: Option<RuntimeId>,
+        waker: &mut Option<Waker>,
+        ticket: Ticket,
+        n: u64,
+        wakes: &mut Wakes,
+    ) -> Looked {
+        let now = self.clock.now();
+        let mut queue = self.queue.lock();
+        let queue = &mut *queue;
+        if self.pump(queue, now, wakes) {
+            // Its thread is about to wake others only: the driver goes on with the rest.
+            self.kick(queue, now, wakes);
+        }
+        match queue.list.standing(ticket) {
+            Standing::Waiting => {
+                // Clone before the lock, exchange under it, drop after it (7).
+                if let Some(new) = waker.take() {
+                    *waker = queue.list.update_waker(ticket, new);
+                }
+                Looked::Waits {
+                    seat: runtime.and_then(|runtime| queue.seat_for(runtime)),
+                }
+            }
+            Standing::Granted => {
+                queue.list.cancel(ticket);
+                Looked::Ends(Ok(self.granted_at(now)))
+            }
+            Standing::Closed | Standing::Gone => {
+                queue.list.cancel(ticket);
+                Looked::Ends(Err(if queue.closed {
+                    AcquireError::Closed
+                } else {
+                    AcquireError::ExceedsBurst {
+                        requested: n,
+                        burst: self.burst(),
+                    }
+                }))
+            }
+        }
+    }
+
+    /// Where this bucket's waiters are driven: where it was told, else where they are polled.
+    fn runtime(&self) -> Result<Handle, AcquireError> {
+        match &self.settings.runtime {
+            Some(runtime) => Ok(runtime.clone()),
+            None => Handle::current().map_err(AcquireError::NoRuntime),
+        }
+    }
+
+    /// Whether the waiter waits and nobody drives: a spawn was dropped at once.
+    fn is_stranded(&self, ticket: Ticket) -> bool {
+        let queue = self.queue.lock();
+        queue.list.standing(ticket) == Standing::Waiting && queue.seats.is_empty()
+    }
+
+    /// How long one would wait who needs so many grains and stands behind all who wait.
+    fn wait_of(&self, queue: &Queue, anchor: &Anchor, need: u64, now: Instant) -> Duration {
+        if anchor.unlimited {
+            return Duration::ZERO;
+        }
+        let used = self.word.load(Ordering::Acquire) >> 1;
+        let level = anchor.level(used, now, self.cap(anchor));
+        let grains = saturated(queue.list.sum().saturating_add(need.into()));
+        match not_yet(anchor, level.spent, grains, now) {
+            Denied::NotYet { retry_after } => retry_after,
+            // No supply at all: only a change of the rate can end this wait.
+            _ => Duration::MAX,
+        }
+    }
+
+    /// What a waiter is told that was granted just now.
+    fn granted_at(&self, now: Instant) -> Granted {
+        let used = self.word.load(Ordering::Acquire) >> 1;
+        let anchor = self.params.anchor();
+        self.granted(&anchor, anchor.level(used, now, anchor.burst).free)
+    }
+}
+
+impl<C: Clock + 'static> Host for Core<C> {
+    fn cancel(&self, ticket: Ticket) {
+        let mut wakes = Wakes::new();
+        let now = self.clock.now();
+        let (waker, refund) = {
+            let mut queue = self.queue.lock();
+            let queue = &mut *queue;
+            if queue.list.standing(ticket) == Standing::Waiting {
+                (self.unlink(queue, ticket, now, &mut wakes), 0)
+            } else {
+                let cancelled = queue.list.cancel(ticket);
+                let granted = cancelled.standing == Standing::Granted;
+                (cancelled.waker, if granted { cancelled.need } else { 0 })
+            }
+        };
+        drop(waker);
+        wakes.wake();
+        if refund > 0 {
+            self.refund_grains(refund);
+        }
+    }
+}
+
+impl<C: Clock> Core<C> {
+    /// Takes one who waits out of the queue. Its waker is to be dropped without the lock.
+    fn unlink(
+        &self,
+        queue: &mut Queue,
+        ticket: Ticket,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) -> Option<Waker> {
+        let cancelled = queue.list.cancel(ticket);
+        self.mirror(queue);
+        if queue.list.is_empty() {
+            self.open_fast_path(queue, wakes);
+        } else if cancelled.was_head {
+            // Smaller needs behind a large one may fit at once.
+            self.pump(queue, now, wakes);
+            self.kick(queue, now, wakes);
+        }
+        cancelled.waker
+    }
+}
+
+enum Entered {
+    Granted(Granted),
+    Waits { ticket: Ticket, seat: Option<u64> },
+}
+
+enum Looked {
+    Ends(Result<Granted, AcquireError>),
+    Waits { seat: Option<u64> },
+}
