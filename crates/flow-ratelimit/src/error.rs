@@ -3,7 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use flow_rt::HandleError;
+use flow_rt::{BlockOnError, HandleError};
 
 use crate::rate::Rate;
 
@@ -239,6 +239,18 @@ pub enum AcquireError {
     Stopped,
 }
 
+impl AcquireError {
+    /// Of a bucket's decision that no wait can change.
+    pub(crate) fn at_once(denied: Denied) -> Self {
+        match denied {
+            Denied::ExceedsBurst { requested, burst } => Self::ExceedsBurst { requested, burst },
+            Denied::NeverRefills => Self::NeverRefills,
+            // The bucket's own decisions have no other reason.
+            _ => Self::Closed,
+        }
+    }
+}
+
 impl fmt::Display for AcquireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -261,6 +273,38 @@ impl std::error::Error for AcquireError {
         match self {
             Self::NoRuntime(source) => Some(source),
             _ => None,
+        }
+    }
+}
+
+/// Why [`acquire_blocking`](crate::TokenBucket::acquire_blocking) has no tokens. Nothing was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AcquireBlockingError {
+    /// The wait ended without them.
+    NotGranted(AcquireError),
+    /// They were not there at once, and the thread must not wait.
+    MustNotBlock(BlockOnError),
+}
+
+impl fmt::Display for AcquireBlockingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotGranted(why) => why.fmt(f),
+            Self::MustNotBlock(why) => write!(
+                f,
+                "not enough tokens yet, and the call may not wait for them: {why}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for AcquireBlockingError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // Its text is that of the whole.
+            Self::NotGranted(why) => why.source(),
+            Self::MustNotBlock(_) => None,
         }
     }
 }

@@ -28,7 +28,7 @@
 //! | [`Rate`], [`Quota`] | so many per so much time, exactly; with a burst beside it |
 //! | [`Limiter`], [`LimiterExt`] | every limiter of this process; its futures |
 //! | [`Decide`] | whoever says who may go, here or on a server: what layers ask |
-//! | [`Granted`], [`Denied`], [`AcquireError`], [`ConfigError`] | answers |
+//! | [`Granted`], [`Denied`], [`AcquireError`], [`AcquireBlockingError`], [`ConfigError`] | answers |
 //!
 //! # Features
 //! - **`tsc`** (on unless switched off): the default clock reads the processor's time stamp counter
@@ -60,7 +60,7 @@ pub use concurrency::{
     ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConcurrencyStats, OwnedPermit, Permit,
     PermitError, TryPermitError,
 };
-pub use error::{AcquireError, ConfigError, Denied};
+pub use error::{AcquireBlockingError, AcquireError, ConfigError, Denied};
 pub use granted::Granted;
 pub use leaky_bucket::{
     LeakyBucket, LeakyBucketBuilder, LeakyBucketStats, Pacer, PacerBuilder, PacerStats,

@@ -1,9 +1,10 @@
 //! The loom shim: atomics, locks and cells from std, or from loom under `--cfg loom`.
 //!
-//! No other file of the workspace's protocols names loom. Under loom three things differ from
+//! No other file of the workspace's protocols names loom. Under loom four things differ from
 //! std and are evened out here: a poisoned mutex (loom has none); [`AtomicWaker`], for which
-//! loom's own model stands in, because the `atomic-waker` crate is invisible to loom; and
-//! [`thread_local`], because one thread of the machine runs all threads of a model.
+//! loom's own model stands in, because the `atomic-waker` crate is invisible to loom;
+//! [`thread_local`], because one thread of the machine runs all threads of a model; and
+//! [`thread`]'s sleeps, as loom has no time.
 
 #[cfg(not(loom))]
 mod imp {
@@ -11,6 +12,11 @@ mod imp {
     pub use std::sync::atomic;
     pub use std::sync::{Arc, Weak};
     pub use std::thread_local;
+
+    /// What a thread needs to wait without a runtime.
+    pub mod thread {
+        pub use std::thread::{Thread, current, park, park_timeout};
+    }
 
     /// How many wakers a wake list takes.
     pub(crate) const WAKES: usize = 16;
@@ -80,6 +86,72 @@ mod imp {
         };
     }
 
+    /// What a thread needs to wait without a runtime.
+    pub mod thread {
+        use core::time::Duration;
+
+        use loom::sync::Notify;
+        use loom::sync::atomic::{AtomicBool, Ordering};
+
+        loom::thread_local! {
+            static CURRENT: Thread = Thread::default();
+        }
+
+        /// A thread of a model. Loom's own is of no use: to unpark it while it waits for a mutex
+        /// ends that wait too.
+        #[derive(Clone, Default)]
+        pub struct Thread(std::sync::Arc<State>);
+
+        /// Changed by swaps only: loom does not order a store and a swap that are concurrent.
+        #[derive(Default)]
+        struct State {
+            token: AtomicBool,
+            time_is_up: AtomicBool,
+            changed: Notify,
+        }
+
+        impl Thread {
+            /// Ends its sleep, or its next one.
+            pub fn unpark(&self) {
+                self.0.token.swap(true, Ordering::AcqRel);
+                self.0.changed.notify();
+            }
+
+            /// Ends its sleep, or its next one, if that is one with a timeout.
+            pub fn time_is_up(&self) {
+                self.0.time_is_up.swap(true, Ordering::AcqRel);
+                self.0.changed.notify();
+            }
+        }
+
+        /// The calling thread.
+        pub fn current() -> Thread {
+            CURRENT.with(Clone::clone)
+        }
+
+        /// Sleeps until it is unparked.
+        pub fn park() {
+            let Thread(this) = current();
+            while !this.token.swap(false, Ordering::AcqRel) {
+                this.changed.wait();
+            }
+        }
+
+        /// Sleeps until it is unparked. Loom has no time: whoever moves a model's clock says when
+        /// it is up, so that a model finds out who was not woken. More than a minute is for ever.
+        pub fn park_timeout(timeout: Duration) {
+            if timeout > Duration::from_secs(60) {
+                return park();
+            }
+            let Thread(this) = current();
+            while !this.token.swap(false, Ordering::AcqRel)
+                && !this.time_is_up.swap(false, Ordering::AcqRel)
+            {
+                this.changed.wait();
+            }
+        }
+    }
+
     /// Loom's model of an atomic waker behind the interface that the crate's has.
     #[derive(Debug, Default)]
     pub struct AtomicWaker(loom::future::AtomicWaker);
@@ -145,4 +217,4 @@ mod imp {
 #[doc(hidden)]
 pub use imp::__loom;
 pub(crate) use imp::WAKES;
-pub use imp::{Arc, AtomicWaker, Mutex, MutexGuard, Weak, atomic, thread_local};
+pub use imp::{Arc, AtomicWaker, Mutex, MutexGuard, Weak, atomic, thread, thread_local};

@@ -84,6 +84,7 @@ gathers! {
     #[cfg(feature = "sim")] flow_rt::sim::Failure,
     #[cfg(feature = "ratelimit")] flow_ratelimit::ConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::AcquireError,
+    #[cfg(feature = "ratelimit")] flow_ratelimit::AcquireBlockingError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::ConcurrencyConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::TryPermitError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::PermitError,

@@ -1,5 +1,6 @@
 //! The token bucket: bursts up to so many, then at a rate.
 
+mod blocking;
 mod builder;
 pub(crate) mod core;
 #[cfg(feature = "metrics")]

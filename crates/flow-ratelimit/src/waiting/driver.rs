@@ -124,7 +124,7 @@ impl<C: Clock> Core<C> {
     }
 
     /// One look of a driver at the queue.
-    fn drive(
+    pub(super) fn drive(
         &self,
         number: u64,
         waker: &mut Option<Waker>,
@@ -169,18 +169,14 @@ impl<C: Clock> Core<C> {
     }
 
     /// A driver ends before its time.
-    fn vacate(&self, number: u64) {
+    pub(super) fn vacate(&self, number: u64) {
         let mut wakes = Wakes::new();
         let seat = {
             let mut queue = self.queue.lock();
             let queue = &mut *queue;
             let was_primary = queue.primary == Some(number);
             let seat = queue.remove_seat(number);
-            if queue.seats.is_empty() {
-                queue.list.take_wakers(wakes.all());
-            } else if was_primary {
-                queue.wake_seats(&mut wakes);
-            }
+            queue.hand_over(was_primary, &mut wakes);
             seat
         };
         drop(seat);
@@ -189,7 +185,7 @@ impl<C: Clock> Core<C> {
 }
 
 /// What a driver does next.
-enum Step {
+pub(super) enum Step {
     /// Wake those granted, then look again.
     Again,
     /// Nobody waits.

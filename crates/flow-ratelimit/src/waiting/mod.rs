@@ -2,7 +2,7 @@
 //!
 //! # State
 //! [`Queue`], under one lock: the list of waiters with their needs in grains; the *seats*, one
-//! per runtime that has waiters, each with its driver's waker; which seat is `primary`; `fire_at`,
+//! per runtime that has waiters and one of all threads that wait, each with its driver's waker; which seat is `primary`; `fire_at`,
 //! when it will look; `last_fire`, when its timer last fired; `closed`. The W bit stands in the
 //! bucket's word (see `core`).
 //!
@@ -40,6 +40,9 @@
 //!   the head? pump, kick. Granted? refund: exactly what the grant took.
 //! - driver dropped before its end (its runtime is gone): its seat goes; it was the primary? wake
 //!   the other seats; no seat is left? wake every waiter, whose polls make one where they live.
+//! - a thread: enqueue and look like a waiter; has it the threads' seat? a driver's step; park
+//!   until then. When it ends: off the list of threads, its seat goes as that of a driver that is
+//!   dropped; the seat is free and another thread waits? wake that one, who takes it.
 //!
 //! # Ordering
 //! Enqueue's setting of W and a refund's swap are read-modify-writes of one location, so one
@@ -60,6 +63,7 @@
 mod driver;
 mod grant;
 mod queue;
+mod thread;
 mod waiter;
 
 pub(crate) use queue::Queue;

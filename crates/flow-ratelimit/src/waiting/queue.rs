@@ -1,9 +1,10 @@
 //! Who waits, and who drives: the data under the lock.
 
 use core::task::Waker;
+use std::collections::VecDeque;
 
 use flow_rt::{Instant, RuntimeId};
-use flow_sync::WaitList;
+use flow_sync::{Standing, Ticket, WaitList};
 
 use crate::wakes::Wakes;
 
@@ -12,6 +13,8 @@ pub(crate) struct Queue {
     pub(super) list: WaitList,
     pub(super) closed: bool,
     pub(super) seats: Vec<Seat>,
+    /// Threads that wait beside the one that has their seat.
+    threads: VecDeque<Ticket>,
     pub(super) primary: Option<u64>,
     next_seat: u64,
     pub(super) fire_at: Instant,
@@ -20,8 +23,16 @@ pub(crate) struct Queue {
 
 pub(super) struct Seat {
     number: u64,
-    runtime: RuntimeId,
+    home: Home,
     pub(super) waker: Option<Waker>,
+}
+
+/// Where those are driven who have a seat in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Home {
+    Runtime(RuntimeId),
+    /// Plain threads, of which one looks for all of them.
+    Threads,
 }
 
 impl Queue {
@@ -30,6 +41,7 @@ impl Queue {
             list: WaitList::new(),
             closed: false,
             seats: Vec::new(),
+            threads: VecDeque::new(),
             primary: None,
             next_seat: 0,
             fire_at: Instant::ORIGIN,
@@ -37,16 +49,20 @@ impl Queue {
         }
     }
 
-    /// Makes a seat for a runtime that has none; its driver is the caller's to spawn.
-    pub(super) fn seat_for(&mut self, runtime: RuntimeId) -> Option<u64> {
-        if self.seats.iter().any(|seat| seat.runtime == runtime) {
+    /// Makes a seat for a home that has none; its driver is the caller's to start. If there is
+    /// one already, `waiter` stands by for it: a thread may have to take it over.
+    pub(super) fn seat_for(&mut self, home: Home, waiter: Ticket) -> Option<u64> {
+        if self.seats.iter().any(|seat| seat.home == home) {
+            if home == Home::Threads && !self.threads.contains(&waiter) {
+                self.threads.push_back(waiter);
+            }
             return None;
         }
         let number = self.next_seat;
         self.next_seat += 1;
         self.seats.push(Seat {
             number,
-            runtime,
+            home,
             waker: None,
         });
         Some(number)
@@ -62,6 +78,36 @@ impl Queue {
             self.primary = None;
         }
         Some(self.seats.swap_remove(at))
+    }
+
+    /// Takes a thread off the list of those who may get their seat.
+    pub(super) fn stand_down(&mut self, thread: Ticket) {
+        self.threads.retain(|&it| it != thread);
+    }
+
+    /// After a seat was given up: sees to it that somebody drives those who wait.
+    pub(super) fn hand_over(&mut self, was_primary: bool, wakes: &mut Wakes) {
+        let thread_comes = self.seat_next_thread(wakes);
+        if self.seats.is_empty() && !thread_comes {
+            self.list.take_wakers(wakes.all());
+        } else if was_primary {
+            self.wake_seats(wakes);
+        }
+    }
+
+    /// If the threads' seat is free: wakes one of those who wait, who will take it.
+    fn seat_next_thread(&mut self, wakes: &mut Wakes) -> bool {
+        if self.seats.iter().any(|seat| seat.home == Home::Threads) {
+            return false;
+        }
+        while let Some(next) = self.threads.pop_front() {
+            // One that was granted meanwhile is on its way out.
+            if self.list.standing(next) == Standing::Waiting {
+                wakes.push(self.list.take_waker(next));
+                return true;
+            }
+        }
+        false
     }
 
     pub(super) fn wake_seats(&mut self, wakes: &mut Wakes) {

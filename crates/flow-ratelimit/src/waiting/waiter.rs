@@ -4,13 +4,14 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{Clock, Handle, Instant, RuntimeId};
+use flow_rt::{Clock, Handle, Instant};
 use flow_sync::sync::atomic::Ordering;
 use flow_sync::{Standing, Ticket};
 
 use super::Queue;
 use super::driver::Driver;
 use super::grant::saturated;
+use super::queue::Home;
 use crate::error::{AcquireError, Denied};
 use crate::granted::Granted;
 use crate::supply::Anchor;
@@ -35,12 +36,7 @@ impl<C: Clock + 'static> Core<C> {
             match self.decide(n) {
                 Ok(granted) => Poll::Ready(Ok(granted)),
                 Err(Denied::NotYet { .. }) => self.enqueue(cx, n, state),
-                Err(Denied::ExceedsBurst { requested, burst }) => {
-                    Poll::Ready(Err(AcquireError::ExceedsBurst { requested, burst }))
-                }
-                Err(Denied::NeverRefills) => Poll::Ready(Err(AcquireError::NeverRefills)),
-                // The bucket's own decisions have no other reason.
-                Err(_) => Poll::Ready(Err(AcquireError::Closed)),
+                Err(denied) => Poll::Ready(Err(AcquireError::at_once(denied))),
             }
         };
         if let Poll::Ready(result) = &result {
@@ -62,7 +58,13 @@ impl<C: Clock + 'static> Core<C> {
         // Dropped out here if it is not stored.
         let mut waker = Some(cx.waker().clone());
         let mut wakes = Wakes::new();
-        let entered = self.enter(runtime.id(), &mut waker, n, state.limit(), &mut wakes);
+        let entered = self.enter(
+            Home::Runtime(runtime.id()),
+            &mut waker,
+            n,
+            state.limit(),
+            &mut wakes,
+        );
         wakes.wake();
         let (ticket, seat) = match entered {
             Ok(Entered::Granted(granted)) => return Poll::Ready(Ok(granted)),
@@ -81,9 +83,9 @@ impl<C: Clock + 'static> Core<C> {
     }
 
     /// The critical section of `enqueue`.
-    fn enter(
+    pub(super) fn enter(
         &self,
-        runtime: RuntimeId,
+        home: Home,
         waker: &mut Option<Waker>,
         n: u64,
         limit: Option<Duration>,
@@ -127,7 +129,7 @@ impl<C: Clock + 'static> Core<C> {
         if let Some(new) = waker.take() {
             *waker = queue.list.update_waker(ticket, new);
         }
-        let seat = queue.seat_for(runtime);
+        let seat = queue.seat_for(home, ticket);
         if was_empty || more {
             self.kick(queue, now, wakes);
         }
@@ -145,7 +147,7 @@ impl<C: Clock + 'static> Core<C> {
         let mut waker = Some(cx.waker().clone());
         let mut wakes = Wakes::new();
         let looked = self.look(
-            runtime.as_ref().ok().map(Handle::id),
+            runtime.as_ref().ok().map(|it| Home::Runtime(it.id())),
             &mut waker,
             ticket,
             n,
@@ -176,9 +178,9 @@ impl<C: Clock + 'static> Core<C> {
     }
 
     /// The critical section of `poll_queued`.
-    fn look(
+    pub(super) fn look(
         &self,
-        runtime: Option<RuntimeId>,
+        home: Option<Home>,
         waker: &mut Option<Waker>,
         ticket: Ticket,
         n: u64,
@@ -198,7 +200,7 @@ impl<C: Clock + 'static> Core<C> {
                     *waker = queue.list.update_waker(ticket, new);
                 }
                 Looked::Waits {
-                    seat: runtime.and_then(|runtime| queue.seat_for(runtime)),
+                    seat: home.and_then(|home| queue.seat_for(home, ticket)),
                 }
             }
             Standing::Granted => {
@@ -258,6 +260,13 @@ impl<C: Clock + 'static> Core<C> {
 
 impl<C: Clock + 'static> Host for Core<C> {
     fn cancel(&self, ticket: Ticket) {
+        self.give_up(ticket);
+    }
+}
+
+impl<C: Clock> Core<C> {
+    /// Ends a wait, however it stands.
+    pub(super) fn give_up(&self, ticket: Ticket) {
         let mut wakes = Wakes::new();
         let now = self.clock.now();
         let (waker, refund) = {
@@ -277,9 +286,7 @@ impl<C: Clock + 'static> Host for Core<C> {
             self.refund_grains(refund);
         }
     }
-}
 
-impl<C: Clock> Core<C> {
     /// Takes one who waits out of the queue. Its waker is to be dropped without the lock.
     fn unlink(
         &self,
@@ -301,12 +308,12 @@ impl<C: Clock> Core<C> {
     }
 }
 
-enum Entered {
+pub(super) enum Entered {
     Granted(Granted),
     Waits { ticket: Ticket, seat: Option<u64> },
 }
 
-enum Looked {
+pub(super) enum Looked {
     Ends(Result<Granted, AcquireError>),
     Waits { seat: Option<u64> },
 }

@@ -12,6 +12,7 @@ use flow_ratelimit::{AcquireError, Limiter, Rate, TokenBucket, TokenBucketBuilde
 use flow_rt::{BoxBlocking, BoxTask, BoxTimer, Clock, Handle, Instant, Runtime, Stopped, Timer};
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::AtomicU64;
+use flow_sync::sync::thread::{Thread, current};
 use loom::future::block_on;
 use loom::thread::{self, JoinHandle};
 
@@ -54,6 +55,7 @@ pub(crate) enum Fate {
 pub(crate) struct Time {
     millis: AtomicU64,
     sleepers: Mutex<Vec<Sleeper>>,
+    threads: Mutex<Vec<Thread>>,
 }
 
 struct Sleeper {
@@ -66,6 +68,7 @@ impl Time {
         Arc::new(Self {
             millis: AtomicU64::new(0),
             sleepers: Mutex::new(Vec::new()),
+            threads: Mutex::new(Vec::new()),
         })
     }
 
@@ -80,6 +83,15 @@ impl Time {
         for sleeper in due {
             sleeper.waker.wake();
         }
+        let threads = self.threads.lock().clone();
+        for thread in threads {
+            thread.time_is_up();
+        }
+    }
+
+    /// Ends those sleeps of the calling thread that have a timeout whenever the time moves.
+    pub(crate) fn wakes_this_thread(&self) {
+        self.threads.lock().push(current());
     }
 }
 

@@ -254,6 +254,14 @@ impl Handle {
         })
     }
 
+    /// Whether this is a `SteppedRuntime` (feature `sim`), whose time is virtual.
+    ///
+    /// Its time moves when all that it runs waits for time or for one another. A thread of its
+    /// own that sleeps for real time keeps it from moving.
+    pub fn is_stepped(&self) -> bool {
+        self.virtual_time().is_some()
+    }
+
     pub(crate) fn runtime(&self) -> &dyn Runtime {
         match &self.0 {
             #[cfg(feature = "tokio")]

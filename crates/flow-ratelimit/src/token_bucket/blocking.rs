@@ -1,0 +1,117 @@
+//! Waiting for a bucket on a plain thread.
+
+use ::core::time::Duration;
+
+use flow_rt::{Clock, Handle, block_on};
+
+use super::TokenBucket;
+use crate::error::{AcquireBlockingError, AcquireError, Denied};
+use crate::granted::Granted;
+
+/// Waiting on a plain thread: in one queue with the tasks that wait, first in, first out.
+///
+/// No runtime is needed: the thread keeps the time itself, for all who wait, and passes that on
+/// when it goes. These calls block, so they refuse to wait where [`flow_rt::block_on`] does: on
+/// the threads of a runtime, outside of its blocking closures, and in a simulation. Tokens that
+/// are there at once are taken anywhere.
+impl<C: Clock + 'static> TokenBucket<C> {
+    /// Waits for one token on the calling thread. See
+    /// [`acquire_n_blocking`](Self::acquire_n_blocking).
+    ///
+    /// # Errors
+    /// [`AcquireBlockingError`]; nothing was taken then.
+    pub fn acquire_blocking(&self) -> Result<Granted, AcquireBlockingError> {
+        self.take_blocking(1, None)
+    }
+
+    /// Waits for `n` tokens on the calling thread. A large `n` holds up those behind it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use flow_ratelimit::TokenBucket;
+    ///
+    /// let bucket = TokenBucket::new("1000/s", 5)?;
+    /// bucket.acquire_n_blocking(5)?;
+    /// bucket.acquire_n_blocking(2)?; // 2 ms later
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`AcquireBlockingError::MustNotBlock`] if it would have to wait and the thread must not;
+    /// [`NotGranted`](AcquireBlockingError::NotGranted) for what ends any wait. Nothing was taken
+    /// then.
+    ///
+    /// # Cost
+    /// That of [`try_acquire`](Self::try_acquire) if the tokens are there; one allocation and one
+    /// look at the queue for each wake-up if it waits.
+    pub fn acquire_n_blocking(&self, n: u64) -> Result<Granted, AcquireBlockingError> {
+        self.take_blocking(n, None)
+    }
+
+    /// Waits for one token on the calling thread, for `limit` at the most. See
+    /// [`acquire_n_blocking_timeout`](Self::acquire_n_blocking_timeout).
+    ///
+    /// # Errors
+    /// [`AcquireBlockingError`]; nothing was taken then.
+    pub fn acquire_blocking_timeout(
+        &self,
+        limit: Duration,
+    ) -> Result<Granted, AcquireBlockingError> {
+        self.take_blocking(1, Some(limit))
+    }
+
+    /// Waits for `n` tokens on the calling thread, for `limit` at the most by the bucket's clock.
+    ///
+    /// Fails at once if the tokens cannot be there in time, by the rate and the queue of that
+    /// moment. If the rate is lowered during the wait it ends at the limit.
+    ///
+    /// # Errors
+    /// As [`acquire_n_blocking`](Self::acquire_n_blocking), and [`AcquireError::Timeout`] in
+    /// [`NotGranted`](AcquireBlockingError::NotGranted).
+    pub fn acquire_n_blocking_timeout(
+        &self,
+        n: u64,
+        limit: Duration,
+    ) -> Result<Granted, AcquireBlockingError> {
+        self.take_blocking(n, Some(limit))
+    }
+
+    fn take_blocking(
+        &self,
+        n: u64,
+        limit: Option<Duration>,
+    ) -> Result<Granted, AcquireBlockingError> {
+        let result = match self.core.decide(n) {
+            Ok(granted) => Ok(granted),
+            Err(Denied::NotYet { .. }) => {
+                // Real time that passes here would keep virtual time from moving: its runtime
+                // drives, and counts.
+                if Handle::current().is_ok_and(|runtime| runtime.is_stepped()) {
+                    return self.lend_thread(n, limit);
+                }
+                self.core.wait_on_thread(n, limit)
+            }
+            Err(denied) => Err(AcquireBlockingError::NotGranted(AcquireError::at_once(
+                denied,
+            ))),
+        };
+        self.core.count(result.is_ok());
+        result
+    }
+
+    fn lend_thread(
+        &self,
+        n: u64,
+        limit: Option<Duration>,
+    ) -> Result<Granted, AcquireBlockingError> {
+        let waited = match limit {
+            None => block_on(self.acquire_n(n)),
+            Some(limit) => block_on(crate::LimiterExt::acquire_n_timeout(self, n, limit)),
+        };
+        match waited {
+            Ok(result) => result.map_err(AcquireBlockingError::NotGranted),
+            Err(refused) => Err(AcquireBlockingError::MustNotBlock(refused)),
+        }
+    }
+}
