@@ -10,6 +10,8 @@ use flow_sync::WakeList;
 
 /// Wakers to be woken, and others to be dropped, once the lock is gone.
 pub(crate) struct Wakes {
+    /// The first few, without memory of their own: a wait wakes a driver or two.
+    first: [Option<Waker>; FIRST],
     wakers: Vec<Waker>,
     discarded: Option<Waker>,
     room: usize,
@@ -19,6 +21,7 @@ impl Wakes {
     /// An empty list, without memory until it is needed.
     pub(crate) const fn new() -> Self {
         Self {
+            first: [const { None }; FIRST],
             wakers: Vec::new(),
             discarded: None,
             room: BATCH,
@@ -32,12 +35,17 @@ impl Wakes {
 
     /// How many more are welcome.
     pub(crate) fn room(&self) -> usize {
-        self.room.saturating_sub(self.wakers.len())
+        let first = self.first.iter().flatten().count();
+        self.room.saturating_sub(first + self.wakers.len())
     }
 
     /// Adds one to be woken.
     pub(crate) fn push(&mut self, waker: Option<Waker>) {
-        self.wakers.extend(waker);
+        let Some(waker) = waker else { return };
+        match self.first.iter_mut().find(|place| place.is_none()) {
+            Some(place) if self.wakers.is_empty() => *place = Some(waker),
+            _ => self.wakers.push(waker),
+        }
     }
 
     /// All of them, to add many.
@@ -55,7 +63,8 @@ impl Wakes {
     /// Wakes everybody, whatever the wakers do.
     pub(crate) fn wake(&mut self) {
         contain(|| drop(self.discarded.take()));
-        for waker in self.wakers.drain(..) {
+        let first = self.first.iter_mut().filter_map(Option::take);
+        for waker in first.chain(self.wakers.drain(..)) {
             contain(|| waker.wake());
         }
     }
@@ -64,3 +73,5 @@ impl Wakes {
 /// Wakers per critical section: nobody holds the lock for long. One in the models, which so go
 /// through the rounds that a full list makes necessary.
 const BATCH: usize = WakeList::CAPACITY;
+
+const FIRST: usize = 2;

@@ -158,6 +158,39 @@ fn a_driver_leaves_as_one_pushes() {
     });
 }
 
+/// A driver that lingers for the next who waits looks when that one is due, not when it would go.
+#[test]
+fn a_lingering_driver_meets_a_push() {
+    explore("bucket: driver lingers || push", 2, || {
+        let time = Time::new();
+        let bucket = bucket(&time, Rate::per_second(20), 1, Fate::Runs);
+        let first = waiter(&bucket, 1);
+        bucket.refund(1);
+        first.join().unwrap().unwrap();
+        let late = waiter(&bucket, 1);
+        time.set(50);
+        late.join().unwrap().unwrap();
+        assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+    });
+}
+
+/// The end of a driver's linger, and somebody to drive.
+#[test]
+fn a_linger_ends_as_one_pushes() {
+    explore("bucket: driver's linger ends || push", 1, || {
+        let time = Time::new();
+        let bucket = bucket(&time, Rate::per_second(5), 1, Fate::Runs);
+        let first = waiter(&bucket, 1);
+        bucket.refund(1);
+        first.join().unwrap().unwrap();
+        let late = waiter(&bucket, 1);
+        time.set(100);
+        time.set(200);
+        late.join().unwrap().unwrap();
+        assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+    });
+}
+
 /// The head goes while it is granted: the token is the second's, who is queued already.
 #[test]
 fn grant_meets_cancel() {
@@ -205,16 +238,28 @@ fn a_big_head_leaves_room() {
     });
 }
 
-/// The last waiter's driver has nothing to wait for any more, and must not stay.
+/// The last waiter's driver has nothing to wait for any more, and goes with the last handle.
 #[test]
 fn the_last_waiter_leaves() {
-    explore("bucket: the last waiter leaves || driver", 3, || {
-        let time = Time::new();
-        let bucket = bucket(&time, Rate::per_hour(1), 1, Fate::Runs);
-        assert!(!give_up(&bucket, 1));
-        bucket.refund(1);
-        bucket.try_acquire().unwrap();
-    });
+    explore(
+        "bucket: the last waiter leaves || refund || driver",
+        3,
+        || {
+            let time = Time::new();
+            let bucket = bucket(&time, Rate::per_hour(1), 1, Fate::Runs);
+            let quitter = {
+                let bucket = bucket.clone();
+                thread::spawn(move || drop(enter(&bucket, 1)))
+            };
+            bucket.refund(1);
+            quitter.join().unwrap();
+            // Given back, unless it had it at once.
+            bucket.try_acquire().ok();
+            assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+            bucket.refund(1);
+            bucket.try_acquire().unwrap();
+        },
+    );
 }
 
 #[test]

@@ -14,6 +14,7 @@ use flow_rt::TestRuntime;
 use futures_util::FutureExt;
 
 const MS: Duration = Duration::from_millis(1);
+const LINGER: Duration = Duration::from_millis(100);
 
 flow_rt::on_every_runtime! {
     seeds 0..50;
@@ -30,6 +31,9 @@ flow_rt::on_every_runtime! {
     a_panicking_waker_harms_nobody,
     dyn_limiters_wait_too,
     a_wait_that_has_ended_takes_nothing_more,
+    a_driver_lingers_for_the_next_who_waits,
+    no_driver_outlives_its_bucket,
+    a_driver_leaves_whoever_empties_the_queue,
 }
 
 fn bucket(rate: Rate, burst: u64, initial: u64) -> TokenBucket {
@@ -46,9 +50,10 @@ fn poll_once(future: std::pin::Pin<&mut impl Future>) -> bool {
         .is_ready()
 }
 
-/// When nobody waits any more, nothing is left running for it.
+/// When nobody waits any more, nothing is left running for it but for a short time.
 async fn no_driver_stays(rt: &TestRuntime) {
-    rt.settle().await;
+    // It may sleep until somebody was due first.
+    rt.advance(2 * LINGER).await;
     assert_eq!(rt.live_tasks(), 0, "a driver stays");
 }
 
@@ -303,4 +308,96 @@ async fn a_wait_that_has_ended_takes_nothing_more(rt: TestRuntime) {
     drop((held, other));
     assert!(late.as_mut().now_or_never().is_none());
     assert_eq!(limiter.stats().in_flight, 0);
+}
+
+/// Whoever waits again within the linger finds its driver still there; after it nothing is left.
+async fn a_driver_lingers_for_the_next_who_waits(rt: TestRuntime) {
+    let bucket = bucket(Rate::per_second(100), 1, 0);
+    bucket.acquire().await.expect("open");
+    let start = rt.now();
+    for _ in 0..3 {
+        rt.advance(99 * MS).await;
+        assert_eq!(rt.live_tasks(), 1, "the driver lingers");
+        bucket.try_acquire().expect("it has come meanwhile");
+        bucket.acquire().await.expect("open");
+    }
+    assert_eq!(rt.now() - start, 3 * 109 * MS);
+    rt.advance(99 * MS).await;
+    assert_eq!(rt.live_tasks(), 1);
+    rt.advance(MS).await;
+    assert_eq!(rt.live_tasks(), 0, "a driver stays");
+    bucket.try_acquire().expect("it has come meanwhile");
+    bucket.acquire().await.expect("another driver comes");
+}
+
+/// A clock that holds something, to see whether a bucket lives.
+#[derive(Clone)]
+struct Holding {
+    _held: Arc<()>,
+    clock: flow_rt::DefaultClock,
+}
+impl flow_rt::Clock for Holding {
+    fn now(&self) -> flow_rt::Instant {
+        self.clock.now()
+    }
+}
+
+/// The last handle ends a linger; what the bucket held goes with it at once.
+async fn no_driver_outlives_its_bucket(rt: TestRuntime) {
+    let held = Arc::new(());
+    let clock = Holding {
+        _held: held.clone(),
+        clock: flow_rt::DefaultClock::new(),
+    };
+    let bucket = TokenBucket::builder()
+        .rate(Rate::per_second(100))
+        .burst(1)
+        .initial(0)
+        .clock(clock)
+        .build()
+        .expect("valid");
+    bucket.acquire().await.expect("open");
+    rt.settle().await;
+    assert_eq!((rt.live_tasks(), Arc::strong_count(&held)), (1, 2));
+    let now = rt.now();
+    drop(bucket);
+    assert_eq!(Arc::strong_count(&held), 1);
+    rt.settle().await;
+    assert_eq!((rt.live_tasks(), rt.now()), (0, now));
+}
+
+/// A driver that slept until somebody was due goes when nobody is any more.
+async fn a_driver_leaves_whoever_empties_the_queue(rt: TestRuntime) {
+    let bucket = bucket(Rate::per_hour(1), 2, 0);
+    let enter = || {
+        let mut wait = Box::pin(bucket.acquire());
+        assert!(!poll_once(wait.as_mut()));
+        wait
+    };
+    // By leaving.
+    let wait = enter();
+    rt.settle().await;
+    assert_eq!(rt.live_tasks(), 1);
+    drop(wait);
+    no_driver_stays(&rt).await;
+    // By a grant of somebody else.
+    let wait = enter();
+    rt.settle().await;
+    bucket.refund(1);
+    no_driver_stays(&rt).await;
+    wait.await.expect("open");
+    // By what it cannot have any more.
+    let mut wait = Box::pin(bucket.acquire_n(2));
+    assert!(!poll_once(wait.as_mut()));
+    rt.settle().await;
+    bucket.set_burst(1).expect("valid");
+    no_driver_stays(&rt).await;
+    assert!(wait.await.is_err());
+    // By a close.
+    let wait = enter();
+    rt.settle().await;
+    bucket.close();
+    rt.settle().await;
+    assert_eq!(rt.live_tasks(), 0, "it has nothing to linger for");
+    assert_eq!(wait.await, Err(AcquireError::Closed));
 }

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use flow_ratelimit::{AcquireError, Rate, TokenBucket};
-use flow_rt::sim::{self, Sim};
-use flow_rt::{BoxBlocking, BoxTask, BoxTimer, Handle, Instant, Runtime};
+use flow_rt::sim::{self, Policy, Sim};
+use flow_rt::{BoxBlocking, BoxTask, BoxTimer, DefaultClock, Handle, Instant, Runtime};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -162,7 +162,7 @@ fn served_in_order_with_random_cancels() {
         // Catching up keeps 4 ms for those who wait; the burst is larger here.
         assert!(spent <= supplied, "{spent} of {supplied}");
         assert_eq!(bucket.stats().waiting, 0);
-        rt.run_until_idle().await;
+        rt.advance(200 * MS).await;
         assert_eq!(rt.live_tasks(), 0, "a driver stays");
 
         // Whatever was cancelled took nothing with it: the bucket fills as if it never was.
@@ -367,6 +367,43 @@ fn the_primary_is_dropped_with_its_runtime() {
         .expect("no panic")
         .expect("open");
     drop(lost);
+    assert_eq!(bucket.stats().waiting, 0);
+}
+
+/// A run that ends while a driver lingers leaves nothing behind: its bucket goes with it.
+#[test]
+fn a_run_may_end_during_the_linger() {
+    for seed in 0..50 {
+        let run = Sim::builder().seed(seed).leaks(Policy::Fail);
+        let report = run.run(|rt| async move {
+            let bucket = bucket(Rate::per_second(100), 1, 0);
+            bucket.acquire().await.expect("open");
+            rt.run_until_idle().await;
+            assert_eq!(rt.live_tasks(), 1, "the driver lingers");
+        });
+        let report = report.expect("no leak");
+        assert!(report.leaked.is_empty() && report.armed.is_empty());
+    }
+}
+
+/// A bucket that outlives a run in which its driver lingered has no driver, and gets another one.
+#[test]
+fn a_bucket_outlives_the_run_in_which_its_driver_lingered() {
+    let clock = DefaultClock::machine();
+    let bucket = TokenBucket::builder()
+        .rate(Rate::per_second(1_000))
+        .burst(1)
+        .initial(0)
+        .clock(clock)
+        .build()
+        .expect("valid");
+    for seed in 0..5 {
+        let waits = bucket.clone();
+        let run = Sim::new(seed).run(|_| async move { waits.acquire().await });
+        // The simulation's time runs ahead, so the driver looks until the machine's has come.
+        run.expect("no failure").output.expect("open");
+        bucket.acquire_blocking().expect("open");
+    }
     assert_eq!(bucket.stats().waiting, 0);
 }
 

@@ -4,47 +4,55 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use flow_rt::{BoxTimer, Clock, Handle, Instant};
 use flow_sync::sync::atomic::Ordering;
 
 use super::Queue;
+use super::queue::Looks;
 use crate::token_bucket::core::Core;
 use crate::wakes::Wakes;
 
 /// The task that looks after a bucket's queue on one runtime, while there is one.
 pub(super) struct Driver<C: Clock + 'static> {
-    core: Arc<Core<C>>,
+    /// Those who wait hold the bucket; the driver does not, so that it lingers without it.
+    core: Weak<Core<C>>,
     runtime: Handle,
     seat: u64,
     timer: Option<BoxTimer>,
     fired: bool,
+    lingers: bool,
     has_left: bool,
     wakes: Wakes,
 }
 
 impl<C: Clock + 'static> Driver<C> {
-    pub(super) fn new(core: Arc<Core<C>>, runtime: Handle, seat: u64) -> Self {
+    pub(super) fn new(core: &Arc<Core<C>>, runtime: Handle, seat: u64) -> Self {
         Self {
-            core,
+            core: Arc::downgrade(core),
             runtime,
             seat,
             timer: None,
             fired: false,
+            lingers: false,
             has_left: false,
             wakes: Wakes::new(),
         }
     }
 
     /// Arms the timer for an instant of the bucket's clock, by the runtime's.
-    fn arm(&mut self, at: Instant) -> &mut BoxTimer {
+    fn arm(&mut self, at: Instant, core: &Core<C>) -> &mut BoxTimer {
         let due = if at.is_far_future() {
             at
         } else {
             // The two clocks may differ; the next look is by the bucket's again.
-            self.runtime.now() + at.saturating_duration_since(self.core.clock.now())
+            self.runtime.now() + at.saturating_duration_since(core.clock.now())
         };
+        self.arm_for(due)
+    }
+
+    fn arm_for(&mut self, due: Instant) -> &mut BoxTimer {
         match &mut self.timer {
             Some(timer) => timer.arm(due),
             none => *none = Some(self.runtime.timer(due)),
@@ -58,27 +66,41 @@ impl<C: Clock + 'static> Future for Driver<C> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        let Some(bucket) = this.core.upgrade() else {
+            this.has_left = true;
+            return Poll::Ready(());
+        };
+        if core::mem::take(&mut this.lingers)
+            && let Some(timer) = &mut this.timer
+        {
+            // Before it is armed anew: whether somebody came, or the time is over.
+            this.fired = timer.poll_fired(cx).is_ready();
+        }
         let mut waker = None;
         loop {
             // Cloned out here, kept by the seat if this goes to sleep.
             waker.get_or_insert_with(|| cx.waker().clone());
-            let step = this
-                .core
-                .drive(this.seat, &mut waker, this.fired, &mut this.wakes);
+            let step = bucket.drive(this.seat, &mut waker, this.fired, &mut this.wakes);
             this.wakes.wake();
             this.fired = false;
-            match step {
-                Step::Again => {}
+            let timer = match step {
+                Step::Again => continue,
                 Step::Leave => {
                     this.has_left = true;
                     return Poll::Ready(());
                 }
-                Step::Sleep(at) => match this.arm(at).poll_fired(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(())) => this.fired = true,
-                    // The runtime keeps no time any more: its seat goes with this driver.
-                    Poll::Ready(Err(_)) => return Poll::Ready(()),
-                },
+                Step::Sleep(at) => this.arm(at, &bucket),
+                // By the runtime's clock: the bucket's may stand still.
+                Step::Linger => {
+                    this.lingers = true;
+                    this.arm_for(this.runtime.now() + LINGER)
+                }
+            };
+            match timer.poll_fired(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => this.fired = true,
+                // The runtime keeps no time any more: its seat goes with this driver.
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
             }
         }
     }
@@ -86,8 +108,11 @@ impl<C: Clock + 'static> Future for Driver<C> {
 
 impl<C: Clock + 'static> Drop for Driver<C> {
     fn drop(&mut self) {
-        if !self.has_left {
-            self.core.vacate(self.seat);
+        if self.has_left {
+            return;
+        }
+        if let Some(core) = self.core.upgrade() {
+            core.vacate(self.seat);
         }
     }
 }
@@ -97,8 +122,7 @@ impl<C: Clock> Core<C> {
     /// who reckon from when it will.
     pub(crate) fn kick(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) {
         if self.head_at(queue, now) < queue.fire_at {
-            queue.fire_at = now;
-            queue.wake_seats(wakes);
+            queue.rouse(now, wakes);
         }
     }
 
@@ -146,8 +170,7 @@ impl<C: Clock> Core<C> {
             return Step::Again;
         }
         if queue.list.is_empty() {
-            queue.remove_seat(number);
-            return Step::Leave;
+            return queue.rest(number, waker, fired);
         }
         let is_late = |queue: &Queue| queue.fire_at.saturating_add(SLACK) <= now;
         if queue.primary.is_none() || is_late(queue) {
@@ -161,7 +184,10 @@ impl<C: Clock> Core<C> {
             queue.fire_at.saturating_add(SLACK)
         };
         match queue.seat(number) {
-            Some(seat) => seat.waker = waker.take(),
+            Some(seat) => {
+                seat.waker = waker.take();
+                seat.looks = Looks::At(at);
+            }
             // Nobody removes a seat but its driver.
             None => return Step::Leave,
         }
@@ -190,11 +216,17 @@ pub(super) enum Step {
     Again,
     /// Nobody waits.
     Leave,
+    /// Nobody waits now, but somebody may soon: stay for [`LINGER`].
+    Linger,
     Sleep(Instant),
 }
 
 /// A driver's timer fires at most once in this time: a tenth of the work at 100 k grants/s.
 const QUANTUM: Duration = Duration::from_millis(1);
+
+/// How long a driver stays when nobody waits: who waits again and again needs a new task for it
+/// only if there is more than this in between.
+pub(super) const LINGER: Duration = Duration::from_millis(100);
 
 /// How late the primary may be before another runtime's driver takes over.
 const SLACK: Duration = Duration::from_millis(20);

@@ -22,7 +22,7 @@ impl<C: Clock> Core<C> {
             }
             let word = self.word.load(Ordering::Acquire);
             let room = wakes.room();
-            if self.refuse_too_large(queue, &anchor, room, wakes) {
+            if self.refuse_too_large(queue, &anchor, room, now, wakes) {
                 continue;
             }
             let (count, used) = self.what_fits(queue, &anchor, word >> 1, now, room);
@@ -43,8 +43,7 @@ impl<C: Clock> Core<C> {
             }
             self.mirror(queue);
             if emptied {
-                // Their drivers have nothing to wait for, and would hold the bucket alive.
-                queue.wake_seats(wakes);
+                queue.wake_sleepers(now, wakes);
                 return false;
             }
         }
@@ -56,6 +55,7 @@ impl<C: Clock> Core<C> {
         queue: &mut Queue,
         anchor: &Anchor,
         room: usize,
+        now: Instant,
         wakes: &mut Wakes,
     ) -> bool {
         let too_large = |need| need > anchor.burst && !anchor.unlimited && room > 0;
@@ -65,18 +65,17 @@ impl<C: Clock> Core<C> {
         wakes.push(queue.list.close_head());
         self.mirror(queue);
         if queue.list.is_empty() {
-            self.open_fast_path(queue, wakes);
+            self.open_fast_path(queue, now, wakes);
         }
         true
     }
 
     /// The queue became empty by other means than a grant.
-    pub(super) fn open_fast_path(&self, queue: &mut Queue, wakes: &mut Wakes) {
+    pub(super) fn open_fast_path(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) {
         if !queue.closed {
             self.word.fetch_and(!W, Ordering::AcqRel);
         }
-        // Their drivers have nothing to wait for, and would hold the bucket alive.
-        queue.wake_seats(wakes);
+        queue.wake_sleepers(now, wakes);
     }
 
     /// How many from the head on can go now, and what is spent with them.

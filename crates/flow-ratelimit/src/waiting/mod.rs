@@ -26,23 +26,25 @@
 //!
 //! # Steps
 //! - enqueue: look up the runtime and clone the waker; lock; closed, full or too late? no; set W;
-//!   push; pump; granted? done. Else a seat for this runtime; unlock; wake; spawn the driver if
-//!   the seat is new; lock again: a runtime that dropped the task at once has left no seat.
+//!   push; pump; granted? done. Else a seat for this runtime; the first to wait? wake all seats,
+//!   who may linger; unlock; wake; spawn the driver if the seat is new; lock again: a runtime that dropped the task at once has left no seat.
 //! - poll of a waiter: lock; pump; granted or closed? done. Else store the waker, see to a seat.
 //! - pump: walk from the head while the needs fit; one swap of the word for all of them, which
 //!   clears W if it reaches the end; mark them granted and collect their wakers.
-//! - driver: lock; pump; nobody left? leave. No primary, or it is late by [`SLACK`]? take over.
+//! - driver: lock; pump; nobody left? stay for [`LINGER`](driver::LINGER), or leave if that is over. No primary, or it is late by [`SLACK`]? take over.
 //!   Store the waker; unlock; wake; sleep until the head can go, a quantum after the last time at
 //!   the earliest; a standby until the primary is late.
 //! - kick, when supply rose or the head changed: the head can go before `fire_at`? wake the
 //!   seats.
-//! - cancel: waiting? unlink; nobody left? clear W and wake the seats, they have no work; was it
-//!   the head? pump, kick. Granted? refund: exactly what the grant took.
+//! - cancel: waiting? unlink; nobody left? clear W and wake drivers that sleep long; was it the
+//!   head? pump, kick. Granted? refund: exactly what the grant took.
 //! - driver dropped before its end (its runtime is gone): its seat goes; it was the primary? wake
 //!   the other seats; no seat is left? wake every waiter, whose polls make one where they live.
 //! - a thread: enqueue and look like a waiter; has it the threads' seat? a driver's step; park
 //!   until then. When it ends: off the list of threads, its seat goes as that of a driver that is
 //!   dropped; the seat is free and another thread waits? wake that one, who takes it.
+//! - the last handle goes: nobody waits, as those who do hold the bucket; wake the drivers, which
+//!   do not.
 //!
 //! # Ordering
 //! Enqueue's setting of W and a refund's swap are read-modify-writes of one location, so one

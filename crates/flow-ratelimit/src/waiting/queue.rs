@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use flow_rt::{Instant, RuntimeId};
 use flow_sync::{Standing, Ticket, WaitList};
 
+use super::driver::{LINGER, Step};
 use crate::wakes::Wakes;
 
 /// Who waits, and who drives.
@@ -25,6 +26,15 @@ pub(super) struct Seat {
     number: u64,
     home: Home,
     pub(super) waker: Option<Waker>,
+    pub(super) looks: Looks,
+}
+
+/// When a seat's driver looks at the queue by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looks {
+    At(Instant),
+    /// At the end of its linger, to leave.
+    ToLeave,
 }
 
 /// Where those are driven who have a seat in common.
@@ -64,6 +74,7 @@ impl Queue {
             number,
             home,
             waker: None,
+            looks: Looks::At(Instant::ORIGIN),
         });
         Some(number)
     }
@@ -110,9 +121,51 @@ impl Queue {
         false
     }
 
+    /// Nobody waits: what a driver does that has looked.
+    pub(super) fn rest(&mut self, number: u64, waker: &mut Option<Waker>, fired: bool) -> Step {
+        let closed = self.closed;
+        if let Some(seat) = self.seat(number)
+            && seat.home != Home::Threads
+            && !(fired && seat.looks == Looks::ToLeave)
+            && !closed
+        {
+            seat.waker = waker.take();
+            seat.looks = Looks::ToLeave;
+            return Step::Linger;
+        }
+        self.remove_seat(number);
+        Step::Leave
+    }
+
+    /// Has every driver look, the standbys too, who reckon from when the primary will.
+    pub(super) fn rouse(&mut self, now: Instant, wakes: &mut Wakes) {
+        self.fire_at = now;
+        self.wake_seats(wakes);
+    }
+
+    /// Nobody waits any more: drivers that would sleep on until somebody was due may leave
+    /// sooner.
+    pub(super) fn wake_sleepers(&mut self, now: Instant, wakes: &mut Wakes) {
+        let soon = now.saturating_add(LINGER);
+        for seat in &mut self.seats {
+            if matches!(seat.looks, Looks::At(at) if at > soon) {
+                wakes.push(seat.waker.take());
+            }
+        }
+    }
+
     pub(super) fn wake_seats(&mut self, wakes: &mut Wakes) {
         for seat in &mut self.seats {
             wakes.push(seat.waker.take());
         }
+    }
+}
+
+impl Drop for Queue {
+    /// The last handle is gone, and nobody waits: those who linger need not.
+    fn drop(&mut self) {
+        let mut wakes = Wakes::new();
+        self.wake_seats(&mut wakes);
+        wakes.wake();
     }
 }

@@ -141,7 +141,7 @@ impl<C: Clock + 'static> Sitting<'_, C> {
             match step {
                 Step::Again => {}
                 Step::Sleep(at) => return at,
-                Step::Leave => {
+                Step::Leave | Step::Linger => {
                     // Nobody waits any more, so this one does not.
                     self.seat = None;
                     return Instant::ORIGIN;

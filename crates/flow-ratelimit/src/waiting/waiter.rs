@@ -73,7 +73,7 @@ impl<C: Clock + 'static> Core<C> {
         };
         state.take_place(Place::new(self.clone(), ticket, n), &runtime);
         if let Some(seat) = seat {
-            runtime.spawn_detached(Driver::new(self.clone(), runtime.clone(), seat));
+            runtime.spawn_detached(Driver::new(self, runtime.clone(), seat));
             if self.is_stranded(ticket) {
                 state.leave();
                 return Poll::Ready(Err(AcquireError::Stopped));
@@ -130,7 +130,10 @@ impl<C: Clock + 'static> Core<C> {
             *waker = queue.list.update_waker(ticket, new);
         }
         let seat = queue.seat_for(home, ticket);
-        if was_empty || more {
+        if was_empty {
+            // Whoever lingers looks when it comes to that only.
+            queue.rouse(now, wakes);
+        } else if more {
             self.kick(queue, now, wakes);
         }
         Ok(Entered::Waits { ticket, seat })
@@ -163,7 +166,7 @@ impl<C: Clock + 'static> Core<C> {
         };
         let stranded = match (runtime, seat) {
             (Ok(runtime), Some(seat)) => {
-                runtime.spawn_detached(Driver::new(self.clone(), runtime.clone(), seat));
+                runtime.spawn_detached(Driver::new(self, runtime.clone(), seat));
                 AcquireError::Stopped
             }
             (Ok(_), None) => return Poll::Pending,
@@ -298,7 +301,7 @@ impl<C: Clock> Core<C> {
         let cancelled = queue.list.cancel(ticket);
         self.mirror(queue);
         if queue.list.is_empty() {
-            self.open_fast_path(queue, wakes);
+            self.open_fast_path(queue, now, wakes);
         } else if cancelled.was_head {
             // Smaller needs behind a large one may fit at once.
             self.pump(queue, now, wakes);

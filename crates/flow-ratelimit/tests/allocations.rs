@@ -1,0 +1,106 @@
+//! What waiting allocates: nothing for each wait, and little for each who waits.
+#![cfg(not(loom))]
+
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use allocation_counter::measure;
+use flow_ratelimit::{Limiter, Rate, TokenBucket, WaitState};
+use flow_rt::Handle;
+use flow_rt::sim::Sim;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// How often the simulation's own lists may grow.
+const GROWTH: u64 = 10;
+
+fn bucket(rate: Rate, burst: u64) -> TokenBucket {
+    let bucket = TokenBucket::builder().rate(rate).burst(burst).initial(0);
+    bucket.build().expect("a valid bucket")
+}
+
+/// The number of allocations of a whole run in which one task waits so many times.
+fn paced(waits: u32) -> u64 {
+    let run = move || {
+        let paced = Sim::new(0).run(|rt| async move {
+            let bucket = bucket(Rate::per_second(1_000), 1);
+            let start = rt.now();
+            for _ in 0..waits {
+                bucket.acquire().await.expect("open");
+            }
+            assert_eq!(rt.now() - start, waits * MS);
+        });
+        paced.expect("no failure");
+    };
+    measure(run).count_total
+}
+
+/// A task that paces itself alone, wait after wait: its driver and its timer stay.
+#[test]
+fn a_lone_wait_allocates_nothing_in_the_steady_state() {
+    paced(10);
+    let for_more = paced(2_010) - paced(10);
+    assert!(for_more <= GROWTH, "{for_more} for 2,000 waits");
+}
+
+/// Tasks that wait behind one another.
+#[test]
+fn many_who_wait_by_turns_allocate_nothing_in_the_steady_state() {
+    let crowd = |rounds: u32| {
+        let run = move || {
+            let served = Sim::new(0).run(|rt| async move {
+                let bucket = bucket(Rate::per_second(10_000), 1);
+                let tasks: Vec<_> = (0..20)
+                    .map(|_| {
+                        let bucket = bucket.clone();
+                        rt.spawn(async move {
+                            for _ in 0..rounds {
+                                bucket.acquire().await.expect("open");
+                            }
+                        })
+                    })
+                    .collect();
+                for task in tasks {
+                    task.await.expect("no panic");
+                }
+            });
+            served.expect("no failure");
+        };
+        measure(run).count_total
+    };
+    crowd(10);
+    let for_more = crowd(220) - crowd(20);
+    assert!(for_more <= GROWTH, "{for_more} for 4,000 waits");
+}
+
+/// 100,000 in one queue: at most 64 bytes each, and most of it is given back when they go.
+#[test]
+fn a_hundred_thousand_who_wait_are_small() {
+    const WAITERS: usize = 100_000;
+    let smol = Handle::smol();
+    let _inside = smol.enter();
+    let bucket = bucket(Rate::per_hour(1), 1);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut waits: Vec<WaitState> = std::iter::repeat_with(WaitState::new)
+        .take(WAITERS)
+        .collect();
+    let mut enter = |wait: &mut WaitState| {
+        assert!(bucket.poll_acquire_n(&mut cx, 1, wait).is_pending());
+    };
+    enter(&mut waits[0]);
+    let queued = measure(|| waits[1..].iter_mut().for_each(&mut enter));
+    let each = queued.bytes_max as f64 / WAITERS as f64;
+    assert!(each <= 64.0, "{each} bytes");
+    // Chunks of 256, and the list of chunks.
+    assert!(
+        queued.count_total < 500,
+        "{} allocations",
+        queued.count_total
+    );
+    assert_eq!(bucket.stats().waiting, WAITERS);
+
+    let gone = measure(|| waits.iter_mut().for_each(WaitState::leave));
+    assert_eq!(bucket.stats().waiting, 0);
+    let given_back = u64::try_from(-gone.bytes_current).expect("less is held than before");
+    assert!(given_back * 10 > queued.bytes_max * 9);
+}
