@@ -13,7 +13,8 @@
 //! 2. `len` and `sum` are those of the linked slots.
 //! 3. Every push has a number of its own, kept in its slot and its [`Ticket`]: a ticket whose
 //!    slot was given to somebody else finds out.
-//! 4. A chunk is in the list of chunks with room if and only if fewer than 256 of its slots are
+//! 4. A detached waiter's slot is freed in the step that takes it out of the queue.
+//! 5. A chunk is in the list of chunks with room if and only if fewer than 256 of its slots are
 //!    used. Chunks without memory are at its back.
 //!
 //! # Cost
@@ -115,6 +116,8 @@ struct Slot {
     /// Neighbours in the queue; `next` of a free slot is the chunk's next free slot.
     links: Links,
     standing: Standing,
+    marked: bool,
+    detached: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -172,27 +175,12 @@ impl WaitList {
     /// A waiter that looks again before it goes to sleep leaves the waker out and stores it then
     /// with [`update_waker`](Self::update_waker): so it is not woken by its own grant.
     pub fn push(&mut self, need: u64, waker: Option<Waker>) -> Ticket {
-        let number = self.next_number;
-        self.next_number += 1;
-        let last = self.queue.last;
-        let slot = self.take_slot(Slot {
-            need,
-            number,
-            waker,
-            links: Links {
-                prev: last,
-                next: NIL,
-            },
-            standing: Standing::Waiting,
-        });
-        match last {
-            NIL => self.queue.first = slot,
-            last => self.slot_mut(last).links.next = slot,
-        }
-        self.queue.last = slot;
-        self.len += 1;
-        self.sum += u128::from(need);
-        Ticket { slot, number }
+        self.push_slot(need, waker, false)
+    }
+
+    /// Appends a waiter with a mark, which means what the list's owner likes.
+    pub fn push_marked(&mut self, need: u64, waker: Option<Waker>) -> Ticket {
+        self.push_slot(need, waker, true)
     }
 
     /// What the first in the queue needs; `None` if nobody waits.
@@ -210,8 +198,19 @@ impl WaitList {
         })
     }
 
+    /// Whether the first in the queue has a mark.
+    #[inline]
+    pub fn head_is_marked(&self) -> bool {
+        self.entries().next().is_some_and(|(_, marked)| marked)
+    }
+
     /// The needs of the queue from its head on, to see how many may go at once.
     pub fn needs(&self) -> impl Iterator<Item = u64> + '_ {
+        self.entries().map(|(need, _)| need)
+    }
+
+    /// The needs of the queue from its head on, each with whether it has a mark.
+    pub fn entries(&self) -> impl Iterator<Item = (u64, bool)> + '_ {
         let mut at = self.queue.first;
         core::iter::from_fn(move || {
             if at == NIL {
@@ -219,8 +218,48 @@ impl WaitList {
             }
             let slot = self.slot(at);
             at = slot.links.next;
-            Some(slot.need)
+            Some((slot.need, slot.marked))
         })
+    }
+
+    /// The sum of the needs from the head to this waiter, its own included; `None` if it does not
+    /// wait. O(n) in those before it.
+    pub fn sum_to(&self, ticket: Ticket) -> Option<u128> {
+        let mut slot = self
+            .find(ticket)
+            .filter(|slot| slot.standing == Standing::Waiting)?;
+        let mut sum = u128::from(slot.need);
+        while slot.links.prev != NIL {
+            slot = self.slot(slot.links.prev);
+            sum += u128::from(slot.need);
+        }
+        Some(sum)
+    }
+
+    fn push_slot(&mut self, need: u64, waker: Option<Waker>, marked: bool) -> Ticket {
+        let number = self.next_number;
+        self.next_number += 1;
+        let last = self.queue.last;
+        let slot = self.take_slot(Slot {
+            need,
+            number,
+            waker,
+            links: Links {
+                prev: last,
+                next: NIL,
+            },
+            standing: Standing::Waiting,
+            marked,
+            detached: false,
+        });
+        match last {
+            NIL => self.queue.first = slot,
+            last => self.slot_mut(last).links.next = slot,
+        }
+        self.queue.last = slot;
+        self.len += 1;
+        self.sum += u128::from(need);
+        Ticket { slot, number }
     }
 
     /// Takes the first waiter out of the queue as [`Granted`](Standing::Granted).
@@ -316,6 +355,18 @@ impl WaitList {
         }
     }
 
+    /// Lets go of a waiter that keeps its place: its slot is freed as it leaves the queue, or now
+    /// if it has left. Its ticket is worth nothing from here on. The waker is to be dropped
+    /// without the lock.
+    pub fn detach(&mut self, ticket: Ticket) -> Option<Waker> {
+        if self.standing(ticket) != Standing::Waiting {
+            return self.cancel(ticket).waker;
+        }
+        let slot = self.slot_mut(ticket.slot);
+        slot.detached = true;
+        slot.waker.take()
+    }
+
     /// Takes every waiter out of the queue as [`Closed`](Standing::Closed), and appends their
     /// wakers to `wakers` in the queue's order. O(n).
     pub fn close_all(&mut self, wakers: &mut Vec<Waker>) {
@@ -329,6 +380,7 @@ impl WaitList {
         let slot = self.slot_mut(at);
         slot.standing = standing;
         let (links, need, waker) = (slot.links, slot.need, slot.waker.take());
+        let detached = slot.detached;
         match links.prev {
             NIL => self.queue.first = links.next,
             prev => self.slot_mut(prev).links.next = links.next,
@@ -339,6 +391,9 @@ impl WaitList {
         }
         self.len -= 1;
         self.sum -= u128::from(need);
+        if detached {
+            self.release_slot(at);
+        }
         waker
     }
 
