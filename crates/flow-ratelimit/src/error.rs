@@ -65,6 +65,13 @@ pub enum ConfigError {
         /// The burst.
         burst: u64,
     },
+    /// The debt does not fit the bucket's word.
+    DebtTooLarge {
+        /// The debt that was given.
+        given: u64,
+        /// The largest one possible beside the burst.
+        max: u64,
+    },
     /// A queue for no waiter: `try_acquire` is the call that never waits.
     ZeroWaiters,
 }
@@ -117,6 +124,10 @@ impl fmt::Display for ConfigError {
                 f,
                 "{given} tokens to start with do not fit a burst of {burst}"
             ),
+            Self::DebtTooLarge { given, max } => write!(
+                f,
+                "the debt of {given} is too large for this bucket: at most {max} beside its burst"
+            ),
             Self::ZeroWaiters => f.write_str(
                 "max_waiters must be at least 1; `try_acquire` is the call that never waits",
             ),
@@ -143,7 +154,7 @@ pub enum Denied {
     ExceedsBurst {
         /// The tokens asked for.
         requested: u64,
-        /// What the bucket holds at the most.
+        /// What can be taken at once: the burst, and the debt if there may be one.
         burst: u64,
     },
     /// The rate is zero and too few tokens are left: only `set_rate` or `refund` can help.

@@ -24,6 +24,7 @@
 //! | [`TokenBucket`] | bursts up to so many, then a rate |
 //! | [`LeakyBucket`] | the same, seen as a level that leaks |
 //! | [`Pacer`] | one at a time, evenly spaced: the leaky bucket as a queue |
+//! | [`Reservation`] | tokens taken ahead of time |
 //! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
 //! | [`Rate`], [`Quota`] | so many per so much time, exactly; with a burst beside it |
 //! | [`Limiter`], [`LimiterExt`] | every limiter of this process; its futures |
@@ -68,5 +69,7 @@ pub use leaky_bucket::{
 pub use limiter::{Acquire, AcquireTimeout, Decide, Limiter, LimiterExt};
 pub use quota::{IntoQuota, Quota};
 pub use rate::{IntoRate, Rate};
-pub use token_bucket::{TokenBucket, TokenBucketBuilder, TokenBucketStats};
+pub use token_bucket::{
+    AwaitReservation, Reservation, TokenBucket, TokenBucketBuilder, TokenBucketStats,
+};
 pub use wait_state::WaitState;

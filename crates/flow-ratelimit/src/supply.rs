@@ -98,6 +98,13 @@ impl Anchor {
         now.as_nanos().saturating_sub(self.at) > self.horizon
     }
 
+    /// `now`, or the last instant before it up to which the line is exact.
+    pub(crate) fn horizon_after(&self, now: Instant) -> Instant {
+        // One nanosecond at the least: it is past the horizon then.
+        let exact = self.at.saturating_add(self.horizon.saturating_add(1));
+        now.min(Instant::from_nanos(exact))
+    }
+
     /// Where the bucket stands at `now`, if it holds at most `cap` grains.
     #[inline]
     pub(crate) fn level(&self, used: u64, now: Instant, cap: u64) -> Level {
@@ -119,23 +126,23 @@ impl Anchor {
             & USED_MASK
     }
 
-    /// `used` after `grains`, at most a burst of them, come back: a full bucket at the most.
-    pub(crate) fn put_back(&self, used: u64, grains: u64) -> u64 {
+    /// `used` after `grains`, at most a burst of them, come back: a full bucket at the most, and
+    /// `claimed` grains beyond it for one who waits already.
+    pub(crate) fn put_back(&self, used: u64, grains: u64, claimed: u64) -> u64 {
         let spent = self.distance(used).saturating_sub_unsigned(grains);
         // The supply is never before `base`, so this floor is at or below that of `level`.
-        let spent = spent.max(-self.burst.cast_signed());
+        let most = self.burst.saturating_add(claimed).min(MAX_SUPPLY);
+        let spent = spent.max(-most.cast_signed());
         self.base.wrapping_add(spent.cast_unsigned()) & USED_MASK
     }
 
-    /// The first instant at which `grains` beyond `spent` have been supplied, if ever.
+    /// The first instant at which `grains` beyond `spent` have been supplied, if ever. More than
+    /// four horizons ahead it may be a nanosecond off.
     pub(crate) fn ready_at(&self, spent: i64, grains: u64) -> Option<Instant> {
         let target = i128::from(spent) + i128::from(grains);
         let Ok(target) = u64::try_from(target) else {
             return (target <= 0).then(|| Instant::from_nanos(self.at));
         };
-        if target > MAX_SUPPLY {
-            return None;
-        }
         let nanos = nanos_for(target, self.carry, self.mult, self.shift)?;
         let at = self.at.checked_add(nanos)?;
         (at != u64::MAX).then(|| Instant::from_nanos(at))

@@ -79,6 +79,14 @@ impl WaitState {
         }
     }
 
+    /// A wait that has a place already, perhaps.
+    pub(crate) fn at(place: Option<Place>) -> Self {
+        Self {
+            place,
+            ..Self::new()
+        }
+    }
+
     /// Whether there is a place in a queue, or a question that is not answered yet.
     pub const fn is_waiting(&self) -> bool {
         self.place.is_some() || self.question.is_some()

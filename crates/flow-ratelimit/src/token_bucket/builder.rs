@@ -35,6 +35,8 @@ impl TokenBucketBuilder {
                 name: None,
                 max_waiters: usize::MAX,
                 catch_up: DEFAULT_CATCH_UP,
+                max_reserve: Duration::MAX,
+                debt: 0,
                 runtime: None,
             },
         }
@@ -82,6 +84,28 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// only, and while they wait. Zero keeps to the burst, at the price of the rate.
     pub fn catch_up(mut self, late: Duration) -> Self {
         self.settings.catch_up = late;
+        self
+    }
+
+    /// How far ahead may be reserved; any time otherwise.
+    ///
+    /// A [reservation](TokenBucket::reserve_n) that would be ready later than that is refused
+    /// with the time after which it will not be.
+    pub fn max_reserve(mut self, ahead: Duration) -> Self {
+        self.settings.max_reserve = ahead;
+        self
+    }
+
+    /// How many tokens can be taken before they have come; none otherwise.
+    ///
+    /// `try_acquire` then takes up to so many more than there are, and up to burst and debt at
+    /// once; whoever comes next finds that many fewer until the debt is paid by the rate. Those
+    /// who wait and those who reserve make no debt: they go when the bucket has paid what was
+    /// owed and supplied what they need, which may be more than its burst.
+    ///
+    /// So over any time `t` at most `burst + debt + rate × t` tokens are granted.
+    pub fn debt(mut self, tokens: u64) -> Self {
+        self.settings.debt = tokens;
         self
     }
 
@@ -144,6 +168,8 @@ impl<C> fmt::Debug for TokenBucketBuilder<C> {
             .field("name", &self.settings.name)
             .field("max_waiters", &self.settings.max_waiters)
             .field("catch_up", &self.settings.catch_up)
+            .field("max_reserve", &self.settings.max_reserve)
+            .field("debt", &self.settings.debt)
             .field("runtime", &self.settings.runtime)
             .field("counted", &self.is_counted)
             .finish_non_exhaustive()

@@ -20,6 +20,11 @@
 //! is visible to who takes them; for the arithmetic Relaxed would do. The parameters' Acquire
 //! load cannot move before the word's Acquire load (2).
 //!
+//! # Debt
+//! A bucket of burst `b` that may be overdrawn by `d` is one of burst `b + d` whose line lies `d`
+//! higher: takers check the same sum. Whoever waits or reserves leaves `d` in it, and so makes no
+//! debt; `d` is taken off whatever is shown.
+//!
 //! # A decision that overlaps `set_rate`
 //! may still be made by the old line, as if it had come just before. What it takes beyond the
 //! new line is a debt that the new line pays first: the long-run count is exact all the same.
@@ -51,12 +56,18 @@ pub(crate) struct Core<C> {
     pub(crate) params: Params,
     /// Fraction bits: a token is `1 << bits` grains.
     pub(crate) bits: u32,
+    /// How far takers may overdraw, in grains. The line of supply is shifted up by it: see
+    /// [`Core::new`].
+    pub(crate) debt: u64,
     pub(crate) clock: C,
     counts: Option<Counts>,
     pub(crate) queue: Mutex<Queue>,
     /// Mirrors of the queue, stored under its lock, for those who only look.
     pub(crate) queued: AtomicU64,
     pub(crate) waiting: AtomicUsize,
+    /// What the head needs, and in the lowest bit whether it is a reservation: nobody may be
+    /// there to serve it in time. 0 if there is none.
+    pub(crate) head: AtomicU64,
     pub(crate) closed: AtomicBool,
     pub(crate) settings: Settings,
 }
@@ -66,6 +77,8 @@ pub(crate) struct Settings {
     pub(crate) name: Option<Cow<'static, str>>,
     pub(crate) max_waiters: usize,
     pub(crate) catch_up: Duration,
+    pub(crate) max_reserve: Duration,
+    pub(crate) debt: u64,
     pub(crate) runtime: Option<Handle>,
 }
 
@@ -87,18 +100,25 @@ impl<C: Clock> Core<C> {
         counted: bool,
         settings: Settings,
     ) -> Result<Self, ConfigError> {
-        let bits = supply::fraction_bits(rate, burst)?;
+        let debt = settings.debt;
+        let bits = supply::fraction_bits(rate, room_for(burst, debt))
+            .map_err(|error| blame_debt(error, burst, debt))?;
         if initial > burst {
             return Err(ConfigError::InitialAboveBurst {
                 given: initial,
                 burst,
             });
         }
-        let anchor = Anchor::new(rate, burst << bits, initial << bits, bits, clock.now());
+        // A bucket that may be overdrawn is a larger one whose last tokens are not its own: the
+        // one sum that takers check covers both.
+        let debt = debt << bits;
+        let (holds, starts) = ((burst << bits) + debt, (initial << bits) + debt);
+        let anchor = Anchor::new(rate, holds, starts, bits, clock.now());
         Ok(Self {
             word: CachePadded::new(AtomicU64::new(0)),
             params: Params::new(&anchor, rate),
             bits,
+            debt,
             clock,
             counts: counted.then(|| Counts {
                 granted: PaddedCounter::new(),
@@ -107,6 +127,7 @@ impl<C: Clock> Core<C> {
             queue: Mutex::new(Queue::new()),
             queued: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
+            head: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             settings,
         })
@@ -123,6 +144,19 @@ impl<C: Clock> Core<C> {
     /// [`try_take`](Self::try_take) without counting.
     #[inline]
     pub(crate) fn decide(&self, n: u64) -> Result<Granted, Denied> {
+        self.decide_by::<true>(n)
+    }
+
+    /// Takes `n` tokens if they are there, without overdrawing: for those who can wait.
+    #[inline]
+    pub(crate) fn decide_paid(&self, n: u64) -> Result<Granted, Denied> {
+        self.decide_by::<false>(n)
+    }
+
+    /// Takes `n` tokens, on credit or only if they are there.
+    #[inline]
+    fn decide_by<const ON_CREDIT: bool>(&self, n: u64) -> Result<Granted, Denied> {
+        let left = if ON_CREDIT { 0 } else { self.debt };
         let mut word = self.word.load(Ordering::Acquire);
         let mut now = self.clock.now();
         loop {
@@ -140,7 +174,7 @@ impl<C: Clock> Core<C> {
                 word = self.word.load(Ordering::Acquire);
                 continue;
             }
-            let (level, need) = self.check(&anchor, word >> 1, n, now)?;
+            let (level, need) = self.check(&anchor, word >> 1, n, left, now)?;
             if need == 0 || anchor.unlimited {
                 return Ok(self.granted(&anchor, level.free));
             }
@@ -158,22 +192,22 @@ impl<C: Clock> Core<C> {
 
     /// What [`decide`](Self::decide) would say, without taking anything.
     pub(crate) fn peek(&self, n: u64) -> Result<(), Denied> {
-        let word = self.word.load(Ordering::Acquire);
         let now = self.clock.now();
+        let word = self.settled(now);
         if word & W != 0 {
             return self.answer_behind(n, now).map(drop);
         }
-        self.check(&self.params.anchor(), word >> 1, n, now)
+        self.check(&self.params.anchor(), word >> 1, n, 0, now)
             .map(drop)
     }
 
     /// Whole tokens that could be taken now, if nobody waited.
     pub(crate) fn available(&self) -> u64 {
-        let word = self.word.load(Ordering::Acquire);
         let now = self.clock.now();
+        let word = self.settled(now);
         let anchor = self.params.anchor();
         if anchor.unlimited {
-            return anchor.burst >> self.bits;
+            return self.limit(&anchor);
         }
         self.tokens(anchor.level(word >> 1, now, anchor.burst).free)
     }
@@ -194,7 +228,8 @@ impl<C: Clock> Core<C> {
             let used = if anchor.unlimited {
                 word >> 1
             } else {
-                anchor.put_back(word >> 1, grains.min(anchor.burst))
+                let claimed = if word & W == 0 { 0 } else { self.claimed() };
+                anchor.put_back(word >> 1, grains.min(anchor.burst), claimed)
             };
             match self.word.compare_exchange_weak(
                 word,
@@ -220,8 +255,17 @@ impl<C: Clock> Core<C> {
 
     /// Puts a burst in force from now on.
     pub(crate) fn set_burst(&self, burst: u64) -> Result<(), ConfigError> {
+        let debt = self.settings.debt;
         supply::check_burst(burst, self.bits)?;
-        let burst = burst << self.bits;
+        supply::check_burst(room_for(burst, debt), self.bits).map_err(|error| match error {
+            ConfigError::BurstTooLarge { max, .. } => ConfigError::BurstTooLarge {
+                given: burst,
+                // The bucket was built with a debt that fits.
+                max: max - 2 * debt,
+            },
+            error => error,
+        })?;
+        let burst = (burst << self.bits) + self.debt;
         self.change(|anchor, _, rate| (Anchor { burst, ..anchor }, rate));
         Ok(())
     }
@@ -231,7 +275,7 @@ impl<C: Clock> Core<C> {
     }
 
     pub(crate) fn burst(&self) -> u64 {
-        self.params.anchor().burst >> self.bits
+        self.limit(&self.params.anchor())
     }
 
     /// Grants and denials so far, if they are counted.
@@ -270,7 +314,7 @@ impl<C: Clock> Core<C> {
     /// A grant that leaves `free` grains.
     #[inline]
     pub(crate) fn granted(&self, anchor: &Anchor, free: i64) -> Granted {
-        let limit = anchor.burst >> self.bits;
+        let limit = self.limit(anchor);
         if anchor.unlimited {
             return Granted::lazy(limit, limit, 0, 0, 0);
         }
@@ -283,9 +327,22 @@ impl<C: Clock> Core<C> {
     /// a bucket of `cap` grains holds (invariant 4).
     pub(crate) fn lift(&self, now: Instant, cap: u64) -> Anchor {
         let anchor = self.params.anchor();
-        if anchor.unlimited {
-            return anchor.moved(now, self.rate(), self.bits);
+        if !anchor.unlimited {
+            self.clip(&anchor, now, cap);
         }
+        anchor.moved(now, self.rate(), self.bits)
+    }
+
+    /// What ran over is gone before somebody comes to stand first who may need more than a burst.
+    pub(crate) fn keep_a_burst(&self, now: Instant) {
+        let anchor = self.params.anchor();
+        if self.debt > 0 && !anchor.unlimited {
+            self.clip(&anchor, now, anchor.burst);
+        }
+    }
+
+    /// Lifts `used` to what a bucket of `cap` grains holds.
+    pub(crate) fn clip(&self, anchor: &Anchor, now: Instant, cap: u64) {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let level = anchor.level(word >> 1, now, cap);
@@ -294,7 +351,7 @@ impl<C: Clock> Core<C> {
                 .word
                 .compare_exchange_weak(word, lifted, Ordering::AcqRel, Ordering::Acquire)
             {
-                Ok(_) => return anchor.moved(now, self.rate(), self.bits),
+                Ok(_) => return,
                 Err(current) => word = current,
             }
         }
@@ -307,12 +364,14 @@ impl<C: Clock> Core<C> {
         anchor: &Anchor,
         used: u64,
         n: u64,
+        left: u64,
         now: Instant,
     ) -> Result<(Level, u64), Denied> {
         let need = self.grains(anchor, n)?;
         let level = anchor.level(used, now, anchor.burst);
-        if level.free < need.cast_signed() && need != 0 && !anchor.unlimited {
-            return Err(not_yet(anchor, level.spent, need, now));
+        // Two burst of at most 2^61 each.
+        if level.free < (need + left).cast_signed() && need != 0 && !anchor.unlimited {
+            return Err(not_yet(anchor, level.spent, need + left, now));
         }
         Ok((level, need))
     }
@@ -320,12 +379,18 @@ impl<C: Clock> Core<C> {
     /// The way of those whom W keeps out. `Ok` if what was in the way is gone.
     #[cold]
     fn keep_out(&self, n: u64, now: Instant) -> Result<(), Denied> {
+        if self.reservation_is_due(now) {
+            self.supply_rose();
+            return Ok(());
+        }
         match self.answer_behind(n, now) {
             // Those in front can go already, their driver is late: grant them here.
             Err(Denied::NotYet { retry_after }) if retry_after <= Duration::from_nanos(1) => {
                 self.supply_rose();
                 Ok(())
             }
+            // They went meanwhile, and were counted with those who still wait.
+            Err(Denied::NotYet { .. }) if self.word.load(Ordering::Acquire) & W == 0 => Ok(()),
             Err(denied) => Err(denied),
             Ok(_) => Ok(()),
         }
@@ -340,12 +405,15 @@ impl<C: Clock> Core<C> {
         }
         let used = self.word.load(Ordering::Acquire) >> 1;
         let anchor = self.params.anchor();
-        let level = anchor.level(used, now, anchor.burst);
+        let head = self.head.load(Ordering::Acquire) >> 1;
+        let level = anchor.level(used, now, self.kept(head, &anchor));
         let need = self.grains(&anchor, n)?;
         if need == 0 || anchor.unlimited {
             return Ok(self.granted(&anchor, level.free));
         }
-        let grains = self.queued.load(Ordering::Acquire).saturating_add(need);
+        // Those who wait do not overdraw.
+        let queued = self.queued.load(Ordering::Acquire);
+        let grains = queued.saturating_add(need.max(self.debt));
         match not_yet(&anchor, level.spent, grains, now) {
             // Not zero: one who comes back at once meets the same queue.
             Denied::NotYet { retry_after } => Err(Denied::NotYet {
@@ -361,10 +429,55 @@ impl<C: Clock> Core<C> {
         let queue = self.queue.lock();
         // Somebody may have moved it before.
         if self.params.anchor().is_stale(now) {
-            let anchor = self.lift(now, self.cap(&self.params.anchor()));
-            self.params.publish(&anchor, self.params.rate());
+            self.move_on(&queue, now);
         }
         drop(queue);
+    }
+
+    /// Moves the anchor towards the present. Whether it moved: what is due to a reservation by
+    /// the line as it is must be taken first.
+    pub(crate) fn move_on(&self, queue: &Queue, now: Instant) -> bool {
+        let anchor = self.params.anchor();
+        let word = self.word.load(Ordering::Acquire);
+        if queue
+            .promise()
+            .is_some_and(|need| self.is_due(&anchor, word, need, now))
+        {
+            return false;
+        }
+        // What comes beyond the line's range is not lost to one who stands first: step by step.
+        let until = match queue.promise() {
+            Some(_) => anchor.horizon_after(now),
+            None => now,
+        };
+        let anchor = self.lift(until, self.cap(queue, &anchor));
+        self.params.publish(&anchor, self.params.rate());
+        true
+    }
+
+    /// The word, after a reservation that is due has been served: it has no driver of its own.
+    fn settled(&self, now: Instant) -> u64 {
+        let word = self.word.load(Ordering::Acquire);
+        if word & W == 0 || !self.reservation_is_due(now) {
+            return word;
+        }
+        self.supply_rose();
+        self.word.load(Ordering::Acquire)
+    }
+
+    /// Whether the reservation at the head can take its tokens.
+    #[cold]
+    fn reservation_is_due(&self, now: Instant) -> bool {
+        let head = self.head.load(Ordering::Acquire);
+        let word = self.word.load(Ordering::Acquire);
+        head & 1 != 0 && self.is_due(&self.params.anchor(), word, head >> 1, now)
+    }
+
+    /// Whether so many grains have been supplied to one who stood first all the time: what would
+    /// have run over meanwhile was taken by it in time.
+    fn is_due(&self, anchor: &Anchor, word: u64, need: u64, now: Instant) -> bool {
+        let target = anchor.distance(word >> 1) + (need + self.debt).cast_signed();
+        anchor.unlimited || target <= anchor.supplied(now)
     }
 
     /// Ends one line of supply and begins another, at one instant.
@@ -375,8 +488,9 @@ impl<C: Clock> Core<C> {
             let mut queue = self.queue.lock();
             // What the old line has earned goes to those who waited under it.
             self.pump_all(&mut queue, now, &mut wakes);
-            let burst = self.params.anchor().burst;
-            let anchor = self.lift(now, burst);
+            let head = queue.list.head_need().unwrap_or(0);
+            let kept = self.kept(head, &self.params.anchor());
+            let anchor = self.lift(now, kept);
             let used = self.word.load(Ordering::Acquire) >> 1;
             let (anchor, rate) = next(anchor, used, self.params.rate());
             self.params.publish(&anchor, rate);
@@ -386,10 +500,50 @@ impl<C: Clock> Core<C> {
         wakes.wake();
     }
 
-    /// Whole tokens in `free` grains.
+    /// What the head will take, as far as it is known without the lock.
+    #[cold]
+    fn claimed(&self) -> u64 {
+        (self.head.load(Ordering::Acquire) >> 1) + self.debt
+    }
+
+    /// What the bucket keeps: a burst, or what the head needs beyond it, where there may be a debt.
+    pub(crate) fn kept(&self, head: u64, anchor: &Anchor) -> u64 {
+        anchor.burst.max(head + self.debt)
+    }
+
+    /// Whole tokens in `free` grains, those that would be owed left out.
     #[inline]
     fn tokens(&self, free: i64) -> u64 {
-        free.max(0).cast_unsigned() >> self.bits
+        (free - self.debt.cast_signed()).max(0).cast_unsigned() >> self.bits
+    }
+
+    /// The burst in tokens.
+    #[inline]
+    fn limit(&self, anchor: &Anchor) -> u64 {
+        (anchor.burst - self.debt) >> self.bits
+    }
+}
+
+/// What the word must have room for: a waiter's need can be as much as burst and debt, and it
+/// waits until its own debt is paid.
+const fn room_for(burst: u64, debt: u64) -> u64 {
+    if burst == 0 {
+        return 0;
+    }
+    burst.saturating_add(debt).saturating_add(debt)
+}
+
+/// Says which of the two is too large.
+fn blame_debt(error: ConfigError, burst: u64, debt: u64) -> ConfigError {
+    match error {
+        ConfigError::BurstTooLarge { max, .. } if debt > 0 && burst < max => {
+            ConfigError::DebtTooLarge {
+                given: debt,
+                max: (max - burst) / 2,
+            }
+        }
+        ConfigError::BurstTooLarge { max, .. } => ConfigError::BurstTooLarge { given: burst, max },
+        error => error,
     }
 }
 

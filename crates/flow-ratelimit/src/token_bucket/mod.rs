@@ -5,6 +5,7 @@ mod builder;
 pub(crate) mod core;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod reservation;
 
 use ::core::fmt;
 use ::core::task::{Context, Poll};
@@ -22,6 +23,7 @@ use crate::rate::{IntoRate, Rate};
 use crate::wait_state::WaitState;
 
 pub use builder::TokenBucketBuilder;
+pub use reservation::{AwaitReservation, Reservation};
 
 /// A bucket of tokens that fills at a rate and holds a burst: exact, shared by cloning.
 ///
@@ -127,7 +129,7 @@ impl<C: Clock> TokenBucket<C> {
         self.core.refund(n);
     }
 
-    /// Whole tokens in the bucket now.
+    /// Whole tokens in the bucket now; those who wait or reserved have not taken theirs yet.
     pub fn available(&self) -> u64 {
         self.core.available()
     }
@@ -234,6 +236,32 @@ impl<C: Clock + 'static> TokenBucket<C> {
     pub fn acquire_timeout(&self, limit: Duration) -> AcquireTimeout<'_, Self> {
         LimiterExt::acquire_n_timeout(self, 1, limit)
     }
+
+    /// Takes one token ahead of time. See [`reserve_n`](Self::reserve_n).
+    ///
+    /// # Errors
+    /// Those of [`reserve_n`](Self::reserve_n).
+    pub fn reserve(&self) -> Result<Reservation, Denied> {
+        self.core.reserve(1)
+    }
+
+    /// Takes `n` tokens ahead of time: at once if they are there, else behind all who wait or
+    /// reserved before. Nobody passes it from then on. No runtime is needed unless it is awaited.
+    ///
+    /// The reservation says when it is ready. Dropped before that, it is cancelled, and nothing
+    /// was taken.
+    ///
+    /// # Errors
+    /// [`Denied::ExceedsBurst`], [`Denied::NeverRefills`], [`Denied::Closed`];
+    /// [`Denied::QueueFull`] if as many wait as may, and [`Denied::NotYet`] if it would be ready
+    /// later than [`max_reserve`](TokenBucketBuilder::max_reserve) allows. Nothing was taken then.
+    ///
+    /// # Cost
+    /// That of [`try_acquire`](Self::try_acquire) and a reference count if it is ready at once,
+    /// else a lock. Nothing is allocated in the steady state.
+    pub fn reserve_n(&self, n: u64) -> Result<Reservation, Denied> {
+        self.core.reserve(n)
+    }
 }
 
 impl<C: Clock + 'static> Limiter for TokenBucket<C> {
@@ -292,7 +320,7 @@ pub struct TokenBucketStats {
     pub granted: u64,
     /// Requests that were denied, and waits that ended with an error; 0 if they are not counted.
     pub denied: u64,
-    /// Callers in the queue.
+    /// Callers in the queue, and reservations that are not ready yet.
     pub waiting: usize,
     /// Whole tokens in the bucket.
     pub available: u64,

@@ -136,9 +136,9 @@ impl<C: Clock> Core<C> {
             return now;
         }
         let used = self.word.load(Ordering::Acquire) >> 1;
-        let level = anchor.level(used, now, self.cap(&anchor));
+        let level = anchor.level(used, now, self.cap(queue, &anchor));
         anchor
-            .ready_at(level.spent, need)
+            .ready_at(level.spent, need + self.debt)
             .unwrap_or(Instant::FAR_FUTURE)
     }
 

@@ -15,9 +15,7 @@ impl<C: Clock> Core<C> {
     pub(crate) fn pump(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) -> bool {
         loop {
             let anchor = self.params.anchor();
-            if anchor.is_stale(now) {
-                let moved = self.lift(now, self.cap(&anchor));
-                self.params.publish(&moved, self.params.rate());
+            if anchor.is_stale(now) && self.move_on(queue, now) {
                 continue;
             }
             let word = self.word.load(Ordering::Acquire);
@@ -25,8 +23,11 @@ impl<C: Clock> Core<C> {
             if self.refuse_too_large(queue, &anchor, room, now, wakes) {
                 continue;
             }
-            let (count, used) = self.what_fits(queue, &anchor, word >> 1, now, room);
+            let (count, used, is_early) = self.what_fits(queue, &anchor, word >> 1, now, room);
             if count == 0 {
+                if is_early {
+                    queue.first = queue.list.head();
+                }
                 return room == 0 && !queue.list.is_empty();
             }
             let emptied = count == queue.list.len();
@@ -40,6 +41,9 @@ impl<C: Clock> Core<C> {
             }
             for _ in 0..count {
                 wakes.push(queue.list.grant_head());
+            }
+            if is_early {
+                queue.first = queue.list.head();
             }
             self.mirror(queue);
             if emptied {
@@ -78,7 +82,8 @@ impl<C: Clock> Core<C> {
         queue.wake_sleepers(now, wakes);
     }
 
-    /// How many from the head on can go now, and what is spent with them.
+    /// How many from the head on can go now, what is spent with them, and whether the next one
+    /// is too early.
     fn what_fits(
         &self,
         queue: &Queue,
@@ -86,21 +91,35 @@ impl<C: Clock> Core<C> {
         used: u64,
         now: Instant,
         room: usize,
-    ) -> (usize, u64) {
+    ) -> (usize, u64, bool) {
         if anchor.unlimited {
-            return (queue.list.len().min(room), used);
+            return (queue.list.len().min(room), used, false);
         }
-        let level = anchor.level(used, now, self.cap(anchor));
-        let (mut count, mut taken) = (0, 0_u64);
-        for need in queue.list.needs().take(room) {
-            // Each at most a burst, and all of them together what is free: nothing overflows.
-            if need > anchor.burst || (taken + need).cast_signed() > level.free {
+        let mut level = anchor.level(used, now, self.cap(queue, anchor));
+        let clipped = level.spent;
+        // A reservation that stands first takes its tokens when they come, even if nobody looks:
+        // none ran over since. So do those right behind it; a waiter takes them now.
+        let mut in_time = queue.promise().is_some();
+        if in_time {
+            level.spent = anchor.distance(used);
+        }
+        // What those who wait are served from: they do not overdraw.
+        let supplied = anchor.supplied(now) - self.debt.cast_signed();
+        let (mut count, mut is_early) = (0, false);
+        for (need, reserved) in queue.list.entries().take(room) {
+            if in_time && !reserved {
+                in_time = false;
+                level.spent = level.spent.max(clipped);
+            }
+            // At most a burst, and within 2^62 of zero: nothing overflows.
+            is_early = need > anchor.burst || level.spent + need.cast_signed() > supplied;
+            if is_early {
                 break;
             }
-            taken += need;
+            level.spent += need.cast_signed();
             count += 1;
         }
-        (count, anchor.take(level, taken))
+        (count, anchor.take(level, 0), is_early)
     }
 
     /// After tokens came back: grants what fits now.
@@ -131,9 +150,14 @@ impl<C: Clock> Core<C> {
     /// Lets nobody wait any more.
     pub(crate) fn close(&self) {
         let mut wakes = Wakes::new();
+        let now = self.clock.now();
         {
             let mut queue = self.queue.lock();
             let queue = &mut *queue;
+            if queue.promise().is_some() {
+                // What is due to a reservation is its own, though nobody has looked.
+                self.pump_all(queue, now, &mut wakes);
+            }
             queue.closed = true;
             // Before W: who sees W set must find out why.
             self.closed.store(true, Ordering::Release);
@@ -146,16 +170,20 @@ impl<C: Clock> Core<C> {
     }
 
     /// Stores what those who do not lock want to know.
-    pub(super) fn mirror(&self, queue: &Queue) {
+    pub(crate) fn mirror(&self, queue: &Queue) {
+        let head = queue.list.entries().next();
+        let head = head.map_or(0, |(need, reserved)| need << 1 | u64::from(reserved));
+        self.head.store(head, Ordering::Release);
         self.waiting.store(queue.list.len(), Ordering::Release);
         self.queued
             .store(saturated(queue.list.sum()), Ordering::Release);
     }
 
-    /// What is kept for those who wait: a burst, or what comes while their driver is late.
-    pub(crate) fn cap(&self, anchor: &Anchor) -> u64 {
-        let late = anchor.in_time(self.settings.catch_up);
-        anchor.burst.max(late).min(MAX_BURST)
+    /// What is kept for those who wait, and what comes while their driver is late.
+    pub(crate) fn cap(&self, queue: &Queue, anchor: &Anchor) -> u64 {
+        let late = anchor.in_time(self.settings.catch_up).min(MAX_BURST);
+        let head = queue.first_need().unwrap_or(0);
+        self.kept(head, anchor).max(late + self.debt).min(MAX_BURST)
     }
 }
 

@@ -3,8 +3,9 @@
 //! # State
 //! [`Queue`], under one lock: the list of waiters with their needs in grains; the *seats*, one
 //! per runtime that has waiters and one of all threads that wait, each with its driver's waker; which seat is `primary`; `fire_at`,
-//! when it will look; `last_fire`, when its timer last fired; `closed`. The W bit stands in the
-//! bucket's word (see `core`).
+//! when it will look; `last_fire`, when its timer last fired; `closed`; `first`, the head once it
+//! was found to be too early. The W bit stands in the bucket's word (see `core`). Marked entries
+//! of the list are reservations (see `token_bucket::reservation`).
 //!
 //! # Invariants
 //! 1. W changes only under the lock. It is set while somebody waits, and for ever once closed.
@@ -13,9 +14,9 @@
 //!    and the mark that it is granted are one critical section, the swap first.
 //! 4. Whoever takes a waker out of the list or a seat wakes it after unlocking; until then, and
 //!    until the woken one's next poll, a wake-up is owed to it.
-//! 5. While somebody waits a seat exists, or a wake-up is owed to a waiter whose poll will make
-//!    one. A driver's waker was stored in the critical section that computed when it looks next,
-//!    or a wake-up is owed to it.
+//! 5. While somebody waits who has a waker, a seat exists, or a wake-up is owed to a waiter whose
+//!    poll will make one. A driver's waker was stored in the critical section that computed when
+//!    it looks next, or a wake-up is owed to it.
 //! 6. `fire_at` is at or before the instant the head can go, as of the last critical section, or
 //!    the seats' wakers have been taken; only the quantum moves it later.
 //! 7. No foreign code under the lock: wakers are cloned before it, woken and dropped after it;
@@ -30,7 +31,8 @@
 //!   who may linger; unlock; wake; spawn the driver if the seat is new; lock again: a runtime that dropped the task at once has left no seat.
 //! - poll of a waiter: lock; pump; granted or closed? done. Else store the waker, see to a seat.
 //! - pump: walk from the head while the needs fit; one swap of the word for all of them, which
-//!   clears W if it reaches the end; mark them granted and collect their wakers.
+//!   clears W if it reaches the end; mark them granted and collect their wakers. Reservations
+//!   take their tokens as of when they came, waiters take them now.
 //! - driver: lock; pump; nobody left? stay for [`LINGER`](driver::LINGER), or leave if that is over. No primary, or it is late by [`SLACK`]? take over.
 //!   Store the waker; unlock; wake; sleep until the head can go, a quantum after the last time at
 //!   the earliest; a standby until the primary is late.

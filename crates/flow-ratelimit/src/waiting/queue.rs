@@ -11,8 +11,10 @@ use crate::wakes::Wakes;
 
 /// Who waits, and who drives.
 pub(crate) struct Queue {
-    pub(super) list: WaitList,
-    pub(super) closed: bool,
+    pub(crate) list: WaitList,
+    pub(crate) closed: bool,
+    /// The head, once it was found to be too early; what ran over before is gone then.
+    pub(super) first: Option<Ticket>,
     pub(super) seats: Vec<Seat>,
     /// Threads that wait beside the one that has their seat.
     threads: VecDeque<Ticket>,
@@ -50,6 +52,7 @@ impl Queue {
         Self {
             list: WaitList::new(),
             closed: false,
+            first: None,
             seats: Vec::new(),
             threads: VecDeque::new(),
             primary: None,
@@ -57,6 +60,17 @@ impl Queue {
             fire_at: Instant::ORIGIN,
             last_fire: Instant::ORIGIN,
         }
+    }
+
+    /// What the reservation needs that stands first, and has since before its time.
+    pub(crate) fn promise(&self) -> Option<u64> {
+        self.first_need().filter(|_| self.list.head_is_marked())
+    }
+
+    /// What the head needs, if it was found to be too early.
+    pub(super) fn first_need(&self) -> Option<u64> {
+        let head = self.list.head()?;
+        (self.first == Some(head)).then(|| self.list.head_need())?
     }
 
     /// Makes a seat for a home that has none; its driver is the caller's to start. If there is

@@ -33,7 +33,7 @@ impl<C: Clock + 'static> Core<C> {
         } else {
             // A wait of another limiter's, or for another number of tokens, ends here.
             state.leave();
-            match self.decide(n) {
+            match self.decide_paid(n) {
                 Ok(granted) => Poll::Ready(Ok(granted)),
                 Err(Denied::NotYet { .. }) => self.enqueue(cx, n, state),
                 Err(denied) => Poll::Ready(Err(AcquireError::at_once(denied))),
@@ -113,6 +113,9 @@ impl<C: Clock + 'static> Core<C> {
         // From here on nobody passes; what came back before is seen by the pump.
         self.word.fetch_or(W, Ordering::AcqRel);
         let was_empty = queue.list.is_empty();
+        if was_empty {
+            self.keep_a_burst(now);
+        }
         let ticket = queue.list.push(need, None);
         self.mirror(queue);
         let more = self.pump(queue, now, wakes);
@@ -139,7 +142,7 @@ impl<C: Clock + 'static> Core<C> {
         Ok(Entered::Waits { ticket, seat })
     }
 
-    fn poll_queued(
+    pub(crate) fn poll_queued(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
         ticket: Ticket,
@@ -212,14 +215,19 @@ impl<C: Clock + 'static> Core<C> {
             }
             Standing::Closed | Standing::Gone => {
                 queue.list.cancel(ticket);
-                Looked::Ends(Err(if queue.closed {
-                    AcquireError::Closed
-                } else {
-                    AcquireError::ExceedsBurst {
-                        requested: n,
-                        burst: self.burst(),
-                    }
-                }))
+                Looked::Ends(Err(self.why_closed(queue, n)))
+            }
+        }
+    }
+
+    /// Why the queue was left with nothing.
+    pub(crate) fn why_closed(&self, queue: &Queue, n: u64) -> AcquireError {
+        if queue.closed {
+            AcquireError::Closed
+        } else {
+            AcquireError::ExceedsBurst {
+                requested: n,
+                burst: self.burst(),
             }
         }
     }
@@ -239,13 +247,19 @@ impl<C: Clock + 'static> Core<C> {
     }
 
     /// How long one would wait who needs so many grains and stands behind all who wait.
-    fn wait_of(&self, queue: &Queue, anchor: &Anchor, need: u64, now: Instant) -> Duration {
+    pub(crate) fn wait_of(
+        &self,
+        queue: &Queue,
+        anchor: &Anchor,
+        need: u64,
+        now: Instant,
+    ) -> Duration {
         if anchor.unlimited {
             return Duration::ZERO;
         }
         let used = self.word.load(Ordering::Acquire) >> 1;
-        let level = anchor.level(used, now, self.cap(anchor));
-        let grains = saturated(queue.list.sum().saturating_add(need.into()));
+        let level = anchor.level(used, now, self.cap(queue, anchor));
+        let grains = saturated(queue.list.sum() + u128::from(need) + u128::from(self.debt));
         match not_yet(anchor, level.spent, grains, now) {
             Denied::NotYet { retry_after } => retry_after,
             // No supply at all: only a change of the rate can end this wait.
@@ -254,7 +268,7 @@ impl<C: Clock + 'static> Core<C> {
     }
 
     /// What a waiter is told that was granted just now.
-    fn granted_at(&self, now: Instant) -> Granted {
+    pub(crate) fn granted_at(&self, now: Instant) -> Granted {
         let used = self.word.load(Ordering::Acquire) >> 1;
         let anchor = self.params.anchor();
         self.granted(&anchor, anchor.level(used, now, anchor.burst).free)
@@ -291,7 +305,7 @@ impl<C: Clock> Core<C> {
     }
 
     /// Takes one who waits out of the queue. Its waker is to be dropped without the lock.
-    fn unlink(
+    pub(crate) fn unlink(
         &self,
         queue: &mut Queue,
         ticket: Ticket,
@@ -303,6 +317,7 @@ impl<C: Clock> Core<C> {
         if queue.list.is_empty() {
             self.open_fast_path(queue, now, wakes);
         } else if cancelled.was_head {
+            self.keep_a_burst(now);
             // Smaller needs behind a large one may fit at once.
             self.pump(queue, now, wakes);
             self.kick(queue, now, wakes);
