@@ -72,6 +72,11 @@ pub enum ConfigError {
         /// The largest one possible beside the burst.
         max: u64,
     },
+    /// The jitter is longer than a year.
+    JitterTooLong {
+        /// The longest delay that was given.
+        given: Duration,
+    },
     /// A queue for no waiter: `try_acquire` is the call that never waits.
     ZeroWaiters,
 }
@@ -128,6 +133,12 @@ impl fmt::Display for ConfigError {
                 f,
                 "the debt of {given} is too large for this bucket: at most {max} beside its burst"
             ),
+            Self::JitterTooLong { given } => {
+                write!(
+                    f,
+                    "a jitter of up to {given:?} is too long: at most 365 days"
+                )
+            }
             Self::ZeroWaiters => f.write_str(
                 "max_waiters must be at least 1; `try_acquire` is the call that never waits",
             ),

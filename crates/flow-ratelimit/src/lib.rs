@@ -43,6 +43,7 @@
 mod concurrency;
 mod error;
 mod granted;
+mod jitter;
 mod leaky_bucket;
 mod limiter;
 mod params;

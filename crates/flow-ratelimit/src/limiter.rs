@@ -247,6 +247,7 @@ impl<L: Limiter + ?Sized> Future for AcquireTimeout<'_, L> {
             }
         };
         let fired = core::task::ready!(timer.poll_fired(cx));
+        this.acquire.state.hurry();
         // The tokens may have come at this very instant: then they are the answer.
         if let Poll::Ready(result) = Pin::new(&mut this.acquire).poll(cx) {
             return Poll::Ready(result);

@@ -12,6 +12,7 @@ use flow_sync::Ticket;
 
 use crate::error::Denied;
 use crate::granted::Granted;
+use crate::jitter::Delayed;
 
 /// One wait for a limiter's decision, between two polls of [`poll_acquire_n`] or [`poll_decide`]:
 /// a place in a limiter's queue, or a question that a server has not answered yet.
@@ -26,6 +27,7 @@ use crate::granted::Granted;
 pub struct WaitState {
     place: Option<Place>,
     question: Option<Question>,
+    delayed: Option<Box<Delayed>>,
     limit: Option<Duration>,
     runtime: Option<Handle>,
 }
@@ -34,6 +36,9 @@ pub struct WaitState {
 pub(crate) trait Host: Send + Sync {
     /// Ends a wait, however it stands.
     fn cancel(&self, ticket: Ticket);
+
+    /// Takes back tokens that were granted and not returned.
+    fn give_back(&self, n: u64);
 }
 
 /// A decision that is made elsewhere.
@@ -61,6 +66,7 @@ impl WaitState {
         Self {
             place: None,
             question: None,
+            delayed: None,
             limit: None,
             runtime: None,
         }
@@ -74,6 +80,7 @@ impl WaitState {
         Self {
             place: None,
             question: None,
+            delayed: None,
             limit: Some(limit),
             runtime: None,
         }
@@ -87,15 +94,48 @@ impl WaitState {
         }
     }
 
-    /// Whether there is a place in a queue, or a question that is not answered yet.
+    /// Whether there is a place in a queue, a grant that is returned later, or a question that is
+    /// not answered yet.
     pub const fn is_waiting(&self) -> bool {
-        self.place.is_some() || self.question.is_some()
+        self.place.is_some() || self.delayed.is_some() || self.question.is_some()
     }
 
     /// Ends the wait, as dropping this would.
     pub fn leave(&mut self) {
         self.place = None;
         self.question = None;
+        self.delayed = None;
+    }
+
+    /// Puts a grant off.
+    pub(crate) fn delay(&mut self, delayed: Delayed, cx: &mut Context<'_>) -> Poll<Granted> {
+        let polled = self.delayed.insert(Box::new(delayed)).poll(cx);
+        if polled.is_ready() {
+            self.delayed = None;
+        }
+        polled
+    }
+
+    /// The grant that was put off, if there is one of the limiter at this address for `n` tokens.
+    pub(crate) fn poll_delayed(
+        &mut self,
+        cx: &mut Context<'_>,
+        host: *const (),
+        n: u64,
+    ) -> Option<Poll<Granted>> {
+        let delayed = self.delayed.as_mut().filter(|it| it.is_of(host, n))?;
+        let polled = delayed.poll(cx);
+        if polled.is_ready() {
+            self.delayed = None;
+        }
+        Some(polled)
+    }
+
+    /// A grant that was put off is not any longer.
+    pub(crate) fn hurry(&mut self) {
+        if let Some(delayed) = &mut self.delayed {
+            delayed.hurry();
+        }
     }
 
     /// The longest that the wait may last, by [`with_limit`](Self::with_limit).
@@ -127,6 +167,7 @@ impl WaitState {
     {
         let of = core::ptr::from_ref(of).cast::<()>().addr();
         self.place = None;
+        self.delayed = None;
         let question = match &mut self.question {
             Some(question) if question.of == of && question.n == n => question,
             other => other.insert(Question {

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use flow_rt::{Clock, DefaultClock, Handle};
+use flow_rt::{Backoff, BackoffConfigError, Clock, DefaultClock, Handle};
 
 use super::TokenBucket;
 use super::core::{Core, Settings};
@@ -37,6 +37,7 @@ impl TokenBucketBuilder {
                 catch_up: DEFAULT_CATCH_UP,
                 max_reserve: Duration::MAX,
                 debt: 0,
+                jitter: None,
                 runtime: None,
             },
         }
@@ -109,6 +110,19 @@ impl<C: Clock> TokenBucketBuilder<C> {
         self
     }
 
+    /// Lets those who have waited return later by a random time of up to `most`, reckoned from
+    /// their first poll after the grant; at once otherwise.
+    ///
+    /// Callers that are granted together then do not act together. Their tokens are taken when
+    /// their turn comes, so nobody else waits longer and the rate stays what it is. A wait with
+    /// a timeout returns in time all the same, and whoever need not wait is never held up. It
+    /// takes one boxed timer each time.
+    pub fn jitter(mut self, most: Duration) -> Self {
+        self.settings.jitter =
+            (!most.is_zero()).then(|| Backoff::constant(most).full_jitter().attempts(2));
+        self
+    }
+
     /// Where those who wait are driven; otherwise on the runtimes that poll them.
     pub fn runtime(mut self, runtime: &Handle) -> Self {
         self.settings.runtime = Some(runtime.clone());
@@ -144,6 +158,11 @@ impl<C: Clock> TokenBucketBuilder<C> {
         if self.settings.max_waiters == 0 {
             return Err(ConfigError::ZeroWaiters);
         }
+        if let Some(Err(BackoffConfigError::Delay { given })) =
+            self.settings.jitter.as_ref().map(Backoff::validate)
+        {
+            return Err(ConfigError::JitterTooLong { given });
+        }
         let initial = self.initial.unwrap_or(burst);
         let core = Core::new(
             rate,
@@ -170,6 +189,7 @@ impl<C> fmt::Debug for TokenBucketBuilder<C> {
             .field("catch_up", &self.settings.catch_up)
             .field("max_reserve", &self.settings.max_reserve)
             .field("debt", &self.settings.debt)
+            .field("jitter", &self.settings.jitter)
             .field("runtime", &self.settings.runtime)
             .field("counted", &self.is_counted)
             .finish_non_exhaustive()

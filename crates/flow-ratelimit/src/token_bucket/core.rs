@@ -37,7 +37,7 @@
 use core::time::Duration;
 use std::borrow::Cow;
 
-use flow_rt::{Clock, Handle, Instant};
+use flow_rt::{Backoff, Clock, Handle, Instant};
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use flow_sync::{CachePadded, PaddedCounter};
@@ -79,6 +79,8 @@ pub(crate) struct Settings {
     pub(crate) catch_up: Duration,
     pub(crate) max_reserve: Duration,
     pub(crate) debt: u64,
+    /// One delay, drawn anew for each wait.
+    pub(crate) jitter: Option<Backoff>,
     pub(crate) runtime: Option<Handle>,
 }
 

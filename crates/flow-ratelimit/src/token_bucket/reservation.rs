@@ -295,7 +295,11 @@ impl<C: Clock + 'static> Reserves for Core<C> {
         n: u64,
         state: &mut WaitState,
     ) -> Poll<Result<Granted, AcquireError>> {
-        let polled = self.poll_queued(cx, ticket, n, state);
+        let here = Arc::as_ptr(&self).cast();
+        let polled = match state.poll_delayed(cx, here, n) {
+            Some(delayed) => delayed.map(Ok),
+            None => self.poll_queued(cx, ticket, n, state),
+        };
         if let Poll::Ready(result) = &polled {
             self.count(result.is_ok());
         }

@@ -28,7 +28,9 @@ impl<C: Clock + 'static> Core<C> {
         state: &mut WaitState,
     ) -> Poll<Result<Granted, AcquireError>> {
         let here = Arc::as_ptr(self).cast();
-        let result = if let Some(ticket) = state.ticket_at(here, n) {
+        let result = if let Some(delayed) = state.poll_delayed(cx, here, n) {
+            delayed.map(Ok)
+        } else if let Some(ticket) = state.ticket_at(here, n) {
             self.poll_queued(cx, ticket, n, state)
         } else {
             // A wait of another limiter's, or for another number of tokens, ends here.
@@ -163,7 +165,12 @@ impl<C: Clock + 'static> Core<C> {
         let seat = match looked {
             Looked::Ends(result) => {
                 state.forget_place();
-                return Poll::Ready(result);
+                return match result {
+                    Ok(granted) => self
+                        .return_granted(cx, n, granted, runtime.as_ref().ok(), state)
+                        .map(Ok),
+                    Err(error) => Poll::Ready(Err(error)),
+                };
             }
             Looked::Waits { seat } => seat,
         };
@@ -276,6 +283,10 @@ impl<C: Clock + 'static> Core<C> {
 }
 
 impl<C: Clock + 'static> Host for Core<C> {
+    fn give_back(&self, n: u64) {
+        self.refund(n);
+    }
+
     fn cancel(&self, ticket: Ticket) {
         self.give_up(ticket);
     }
