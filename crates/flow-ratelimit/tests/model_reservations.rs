@@ -65,12 +65,18 @@ impl Model {
     }
 
     fn settle(&mut self) {
+        let mut went = false;
         while let Some(&(id, need)) = self.line.front() {
             if need > self.burst + self.debt {
                 self.closed.push(id);
+                if !went {
+                    // What does not fit is gone before the next one stands first.
+                    self.content = self.content.min(self.burst);
+                }
             } else if self.content >= need {
                 self.content -= need;
                 self.ready.push(id);
+                went = true;
             } else {
                 break;
             }

@@ -13,6 +13,7 @@ impl<C: Clock> Core<C> {
     ///
     /// Whether it had no room for more: the caller comes back, or leaves it to a driver.
     pub(crate) fn pump(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) -> bool {
+        let mut in_time = false;
         loop {
             let anchor = self.params.anchor();
             if anchor.is_stale(now) && self.move_on(queue, now) {
@@ -21,17 +22,24 @@ impl<C: Clock> Core<C> {
             let word = self.word.load(Ordering::Acquire);
             let room = wakes.room();
             if self.refuse_too_large(queue, &anchor, room, now, wakes) {
+                if in_time {
+                    // It was refused when the one before it went.
+                    queue.first = queue.list.head();
+                } else {
+                    // What does not fit is gone before the next one comes to stand first.
+                    self.clip(&anchor, now, anchor.burst);
+                }
                 continue;
             }
-            let (count, used, is_early) = self.what_fits(queue, &anchor, word >> 1, now, room);
-            if count == 0 {
-                if is_early {
+            let fits = self.what_fits(queue, &anchor, word >> 1, now, room);
+            if fits.count == 0 {
+                if fits.is_early {
                     queue.first = queue.list.head();
                 }
                 return room == 0 && !queue.list.is_empty();
             }
-            let emptied = count == queue.list.len();
-            let next = used << 1 | u64::from(!emptied || queue.closed);
+            let emptied = fits.count == queue.list.len();
+            let next = fits.used << 1 | u64::from(!emptied || queue.closed);
             let swapped =
                 self.word
                     .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire);
@@ -39,11 +47,12 @@ impl<C: Clock> Core<C> {
                 // A refund came in between: there is more to grant.
                 continue;
             }
-            for _ in 0..count {
+            for _ in 0..fits.count {
                 wakes.push(queue.list.grant_head());
             }
-            if is_early {
+            if fits.is_early {
                 queue.first = queue.list.head();
+                in_time = fits.in_time;
             }
             self.mirror(queue);
             if emptied {
@@ -82,8 +91,7 @@ impl<C: Clock> Core<C> {
         queue.wake_sleepers(now, wakes);
     }
 
-    /// How many from the head on can go now, what is spent with them, and whether the next one
-    /// is too early.
+    /// How many from the head on can go now.
     fn what_fits(
         &self,
         queue: &Queue,
@@ -91,9 +99,14 @@ impl<C: Clock> Core<C> {
         used: u64,
         now: Instant,
         room: usize,
-    ) -> (usize, u64, bool) {
+    ) -> Fits {
         if anchor.unlimited {
-            return (queue.list.len().min(room), used, false);
+            return Fits {
+                count: queue.list.len().min(room),
+                used,
+                is_early: false,
+                in_time: false,
+            };
         }
         let mut level = anchor.level(used, now, self.cap(queue, anchor));
         let clipped = level.spent;
@@ -119,7 +132,12 @@ impl<C: Clock> Core<C> {
             level.spent += need.cast_signed();
             count += 1;
         }
-        (count, anchor.take(level, 0), is_early)
+        Fits {
+            count,
+            used: anchor.take(level, 0),
+            is_early,
+            in_time,
+        }
     }
 
     /// After tokens came back: grants what fits now.
@@ -185,6 +203,17 @@ impl<C: Clock> Core<C> {
         let head = queue.first_need().unwrap_or(0);
         self.kept(head, anchor).max(late + self.debt).min(MAX_BURST)
     }
+}
+
+/// Who can go, from the head on.
+struct Fits {
+    count: usize,
+    /// What is spent with them.
+    used: u64,
+    /// The next one cannot.
+    is_early: bool,
+    /// It came to stand first before now.
+    in_time: bool,
 }
 
 pub(super) fn saturated(sum: u128) -> u64 {
