@@ -65,6 +65,13 @@ pub enum ConfigError {
         /// The burst.
         burst: u64,
     },
+    /// Tokens to start with were given twice: by number, and by a snapshot.
+    InitialAndSnapshot,
+    /// A snapshot is none of a bucket's.
+    InvalidSnapshot {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The debt does not fit the bucket's word.
     DebtTooLarge {
         /// The debt that was given.
@@ -129,6 +136,12 @@ impl fmt::Display for ConfigError {
                 f,
                 "{given} tokens to start with do not fit a burst of {burst}"
             ),
+            Self::InitialAndSnapshot => f.write_str(
+                "a bucket starts with a snapshot's tokens or with a number of them, not with both",
+            ),
+            Self::InvalidSnapshot { reason } => {
+                write!(f, "no bucket was like this snapshot: {reason}")
+            }
             Self::DebtTooLarge { given, max } => write!(
                 f,
                 "the debt of {given} is too large for this bucket: at most {max} beside its burst"

@@ -25,6 +25,7 @@
 //! | [`LeakyBucket`] | the same, seen as a level that leaks |
 //! | [`Pacer`] | one at a time, evenly spaced: the leaky bucket as a queue |
 //! | [`Reservation`] | tokens taken ahead of time |
+//! | [`Snapshot`] | a bucket carried over a restart |
 //! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
 //! | [`Rate`], [`Quota`] | so many per so much time, exactly; with a burst beside it |
 //! | [`Limiter`], [`LimiterExt`] | every limiter of this process; its futures |
@@ -36,6 +37,7 @@
 //!   where the kernel trusts it, at less than half the price; on Linux on x86-64.
 //! - `serde`: [`Rate`] and [`Quota`] as text.
 //! - `metrics`: `collector()` on a limiter, for a `flow_metrics::Registry`.
+//! - `serde`: [`Rate`] as its text, and [`Snapshot`].
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -71,6 +73,6 @@ pub use limiter::{Acquire, AcquireTimeout, Decide, Limiter, LimiterExt};
 pub use quota::{IntoQuota, Quota};
 pub use rate::{IntoRate, Rate};
 pub use token_bucket::{
-    AwaitReservation, Reservation, TokenBucket, TokenBucketBuilder, TokenBucketStats,
+    AwaitReservation, Reservation, Snapshot, TokenBucket, TokenBucketBuilder, TokenBucketStats,
 };
 pub use wait_state::WaitState;

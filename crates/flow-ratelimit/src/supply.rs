@@ -342,7 +342,7 @@ fn horizon(mult: u64, shift: u32) -> u64 {
 }
 
 /// A grain is no finer than 2^-30 token: leaves room to raise a low rate to 10^9 per second.
-const MAX_BITS: u32 = 30;
+pub(crate) const MAX_BITS: u32 = 30;
 
 /// Two numbers below `2^MAX_SHIFT` can be added in a u128, with a bit to spare.
 const MAX_SHIFT: u32 = 126;

@@ -421,3 +421,20 @@ fn uncounted_buckets_count_nothing() {
     bucket.try_acquire().expect("one");
     assert_eq!((bucket.stats().granted, bucket.stats().denied), (0, 0));
 }
+
+/// The line that the anchor moves along is exact, the one between is rounded up: by a fraction
+/// of a grain, which must not be missing from a full bucket afterwards.
+#[test]
+fn a_full_bucket_stays_full_by_any_change() {
+    let period = Duration::from_nanos(3_821_363_526);
+    let (bucket, clock) = bucket(Rate::per(221_011, period).expect("not zero"), 1);
+    for nanos in [3_708_188_173, 389_970_045, 2_329_886_045, 988_332_083] {
+        for more in 0..2_000 {
+            clock.advance(Duration::from_nanos(nanos + more));
+            bucket.set_rate(Rate::ZERO).expect("valid");
+            assert_eq!(bucket.available(), 1, "{nanos} {more}");
+            let rate = Rate::per(221_011 + more, period).expect("not zero");
+            bucket.set_rate(rate).expect("valid");
+        }
+    }
+}

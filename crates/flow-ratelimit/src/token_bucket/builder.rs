@@ -8,7 +8,8 @@ use std::sync::Arc;
 use flow_rt::{Backoff, BackoffConfigError, Clock, DefaultClock, Handle};
 
 use super::TokenBucket;
-use super::core::{Core, Settings};
+use super::core::{Core, Settings, Start};
+use super::snapshot::Snapshot;
 use crate::error::ConfigError;
 use crate::quota::{IntoQuota, Quota};
 
@@ -18,6 +19,7 @@ pub struct TokenBucketBuilder<C = DefaultClock> {
     quota: Option<Result<Quota, ConfigError>>,
     burst: Option<u64>,
     initial: Option<u64>,
+    snapshot: Option<Snapshot>,
     clock: C,
     is_counted: bool,
     settings: Settings,
@@ -29,6 +31,7 @@ impl TokenBucketBuilder {
             quota: None,
             burst: None,
             initial: None,
+            snapshot: None,
             clock: DefaultClock::new(),
             is_counted: true,
             settings: Settings {
@@ -45,7 +48,8 @@ impl TokenBucketBuilder {
 }
 
 impl<C: Clock> TokenBucketBuilder<C> {
-    /// How fast tokens come: a [`Rate`](crate::Rate), or a text like `"100/s"`. Required.
+    /// How fast tokens come: a [`Rate`](crate::Rate), or a text like `"100/s"`. Required, but for
+    /// a snapshot.
     ///
     /// `"5000/1h burst 200"` says the burst too.
     pub fn rate(mut self, rate: impl IntoQuota) -> Self {
@@ -54,7 +58,7 @@ impl<C: Clock> TokenBucketBuilder<C> {
     }
 
     /// How many tokens the bucket holds, and so how many can be taken at once. Required, unless
-    /// it stands beside the rate.
+    /// it stands beside the rate or in a snapshot.
     pub fn burst(mut self, burst: u64) -> Self {
         self.burst = Some(burst);
         self
@@ -63,6 +67,17 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// How many tokens it starts with; it starts full otherwise.
     pub fn initial(mut self, tokens: u64) -> Self {
         self.initial = Some(tokens);
+        self
+    }
+
+    /// Goes on from a [snapshot](TokenBucket::snapshot) of an earlier bucket: with its tokens,
+    /// and those that have come since by its rate and the wall clock, up to its burst.
+    ///
+    /// Rate and burst are the snapshot's unless others are given; of a smaller burst the rest is
+    /// lost. A wall clock that was put back credits nothing, and one that was put forward at the
+    /// most a full bucket.
+    pub fn restore(mut self, snapshot: &Snapshot) -> Self {
+        self.snapshot = Some(*snapshot);
         self
     }
 
@@ -142,6 +157,7 @@ impl<C: Clock> TokenBucketBuilder<C> {
             quota: self.quota,
             burst: self.burst,
             initial: self.initial,
+            snapshot: self.snapshot,
             clock,
             is_counted: self.is_counted,
             settings: self.settings,
@@ -153,8 +169,16 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// # Errors
     /// [`ConfigError`] if rate or burst is missing or out of range, or another value is wrong.
     pub fn build(self) -> Result<TokenBucket<C>, ConfigError> {
-        let quota = self.quota.ok_or(ConfigError::MissingRate)??;
-        let (rate, burst) = quota.complete(self.burst)?;
+        let snapshot = self.snapshot;
+        let quota = match self.quota {
+            Some(quota) => quota?,
+            None => snapshot.ok_or(ConfigError::MissingRate)?.rate.into(),
+        };
+        let burst = match (self.burst, quota.burst) {
+            (None, None) => snapshot.map(|it| it.burst),
+            (given, _) => given,
+        };
+        let (rate, burst) = quota.complete(burst)?;
         if self.settings.max_waiters == 0 {
             return Err(ConfigError::ZeroWaiters);
         }
@@ -163,11 +187,19 @@ impl<C: Clock> TokenBucketBuilder<C> {
         {
             return Err(ConfigError::JitterTooLong { given });
         }
-        let initial = self.initial.unwrap_or(burst);
+        let start = match (self.initial, snapshot) {
+            (Some(_), Some(_)) => return Err(ConfigError::InitialAndSnapshot),
+            (None, Some(snapshot)) => {
+                snapshot.check()?;
+                let elapsed = snapshot.elapsed(self.settings.runtime.as_ref());
+                Start::From(snapshot, elapsed)
+            }
+            (initial, None) => Start::With(initial.unwrap_or(burst)),
+        };
         let core = Core::new(
             rate,
             burst,
-            initial,
+            start,
             self.clock,
             self.is_counted,
             self.settings,
@@ -184,6 +216,7 @@ impl<C> fmt::Debug for TokenBucketBuilder<C> {
             .field("rate", &self.quota)
             .field("burst", &self.burst)
             .field("initial", &self.initial)
+            .field("snapshot", &self.snapshot)
             .field("name", &self.settings.name)
             .field("max_waiters", &self.settings.max_waiters)
             .field("catch_up", &self.settings.catch_up)

@@ -42,6 +42,7 @@ use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use flow_sync::{CachePadded, PaddedCounter};
 
+use super::snapshot::Snapshot;
 use crate::error::{ConfigError, Denied};
 use crate::granted::Granted;
 use crate::params::Params;
@@ -84,6 +85,15 @@ pub(crate) struct Settings {
     pub(crate) runtime: Option<Handle>,
 }
 
+/// What a bucket begins with.
+#[derive(Clone, Copy)]
+pub(crate) enum Start {
+    /// So many tokens.
+    With(u64),
+    /// What there was, and what has come since.
+    From(Snapshot, Duration),
+}
+
 /// Decisions, in cells that the deciding threads do not share.
 struct Counts {
     granted: PaddedCounter,
@@ -97,25 +107,39 @@ impl<C: Clock> Core<C> {
     pub(crate) fn new(
         rate: Rate,
         burst: u64,
-        initial: u64,
+        start: Start,
         clock: C,
         counted: bool,
         settings: Settings,
     ) -> Result<Self, ConfigError> {
         let debt = settings.debt;
-        let bits = supply::fraction_bits(rate, room_for(burst, debt))
-            .map_err(|error| blame_debt(error, burst, debt))?;
-        if initial > burst {
-            return Err(ConfigError::InitialAboveBurst {
-                given: initial,
-                burst,
-            });
+        let room = room_for(burst, debt);
+        let mut bits =
+            supply::fraction_bits(rate, room).map_err(|error| blame_debt(error, burst, debt))?;
+        match start {
+            Start::With(initial) if initial > burst => {
+                return Err(ConfigError::InitialAboveBurst {
+                    given: initial,
+                    burst,
+                });
+            }
+            Start::With(_) => {}
+            Start::From(snapshot, _) => {
+                bits = snapshot.bits_for(rate, room).unwrap_or(bits);
+            }
         }
         // A bucket that may be overdrawn is a larger one whose last tokens are not its own: the
         // one sum that takers check covers both.
         let debt = debt << bits;
-        let (holds, starts) = ((burst << bits) + debt, (initial << bits) + debt);
-        let anchor = Anchor::new(rate, holds, starts, bits, clock.now());
+        let holds = (burst << bits) + debt;
+        let anchor = match start {
+            Start::With(initial) => {
+                Anchor::new(rate, holds, (initial << bits) + debt, bits, clock.now())
+            }
+            Start::From(snapshot, elapsed) => {
+                snapshot.resume(elapsed, rate, bits, (holds, debt), clock.now())
+            }
+        };
         Ok(Self {
             word: CachePadded::new(AtomicU64::new(0)),
             params: Params::new(&anchor, rate),
@@ -329,10 +353,14 @@ impl<C: Clock> Core<C> {
     /// a bucket of `cap` grains holds (invariant 4).
     pub(crate) fn lift(&self, now: Instant, cap: u64) -> Anchor {
         let anchor = self.params.anchor();
+        let moved = anchor.moved(now, self.rate(), self.bits);
         if !anchor.unlimited {
-            self.clip(&anchor, now, cap);
+            // First by the line that ends, so that `used` is in sight of the new anchor; that
+            // stands on the exact line, which may be a grain lower, and a full bucket is full.
+            self.clip(&anchor, now, cap + 1);
+            self.clip(&moved, now, cap);
         }
-        anchor.moved(now, self.rate(), self.bits)
+        moved
     }
 
     /// What ran over is gone before somebody comes to stand first who may need more than a burst.

@@ -6,6 +6,7 @@ pub(crate) mod core;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod reservation;
+mod snapshot;
 
 use ::core::fmt;
 use ::core::task::{Context, Poll};
@@ -24,6 +25,7 @@ use crate::wait_state::WaitState;
 
 pub use builder::TokenBucketBuilder;
 pub use reservation::{AwaitReservation, Reservation};
+pub use snapshot::Snapshot;
 
 /// A bucket of tokens that fills at a rate and holds a burst: exact, shared by cloning.
 ///
@@ -261,6 +263,16 @@ impl<C: Clock + 'static> TokenBucket<C> {
     /// else a lock. Nothing is allocated in the steady state.
     pub fn reserve_n(&self, n: u64) -> Result<Reservation, Denied> {
         self.core.reserve(n)
+    }
+
+    /// How it stands, as plain data, for [`restore`](TokenBucketBuilder::restore) after a
+    /// restart. The time is the wall clock's: of the runtime given to the builder, else of the
+    /// current one (so that of a simulation inside one), else the machine's.
+    ///
+    /// # Cost
+    /// A lock.
+    pub fn snapshot(&self) -> Snapshot {
+        self.core.snapshot()
     }
 }
 

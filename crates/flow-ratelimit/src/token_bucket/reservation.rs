@@ -387,7 +387,10 @@ impl<C: Clock + 'static> Core<C> {
     }
 
     /// A critical section that serves whoever is due before it looks.
-    fn look_at_queue<T>(&self, look: impl FnOnce(&mut Queue, Instant, &mut Wakes) -> T) -> T {
+    pub(super) fn look_at_queue<T>(
+        &self,
+        look: impl FnOnce(&mut Queue, Instant, &mut Wakes) -> T,
+    ) -> T {
         let mut wakes = Wakes::new();
         let now = self.clock.now();
         let result = {
