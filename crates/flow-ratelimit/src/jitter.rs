@@ -5,7 +5,7 @@
 //! waits for it, and the rate is what it was.
 
 use core::task::{Context, Poll};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flow_rt::{BoxTimer, Clock, Handle};
 
@@ -18,8 +18,9 @@ pub(crate) struct Delayed {
     host: Arc<dyn Host>,
     n: u64,
     granted: Granted,
-    /// None once it need not wait any longer.
-    timer: Option<BoxTimer>,
+    /// None once it need not wait any longer. Only to be `Sync` is it in a mutex, which is never
+    /// locked.
+    timer: Mutex<Option<BoxTimer>>,
     held: bool,
 }
 
@@ -31,16 +32,20 @@ impl Delayed {
 
     /// It returns at its next poll.
     pub(crate) fn hurry(&mut self) {
-        self.timer = None;
+        *self.timer() = None;
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Granted> {
-        if let Some(timer) = &mut self.timer {
+        if let Some(timer) = self.timer() {
             // Of a runtime that keeps no time any more: now.
             let _ = core::task::ready!(timer.poll_fired(cx));
         }
         self.held = false;
         Poll::Ready(self.granted)
+    }
+
+    fn timer(&mut self) -> &mut Option<BoxTimer> {
+        self.timer.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,7 +78,7 @@ impl<C: Clock + 'static> Core<C> {
             host: self.clone(),
             n,
             granted,
-            timer: Some(runtime.sleep(delay)),
+            timer: Mutex::new(Some(runtime.sleep(delay))),
             held: true,
         };
         state.delay(delayed, cx)
