@@ -28,6 +28,7 @@
 //! | [`Snapshot`] | a bucket carried over a restart |
 //! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
 //! | [`Rate`], [`Quota`] | so many per so much time, exactly; with a burst beside it |
+//! | [`Fairness`] | whether newcomers may pass those who wait |
 //! | [`Limiter`], [`LimiterExt`] | every limiter of this process; its futures |
 //! | [`Decide`] | whoever says who may go, here or on a server: what layers ask |
 //! | [`Granted`], [`Denied`], [`AcquireError`], [`AcquireBlockingError`], [`ConfigError`] | answers |
@@ -73,6 +74,7 @@ pub use limiter::{Acquire, AcquireTimeout, Decide, Limiter, LimiterExt};
 pub use quota::{IntoQuota, Quota};
 pub use rate::{IntoRate, Rate};
 pub use token_bucket::{
-    AwaitReservation, Reservation, Snapshot, TokenBucket, TokenBucketBuilder, TokenBucketStats,
+    AwaitReservation, Fairness, Reservation, Snapshot, TokenBucket, TokenBucketBuilder,
+    TokenBucketStats,
 };
 pub use wait_state::WaitState;

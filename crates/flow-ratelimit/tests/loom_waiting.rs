@@ -9,7 +9,8 @@ use flow_ratelimit::{AcquireError, Denied, Limiter, Rate, WaitState};
 use loom::future::block_on;
 use loom::thread;
 use loom_common::{
-    Bucket, Fate, Time, acquire, bucket, enter, explore, give_up, per_milli, wait_on, waiter,
+    Bucket, Fate, Time, acquire, barging_bucket, bucket, enter, explore, give_up, per_milli,
+    wait_on, waiter,
 };
 use std::future::poll_fn;
 use std::task::Poll;
@@ -180,9 +181,9 @@ fn a_linger_ends_as_one_pushes() {
     explore("bucket: driver's linger ends || push", 1, || {
         let time = Time::new();
         let bucket = bucket(&time, Rate::per_second(5), 1, Fate::Runs);
-        let first = waiter(&bucket, 1);
+        let first = enter(&bucket, 1).unwrap();
         bucket.refund(1);
-        first.join().unwrap().unwrap();
+        wait_on(&bucket, 1, first).unwrap();
         let late = waiter(&bucket, 1);
         time.set(100);
         time.set(200);
@@ -291,6 +292,29 @@ fn close_meets_push() {
         bucket.close();
         assert_eq!(waiter.join().unwrap(), Err(AcquireError::Closed));
         assert_eq!(bucket.stats().waiting, 0);
+    });
+}
+
+/// A newcomer that may pass takes the token of one who waits, and leaves it in the queue.
+#[test]
+fn a_barger_meets_a_grant() {
+    explore("bucket: barger || refund || waiter", 3, || {
+        let time = Time::new();
+        let bucket = barging_bucket(&time, Rate::per_hour(1), 1);
+        let waiter = enter(&bucket, 1).unwrap();
+        let barger = {
+            let bucket = bucket.clone();
+            thread::spawn(move || bucket.try_acquire().is_ok())
+        };
+        bucket.refund(1);
+        if barger.join().unwrap() {
+            assert_eq!(bucket.stats().waiting, 1, "one token for two");
+            bucket.refund(1);
+        }
+        // It was told already, or is granted by what came back: no other look helps it.
+        assert_eq!(bucket.stats().waiting, 0);
+        wait_on(&bucket, 1, waiter).unwrap();
+        assert_eq!(bucket.available(), 0);
     });
 }
 

@@ -57,6 +57,8 @@ pub struct WaitList {
     vacant: usize,
     queue: Ends,
     len: usize,
+    /// Those of them that have a mark.
+    marked: usize,
     sum: u128,
     next_number: u64,
 }
@@ -142,6 +144,7 @@ impl WaitList {
             vacant: 0,
             queue: Ends::NONE,
             len: 0,
+            marked: 0,
             sum: 0,
             next_number: 0,
         }
@@ -157,6 +160,12 @@ impl WaitList {
     #[inline]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Waiters in the queue that have a mark.
+    #[inline]
+    pub const fn marked(&self) -> usize {
+        self.marked
     }
 
     /// The sum of the needs in the queue; exact.
@@ -258,6 +267,7 @@ impl WaitList {
         }
         self.queue.last = slot;
         self.len += 1;
+        self.marked += usize::from(marked);
         self.sum += u128::from(need);
         Ticket { slot, number }
     }
@@ -380,7 +390,7 @@ impl WaitList {
         let slot = self.slot_mut(at);
         slot.standing = standing;
         let (links, need, waker) = (slot.links, slot.need, slot.waker.take());
-        let detached = slot.detached;
+        let (marked, detached) = (slot.marked, slot.detached);
         match links.prev {
             NIL => self.queue.first = links.next,
             prev => self.slot_mut(prev).links.next = links.next,
@@ -390,6 +400,7 @@ impl WaitList {
             next => self.slot_mut(next).links.prev = links.prev,
         }
         self.len -= 1;
+        self.marked -= usize::from(marked);
         self.sum -= u128::from(need);
         if detached {
             self.release_slot(at);

@@ -9,6 +9,7 @@ use flow_rt::{Backoff, BackoffConfigError, Clock, DefaultClock, Handle};
 
 use super::TokenBucket;
 use super::core::{Core, Settings, Start};
+use super::fairness::Fairness;
 use super::snapshot::Snapshot;
 use crate::error::ConfigError;
 use crate::quota::{IntoQuota, Quota};
@@ -37,6 +38,7 @@ impl TokenBucketBuilder {
             settings: Settings {
                 name: None,
                 max_waiters: usize::MAX,
+                fairness: Fairness::Fifo,
                 catch_up: DEFAULT_CATCH_UP,
                 max_reserve: Duration::MAX,
                 debt: 0,
@@ -90,6 +92,12 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// How many callers may wait at once; any number otherwise.
     pub fn max_waiters(mut self, max: usize) -> Self {
         self.settings.max_waiters = max;
+        self
+    }
+
+    /// Whether newcomers may pass those who wait; [`Fairness::Fifo`] otherwise: they may not.
+    pub fn fairness(mut self, fairness: Fairness) -> Self {
+        self.settings.fairness = fairness;
         self
     }
 
@@ -219,6 +227,7 @@ impl<C> fmt::Debug for TokenBucketBuilder<C> {
             .field("snapshot", &self.snapshot)
             .field("name", &self.settings.name)
             .field("max_waiters", &self.settings.max_waiters)
+            .field("fairness", &self.settings.fairness)
             .field("catch_up", &self.settings.catch_up)
             .field("max_reserve", &self.settings.max_reserve)
             .field("debt", &self.settings.debt)

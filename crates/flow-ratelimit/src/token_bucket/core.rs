@@ -42,6 +42,7 @@ use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use flow_sync::{CachePadded, PaddedCounter};
 
+use super::fairness::Fairness;
 use super::snapshot::Snapshot;
 use crate::error::{ConfigError, Denied};
 use crate::granted::Granted;
@@ -69,6 +70,8 @@ pub(crate) struct Core<C> {
     /// What the head needs, and in the lowest bit whether it is a reservation: nobody may be
     /// there to serve it in time. 0 if there is none.
     pub(crate) head: AtomicU64,
+    /// Reservations in the line.
+    pub(crate) reservations: AtomicUsize,
     pub(crate) closed: AtomicBool,
     pub(crate) settings: Settings,
 }
@@ -77,6 +80,7 @@ pub(crate) struct Core<C> {
 pub(crate) struct Settings {
     pub(crate) name: Option<Cow<'static, str>>,
     pub(crate) max_waiters: usize,
+    pub(crate) fairness: Fairness,
     pub(crate) catch_up: Duration,
     pub(crate) max_reserve: Duration,
     pub(crate) debt: u64,
@@ -154,6 +158,7 @@ impl<C: Clock> Core<C> {
             queued: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             head: AtomicU64::new(0),
+            reservations: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             settings,
         })
@@ -187,6 +192,9 @@ impl<C: Clock> Core<C> {
         let mut now = self.clock.now();
         loop {
             if word & W != 0 {
+                if self.may_barge() {
+                    return self.barge(n, left);
+                }
                 self.keep_out(n, now)?;
                 (word, now) = (self.word.load(Ordering::Acquire), self.clock.now());
                 if word & W != 0 {
@@ -221,6 +229,9 @@ impl<C: Clock> Core<C> {
         let now = self.clock.now();
         let word = self.settled(now);
         if word & W != 0 {
+            if self.may_barge() {
+                return self.peek_beside(n);
+            }
             return self.answer_behind(n, now).map(drop);
         }
         self.check(&self.params.anchor(), word >> 1, n, 0, now)
@@ -455,7 +466,7 @@ impl<C: Clock> Core<C> {
 
     /// Moves the anchor before its numbers run out of range.
     #[cold]
-    fn move_anchor(&self, now: Instant) {
+    pub(super) fn move_anchor(&self, now: Instant) {
         let queue = self.queue.lock();
         // Somebody may have moved it before.
         if self.params.anchor().is_stale(now) {

@@ -3,6 +3,7 @@
 mod blocking;
 mod builder;
 pub(crate) mod core;
+mod fairness;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod reservation;
@@ -24,6 +25,7 @@ use crate::rate::{IntoRate, Rate};
 use crate::wait_state::WaitState;
 
 pub use builder::TokenBucketBuilder;
+pub use fairness::Fairness;
 pub use reservation::{AwaitReservation, Reservation};
 pub use snapshot::Snapshot;
 
@@ -34,7 +36,7 @@ pub use snapshot::Snapshot;
 /// wait may get that much at once from a driver that is late: see
 /// [`catch_up`](TokenBucketBuilder::catch_up).) Rate and burst can be changed while it runs; nothing is
 /// minted or lost by it. Those who wait are served first in, first out, and a newcomer never
-/// passes them.
+/// passes them, unless it was built with [`Fairness::Barging`].
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

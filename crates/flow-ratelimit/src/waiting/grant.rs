@@ -192,6 +192,8 @@ impl<C: Clock> Core<C> {
         let head = queue.list.entries().next();
         let head = head.map_or(0, |(need, reserved)| need << 1 | u64::from(reserved));
         self.head.store(head, Ordering::Release);
+        self.reservations
+            .store(queue.list.marked(), Ordering::Release);
         self.waiting.store(queue.list.len(), Ordering::Release);
         self.queued
             .store(saturated(queue.list.sum()), Ordering::Release);
@@ -199,8 +201,12 @@ impl<C: Clock> Core<C> {
 
     /// What is kept for those who wait, and what comes while their driver is late.
     pub(crate) fn cap(&self, queue: &Queue, anchor: &Anchor) -> u64 {
+        self.cap_with(queue.first_need().unwrap_or(0), anchor)
+    }
+
+    /// The same, while one stands first who needs so much and was found to be too early.
+    pub(crate) fn cap_with(&self, head: u64, anchor: &Anchor) -> u64 {
         let late = anchor.in_time(self.settings.catch_up).min(MAX_BURST);
-        let head = queue.first_need().unwrap_or(0);
         self.kept(head, anchor).max(late + self.debt).min(MAX_BURST)
     }
 }

@@ -57,7 +57,8 @@
 //!
 //! # Fairness
 //! First in, first out by taking the lock; a newcomer never passes a waiter, because W keeps it
-//! out. A large need holds up those behind it, so it is not starved. No driver lives inside a
+//! out. A large need holds up those behind it, so it is not starved. A bucket built for barging
+//! leaves its fast path open beside W: see `Fairness`. No driver lives inside a
 //! waiter: a future that was polled once and is then held without being polled stops nobody.
 //!
 //! # Source

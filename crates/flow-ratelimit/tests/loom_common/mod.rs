@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use flow_ratelimit::{AcquireError, Limiter, Rate, TokenBucket, TokenBucketBuilder, WaitState};
+use flow_ratelimit::{
+    AcquireError, Fairness, Limiter, Rate, TokenBucket, TokenBucketBuilder, WaitState,
+};
 use flow_rt::{BoxBlocking, BoxTask, BoxTimer, Clock, Handle, Instant, Runtime, Stopped, Timer};
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::AtomicU64;
@@ -210,6 +212,16 @@ pub(crate) fn bucket(time: &Arc<Time>, rate: Rate, burst: u64, first: Fate) -> B
     let handle = Threads::new(time, first).handle();
     let bucket = builder(time, rate, burst).runtime(&handle);
     bucket.build().expect("a valid bucket")
+}
+
+/// A bucket that newcomers may take from beside those who wait.
+pub(crate) fn barging_bucket(time: &Arc<Time>, rate: Rate, burst: u64) -> Bucket {
+    let handle = Threads::new(time, Fate::Runs).handle();
+    let bucket = builder(time, rate, burst).runtime(&handle);
+    bucket
+        .fairness(Fairness::Barging)
+        .build()
+        .expect("a valid bucket")
 }
 
 /// A bucket of `burst` tokens that begins empty, driven where its waiters are polled.
