@@ -222,7 +222,7 @@ pub(super) enum Step {
 }
 
 /// A driver's timer fires at most once in this time: a tenth of the work at 100 k grants/s.
-const QUANTUM: Duration = Duration::from_millis(1);
+pub(super) const QUANTUM: Duration = Duration::from_millis(1);
 
 /// How long a driver stays when nobody waits: who waits again and again needs a new task for it
 /// only if there is more than this in between.

@@ -68,6 +68,8 @@
 mod driver;
 mod grant;
 mod queue;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod thread;
 mod waiter;
 
