@@ -178,6 +178,57 @@ fn a_task_is_driven_on_when_the_thread_goes() {
     assert_eq!(bucket.stats().waiting, 0);
 }
 
+/// Threads and tasks of two runtimes in one queue, of which one runtime dies on the way: whoever
+/// does not die with it is served, and nobody else's tokens are lost.
+#[test]
+fn a_runtime_dies_among_threads_and_tasks() {
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let rt = Handle::tokio(tokio.handle().clone()).expect("with time");
+    let bucket = bucket(Rate::per_second(1_000), 1);
+    let smol = Handle::smol();
+    let tasks: Vec<_> = (0..40)
+        .map(|place| {
+            let waits = bucket.clone();
+            let host = if place % 2 == 0 { &rt } else { &smol };
+            let task = async move {
+                for _ in 0..3 {
+                    waits.acquire().await.expect("open");
+                }
+            };
+            (place % 2 != 0, host.spawn(task))
+        })
+        .collect();
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let waits = bucket.clone();
+            thread::spawn(move || {
+                for _ in 0..8 {
+                    waits.acquire_blocking().expect("open");
+                }
+            })
+        })
+        .collect();
+    // In the midst of it, wherever the primary is.
+    while bucket.stats().granted < 20 {
+        thread::yield_now();
+    }
+    tokio.shutdown_background();
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
+    for (lives, task) in tasks {
+        let ended = flow_rt::block_on(task).expect("a plain thread");
+        assert!(ended.is_ok() || !lives);
+    }
+    assert_eq!(bucket.stats().waiting, 0);
+    assert!(bucket.stats().granted >= 20 * 3 + 4 * 8);
+    bucket.acquire_blocking().expect("the fast path is open");
+}
+
 #[test]
 fn a_limit_that_cannot_suffice_is_refused_at_once() {
     let bucket = bucket(Rate::per_hour(1), 1);
