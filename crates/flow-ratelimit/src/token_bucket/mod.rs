@@ -213,7 +213,9 @@ impl<C: Clock + 'static> TokenBucket<C> {
 
 /// Waiting: first in, first out.
 ///
-/// Whoever waits needs a runtime: the one given to the builder, else the one that polls. These
+/// Whoever waits needs a runtime: the one given to the builder, else the one that polls. A small
+/// task there looks at the clock for all of them; it stays for 100 ms after the last one, in case
+/// another comes, and does not keep the bucket alive. A wait allocates nothing while it stays. These
 /// are the methods of [`LimiterExt`], so that no import is needed.
 impl<C: Clock + 'static> TokenBucket<C> {
     /// Waits for one token. See [`LimiterExt::acquire_n`].

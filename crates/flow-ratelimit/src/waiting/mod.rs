@@ -1,11 +1,13 @@
-//! How tasks wait for a bucket: first in, first out, driven by one small task per runtime.
+//! How tasks and threads wait for a bucket: first in, first out, driven by one small task per
+//! runtime, or by a thread that waits itself.
 //!
 //! # State
 //! [`Queue`], under one lock: the list of waiters with their needs in grains; the *seats*, one
-//! per runtime that has waiters and one of all threads that wait, each with its driver's waker; which seat is `primary`; `fire_at`,
-//! when it will look; `last_fire`, when its timer last fired; `closed`; `first`, the head once it
-//! was found to be too early. The W bit stands in the bucket's word (see `core`). Marked entries
-//! of the list are reservations (see `token_bucket::reservation`).
+//! per runtime that has waiters and one of all threads that wait, each with its driver's waker;
+//! which seat is `primary`; `fire_at`, when it will look; `last_fire`, when its timer last fired;
+//! the threads that wait without a seat; `closed`; `first`, the head once it was found to be too
+//! early. The W bit stands in the bucket's word (see `core`). Marked entries of the list are
+//! reservations (see `token_bucket::reservation`).
 //!
 //! # Invariants
 //! 1. W changes only under the lock. It is set while somebody waits, and for ever once closed.
@@ -24,18 +26,22 @@
 //!    that is old by then only grants less; whoever is held up by it wakes at a later one.
 //! 8. A critical section that leaves a waiter has granted all that could go, or its thread comes
 //!    back after waking.
+//! 9. A driver that lingers has its waker in its seat, and whoever is the first to wait takes it.
+//!    Waiters hold the bucket, drivers do not: with the last handle nobody waits any more.
 //!
 //! # Steps
 //! - enqueue: look up the runtime and clone the waker; lock; closed, full or too late? no; set W;
 //!   push; pump; granted? done. Else a seat for this runtime; the first to wait? wake all seats,
-//!   who may linger; unlock; wake; spawn the driver if the seat is new; lock again: a runtime that dropped the task at once has left no seat.
+//!   who may linger (9); unlock; wake; spawn the driver if the seat is new; lock again: a runtime
+//!   that dropped the task at once has left no seat.
 //! - poll of a waiter: lock; pump; granted or closed? done. Else store the waker, see to a seat.
 //! - pump: walk from the head while the needs fit; one swap of the word for all of them, which
 //!   clears W if it reaches the end; mark them granted and collect their wakers. Reservations
 //!   take their tokens as of when they came, waiters take them now.
-//! - driver: lock; pump; nobody left? stay for [`LINGER`](driver::LINGER), or leave if that is over. No primary, or it is late by [`SLACK`]? take over.
-//!   Store the waker; unlock; wake; sleep until the head can go, a quantum after the last time at
-//!   the earliest; a standby until the primary is late.
+//! - driver: lock; pump; nobody left? stay for `LINGER`, to be woken by the next who waits, or
+//!   leave if that is over. No primary, or it is late by `SLACK`? take over. Store the waker;
+//!   unlock; wake; sleep until the head can go, a quantum after the last time at the earliest; a
+//!   standby until the primary is late.
 //! - kick, when supply rose or the head changed: the head can go before `fire_at`? wake the
 //!   seats.
 //! - cancel: waiting? unlink; nobody left? clear W and wake drivers that sleep long; was it the
@@ -45,8 +51,7 @@
 //! - a thread: enqueue and look like a waiter; has it the threads' seat? a driver's step; park
 //!   until then. When it ends: off the list of threads, its seat goes as that of a driver that is
 //!   dropped; the seat is free and another thread waits? wake that one, who takes it.
-//! - the last handle goes: nobody waits, as those who do hold the bucket; wake the drivers, which
-//!   do not.
+//! - the last handle goes: wake the drivers, who find the bucket gone (9).
 //!
 //! # Ordering
 //! Enqueue's setting of W and a refund's swap are read-modify-writes of one location, so one
@@ -58,8 +63,8 @@
 //! # Fairness
 //! First in, first out by taking the lock; a newcomer never passes a waiter, because W keeps it
 //! out. A large need holds up those behind it, so it is not starved. A bucket built for barging
-//! leaves its fast path open beside W: see `Fairness`. No driver lives inside a
-//! waiter: a future that was polled once and is then held without being polled stops nobody.
+//! leaves its fast path open beside W: see `Fairness`. No driver lives inside a waiter: a future
+//! that was polled once and is then held without being polled stops nobody.
 //!
 //! # Source
 //! A driver task per runtime is what was left after measuring: a driver inside the waiters' own

@@ -286,6 +286,15 @@ fn a_host_that_is_dropped_unstarted_settles() {
     let _ = block_on(job).unwrap();
 }
 
+/// A primitive that blocks a thread asks before it sleeps for real time.
+#[test]
+fn only_a_stepped_handle_is_stepped() {
+    let (tokio, rt) = tokio_current_thread();
+    assert!(rt.is_stepped());
+    assert!(!Handle::tokio(tokio.handle().clone()).unwrap().is_stepped());
+    assert!(!Handle::smol().is_stepped());
+}
+
 #[test]
 fn a_plain_thread_may_wait_for_time() {
     let (_tokio, rt) = tokio_multi_thread();
