@@ -119,6 +119,10 @@ async fn a_dropped_wait_gives_back(rt: TestRuntime) {
     }
     assert_eq!(bucket.available(), 3);
     assert_eq!(bucket.stats().granted, 1);
+    let at_once = bucket.reserve_n(3).expect("there");
+    assert_eq!(bucket.available(), 0);
+    drop(at_once.into_future());
+    assert_eq!(bucket.available(), 3);
     no_driver_stays(&rt).await;
 }
 

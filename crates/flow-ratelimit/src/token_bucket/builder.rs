@@ -127,7 +127,8 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// who wait and those who reserve make no debt: they go when the bucket has paid what was
     /// owed and supplied what they need, which may be more than its burst.
     ///
-    /// So over any time `t` at most `burst + debt + rate × t` tokens are granted.
+    /// So over any time `t` at most `burst + debt + rate × t` tokens are granted; if somebody
+    /// waits or reserves for more than the burst, that much more.
     pub fn debt(mut self, tokens: u64) -> Self {
         self.settings.debt = tokens;
         self

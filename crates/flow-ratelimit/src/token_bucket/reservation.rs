@@ -180,8 +180,8 @@ impl fmt::Debug for Reservation {
 /// Waiting for a [`Reservation`]. Once it has returned it stays pending.
 ///
 /// # Cancel safety
-/// Dropping it before it has returned cancels the reservation: tokens that it has been granted
-/// meanwhile go back.
+/// Dropping it before it has returned cancels the reservation, whether it was ready or not: who
+/// awaits it goes when it returns, so the tokens go back.
 #[must_use = "futures do nothing unless polled"]
 pub struct AwaitReservation {
     core: Arc<dyn Reserves>,
@@ -208,6 +208,15 @@ impl Future for AwaitReservation {
         };
         this.ended = polled.is_ready();
         polled
+    }
+}
+
+impl Drop for AwaitReservation {
+    fn drop(&mut self) {
+        // A place in the line is given up by the state.
+        if !self.ended && self.ticket.is_none() {
+            self.core.give_back(self.n);
+        }
     }
 }
 
