@@ -247,3 +247,23 @@ fn write(path: &Path, text: &str) -> Outcome {
 fn io(path: &Path, error: &std::io::Error) -> Failure {
     Failure::failed(format!("{}: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was moved or reworded since would only be noticed when the mutants are run.
+    #[test]
+    fn every_mutant_finds_its_text_once() {
+        let lost: Vec<_> = load()
+            .expect("the lists of mutants")
+            .into_iter()
+            .filter(|mutant| {
+                let text = fs::read_to_string(workspace::root().join(&mutant.file));
+                !text.is_ok_and(|text| text.matches(&mutant.find).count() == 1)
+            })
+            .map(|mutant| format!("{}: {}", mutant.package, mutant.name))
+            .collect();
+        assert!(lost.is_empty(), "{lost:#?}");
+    }
+}

@@ -17,6 +17,8 @@ flow_rt::on_every_runtime! {
     a_newcomer_passes_those_who_wait,
     those_who_wait_keep_their_order,
     barging_waits_are_served,
+    nobody_passes_a_reservation,
+    newcomers_overdraw_and_waiters_do_not,
 }
 
 fn bucket(rate: Rate, burst: u64, fairness: Fairness) -> TokenBucket {
@@ -55,6 +57,48 @@ async fn a_newcomer_passes_those_who_wait(rt: TestRuntime) {
         large.await.expect("open");
         assert_eq!(rt.now() - start, then);
     }
+}
+
+/// A reservation says when it is ready: while one is in the line, nobody passes anybody.
+async fn nobody_passes_a_reservation(rt: TestRuntime) {
+    let bucket = bucket(Rate::per_second(100), 5, Fairness::Barging);
+    let reserved = bucket.reserve_n(3).expect("in line");
+    rt.advance(20 * MS).await;
+    assert!(bucket.try_acquire().is_err(), "two have come, and are its");
+    assert!(bucket.peek().is_err());
+    assert_eq!(reserved.delay(), 10 * MS);
+    let mut large = pin!(bucket.acquire_n(5));
+    assert!(is_pending(large.as_mut()));
+    rt.advance(30 * MS).await;
+    assert_eq!(reserved.delay(), Duration::ZERO);
+    assert!(
+        bucket.try_acquire().is_ok(),
+        "only a waiter is left in the line"
+    );
+    drop(reserved);
+    large.await.expect("open");
+}
+
+/// Debt is for those who take at once, beside waiters too; those who wait pay first.
+async fn newcomers_overdraw_and_waiters_do_not(rt: TestRuntime) {
+    let bucket = TokenBucket::builder()
+        .rate(Rate::per_second(100))
+        .burst(2)
+        .initial(0)
+        .debt(3)
+        .fairness(Fairness::Barging);
+    let bucket = bucket.build().expect("a valid bucket");
+    let mut waits = pin!(bucket.acquire());
+    assert!(is_pending(waits.as_mut()));
+    let start = rt.now();
+    bucket.try_acquire_n(3).expect("on credit");
+    assert!(bucket.try_acquire().is_err(), "no more credit");
+    let mut second = pin!(bucket.acquire());
+    assert!(is_pending(second.as_mut()), "who waits does not overdraw");
+    waits.await.expect("open");
+    assert_eq!(rt.now() - start, 40 * MS, "three to pay, and its own");
+    second.await.expect("open");
+    assert_eq!(rt.now() - start, 50 * MS);
 }
 
 /// Grants are in order all the same.

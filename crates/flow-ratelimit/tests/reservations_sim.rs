@@ -83,6 +83,8 @@ fn one_line_for_all_with_random_cancels() {
         assert!(spent <= supplied, "{spent} of {supplied}");
         assert_eq!(bucket.stats().waiting, 0);
         rt.run_until_idle().await;
+        // Beyond a linger.
+        rt.advance(Duration::from_millis(200)).await;
         assert_eq!(rt.live_tasks(), 0, "a driver stays");
         bucket.refund(10);
         assert_eq!(bucket.available(), 10);

@@ -139,8 +139,9 @@ impl<C: Clock> TokenBucketBuilder<C> {
     ///
     /// Callers that are granted together then do not act together. Their tokens are taken when
     /// their turn comes, so nobody else waits longer and the rate stays what it is. A wait with
-    /// a timeout returns in time all the same, and whoever need not wait is never held up. It
-    /// takes one boxed timer each time.
+    /// a timeout returns in time all the same, and whoever need not wait is never held up; threads
+    /// that block return at once, since the system's scheduler scatters them. It takes one boxed
+    /// timer each time.
     pub fn jitter(mut self, most: Duration) -> Self {
         self.settings.jitter =
             (!most.is_zero()).then(|| Backoff::constant(most).full_jitter().attempts(2));
