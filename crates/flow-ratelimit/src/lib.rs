@@ -36,9 +36,8 @@
 //! # Features
 //! - **`tsc`** (on unless switched off): the default clock reads the processor's time stamp counter
 //!   where the kernel trusts it, at less than half the price; on Linux on x86-64.
-//! - `serde`: [`Rate`] and [`Quota`] as text.
 //! - `metrics`: `collector()` on a limiter, for a `flow_metrics::Registry`.
-//! - `serde`: [`Rate`] as its text, and [`Snapshot`].
+//! - `serde`: [`Rate`] and [`Quota`] as their text, and [`Snapshot`].
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
