@@ -1,5 +1,8 @@
 //! The loop: poll one of the ready tasks, or move the clock to what is due next.
 
+mod clock;
+mod lives;
+
 use core::cell::RefCell;
 use core::future::Future;
 use core::panic::Location;
@@ -17,16 +20,15 @@ use super::failure::{Failure, Limit};
 use super::history::{Event, History};
 use super::local;
 use super::pick::Picker;
-use super::report::{Report, TaskPanic, TimerReport};
+use super::report::{Report, TaskPanic};
 use super::runtime::SimRuntime;
 use super::stall::Stalls;
-use super::tasks::{ROOT, Task, Tasks};
+use super::tasks::{ROOT, Tasks};
 use super::timers::Sleeper;
 use super::world::{START, World};
 use crate::ambient;
 use crate::handle::Handle;
-use crate::panics::{self, Panic};
-use crate::runtime::BoxTask;
+use crate::panics::Panic;
 
 /// What a run is told and asked beside its configuration.
 #[derive(Default)]
@@ -292,30 +294,6 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// A task that nobody can join has panicked.
-    #[cold]
-    fn panicked(&mut self, slot: u32, panic: Panic) -> Result<(), Box<Failure>> {
-        if let Some(task) = self.tasks.get(slot) {
-            task.body.clear();
-        }
-        let panicked = TaskPanic {
-            task: self.tasks.report(slot, self.now),
-            message: panic.message().to_owned(),
-        };
-        // The payload's destructor is user code.
-        panics::contain(|| drop(panic));
-        self.ended(slot)?;
-        self.unheard(panicked)
-    }
-
-    /// A task has been polled to its end.
-    fn ended(&mut self, slot: u32) -> Result<(), Box<Failure>> {
-        // While the task can be named.
-        self.hear(slot)?;
-        self.end(slot);
-        Ok(())
-    }
-
     /// What every poll is followed by.
     #[inline]
     fn after(&mut self, slot: u32) -> Result<(), Box<Failure>> {
@@ -342,168 +320,6 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
-    /// Looks for panics after a poll of `slot`.
-    #[inline]
-    fn hear(&mut self, slot: u32) -> Result<(), Box<Failure>> {
-        if self.world.panics.have_news() {
-            self.hear_news(slot)?;
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn hear_news(&mut self, slot: u32) -> Result<(), Box<Failure>> {
-        let now = self.now;
-        let tasks = &self.tasks;
-        for panic in self.world.panics.take(|| tasks.report(slot, now)) {
-            self.unheard(panic)?;
-        }
-        Ok(())
-    }
-
-    fn unheard(&mut self, panic: TaskPanic) -> Result<(), Box<Failure>> {
-        match self.config.task_panics {
-            Policy::Fail if !self.world.panics.allowed.load(Ordering::Relaxed) => {
-                Err(Box::new(Failure::TaskPanicked(Box::new(panic))))
-            }
-            _ => {
-                self.panics.push(panic);
-                Ok(())
-            }
-        }
-    }
-
-    /// Holds a task back, if the seed says so.
-    fn stall(&mut self, slot: u32) -> bool {
-        if !self.stalls.are_configured() || core::mem::take(self.tasks.stalled(slot)) {
-            return false;
-        }
-        let Some(lasting) = self.stalls.draw(self.tasks.name(slot)) else {
-            return false;
-        };
-        *self.tasks.stalled(slot) = true;
-        self.stalls.hold(slot, self.now.saturating_add(lasting));
-        true
-    }
-
-    /// Nothing is ready: wake who waits for that, else move the clock, else give up.
-    fn wait(&mut self) -> Result<(), Box<Failure>> {
-        if let Some(waiter) = self.world.idle.pop() {
-            waiter.wake();
-            return Ok(());
-        }
-        let away = self.world.away.is_used().then(|| {
-            self.take_back_timers();
-            self.world.away.lists().timers.next_due()
-        });
-        let here = local::with(|local| local.timers.next_due());
-        let timer = earlier(here, away.flatten());
-        let due = earlier(timer, self.stalls.next_due());
-        if let Some(due) = due {
-            return self.move_to(due);
-        }
-        if self.config.allow_threads {
-            // Another thread owes us a wake, and unparks us with it.
-            if !self.world.foreign.news.load(Ordering::Acquire) {
-                std::thread::park();
-            }
-            return Ok(());
-        }
-        Err(Box::new(Failure::Deadlock {
-            waiting: self.tasks.reports(self.now),
-        }))
-    }
-
-    /// Moves the clock, and makes ready what has come due: all of it before the next pick, so
-    /// that its order is the policy's.
-    fn move_to(&mut self, now: u64) -> Result<(), Box<Failure>> {
-        if now - START > self.config.max_time {
-            return Err(Box::new(Failure::Unfinished {
-                limit: Limit::Time(Duration::from_nanos(self.config.max_time)),
-                busiest: self.tasks.busiest(self.now),
-            }));
-        }
-        self.now = now;
-        self.world.time.store(now, Ordering::Release);
-        self.polls_at_move = self.polls;
-        let until_livelock = self.polls.saturating_add(self.config.livelock_polls);
-        self.polls_allowed = self.config.max_polls.min(until_livelock);
-        self.trace = mixed(self.trace, now);
-        self.world.note(|| Event::Moved { now });
-        self.fire(now);
-        if !self.plain {
-            self.release(now);
-        }
-        Ok(())
-    }
-
-    /// Wakes all timers that are due at `now` or before. Those that were given up on another
-    /// thread since the executor looked last wake whom nothing happened to, as any waker may.
-    #[inline]
-    fn fire(&mut self, now: u64) {
-        let (tasks, world, due) = (&mut self.tasks, &self.world, &mut self.due);
-        local::with(|local| {
-            let ready = &mut local.ready;
-            local.timers.fire(now, |owner, sleeper| match sleeper {
-                // As its waker would, at once while nobody is before it.
-                Sleeper::Task(slot) if due.is_empty() => {
-                    let task = tasks.get(slot);
-                    if let Some(task) = task.filter(|task| task.is(owner))
-                        && !task.shared.queued.load(Ordering::Relaxed)
-                    {
-                        task.shared.queued.store(true, Ordering::Relaxed);
-                        ready.push(slot);
-                        world.note(|| Event::Woken {
-                            task: owner,
-                            by: world.current(),
-                        });
-                    }
-                }
-                sleeper => due.push((owner, sleeper)),
-            });
-        });
-        if self.world.away.is_used() {
-            let timers = &mut self.world.away.lists().timers;
-            timers.fire(now, |owner, sleeper| self.due.push((owner, sleeper)));
-        }
-        self.world.fired_through.store(now, Ordering::Relaxed);
-        if !self.due.is_empty() {
-            self.wake_due();
-        }
-    }
-
-    #[cold]
-    fn wake_due(&mut self) {
-        for (owner, sleeper) in self.due.drain(..) {
-            match sleeper {
-                Sleeper::Task(slot) => {
-                    let task = self.tasks.get(slot);
-                    if let Some(task) = task.filter(|task| task.is(owner)) {
-                        task.waker.wake_by_ref();
-                    }
-                }
-                Sleeper::Other(waker) => waker.wake(),
-            }
-        }
-    }
-
-    /// Takes out the timers of this thread that were given up on others.
-    #[cold]
-    fn take_back_timers(&self) {
-        let given_up = self.world.away.take_given_up();
-        for key in given_up {
-            let sleeper = local::with(|local| local.timers.remove(key));
-            drop(sleeper);
-        }
-    }
-
-    /// Makes ready the tasks that were held back until `now`.
-    fn release(&mut self, now: u64) {
-        while let Some(slot) = self.stalls.release(now) {
-            local::with(|local| local.ready.push(slot));
-        }
-    }
-
     #[cold]
     fn too_many_polls(&self) -> Failure {
         let busiest = self.tasks.busiest(self.now);
@@ -518,114 +334,6 @@ impl<'a> Executor<'a> {
             busiest,
         }
     }
-
-    /// Takes over what other threads have posted.
-    fn let_in(&mut self) -> Result<(), Box<Failure>> {
-        let inbox = self.world.foreign.take();
-        if !self.config.allow_threads {
-            let woken = inbox.woken.first();
-            return Err(Box::new(Failure::ForeignWake {
-                thread: inbox.thread,
-                task: woken
-                    .and_then(|task| self.tasks.numbered(task.number, self.now))
-                    .map(Box::new),
-            }));
-        }
-        for task in inbox.woken {
-            if self.tasks.is_alive(task) {
-                local::with(|local| local.ready.push(task.slot));
-            }
-        }
-        // Slots are adopted in the order in which they are allotted.
-        self.adopt_newborn();
-        for task in inbox.spawned {
-            let slot = local::with(local::Local::allot);
-            self.adopt(slot, task);
-        }
-        Ok(())
-    }
-
-    /// Takes in what was spawned; false if nothing was.
-    #[cold]
-    fn adopt_newborn(&mut self) -> bool {
-        let newborn = local::with(|local| core::mem::take(&mut local.newborn));
-        let any = !newborn.is_empty();
-        for (slot, task) in newborn {
-            self.adopt(slot, task);
-        }
-        any
-    }
-
-    fn adopt(&mut self, slot: u32, task: BoxTask) {
-        self.picker.born(slot);
-        self.tasks.add(&self.world, slot, task);
-    }
-
-    fn end(&mut self, slot: u32) {
-        let Some((task, was_queued)) = self.tasks.take(slot) else {
-            return;
-        };
-        self.world.current_waker.clear();
-        if slot != ROOT {
-            self.world.live.fetch_sub(1, Ordering::Relaxed);
-        }
-        drop(task);
-        local::with(|local| {
-            if was_queued {
-                // It has woken itself in its last poll.
-                local.ready.remove(slot);
-            }
-            if slot != ROOT {
-                local.free.push(slot);
-            }
-        });
-    }
-
-    fn armed(&self) -> Vec<TimerReport> {
-        self.take_back_timers();
-        let mut armed: Vec<(u64, u64)> = local::with(|local| local.timers.armed().collect());
-        armed.extend(self.world.away.lists().timers.armed());
-        armed.sort_by_key(|&(due, _)| due);
-        let report = |(due, owner)| TimerReport {
-            due_in: Duration::from_nanos(due - self.now),
-            task: self.tasks.numbered(owner, self.now),
-        };
-        armed.into_iter().map(report).collect()
-    }
-
-    /// Drops what is left in order of age, inside the simulation. Destructors may wake, arm and
-    /// spawn; what they spawn is dropped in turn, up to a bound.
-    fn close(&mut self) {
-        if core::mem::replace(&mut self.closed, true) {
-            return;
-        }
-        self.world.ended.store(true, Ordering::Release);
-        let left: Vec<Task> = self.tasks.take_all();
-        drop(left);
-        let mut bound = CLOSING;
-        loop {
-            let newborn = local::with(|local| core::mem::take(&mut local.newborn));
-            if newborn.is_empty() {
-                break;
-            }
-            if bound < newborn.len() {
-                // Destructors that spawn for ever: what they own is leaked.
-                core::mem::forget(newborn);
-                break;
-            }
-            bound -= newborn.len();
-            drop(newborn);
-        }
-        drop(self.world.foreign.take());
-        drop(self.world.idle.take());
-        self.world.live.store(0, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Executor<'_> {
-    fn drop(&mut self) {
-        self.close();
-    }
 }
 
 /// Mixes a word into a trace (FNV-1a over words).
@@ -634,16 +342,5 @@ const fn mixed(trace: u64, event: u64) -> u64 {
     (trace ^ event).wrapping_mul(0x0100_0000_01B3)
 }
 
-/// The earlier of two instants, if there are any.
-#[inline]
-fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
 /// Polls after the root's end.
 const WIND_DOWN: u64 = 10_000;
-/// Tasks spawned by destructors.
-const CLOSING: usize = 10_000;

@@ -1,0 +1,166 @@
+//! Moving the clock: what comes due, who is held back, and what if there is nothing to wait for.
+
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+
+use super::super::failure::{Failure, Limit};
+use super::super::history::Event;
+use super::super::local;
+use super::super::report::TimerReport;
+use super::super::timers::Sleeper;
+use super::super::world::START;
+use super::{Executor, mixed};
+
+impl Executor<'_> {
+    /// Holds a task back, if the seed says so.
+    pub(super) fn stall(&mut self, slot: u32) -> bool {
+        if !self.stalls.are_configured() || core::mem::take(self.tasks.stalled(slot)) {
+            return false;
+        }
+        let Some(lasting) = self.stalls.draw(self.tasks.name(slot)) else {
+            return false;
+        };
+        *self.tasks.stalled(slot) = true;
+        self.stalls.hold(slot, self.now.saturating_add(lasting));
+        true
+    }
+
+    /// Nothing is ready: wake who waits for that, else move the clock, else give up.
+    pub(super) fn wait(&mut self) -> Result<(), Box<Failure>> {
+        if let Some(waiter) = self.world.idle.pop() {
+            waiter.wake();
+            return Ok(());
+        }
+        let away = self.world.away.is_used().then(|| {
+            self.take_back_timers();
+            self.world.away.lists().timers.next_due()
+        });
+        let here = local::with(|local| local.timers.next_due());
+        let timer = earlier(here, away.flatten());
+        let due = earlier(timer, self.stalls.next_due());
+        if let Some(due) = due {
+            return self.move_to(due);
+        }
+        if self.config.allow_threads {
+            // Another thread owes us a wake, and unparks us with it.
+            if !self.world.foreign.news.load(Ordering::Acquire) {
+                std::thread::park();
+            }
+            return Ok(());
+        }
+        Err(Box::new(Failure::Deadlock {
+            waiting: self.tasks.reports(self.now),
+        }))
+    }
+
+    /// Moves the clock, and makes ready what has come due: all of it before the next pick, so
+    /// that its order is the policy's.
+    pub(super) fn move_to(&mut self, now: u64) -> Result<(), Box<Failure>> {
+        if now - START > self.config.max_time {
+            return Err(Box::new(Failure::Unfinished {
+                limit: Limit::Time(Duration::from_nanos(self.config.max_time)),
+                busiest: self.tasks.busiest(self.now),
+            }));
+        }
+        self.now = now;
+        self.world.time.store(now, Ordering::Release);
+        self.polls_at_move = self.polls;
+        let until_livelock = self.polls.saturating_add(self.config.livelock_polls);
+        self.polls_allowed = self.config.max_polls.min(until_livelock);
+        self.trace = mixed(self.trace, now);
+        self.world.note(|| Event::Moved { now });
+        self.fire(now);
+        if !self.plain {
+            self.release(now);
+        }
+        Ok(())
+    }
+
+    /// Makes ready the tasks that were held back until `now`.
+    pub(super) fn release(&mut self, now: u64) {
+        while let Some(slot) = self.stalls.release(now) {
+            local::with(|local| local.ready.push(slot));
+        }
+    }
+
+    /// Wakes all timers that are due at `now` or before. Those that were given up on another
+    /// thread since the executor looked last wake whom nothing happened to, as any waker may.
+    #[inline]
+    fn fire(&mut self, now: u64) {
+        let (tasks, world, due) = (&mut self.tasks, &self.world, &mut self.due);
+        local::with(|local| {
+            let ready = &mut local.ready;
+            local.timers.fire(now, |owner, sleeper| match sleeper {
+                // As its waker would, at once while nobody is before it.
+                Sleeper::Task(slot) if due.is_empty() => {
+                    let task = tasks.get(slot);
+                    if let Some(task) = task.filter(|task| task.is(owner))
+                        && !task.shared.queued.load(Ordering::Relaxed)
+                    {
+                        task.shared.queued.store(true, Ordering::Relaxed);
+                        ready.push(slot);
+                        world.note(|| Event::Woken {
+                            task: owner,
+                            by: world.current(),
+                        });
+                    }
+                }
+                sleeper => due.push((owner, sleeper)),
+            });
+        });
+        if self.world.away.is_used() {
+            let timers = &mut self.world.away.lists().timers;
+            timers.fire(now, |owner, sleeper| self.due.push((owner, sleeper)));
+        }
+        self.world.fired_through.store(now, Ordering::Relaxed);
+        if !self.due.is_empty() {
+            self.wake_due();
+        }
+    }
+
+    #[cold]
+    fn wake_due(&mut self) {
+        for (owner, sleeper) in self.due.drain(..) {
+            match sleeper {
+                Sleeper::Task(slot) => {
+                    let task = self.tasks.get(slot);
+                    if let Some(task) = task.filter(|task| task.is(owner)) {
+                        task.waker.wake_by_ref();
+                    }
+                }
+                Sleeper::Other(waker) => waker.wake(),
+            }
+        }
+    }
+
+    /// Takes out the timers of this thread that were given up on others.
+    #[cold]
+    pub(super) fn take_back_timers(&self) {
+        let given_up = self.world.away.take_given_up();
+        for key in given_up {
+            let sleeper = local::with(|local| local.timers.remove(key));
+            drop(sleeper);
+        }
+    }
+
+    pub(super) fn armed(&self) -> Vec<TimerReport> {
+        self.take_back_timers();
+        let mut armed: Vec<(u64, u64)> = local::with(|local| local.timers.armed().collect());
+        armed.extend(self.world.away.lists().timers.armed());
+        armed.sort_by_key(|&(due, _)| due);
+        let report = |(due, owner)| TimerReport {
+            due_in: Duration::from_nanos(due - self.now),
+            task: self.tasks.numbered(owner, self.now),
+        };
+        armed.into_iter().map(report).collect()
+    }
+}
+
+/// The earlier of two instants, if there are any.
+#[inline]
+fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
