@@ -1,4 +1,4 @@
-//! Timers of virtual time: a radix heap of linked lists.
+//! Timers of virtual time: a radix heap of linked lists, with a sorted front.
 //!
 //! # State
 //! A slot for each registered timer, in two parallel vectors: its due time and neighbours, which
@@ -6,32 +6,40 @@
 //! out. A due time is read as 11 digits of 6 bits. A bucket is a list of slots: that of level `l`
 //! and digit `d` holds what first differs from `base` in digit `l`, counted from the lowest, and
 //! has `d` there; what is due at `base` is on level 0. So of two buckets, that of the lower level
-//! is due before the other, and on one level that of the lower digit.
+//! is due before the other, and on one level that of the lower digit. `front` is a bucket that
+//! was taken out since it is the first and is small: its slots, sorted, the next one last.
 //!
 //! # Invariants
 //! 1. Nothing is due before `base`: virtual time does not go back, and what is due by now is not
 //!    registered. (It would be taken to be due at `base`.)
-//! 2. A timer stands in the bucket that its due time and `base` give. `base` moves only to the
-//!    earliest due time, which is in the first bucket that is not empty; then the timers of that
-//!    bucket move to lower levels, and no other's bucket changes.
-//! 3. Lists are in the order of registration, also after a move: who is due at one instant fires
-//!    in that order.
-//! 4. `bounds`, if known, are the earliest and the latest due time in the first bucket.
-//! 5. Stamps are never used twice, so a [`Key`] whose slot was freed is recognized.
+//! 2. A timer stands in the front or in the bucket that its due time and `base` give. `base`
+//!    moves only to the earliest due time while the front is empty: it is in the first bucket
+//!    that is not. Then the timers of that bucket move to the front or to lower levels, and no
+//!    other's bucket changes.
+//! 3. What is in the front is due before what is in a bucket. A timer that is new goes to the
+//!    front if it is due no later than the last one there.
+//! 4. Lists are in the order of registration, also after a move, and so is the front among equal
+//!    due times: who is due at one instant fires in that order.
+//! 5. `bounds`, if known, are the earliest and the latest due time in the first bucket.
+//! 6. Stamps are never used twice, so a [`Key`] whose slot was freed is recognized.
 //!
 //! # Cost
 //! Registering and removing: a few steps, whatever the number of timers. A timer moves at most
-//! once per digit of its distance, about once if a thousand are spread at random over a minute; timers
-//! that have a bucket for themselves, at one instant, are taken out without a move. A binary heap
-//! pays a step of unpredictable branches per doubling of the number of timers, also for those
-//! that never fire, and keeps the removed.
+//! once per digit of its distance, once and to the front if a thousand are spread at random over
+//! a minute; timers that have a bucket for themselves, at one instant, are taken out without a
+//! move. A binary heap pays a step of unpredictable branches per doubling of the number of timers,
+//! also for those that never fire, and keeps the removed. A front that grows too long to insert
+//! into goes back to the buckets.
 //!
 //! # Source
 //! Ahuja, Mehlhorn, Orlin, Tarjan: *Faster algorithms for the shortest path problem* (J. ACM 37,
-//! 1990).
+//! 1990). The sorted front is the bottom of a ladder queue: Tang, Goh, Thng: *Ladder queue: an
+//! O(1) priority queue structure for large-scale discrete event simulation* (ACM TOMACS 15, 2005).
 
 #[cfg(test)]
 mod tests;
+
+use core::cmp::Reverse;
 
 /// Timers, each with a `W` that is handed out when it fires.
 pub(crate) struct Timers<W> {
@@ -46,12 +54,15 @@ pub(crate) struct Timers<W> {
     /// For each level, a bit for each bucket that is not empty.
     digits: [u64; LEVELS],
     bounds: Option<Bounds>,
+    /// Due times and slots.
+    front: Vec<(u64, u32)>,
     base: u64,
     last_stamp: u64,
 }
 
 struct Link {
     due: u64,
+    /// [`FRONT`] for what is there.
     previous: u32,
     next: u32,
 }
@@ -93,6 +104,7 @@ impl<W> Timers<W> {
             levels: 0,
             digits: [0; LEVELS],
             bounds: None,
+            front: Vec::new(),
             base: 0,
             last_stamp: 0,
         }
@@ -152,6 +164,7 @@ impl<W> Timers<W> {
         let held = self.entries.drain(..).filter_map(|entry| entry.who);
         let held = held.collect();
         self.links.clear();
+        self.front.clear();
         self.free = NONE;
         if self.levels != 0 {
             self.buckets.fill(Bucket::EMPTY);
@@ -191,19 +204,29 @@ impl<W> Timers<W> {
     /// When the next timer is due.
     #[inline]
     pub(crate) fn next_due(&mut self) -> Option<u64> {
-        self.measured().map(|bounds| bounds.earliest)
+        match self.front.last() {
+            Some(&(due, _)) => Some(due),
+            None => self.measured().map(|bounds| bounds.earliest),
+        }
     }
 
     /// Takes out one timer that is due at `now` or before, with its owner: the next one in the
     /// order in which they are due and were registered.
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<(u64, W)> {
-        let bounds = self.measured().filter(|bounds| bounds.earliest <= now)?;
-        let slot = self.due_now(bounds).first;
-        self.unlink(slot);
-        if self.bounds.is_none() {
-            // It was the last of that time.
-            self.base = bounds.earliest;
-        }
+        let slot = match self.due_now(now) {
+            Due::Nothing => return None,
+            Due::Front => self.pop_front(now)?,
+            Due::Bucket(at) => {
+                let slot = self.buckets[at].first;
+                let due = self.links[slot as usize].due;
+                self.unlink(slot);
+                if self.bounds.is_none() {
+                    // It was the last of that time.
+                    self.base = due;
+                }
+                slot
+            }
+        };
         let (owner, who) = self.free_slot(slot);
         Some((owner, who?))
     }
@@ -211,10 +234,24 @@ impl<W> Timers<W> {
     /// Takes out all timers that are due at `now` or before, with their owners, in that order.
     #[inline]
     pub(crate) fn fire(&mut self, now: u64, mut fired: impl FnMut(u64, W)) {
-        while let Some(bounds) = self.measured().filter(|bounds| bounds.earliest <= now) {
-            let mut slot = self.due_now(bounds).first;
-            self.empty_first();
-            self.base = bounds.earliest;
+        loop {
+            while let Some(slot) = self.pop_front(now) {
+                let (owner, who) = self.free_slot(slot);
+                if let Some(who) = who {
+                    fired(owner, who);
+                }
+            }
+            if !self.front.is_empty() {
+                return;
+            }
+            let at = match self.due_now(now) {
+                Due::Nothing => return,
+                Due::Front => continue,
+                Due::Bucket(at) => at,
+            };
+            let mut slot = self.buckets[at].first;
+            self.empty(at);
+            self.base = self.links[slot as usize].due;
             while slot != NONE {
                 let next = self.links[slot as usize].next;
                 let (owner, who) = self.free_slot(slot);
@@ -265,9 +302,14 @@ impl<W> Timers<W> {
         Some(level * RADIX + self.digits[level].trailing_zeros() as usize)
     }
 
-    /// Puts a timer that is new there into its bucket.
+    /// Puts a timer that is new there into its place.
     #[inline]
     fn add(&mut self, slot: u32, due: u64) {
+        if let Some(&(last, _)) = self.front.first()
+            && due <= last
+        {
+            return self.add_to_front(slot, due);
+        }
         let at = self.link(slot, due);
         if self.first_bucket() == Some(at) {
             if self.buckets[at].first == slot {
@@ -276,6 +318,30 @@ impl<W> Timers<W> {
                 bounds.include(due);
             }
         }
+    }
+
+    fn add_to_front(&mut self, slot: u32, due: u64) {
+        if self.front.len() >= LONGEST_FRONT {
+            self.give_up_front();
+            return self.add(slot, due);
+        }
+        // Before its equals, and so to be taken out after them.
+        let at = self.front.partition_point(|&(other, _)| other > due);
+        self.front.insert(at, (due, slot));
+        self.links[slot as usize] = Link {
+            due,
+            previous: FRONT,
+            next: NONE,
+        };
+    }
+
+    /// Puts what is in the front into buckets.
+    #[cold]
+    fn give_up_front(&mut self) {
+        while let Some((due, slot)) = self.front.pop() {
+            self.link(slot, due);
+        }
+        self.bounds = None;
     }
 
     /// Puts a slot at the end of its bucket, whose number it returns.
@@ -316,6 +382,10 @@ impl<W> Timers<W> {
             previous,
             next,
         } = self.links[slot as usize];
+        if previous == FRONT {
+            self.front.retain(|&(_, other)| other != slot);
+            return;
+        }
         let (level, at) = self.place(due);
         let bucket = &mut self.buckets[at];
         match previous {
@@ -347,11 +417,10 @@ impl<W> Timers<W> {
     }
 
     /// Empties the first bucket, whose slots are the caller's.
-    fn empty_first(&mut self) {
-        if let Some(at) = self.first_bucket() {
-            self.buckets[at] = Bucket::EMPTY;
-            self.mark_empty(at / RADIX, at);
-        }
+    #[inline]
+    fn empty(&mut self, at: usize) {
+        self.buckets[at] = Bucket::EMPTY;
+        self.mark_empty(at / RADIX, at);
         self.bounds = None;
     }
 
@@ -377,34 +446,68 @@ impl<W> Timers<W> {
         }
     }
 
-    /// The first bucket, which holds what is due at the earliest of its `bounds` and nothing else
-    /// afterwards.
+    /// Takes the next one out of the front, if it is due.
     #[inline]
-    fn due_now(&mut self, bounds: Bounds) -> Bucket {
-        let Some(at) = self.first_bucket() else {
-            return Bucket::EMPTY;
-        };
-        if bounds.earliest == bounds.latest {
-            // So it does already, and `base` follows when it is empty.
-            return self.buckets[at];
-        }
-        self.spread(self.buckets[at], bounds)
+    fn pop_front(&mut self, now: u64) -> Option<u32> {
+        let next = self.front.pop_if(|&mut (due, _)| due <= now);
+        next.map(|(_, slot)| slot)
     }
 
-    /// Moves `base` to the earliest of the first bucket's `bounds`, and its slots to lower levels.
-    fn spread(&mut self, bucket: Bucket, bounds: Bounds) -> Bucket {
-        self.empty_first();
-        self.base = bounds.earliest;
-        let mut slot = bucket.first;
+    /// Where the next one stands that is due at `now` or before.
+    fn due_now(&mut self, now: u64) -> Due {
+        loop {
+            if let Some(&(due, _)) = self.front.last() {
+                return if due <= now { Due::Front } else { Due::Nothing };
+            }
+            let Some(at) = self.first_bucket() else {
+                return Due::Nothing;
+            };
+            let Some(bounds) = self.measured().filter(|bounds| bounds.earliest <= now) else {
+                return Due::Nothing;
+            };
+            if bounds.earliest == bounds.latest {
+                return Due::Bucket(at);
+            }
+            self.open(at, bounds.earliest);
+        }
+    }
+
+    /// Moves `base` to the earliest due time in bucket `at`, and its slots to the front, or to
+    /// lower levels if they are many.
+    fn open(&mut self, at: usize, earliest: u64) {
+        let first = self.buckets[at].first;
+        self.empty(at);
+        self.base = earliest;
+        let mut slot = first;
+        while slot != NONE && self.front.len() < SHORT_FRONT {
+            let link = &mut self.links[slot as usize];
+            link.previous = FRONT;
+            self.front.push((link.due, slot));
+            slot = link.next;
+        }
+        if slot == NONE {
+            // Equals come out in the order of the list.
+            self.front.reverse();
+            self.front.sort_by_key(|&(due, _)| Reverse(due));
+            return;
+        }
+        self.front.clear();
+        let mut slot = first;
         while slot != NONE {
             let Link { due, next, .. } = self.links[slot as usize];
             self.link(slot, due);
             slot = next;
         }
-        self.bounds = Some(Bounds::at(bounds.earliest));
-        self.first_bucket()
-            .map_or(Bucket::EMPTY, |at| self.buckets[at])
     }
+}
+
+/// Where something is due.
+enum Due {
+    Nothing,
+    /// The last of the front.
+    Front,
+    /// All that is in the first bucket, which has this number.
+    Bucket(usize),
 }
 
 impl<W> Default for Timers<W> {
@@ -446,6 +549,12 @@ impl Bounds {
 
 /// No slot.
 const NONE: u32 = u32::MAX;
+/// Stands for the neighbour of a slot that is not in a list.
+const FRONT: u32 = u32::MAX - 1;
+/// A bucket of no more is sorted: cheaper than to spread it, which would move each again.
+const SHORT_FRONT: usize = 32;
+/// Timers that are new go to the front while there are no more in it.
+const LONGEST_FRONT: usize = 64;
 /// Bits of a digit.
 const DIGIT: u32 = 6;
 const RADIX: usize = 1 << DIGIT;
