@@ -19,6 +19,8 @@ use crate::instant::Instant;
 use crate::interval::{Interval, ZeroPeriod};
 use crate::runtime::Runtime;
 #[cfg(feature = "sim")]
+use crate::sim::SimRuntime;
+#[cfg(feature = "sim")]
 use crate::stepped::Stepped;
 use crate::timeout::Timeout;
 use crate::timer::BoxTimer;
@@ -54,6 +56,8 @@ enum Kind {
     Smol,
     #[cfg(feature = "async-std")]
     AsyncStd,
+    #[cfg(feature = "sim")]
+    Sim(SimRuntime),
     #[cfg(feature = "sim")]
     Stepped(Stepped),
     Custom(Arc<dyn Runtime>),
@@ -149,6 +153,11 @@ impl Handle {
         return Ok(Self::async_std());
         #[cfg(not(any(feature = "smol", feature = "async-std")))]
         Err(HandleError::NotFound)
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(sim: SimRuntime) -> Self {
+        Self(Kind::Sim(sim))
     }
 
     #[cfg(feature = "sim")]
@@ -249,6 +258,8 @@ impl Handle {
             #[cfg(feature = "async-std")]
             Kind::AsyncStd => Id::AsyncStd,
             #[cfg(feature = "sim")]
+            Kind::Sim(sim) => Id::Custom(sim.id()),
+            #[cfg(feature = "sim")]
             Kind::Stepped(stepped) => Id::Custom(stepped.id()),
             Kind::Custom(runtime) => Id::Custom(Arc::as_ptr(runtime).cast::<()>() as usize),
         })
@@ -272,6 +283,8 @@ impl Handle {
             Kind::Smol => &adapter::smol::Smol,
             #[cfg(feature = "async-std")]
             Kind::AsyncStd => &adapter::async_std::AsyncStd,
+            #[cfg(feature = "sim")]
+            Kind::Sim(sim) => sim,
             #[cfg(feature = "sim")]
             Kind::Stepped(stepped) => stepped,
             Kind::Custom(runtime) => &**runtime,

@@ -13,6 +13,8 @@ use crate::context::TaskContext;
 use crate::join::Guarded;
 use crate::join::{self, Detached, JoinHandle};
 use crate::runtime::BoxTask;
+#[cfg(feature = "sim")]
+use crate::runtime::Runtime;
 use crate::task_group::TaskGroup;
 use crate::with_context::{self, WithContext};
 
@@ -183,6 +185,8 @@ impl Handle {
             Kind::Smol => adapter::smol::start(task),
             #[cfg(feature = "async-std")]
             Kind::AsyncStd => adapter::async_std::start(task),
+            #[cfg(feature = "sim")]
+            Kind::Sim(sim) => sim.spawn(BoxTask::from_spawn(task, name, origin)),
             #[cfg(feature = "sim")]
             Kind::Stepped(_) => self
                 .runtime()

@@ -31,6 +31,9 @@ impl Idle {
     }
 
     pub(super) fn take(&self) -> Vec<Waker> {
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
         core::mem::take(&mut *self.waiting.lock())
     }
 

@@ -8,15 +8,15 @@
 //! # Invariants
 //! 1. Wakes, spawns and timers of the simulation's own thread come here, without a lock or a
 //!    read-modify-write; whoever finds another number here is a foreigner and goes to
-//!    [`Foreign`](super::world::Foreign).
+//!    [`Foreign`](super::foreign::Foreign).
 //! 2. A slot stands in `ready` only while its task lives: an ending task takes its entry along,
 //!    and leaves its waker marked as queued, so that a stale waker never posts again.
 //! 3. No user code runs while the cell is borrowed: what is taken out is dropped by the caller.
-//! 4. Outside of a run there is nothing in the cell to drop. So it needs no destructor, and is
-//!    found without asking whether that ran. The memory of its lists waits for the thread's next
-//!    run in `SPARE`, which has one.
+//! 4. The cell has no destructor, and so is found without asking whether that ran. Outside of a
+//!    run there is nothing in it to drop but the memory of its lists, which waits for the thread's
+//!    next run: `Freed` drops that at the thread's end.
 
-use core::cell::{Cell, RefCell};
+use core::cell::RefCell;
 use core::mem::{self, ManuallyDrop};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,11 +28,13 @@ use crate::virtual_time::Timers;
 thread_local! {
     static LOCAL: RefCell<ManuallyDrop<Local>> =
         const { RefCell::new(ManuallyDrop::new(Local::new())) };
-    static SPARE: Cell<Option<Local>> = const { Cell::new(None) };
+    static FREED: Freed = const { Freed };
 }
 
 pub(super) struct Local {
     world: u64,
+    /// Whether the run remembers its events.
+    recorded: bool,
     pub(super) ready: Ready,
     pub(super) newborn: Vec<(u32, BoxTask)>,
     pub(super) timers: Timers<Sleeper>,
@@ -45,6 +47,7 @@ impl Local {
     const fn new() -> Self {
         Self {
             world: 0,
+            recorded: false,
             ready: Ready::new(),
             newborn: Vec::new(),
             timers: Timers::new(),
@@ -53,13 +56,21 @@ impl Local {
         }
     }
 
-    /// Forgets a run. What it left is the caller's to drop; the memory is kept.
-    fn reset(&mut self) -> (Vec<(u32, BoxTask)>, Vec<Sleeper>) {
+    /// Forgets a run. What it left is the caller's to drop; the memory is kept, if it is little.
+    fn reset(&mut self) -> (Vec<(u32, BoxTask)>, Vec<Sleeper>, Option<Self>) {
         self.world = 0;
+        self.recorded = false;
         self.ready.clear();
         self.free.clear();
         self.slots = 0;
-        (mem::take(&mut self.newborn), self.timers.reset())
+        let newborn = if self.newborn.is_empty() {
+            Vec::new()
+        } else {
+            mem::take(&mut self.newborn)
+        };
+        let sleepers = self.timers.reset();
+        let large = (!self.is_small()).then(|| mem::replace(self, Self::new()));
+        (newborn, sleepers, large)
     }
 
     /// Whether so little memory is kept that nobody will miss it.
@@ -67,6 +78,7 @@ impl Local {
         let room = [
             self.ready.capacity(),
             self.free.capacity(),
+            self.newborn.capacity(),
             self.timers.capacity(),
         ];
         room.into_iter().all(|room| room <= KEPT)
@@ -84,26 +96,36 @@ impl Local {
 }
 
 /// Makes this thread the one of simulation `world`, until the guard is dropped.
-pub(super) fn enter(world: u64) -> Inside {
-    let spare = SPARE.try_with(Cell::take).ok().flatten();
-    let mut fresh = spare.unwrap_or_else(Local::new);
-    fresh.world = world;
-    let before = with(|local| mem::replace(local, fresh));
-    drop(before);
-    Inside
+pub(super) fn enter(world: u64, recorded: bool) -> Inside {
+    let is_freed = FREED.try_with(|_| ()).is_ok();
+    with(|local| {
+        local.world = world;
+        local.recorded = recorded;
+    });
+    Inside { is_freed }
 }
 
 /// Leaves the simulation when dropped.
-pub(super) struct Inside;
+pub(super) struct Inside {
+    /// What is kept is dropped at the thread's end.
+    is_freed: bool,
+}
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        let mut left = with(|local| mem::replace(local, Local::new()));
-        drop(left.reset());
-        if left.is_small() {
-            // Gone too if the thread is ending.
-            let _ = SPARE.try_with(|spare| spare.set(Some(left)));
+        drop(with(Local::reset));
+        if !self.is_freed {
+            drop(with(|local| mem::replace(local, Local::new())));
         }
+    }
+}
+
+/// Drops the memory of a thread's cell.
+struct Freed;
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        drop(with(|local| mem::replace(local, Local::new())));
     }
 }
 
@@ -119,8 +141,8 @@ pub(super) fn with_timers_of<T>(
 /// What came of a wake.
 #[derive(PartialEq, Eq)]
 pub(super) enum Woken {
-    /// The task is queued.
-    Now,
+    /// The task is queued; whether this run remembers its events.
+    Now { recorded: bool },
     /// It was queued before.
     Before,
     /// This thread does not run the simulation.
@@ -141,7 +163,9 @@ pub(super) fn wake(world: u64, slot: u32, queued: &AtomicBool) -> Woken {
         }
         queued.store(true, Ordering::Relaxed);
         local.ready.push(slot);
-        Woken::Now
+        Woken::Now {
+            recorded: local.recorded,
+        }
     })
 }
 

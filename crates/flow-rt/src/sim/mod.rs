@@ -49,6 +49,7 @@ mod control;
 mod executor;
 mod explore;
 mod failure;
+mod foreign;
 pub mod guide;
 mod history;
 mod idle;
@@ -62,6 +63,7 @@ mod runtime;
 mod stall;
 mod tasks;
 mod timers;
+mod waker;
 mod wall;
 mod world;
 
@@ -78,4 +80,5 @@ pub use stall::Stall;
 pub use wall::Step;
 
 pub(crate) use panics::Unheard;
+pub(crate) use runtime::SimRuntime;
 pub(crate) use world::World;

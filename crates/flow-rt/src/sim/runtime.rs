@@ -17,7 +17,15 @@ use crate::runtime::{BoxBlocking, BoxTask, Runtime};
 use crate::timer::{BoxTimer, Stopped, Timer};
 
 /// A simulation as a runtime.
-pub(super) struct SimRuntime(pub(super) Arc<World>);
+#[derive(Clone)]
+pub(crate) struct SimRuntime(pub(super) Arc<World>);
+
+impl SimRuntime {
+    /// The address it lives at: unique among those alive.
+    pub(crate) fn id(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+}
 
 impl Runtime for SimRuntime {
     fn spawn(&self, task: BoxTask) {

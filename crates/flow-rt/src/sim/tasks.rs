@@ -2,12 +2,13 @@
 //!
 //! # State
 //! Two parallel vectors: what a poll touches, which fills one cache line a task, and what only
-//! reports and rare options look at.
+//! reports and rare options look at. Slots stay, also from run to run, and wait with their wakers
+//! for other tasks.
 
 use core::cell::Cell;
 use core::mem;
 use core::panic::Location;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,17 +17,20 @@ use std::task::Waker;
 use super::history::Event;
 use super::local::KEPT;
 use super::report::TaskReport;
-use super::world::{TaskRef, TaskWaker, World};
+use super::waker::{TaskRef, TaskWaker};
+use super::world::World;
 use crate::runtime::{BoxTask, TaskBody};
 
 /// What a poll needs of a task.
 #[repr(align(64))]
 pub(super) struct Task {
     pub(super) body: TaskBody,
+    /// Kept for the next task of the slot.
     pub(super) waker: Waker,
     pub(super) shared: Arc<TaskWaker>,
     pub(super) polls: u64,
     pub(super) polled_at: u64,
+    alive: bool,
 }
 
 /// What else is known about it.
@@ -40,16 +44,18 @@ struct About {
 
 /// The slab of live tasks. The root lives in slot zero, and nobody after it.
 pub(super) struct Tasks {
-    slots: Vec<Option<Task>>,
+    slots: Vec<Task>,
     /// Of the last task of each slot.
     about: Vec<About>,
+    /// Slots that this run has used; those after them are of earlier runs.
+    used: usize,
     spawned: u64,
 }
 
 thread_local! {
-    /// The empty vectors of the thread's last run, for its next: many a test is a thousand short
-    /// runs.
-    static SPARE: Cell<(Vec<Option<Task>>, Vec<About>)> =
+    /// The slots of the thread's last run without their tasks, for its next: many a test is a
+    /// thousand short runs.
+    static SPARE: Cell<(Vec<Task>, Vec<About>)> =
         const { Cell::new((Vec::new(), Vec::new())) };
 }
 
@@ -59,6 +65,7 @@ impl Tasks {
         Self {
             slots,
             about,
+            used: 0,
             spawned: 0,
         }
     }
@@ -91,37 +98,29 @@ impl Tasks {
     ) {
         let number = self.spawned;
         self.spawned += 1;
-        let shared = Arc::new(TaskWaker {
-            world: world.clone(),
-            task: TaskRef { slot, number },
-            queued: AtomicBool::new(true),
-        });
-        let task = Task {
-            body,
-            waker: Waker::from(shared.clone()),
-            shared,
-            polls: 0,
-            polled_at: world.now(),
-        };
+        let now = world.now();
         let about = About {
             name,
             spawned_at,
-            born: world.now(),
+            born: now,
             stalled: false,
         };
         // A slot that is new is the next one: they are adopted in the order of their allotment.
-        if let Some(last) = self.about.get_mut(slot as usize) {
-            *last = about;
-            self.slots[slot as usize] = Some(task);
+        self.used = self.used.max(slot as usize + 1);
+        if let Some(last) = self.slots.get_mut(slot as usize) {
+            last.renew(world, TaskRef { slot, number }, body);
+            self.about[slot as usize] = about;
         } else {
+            self.slots
+                .push(Task::new(world, TaskRef { slot, number }, body));
             self.about.push(about);
-            self.slots.push(Some(task));
         }
     }
 
     #[inline]
     pub(super) fn get(&mut self, slot: u32) -> Option<&mut Task> {
-        self.slots.get_mut(slot as usize)?.as_mut()
+        let task = self.slots.get_mut(slot as usize)?;
+        task.alive.then_some(task)
     }
 
     /// The name given at spawn.
@@ -136,43 +135,45 @@ impl Tasks {
 
     pub(super) fn is_alive(&self, task: TaskRef) -> bool {
         let known = self.slots.get(task.slot as usize);
-        known.is_some_and(|known| {
-            known
-                .as_ref()
-                .is_some_and(|known| known.shared.task == task)
-        })
+        known.is_some_and(|known| known.alive && known.is(task.number))
     }
 
     /// Takes a task out for good: its waker wakes nobody any more. Says whether the task was
     /// queued.
-    pub(super) fn take(&mut self, slot: u32) -> Option<(Task, bool)> {
-        let task = self.slots.get_mut(slot as usize)?.take()?;
-        let was_queued = task.shared.queued.swap(true, Ordering::AcqRel);
-        Some((task, was_queued))
+    pub(super) fn take(&mut self, slot: u32) -> Option<(TaskBody, bool)> {
+        let task = self.get(slot)?;
+        task.alive = false;
+        // Who wakes it from elsewhere in between posts to a task that is no more.
+        let was_queued = task.shared.queued.load(Ordering::Relaxed);
+        task.shared.queued.store(true, Ordering::Relaxed);
+        let body = mem::replace(&mut task.body, TaskBody::none());
+        self.about[slot as usize].name = None;
+        Some((body, was_queued))
     }
 
     /// Takes all tasks out, in the order in which they were spawned.
-    pub(super) fn take_all(&mut self) -> Vec<Task> {
-        let slots = 0..self.slots.len() as u32;
-        let mut all: Vec<Task> = slots
-            .filter_map(|slot| self.take(slot))
-            .map(|(task, _)| task)
-            .collect();
-        all.sort_by_key(|task| task.shared.task.number);
-        all
+    pub(super) fn take_all(&mut self) -> Vec<TaskBody> {
+        let mut all: Vec<TaskRef> = self.alive().map(|task| task.shared.task()).collect();
+        all.sort_unstable_by_key(|task| task.number);
+        let taken = all.into_iter().filter_map(|task| self.take(task.slot));
+        taken.map(|(body, _)| body).collect()
+    }
+
+    fn alive(&self) -> impl Iterator<Item = &Task> {
+        self.slots[..self.used].iter().filter(|task| task.alive)
     }
 
     pub(super) fn report(&self, slot: u32, now: u64) -> TaskReport {
         match self.slots.get(slot as usize) {
-            Some(Some(task)) => self.describe(task, now),
+            Some(task) if task.alive => self.describe(task, now),
             _ => TaskReport::unknown(),
         }
     }
 
     /// All tasks, in the order in which they were spawned.
     pub(super) fn reports(&self, now: u64) -> Vec<TaskReport> {
-        let mut alive: Vec<&Task> = self.slots.iter().flatten().collect();
-        alive.sort_by_key(|task| task.shared.task.number);
+        let mut alive: Vec<&Task> = self.alive().collect();
+        alive.sort_by_key(|task| task.shared.number());
         alive
             .into_iter()
             .map(|task| self.describe(task, now))
@@ -189,13 +190,12 @@ impl Tasks {
 
     /// The task with this number, if it lives.
     pub(super) fn numbered(&self, number: u64, now: u64) -> Option<TaskReport> {
-        let mut alive = self.slots.iter().flatten();
-        let task = alive.find(|task| task.shared.task.number == number)?;
+        let task = self.alive().find(|task| task.is(number))?;
         Some(self.describe(task, now))
     }
 
     fn describe(&self, task: &Task, now: u64) -> TaskReport {
-        let about = &self.about[task.shared.task.slot as usize];
+        let about = &self.about[task.shared.task().slot as usize];
         TaskReport {
             name: about.name.as_deref().map(str::to_owned),
             spawned_at: about.spawned_at,
@@ -208,9 +208,8 @@ impl Tasks {
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        let (mut slots, mut about) = (mem::take(&mut self.slots), mem::take(&mut self.about));
-        slots.clear();
-        about.clear();
+        // The executor has taken all tasks out.
+        let (slots, about) = (mem::take(&mut self.slots), mem::take(&mut self.about));
         if slots.capacity().max(about.capacity()) <= KEPT {
             // Gone if the thread is ending.
             let _ = SPARE.try_with(|spare| spare.set((slots, about)));
@@ -219,10 +218,35 @@ impl Drop for Tasks {
 }
 
 impl Task {
+    fn new(world: &World, task: TaskRef, body: TaskBody) -> Self {
+        let shared = Arc::new(TaskWaker::new(world, task));
+        Self {
+            body,
+            waker: Waker::from(shared.clone()),
+            shared,
+            polls: 0,
+            polled_at: world.now(),
+            alive: true,
+        }
+    }
+
+    /// Puts another task into its slot.
+    fn renew(&mut self, world: &World, task: TaskRef, body: TaskBody) {
+        // `shared` and `waker`, unless somebody else holds a clone still.
+        if self.shared.reuse(world, task.number, 2) {
+            self.body = body;
+            self.polls = 0;
+            self.polled_at = world.now();
+            self.alive = true;
+        } else {
+            *self = Self::new(world, task, body);
+        }
+    }
+
     /// Whether it is the task with this number.
     #[inline]
     pub(super) fn is(&self, number: u64) -> bool {
-        self.shared.task.number == number
+        self.shared.number() == number
     }
 }
 

@@ -144,9 +144,14 @@ impl Executor<'_> {
     }
 
     pub(super) fn armed(&self) -> Vec<TimerReport> {
-        self.take_back_timers();
+        let away = self.world.away.is_used();
+        if away {
+            self.take_back_timers();
+        }
         let mut armed: Vec<(u64, u64)> = local::with(|local| local.timers.armed().collect());
-        armed.extend(self.world.away.lists().timers.armed());
+        if away {
+            armed.extend(self.world.away.lists().timers.armed());
+        }
         armed.sort_by_key(|&(due, _)| due);
         let report = |(due, owner)| TimerReport {
             due_in: Duration::from_nanos(due - self.now),

@@ -6,15 +6,15 @@ use super::super::config::Policy;
 use super::super::failure::Failure;
 use super::super::local;
 use super::super::report::TaskPanic;
-use super::super::tasks::{ROOT, Task};
+use super::super::tasks::ROOT;
 use super::Executor;
 use crate::panics::{self, Panic};
-use crate::runtime::BoxTask;
+use crate::runtime::{BoxTask, TaskBody};
 
 impl Executor<'_> {
     /// Takes over what other threads have posted.
     pub(super) fn let_in(&mut self) -> Result<(), Box<Failure>> {
-        let inbox = self.world.foreign.take();
+        let inbox = self.world.foreign.take(self.world.id);
         if !self.config.allow_threads {
             let woken = inbox.woken.first();
             return Err(Box::new(Failure::ForeignWake {
@@ -33,20 +33,20 @@ impl Executor<'_> {
         self.adopt_newborn();
         for task in inbox.spawned {
             let slot = local::with(local::Local::allot);
+            self.world.born();
             self.adopt(slot, task);
         }
         Ok(())
     }
 
-    /// Takes in what was spawned; false if nothing was.
-    #[cold]
-    pub(super) fn adopt_newborn(&mut self) -> bool {
-        let newborn = local::with(|local| core::mem::take(&mut local.newborn));
-        let any = !newborn.is_empty();
-        for (slot, task) in newborn {
-            self.adopt(slot, task);
-        }
-        any
+    /// Takes in what was spawned.
+    pub(super) fn adopt_newborn(&mut self) {
+        // This drops nothing, and so runs no user code while the cell is borrowed.
+        local::with(|local| {
+            for (slot, task) in local.newborn.drain(..) {
+                self.adopt(slot, task);
+            }
+        });
     }
 
     fn adopt(&mut self, slot: u32, task: BoxTask) {
@@ -110,14 +110,14 @@ impl Executor<'_> {
     }
 
     pub(super) fn end(&mut self, slot: u32) {
-        let Some((task, was_queued)) = self.tasks.take(slot) else {
+        let Some((body, was_queued)) = self.tasks.take(slot) else {
             return;
         };
         self.world.current_waker.clear();
         if slot != ROOT {
-            self.world.live.fetch_sub(1, Ordering::Relaxed);
+            self.world.died();
         }
-        drop(task);
+        drop(body);
         local::with(|local| {
             if was_queued {
                 // It has woken itself in its last poll.
@@ -136,14 +136,17 @@ impl Executor<'_> {
             return;
         }
         self.world.ended.store(true, Ordering::Release);
-        let left: Vec<Task> = self.tasks.take_all();
+        let left: Vec<TaskBody> = self.tasks.take_all();
         drop(left);
         let mut bound = CLOSING;
         loop {
-            let newborn = local::with(|local| core::mem::take(&mut local.newborn));
-            if newborn.is_empty() {
+            let newborn = local::with(|local| {
+                let any = !local.newborn.is_empty();
+                any.then(|| core::mem::take(&mut local.newborn))
+            });
+            let Some(newborn) = newborn else {
                 break;
-            }
+            };
             if bound < newborn.len() {
                 // Destructors that spawn for ever: what they own is leaked.
                 core::mem::forget(newborn);
@@ -152,9 +155,9 @@ impl Executor<'_> {
             bound -= newborn.len();
             drop(newborn);
         }
-        drop(self.world.foreign.take());
+        drop(self.world.foreign.close());
         drop(self.world.idle.take());
-        self.world.live.store(0, Ordering::Relaxed);
+        self.world.all_died();
     }
 }
 

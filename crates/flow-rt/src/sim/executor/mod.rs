@@ -50,13 +50,14 @@ where
     Fut: Future,
 {
     let world = Arc::new(World::new(config, extras.history.is_some()));
-    let handle = Handle::new(SimRuntime(world.clone()));
+    let handle = Handle::simulated(SimRuntime(world.clone()));
     let (time, seed) = (world.time.clone(), config.seed);
     let entered = ambient::enter_simulation(handle.clone(), time, seed, world.clone());
     let Some(_inside) = entered else {
         return Err(Failure::Nested);
     };
-    let _local = local::enter(world.id);
+    let _local = local::enter(world.id, world.is_recorded());
+    world.foreign.open(world.id);
     let sim = Sim::new_inside(handle, world.clone());
     let mut executor = Executor::new(config, extras.guide, world.clone(), called_at);
     let result = executor.run(sim, root);
@@ -226,8 +227,13 @@ impl<'a> Executor<'a> {
             if self.world.foreign.news.load(Ordering::Acquire) {
                 self.let_in()?;
             }
-            let Some((slot, one_of)) = self.pick() else {
-                return Ok(None);
+            let (slot, one_of) = match self.pick() {
+                Picked::One { slot, one_of } => (slot, one_of),
+                Picked::None => return Ok(None),
+                Picked::AfterNewborn => {
+                    self.adopt_newborn();
+                    continue;
+                }
             };
             if !self.plain && self.stall(slot) {
                 continue;
@@ -241,7 +247,7 @@ impl<'a> Executor<'a> {
             };
             task.polls += 1;
             task.polled_at = self.now;
-            let number = task.shared.task.number;
+            let number = task.shared.number();
             // Before the poll: a wake during it must count. See `world` for the two ways.
             if self.config.allow_threads {
                 task.shared.queued.swap(false, Ordering::AcqRel);
@@ -278,20 +284,18 @@ impl<'a> Executor<'a> {
 
     /// Takes the next task out of the queue; says of how many.
     #[inline]
-    fn pick(&mut self) -> Option<(u32, usize)> {
-        loop {
-            let (picker, polls) = (&mut self.picker, self.polls);
-            let picked = local::with(|local| {
-                if !local.newborn.is_empty() {
-                    return None;
-                }
-                let one_of = local.ready.len();
-                Some((picker.pick(&mut local.ready, polls)?, one_of))
-            });
-            if picked.is_some() || !self.adopt_newborn() {
-                return picked;
+    fn pick(&mut self) -> Picked {
+        let (picker, polls) = (&mut self.picker, self.polls);
+        local::with(|local| {
+            if !local.newborn.is_empty() {
+                return Picked::AfterNewborn;
             }
-        }
+            let one_of = local.ready.len();
+            match picker.pick(&mut local.ready, polls) {
+                Some(slot) => Picked::One { slot, one_of },
+                None => Picked::None,
+            }
+        })
     }
 
     /// What every poll is followed by.
@@ -334,6 +338,18 @@ impl<'a> Executor<'a> {
             busiest,
         }
     }
+}
+
+/// What there is to be polled.
+enum Picked {
+    One {
+        slot: u32,
+        one_of: usize,
+    },
+    /// Nothing is ready.
+    None,
+    /// There are tasks to be taken in before.
+    AfterNewborn,
 }
 
 /// Mixes a word into a trace (FNV-1a over words).

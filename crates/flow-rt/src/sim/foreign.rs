@@ -1,0 +1,99 @@
+//! What other threads do to the simulations of a thread.
+//!
+//! # State
+//! One inbox per thread, for the simulations that it runs one after the other: wakers hold it,
+//! and are used again from run to run. It knows which simulation is running.
+//!
+//! # Invariants
+//! 1. What is posted for a simulation that is not running is refused, under the lock.
+//! 2. `news` changes under the lock, after the inbox was filled: whoever sees it finds what it
+//!    is about, and a run never starts with the news of another.
+
+use core::mem;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread::Thread;
+
+use flow_sync::sync::Mutex;
+
+use super::waker::TaskRef;
+use crate::runtime::BoxTask;
+
+thread_local! {
+    static OF_THIS_THREAD: Arc<Foreign> = Arc::new(Foreign::new());
+}
+
+/// What other threads have done to the simulation.
+pub(super) struct Foreign {
+    /// Whether there is anything: the executor takes the lock only then.
+    pub(super) news: AtomicBool,
+    inbox: Mutex<Inbox>,
+    simulation: Thread,
+}
+
+#[derive(Default)]
+pub(super) struct Inbox {
+    /// The number of the simulation that is running; zero for none.
+    running: u64,
+    pub(super) woken: Vec<TaskRef>,
+    pub(super) spawned: Vec<BoxTask>,
+    /// The name of the thread that came last.
+    pub(super) thread: Option<String>,
+}
+
+impl Foreign {
+    fn new() -> Self {
+        Self {
+            news: AtomicBool::new(false),
+            inbox: Mutex::new(Inbox::default()),
+            simulation: std::thread::current(),
+        }
+    }
+
+    pub(super) fn of_this_thread() -> Arc<Self> {
+        OF_THIS_THREAD
+            .try_with(Arc::clone)
+            // The thread is ending: one for this run alone.
+            .unwrap_or_else(|_| Arc::new(Self::new()))
+    }
+
+    /// Lets in what comes for simulation `world`, which starts now.
+    pub(super) fn open(&self, world: u64) {
+        self.inbox.lock().running = world;
+    }
+
+    /// Refuses what comes from now on. What has come is the caller's to drop.
+    pub(super) fn close(&self) -> Inbox {
+        self.take_and_run(0)
+    }
+
+    /// Takes what has come.
+    pub(super) fn take(&self, world: u64) -> Inbox {
+        self.take_and_run(world)
+    }
+
+    fn take_and_run(&self, world: u64) -> Inbox {
+        let mut inbox = self.inbox.lock();
+        self.news.store(false, Ordering::Relaxed);
+        let fresh = Inbox {
+            running: world,
+            ..Inbox::default()
+        };
+        mem::replace(&mut *inbox, fresh)
+    }
+
+    /// Posts to simulation `world`, and wakes it in case it waits for threads.
+    pub(super) fn post(&self, world: u64, add: impl FnOnce(&mut Inbox)) {
+        let thread = std::thread::current();
+        {
+            let mut inbox = self.inbox.lock();
+            if inbox.running != world {
+                return;
+            }
+            inbox.thread = thread.name().map(str::to_owned);
+            add(&mut inbox);
+            self.news.store(true, Ordering::Release);
+        }
+        self.simulation.unpark();
+    }
+}
