@@ -46,14 +46,10 @@ struct Scope {
     counted: bool,
 }
 
-/// The simulation a thread runs: its handle, its time in nanoseconds, seeds for what draws random
-/// numbers in it, and its state.
+/// The simulation a thread runs: its handle, and seeds for what draws random numbers in it.
 struct Simulation {
     handle: Handle,
-    time: Arc<AtomicU64>,
     seeds: SplitMix,
-    #[cfg(feature = "sim")]
-    world: Arc<World>,
 }
 
 /// What this thread is doing, as far as we know.
@@ -96,7 +92,7 @@ pub(crate) fn virtual_time() -> Option<Arc<AtomicU64>> {
         .try_with(|entered| {
             let entered = entered.borrow();
             match &entered.simulation {
-                Some(simulation) => Some(simulation.time.clone()),
+                Some(simulation) => simulation.handle.simulated_time().cloned(),
                 None => entered.scopes.last()?.handle.virtual_time().cloned(),
             }
         })
@@ -240,22 +236,14 @@ pub(crate) fn simulation() -> Option<Arc<World>> {
     ENTERED
         .try_with(|entered| {
             let entered = entered.borrow();
-            entered
-                .simulation
-                .as_ref()
-                .map(|simulation| simulation.world.clone())
+            entered.simulation.as_ref()?.handle.simulated().cloned()
         })
         .unwrap_or(None)
 }
 
 /// Makes a simulation the thread's runtime, above every scope.
 #[cfg(feature = "sim")]
-pub(crate) fn enter_simulation(
-    handle: Handle,
-    time: Arc<AtomicU64>,
-    seed: u64,
-    world: Arc<World>,
-) -> Option<SimulationGuard> {
+pub(crate) fn enter_simulation(handle: Handle, seed: u64) -> Option<SimulationGuard> {
     ENTERED.with(|entered| {
         let mut entered = entered.borrow_mut();
         if entered.simulation.is_some() {
@@ -263,10 +251,8 @@ pub(crate) fn enter_simulation(
         }
         entered.simulation = Some(Simulation {
             handle,
-            time,
             // Streams of its own: drawing here changes no other choice of the run.
             seeds: SplitMix::new(seed.rotate_left(32)),
-            world,
         });
         Some(SimulationGuard {
             _not_send: PhantomData,

@@ -19,7 +19,7 @@ use crate::instant::Instant;
 use crate::interval::{Interval, ZeroPeriod};
 use crate::runtime::Runtime;
 #[cfg(feature = "sim")]
-use crate::sim::SimRuntime;
+use crate::sim::{SimRuntime, World};
 #[cfg(feature = "sim")]
 use crate::stepped::Stepped;
 use crate::timeout::Timeout;
@@ -156,7 +156,7 @@ impl Handle {
     }
 
     #[cfg(feature = "sim")]
-    pub(crate) fn simulated(sim: SimRuntime) -> Self {
+    pub(crate) fn of_simulation(sim: SimRuntime) -> Self {
         Self(Kind::Sim(sim))
     }
 
@@ -298,6 +298,27 @@ impl Handle {
             #[cfg(feature = "sim")]
             Kind::Stepped(stepped) => Some(stepped.time().nanos()),
             _ => None,
+        }
+    }
+
+    /// The time of the simulation that this is a handle to, for clocks made inside.
+    #[allow(clippy::match_wildcard_for_single_variants)] // one is left if there is no adapter
+    pub(crate) fn simulated_time(&self) -> Option<&Arc<AtomicU64>> {
+        match &self.0 {
+            #[cfg(feature = "sim")]
+            Kind::Sim(sim) => Some(sim.world().time()),
+            _ => None,
+        }
+    }
+
+    /// The simulation that this is a handle to.
+    #[cfg(feature = "sim")]
+    #[inline]
+    pub(crate) fn simulated(&self) -> Option<&Arc<World>> {
+        if let Kind::Sim(sim) = &self.0 {
+            Some(sim.world())
+        } else {
+            None
         }
     }
 

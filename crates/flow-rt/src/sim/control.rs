@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::config::SimBuilder;
 use super::idle::UntilIdle;
 use super::rng::SimRng;
-use super::runtime::SimTimer;
+use super::runtime::{SimRuntime, SimTimer};
 use super::wall::Step;
 use super::world::World;
 use crate::handle::Handle;
@@ -19,8 +19,8 @@ use crate::instant::Instant;
 /// The running simulation: a [`Handle`] with control over time.
 #[derive(Clone)]
 pub struct Sim {
+    /// That of the simulation.
     handle: Handle,
-    world: Arc<World>,
 }
 
 impl Sim {
@@ -35,15 +35,27 @@ impl Sim {
         SimBuilder::new(0)
     }
 
-    pub(super) fn new_inside(handle: Handle, world: Arc<World>) -> Self {
-        Self { handle, world }
+    pub(super) fn new_inside(world: Arc<World>) -> Self {
+        Self {
+            handle: Handle::of_simulation(SimRuntime(world)),
+        }
+    }
+
+    /// What the handle holds; a reference of its own would be counted with every clone.
+    #[inline]
+    fn world(&self) -> &World {
+        match self.handle.simulated() {
+            Some(world) => world,
+            None => unreachable!("the handle was made of a simulation"),
+        }
     }
 
     /// Waits for virtual time to pass. Other tasks run meanwhile.
     pub async fn sleep(&self, delay: Duration) {
         // In this future, where the handle's would be boxed.
-        let at = Instant::from_nanos(self.world.now()) + delay;
-        let mut timer = SimTimer::new(&*self.world, at);
+        let world = self.world();
+        let at = Instant::from_nanos(world.now()) + delay;
+        let mut timer = SimTimer::new(world, at);
         // Fails only when the run has ended, and then nothing is polled any more.
         let _ = poll_fn(|cx| timer.poll_due(cx)).await;
     }
@@ -56,19 +68,19 @@ impl Sim {
 
     /// Waits, without time passing, until every other task is waiting for something.
     pub async fn run_until_idle(&self) {
-        UntilIdle::new(&self.world).await;
+        UntilIdle::new(self.world()).await;
     }
 
     /// The seeded random numbers of this run, for the test's own choices: each call starts a
     /// stream of its own.
     pub fn rng(&self) -> SimRng {
-        self.world.fork_rng()
+        self.world().fork_rng()
     }
 
     /// Moves the wall clock by hand, leaving monotonic time alone, as a correction by the
     /// operator does. It saturates at the years 1677 and 2262.
     pub fn step_wall(&self, by: Duration, direction: Step) {
-        self.world.wall.lock().step(by, direction);
+        self.world().wall.lock().step(by, direction);
     }
 
     /// Suspends the machine: the wall clock moves on by `by`, monotonic time does not.
@@ -81,19 +93,19 @@ impl Sim {
     ///
     /// At -1 000 000 it stands still; below that it runs backward.
     pub fn slew_wall(&self, ppm: i32) {
-        self.world.wall.lock().slew(self.world.now(), ppm);
+        self.world().wall.lock().slew(self.world().now(), ppm);
     }
 
     /// From now on a panic of a task that nobody joins does not fail the run, as if it had been
     /// built with [`task_panics(Policy::Report)`](super::SimBuilder::task_panics): for tests that
     /// plan such panics.
     pub fn allow_task_panics(&self) {
-        self.world.panics.allowed.store(true, Ordering::Relaxed);
+        self.world().panics.allowed.store(true, Ordering::Relaxed);
     }
 
     /// Tasks spawned and not ended.
     pub fn live_tasks(&self) -> usize {
-        self.world.live_tasks()
+        self.world().live_tasks()
     }
 }
 

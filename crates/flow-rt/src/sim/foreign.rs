@@ -5,12 +5,12 @@
 //! and are used again from run to run. It knows which simulation is running.
 //!
 //! # Invariants
-//! 1. What is posted for a simulation that is not running is refused, under the lock.
+//! 1. What is posted for a simulation that is not running is refused: a run ends under the lock.
 //! 2. `news` changes under the lock, after the inbox was filled: whoever sees it finds what it
 //!    is about, and a run never starts with the news of another.
 
 use core::mem;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread::Thread;
 
@@ -27,14 +27,14 @@ thread_local! {
 pub(super) struct Foreign {
     /// Whether there is anything: the executor takes the lock only then.
     pub(super) news: AtomicBool,
+    /// The number of the simulation that is running; zero for none.
+    running: AtomicU64,
     inbox: Mutex<Inbox>,
     simulation: Thread,
 }
 
 #[derive(Default)]
 pub(super) struct Inbox {
-    /// The number of the simulation that is running; zero for none.
-    running: u64,
     pub(super) woken: Vec<TaskRef>,
     pub(super) spawned: Vec<BoxTask>,
     /// The name of the thread that came last.
@@ -45,6 +45,7 @@ impl Foreign {
     fn new() -> Self {
         Self {
             news: AtomicBool::new(false),
+            running: AtomicU64::new(0),
             inbox: Mutex::new(Inbox::default()),
             simulation: std::thread::current(),
         }
@@ -59,27 +60,22 @@ impl Foreign {
 
     /// Lets in what comes for simulation `world`, which starts now.
     pub(super) fn open(&self, world: u64) {
-        self.inbox.lock().running = world;
+        self.running.store(world, Ordering::Release);
     }
 
     /// Refuses what comes from now on. What has come is the caller's to drop.
     pub(super) fn close(&self) -> Inbox {
-        self.take_and_run(0)
+        let mut inbox = self.inbox.lock();
+        self.running.store(0, Ordering::Relaxed);
+        self.news.store(false, Ordering::Relaxed);
+        mem::take(&mut *inbox)
     }
 
     /// Takes what has come.
-    pub(super) fn take(&self, world: u64) -> Inbox {
-        self.take_and_run(world)
-    }
-
-    fn take_and_run(&self, world: u64) -> Inbox {
+    pub(super) fn take(&self) -> Inbox {
         let mut inbox = self.inbox.lock();
         self.news.store(false, Ordering::Relaxed);
-        let fresh = Inbox {
-            running: world,
-            ..Inbox::default()
-        };
-        mem::replace(&mut *inbox, fresh)
+        mem::take(&mut *inbox)
     }
 
     /// Posts to simulation `world`, and wakes it in case it waits for threads.
@@ -87,7 +83,7 @@ impl Foreign {
         let thread = std::thread::current();
         {
             let mut inbox = self.inbox.lock();
-            if inbox.running != world {
+            if self.running.load(Ordering::Acquire) != world {
                 return;
             }
             inbox.thread = thread.name().map(str::to_owned);

@@ -4,7 +4,6 @@ use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll};
-use std::sync::Arc;
 use std::task::Waker;
 
 use flow_sync::sync::Mutex;
@@ -54,12 +53,12 @@ impl Idle {
 
 /// Ready when every other task is waiting; time has not moved meanwhile.
 pub(super) struct UntilIdle<'a> {
-    world: &'a Arc<World>,
+    world: &'a World,
     registered: bool,
 }
 
 impl<'a> UntilIdle<'a> {
-    pub(super) fn new(world: &'a Arc<World>) -> Self {
+    pub(super) fn new(world: &'a World) -> Self {
         Self {
             world,
             registered: false,

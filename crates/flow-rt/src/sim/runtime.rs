@@ -25,6 +25,11 @@ impl SimRuntime {
     pub(crate) fn id(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
     }
+
+    #[inline]
+    pub(crate) fn world(&self) -> &Arc<World> {
+        &self.0
+    }
 }
 
 impl Runtime for SimRuntime {

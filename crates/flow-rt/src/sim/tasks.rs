@@ -71,14 +71,14 @@ impl Tasks {
     }
 
     /// Takes in the root, which is not boxed. It is queued already, as all that come after it.
-    pub(super) fn add_root(&mut self, world: &Arc<World>, at: &'static Location<'static>) {
+    pub(super) fn add_root(&mut self, world: &World, at: &'static Location<'static>) {
         self.put(world, ROOT, TaskBody::none(), Some(ROOT_NAME.into()), at);
         if let Some(root) = self.get(ROOT) {
             world.current_waker.is_made_by(&root.waker);
         }
     }
 
-    pub(super) fn add(&mut self, world: &Arc<World>, slot: u32, task: BoxTask) {
+    pub(super) fn add(&mut self, world: &World, slot: u32, task: BoxTask) {
         let (body, name, spawned_at) = task.into_parts();
         world.note(|| Event::Spawned {
             task: self.spawned,
@@ -90,7 +90,7 @@ impl Tasks {
 
     fn put(
         &mut self,
-        world: &Arc<World>,
+        world: &World,
         slot: u32,
         body: TaskBody,
         name: Option<Cow<'static, str>>,

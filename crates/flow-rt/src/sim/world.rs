@@ -71,6 +71,11 @@ impl World {
         }
     }
 
+    /// The time, for clocks to share.
+    pub(crate) fn time(&self) -> &Arc<AtomicU64> {
+        &self.time
+    }
+
     pub(super) fn now(&self) -> u64 {
         self.time.load(Ordering::Relaxed)
     }

@@ -87,7 +87,7 @@ impl Executor<'_> {
     /// thread since the executor looked last wake whom nothing happened to, as any waker may.
     #[inline]
     fn fire(&mut self, now: u64) {
-        let (tasks, world, due) = (&mut self.tasks, &self.world, &mut self.due);
+        let (tasks, world, due) = (&mut self.tasks, self.world, &mut self.due);
         local::with(|local| {
             let ready = &mut local.ready;
             local.timers.fire(now, |owner, sleeper| match sleeper {

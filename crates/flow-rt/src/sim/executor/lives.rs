@@ -14,7 +14,7 @@ use crate::runtime::{BoxTask, TaskBody};
 impl Executor<'_> {
     /// Takes over what other threads have posted.
     pub(super) fn let_in(&mut self) -> Result<(), Box<Failure>> {
-        let inbox = self.world.foreign.take(self.world.id);
+        let inbox = self.world.foreign.take();
         if !self.config.allow_threads {
             let woken = inbox.woken.first();
             return Err(Box::new(Failure::ForeignWake {
@@ -51,7 +51,7 @@ impl Executor<'_> {
 
     fn adopt(&mut self, slot: u32, task: BoxTask) {
         self.picker.born(slot);
-        self.tasks.add(&self.world, slot, task);
+        self.tasks.add(self.world, slot, task);
     }
 
     /// A task has been polled to its end.

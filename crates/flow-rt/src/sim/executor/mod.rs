@@ -21,13 +21,11 @@ use super::history::{Event, History};
 use super::local;
 use super::pick::Picker;
 use super::report::{Report, TaskPanic};
-use super::runtime::SimRuntime;
 use super::stall::Stalls;
 use super::tasks::{ROOT, Tasks};
 use super::timers::Sleeper;
 use super::world::{START, World};
 use crate::ambient;
-use crate::handle::Handle;
 use crate::panics::Panic;
 
 /// What a run is told and asked beside its configuration.
@@ -50,16 +48,14 @@ where
     Fut: Future,
 {
     let world = Arc::new(World::new(config, extras.history.is_some()));
-    let handle = Handle::simulated(SimRuntime(world.clone()));
-    let (time, seed) = (world.time.clone(), config.seed);
-    let entered = ambient::enter_simulation(handle.clone(), time, seed, world.clone());
+    let sim = Sim::new_inside(world.clone());
+    let entered = ambient::enter_simulation((*sim).clone(), config.seed);
     let Some(_inside) = entered else {
         return Err(Failure::Nested);
     };
     let _local = local::enter(world.id, world.is_recorded());
     world.foreign.open(world.id);
-    let sim = Sim::new_inside(handle, world.clone());
-    let mut executor = Executor::new(config, extras.guide, world.clone(), called_at);
+    let mut executor = Executor::new(config, extras.guide, &world, called_at);
     let result = executor.run(sim, root);
     drop(executor);
     if let Some(history) = extras.history {
@@ -77,7 +73,7 @@ where
 }
 
 struct Executor<'a> {
-    world: Arc<World>,
+    world: &'a World,
     config: &'a SimBuilder,
     picker: Picker<'a>,
     stalls: Stalls,
@@ -103,7 +99,7 @@ impl<'a> Executor<'a> {
     fn new(
         config: &'a SimBuilder,
         guide: Option<&'a RefCell<Guide>>,
-        world: Arc<World>,
+        world: &'a World,
         called_at: &'static Location<'static>,
     ) -> Self {
         let picker = Picker::new(config.order, config.seed, guide);
@@ -131,7 +127,7 @@ impl<'a> Executor<'a> {
         let root = local::with(local::Local::allot);
         debug_assert_eq!(root, ROOT, "nobody is there before the root");
         this.picker.born(ROOT);
-        this.tasks.add_root(&this.world, called_at);
+        this.tasks.add_root(world, called_at);
         this
     }
 
