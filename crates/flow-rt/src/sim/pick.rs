@@ -74,13 +74,22 @@ impl<'g> Picker<'g> {
         let one_of = ready.len();
         match self {
             _ if one_of == 0 => None,
-            // Alone or not: a point may fall on this step.
-            Self::Pct(pct) => Some(pct.pick(ready, poll)),
             // No choice, and nothing drawn.
-            _ if one_of == 1 => Some(ready.swap_take(0)),
+            Self::Random(_) if one_of == 1 => Some(ready.swap_take(0)),
             Self::Random(rng) => Some(ready.swap_take(rng.below(one_of as u64) as usize)),
-            Self::Guided(guide) => Some(ready.take(guide.borrow_mut().choose(one_of))),
-            Self::Fifo => Some(ready.take(0)),
+            _ => Some(self.pick_in_order(ready, poll)),
+        }
+    }
+
+    /// Takes one of the ready tasks, of which there is one at least.
+    #[inline(never)]
+    fn pick_in_order(&mut self, ready: &mut Ready, poll: u64) -> u32 {
+        let one_of = ready.len();
+        match self {
+            // Alone or not: a point may fall on this step.
+            Self::Pct(pct) => pct.pick(ready, poll),
+            Self::Guided(guide) if one_of > 1 => ready.take(guide.borrow_mut().choose(one_of)),
+            _ => ready.take(0),
         }
     }
 }

@@ -65,8 +65,10 @@ impl Executor<'_> {
         self.now = now;
         self.world.time.store(now, Ordering::Release);
         self.polls_at_move = self.polls;
-        let until_livelock = self.polls.saturating_add(self.config.livelock_polls);
-        self.polls_allowed = self.config.max_polls.min(until_livelock);
+        if !self.winding_down {
+            let until_livelock = self.polls.saturating_add(self.config.livelock_polls);
+            self.polls_allowed = self.config.max_polls.min(until_livelock);
+        }
         self.trace = mixed(self.trace, now);
         self.world.note(|| Event::Moved { now });
         self.fire(now);

@@ -81,8 +81,10 @@ struct Executor<'a> {
     /// The world's time, which only the executor moves.
     now: u64,
     polls: u64,
-    /// When `polls` reaches this, a limit is met: of the run, or of a moment.
+    /// When `polls` reaches this, a limit is met: of the run, of a moment, or of the polls after
+    /// the root's end.
     polls_allowed: u64,
+    winding_down: bool,
     polls_at_move: u64,
     trace: u64,
     /// The task that is being polled.
@@ -116,6 +118,7 @@ impl<'a> Executor<'a> {
             now: START,
             polls: 0,
             polls_allowed: config.max_polls.min(config.livelock_polls),
+            winding_down: false,
             polls_at_move: 0,
             trace: 0xCBF2_9CE4_8422_2325,
             polling: None,
@@ -172,7 +175,7 @@ impl<'a> Executor<'a> {
         mut root: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Result<T, Box<Failure>> {
         loop {
-            if let Some(output) = self.guarded(u64::MAX, &mut root)? {
+            if let Some(output) = self.guarded(&mut root)? {
                 return Ok(output);
             }
             self.wait()?;
@@ -182,11 +185,11 @@ impl<'a> Executor<'a> {
     /// After the root has ended: what is ready may run on, while time stands still, to take
     /// notice of it. Whoever does not end then is left behind.
     fn wind_down(&mut self) -> Result<(), Box<Failure>> {
-        self.polls_allowed = u64::MAX;
+        self.winding_down = true;
+        self.polls_allowed = self.polls.saturating_add(WIND_DOWN);
         self.stalls.end();
         self.release(u64::MAX);
-        let until = self.polls.saturating_add(WIND_DOWN);
-        self.guarded(until, &mut |_| Poll::Pending::<()>).map(drop)
+        self.guarded(&mut |_| Poll::Pending::<()>).map(drop)
     }
 
     /// Polls what is ready, until the root has ended, nothing is ready, or there were polls
@@ -196,12 +199,11 @@ impl<'a> Executor<'a> {
     /// guard around each poll would cost each of them.
     fn guarded<T>(
         &mut self,
-        until: u64,
         root: &mut impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Result<Option<T>, Box<Failure>> {
         loop {
             // What was polled is dropped, and the executor is whole whenever it polls.
-            let ran = catch_unwind(AssertUnwindSafe(|| self.poll_ready(until, root)));
+            let ran = catch_unwind(AssertUnwindSafe(|| self.poll_ready(root)));
             match (ran, self.polling.take()) {
                 (Ok(ran), _) => return ran,
                 (Err(payload), Some(slot)) if slot != ROOT => {
@@ -216,10 +218,9 @@ impl<'a> Executor<'a> {
 
     fn poll_ready<T>(
         &mut self,
-        until: u64,
         root: &mut impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Result<Option<T>, Box<Failure>> {
-        while self.polls < until {
+        loop {
             if self.world.foreign.news.load(Ordering::Acquire) {
                 self.let_in()?;
             }
@@ -235,7 +236,7 @@ impl<'a> Executor<'a> {
                 continue;
             }
             if self.polls >= self.polls_allowed {
-                return Err(Box::new(self.too_many_polls()));
+                return self.out_of_polls();
             }
             self.polls += 1;
             let Some(task) = self.tasks.get(slot) else {
@@ -244,8 +245,8 @@ impl<'a> Executor<'a> {
             task.polls += 1;
             task.polled_at = self.now;
             let number = task.shared.number();
-            // Before the poll: a wake during it must count. See `world` for the two ways.
-            if self.config.allow_threads {
+            // Before the poll: a wake during it must count. See `waker` for the two ways.
+            if !self.plain && self.config.allow_threads {
                 task.shared.queued.swap(false, Ordering::AcqRel);
             } else {
                 task.shared.queued.store(false, Ordering::Relaxed);
@@ -275,7 +276,6 @@ impl<'a> Executor<'a> {
             }
             self.after(slot)?;
         }
-        Ok(None)
     }
 
     /// Takes the next task out of the queue; says of how many.
@@ -321,6 +321,13 @@ impl<'a> Executor<'a> {
     }
 
     #[cold]
+    fn out_of_polls<T>(&self) -> Result<Option<T>, Box<Failure>> {
+        if self.winding_down {
+            return Ok(None);
+        }
+        Err(Box::new(self.too_many_polls()))
+    }
+
     fn too_many_polls(&self) -> Failure {
         let busiest = self.tasks.busiest(self.now);
         if self.polls >= self.config.max_polls {
