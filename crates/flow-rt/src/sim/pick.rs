@@ -55,6 +55,7 @@ impl<'g> Picker<'g> {
     }
 
     /// A task has come to live in `slot`.
+    #[inline]
     pub(super) fn born(&mut self, slot: u32) {
         if let Self::Pct(pct) = self {
             pct.born(slot as usize);

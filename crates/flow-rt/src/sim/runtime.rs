@@ -109,15 +109,15 @@ impl<W: Borrow<World>> SimTimer<W> {
     #[inline]
     fn unregister(&mut self) {
         if let Some(registered) = self.registered.take() {
-            self.world.borrow().unregister(registered);
+            self.world.borrow().unregister(registered, self.due);
         }
     }
 }
 
 impl Timer for SimTimer<Arc<World>> {
     fn arm(mut self: Pin<&mut Self>, at: Instant) {
-        self.due = at.as_nanos();
         self.unregister();
+        self.due = at.as_nanos();
     }
 
     fn poll_fired(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {

@@ -78,6 +78,7 @@ impl Tasks {
         }
     }
 
+    #[inline]
     pub(super) fn add(&mut self, world: &World, slot: u32, task: BoxTask) {
         let (body, name, spawned_at) = task.into_parts();
         world.note(|| Event::Spawned {
@@ -88,6 +89,7 @@ impl Tasks {
         self.put(world, slot, body, name, spawned_at);
     }
 
+    #[inline]
     fn put(
         &mut self,
         world: &World,
@@ -140,6 +142,7 @@ impl Tasks {
 
     /// Takes a task out for good: its waker wakes nobody any more. Says whether the task was
     /// queued.
+    #[inline]
     pub(super) fn take(&mut self, slot: u32) -> Option<(TaskBody, bool)> {
         let task = self.get(slot)?;
         task.alive = false;
@@ -218,6 +221,7 @@ impl Drop for Tasks {
 }
 
 impl Task {
+    #[inline(never)]
     fn new(world: &World, task: TaskRef, body: TaskBody) -> Self {
         let shared = Arc::new(TaskWaker::new(world, task));
         Self {
@@ -231,6 +235,7 @@ impl Task {
     }
 
     /// Puts another task into its slot.
+    #[inline]
     fn renew(&mut self, world: &World, task: TaskRef, body: TaskBody) {
         // `shared` and `waker`, unless somebody else holds a clone still.
         if self.shared.reuse(world, task.number, 2) {

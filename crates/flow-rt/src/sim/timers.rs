@@ -32,7 +32,6 @@ pub(super) enum Sleeper {
 #[derive(Clone, Copy)]
 pub(super) struct Registered {
     key: Key,
-    due: u64,
     /// Among those of the simulation's thread.
     here: bool,
 }
@@ -89,11 +88,7 @@ impl World {
                 timers.insert(due, self.current(), Sleeper::Task(slot))
             })
         {
-            return Registered {
-                key,
-                due,
-                here: true,
-            };
+            return Registered { key, here: true };
         }
         self.register_again(before, due, waker)
     }
@@ -122,15 +117,16 @@ impl World {
         });
         drop(replaced);
         if let Some(before) = before.filter(|before| before.here != here) {
-            self.unregister(before);
+            self.take_out(before);
         }
-        Registered { key, due, here }
+        Registered { key, here }
     }
 
-    /// Takes a timer out. One that is due by `fired_through` has gone by itself.
+    /// Takes a timer out that is due at `due`. One that is due by `fired_through` has gone by
+    /// itself.
     #[inline]
-    pub(super) fn unregister(&self, timer: Registered) {
-        if timer.due > self.fired_through.load(Ordering::Relaxed) {
+    pub(super) fn unregister(&self, timer: Registered, due: u64) {
+        if due > self.fired_through.load(Ordering::Relaxed) {
             self.take_out(timer);
         }
     }

@@ -53,6 +53,7 @@ impl TaskWaker {
     }
 
     /// Makes it that of another task in its slot, unless somebody holds it beside `holders`.
+    #[inline]
     pub(super) fn reuse(self: &Arc<Self>, world: &World, number: u64, holders: usize) -> bool {
         if Arc::strong_count(self) != holders || !Arc::ptr_eq(&self.foreign, &world.foreign) {
             return false;

@@ -49,6 +49,7 @@ impl Executor<'_> {
         });
     }
 
+    #[inline]
     fn adopt(&mut self, slot: u32, task: BoxTask) {
         self.picker.born(slot);
         self.tasks.add(self.world, slot, task);
