@@ -216,6 +216,47 @@ fn a_stale_waker_changes_nothing() {
 }
 
 #[test]
+fn a_waker_that_outlives_its_run_wakes_nobody_in_the_next() {
+    let run = |wake_stale: bool| {
+        let kept = Arc::new(Mutex::new(Vec::<Waker>::new()));
+        let keep = kept.clone();
+        let first = Sim::new(0).run(|rt| async move {
+            for _ in 0..3 {
+                let keep = keep.clone();
+                let ends = rt.spawn(poll_fn(move |cx| {
+                    keep.lock().unwrap().push(cx.waker().clone());
+                    Poll::Ready(())
+                }));
+                ends.await.unwrap();
+            }
+        });
+        first.unwrap();
+        let stale = core::mem::take(&mut *kept.lock().unwrap());
+        Sim::new(1).run(|rt| async move {
+            // These live where those of the first run did.
+            let polls = Arc::new(AtomicU32::new(0));
+            for _ in 0..5 {
+                let polls = polls.clone();
+                rt.spawn_detached(poll_fn(move |_| {
+                    polls.fetch_add(1, Ordering::SeqCst);
+                    Poll::Pending
+                }));
+            }
+            rt.run_until_idle().await;
+            if wake_stale {
+                stale.iter().for_each(Waker::wake_by_ref);
+                // Nor is it this run's business if another thread wakes them.
+                let wake = move || stale.into_iter().for_each(Waker::wake);
+                std::thread::spawn(wake).join().unwrap();
+            }
+            rt.run_until_idle().await;
+            assert_eq!(polls.load(Ordering::SeqCst), 5);
+        })
+    };
+    assert_eq!(run(true).unwrap().trace, run(false).unwrap().trace);
+}
+
+#[test]
 fn a_task_that_wakes_itself_and_ends_leaves_nothing_in_the_queue() {
     sim::check(0..50, |rt| async move {
         for _ in 0..10 {
