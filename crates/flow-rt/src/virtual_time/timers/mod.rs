@@ -36,10 +36,12 @@
 //! 1990). The sorted front is the bottom of a ladder queue: Tang, Goh, Thng: *Ladder queue: an
 //! O(1) priority queue structure for large-scale discrete event simulation* (ACM TOMACS 15, 2005).
 
+mod buckets;
+mod front;
 #[cfg(test)]
 mod tests;
 
-use core::cmp::Reverse;
+use front::Due;
 
 /// Timers, each with a `W` that is handed out when it fires.
 pub(crate) struct Timers<W> {
@@ -284,24 +286,6 @@ impl<W> Timers<W> {
         (entry.owner, entry.who.take())
     }
 
-    /// The level of a due time, and the number of its bucket.
-    #[inline]
-    fn place(&self, due: u64) -> (usize, usize) {
-        let level = ((due ^ self.base) | 1).ilog2() / DIGIT;
-        let digit = (due >> (level * DIGIT)) as usize % RADIX;
-        (level as usize, level as usize * RADIX + digit)
-    }
-
-    /// The number of the first bucket that is not empty.
-    #[inline]
-    fn first_bucket(&self) -> Option<usize> {
-        if self.levels == 0 {
-            return None;
-        }
-        let level = self.levels.trailing_zeros() as usize;
-        Some(level * RADIX + self.digits[level].trailing_zeros() as usize)
-    }
-
     /// Puts a timer that is new there into its place.
     #[inline]
     fn add(&mut self, slot: u32, due: u64) {
@@ -319,195 +303,6 @@ impl<W> Timers<W> {
             }
         }
     }
-
-    fn add_to_front(&mut self, slot: u32, due: u64) {
-        if self.front.len() >= LONGEST_FRONT {
-            self.give_up_front();
-            return self.add(slot, due);
-        }
-        // Before its equals, and so to be taken out after them.
-        let at = self.front.partition_point(|&(other, _)| other > due);
-        self.front.insert(at, (due, slot));
-        self.links[slot as usize] = Link {
-            due,
-            previous: FRONT,
-            next: NONE,
-        };
-    }
-
-    /// Puts what is in the front into buckets.
-    #[cold]
-    fn give_up_front(&mut self) {
-        while let Some((due, slot)) = self.front.pop() {
-            self.link(slot, due);
-        }
-        self.bounds = None;
-    }
-
-    /// Puts a slot at the end of its bucket, whose number it returns.
-    #[inline]
-    fn link(&mut self, slot: u32, due: u64) -> usize {
-        let (level, at) = self.place(due);
-        if self.buckets.len() <= at {
-            self.add_levels(level);
-        }
-        let bucket = &mut self.buckets[at];
-        self.links[slot as usize] = Link {
-            due,
-            previous: bucket.last,
-            next: NONE,
-        };
-        if bucket.last == NONE {
-            *bucket = Bucket {
-                first: slot,
-                last: slot,
-            };
-            self.levels |= 1 << level;
-            self.digits[level] |= 1 << (at % RADIX);
-        } else {
-            self.links[bucket.last as usize].next = slot;
-            bucket.last = slot;
-        }
-        at
-    }
-
-    #[cold]
-    fn add_levels(&mut self, highest: usize) {
-        self.buckets.resize((highest + 1) * RADIX, Bucket::EMPTY);
-    }
-
-    fn unlink(&mut self, slot: u32) {
-        let Link {
-            due,
-            previous,
-            next,
-        } = self.links[slot as usize];
-        if previous == FRONT {
-            self.front.retain(|&(_, other)| other != slot);
-            return;
-        }
-        let (level, at) = self.place(due);
-        let bucket = &mut self.buckets[at];
-        match previous {
-            NONE => bucket.first = next,
-            previous => self.links[previous as usize].next = next,
-        }
-        match next {
-            NONE => bucket.last = previous,
-            next => self.links[next as usize].previous = previous,
-        }
-        let emptied = bucket.first == NONE;
-        if emptied {
-            self.mark_empty(level, at);
-        }
-        // What is due after them is in another bucket. At a bound, others may be beside it.
-        let hold = |bounds: &Bounds| {
-            due > bounds.latest
-                || bounds.earliest == bounds.latest && !emptied
-                || bounds.earliest < due && due < bounds.latest
-        };
-        self.bounds = self.bounds.filter(hold);
-    }
-
-    fn mark_empty(&mut self, level: usize, at: usize) {
-        self.digits[level] &= !(1 << (at % RADIX));
-        if self.digits[level] == 0 {
-            self.levels &= !(1 << level);
-        }
-    }
-
-    /// Empties the first bucket, whose slots are the caller's.
-    #[inline]
-    fn empty(&mut self, at: usize) {
-        self.buckets[at] = Bucket::EMPTY;
-        self.mark_empty(at / RADIX, at);
-        self.bounds = None;
-    }
-
-    /// The bounds of the first bucket, if any is not empty.
-    #[inline]
-    fn measured(&mut self) -> Option<Bounds> {
-        if self.bounds.is_none() && self.levels != 0 {
-            self.measure();
-        }
-        self.bounds
-    }
-
-    fn measure(&mut self) {
-        if let Some(at) = self.first_bucket() {
-            let mut slot = self.buckets[at].first;
-            let mut bounds = Bounds::at(self.links[slot as usize].due);
-            while slot != NONE {
-                let link = &self.links[slot as usize];
-                bounds.include(link.due);
-                slot = link.next;
-            }
-            self.bounds = Some(bounds);
-        }
-    }
-
-    /// Takes the next one out of the front, if it is due.
-    #[inline]
-    fn pop_front(&mut self, now: u64) -> Option<u32> {
-        let next = self.front.pop_if(|&mut (due, _)| due <= now);
-        next.map(|(_, slot)| slot)
-    }
-
-    /// Where the next one stands that is due at `now` or before.
-    fn due_now(&mut self, now: u64) -> Due {
-        loop {
-            if let Some(&(due, _)) = self.front.last() {
-                return if due <= now { Due::Front } else { Due::Nothing };
-            }
-            let Some(at) = self.first_bucket() else {
-                return Due::Nothing;
-            };
-            let Some(bounds) = self.measured().filter(|bounds| bounds.earliest <= now) else {
-                return Due::Nothing;
-            };
-            if bounds.earliest == bounds.latest {
-                return Due::Bucket(at);
-            }
-            self.open(at, bounds.earliest);
-        }
-    }
-
-    /// Moves `base` to the earliest due time in bucket `at`, and its slots to the front, or to
-    /// lower levels if they are many.
-    fn open(&mut self, at: usize, earliest: u64) {
-        let first = self.buckets[at].first;
-        self.empty(at);
-        self.base = earliest;
-        let mut slot = first;
-        while slot != NONE && self.front.len() < SHORT_FRONT {
-            let link = &mut self.links[slot as usize];
-            link.previous = FRONT;
-            self.front.push((link.due, slot));
-            slot = link.next;
-        }
-        if slot == NONE {
-            // Equals come out in the order of the list.
-            self.front.reverse();
-            self.front.sort_by_key(|&(due, _)| Reverse(due));
-            return;
-        }
-        self.front.clear();
-        let mut slot = first;
-        while slot != NONE {
-            let Link { due, next, .. } = self.links[slot as usize];
-            self.link(slot, due);
-            slot = next;
-        }
-    }
-}
-
-/// Where something is due.
-enum Due {
-    Nothing,
-    /// The last of the front.
-    Front,
-    /// All that is in the first bucket, which has this number.
-    Bucket(usize),
 }
 
 impl<W> Default for Timers<W> {
@@ -551,10 +346,6 @@ impl Bounds {
 const NONE: u32 = u32::MAX;
 /// Stands for the neighbour of a slot that is not in a list.
 const FRONT: u32 = u32::MAX - 1;
-/// A bucket of no more is sorted: cheaper than to spread it, which would move each again.
-const SHORT_FRONT: usize = 32;
-/// Timers that are new go to the front while there are no more in it.
-const LONGEST_FRONT: usize = 64;
 /// Bits of a digit.
 const DIGIT: u32 = 6;
 const RADIX: usize = 1 << DIGIT;
