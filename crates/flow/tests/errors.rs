@@ -67,6 +67,7 @@ fn those_of_the_limiters() {
     passes::<ratelimit::ConfigError>();
     passes::<ratelimit::Denied>();
     passes::<ratelimit::AcquireError>();
+    passes::<ratelimit::AcquireBlockingError>();
     passes::<ratelimit::ConcurrencyConfigError>();
     passes::<ratelimit::TryPermitError>();
     passes::<ratelimit::PermitError>();
