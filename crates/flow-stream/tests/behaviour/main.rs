@@ -2,6 +2,10 @@
 #![cfg(all(any(feature = "channel", feature = "writer"), not(loom)))]
 
 mod common;
+#[cfg(all(feature = "channel", feature = "writer"))]
+mod debug;
+#[cfg(all(feature = "channel", feature = "writer"))]
+mod errors;
 
 #[cfg(feature = "channel")]
 mod channel;
