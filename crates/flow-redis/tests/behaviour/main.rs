@@ -1,5 +1,7 @@
 //! Behaviour on a real redis-server, which each test starts for itself.
 
+mod decide;
+mod errors;
 mod faults;
 mod limiter;
 #[cfg(feature = "metrics")]
