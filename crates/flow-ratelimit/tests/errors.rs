@@ -1,0 +1,305 @@
+//! What the errors say, word for word, what they come from, and when to come back.
+#![cfg(not(loom))]
+
+use std::error::Error;
+use std::time::Duration;
+
+use flow_ratelimit::{
+    AcquireBlockingError, AcquireError, ConcurrencyConfigError, ConcurrencyLimiter, ConfigError,
+    Denied, LimiterExt, PermitError, Rate, TokenBucket, TryPermitError,
+};
+use flow_rt::{BlockOnError, HandleError, Stopped, sim};
+
+const CLOSED: &str = "the limiter is closed";
+const NEVER: &str = "too few tokens are left and the rate is zero, so none will come";
+const TOO_MANY: &str =
+    "3 tokens were asked for, but the bucket never holds more than its burst of 2";
+const QUEUE_FULL: &str = "4 callers wait already, the most that may";
+
+#[track_caller]
+fn says<E: Error>(error: &E, text: &str, source: Option<&dyn Error>) {
+    assert_eq!(error.to_string(), text);
+    assert_eq!(
+        error.source().map(ToString::to_string),
+        source.map(ToString::to_string)
+    );
+}
+
+#[test]
+fn of_settings() {
+    let errors = [
+        (
+            ConfigError::ZeroPeriod,
+            "a rate's period must be longer than zero; `Rate::UNLIMITED` has no limit",
+        ),
+        (
+            ConfigError::InvalidRate {
+                text: "often".into(),
+                reason: "it has no number",
+            },
+            "\"often\" is not a rate: it has no number; write it like \"100/s\", \"60/min\" or \
+             \"5000/1h\"",
+        ),
+        (
+            ConfigError::MissingRate,
+            "no rate was given: call `.rate(..)` on the builder",
+        ),
+        (
+            ConfigError::MissingBurst,
+            "no burst was given: call `.burst(..)` on the builder",
+        ),
+        (
+            ConfigError::TwoBursts {
+                in_text: 5,
+                given: 6,
+            },
+            "two bursts were given, 5 beside the rate and 6 by `.burst(..)`: give one",
+        ),
+        (
+            ConfigError::ZeroBurst,
+            "the burst must be at least 1: a bucket of 0 would grant nothing",
+        ),
+        (
+            ConfigError::MissingCapacity,
+            "no capacity was given: call `.capacity(..)` on the builder",
+        ),
+        (
+            ConfigError::ZeroCapacity,
+            "the capacity must be at least 1: one of 0 would let nobody go",
+        ),
+        (
+            ConfigError::LevelAboveCapacity {
+                given: 5,
+                capacity: 3,
+            },
+            "a level of 5 to start with does not fit a capacity of 3",
+        ),
+        (
+            ConfigError::RateTooHigh {
+                given: Rate::per_second(9),
+                max_per_second: 8,
+            },
+            "the rate 9/s is too high for this bucket: at most 8/s, or `Rate::UNLIMITED`",
+        ),
+        (
+            ConfigError::BurstTooLarge { given: 9, max: 8 },
+            "a burst or capacity of 9 is too large for this bucket: at most 8",
+        ),
+        (
+            ConfigError::InitialAboveBurst { given: 9, burst: 8 },
+            "9 tokens to start with do not fit a burst of 8",
+        ),
+        (
+            ConfigError::InitialAndSnapshot,
+            "a bucket starts with a snapshot's tokens or with a number of them, not with both",
+        ),
+        (
+            ConfigError::InvalidSnapshot {
+                reason: "it holds a fraction above one",
+            },
+            "no bucket was like this snapshot: it holds a fraction above one",
+        ),
+        (
+            ConfigError::DebtTooLarge { given: 9, max: 8 },
+            "the debt of 9 is too large for this bucket: at most 8 beside its burst",
+        ),
+        (
+            ConfigError::JitterTooLong {
+                given: Duration::from_secs(32_000_000),
+            },
+            "a jitter of up to 32000000s is too long: at most 365 days",
+        ),
+        (
+            ConfigError::ZeroWaiters,
+            "max_waiters must be at least 1; `try_acquire` is the call that never waits",
+        ),
+    ];
+    for (error, text) in &errors {
+        says(error, text, None);
+    }
+    let errors = [
+        (
+            ConcurrencyConfigError::MissingLimit,
+            "no limit was given: call `.limit(..)` on the builder",
+        ),
+        (
+            ConcurrencyConfigError::ZeroLimit,
+            "the limit must be at least 1; `close` is the call after which nobody is let in",
+        ),
+        (
+            ConcurrencyConfigError::LimitTooLarge { given: 9, max: 8 },
+            "the limit 9 is too large: at most 8 permits can be counted",
+        ),
+        (
+            ConcurrencyConfigError::ZeroWaiters,
+            "max_waiters must be at least 1; `try_acquire` is the call that never waits",
+        ),
+    ];
+    for (error, text) in &errors {
+        says(error, text, None);
+    }
+}
+
+#[test]
+fn of_asking() {
+    let soon = Duration::from_millis(20);
+    let errors = [
+        (
+            Denied::not_yet(soon),
+            "not enough tokens yet; retry after 20ms",
+        ),
+        (Denied::exceeds_burst(3, 2), TOO_MANY),
+        (Denied::NeverRefills, NEVER),
+        (Denied::queue_full(4), QUEUE_FULL),
+        (Denied::Closed, CLOSED),
+        (Denied::NoRuntime, "there is no async runtime to wait on"),
+        (Denied::Unavailable, "whoever decides could not be asked"),
+    ];
+    for (error, text) in errors {
+        says(&error, text, None);
+        let waits = matches!(error, Denied::NotYet { .. });
+        assert_eq!(error.retry_after(), waits.then_some(soon));
+    }
+}
+
+/// One of each reason that a wait ends for without tokens, as the bucket gives it.
+async fn ended_waits() -> Vec<AcquireError> {
+    let bucket = TokenBucket::builder()
+        .rate("1/s")
+        .burst(2)
+        .max_waiters(4)
+        .build()
+        .unwrap();
+    bucket.try_acquire_n(2).unwrap();
+    let mut ended = vec![
+        LimiterExt::acquire_n_timeout(&bucket, 2, Duration::from_secs(1))
+            .await
+            .unwrap_err(),
+        bucket.acquire_n(3).await.unwrap_err(),
+    ];
+    let mut waits: Vec<_> = (0..4).map(|_| Box::pin(bucket.acquire())).collect();
+    for wait in &mut waits {
+        let parked =
+            std::future::poll_fn(|cx| std::task::Poll::Ready(wait.as_mut().poll(cx).is_pending()));
+        assert!(parked.await);
+    }
+    ended.push(bucket.acquire().await.unwrap_err());
+    drop(waits);
+    bucket.close();
+    ended.push(bucket.acquire().await.unwrap_err());
+    ended.push(AcquireError::NeverRefills);
+    ended
+}
+
+#[test]
+fn of_waiting() {
+    sim::check(0..1, |_| async {
+        let texts = [
+            "the tokens would come after 2s, later than the timeout allows",
+            TOO_MANY,
+            QUEUE_FULL,
+            CLOSED,
+            NEVER,
+        ];
+        let decisions = [
+            Denied::not_yet(Duration::from_secs(2)),
+            Denied::exceeds_burst(3, 2),
+            Denied::queue_full(4),
+            Denied::Closed,
+            Denied::NeverRefills,
+        ];
+        let ended = ended_waits().await;
+        assert_eq!(ended.len(), texts.len());
+        for ((error, text), denied) in ended.into_iter().zip(texts).zip(decisions) {
+            says(&error, text, None);
+            says(&AcquireBlockingError::NotGranted(error), text, None);
+            assert_eq!(Denied::from(error), denied);
+        }
+    });
+    let nowhere = HandleError::NotFound;
+    let no_runtime = AcquireError::NoRuntime(nowhere);
+    let text = "there is no async runtime to wait on";
+    says(&no_runtime, text, Some(&nowhere));
+    says(
+        &AcquireBlockingError::NotGranted(no_runtime),
+        text,
+        Some(&nowhere),
+    );
+    says(
+        &AcquireError::Stopped,
+        "the runtime to wait on has been shut down",
+        None,
+    );
+    for error in [no_runtime, AcquireError::Stopped] {
+        assert_eq!(Denied::from(error), Denied::NoRuntime);
+    }
+    let nested = BlockOnError::Nested;
+    assert_eq!(
+        AcquireBlockingError::MustNotBlock(nested).to_string(),
+        format!("not enough tokens yet, and the call may not wait for them: {nested}")
+    );
+}
+
+#[test]
+fn of_permits() {
+    let limiter = ConcurrencyLimiter::builder()
+        .limit(2)
+        .max_waiters(1)
+        .build()
+        .unwrap();
+    let too_many = "3 permits are more than the limit of 2, so waiting will not help";
+    let full = limiter.try_acquire_n(2).unwrap();
+    says(
+        &limiter.try_acquire().map(drop).unwrap_err(),
+        "not enough of the 2 permits are free now",
+        None,
+    );
+    says(
+        &limiter.try_acquire_n(3).map(drop).unwrap_err(),
+        too_many,
+        None,
+    );
+    sim::check(0..1, |_| async {
+        let limiter = ConcurrencyLimiter::builder()
+            .limit(2)
+            .max_waiters(1)
+            .build()
+            .unwrap();
+        let _full = limiter.try_acquire_n(2).unwrap();
+        let error = limiter.acquire_n(3).await.map(drop).unwrap_err();
+        says(
+            &error,
+            "3 permits are more than the limit of 2, so waiting will not help",
+            None,
+        );
+        let error = limiter.acquire_timeout(Duration::from_secs(1)).await;
+        let error = error.map(drop).unwrap_err();
+        says(&error, "the permits were not there within 1s", None);
+        let mut first = Box::pin(limiter.acquire());
+        let parked =
+            std::future::poll_fn(|cx| std::task::Poll::Ready(first.as_mut().poll(cx).is_pending()));
+        assert!(parked.await);
+        let error = limiter.acquire().await.map(drop).unwrap_err();
+        says(&error, "1 callers wait already, the most that may", None);
+    });
+    drop(full);
+    limiter.close();
+    says(&TryPermitError::Closed, CLOSED, None);
+    says(&PermitError::Closed, CLOSED, None);
+    let nowhere = HandleError::NotFound;
+    says(
+        &PermitError::NoRuntime(nowhere),
+        "there is no async runtime to bound the wait",
+        Some(&nowhere),
+    );
+    says(
+        &PermitError::Stopped(Stopped::new()),
+        "the runtime that bounded the wait was shut down",
+        Some(&Stopped::new()),
+    );
+    says(
+        &PermitError::WouldBlock(BlockOnError::Nested),
+        "this thread must not block for permits",
+        Some(&BlockOnError::Nested),
+    );
+}
