@@ -4,6 +4,7 @@
 
 mod behaviour;
 mod common;
+mod errors;
 mod hostile;
 mod lifecycle;
 #[cfg(feature = "metrics")]

@@ -4,6 +4,7 @@
 
 mod behaviour;
 mod common;
+mod errors;
 mod cron;
 mod faults;
 mod lifecycle;

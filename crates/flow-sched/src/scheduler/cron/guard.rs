@@ -103,9 +103,7 @@ pub(super) fn parse(text: &str) -> Result<croner::Cron, CronError> {
         .year(Year::Optional)
         .build()
         .parse(pattern)
-        .map_err(|error| CronError::Syntax {
-            reason: error.to_string(),
-        })?;
+        .map_err(syntax)?;
     if !occurs(&parsed)? {
         return Err(CronError::NeverOccurs);
     }
@@ -208,7 +206,7 @@ fn occurs(cron: &croner::Cron) -> Result<bool, CronError> {
     for year in 1970..croner::YEAR_UPPER_LIMIT {
         let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
         let shape = first_weekday as usize + if leap { 7 } else { 0 };
-        let fits = !seen[shape] && pattern.year_match(year).map_err(internal)?;
+        let fits = !seen[shape] && pattern.year_match(year).map_err(syntax)?;
         if fits {
             seen[shape] = true;
             if occurs_in(pattern, year, first_weekday, leap)? {
@@ -229,14 +227,10 @@ fn occurs_in(
     let mut weekday = first_weekday;
     for (month, days) in (1..).zip(DAYS) {
         let days = if month == 2 && leap { 29 } else { days };
-        let fits = pattern.month_match(month).map_err(internal)?;
+        let fits = pattern.month_match(month).map_err(syntax)?;
         for day in 1..=days {
             let name = Weekday::from_days_from_sunday(weekday);
-            if fits
-                && pattern
-                    .day_match(year, month, day, name)
-                    .map_err(internal)?
-            {
+            if fits && pattern.day_match(year, month, day, name).map_err(syntax)? {
                 return Ok(true);
             }
             weekday = (weekday + 1) % 7;
@@ -245,11 +239,12 @@ fn occurs_in(
     Ok(false)
 }
 
-/// croner's own refusal of a date that we made: none is known.
+/// croner's own refusal, of a pattern or of a date that we made (of which none is known), in its
+/// words but for the full stop: ours have none at the end.
 #[allow(clippy::needless_pass_by_value)] // the shape that `map_err` wants
-fn internal(error: croner::errors::CronError) -> CronError {
+fn syntax(error: croner::errors::CronError) -> CronError {
     CronError::Syntax {
-        reason: error.to_string(),
+        reason: error.to_string().trim_end_matches('.').to_owned(),
     }
 }
 
