@@ -3,14 +3,16 @@
 mod support;
 
 use std::error::Error;
+use std::sync::Arc;
 
 use flow_metrics::{
-    BoundsError, Counter, Desc, DescError, Gauge, RegisterError, Registry, RegistryError, Value,
+    BoundsError, Counter, Desc, DescError, Gauge, RegisterError, Registry, RegistryError, Sink,
+    Value,
 };
-use support::Limiter;
+use support::{Fixed, Limiter};
 
-static REQUESTS: Desc = Desc::counter("requests_total", "Requests.", &["path"]);
-static OTHERS: Desc = Desc::gauge("requests_total", "Requests.", &[]);
+static REQUESTS: &[Desc] = &[Desc::counter("app_requests_total", "Requests.", &["path"])];
+static OTHERS: &[Desc] = &[Desc::counter("app_requests_total", "Requests.", &[])];
 
 #[track_caller]
 fn says<E: Error>(error: &E, text: &str, source: Option<&dyn Error>) {
@@ -54,12 +56,13 @@ fn of_a_catalogue() {
 
 #[test]
 fn of_registering() {
+    let registry = Registry::new();
+    let nothing = |_: &mut dyn Sink| ();
+    let _kept = registry.register(Arc::new(Fixed(REQUESTS, nothing)));
+    let conflict = registry.register(Arc::new(Fixed(OTHERS, nothing)));
     says(
-        &RegisterError::Conflict {
-            given: &OTHERS,
-            registered: &REQUESTS,
-        },
-        "the metric name \"requests_total\" is in use: declared as Gauge with labels [], \
+        &conflict.map(drop).unwrap_err(),
+        "the metric name \"app_requests_total\" is in use: declared as Counter with labels [], \
          registered as Counter with labels [\"path\"]",
         None,
     );

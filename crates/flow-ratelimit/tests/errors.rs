@@ -117,6 +117,10 @@ fn of_settings() {
     for (error, text) in &errors {
         says(error, text, None);
     }
+}
+
+#[test]
+fn of_settings_for_permits() {
     let errors = [
         (
             ConcurrencyConfigError::MissingLimit,

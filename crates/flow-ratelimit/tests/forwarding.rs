@@ -177,20 +177,22 @@ async fn permits_show_what_they_hold(rt: TestRuntime) {
 
 #[test]
 fn rates_and_quotas_come_in_every_form() {
-    let text = "10/s burst 5";
+    let (text, owned) = ("10/s burst 5", "10/s burst 5".to_owned());
     let quota: Quota = text.parse().unwrap();
     let build = || TokenBucket::builder();
     let bursts = [
-        build().rate(quota.clone()).build().unwrap().burst(),
+        build().rate(quota).build().unwrap().burst(),
         build().rate(text).build().unwrap().burst(),
-        build().rate(&text.to_owned()).build().unwrap().burst(),
-        build().rate(text.to_owned()).build().unwrap().burst(),
+        build().rate(&owned).build().unwrap().burst(),
+        build().rate(owned.clone()).build().unwrap().burst(),
         build().rate(Ok(quota)).build().unwrap().burst(),
     ];
     assert_eq!(bursts, [5; 5]);
     let bucket = build().rate(text).build().unwrap();
     bucket.set_rate("1/s".to_owned()).unwrap();
-    bucket.set_rate(&"2/s".to_owned()).unwrap();
+    let two = "2/s".to_owned();
+    bucket.set_rate(&two).unwrap();
+    assert_eq!(two.parse(), Ok(bucket.rate()));
     assert_eq!(bucket.rate(), Rate::per_second(2));
     assert_eq!(Rate::UNLIMITED.to_string(), "unlimited");
     let same = HashSet::from([

@@ -4,8 +4,8 @@
 
 mod behaviour;
 mod common;
-mod errors;
 mod cron;
+mod errors;
 mod faults;
 mod lifecycle;
 #[cfg(feature = "metrics")]
