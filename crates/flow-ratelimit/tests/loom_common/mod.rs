@@ -1,10 +1,10 @@
-//! Runs models, bounded, on a runtime that is made of loom's threads and a clock moved by hand.
+//! A runtime for models that is made of loom's threads, and a clock moved by hand.
 #![allow(dead_code, reason = "each file of models uses a part of it")]
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -12,32 +12,12 @@ use flow_ratelimit::{
     AcquireError, Fairness, Limiter, Rate, TokenBucket, TokenBucketBuilder, WaitState,
 };
 use flow_rt::{BoxBlocking, BoxTask, BoxTimer, Clock, Handle, Instant, Runtime, Stopped, Timer};
+pub(crate) use flow_sync::model::explore;
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::AtomicU64;
 use flow_sync::sync::thread::{Thread, current};
 use loom::future::block_on;
 use loom::thread::{self, JoinHandle};
-
-/// Explores `model` with at most `preemptions` preemptions per execution.
-///
-/// A model of one execution proves nothing, so it fails.
-pub(crate) fn explore(name: &str, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    let executions = Arc::new(AtomicUsize::new(0));
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    // A look at the parameters alone is ten steps.
-    builder.max_branches = 20_000;
-    builder.check({
-        let executions = executions.clone();
-        move || {
-            executions.fetch_add(1, Ordering::Relaxed);
-            model();
-        }
-    });
-    let executions = executions.load(Ordering::Relaxed);
-    eprintln!("loom: {name}: {executions} executions");
-    assert!(executions > 1, "{name} explored a single execution");
-}
 
 /// What a runtime does with its first task.
 #[derive(Clone, Copy, PartialEq, Eq)]
