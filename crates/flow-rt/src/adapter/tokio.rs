@@ -142,7 +142,7 @@ impl Runtime for Tokio {
     fn timer(&self, at: Instant) -> BoxTimer {
         BoxTimer::new(TokioTimer {
             sleep: self.sleep(at),
-            never: at.is_far_future(),
+            at,
             stopped: false,
         })
     }
@@ -189,7 +189,8 @@ pin_project_lite::pin_project! {
     struct TokioTimer {
         #[pin]
         sleep: Sleep,
-        never: bool,
+        // What `sleep` is armed for.
+        at: Instant,
         stopped: bool,
     }
 }
@@ -197,12 +198,17 @@ pin_project_lite::pin_project! {
 impl Timer for TokioTimer {
     fn arm(self: Pin<&mut Self>, at: Instant) {
         let this = self.project();
-        *this.never = at.is_far_future();
+        let before = core::mem::replace(this.at, at);
+        if *this.stopped {
+            return;
+        }
         // At once, to a later time too: left where it was, a timer would wake its task when
         // nothing is due.
-        if !*this.stopped {
-            this.sleep.reset(deadline(at));
-        }
+        let host = match moved(this.sleep.deadline(), before, at) {
+            Some(host) => host,
+            None => deadline(at),
+        };
+        this.sleep.reset(host);
     }
 
     fn poll_fired(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
@@ -212,7 +218,7 @@ impl Timer for TokioTimer {
         }
         // Polled after its runtime was shut down, a `Sleep` panics.
         match panics::catch(|| this.sleep.poll(cx)) {
-            Ok(Poll::Ready(())) if *this.never => Poll::Pending,
+            Ok(Poll::Ready(())) if this.at.is_far_future() => Poll::Pending,
             Ok(fired) => fired.map(Ok),
             Err(_) => {
                 *this.stopped = true;
@@ -222,6 +228,18 @@ impl Timer for TokioTimer {
     }
 }
 
+/// The host's instant for `at`, when `before` is `host` there and less than a second earlier.
+///
+/// Most timers move by less than that, and an addition is cheaper than the division by which
+/// [`deadline`] finds the seconds of an instant. From never, or to it, the sum is as far away.
+#[inline]
+fn moved(host: HostInstant, before: Instant, at: Instant) -> Option<HostInstant> {
+    const SECOND: u64 = 1_000_000_000;
+    let by = at.as_nanos().checked_sub(before.as_nanos())?;
+    (by < SECOND).then(|| host + Duration::new(0, by as u32))
+}
+
+#[inline(never)]
 fn deadline(at: Instant) -> HostInstant {
     let at = if at.is_far_future() {
         None
