@@ -3,8 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use flow_rt::sim::Sim;
-use flow_rt::{Handle, Instant};
+use flow_rt::{Handle, Instant, TestRuntime};
 use flow_sched::{JobBuilder, Scheduler};
 
 pub(crate) const SEC: Duration = Duration::from_secs(1);
@@ -23,17 +22,17 @@ pub(crate) fn scheduler(rt: &Handle) -> Scheduler {
     Scheduler::builder().runtime(rt).build().unwrap()
 }
 
-/// When runs began, on the simulation's clock, since the log was made.
+/// When runs began, on the runtime's clock, since the log was made.
 #[derive(Clone)]
 pub(crate) struct Log {
-    pub(crate) rt: Sim,
+    pub(crate) rt: TestRuntime,
     pub(crate) start: Instant,
     pub(crate) wall: SystemTime,
     pub(crate) seen: Arc<Mutex<Vec<Duration>>>,
 }
 
 impl Log {
-    pub(crate) fn new(rt: &Sim) -> Self {
+    pub(crate) fn new(rt: &TestRuntime) -> Self {
         Self {
             rt: rt.clone(),
             start: rt.now(),
@@ -70,6 +69,6 @@ pub(crate) fn slow(
 ) -> JobBuilder<()> {
     scheduler.job_with(name, log.clone(), move |_cx, log: Log| async move {
         log.note();
-        log.rt.sleep(time).await;
+        log.rt.sleep(time).await.unwrap();
     })
 }

@@ -2,81 +2,84 @@
 
 use std::time::Duration;
 
-use flow_rt::Instant;
-use flow_rt::sim::{self};
+use flow_rt::{Instant, TestRuntime};
 use flow_sched::{
     CatchUp, Due, EndReason, JobState, Misfire, ScheduleError, Scheduler, Trigger, TriggerContext,
 };
 
 use crate::common::{HOUR, Log, SEC, ms, noting, scheduler};
 
-#[test]
-fn cases_109_to_111_bad_patterns_zones_and_builders_are_refused() {
-    sim::check(0..1, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let cron = |pattern: &'static str| scheduler.job("x", async |_cx| ()).cron(pattern).start();
-        for bad in [
-            "invalid",
-            "0 0 31 2 *",
-            ", * * * *",
-            "@every 1s",
-            "",
-            "* * * *",
-        ] {
-            let refused = cron(bad).unwrap_err();
-            assert!(
-                matches!(refused, ScheduleError::Cron(_)),
-                "{bad}: {refused}"
-            );
-        }
-        let over = cron("0 0 0 1 1 * 1999").unwrap_err();
-        assert_eq!(over, ScheduleError::NeverDue, "its years are over");
-        let job = || scheduler.job("x", async |_cx| ());
-        let zone = job()
-            .cron("@daily")
-            .time_zone("Europe/Berlim")
-            .start()
-            .unwrap_err();
-        assert!(zone.to_string().contains("\"Europe/Berlin\""), "{zone}");
-        let lost = job()
-            .every(SEC)
-            .time_zone("Europe/Berlin")
-            .start()
-            .unwrap_err();
-        assert_eq!(lost, ScheduleError::ZoneWithoutCron);
-        assert_eq!(job().start().unwrap_err(), ScheduleError::NoTrigger);
-        let two = job().every(SEC).after(SEC).start().unwrap_err();
-        assert_eq!(two, ScheduleError::TwoTriggers);
-        let timeout = job()
-            .every(SEC)
-            .timeout(Duration::ZERO)
-            .start()
-            .unwrap_err();
-        assert_eq!(timeout, ScheduleError::ZeroTimeout);
-        let within = Misfire::FireOnce {
-            within: Duration::ZERO,
-        };
-        let within = job().every(SEC).misfire(within).start().unwrap_err();
-        assert_eq!(within, ScheduleError::ZeroWithin);
-        for huge in [Duration::MAX, Duration::from_nanos(u64::MAX)] {
-            assert_eq!(
-                job().every(huge).start().unwrap_err(),
-                ScheduleError::NeverDue
-            );
-            assert_eq!(
-                job().after(huge).start().unwrap_err(),
-                ScheduleError::NeverDue
-            );
-        }
-        assert!(scheduler.list().is_empty());
+flow_rt::on_every_runtime! {
+    seeds 0..20;
+    cases_109_to_111_bad_patterns_zones_and_builders_are_refused,
+    triggers_of_ones_own_and_their_faults,
+    the_driver_survives_what_it_is_the_last_to_drop,
+}
+
+async fn cases_109_to_111_bad_patterns_zones_and_builders_are_refused(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let cron = |pattern: &'static str| scheduler.job("x", async |_cx| ()).cron(pattern).start();
+    for bad in [
+        "invalid",
+        "0 0 31 2 *",
+        ", * * * *",
+        "@every 1s",
+        "",
+        "* * * *",
+    ] {
+        let refused = cron(bad).unwrap_err();
         assert!(
-            Scheduler::builder()
-                .runtime(&rt)
-                .time_zone("Nowhere")
-                .build()
-                .is_err()
+            matches!(refused, ScheduleError::Cron(_)),
+            "{bad}: {refused}"
         );
-    });
+    }
+    let over = cron("0 0 0 1 1 * 1999").unwrap_err();
+    assert_eq!(over, ScheduleError::NeverDue, "its years are over");
+    let job = || scheduler.job("x", async |_cx| ());
+    let zone = job()
+        .cron("@daily")
+        .time_zone("Europe/Berlim")
+        .start()
+        .unwrap_err();
+    assert!(zone.to_string().contains("\"Europe/Berlin\""), "{zone}");
+    let lost = job()
+        .every(SEC)
+        .time_zone("Europe/Berlin")
+        .start()
+        .unwrap_err();
+    assert_eq!(lost, ScheduleError::ZoneWithoutCron);
+    assert_eq!(job().start().unwrap_err(), ScheduleError::NoTrigger);
+    let two = job().every(SEC).after(SEC).start().unwrap_err();
+    assert_eq!(two, ScheduleError::TwoTriggers);
+    let timeout = job()
+        .every(SEC)
+        .timeout(Duration::ZERO)
+        .start()
+        .unwrap_err();
+    assert_eq!(timeout, ScheduleError::ZeroTimeout);
+    let within = Misfire::FireOnce {
+        within: Duration::ZERO,
+    };
+    let within = job().every(SEC).misfire(within).start().unwrap_err();
+    assert_eq!(within, ScheduleError::ZeroWithin);
+    for huge in [Duration::MAX, Duration::from_nanos(u64::MAX)] {
+        assert_eq!(
+            job().every(huge).start().unwrap_err(),
+            ScheduleError::NeverDue
+        );
+        assert_eq!(
+            job().after(huge).start().unwrap_err(),
+            ScheduleError::NeverDue
+        );
+    }
+    assert!(scheduler.list().is_empty());
+    assert!(
+        Scheduler::builder()
+            .runtime(&rt)
+            .time_zone("Nowhere")
+            .build()
+            .is_err()
+    );
 }
 
 /// Never moves on.
@@ -123,50 +126,47 @@ impl Trigger for Lies {
     }
 }
 
-#[test]
-fn triggers_of_ones_own_and_their_faults() {
-    sim::check(0..20, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        let failed = JobState::Ended(EndReason::TriggerFailed);
-        let past = Due::At(rt.now());
-        let stuck = noting(&scheduler, "stuck", &log)
-            .trigger(Stuck(past))
-            .start()
-            .unwrap();
-        let wall = Stuck(Due::Wall(rt.wall()));
-        let stuck_wall = noting(&scheduler, "stuck wall", &log)
-            .trigger(wall)
-            .start()
-            .unwrap();
-        rt.run_until_idle().await;
-        assert_eq!((stuck.state(), stuck_wall.state()), (failed, failed));
-        assert!(log.len() <= 2);
-        let creeping = noting(&scheduler, "creeping", &log)
-            .trigger(Creeping)
-            .start()
-            .unwrap();
-        let panics = noting(&scheduler, "panics", &log)
-            .trigger(Panics)
-            .start()
-            .unwrap();
-        let lies = noting(&scheduler, "lies", &log)
-            .trigger(Lies)
-            .start()
-            .unwrap();
-        rt.advance(ms(3_500)).await;
-        assert_eq!(panics.state(), failed);
-        assert_eq!(panics.stats().runs.started, 0);
-        assert_eq!(lies.stats().runs.completed, 3);
-        assert_eq!(creeping.state(), failed);
-        assert!(scheduler.stats().wakeups < 200, "no hot loop");
-        let first = scheduler
-            .job("first", async |_cx| ())
-            .trigger(Faulty)
-            .start()
-            .unwrap_err();
-        assert!(matches!(first, ScheduleError::TriggerPanicked { .. }));
-    });
+async fn triggers_of_ones_own_and_their_faults(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let failed = JobState::Ended(EndReason::TriggerFailed);
+    let past = Due::At(rt.now());
+    let stuck = noting(&scheduler, "stuck", &log)
+        .trigger(Stuck(past))
+        .start()
+        .unwrap();
+    let wall = Stuck(Due::Wall(rt.wall()));
+    let stuck_wall = noting(&scheduler, "stuck wall", &log)
+        .trigger(wall)
+        .start()
+        .unwrap();
+    rt.settle().await;
+    assert_eq!((stuck.state(), stuck_wall.state()), (failed, failed));
+    assert!(log.len() <= 2);
+    let creeping = noting(&scheduler, "creeping", &log)
+        .trigger(Creeping)
+        .start()
+        .unwrap();
+    let panics = noting(&scheduler, "panics", &log)
+        .trigger(Panics)
+        .start()
+        .unwrap();
+    let lies = noting(&scheduler, "lies", &log)
+        .trigger(Lies)
+        .start()
+        .unwrap();
+    rt.advance(ms(3_500)).await;
+    assert_eq!(panics.state(), failed);
+    assert_eq!(panics.stats().runs.started, 0);
+    assert_eq!(lies.stats().runs.completed, 3);
+    assert_eq!(creeping.state(), failed);
+    assert!(scheduler.stats().wakeups < 200, "no hot loop");
+    let first = scheduler
+        .job("first", async |_cx| ())
+        .trigger(Faulty)
+        .start()
+        .unwrap_err();
+    assert!(matches!(first, ScheduleError::TriggerPanicked { .. }));
 }
 
 struct Faulty;
@@ -192,21 +192,18 @@ impl Drop for Grumpy {
     }
 }
 
-#[test]
-fn the_driver_survives_what_it_is_the_last_to_drop() {
-    sim::check(0..20, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        drop(
-            noting(&scheduler, "grumpy", &log)
-                .trigger(Grumpy)
-                .start()
-                .unwrap(),
-        );
-        rt.run_until_idle().await;
-        assert!(scheduler.remove("grumpy"));
-        noting(&scheduler, "poll", &log).every(SEC).start().unwrap();
-        rt.advance(2 * SEC).await;
-        assert_eq!(log.millis(), [1_000, 2_000]);
-    });
+async fn the_driver_survives_what_it_is_the_last_to_drop(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    drop(
+        noting(&scheduler, "grumpy", &log)
+            .trigger(Grumpy)
+            .start()
+            .unwrap(),
+    );
+    rt.settle().await;
+    assert!(scheduler.remove("grumpy"));
+    noting(&scheduler, "poll", &log).every(SEC).start().unwrap();
+    rt.advance(2 * SEC).await;
+    assert_eq!(log.millis(), [1_000, 2_000]);
 }

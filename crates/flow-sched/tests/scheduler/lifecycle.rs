@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use flow_rt::sim::{self};
+use flow_rt::TestRuntime;
 use flow_sched::{
     EndReason, JobContext, JobEventKind, JobState, RunOutcome, ScheduleError, Scheduler,
     SchedulerReport, TriggerNowError,
@@ -11,405 +11,383 @@ use flow_sched::{
 
 use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
 
-#[test]
-fn case_088_names_are_unique_and_not_empty() {
-    sim::check(0..5, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let job = |name: &'static str| scheduler.job(name, async |_cx| ()).every(SEC).start();
-        let first = job("a").unwrap();
-        assert_eq!(first.name(), "a");
-        assert_eq!(job("").unwrap_err(), ScheduleError::EmptyName);
-        let taken = job("a").unwrap_err();
-        assert_eq!(taken, ScheduleError::NameTaken { name: "a".into() });
-        assert!(first.remove().await);
-        assert!(job("a").is_ok(), "the name is free again");
-    });
+flow_rt::on_every_runtime! {
+    seeds 0..50;
+    case_088_names_are_unique_and_not_empty,
+    case_089_091_a_job_that_is_due_once_runs_once_and_is_gone,
+    case_093_to_097_remove_list_stats_and_events,
+    case_101_panics_and_errors_are_results,
+    case_102_jobs_and_hooks_may_call_the_scheduler,
+    case_103_shutdown_is_idempotent_and_can_be_called_from_a_run,
+    closing_ends_jobs_takes_no_more_and_lets_runs_finish,
+    dropping_the_last_handle_ends_jobs_and_lets_runs_finish,
+    what_a_job_captured_goes_with_it,
+    case_107_a_report_has_the_runs_duration,
+    pause_resume_and_runs_by_hand,
+    run_by_hand_meets_the_overlap_policy_and_the_limit,
+    a_driver_of_ones_own_and_its_end,
 }
 
-#[test]
-fn case_089_091_a_job_that_is_due_once_runs_once_and_is_gone() {
-    sim::check(0..20, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        let wall = noting(&scheduler, "wall", &log)
-            .once_at(rt.wall() + ms(50))
-            .start()
-            .unwrap();
-        let mono = noting(&scheduler, "mono", &log)
-            .once_at(rt.now() + ms(70))
-            .start()
-            .unwrap();
-        let after = noting(&scheduler, "after", &log)
-            .after(ms(90))
-            .start()
-            .unwrap();
-        assert_eq!(scheduler.list().len(), 3);
-        rt.advance(SEC).await;
-        assert_eq!(log.millis(), [50, 70, 90]);
-        assert!(scheduler.list().is_empty());
-        for job in [wall, mono, after] {
-            assert_eq!(job.state(), JobState::Ended(EndReason::Finished));
-            assert_eq!(job.stats().runs.completed, 1);
-            assert!(job.upcoming(3).is_empty());
-        }
-    });
+async fn case_088_names_are_unique_and_not_empty(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let job = |name: &'static str| scheduler.job(name, async |_cx| ()).every(SEC).start();
+    let first = job("a").unwrap();
+    assert_eq!(first.name(), "a");
+    assert_eq!(job("").unwrap_err(), ScheduleError::EmptyName);
+    let taken = job("a").unwrap_err();
+    assert_eq!(taken, ScheduleError::NameTaken { name: "a".into() });
+    assert!(first.remove().await);
+    assert!(job("a").is_ok(), "the name is free again");
 }
 
-#[test]
-fn case_093_to_097_remove_list_stats_and_events() {
-    sim::check(0..20, |rt| async move {
-        let counts: Arc<[AtomicUsize; 3]> = Arc::default();
-        let seen = counts.clone();
-        let scheduler = Scheduler::builder()
-            .runtime(&rt)
-            .on_event(move |event| {
-                let place = match event.kind {
-                    JobEventKind::Scheduled => 0,
-                    JobEventKind::RunEnded(_) => 1,
-                    JobEventKind::Ended(EndReason::Removed) => 2,
-                    _ => return,
-                };
-                seen[place].fetch_add(1, Relaxed);
-            })
-            .build()
-            .unwrap();
-        scheduler
-            .job("five", async |_cx| ())
-            .every(HOUR)
-            .max_runs(5)
-            .start()
-            .unwrap();
-        scheduler
-            .job("once", async |_cx| ())
-            .after(MIN)
-            .start()
-            .unwrap();
-        let list = scheduler.list();
-        assert_eq!(
-            (&*list[0].name, list[0].recurring, list[0].max_runs),
-            ("five", true, Some(5))
-        );
-        assert_eq!(
-            (&*list[1].name, list[1].recurring, list[1].max_runs),
-            ("once", false, None)
-        );
-        assert_eq!(scheduler.stats().scheduled, 2);
-        rt.advance(MIN).await;
-        let stats = scheduler.stats();
-        assert_eq!((stats.runs.completed, stats.jobs, stats.removed), (1, 1, 0));
-        assert!(scheduler.remove("five"));
-        assert!(!scheduler.remove("five"));
-        assert!(!scheduler.remove("unknown"));
-        let stats = scheduler.stats();
-        assert_eq!((stats.removed, stats.jobs, stats.running), (1, 0, 0));
-        assert_eq!(
-            counts.each_ref().map(|count| count.load(Relaxed)),
-            [2, 1, 1]
-        );
-
-        for name in ["a", "b", "c"] {
-            scheduler
-                .job(name, async |_cx| ())
-                .every(SEC)
-                .start()
-                .unwrap();
-        }
-        assert_eq!(scheduler.cancel_all(), 3);
-        assert!(scheduler.list().is_empty());
-        rt.advance(MIN).await;
-        assert_eq!(scheduler.stats().runs.completed, 1);
-    });
+async fn case_089_091_a_job_that_is_due_once_runs_once_and_is_gone(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let wall = noting(&scheduler, "wall", &log)
+        .once_at(rt.wall() + ms(50))
+        .start()
+        .unwrap();
+    let mono = noting(&scheduler, "mono", &log)
+        .once_at(rt.now() + ms(70))
+        .start()
+        .unwrap();
+    let after = noting(&scheduler, "after", &log)
+        .after(ms(90))
+        .start()
+        .unwrap();
+    assert_eq!(scheduler.list().len(), 3);
+    rt.advance(SEC).await;
+    assert_eq!(log.millis(), [50, 70, 90]);
+    assert!(scheduler.list().is_empty());
+    for job in [wall, mono, after] {
+        assert_eq!(job.state(), JobState::Ended(EndReason::Finished));
+        assert_eq!(job.stats().runs.completed, 1);
+        assert!(job.upcoming(3).is_empty());
+    }
 }
 
-#[test]
-fn case_101_panics_and_errors_are_results() {
-    sim::check(0..10, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let once = scheduler
-            .job("once", async |_cx: JobContext| -> () { panic!("no luck") })
-            .after(SEC)
-            .start()
-            .unwrap();
-        let closure = scheduler
-            .job("closure", |_cx| -> std::future::Ready<()> {
-                panic!("not even a future")
-            })
-            .every(SEC)
-            .start()
-            .unwrap();
-        let fails = scheduler
-            .job("fails", async |_cx| Err::<(), _>("out of paper"))
-            .every(SEC)
-            .start()
-            .unwrap();
-        rt.advance(ms(3_500)).await;
-        let stats = once.stats();
-        assert_eq!(stats.state, JobState::Ended(EndReason::Finished));
-        assert_eq!((stats.runs.started, stats.runs.panicked), (1, 1));
-        assert_eq!(
-            stats.last.unwrap().outcome,
-            RunOutcome::Panicked("no luck".into())
-        );
-        assert_eq!(closure.stats().runs.panicked, 3);
-        assert_eq!(fails.stats().runs.failed, 3);
-        let last = fails.stats().last.unwrap();
-        assert_eq!(
-            (last.run, last.outcome),
-            (3, RunOutcome::Failed("out of paper".into()))
-        );
-        assert_eq!(scheduler.stats().runs.panicked, 4);
-    });
-}
-
-#[test]
-fn case_102_jobs_and_hooks_may_call_the_scheduler() {
-    sim::check(0..20, |rt| async move {
-        let calls = Arc::new(AtomicUsize::new(0));
-        let scheduler = Arc::new(std::sync::OnceLock::<Scheduler>::new());
-        let (from_hook, called) = (scheduler.clone(), calls.clone());
-        let built = Scheduler::builder()
-            .runtime(&rt)
-            .on_event(move |event| {
-                if let Some(scheduler) = from_hook.get() {
-                    called.fetch_add(scheduler.stats().jobs + scheduler.list().len(), Relaxed);
-                    if matches!(event.kind, JobEventKind::RunEnded(_)) {
-                        scheduler.remove("other");
-                    }
-                }
-                panic!("a hook that panics harms nobody");
-            })
-            .build()
-            .unwrap();
-        scheduler.set(built.clone()).unwrap();
-        built
-            .job("other", async |_cx| ())
-            .every(HOUR)
-            .start()
-            .unwrap();
-        built
-            .job("itself", async |cx: JobContext| {
-                let scheduler = cx.scheduler().unwrap();
-                let me = scheduler.find(cx.job()).unwrap();
-                scheduler
-                    .job("child", async |_cx| ())
-                    .after(SEC)
-                    .start()
-                    .unwrap();
-                // Neither waits for the run that calls.
-                assert!(me.remove().await);
-                assert!(scheduler.list().iter().any(|job| &*job.name == "child"));
-            })
-            .every(SEC)
-            .start()
-            .unwrap();
-        rt.advance(secs(10)).await;
-        assert_eq!(built.stats().runs.completed, 2);
-        assert!(built.list().is_empty());
-        assert!(calls.load(Relaxed) > 0);
-    });
-}
-
-#[test]
-fn case_103_shutdown_is_idempotent_and_can_be_called_from_a_run() {
-    sim::check(0..50, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        slow(&scheduler, "short", &log, secs(2))
-            .every(SEC)
-            .start()
-            .unwrap();
-        let told = Arc::new(AtomicUsize::new(0));
-        let stubborn = scheduler.job_with(
-            "long",
-            told.clone(),
-            async |cx: JobContext, told: Arc<AtomicUsize>| {
-                cx.cancellation().cancelled().await;
-                told.fetch_add(1, Relaxed);
-            },
-        );
-        stubborn.every(SEC).start().unwrap();
-        rt.advance(ms(1_500)).await;
-        let (first, second) = (scheduler.clone(), scheduler.clone());
-        let other = rt.spawn(async move { second.shutdown(secs(9)).await });
-        let report = first.shutdown(secs(5)).await;
-        let other = other.await.unwrap();
-        assert_eq!(report.jobs + other.jobs, 2);
-        assert_eq!((report.finished, report.cancelled), (1, 1));
-        rt.run_until_idle().await;
-        assert_eq!(told.load(Relaxed), 1);
-        assert!(scheduler.is_closed());
-        let refused = scheduler.job("new", async |_cx| ()).every(SEC).start();
-        assert_eq!(refused.unwrap_err(), ScheduleError::Closed);
-        assert_eq!(scheduler.shutdown(SEC).await, SchedulerReport::default());
-
-        let own = Scheduler::builder().runtime(&rt).build().unwrap();
-        own.job("last act", async |cx: JobContext| {
-            let report = cx.scheduler().unwrap().shutdown(HOUR).await;
-            assert_eq!(report.cancelled, 0);
+async fn case_093_to_097_remove_list_stats_and_events(rt: TestRuntime) {
+    let counts: Arc<[AtomicUsize; 3]> = Arc::default();
+    let seen = counts.clone();
+    let scheduler = Scheduler::builder()
+        .runtime(&rt)
+        .on_event(move |event| {
+            let place = match event.kind {
+                JobEventKind::Scheduled => 0,
+                JobEventKind::RunEnded(_) => 1,
+                JobEventKind::Ended(EndReason::Removed) => 2,
+                _ => return,
+            };
+            seen[place].fetch_add(1, Relaxed);
         })
+        .build()
+        .unwrap();
+    scheduler
+        .job("five", async |_cx| ())
+        .every(HOUR)
+        .max_runs(5)
+        .start()
+        .unwrap();
+    scheduler
+        .job("once", async |_cx| ())
+        .after(MIN)
+        .start()
+        .unwrap();
+    let list = scheduler.list();
+    assert_eq!(
+        (&*list[0].name, list[0].recurring, list[0].max_runs),
+        ("five", true, Some(5))
+    );
+    assert_eq!(
+        (&*list[1].name, list[1].recurring, list[1].max_runs),
+        ("once", false, None)
+    );
+    assert_eq!(scheduler.stats().scheduled, 2);
+    rt.advance(MIN).await;
+    let stats = scheduler.stats();
+    assert_eq!((stats.runs.completed, stats.jobs, stats.removed), (1, 1, 0));
+    assert!(scheduler.remove("five"));
+    assert!(!scheduler.remove("five"));
+    assert!(!scheduler.remove("unknown"));
+    let stats = scheduler.stats();
+    assert_eq!((stats.removed, stats.jobs, stats.running), (1, 0, 0));
+    assert_eq!(
+        counts.each_ref().map(|count| count.load(Relaxed)),
+        [2, 1, 1]
+    );
+
+    for name in ["a", "b", "c"] {
+        scheduler
+            .job(name, async |_cx| ())
+            .every(SEC)
+            .start()
+            .unwrap();
+    }
+    assert_eq!(scheduler.cancel_all(), 3);
+    assert!(scheduler.list().is_empty());
+    rt.advance(MIN).await;
+    assert_eq!(scheduler.stats().runs.completed, 1);
+}
+
+async fn case_101_panics_and_errors_are_results(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let once = scheduler
+        .job("once", async |_cx: JobContext| -> () { panic!("no luck") })
         .after(SEC)
         .start()
         .unwrap();
-        rt.advance(secs(2)).await;
-        assert_eq!((own.is_closed(), own.stats().runs.completed), (true, 1));
-    });
+    let closure = scheduler
+        .job("closure", |_cx| -> std::future::Ready<()> {
+            panic!("not even a future")
+        })
+        .every(SEC)
+        .start()
+        .unwrap();
+    let fails = scheduler
+        .job("fails", async |_cx| Err::<(), _>("out of paper"))
+        .every(SEC)
+        .start()
+        .unwrap();
+    rt.advance(ms(3_500)).await;
+    let stats = once.stats();
+    assert_eq!(stats.state, JobState::Ended(EndReason::Finished));
+    assert_eq!((stats.runs.started, stats.runs.panicked), (1, 1));
+    assert_eq!(
+        stats.last.unwrap().outcome,
+        RunOutcome::Panicked("no luck".into())
+    );
+    assert_eq!(closure.stats().runs.panicked, 3);
+    assert_eq!(fails.stats().runs.failed, 3);
+    let last = fails.stats().last.unwrap();
+    assert_eq!(
+        (last.run, last.outcome),
+        (3, RunOutcome::Failed("out of paper".into()))
+    );
+    assert_eq!(scheduler.stats().runs.panicked, 4);
 }
 
-#[test]
-fn closing_ends_jobs_takes_no_more_and_lets_runs_finish() {
-    sim::check(0..20, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        let job = slow(&scheduler, "slow", &log, secs(3))
-            .every(SEC)
-            .start()
-            .unwrap();
-        rt.advance(ms(1_500)).await;
-        scheduler.close();
-        scheduler.close();
-        assert!(scheduler.is_closed());
-        assert_eq!(job.state(), JobState::Ended(EndReason::ShutDown));
-        let late = scheduler.job("late", async |_cx| ()).every(SEC).start();
-        assert_eq!(late.unwrap_err(), ScheduleError::Closed);
-        rt.advance(MIN).await;
-        assert_eq!(job.stats().runs.completed, 1);
-    });
+async fn case_102_jobs_and_hooks_may_call_the_scheduler(rt: TestRuntime) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let scheduler = Arc::new(std::sync::OnceLock::<Scheduler>::new());
+    let (from_hook, called) = (scheduler.clone(), calls.clone());
+    let built = Scheduler::builder()
+        .runtime(&rt)
+        .on_event(move |event| {
+            if let Some(scheduler) = from_hook.get() {
+                called.fetch_add(scheduler.stats().jobs + scheduler.list().len(), Relaxed);
+                if matches!(event.kind, JobEventKind::RunEnded(_)) {
+                    scheduler.remove("other");
+                }
+            }
+            panic!("a hook that panics harms nobody");
+        })
+        .build()
+        .unwrap();
+    scheduler.set(built.clone()).unwrap();
+    built
+        .job("other", async |_cx| ())
+        .every(HOUR)
+        .start()
+        .unwrap();
+    built
+        .job("itself", async |cx: JobContext| {
+            let scheduler = cx.scheduler().unwrap();
+            let me = scheduler.find(cx.job()).unwrap();
+            scheduler
+                .job("child", async |_cx| ())
+                .after(SEC)
+                .start()
+                .unwrap();
+            // Neither waits for the run that calls.
+            assert!(me.remove().await);
+            assert!(scheduler.list().iter().any(|job| &*job.name == "child"));
+        })
+        .every(SEC)
+        .start()
+        .unwrap();
+    rt.advance(secs(10)).await;
+    assert_eq!(built.stats().runs.completed, 2);
+    assert!(built.list().is_empty());
+    assert!(calls.load(Relaxed) > 0);
 }
 
-#[test]
-fn dropping_the_last_handle_ends_jobs_and_lets_runs_finish() {
-    sim::check(0..50, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        let job = slow(&scheduler, "slow", &log, secs(2))
-            .every(SEC)
-            .start()
-            .unwrap();
-        rt.advance(ms(1_500)).await;
-        let clone = scheduler.clone();
-        drop(scheduler);
-        assert_eq!(job.state(), JobState::Active);
-        drop(clone);
-        assert_eq!(job.state(), JobState::Ended(EndReason::ShutDown));
-        rt.advance(secs(10)).await;
-        assert_eq!((log.len(), job.stats().runs.completed), (1, 1));
-        assert_eq!(rt.live_tasks(), 0);
-    });
+async fn case_103_shutdown_is_idempotent_and_can_be_called_from_a_run(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    slow(&scheduler, "short", &log, secs(2))
+        .every(SEC)
+        .start()
+        .unwrap();
+    let told = Arc::new(AtomicUsize::new(0));
+    let stubborn = scheduler.job_with(
+        "long",
+        told.clone(),
+        async |cx: JobContext, told: Arc<AtomicUsize>| {
+            cx.cancellation().cancelled().await;
+            told.fetch_add(1, Relaxed);
+        },
+    );
+    stubborn.every(SEC).start().unwrap();
+    rt.advance(ms(1_500)).await;
+    let (first, second) = (scheduler.clone(), scheduler.clone());
+    let other = rt.spawn(async move { second.shutdown(secs(9)).await });
+    let report = first.shutdown(secs(5)).await;
+    let other = other.await.unwrap();
+    assert_eq!(report.jobs + other.jobs, 2);
+    assert_eq!((report.finished, report.cancelled), (1, 1));
+    rt.settle().await;
+    assert_eq!(told.load(Relaxed), 1);
+    assert!(scheduler.is_closed());
+    let refused = scheduler.job("new", async |_cx| ()).every(SEC).start();
+    assert_eq!(refused.unwrap_err(), ScheduleError::Closed);
+    assert_eq!(scheduler.shutdown(SEC).await, SchedulerReport::default());
+
+    let own = Scheduler::builder().runtime(&rt).build().unwrap();
+    own.job("last act", async |cx: JobContext| {
+        let report = cx.scheduler().unwrap().shutdown(HOUR).await;
+        assert_eq!(report.cancelled, 0);
+    })
+    .after(SEC)
+    .start()
+    .unwrap();
+    rt.advance(secs(2)).await;
+    assert_eq!((own.is_closed(), own.stats().runs.completed), (true, 1));
 }
 
-#[test]
-fn what_a_job_captured_goes_with_it() {
-    sim::check(0..20, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let held = Arc::new(());
-        let job = scheduler.job_with("holds", held.clone(), async |_cx, _held| ());
-        let job = job.every(HOUR).start().unwrap();
-        assert_eq!(Arc::strong_count(&held), 2);
-        scheduler.remove("holds");
-        assert_eq!(Arc::strong_count(&held), 1);
-        assert_eq!(job.trigger_now().await, Err(TriggerNowError::Ended));
-    });
+async fn closing_ends_jobs_takes_no_more_and_lets_runs_finish(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let job = slow(&scheduler, "slow", &log, secs(3))
+        .every(SEC)
+        .start()
+        .unwrap();
+    rt.advance(ms(1_500)).await;
+    scheduler.close();
+    scheduler.close();
+    assert!(scheduler.is_closed());
+    assert_eq!(job.state(), JobState::Ended(EndReason::ShutDown));
+    let late = scheduler.job("late", async |_cx| ()).every(SEC).start();
+    assert_eq!(late.unwrap_err(), ScheduleError::Closed);
+    rt.advance(MIN).await;
+    assert_eq!(job.stats().runs.completed, 1);
 }
 
-#[test]
-fn case_107_a_report_has_the_runs_duration() {
-    sim::check(0..5, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        let job = slow(&scheduler, "slow", &log, ms(5))
-            .after(SEC)
-            .start()
-            .unwrap();
-        rt.advance(secs(2)).await;
-        let last = job.stats().last.unwrap();
-        assert_eq!((last.duration, last.run), (ms(5), 1));
-        assert_eq!(last.scheduled_at, log.wall + SEC);
-    });
+async fn dropping_the_last_handle_ends_jobs_and_lets_runs_finish(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let job = slow(&scheduler, "slow", &log, secs(2))
+        .every(SEC)
+        .start()
+        .unwrap();
+    rt.advance(ms(1_500)).await;
+    let clone = scheduler.clone();
+    drop(scheduler);
+    assert_eq!(job.state(), JobState::Active);
+    drop(clone);
+    assert_eq!(job.state(), JobState::Ended(EndReason::ShutDown));
+    rt.advance(secs(10)).await;
+    assert_eq!((log.len(), job.stats().runs.completed), (1, 1));
+    assert_eq!(rt.live_tasks(), 0);
 }
 
-#[test]
-fn pause_resume_and_runs_by_hand() {
-    sim::check(0..30, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        let job = noting(&scheduler, "poll", &log)
-            .every(secs(10))
-            .start()
-            .unwrap();
-        rt.advance(secs(11)).await;
-        assert!(job.pause());
-        assert!(!job.pause());
-        assert!(job.upcoming(3).is_empty());
-        rt.advance(secs(14)).await;
-        job.trigger_now().await.unwrap();
-        rt.run_until_idle().await;
-        assert!(job.resume());
-        assert!(!job.resume());
-        let expected: Vec<_> = [30, 40, 50].map(|at| log.wall + secs(at)).into();
-        assert_eq!(job.upcoming(3), expected);
-        rt.advance(secs(20)).await;
-        // 20 passed in the pause; the run by hand at 25; back on the grid at 30.
-        assert_eq!(log.millis(), [10_000, 25_000, 30_000, 40_000]);
-        assert_eq!(job.stats().runs.missed, 0);
-
-        let once = noting(&scheduler, "once", &log)
-            .after(secs(1))
-            .start()
-            .unwrap();
-        once.pause();
-        rt.advance(secs(2)).await;
-        once.resume();
-        rt.run_until_idle().await;
-        assert_eq!(
-            once.stats().runs.completed,
-            1,
-            "what is due once is due at the resume"
-        );
-    });
+async fn what_a_job_captured_goes_with_it(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let held = Arc::new(());
+    let job = scheduler.job_with("holds", held.clone(), async |_cx, _held| ());
+    let job = job.every(HOUR).start().unwrap();
+    assert_eq!(Arc::strong_count(&held), 2);
+    scheduler.remove("holds");
+    assert_eq!(Arc::strong_count(&held), 1);
+    assert_eq!(job.trigger_now().await, Err(TriggerNowError::Ended));
 }
 
-#[test]
-fn run_by_hand_meets_the_overlap_policy_and_the_limit() {
-    sim::check(0..10, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        let job = slow(&scheduler, "slow", &log, SEC)
-            .every(HOUR)
-            .max_runs(2)
-            .start()
-            .unwrap();
-        job.trigger_now().await.unwrap();
-        assert_eq!(
-            job.trigger_now().await,
-            Err(TriggerNowError::Overlap { running: 1 })
-        );
-        rt.advance(secs(2)).await;
-        job.trigger_now().await.unwrap();
-        assert_eq!(job.trigger_now().await, Err(TriggerNowError::Ended));
-        rt.advance(secs(2)).await;
-        assert_eq!(job.state(), JobState::Ended(EndReason::Finished));
-        rt.advance(2 * HOUR).await;
-        assert_eq!(log.len(), 2);
-    });
+async fn case_107_a_report_has_the_runs_duration(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let job = slow(&scheduler, "slow", &log, ms(5))
+        .after(SEC)
+        .start()
+        .unwrap();
+    rt.advance(secs(2)).await;
+    let last = job.stats().last.unwrap();
+    assert_eq!((last.duration, last.run), (ms(5), 1));
+    assert_eq!(last.scheduled_at, log.wall + SEC);
 }
 
-#[test]
-fn a_driver_of_ones_own_and_its_end() {
-    sim::check(0..10, |rt| async move {
-        let builder = Scheduler::builder().runtime(&rt).name("nightly");
-        let (scheduler, driver) = builder.build_with_driver().unwrap();
-        let log = Log::new(&rt);
-        let job = noting(&scheduler, "poll", &log).every(SEC).start().unwrap();
-        rt.advance(secs(3)).await;
-        assert_eq!(log.len(), 0, "nobody drives");
-        let task = rt.spawn(driver);
-        rt.advance(secs(2)).await;
-        assert_eq!(log.len(), 3, "one run for the three that were missed");
-        assert!(format!("{scheduler:?}").contains("nightly"));
-        task.abort();
-        let _ = task.await;
-        assert_eq!(job.state(), JobState::Ended(EndReason::ShutDown));
-        let refused = scheduler.job("new", async |_cx| ()).every(SEC).start();
-        assert_eq!(refused.unwrap_err(), ScheduleError::Closed);
-    });
+async fn pause_resume_and_runs_by_hand(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let job = noting(&scheduler, "poll", &log)
+        .every(secs(10))
+        .start()
+        .unwrap();
+    rt.advance(secs(11)).await;
+    assert!(job.pause());
+    assert!(!job.pause());
+    assert!(job.upcoming(3).is_empty());
+    rt.advance(secs(14)).await;
+    job.trigger_now().await.unwrap();
+    rt.settle().await;
+    assert!(job.resume());
+    assert!(!job.resume());
+    let expected: Vec<_> = [30, 40, 50].map(|at| log.wall + secs(at)).into();
+    assert_eq!(job.upcoming(3), expected);
+    rt.advance(secs(20)).await;
+    // 20 passed in the pause; the run by hand at 25; back on the grid at 30.
+    assert_eq!(log.millis(), [10_000, 25_000, 30_000, 40_000]);
+    assert_eq!(job.stats().runs.missed, 0);
+
+    let once = noting(&scheduler, "once", &log)
+        .after(secs(1))
+        .start()
+        .unwrap();
+    once.pause();
+    rt.advance(secs(2)).await;
+    once.resume();
+    rt.settle().await;
+    assert_eq!(
+        once.stats().runs.completed,
+        1,
+        "what is due once is due at the resume"
+    );
+}
+
+async fn run_by_hand_meets_the_overlap_policy_and_the_limit(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let job = slow(&scheduler, "slow", &log, SEC)
+        .every(HOUR)
+        .max_runs(2)
+        .start()
+        .unwrap();
+    job.trigger_now().await.unwrap();
+    assert_eq!(
+        job.trigger_now().await,
+        Err(TriggerNowError::Overlap { running: 1 })
+    );
+    rt.advance(secs(2)).await;
+    job.trigger_now().await.unwrap();
+    assert_eq!(job.trigger_now().await, Err(TriggerNowError::Ended));
+    rt.advance(secs(2)).await;
+    assert_eq!(job.state(), JobState::Ended(EndReason::Finished));
+    rt.advance(2 * HOUR).await;
+    assert_eq!(log.len(), 2);
+}
+
+async fn a_driver_of_ones_own_and_its_end(rt: TestRuntime) {
+    let builder = Scheduler::builder().runtime(&rt).name("nightly");
+    let (scheduler, driver) = builder.build_with_driver().unwrap();
+    let log = Log::new(&rt);
+    let job = noting(&scheduler, "poll", &log).every(SEC).start().unwrap();
+    rt.advance(secs(3)).await;
+    assert_eq!(log.len(), 0, "nobody drives");
+    let task = rt.spawn(driver);
+    rt.advance(secs(2)).await;
+    assert_eq!(log.len(), 3, "one run for the three that were missed");
+    assert!(format!("{scheduler:?}").contains("nightly"));
+    task.abort();
+    let _ = task.await;
+    assert_eq!(job.state(), JobState::Ended(EndReason::ShutDown));
+    let refused = scheduler.job("new", async |_cx| ()).every(SEC).start();
+    assert_eq!(refused.unwrap_err(), ScheduleError::Closed);
 }

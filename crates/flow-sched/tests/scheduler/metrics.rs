@@ -1,41 +1,40 @@
 //! What a registry shows of a scheduler.
 
 use flow_metrics::Registry;
-use flow_rt::sim;
+use flow_rt::TestRuntime;
 use flow_sched::Scheduler;
 
 use crate::common::{HOUR, SEC};
 
-#[test]
-fn a_registry_shows_a_scheduler_and_does_not_keep_it() {
-    sim::check(0..3, |rt| async move {
-        let registry = Registry::new();
-        let scheduler = Scheduler::builder().runtime(&rt).name("nightly");
-        let scheduler = scheduler.build().unwrap();
-        registry.register(scheduler.metrics()).unwrap().forget();
-        scheduler
-            .job("fails", async |_cx| Err::<(), _>("no"))
-            .every(SEC)
-            .max_runs(3)
-            .start()
-            .unwrap();
-        scheduler
-            .job("later", async |_cx| ())
-            .after(HOUR)
-            .start()
-            .unwrap();
-        rt.advance(10 * SEC).await;
-        let shown = registry.collect();
-        let name = ("scheduler", "nightly");
-        let runs = |outcome| shown.counter("flow_sched_runs_total", &[name, ("outcome", outcome)]);
-        assert_eq!((runs("failed"), runs("completed")), (Some(3), Some(0)));
-        assert_eq!(shown.gauge("flow_sched_jobs", &[name]), Some(1.0));
-        assert_eq!(
-            shown.counter("flow_metrics_rejected_samples_total", &[]),
-            Some(0)
-        );
-        drop(scheduler);
-        let shown = registry.collect();
-        assert_eq!(shown.gauge("flow_sched_jobs", &[name]), None);
-    });
+flow_rt::on_every_runtime! { seeds 0..3; a_registry_shows_a_scheduler_and_does_not_keep_it }
+
+async fn a_registry_shows_a_scheduler_and_does_not_keep_it(rt: TestRuntime) {
+    let registry = Registry::new();
+    let scheduler = Scheduler::builder().runtime(&rt).name("nightly");
+    let scheduler = scheduler.build().unwrap();
+    registry.register(scheduler.metrics()).unwrap().forget();
+    scheduler
+        .job("fails", async |_cx| Err::<(), _>("no"))
+        .every(SEC)
+        .max_runs(3)
+        .start()
+        .unwrap();
+    scheduler
+        .job("later", async |_cx| ())
+        .after(HOUR)
+        .start()
+        .unwrap();
+    rt.advance(10 * SEC).await;
+    let shown = registry.collect();
+    let name = ("scheduler", "nightly");
+    let runs = |outcome| shown.counter("flow_sched_runs_total", &[name, ("outcome", outcome)]);
+    assert_eq!((runs("failed"), runs("completed")), (Some(3), Some(0)));
+    assert_eq!(shown.gauge("flow_sched_jobs", &[name]), Some(1.0));
+    assert_eq!(
+        shown.counter("flow_metrics_rejected_samples_total", &[]),
+        Some(0)
+    );
+    drop(scheduler);
+    let shown = registry.collect();
+    assert_eq!(shown.gauge("flow_sched_jobs", &[name]), None);
 }

@@ -3,125 +3,124 @@
 use std::sync::{Arc, Mutex};
 
 use flow_rt::sim::{self, Sim};
-use flow_rt::{OnFull, TaskContext};
+use flow_rt::{OnFull, TaskContext, TestRuntime};
 use flow_sched::{JobContext, Overlap, Scheduler, TriggerNowError, WorkerPool};
 
 use crate::common::{Log, SEC, ms, noting, secs};
 
-#[test]
-fn case_106_a_full_pool_delays_only_its_own_job() {
-    sim::check(0..50, |rt| async move {
-        let narrow = WorkerPool::builder()
-            .runtime(&rt)
-            .slots(1)
-            .queue(1)
-            .build()
-            .unwrap();
-        let blocked = Arc::new(flow_rt::CancellationToken::new());
-        for _ in 0..2 {
-            let go = blocked.clone();
-            narrow
-                .submit(async move |_cx| go.cancelled().await)
-                .await
-                .unwrap();
-            rt.run_until_idle().await;
-        }
-        let scheduler = Scheduler::builder().pool(&narrow).build().unwrap();
-        let wide = Scheduler::builder().runtime(&rt).build().unwrap();
-        let log = Log::new(&rt);
-        let a = noting(&scheduler, "a", &log).every(SEC).start().unwrap();
-        let b = noting(&scheduler, "b", &log).every(SEC).start().unwrap();
-        noting(&wide, "c", &log).every(SEC).start().unwrap();
-        rt.advance(ms(5_500)).await;
-        assert_eq!(log.len(), 5, "only c has run");
-        assert_eq!(
-            (a.stats().running, a.stats().runs.skipped),
-            (1, 4),
-            "the timetable goes on"
-        );
-        blocked.cancel();
-        rt.advance(ms(10)).await;
-        assert_eq!(log.len(), 7);
-        rt.advance(secs(2)).await;
-        assert_eq!(b.stats().runs.completed, 3);
-        let report = scheduler.shutdown(SEC).await;
-        assert_eq!(report.jobs, 2);
-    });
+flow_rt::on_every_runtime! {
+    seeds 0..50;
+    case_106_a_full_pool_delays_only_its_own_job,
+    a_pool_that_rejects_lets_runs_wait_all_the_same,
+    runs_that_wait_for_a_pool_are_reported_when_it_closes_or_their_job_goes,
+    a_run_has_its_context_and_one_by_hand_that_of_its_caller,
 }
 
-#[test]
-fn a_pool_that_rejects_lets_runs_wait_all_the_same() {
-    sim::check(0..50, |rt| async move {
-        let pool = WorkerPool::builder()
-            .runtime(&rt)
-            .slots(1)
-            .queue(1)
-            .on_full(OnFull::Reject)
-            .build()
+async fn case_106_a_full_pool_delays_only_its_own_job(rt: TestRuntime) {
+    let narrow = WorkerPool::builder()
+        .runtime(&rt)
+        .slots(1)
+        .queue(1)
+        .build()
+        .unwrap();
+    let blocked = Arc::new(flow_rt::CancellationToken::new());
+    for _ in 0..2 {
+        let go = blocked.clone();
+        narrow
+            .submit(async move |_cx| go.cancelled().await)
+            .await
             .unwrap();
-        let blocked = Arc::new(flow_rt::CancellationToken::new());
-        for _ in 0..2 {
-            let go = blocked.clone();
-            pool.submit(async move |_cx| go.cancelled().await)
-                .await
-                .unwrap();
-            rt.run_until_idle().await;
-        }
-        assert!(pool.submit(async |_cx| ()).await.is_err(), "it is full");
-        let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
-        let log = Log::new(&rt);
-        let job = noting(&scheduler, "a", &log).every(SEC).start().unwrap();
-        rt.advance(ms(1_500)).await;
-        let stats = job.stats();
-        assert_eq!((log.len(), stats.running, stats.runs.dropped), (0, 1, 0));
-        blocked.cancel();
-        rt.run_until_idle().await;
-        assert_eq!((log.len(), job.stats().runs.completed), (1, 1));
-        scheduler.shutdown(SEC).await;
-    });
+        rt.settle().await;
+    }
+    let scheduler = Scheduler::builder().pool(&narrow).build().unwrap();
+    let wide = Scheduler::builder().runtime(&rt).build().unwrap();
+    let log = Log::new(&rt);
+    let a = noting(&scheduler, "a", &log).every(SEC).start().unwrap();
+    let b = noting(&scheduler, "b", &log).every(SEC).start().unwrap();
+    noting(&wide, "c", &log).every(SEC).start().unwrap();
+    rt.advance(ms(5_500)).await;
+    assert_eq!(log.len(), 5, "only c has run");
+    assert_eq!(
+        (a.stats().running, a.stats().runs.skipped),
+        (1, 4),
+        "the timetable goes on"
+    );
+    blocked.cancel();
+    rt.advance(ms(10)).await;
+    assert_eq!(log.len(), 7);
+    rt.advance(secs(2)).await;
+    assert_eq!(b.stats().runs.completed, 3);
+    let report = scheduler.shutdown(SEC).await;
+    assert_eq!(report.jobs, 2);
 }
 
-#[test]
-fn runs_that_wait_for_a_pool_are_reported_when_it_closes_or_their_job_goes() {
-    sim::check(0..50, |rt| async move {
-        let pool = WorkerPool::builder()
-            .runtime(&rt)
-            .slots(1)
-            .queue(1)
-            .build()
+async fn a_pool_that_rejects_lets_runs_wait_all_the_same(rt: TestRuntime) {
+    let pool = WorkerPool::builder()
+        .runtime(&rt)
+        .slots(1)
+        .queue(1)
+        .on_full(OnFull::Reject)
+        .build()
+        .unwrap();
+    let blocked = Arc::new(flow_rt::CancellationToken::new());
+    for _ in 0..2 {
+        let go = blocked.clone();
+        pool.submit(async move |_cx| go.cancelled().await)
+            .await
             .unwrap();
-        let go = Arc::new(flow_rt::CancellationToken::new());
-        for _ in 0..2 {
-            let go = go.clone();
-            pool.submit(async move |_cx| go.cancelled().await)
-                .await
-                .unwrap();
-            rt.run_until_idle().await;
-        }
-        let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
-        let log = Log::new(&rt);
-        let removed = noting(&scheduler, "removed", &log)
-            .every(SEC)
-            .start()
+        rt.settle().await;
+    }
+    assert!(pool.submit(async |_cx| ()).await.is_err(), "it is full");
+    let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
+    let log = Log::new(&rt);
+    let job = noting(&scheduler, "a", &log).every(SEC).start().unwrap();
+    rt.advance(ms(1_500)).await;
+    let stats = job.stats();
+    assert_eq!((log.len(), stats.running, stats.runs.dropped), (0, 1, 0));
+    blocked.cancel();
+    rt.settle().await;
+    assert_eq!((log.len(), job.stats().runs.completed), (1, 1));
+    scheduler.shutdown(SEC).await;
+}
+
+async fn runs_that_wait_for_a_pool_are_reported_when_it_closes_or_their_job_goes(rt: TestRuntime) {
+    let pool = WorkerPool::builder()
+        .runtime(&rt)
+        .slots(1)
+        .queue(1)
+        .build()
+        .unwrap();
+    let go = Arc::new(flow_rt::CancellationToken::new());
+    for _ in 0..2 {
+        let go = go.clone();
+        pool.submit(async move |_cx| go.cancelled().await)
+            .await
             .unwrap();
-        let kept = noting(&scheduler, "kept", &log).every(SEC).start().unwrap();
-        rt.advance(ms(1_500)).await;
-        let gone = rt.spawn(removed.remove());
-        go.cancel();
-        assert!(gone.await.unwrap());
-        rt.run_until_idle().await;
-        assert_eq!(
-            (removed.stats().runs.dropped, kept.stats().runs.completed),
-            (1, 1)
-        );
-        assert_eq!(log.len(), 1);
-        pool.close();
-        rt.advance(SEC).await;
-        let runs = kept.stats().runs;
-        assert_eq!((runs.started, runs.dropped), (2, 1));
-        assert_eq!(kept.trigger_now().await, Err(TriggerNowError::PoolClosed));
-        assert_eq!(scheduler.stats().running, 0);
-    });
+        rt.settle().await;
+    }
+    let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
+    let log = Log::new(&rt);
+    let removed = noting(&scheduler, "removed", &log)
+        .every(SEC)
+        .start()
+        .unwrap();
+    let kept = noting(&scheduler, "kept", &log).every(SEC).start().unwrap();
+    rt.advance(ms(1_500)).await;
+    let gone = rt.spawn(removed.remove());
+    go.cancel();
+    assert!(gone.await.unwrap());
+    rt.settle().await;
+    assert_eq!(
+        (removed.stats().runs.dropped, kept.stats().runs.completed),
+        (1, 1)
+    );
+    assert_eq!(log.len(), 1);
+    pool.close();
+    rt.advance(SEC).await;
+    let runs = kept.stats().runs;
+    assert_eq!((runs.started, runs.dropped), (2, 1));
+    assert_eq!(kept.trigger_now().await, Err(TriggerNowError::PoolClosed));
+    assert_eq!(scheduler.stats().running, 0);
 }
 
 #[test]
@@ -192,32 +191,29 @@ fn conservation_of_runs_under_random_use() {
     });
 }
 
-#[test]
-fn a_run_has_its_context_and_one_by_hand_that_of_its_caller() {
-    sim::check(0..20, |rt| async move {
-        let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
-        for builder in [
-            Scheduler::builder().runtime(&rt),
-            Scheduler::builder().pool(&pool),
-        ] {
-            let caller = TaskContext::new().with_baggage("by", "hand").unwrap();
-            // The driver does not keep the context of whoever builds.
-            let scheduler = caller.enter(|| builder.build().unwrap());
-            let seen = Arc::new(Mutex::new(Vec::new()));
-            let note = async |cx: JobContext, seen: Arc<Mutex<Vec<Option<String>>>>| {
-                let current = TaskContext::current().unwrap();
-                assert_eq!(current.cancellation(), cx.cancellation());
-                let by = current.baggage("by").map(str::to_owned);
-                seen.lock().unwrap().push(by);
-            };
-            let job = scheduler.job_with("job", seen.clone(), note);
-            let job = job.every(SEC).start().unwrap();
-            rt.advance(ms(1_500)).await;
-            caller.clone().scope(job.trigger_now()).await.unwrap();
-            rt.advance(ms(1_000)).await;
-            job.remove().await;
-            let seen = seen.lock().unwrap();
-            assert_eq!(*seen, [None, Some("hand".to_owned()), None]);
-        }
-    });
+async fn a_run_has_its_context_and_one_by_hand_that_of_its_caller(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
+    for builder in [
+        Scheduler::builder().runtime(&rt),
+        Scheduler::builder().pool(&pool),
+    ] {
+        let caller = TaskContext::new().with_baggage("by", "hand").unwrap();
+        // The driver does not keep the context of whoever builds.
+        let scheduler = caller.enter(|| builder.build().unwrap());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let note = async |cx: JobContext, seen: Arc<Mutex<Vec<Option<String>>>>| {
+            let current = TaskContext::current().unwrap();
+            assert_eq!(current.cancellation(), cx.cancellation());
+            let by = current.baggage("by").map(str::to_owned);
+            seen.lock().unwrap().push(by);
+        };
+        let job = scheduler.job_with("job", seen.clone(), note);
+        let job = job.every(SEC).start().unwrap();
+        rt.advance(ms(1_500)).await;
+        caller.clone().scope(job.trigger_now()).await.unwrap();
+        rt.advance(ms(1_000)).await;
+        job.remove().await;
+        let seen = seen.lock().unwrap();
+        assert_eq!(*seen, [None, Some("hand".to_owned()), None]);
+    }
 }

@@ -5,248 +5,235 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
-use flow_rt::sim::{self};
+use flow_rt::TestRuntime;
+use flow_rt::sim::{Order, Sim};
 use flow_sched::{EndReason, JobContext, JobState, Misfire, RunOutcome, ScheduleError, Scheduler};
 
 use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
 
-#[test]
-fn a_day_of_polling() {
-    sim::check(0..100, |rt| async move {
-        let runs = Arc::new(AtomicU32::new(0));
-        let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+flow_rt::on_every_runtime! {
+    seeds 0..20;
+    a_day_of_polling,
+    fixed_rate_never_drifts_and_wakes_for_nothing_else,
+    nobody_wakes_while_nothing_is_due,
+    a_time_that_has_passed_is_due_at_once,
+    case_090_092_run_limits,
+    case_098_a_run_that_takes_too_long_is_dropped_counted_from_its_start,
+    case_104_fixed_rate_and_fixed_delay,
+    case_113_upcoming_is_increasing_and_in_the_jobs_zone,
+    case_108_112_cron_in_seconds_and_with_five_fields,
+}
+
+async fn a_day_of_polling(rt: TestRuntime) {
+    let runs = Arc::new(AtomicU32::new(0));
+    let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    scheduler
+        .job_with("poll", runs.clone(), async |_cx, runs: Arc<AtomicU32>| {
+            runs.fetch_add(1, Relaxed);
+        })
+        .every(Duration::from_secs(60))
+        .start()
+        .unwrap();
+    rt.sleep(Duration::from_secs(86_430)).await.unwrap();
+    assert_eq!(runs.load(Relaxed), 1_440);
+}
+
+async fn fixed_rate_never_drifts_and_wakes_for_nothing_else(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    slow(&scheduler, "poll", &log, ms(300))
+        .every(ms(1_001))
+        .start()
+        .unwrap();
+    rt.sleep(ms(1_002_500)).await.unwrap();
+    let seen = log.seen.lock().unwrap().clone();
+    assert_eq!(seen.len(), 1_001);
+    for (n, at) in (1..).zip(seen) {
+        assert_eq!(at, ms(1_001) * n);
+    }
+    let wakeups = scheduler.stats().wakeups;
+    // One per run, the one at the start, and at the most one that shares an instant.
+    assert!((1_001..=1_004).contains(&wakeups), "{wakeups} wake-ups");
+}
+
+async fn nobody_wakes_while_nothing_is_due(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    for n in 0..5_000_u64 {
         scheduler
-            .job_with("poll", runs.clone(), async |_cx, runs: Arc<AtomicU32>| {
-                runs.fetch_add(1, Relaxed);
-            })
-            .every(Duration::from_secs(60))
+            .job(format!("job {n}"), async |_cx| ())
+            .after(HOUR + ms(n))
             .start()
             .unwrap();
-        rt.sleep(Duration::from_secs(86_430)).await;
-        assert_eq!(runs.load(Relaxed), 1_440);
-    });
+    }
+    rt.settle().await;
+    let before = scheduler.stats().wakeups;
+    rt.advance(secs(130)).await;
+    assert_eq!(scheduler.stats().wakeups, before);
+    let noon = rt.wall() + 12 * HOUR;
+    scheduler
+        .job("noon", async |_cx| ())
+        .once_at(noon)
+        .start()
+        .unwrap();
+    rt.settle().await;
+    let before = scheduler.stats().wakeups;
+    rt.advance(secs(600)).await;
+    let looks = scheduler.stats().wakeups - before;
+    assert!(
+        looks <= 10,
+        "{looks} looks at the wall clock in ten minutes"
+    );
 }
 
-#[test]
-fn fixed_rate_never_drifts_and_wakes_for_nothing_else() {
-    sim::check(0..20, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        slow(&scheduler, "poll", &log, ms(300))
-            .every(ms(1_001))
-            .start()
-            .unwrap();
-        rt.sleep(ms(1_002_500)).await;
-        let seen = log.seen.lock().unwrap().clone();
-        assert_eq!(seen.len(), 1_001);
-        for (n, at) in (1..).zip(seen) {
-            assert_eq!(at, ms(1_001) * n);
-        }
-        let wakeups = scheduler.stats().wakeups;
-        // One per run, the one at the start, and at the most one that shares an instant.
-        assert!((1_001..=1_004).contains(&wakeups), "{wakeups} wake-ups");
-    });
+async fn a_time_that_has_passed_is_due_at_once(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    noting(&scheduler, "past", &log)
+        .once_at(UNIX_EPOCH)
+        .start()
+        .unwrap();
+    let late = noting(&scheduler, "too late", &log)
+        .once_at(rt.wall() - HOUR)
+        .misfire(Misfire::FireOnce { within: MIN })
+        .start()
+        .unwrap();
+    rt.settle().await;
+    assert_eq!(log.millis(), [0]);
+    assert_eq!(late.stats().runs.missed, 1);
+    assert_eq!(late.state(), JobState::Ended(EndReason::Finished));
 }
 
-#[test]
-fn nobody_wakes_while_nothing_is_due() {
-    sim::check(0..3, |rt| async move {
-        let scheduler = scheduler(&rt);
-        for n in 0..5_000_u64 {
-            scheduler
-                .job(format!("job {n}"), async |_cx| ())
-                .after(HOUR + ms(n))
-                .start()
-                .unwrap();
-        }
-        rt.run_until_idle().await;
-        let before = scheduler.stats().wakeups;
-        rt.advance(secs(130)).await;
-        assert_eq!(scheduler.stats().wakeups, before);
-        let noon = rt.wall() + 12 * HOUR;
-        scheduler
-            .job("noon", async |_cx| ())
-            .once_at(noon)
-            .start()
-            .unwrap();
-        rt.run_until_idle().await;
-        let before = scheduler.stats().wakeups;
-        rt.advance(secs(600)).await;
-        let looks = scheduler.stats().wakeups - before;
-        assert!(
-            looks <= 10,
-            "{looks} looks at the wall clock in ten minutes"
-        );
-    });
+async fn case_090_092_run_limits(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let three = Log::new(&rt);
+    let limited = noting(&scheduler, "three", &three)
+        .every(ms(80))
+        .max_runs(3);
+    let limited = limited.start().unwrap();
+    let two = Log::new(&rt);
+    let at_once = noting(&scheduler, "two", &two)
+        .every(ms(70))
+        .immediately()
+        .max_runs(2);
+    at_once.start().unwrap();
+    let endless = Log::new(&rt);
+    noting(&scheduler, "endless", &endless)
+        .every(ms(100))
+        .max_runs(0)
+        .start()
+        .unwrap();
+    let zero = scheduler
+        .job("zero", async |_cx| ())
+        .every(Duration::ZERO)
+        .start();
+    assert_eq!(zero.unwrap_err(), ScheduleError::ZeroInterval);
+    assert_eq!(limited.upcoming(10).len(), 3);
+    rt.advance(secs(10)).await;
+    assert_eq!(three.millis(), [80, 160, 240]);
+    assert_eq!(two.millis(), [0, 70]);
+    assert_eq!(endless.len(), 100);
+    assert_eq!(limited.state(), JobState::Ended(EndReason::Finished));
+    let names: Vec<_> = scheduler
+        .list()
+        .iter()
+        .map(|job| job.name.to_string())
+        .collect();
+    assert_eq!(names, ["endless"]);
 }
 
-#[test]
-fn a_time_that_has_passed_is_due_at_once() {
-    sim::check(0..5, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        noting(&scheduler, "past", &log)
-            .once_at(UNIX_EPOCH)
-            .start()
-            .unwrap();
-        let late = noting(&scheduler, "too late", &log)
-            .once_at(rt.wall() - HOUR)
-            .misfire(Misfire::FireOnce { within: MIN })
-            .start()
-            .unwrap();
-        rt.run_until_idle().await;
-        assert_eq!(log.millis(), [0]);
-        assert_eq!(late.stats().runs.missed, 1);
-        assert_eq!(late.state(), JobState::Ended(EndReason::Finished));
-    });
+async fn case_098_a_run_that_takes_too_long_is_dropped_counted_from_its_start(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let job = slow(&scheduler, "slow", &log, ms(100))
+        .after(ms(500))
+        .timeout(ms(50));
+    let job = job.start().unwrap();
+    rt.advance(SEC).await;
+    assert!(scheduler.list().is_empty());
+    let last = job.stats().last.unwrap();
+    assert_eq!(
+        (last.outcome, last.duration),
+        (RunOutcome::TimedOut, ms(50))
+    );
+    let deadline = Arc::new(Mutex::new(None));
+    scheduler
+        .job_with(
+            "deadline",
+            deadline.clone(),
+            async |cx: JobContext, seen: Arc<Mutex<_>>| {
+                *seen.lock().unwrap() = cx.deadline().instant();
+            },
+        )
+        .after(SEC)
+        .timeout(ms(50))
+        .start()
+        .unwrap();
+    let begins = rt.now() + SEC;
+    rt.advance(secs(2)).await;
+    assert_eq!(*deadline.lock().unwrap(), Some(begins + ms(50)));
 }
 
-#[test]
-fn case_090_092_run_limits() {
-    sim::check(0..20, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let three = Log::new(&rt);
-        let limited = noting(&scheduler, "three", &three)
-            .every(ms(80))
-            .max_runs(3);
-        let limited = limited.start().unwrap();
-        let two = Log::new(&rt);
-        let at_once = noting(&scheduler, "two", &two)
-            .every(ms(70))
-            .immediately()
-            .max_runs(2);
-        at_once.start().unwrap();
-        let endless = Log::new(&rt);
-        noting(&scheduler, "endless", &endless)
-            .every(ms(100))
-            .max_runs(0)
-            .start()
-            .unwrap();
-        let zero = scheduler
-            .job("zero", async |_cx| ())
-            .every(Duration::ZERO)
-            .start();
-        assert_eq!(zero.unwrap_err(), ScheduleError::ZeroInterval);
-        assert_eq!(limited.upcoming(10).len(), 3);
-        rt.advance(secs(10)).await;
-        assert_eq!(three.millis(), [80, 160, 240]);
-        assert_eq!(two.millis(), [0, 70]);
-        assert_eq!(endless.len(), 100);
-        assert_eq!(limited.state(), JobState::Ended(EndReason::Finished));
-        let names: Vec<_> = scheduler
-            .list()
-            .iter()
-            .map(|job| job.name.to_string())
-            .collect();
-        assert_eq!(names, ["endless"]);
-    });
+async fn case_104_fixed_rate_and_fixed_delay(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let (rate, delay) = (Log::new(&rt), Log::new(&rt));
+    slow(&scheduler, "rate", &rate, secs(3))
+        .every(secs(2))
+        .start()
+        .unwrap();
+    let job = slow(&scheduler, "delay", &delay, secs(3)).fixed_delay(secs(2));
+    let job = job.start().unwrap();
+    rt.advance(secs(15)).await;
+    assert_eq!(rate.millis(), [2_000, 6_000, 10_000, 14_000]);
+    assert_eq!(delay.millis(), [2_000, 7_000, 12_000]);
+    assert_eq!(job.stats().runs.skipped, 0);
+    rt.advance(secs(1)).await;
+    assert_eq!(
+        job.upcoming(5),
+        [delay.wall + secs(17)],
+        "only the next one is known"
+    );
 }
 
-#[test]
-fn case_098_a_run_that_takes_too_long_is_dropped_counted_from_its_start() {
-    sim::check(0..20, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        let job = slow(&scheduler, "slow", &log, ms(100))
-            .after(ms(500))
-            .timeout(ms(50));
-        let job = job.start().unwrap();
-        rt.advance(SEC).await;
-        assert!(scheduler.list().is_empty());
-        let last = job.stats().last.unwrap();
-        assert_eq!(
-            (last.outcome, last.duration),
-            (RunOutcome::TimedOut, ms(50))
-        );
-        let deadline = Arc::new(Mutex::new(None));
-        scheduler
-            .job_with(
-                "deadline",
-                deadline.clone(),
-                async |cx: JobContext, seen: Arc<Mutex<_>>| {
-                    *seen.lock().unwrap() = cx.deadline().instant();
-                },
-            )
-            .after(SEC)
-            .timeout(ms(50))
-            .start()
-            .unwrap();
-        let begins = rt.now() + SEC;
-        rt.advance(secs(2)).await;
-        assert_eq!(*deadline.lock().unwrap(), Some(begins + ms(50)));
-    });
+async fn case_113_upcoming_is_increasing_and_in_the_jobs_zone(rt: TestRuntime) {
+    // 2026-01-01 00:00 UTC, a Thursday; 01:00 in Berlin.
+    let midnight = rt.wall();
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let job = noting(&scheduler, "report", &log).cron("0 9 * * MON-FRI");
+    let job = job.time_zone("Europe/Berlin").start().unwrap();
+    let expected: Vec<_> = [8, 32, 104, 128, 152].map(|h| midnight + HOUR * h).into();
+    assert_eq!(job.upcoming(5), expected);
+    rt.advance(HOUR * 200).await;
+    assert_eq!(log.len(), 7);
+    let hours: Vec<_> = log.millis().iter().map(|ms| ms / 3_600_000).collect();
+    assert_eq!(hours[..5], [8, 32, 104, 128, 152]);
 }
 
-#[test]
-fn case_104_fixed_rate_and_fixed_delay() {
-    sim::check(0..20, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let (rate, delay) = (Log::new(&rt), Log::new(&rt));
-        slow(&scheduler, "rate", &rate, secs(3))
-            .every(secs(2))
-            .start()
-            .unwrap();
-        let job = slow(&scheduler, "delay", &delay, secs(3)).fixed_delay(secs(2));
-        let job = job.start().unwrap();
-        rt.advance(secs(15)).await;
-        assert_eq!(rate.millis(), [2_000, 6_000, 10_000, 14_000]);
-        assert_eq!(delay.millis(), [2_000, 7_000, 12_000]);
-        assert_eq!(job.stats().runs.skipped, 0);
-        rt.advance(secs(1)).await;
-        assert_eq!(
-            job.upcoming(5),
-            [delay.wall + secs(17)],
-            "only the next one is known"
-        );
-    });
-}
-
-#[test]
-fn case_113_upcoming_is_increasing_and_in_the_jobs_zone() {
-    sim::check(0..3, |rt| async move {
-        // 2026-01-01 00:00 UTC, a Thursday; 01:00 in Berlin.
-        let midnight = rt.wall();
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        let job = noting(&scheduler, "report", &log).cron("0 9 * * MON-FRI");
-        let job = job.time_zone("Europe/Berlin").start().unwrap();
-        let expected: Vec<_> = [8, 32, 104, 128, 152].map(|h| midnight + HOUR * h).into();
-        assert_eq!(job.upcoming(5), expected);
-        rt.advance(HOUR * 200).await;
-        assert_eq!(log.len(), 7);
-        let hours: Vec<_> = log.millis().iter().map(|ms| ms / 3_600_000).collect();
-        assert_eq!(hours[..5], [8, 32, 104, 128, 152]);
-    });
-}
-
-#[test]
-fn case_108_112_cron_in_seconds_and_with_five_fields() {
-    sim::check(0..10, |rt| async move {
-        let scheduler = scheduler(&rt);
-        let log = Log::new(&rt);
-        let job = noting(&scheduler, "each second", &log)
-            .cron("* * * * * *")
-            .start()
-            .unwrap();
-        rt.advance(ms(5_500)).await;
-        assert_eq!(log.millis(), [1_000, 2_000, 3_000, 4_000, 5_000]);
-        job.remove().await;
-        let quarter = noting(&scheduler, "quarter", &log)
-            .cron("*/15 * * * *")
-            .start()
-            .unwrap();
-        rt.advance(HOUR).await;
-        assert_eq!(quarter.stats().runs.completed, 4);
-        // A wall clock that stays put after the job is due again.
-        assert_eq!(quarter.stats().runs.missed, 0);
-    });
+async fn case_108_112_cron_in_seconds_and_with_five_fields(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let job = noting(&scheduler, "each second", &log)
+        .cron("* * * * * *")
+        .start()
+        .unwrap();
+    rt.advance(ms(5_500)).await;
+    assert_eq!(log.millis(), [1_000, 2_000, 3_000, 4_000, 5_000]);
+    job.remove().await;
+    let quarter = noting(&scheduler, "quarter", &log)
+        .cron("*/15 * * * *")
+        .start()
+        .unwrap();
+    rt.advance(HOUR).await;
+    assert_eq!(quarter.stats().runs.completed, 4);
+    // A wall clock that stays put after the job is due again.
+    assert_eq!(quarter.stats().runs.missed, 0);
 }
 
 #[test]
 fn equal_deadlines_run_in_the_order_of_registration() {
     // With tasks polled in the order of their spawn, the order of the runs is that of the fires.
-    let order = sim::Order::Fifo;
-    sim::Sim::new(0)
+    let order = Order::Fifo;
+    Sim::new(0)
         .order(order)
         .run(|rt| async move {
             let scheduler = scheduler(&rt);
