@@ -15,7 +15,7 @@ use peers::{Peer, Workload};
 
 const TASKS: u64 = 1_000;
 const YIELDS: u64 = 1_000;
-const SLEEPS: u64 = 10;
+const SLEEPS: u64 = 100;
 const HOURS: u64 = 24 * 365;
 const RUNS: u64 = 1_000;
 

@@ -10,7 +10,7 @@ pub const TASKS: u64 = 1_000;
 /// Yields of each in `poll`.
 pub const YIELDS: u64 = 1_000;
 /// Sleeps of each in `timers`.
-pub const SLEEPS: u64 = 10;
+pub const SLEEPS: u64 = 100;
 /// Hours of each in `year`.
 pub const HOURS: u64 = 24 * 365;
 /// Runs of `seeds`.

@@ -37,7 +37,7 @@
 //! - **`tsc`** (on unless switched off): the default clock reads the processor's time stamp counter
 //!   where the kernel trusts it, at less than half the price; on Linux on x86-64.
 //! - `metrics`: `collector()` on a limiter, for a `flow_metrics::Registry`.
-//! - `serde`: [`Rate`] and [`Quota`] as their text, and [`Snapshot`].
+//! - `serde`: [`Rate`] and [`Quota`] as their text, builders from settings, [`Snapshot`].
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -51,6 +51,8 @@ mod limiter;
 mod params;
 mod quota;
 mod rate;
+#[cfg(feature = "serde")]
+mod settings;
 mod supply;
 #[cfg(feature = "serde")]
 mod text;

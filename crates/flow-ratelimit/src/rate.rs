@@ -182,19 +182,7 @@ impl FromStr for Rate {
         if period.contains("burst") {
             return Err(refuse("a burst is no part of a rate alone"));
         }
-        let digits = period
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(period.len());
-        let (count, unit) = period.split_at(digits);
-        let count: u128 = match count {
-            "" => 1,
-            digits => digits.parse().map_err(|_| refuse(TOO_LONG))?,
-        };
-        let unit = unit_nanos(unit.trim()).ok_or_else(|| refuse(NO_UNIT))?;
-        let nanos = count.checked_mul(unit).ok_or_else(|| refuse(TOO_LONG))?;
-        let seconds = u64::try_from(nanos / NANOS).map_err(|_| refuse(TOO_LONG))?;
-        // A remainder of a billion fits a u32.
-        let period = Duration::new(seconds, (nanos % NANOS) as u32);
+        let period = parse_period(period).map_err(refuse)?;
         if period.is_zero() {
             return Err(refuse("the period is zero; `unlimited` has no limit"));
         }
@@ -237,6 +225,23 @@ impl IntoRate for Result<Rate, ConfigError> {
     fn into_rate(self) -> Result<Rate, ConfigError> {
         self
     }
+}
+
+/// A count of a unit, or a unit alone: `250ms`, `min`.
+pub(crate) fn parse_period(text: &str) -> Result<Duration, &'static str> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (count, unit) = text.split_at(digits);
+    let count: u128 = match count {
+        "" => 1,
+        digits => digits.parse().map_err(|_| TOO_LONG)?,
+    };
+    let unit = unit_nanos(unit.trim()).ok_or(NO_UNIT)?;
+    let nanos = count.checked_mul(unit).ok_or(TOO_LONG)?;
+    let seconds = u64::try_from(nanos / NANOS).map_err(|_| TOO_LONG)?;
+    // A remainder of a billion fits a u32.
+    Ok(Duration::new(seconds, (nanos % NANOS) as u32))
 }
 
 /// The greatest common divisor, at least 1.

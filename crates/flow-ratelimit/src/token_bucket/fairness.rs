@@ -12,6 +12,8 @@ use crate::supply::{Anchor, Level};
 
 /// Whether a caller may take tokens at once while others wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Fairness {
     /// First in, first out: nobody passes those who wait, so nobody starves.

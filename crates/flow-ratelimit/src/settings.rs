@@ -1,0 +1,121 @@
+//! Builders in configuration files: each setting by the name of the method that takes it.
+//!
+//! What is left out keeps the builder's default, and what the builder has no method for is an
+//! error that names it. Values are checked where the builder checks them, by `build`.
+
+use core::time::Duration;
+use std::borrow::Cow;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+use crate::concurrency::{ConcurrencyLimiter, ConcurrencyLimiterBuilder};
+use crate::leaky_bucket::{LeakyBucket, LeakyBucketBuilder, Pacer, PacerBuilder};
+use crate::quota::Quota;
+use crate::rate::{Rate, parse_period};
+use crate::token_bucket::{Fairness, TokenBucket, TokenBucketBuilder};
+
+macro_rules! from_settings {
+    (
+        $(#[$doc:meta])*
+        $builder:ident of $limiter:ident {
+            $($value:ident: $type:ty,)*
+        }
+        periods { $($period:ident),* }
+    ) => {
+        $(#[$doc])*
+        impl<'de> Deserialize<'de> for $builder {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                #[derive(Deserialize)]
+                #[serde(deny_unknown_fields)]
+                struct Settings {
+                    $($value: Option<$type>,)*
+                    $($period: Option<Period>,)*
+                }
+                let settings = Settings::deserialize(deserializer)?;
+                let mut builder = $limiter::builder();
+                $(if let Some(value) = settings.$value {
+                    builder = builder.$value(value);
+                })*
+                $(if let Some(Period(period)) = settings.$period {
+                    builder = builder.$period(period);
+                })*
+                Ok(builder)
+            }
+        }
+    };
+}
+
+from_settings! {
+    /// From settings named as the methods are; periods are text like `"250ms"`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use flow_ratelimit::TokenBucketBuilder;
+    ///
+    /// let text = r#"{ "rate": "100/s", "burst": 20, "name": "api", "jitter": "5ms" }"#;
+    /// let bucket = serde_json::from_str::<TokenBucketBuilder>(text)?.build()?;
+    /// assert_eq!(bucket.burst(), 20);
+    /// # Ok(())
+    /// # }
+    /// ```
+    TokenBucketBuilder of TokenBucket {
+        rate: Quota,
+        burst: u64,
+        initial: u64,
+        name: String,
+        max_waiters: usize,
+        fairness: Fairness,
+        debt: u64,
+        counted: bool,
+    }
+    periods { catch_up, max_reserve, jitter }
+}
+
+from_settings! {
+    /// From settings named as the methods are.
+    LeakyBucketBuilder of LeakyBucket {
+        rate: Rate,
+        capacity: u64,
+        initial_level: u64,
+        name: String,
+        max_waiters: usize,
+        counted: bool,
+    }
+    periods {}
+}
+
+from_settings! {
+    /// From settings named as the methods are.
+    PacerBuilder of Pacer {
+        rate: Rate,
+        capacity: usize,
+        name: String,
+        counted: bool,
+    }
+    periods {}
+}
+
+from_settings! {
+    /// From settings named as the methods are.
+    ConcurrencyLimiterBuilder of ConcurrencyLimiter {
+        limit: u32,
+        max_waiters: usize,
+        name: String,
+        counted: bool,
+    }
+    periods {}
+}
+
+/// A time as the text of a rate has it: a count and a unit.
+struct Period(Duration);
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let period = parse_period(text.trim());
+        period
+            .map(Self)
+            .map_err(|reason| D::Error::custom(format_args!("`{text}` is no period: {reason}")))
+    }
+}

@@ -1,0 +1,87 @@
+//! Builders read from configuration.
+#![cfg(all(feature = "serde", not(loom)))]
+
+use std::time::Duration;
+
+use flow_ratelimit::{
+    ConcurrencyLimiterBuilder, ConfigError, LeakyBucketBuilder, PacerBuilder, Rate,
+    TokenBucketBuilder,
+};
+use serde_json::from_str;
+
+fn refusal(text: &str) -> String {
+    match from_str::<TokenBucketBuilder>(text) {
+        Ok(builder) => panic!("{text} gave {builder:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn every_setting_of_a_token_bucket_is_read() {
+    let text = r#"{
+        "rate": "5000/1h", "burst": 200, "initial": 7, "name": "api", "max_waiters": 9,
+        "fairness": "barging", "debt": 3, "counted": false,
+        "catch_up": "0ms", "max_reserve": "2min", "jitter": "15 ms"
+    }"#;
+    let read = from_str::<TokenBucketBuilder>(text).unwrap();
+    let written = flow_ratelimit::TokenBucket::builder()
+        .rate(Rate::per_hour(5_000))
+        .burst(200)
+        .initial(7)
+        .name("api")
+        .max_waiters(9)
+        .fairness(flow_ratelimit::Fairness::Barging)
+        .debt(3)
+        .counted(false)
+        .catch_up(Duration::ZERO)
+        .max_reserve(Duration::from_secs(120))
+        .jitter(Duration::from_millis(15));
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    let bucket = read.build().unwrap();
+    assert_eq!((bucket.burst(), bucket.available()), (200, 7));
+}
+
+#[test]
+fn the_other_builders_are_read_by_the_same_rules() {
+    let meter = r#"{ "rate": "2/s", "capacity": 8, "initial_level": 3, "name": "m" }"#;
+    let meter = from_str::<LeakyBucketBuilder>(meter).unwrap();
+    let meter = meter.build().unwrap();
+    assert_eq!((meter.capacity(), meter.level()), (8, 3));
+    let pacer = r#"{ "rate": "10/s", "capacity": 100, "counted": false }"#;
+    let pacer = from_str::<PacerBuilder>(pacer).unwrap().build().unwrap();
+    assert_eq!(pacer.rate(), Rate::per_second(10));
+    let limiter = from_str::<ConcurrencyLimiterBuilder>(r#"{ "limit": 5 }"#);
+    assert_eq!(limiter.unwrap().build().unwrap().limit(), 5);
+}
+
+#[test]
+fn what_is_left_out_is_missed_by_build_alone() {
+    let builder = from_str::<TokenBucketBuilder>("{}").unwrap();
+    assert_eq!(builder.build().unwrap_err(), ConfigError::MissingRate);
+    let builder = from_str::<TokenBucketBuilder>(r#"{ "rate": "1/s", "burst": 0 }"#).unwrap();
+    assert_eq!(builder.build().unwrap_err(), ConfigError::ZeroBurst);
+}
+
+#[test]
+fn wrong_settings_are_named() {
+    let unknown = refusal(r#"{ "rate": "1/s", "bursts": 5 }"#);
+    assert!(unknown.contains("unknown field `bursts`"), "{unknown}");
+    assert!(unknown.contains("`burst`"), "{unknown}");
+    let rate = refusal(r#"{ "rate": "fast" }"#);
+    assert!(rate.contains("fast"), "{rate}");
+    for (period, reason) in [
+        ("5", "the unit of the period is none of"),
+        ("5 fortnights", "the unit of the period is none of"),
+        ("-5ms", "the unit of the period is none of"),
+        ("99999999999999999999999d", "longer than a Duration"),
+    ] {
+        let told = refusal(&format!(r#"{{ "jitter": "{period}" }}"#));
+        assert!(
+            told.contains(&format!("`{period}` is no period: ")),
+            "{told}"
+        );
+        assert!(told.contains(reason), "{told}");
+    }
+    let fairness = refusal(r#"{ "fairness": "lifo" }"#);
+    assert!(fairness.contains("`fifo` or `barging`"), "{fairness}");
+}
