@@ -86,6 +86,29 @@ pub enum ConfigError {
     },
     /// A queue for no waiter: `try_acquire` is the call that never waits.
     ZeroWaiters,
+    /// A batch of no credits.
+    ZeroBatch,
+    /// The batch does not leave half of the burst to all others.
+    BatchTooLarge {
+        /// The batch that was given.
+        given: u64,
+        /// The largest one possible beside those that exist.
+        max: u64,
+    },
+    /// The burst does not leave half of it beside the credits that are set aside.
+    BurstBelowCredits {
+        /// The burst that was given.
+        given: u64,
+        /// The smallest one possible: twice the credits.
+        min: u64,
+    },
+    /// Credits of a bucket that may be overdrawn: it offers none.
+    CreditsWithDebt {
+        /// The debt that it was built with.
+        debt: u64,
+    },
+    /// Credits of a bucket whose newcomers may pass those who wait: it offers none.
+    CreditsWithBarging,
 }
 
 impl fmt::Display for ConfigError {
@@ -154,6 +177,28 @@ impl fmt::Display for ConfigError {
             }
             Self::ZeroWaiters => f.write_str(
                 "max_waiters must be at least 1; `try_acquire` is the call that never waits",
+            ),
+            Self::ZeroBatch => {
+                f.write_str("a batch must be at least 1; without batches, ask the bucket itself")
+            }
+            Self::BatchTooLarge { given, max } => write!(
+                f,
+                "a batch of {given} is too large: at most {max}, so that all batches together are \
+                 half of the burst at the most"
+            ),
+            Self::BurstBelowCredits { given, min } => write!(
+                f,
+                "the burst {given} is too small for the credits of this bucket: at least {min}, \
+                 twice as much as they are"
+            ),
+            Self::CreditsWithDebt { debt } => write!(
+                f,
+                "a bucket with a debt of {debt} offers no credits, neither local ones nor in \
+                 shards: leave `debt` out, or the credits"
+            ),
+            Self::CreditsWithBarging => f.write_str(
+                "a bucket with `Fairness::Barging` offers no credits, neither local ones nor in \
+                 shards: build it with `Fairness::Fifo`",
             ),
         }
     }

@@ -26,6 +26,7 @@
 //! | [`Pacer`] | one at a time, evenly spaced: the leaky bucket as a queue |
 //! | [`Reservation`] | tokens taken ahead of time |
 //! | [`Snapshot`] | a bucket carried over a restart |
+//! | [`LocalBucket`], [`OwnedLocalBucket`] | its tokens, taken by the batch |
 //! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
 //! | [`Rate`], [`Quota`] | so many per so much time, exactly; with a burst beside it |
 //! | [`Fairness`] | whether newcomers may pass those who wait |
@@ -75,7 +76,7 @@ pub use limiter::{Acquire, AcquireTimeout, Decide, Limiter, LimiterExt};
 pub use quota::{IntoQuota, Quota};
 pub use rate::{IntoRate, Rate};
 pub use token_bucket::{
-    AwaitReservation, Fairness, Reservation, Snapshot, TokenBucket, TokenBucketBuilder,
-    TokenBucketStats,
+    AwaitReservation, Fairness, LocalBucket, OwnedLocalBucket, Reservation, Snapshot, TokenBucket,
+    TokenBucketBuilder, TokenBucketStats,
 };
 pub use wait_state::WaitState;

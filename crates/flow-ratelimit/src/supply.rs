@@ -126,6 +126,11 @@ impl Anchor {
             & USED_MASK
     }
 
+    /// `used` at `level`, less `back` grains, at most a burst of them.
+    pub(crate) fn lifted(&self, level: Level, back: u64) -> u64 {
+        self.take(level, 0).wrapping_sub(back) & USED_MASK
+    }
+
     /// `used` after `grains`, at most a burst of them, come back: a full bucket at the most, and
     /// `claimed` grains beyond it for one who waits already.
     pub(crate) fn put_back(&self, used: u64, grains: u64, claimed: u64) -> u64 {

@@ -9,7 +9,7 @@ use flow_rt::Clock;
 
 use crate::error::ConfigError;
 use crate::supply::{self, Anchor, USED_MASK};
-use crate::token_bucket::core::Core;
+use crate::token_bucket::core::{Change, Core};
 
 impl<C: Clock> Core<C> {
     /// How full it is now, in whole tokens, rounded up.
@@ -29,17 +29,22 @@ impl<C: Clock> Core<C> {
     /// Puts a capacity in force from now on. The level stays.
     pub(super) fn set_capacity(&self, capacity: u64) -> Result<(), ConfigError> {
         supply::check_burst(capacity, self.bits)?;
-        let burst = capacity << self.bits;
-        self.change(|anchor, _, rate| {
-            let moved = burst.wrapping_sub(anchor.burst);
-            let base = anchor.base.wrapping_add(moved) & USED_MASK;
-            let anchor = Anchor {
-                base,
-                burst,
-                ..anchor
-            };
-            (anchor, rate)
-        });
-        Ok(())
+        self.change(0, || {
+            let kept = self.reserve.set_burst(capacity)?;
+            Ok(Change::Capacity(kept << self.bits))
+        })
+    }
+}
+
+impl Anchor {
+    /// The line of a bucket of another size that is as full.
+    pub(crate) fn with_capacity(self, burst: u64) -> Self {
+        let moved = burst.wrapping_sub(self.burst);
+        let base = self.base.wrapping_add(moved) & USED_MASK;
+        Self {
+            base,
+            burst,
+            ..self
+        }
     }
 }

@@ -49,6 +49,7 @@ use crate::granted::Granted;
 use crate::params::Params;
 use crate::rate::Rate;
 use crate::supply::{self, Anchor, Level};
+use crate::token_bucket::credits::Reserve;
 use crate::waiting::Queue;
 use crate::wakes::Wakes;
 
@@ -73,7 +74,17 @@ pub(crate) struct Core<C> {
     /// Reservations in the line.
     pub(crate) reservations: AtomicUsize,
     pub(crate) closed: AtomicBool,
+    pub(crate) reserve: Reserve,
     pub(crate) settings: Settings,
+}
+
+/// What begins with a new line of supply.
+pub(crate) enum Change {
+    Rate(Rate),
+    /// In grains.
+    Burst(u64),
+    /// A burst of which as much is spent as of the last, in grains.
+    Capacity(u64),
 }
 
 /// What is fixed when the bucket is built.
@@ -87,6 +98,20 @@ pub(crate) struct Settings {
     /// One delay, drawn anew for each wait.
     pub(crate) jitter: Option<Backoff>,
     pub(crate) runtime: Option<Handle>,
+}
+
+impl Settings {
+    /// Whether tokens may be taken ahead as credits. A debt would have to be shared out among
+    /// their holders too; and who waits could not have them back while others pass.
+    pub(crate) fn allow_credits(&self) -> Result<(), ConfigError> {
+        if self.debt > 0 {
+            return Err(ConfigError::CreditsWithDebt { debt: self.debt });
+        }
+        if self.fairness == Fairness::Barging {
+            return Err(ConfigError::CreditsWithBarging);
+        }
+        Ok(())
+    }
 }
 
 /// What a bucket begins with.
@@ -160,6 +185,7 @@ impl<C: Clock> Core<C> {
             head: AtomicU64::new(0),
             reservations: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            reserve: Reserve::new(burst),
             settings,
         })
     }
@@ -175,31 +201,46 @@ impl<C: Clock> Core<C> {
     /// [`try_take`](Self::try_take) without counting.
     #[inline]
     pub(crate) fn decide(&self, n: u64) -> Result<Granted, Denied> {
-        self.decide_by::<true>(n)
+        Ok(self.decide_by::<true>(n, |_| 0)?.0)
     }
 
     /// Takes `n` tokens if they are there, without overdrawing: for those who can wait.
     #[inline]
     pub(crate) fn decide_paid(&self, n: u64) -> Result<Granted, Denied> {
-        self.decide_by::<false>(n)
+        Ok(self.decide_by::<false>(n, |_| 0)?.0)
     }
 
-    /// Takes `n` tokens, on credit or only if they are there.
+    /// [`decide`](Self::decide), with credits beyond the `n` tokens: as many as `more` makes of
+    /// those that would be left.
     #[inline]
-    fn decide_by<const ON_CREDIT: bool>(&self, n: u64) -> Result<Granted, Denied> {
-        let left = if ON_CREDIT { 0 } else { self.debt };
+    pub(crate) fn decide_with(
+        &self,
+        n: u64,
+        more: impl Fn(u64) -> u64,
+    ) -> Result<(Granted, u64), Denied> {
+        self.decide_by::<true>(n, more)
+    }
+
+    /// Takes `n` tokens, overdrawing or only if they are there, and credits beyond them.
+    #[inline]
+    fn decide_by<const OVERDRAWS: bool>(
+        &self,
+        n: u64,
+        more: impl Fn(u64) -> u64,
+    ) -> Result<(Granted, u64), Denied> {
+        let keeps = if OVERDRAWS { 0 } else { self.debt };
         let mut word = self.word.load(Ordering::Acquire);
         let mut now = self.clock.now();
         loop {
             if word & W != 0 {
                 if self.may_barge() {
-                    return self.barge(n, left);
+                    return Ok((self.barge(n, keeps)?, 0));
                 }
                 self.keep_out(n, now)?;
                 (word, now) = (self.word.load(Ordering::Acquire), self.clock.now());
                 if word & W != 0 {
                     // Others came in between: they were first.
-                    return self.answer_behind(n, now);
+                    return Ok((self.answer_behind(n, now)?, 0));
                 }
             }
             let anchor = self.params.anchor();
@@ -208,17 +249,21 @@ impl<C: Clock> Core<C> {
                 word = self.word.load(Ordering::Acquire);
                 continue;
             }
-            let (level, need) = self.check(&anchor, word >> 1, n, left, now)?;
+            let (level, need) = self.check(&anchor, word >> 1, n, keeps, now)?;
             if need == 0 || anchor.unlimited {
-                return Ok(self.granted(&anchor, level.free));
+                return Ok((self.granted(&anchor, level.free), 0));
             }
+            let left = level.free - need.cast_signed();
+            let credits = more(self.tokens(left));
+            // No more than is left, so no more than there is.
+            let taken = need + (credits << self.bits);
             match self.word.compare_exchange_weak(
                 word,
-                anchor.take(level, need) << 1,
+                anchor.take(level, taken) << 1,
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return Ok(self.granted(&anchor, level.free - need.cast_signed())),
+                Ok(_) => return Ok((self.granted(&anchor, left), credits)),
                 Err(current) => word = current,
             }
         }
@@ -286,8 +331,7 @@ impl<C: Clock> Core<C> {
     /// Puts a rate in force from now on.
     pub(crate) fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         supply::check_rate(rate, self.bits)?;
-        self.change(|anchor, used, _| (anchor.with_rate(rate, self.bits, used), rate));
-        Ok(())
+        self.change(0, || Ok(Change::Rate(rate)))
     }
 
     /// Puts a burst in force from now on.
@@ -302,15 +346,35 @@ impl<C: Clock> Core<C> {
             },
             error => error,
         })?;
-        let burst = (burst << self.bits) + self.debt;
-        self.change(|anchor, _, rate| (Anchor { burst, ..anchor }, rate));
-        Ok(())
+        self.change(0, || {
+            let kept = self.reserve.set_burst(burst)?;
+            Ok(Change::Burst((kept << self.bits) + self.debt))
+        })
+    }
+
+    /// Sets a batch of credits aside; less of the burst is for all others.
+    pub(crate) fn set_aside(&self, batch: u64) -> Result<(), ConfigError> {
+        self.settings.allow_credits()?;
+        self.change(0, || {
+            let kept = self.reserve.set_aside(batch)?;
+            Ok(Change::Burst(kept << self.bits))
+        })
+    }
+
+    /// Ends what [`set_aside`](Self::set_aside) began. What is left of the batch goes back.
+    pub(crate) fn hand_back(&self, batch: u64, credits: u64) {
+        // It is never refused.
+        let _ = self.change(credits << self.bits, || {
+            let kept = self.reserve.hand_back(batch);
+            Ok(Change::Burst(kept << self.bits))
+        });
     }
 
     pub(crate) fn rate(&self) -> Rate {
         self.params.rate()
     }
 
+    /// The most that is granted at once: the burst, less what is set aside for credits.
     pub(crate) fn burst(&self) -> u64 {
         self.limit(&self.params.anchor())
     }
@@ -332,6 +396,33 @@ impl<C: Clock> Core<C> {
             };
             of.add(1);
         }
+    }
+
+    /// Counts grants by credits, all at once.
+    pub(crate) fn count_granted(&self, requests: u64) {
+        if let Some(counts) = &self.counts {
+            counts.granted.add(requests);
+        }
+    }
+
+    /// Gives credits back to the bucket, and to those who wait.
+    pub(crate) fn refund_credits(&self, credits: u64) {
+        if credits > 0 {
+            // A batch fits, as half of a burst.
+            self.refund_grains(credits << self.bits);
+        }
+    }
+
+    /// What is set aside for credits, in grains.
+    pub(crate) fn aside(&self) -> u64 {
+        self.reserve.aside() << self.bits
+    }
+
+    /// Whether nobody waits and it is not closed, by what is stored before the call that waits
+    /// or closes returns: so that credits see it without touching the line of the word.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0 && !self.closed.load(Ordering::Acquire)
     }
 
     /// `n` tokens in grains, if the bucket can ever hold them.
@@ -361,15 +452,16 @@ impl<C: Clock> Core<C> {
     }
 
     /// Moves the anchor to the present, by the lock's holder. `used` is lifted first, to what
-    /// a bucket of `cap` grains holds (invariant 4).
-    pub(crate) fn lift(&self, now: Instant, cap: u64) -> Anchor {
+    /// a bucket of `cap` grains holds (invariant 4), and `back` grains come back on top of that:
+    /// for a burst that grows by as much, and is published next.
+    pub(crate) fn lift(&self, now: Instant, cap: u64, back: u64) -> Anchor {
         let anchor = self.params.anchor();
         let moved = anchor.moved(now, self.rate(), self.bits);
         if !anchor.unlimited {
             // First by the line that ends, so that `used` is in sight of the new anchor; that
             // stands on the exact line, which may be a grain lower, and a full bucket is full.
             self.clip(&anchor, now, cap + 1);
-            self.clip(&moved, now, cap);
+            self.raise(&moved, now, cap, back);
         }
         moved
     }
@@ -384,10 +476,15 @@ impl<C: Clock> Core<C> {
 
     /// Lifts `used` to what a bucket of `cap` grains holds.
     pub(crate) fn clip(&self, anchor: &Anchor, now: Instant, cap: u64) {
+        self.raise(anchor, now, cap, 0);
+    }
+
+    /// The same, and `back` grains less than that.
+    fn raise(&self, anchor: &Anchor, now: Instant, cap: u64, back: u64) {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let level = anchor.level(word >> 1, now, cap);
-            let lifted = anchor.take(level, 0) << 1 | word & W;
+            let lifted = anchor.lifted(level, back) << 1 | word & W;
             match self
                 .word
                 .compare_exchange_weak(word, lifted, Ordering::AcqRel, Ordering::Acquire)
@@ -491,7 +588,7 @@ impl<C: Clock> Core<C> {
             Some(_) => anchor.horizon_after(now),
             None => now,
         };
-        let anchor = self.lift(until, self.cap(queue, &anchor));
+        let anchor = self.lift(until, self.cap(queue, &anchor), 0);
         self.params.publish(&anchor, self.params.rate());
         true
     }
@@ -521,24 +618,35 @@ impl<C: Clock> Core<C> {
         anchor.unlimited || target <= anchor.supplied(now)
     }
 
-    /// Ends one line of supply and begins another, at one instant.
-    pub(crate) fn change(&self, next: impl FnOnce(Anchor, u64, Rate) -> (Anchor, Rate)) {
+    /// Ends one line of supply and begins another, at one instant. `next` is asked under the
+    /// lock; if it refuses nothing has changed. `back` grains come back with it.
+    pub(crate) fn change(
+        &self,
+        back: u64,
+        next: impl FnOnce() -> Result<Change, ConfigError>,
+    ) -> Result<(), ConfigError> {
         let mut wakes = Wakes::new();
         let now = self.clock.now();
         {
             let mut queue = self.queue.lock();
+            let change = next()?;
             // What the old line has earned goes to those who waited under it.
             self.pump_all(&mut queue, now, &mut wakes);
             let head = queue.list.head_need().unwrap_or(0);
             let kept = self.kept(head, &self.params.anchor());
-            let anchor = self.lift(now, kept);
+            let anchor = self.lift(now, kept, back);
             let used = self.word.load(Ordering::Acquire) >> 1;
-            let (anchor, rate) = next(anchor, used, self.params.rate());
+            let (anchor, rate) = match change {
+                Change::Rate(rate) => (anchor.with_rate(rate, self.bits, used), rate),
+                Change::Burst(burst) => (Anchor { burst, ..anchor }, self.params.rate()),
+                Change::Capacity(burst) => (anchor.with_capacity(burst), self.params.rate()),
+            };
             self.params.publish(&anchor, rate);
             self.pump_all(&mut queue, now, &mut wakes);
             self.kick(&mut queue, now, &mut wakes);
         }
         wakes.wake();
+        Ok(())
     }
 
     /// What the head will take, as far as it is known without the lock.

@@ -3,7 +3,9 @@
 mod blocking;
 mod builder;
 pub(crate) mod core;
+pub(crate) mod credits;
 mod fairness;
+mod local;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod reservation;
@@ -26,6 +28,7 @@ use crate::wait_state::WaitState;
 
 pub use builder::TokenBucketBuilder;
 pub use fairness::Fairness;
+pub use local::{LocalBucket, OwnedLocalBucket};
 pub use reservation::{AwaitReservation, Reservation};
 pub use snapshot::Snapshot;
 
@@ -143,9 +146,9 @@ impl<C: Clock> TokenBucket<C> {
         self.core.rate()
     }
 
-    /// The burst in force.
+    /// The burst in force, credits included.
     pub fn burst(&self) -> u64 {
-        self.core.burst()
+        self.core.reserve.burst()
     }
 
     /// The name given to the builder.
@@ -171,9 +174,32 @@ impl<C: Clock> TokenBucket<C> {
     /// their turn.
     ///
     /// # Errors
-    /// [`ConfigError`] if it is zero or too large for this bucket. The old burst stays then.
+    /// [`ConfigError`] if it is zero or too large for this bucket, or less than twice the credits
+    /// that are set aside ([`local`](Self::local)). The old burst stays then.
     pub fn set_burst(&self, burst: u64) -> Result<(), ConfigError> {
         self.core.set_burst(burst)
+    }
+
+    /// A handle that takes up to `batch` tokens at once and spends them without looking at the
+    /// clock or the bucket. See [`LocalBucket`].
+    ///
+    /// To those who wait or have reserved it is a smaller burst: see
+    /// [`set_burst`](Self::set_burst).
+    ///
+    /// # Errors
+    /// [`ConfigError`] if `batch` is zero, or all live batches would be more than half of the
+    /// burst; and if the bucket was built with a [`debt`](TokenBucketBuilder::debt) or with
+    /// [`Fairness::Barging`].
+    pub fn local(&self, batch: u32) -> Result<LocalBucket<'_, C>, ConfigError> {
+        LocalBucket::new(&self.core, batch)
+    }
+
+    /// [`local`](Self::local), for a handle that keeps the bucket alive.
+    ///
+    /// # Errors
+    /// Those of [`local`](Self::local).
+    pub fn local_owned(&self, batch: u32) -> Result<OwnedLocalBucket<C>, ConfigError> {
+        OwnedLocalBucket::new(self.core.clone(), batch)
     }
 
     /// Lets nobody go any more, for ever: whoever waits gets an error. Idempotent.

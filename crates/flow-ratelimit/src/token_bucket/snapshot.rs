@@ -15,7 +15,8 @@ use crate::supply::{self, Anchor, MAX_BITS, MAX_BURST, USED_MASK};
 /// makes and [`restore`](super::TokenBucketBuilder::restore) takes.
 ///
 /// Plain data, with the feature `serde` for any format. Whoever waits or has reserved is not in
-/// it: they have taken nothing.
+/// it: they have taken nothing. Credits of a [`LocalBucket`](crate::LocalBucket) that lives count as
+/// spent: only it knows how many it has.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -152,7 +153,8 @@ impl<C: Clock + 'static> Core<C> {
             let rate = self.rate();
             let word = self.word.load(Ordering::Acquire);
             let line = self.params.anchor().moved(now, rate, self.bits);
-            let burst = line.burst - self.debt;
+            // What is set aside for handles counts to the burst; their credits are spent.
+            let burst = self.reserve.burst() << self.bits;
             let mut grains = line.level(word >> 1, now, line.burst).free - self.debt.cast_signed();
             if line.unlimited {
                 grains = burst.cast_signed();
@@ -165,7 +167,7 @@ impl<C: Clock + 'static> Core<C> {
             };
             Snapshot {
                 rate,
-                burst: burst >> self.bits,
+                burst: self.reserve.burst(),
                 grains,
                 bits: self.bits,
                 fraction: u64::try_from(fraction).unwrap_or(u64::MAX),

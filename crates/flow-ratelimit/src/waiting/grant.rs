@@ -206,7 +206,9 @@ impl<C: Clock> Core<C> {
 
     /// The same, while one stands first who needs so much and was found to be too early.
     pub(crate) fn cap_with(&self, head: u64, anchor: &Anchor) -> u64 {
+        // Credits that are set aside count too: the burst is theirs and the waiters' together.
         let late = anchor.in_time(self.settings.catch_up).min(MAX_BURST);
+        let late = late.saturating_sub(self.aside());
         self.kept(head, anchor).max(late + self.debt).min(MAX_BURST)
     }
 }
