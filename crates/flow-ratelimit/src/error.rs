@@ -95,6 +95,15 @@ pub enum ConfigError {
         /// The largest one possible beside those that exist.
         max: u64,
     },
+    /// A bucket in no shards; one is in one piece if nothing is said.
+    ZeroShards,
+    /// The burst is too small for so many shards.
+    TooManyShards {
+        /// The shards that were asked for.
+        given: usize,
+        /// The most possible with this burst.
+        max: usize,
+    },
     /// The burst does not leave half of it beside the credits that are set aside.
     BurstBelowCredits {
         /// The burst that was given.
@@ -185,6 +194,14 @@ impl fmt::Display for ConfigError {
                 f,
                 "a batch of {given} is too large: at most {max}, so that all batches together are \
                  half of the burst at the most"
+            ),
+            Self::ZeroShards => f.write_str(
+                "a bucket needs at least 1 shard; leave `sharded` out for one without shards",
+            ),
+            Self::TooManyShards { given, max } => write!(
+                f,
+                "{given} shards are too many: at most {max} with this burst, since each sets 4 \
+                 tokens aside at the least, and all together half of the burst at the most"
             ),
             Self::BurstBelowCredits { given, min } => write!(
                 f,

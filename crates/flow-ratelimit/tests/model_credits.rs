@@ -2,9 +2,10 @@
 //! it changes, no more is granted than by one bucket of the whole burst.
 #![cfg(not(loom))]
 
+use std::thread;
 use std::time::Duration;
 
-use flow_ratelimit::{OwnedLocalBucket, Rate, TokenBucket};
+use flow_ratelimit::{ConfigError, Denied, OwnedLocalBucket, Rate, TokenBucket};
 use flow_rt::ManualClock;
 use proptest::prelude::*;
 
@@ -25,6 +26,7 @@ const PERIODS: [u64; 4] = [
 enum Step {
     Advance(u64),
     Take(u64),
+    TakeElsewhere(u64),
     TakeLocal(usize, u64),
     NewLocal(u32),
     DropLocal(usize),
@@ -37,6 +39,8 @@ fn steps() -> impl Strategy<Value = Step> {
         3 => (0..10_000_000_000_u64).prop_map(Step::Advance),
         2 => (0..1_000_u64).prop_map(Step::Advance),
         4 => (1..200_u64).prop_map(Step::Take),
+        8 => (1..4_u64).prop_map(Step::Take),
+        1 => (1..20_u64).prop_map(Step::TakeElsewhere),
         12 => (any::<usize>(), prop_oneof![Just(1), 1..100_u64])
             .prop_map(|(i, n)| Step::TakeLocal(i, n)),
         3 => (1..200_u32).prop_map(Step::NewLocal),
@@ -78,6 +82,14 @@ fn slope(n: u64, period: usize) -> i128 {
     i128::from(n) * (TOKEN / i128::from(PERIODS[period]))
 }
 
+/// The largest batch possible.
+fn most(bucket: &TokenBucket<ManualClock>) -> u64 {
+    match bucket.local(u32::MAX) {
+        Err(ConfigError::BatchTooLarge { max, .. }) => max,
+        other => panic!("{other:?}"),
+    }
+}
+
 type Handles = Vec<OwnedLocalBucket<ManualClock>>;
 
 fn credits(handles: &Handles) -> u64 {
@@ -92,11 +104,15 @@ proptest! {
         tokens in 0..100_000_u64,
         period in 0..PERIODS.len(),
         burst in 1..2_000_u64,
+        shards in 0..5_usize,
         schedule in prop::collection::vec(steps(), 1..200),
     ) {
         let clock = ManualClock::new();
-        let bucket = TokenBucket::builder().rate(rate(tokens, period)).burst(burst);
-        let bucket = bucket.clock(clock.clone()).build().expect("valid");
+        let builder = || TokenBucket::builder().rate(rate(tokens, period)).burst(burst).clock(clock.clone());
+        // Where the burst is too small for shards there are none.
+        let sharded = builder().sharded(shards).build();
+        let bucket = sharded.unwrap_or_else(|_| builder().build().expect("valid"));
+        let aside = burst / 2 - most(&bucket);
         let full = i128::from(burst) * TOKEN;
         let mut model = Model { stock: full, burst: full, slope: slope(tokens, period) };
         let mut handles = Handles::new();
@@ -107,8 +123,28 @@ proptest! {
                     model.advance(nanos);
                 }
                 Step::Take(n) => {
-                    if bucket.try_acquire_n(n).is_ok() {
-                        prop_assert!(model.take(n), "{n} too many");
+                    let (there, peeked) = (bucket.available(), bucket.peek_n(n));
+                    match bucket.try_acquire_n(n) {
+                        Ok(_) => {
+                            prop_assert!(peeked.is_ok());
+                            prop_assert!(model.take(n), "{n} too many");
+                        }
+                        Err(Denied::ExceedsBurst { .. }) => prop_assert!(peeked.is_err()),
+                        // Nothing is stranded.
+                        Err(denied) => {
+                            prop_assert_eq!(peeked, Err(denied));
+                            prop_assert!(there < n, "{n} of {there} were refused");
+                        }
+                    }
+                }
+                // Each thread has the next shard.
+                Step::TakeElsewhere(n) => {
+                    let there = bucket.available();
+                    let taken = thread::scope(|it| it.spawn(|| bucket.try_acquire_n(n)).join());
+                    match taken.expect("no panic") {
+                        Ok(_) => prop_assert!(model.take(n), "{n} too many"),
+                        Err(Denied::ExceedsBurst { .. }) => {}
+                        Err(_) => prop_assert!(there < n, "{n} of {there} were refused"),
                     }
                 }
                 Step::TakeLocal(..) | Step::DropLocal(_) if handles.is_empty() => {}
@@ -123,7 +159,7 @@ proptest! {
                 }
                 Step::NewLocal(batch) => {
                     let batches = || handles.iter().map(|it| u64::from(it.batch())).sum::<u64>();
-                    let fits = batches() + u64::from(batch) <= bucket.burst() / 2;
+                    let fits = aside + batches() + u64::from(batch) <= bucket.burst() / 2;
                     let local = bucket.local_owned(batch);
                     prop_assert_eq!(fits, local.is_ok());
                     handles.extend(local);
@@ -148,16 +184,23 @@ proptest! {
     #[test]
     fn credits_go_back_to_the_last_one(
         burst in 400..2_000_u64,
+        shards in 1..5_usize,
         schedule in prop::collection::vec(steps(), 1..100),
     ) {
         let clock = ManualClock::new();
         let mut stock = burst / 4;
-        let bucket = TokenBucket::builder().rate("1/h").burst(burst).initial(stock);
+        let bucket = TokenBucket::builder().rate("1/h").burst(burst).initial(stock).sharded(shards);
         let bucket = bucket.clock(clock.clone()).build().expect("valid");
         let mut handles = Handles::new();
         for step in schedule {
             match step {
                 Step::Take(n) if bucket.try_acquire_n(n).is_ok() => stock -= n,
+                Step::TakeElsewhere(n) => {
+                    let taken = thread::scope(|it| it.spawn(|| bucket.try_acquire_n(n)).join());
+                    if taken.expect("no panic").is_ok() {
+                        stock -= n;
+                    }
+                }
                 Step::TakeLocal(i, n) if !handles.is_empty() => {
                     let local = &handles[i % handles.len()];
                     if local.try_acquire_n(n).is_ok() {

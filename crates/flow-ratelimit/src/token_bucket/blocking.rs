@@ -82,7 +82,7 @@ impl<C: Clock + 'static> TokenBucket<C> {
         n: u64,
         limit: Option<Duration>,
     ) -> Result<Granted, AcquireBlockingError> {
-        let result = match self.core.decide_paid(n) {
+        let result = match self.core.decide_recalling(n) {
             Ok(granted) => Ok(granted),
             Err(Denied::NotYet { .. }) => {
                 // Real time that passes here would keep virtual time from moving: its runtime

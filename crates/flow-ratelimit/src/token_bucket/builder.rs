@@ -43,6 +43,7 @@ impl TokenBucketBuilder {
                 max_reserve: Duration::MAX,
                 debt: 0,
                 jitter: None,
+                shards: None,
                 runtime: None,
             },
         }
@@ -127,6 +128,9 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// who wait and those who reserve make no debt: they go when the bucket has paid what was
     /// owed and supplied what they need, which may be more than its burst.
     ///
+    /// It cannot be taken ahead as credits: not together with [`sharded`](Self::sharded), and
+    /// [`local`](TokenBucket::local) refuses.
+    ///
     /// So over any time `t` at most `burst + debt + rate × t` tokens are granted; if somebody
     /// waits or reserves for more than the burst, that much more.
     pub fn debt(mut self, tokens: u64) -> Self {
@@ -151,6 +155,22 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// Where those who wait are driven; otherwise on the runtimes that poll them.
     pub fn runtime(mut self, runtime: &Handle) -> Self {
         self.settings.runtime = Some(runtime.clone());
+        self
+    }
+
+    /// Lets threads take tokens by the batch, into `shards` shards that they spend from side by
+    /// side, without looking at the clock. One per thread that often asks is best.
+    ///
+    /// The burst stays exact: a batch per shard is set aside from it (up to 32 tokens each, half
+    /// of the burst in all), so what is granted *at once* from a bucket that fills up while
+    /// nobody asks is the burst less that; [`Granted::limit`](crate::Granted::limit) says how
+    /// much. Nothing is stranded: near the end a shard takes nothing ahead, and before anybody is
+    /// denied or waits the shards give back what is missing. A grant paid by a shard tells how the
+    /// bucket stood when the shard last took a batch.
+    ///
+    /// Not together with [`debt`](Self::debt) or [`Fairness::Barging`].
+    pub fn sharded(mut self, shards: usize) -> Self {
+        self.settings.shards = Some(shards);
         self
     }
 
@@ -191,6 +211,9 @@ impl<C: Clock> TokenBucketBuilder<C> {
         let (rate, burst) = quota.complete(burst)?;
         if self.settings.max_waiters == 0 {
             return Err(ConfigError::ZeroWaiters);
+        }
+        if self.settings.shards.is_some() {
+            self.settings.allow_credits()?;
         }
         if let Some(Err(BackoffConfigError::Delay { given })) =
             self.settings.jitter.as_ref().map(Backoff::validate)
@@ -234,6 +257,7 @@ impl<C> fmt::Debug for TokenBucketBuilder<C> {
             .field("max_reserve", &self.settings.max_reserve)
             .field("debt", &self.settings.debt)
             .field("jitter", &self.settings.jitter)
+            .field("sharded", &self.settings.shards)
             .field("runtime", &self.settings.runtime)
             .field("counted", &self.is_counted)
             .finish_non_exhaustive()

@@ -50,6 +50,7 @@ use crate::params::Params;
 use crate::rate::Rate;
 use crate::supply::{self, Anchor, Level};
 use crate::token_bucket::credits::Reserve;
+use crate::token_bucket::sharded::Shards;
 use crate::waiting::Queue;
 use crate::wakes::Wakes;
 
@@ -75,6 +76,7 @@ pub(crate) struct Core<C> {
     pub(crate) reservations: AtomicUsize,
     pub(crate) closed: AtomicBool,
     pub(crate) reserve: Reserve,
+    pub(crate) shards: Shards,
     pub(crate) settings: Settings,
 }
 
@@ -97,6 +99,7 @@ pub(crate) struct Settings {
     pub(crate) debt: u64,
     /// One delay, drawn anew for each wait.
     pub(crate) jitter: Option<Backoff>,
+    pub(crate) shards: Option<usize>,
     pub(crate) runtime: Option<Handle>,
 }
 
@@ -160,7 +163,9 @@ impl<C: Clock> Core<C> {
         // A bucket that may be overdrawn is a larger one whose last tokens are not its own: the
         // one sum that takers check covers both.
         let debt = debt << bits;
-        let holds = (burst << bits) + debt;
+        let shards = Shards::new(settings.shards, burst)?;
+        let reserve = Reserve::new(burst, shards.aside());
+        let holds = ((burst - shards.aside()) << bits) + debt;
         let anchor = match start {
             Start::With(initial) => {
                 Anchor::new(rate, holds, (initial << bits) + debt, bits, clock.now())
@@ -185,7 +190,8 @@ impl<C: Clock> Core<C> {
             head: AtomicU64::new(0),
             reservations: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            reserve: Reserve::new(burst),
+            reserve,
+            shards,
             settings,
         })
     }
@@ -193,6 +199,9 @@ impl<C: Clock> Core<C> {
     /// Takes `n` tokens, or says why not.
     #[inline]
     pub(crate) fn try_take(&self, n: u64) -> Result<Granted, Denied> {
+        if !self.shards.is_empty() {
+            return self.take_sharded(n);
+        }
         let decision = self.decide(n);
         self.count(decision.is_ok());
         decision
@@ -279,19 +288,38 @@ impl<C: Clock> Core<C> {
             }
             return self.answer_behind(n, now).map(drop);
         }
-        self.check(&self.params.anchor(), word >> 1, n, 0, now)
-            .map(drop)
+        // What a denial would ask the shards for first.
+        let credits = self.shards.credits() << self.bits;
+        let used = (word >> 1).wrapping_sub(credits) & supply::USED_MASK;
+        self.check(&self.params.anchor(), used, n, 0, now).map(drop)
     }
 
-    /// Whole tokens that could be taken now, if nobody waited.
+    /// Whole tokens that could be taken now, if nobody waited; those in shards are credits.
     pub(crate) fn available(&self) -> u64 {
         let now = self.clock.now();
         let word = self.settled(now);
         let anchor = self.params.anchor();
         if anchor.unlimited {
-            return self.limit(&anchor);
+            return self.reserve.burst();
         }
-        self.tokens(anchor.level(word >> 1, now, anchor.burst).free)
+        let tokens = self.tokens(anchor.level(word >> 1, now, anchor.burst).free);
+        // What moves between the two looks may be seen twice.
+        (tokens + self.shards.credits()).min(self.reserve.burst())
+    }
+
+    /// How many tokens `n` lacks in the word.
+    pub(crate) fn missing(&self, n: u64) -> u64 {
+        let word = self.word.load(Ordering::Acquire);
+        let now = self.clock.now();
+        let anchor = self.params.anchor();
+        let free = anchor.level(word >> 1, now, anchor.burst).free;
+        self.grains(&anchor, n)
+            .map_or(0, |need| self.lacking(need, free))
+    }
+
+    /// How many tokens `need` lacks of the `free` grains, whole ones.
+    pub(crate) fn lacking(&self, need: u64, free: i64) -> u64 {
+        need.saturating_add_signed(-free).div_ceil(1 << self.bits)
     }
 
     /// Gives `n` tokens back; beyond a full bucket they are lost.
@@ -381,9 +409,9 @@ impl<C: Clock> Core<C> {
 
     /// Grants and denials so far, if they are counted.
     pub(crate) fn counted(&self) -> Option<(u64, u64)> {
-        self.counts
-            .as_ref()
-            .map(|counts| (counts.granted.sum(), counts.denied.sum()))
+        let counts = self.counts.as_ref()?;
+        let granted = counts.granted.sum() + self.shards.uncounted();
+        Some((granted, counts.denied.sum()))
     }
 
     #[inline]

@@ -32,11 +32,11 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// All of it for everybody.
-    pub(crate) fn new(burst: u64) -> Self {
+    /// A burst of which so much, half at the most, is for credits already.
+    pub(crate) fn new(burst: u64, aside: u64) -> Self {
         Self {
             burst: AtomicU64::new(burst),
-            aside: AtomicU64::new(0),
+            aside: AtomicU64::new(aside),
         }
     }
 

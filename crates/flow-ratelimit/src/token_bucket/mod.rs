@@ -9,6 +9,7 @@ mod local;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod reservation;
+pub(crate) mod sharded;
 mod snapshot;
 
 use ::core::fmt;
@@ -136,7 +137,8 @@ impl<C: Clock> TokenBucket<C> {
         self.core.refund(n);
     }
 
-    /// Whole tokens in the bucket now; those who wait or reserved have not taken theirs yet.
+    /// Whole tokens in the bucket now, those in its shards included; those who wait or reserved
+    /// have not taken theirs yet.
     pub fn available(&self) -> u64 {
         self.core.available()
     }
@@ -175,7 +177,8 @@ impl<C: Clock> TokenBucket<C> {
     ///
     /// # Errors
     /// [`ConfigError`] if it is zero or too large for this bucket, or less than twice the credits
-    /// that are set aside ([`local`](Self::local)). The old burst stays then.
+    /// that are set aside ([`local`](Self::local), [`sharded`](TokenBucketBuilder::sharded)). The
+    /// old burst stays then.
     pub fn set_burst(&self, burst: u64) -> Result<(), ConfigError> {
         self.core.set_burst(burst)
     }
@@ -296,7 +299,7 @@ impl<C: Clock + 'static> TokenBucket<C> {
     }
 
     /// How it stands, as plain data, for [`restore`](TokenBucketBuilder::restore) after a
-    /// restart. The time is the wall clock's: of the runtime given to the builder, else of the
+    /// restart. Credits in shards are in it. The time is the wall clock's: of the runtime given to the builder, else of the
     /// current one (so that of a simulation inside one), else the machine's.
     ///
     /// # Cost

@@ -329,11 +329,15 @@ impl<C: Clock + 'static> Core<C> {
             ticket,
             promised,
         };
-        let result = match self.decide_paid(n) {
+        let result = match self.decide_recalling(n) {
             Ok(_) => Ok(reservation(None, self.clock.now())),
-            Err(Denied::NotYet { .. }) => self
-                .stand_in_line(n)
-                .map(|(ticket, promised)| reservation(ticket, promised)),
+            Err(Denied::NotYet { .. }) => {
+                let stands = self.stand_in_line(n);
+                if matches!(stands, Ok((Some(_), _))) {
+                    self.serve_by_credits();
+                }
+                stands.map(|(ticket, promised)| reservation(ticket, promised))
+            }
             Err(denied) => Err(denied),
         };
         if !matches!(&result, Ok(reservation) if reservation.ticket.is_some()) {

@@ -149,31 +149,37 @@ impl Snapshot {
 impl<C: Clock + 'static> Core<C> {
     pub(super) fn snapshot(&self) -> Snapshot {
         let taken_at = wall(self.settings.runtime.as_ref());
-        self.look_at_queue(|_, now, _| {
-            let rate = self.rate();
-            let word = self.word.load(Ordering::Acquire);
-            let line = self.params.anchor().moved(now, rate, self.bits);
-            // What is set aside for handles counts to the burst; their credits are spent.
-            let burst = self.reserve.burst() << self.bits;
-            let mut grains = line.level(word >> 1, now, line.burst).free - self.debt.cast_signed();
-            if line.unlimited {
-                grains = burst.cast_signed();
-            }
-            let fraction = if line.shift <= 64 {
-                line.carry << (64 - line.shift)
-            } else {
-                // As everywhere a fraction is rounded up.
-                line.carry.div_ceil(1 << (line.shift - 64))
-            };
-            Snapshot {
-                rate,
-                burst: self.reserve.burst(),
-                grains,
-                bits: self.bits,
-                fraction: u64::try_from(fraction).unwrap_or(u64::MAX),
-                taken_at,
-            }
-        })
+        let look = |credits: u64| {
+            self.look_at_queue(|_, now, _| {
+                let rate = self.rate();
+                let word = self.word.load(Ordering::Acquire);
+                let line = self.params.anchor().moved(now, rate, self.bits);
+                // What is set aside counts to the burst, and credits of shards to what is there.
+                let burst = self.reserve.burst() << self.bits;
+                let mut grains =
+                    line.level(word >> 1, now, line.burst).free - self.debt.cast_signed();
+                grains += (credits << self.bits).cast_signed();
+                grains = grains.min(burst.cast_signed());
+                if line.unlimited {
+                    grains = burst.cast_signed();
+                }
+                let fraction = if line.shift <= 64 {
+                    line.carry << (64 - line.shift)
+                } else {
+                    // As everywhere a fraction is rounded up.
+                    line.carry.div_ceil(1 << (line.shift - 64))
+                };
+                Snapshot {
+                    rate,
+                    burst: self.reserve.burst(),
+                    grains,
+                    bits: self.bits,
+                    fraction: u64::try_from(fraction).unwrap_or(u64::MAX),
+                    taken_at,
+                }
+            })
+        };
+        self.look_at_credits(look)
     }
 }
 

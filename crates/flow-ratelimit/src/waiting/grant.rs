@@ -165,6 +165,23 @@ impl<C: Clock> Core<C> {
         self.pump(queue, now, wakes);
     }
 
+    /// How many tokens the head lacks in the word; none, if nobody waits.
+    pub(crate) fn missing_for_head(&self) -> u64 {
+        let now = self.clock.now();
+        let queue = self.queue.lock();
+        let Some(need) = queue.list.head_need() else {
+            return 0;
+        };
+        let anchor = self.params.anchor();
+        let used = self.word.load(Ordering::Acquire) >> 1;
+        let mut level = anchor.level(used, now, self.cap(&queue, &anchor));
+        if queue.promise().is_some() {
+            // As the pump sees it: nothing ran over.
+            level.free = anchor.supplied(now) - anchor.distance(used);
+        }
+        self.lacking(need, level.free)
+    }
+
     /// Lets nobody wait any more.
     pub(crate) fn close(&self) {
         let mut wakes = Wakes::new();

@@ -61,6 +61,7 @@ impl<C: Clock + 'static> Core<C> {
             waits: true,
             fired: false,
         };
+        self.serve_by_credits();
         loop {
             // Read before the look: a grant at the same instant wins.
             let late = until.filter(|&(_, until)| until <= self.clock.now());

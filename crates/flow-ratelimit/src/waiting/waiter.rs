@@ -35,7 +35,7 @@ impl<C: Clock + 'static> Core<C> {
         } else {
             // A wait of another limiter's, or for another number of tokens, ends here.
             state.leave();
-            match self.decide_paid(n) {
+            match self.decide_recalling(n) {
                 Ok(granted) => Poll::Ready(Ok(granted)),
                 Err(Denied::NotYet { .. }) => self.enqueue(cx, n, state),
                 Err(denied) => Poll::Ready(Err(AcquireError::at_once(denied))),
@@ -74,6 +74,7 @@ impl<C: Clock + 'static> Core<C> {
             Err(error) => return Poll::Ready(Err(error)),
         };
         state.take_place(Place::new(self.clone(), ticket, n), &runtime);
+        self.serve_by_credits();
         if let Some(seat) = seat {
             runtime.spawn_detached(Driver::new(self, runtime.clone(), seat));
             if self.is_stranded(ticket) {

@@ -209,6 +209,13 @@ pub(crate) fn roaming_bucket(time: &Arc<Time>, rate: Rate, burst: u64) -> Bucket
     builder(time, rate, burst).build().expect("a valid bucket")
 }
 
+/// A bucket in one shard that begins empty.
+pub(crate) fn sharded_bucket(time: &Arc<Time>, rate: Rate, burst: u64) -> Bucket {
+    let handle = Threads::new(time, Fate::Runs).handle();
+    let bucket = builder(time, rate, burst).sharded(1).runtime(&handle);
+    bucket.build().expect("a valid bucket")
+}
+
 fn builder(time: &Arc<Time>, rate: Rate, burst: u64) -> TokenBucketBuilder<Arc<Time>> {
     let bucket = TokenBucket::builder().rate(rate).burst(burst).initial(0);
     bucket.counted(false).clock(time.clone())
