@@ -11,6 +11,8 @@
 //!
 //! # Steps
 //! read: `v = version`; copy `slots[v & 1]`; fence; `version == v`? keep, else again.
+//! look: the same, but the last step is the caller's, once it has loaded what must not be newer
+//! than the parameters.
 //! publish: fence; write `slots[(v + 1) & 1]`; `version = v + 1`.
 //!
 //! # Ordering
@@ -37,6 +39,12 @@ pub(crate) struct Params {
     slots: [Slot; 2],
 }
 
+/// A line of supply as it was read, perhaps torn by publications meanwhile.
+pub(crate) struct Look {
+    pub(crate) version: u64,
+    pub(crate) anchor: Anchor,
+}
+
 struct Slot {
     line: [AtomicU64; LINE],
     rate: [AtomicU64; RATE],
@@ -60,6 +68,30 @@ impl Params {
         unpack_line(self.read(|slot| &slot.line))
     }
 
+    /// The line of supply, if it [is in force](Self::is_in_force) afterwards: no use before that.
+    #[inline]
+    pub(crate) fn look(&self) -> Look {
+        let version = self.version();
+        let words = &self.slots[(version & 1) as usize].line;
+        Look {
+            version,
+            anchor: unpack_line(copy(words)),
+        }
+    }
+
+    /// Whether what was looked at is whole, and still in force.
+    #[inline]
+    pub(crate) fn is_in_force(&self, look: &Look) -> bool {
+        fence(Ordering::Acquire);
+        self.version.load(Ordering::Relaxed) == look.version
+    }
+
+    /// Which publication is in force. The Acquire load is as good as a look.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
     /// The rate in force.
     pub(crate) fn rate(&self) -> Rate {
         unpack_rate(self.read(|slot| &slot.rate))
@@ -81,14 +113,18 @@ impl Params {
     fn read<const N: usize>(&self, part: impl Fn(&Slot) -> &[AtomicU64; N]) -> [u64; N] {
         loop {
             let version = self.version.load(Ordering::Acquire);
-            let words = part(&self.slots[(version & 1) as usize]);
-            let copy = core::array::from_fn(|i| words[i].load(Ordering::Relaxed));
+            let copy = copy(part(&self.slots[(version & 1) as usize]));
             fence(Ordering::Acquire);
             if self.version.load(Ordering::Relaxed) == version {
                 return copy;
             }
         }
     }
+}
+
+#[inline]
+fn copy<const N: usize>(words: &[AtomicU64; N]) -> [u64; N] {
+    core::array::from_fn(|i| words[i].load(Ordering::Relaxed))
 }
 
 fn store<const N: usize>(to: &[AtomicU64; N], words: [u64; N]) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flow_ratelimit::Rate;
 use loom::thread;
-use loom_common::{Bucket, Time, explore, roaming_bucket};
+use loom_common::{Bucket, Time, explore, per_milli, roaming_bucket};
 
 /// A rate whose tokens and whose period both say which it is.
 fn numbered(n: u64) -> Rate {
@@ -54,5 +54,24 @@ fn a_reader_is_overtaken_by_two_updates() {
         bucket.set_rate(numbered(3)).unwrap();
         reader.join().unwrap();
         assert_eq!(number(&bucket), 3);
+    });
+}
+
+/// A decision looks at the line before it loads the word. The second update writes there.
+#[test]
+fn a_decision_is_overtaken_by_two_updates() {
+    explore("params: two updates || take", 1, || {
+        let time = Time::new();
+        let bucket = roaming_bucket(&time, per_milli(), 8);
+        time.set(4);
+        let takes = {
+            let bucket = bucket.clone();
+            // Four are there, by whatever line; by parts of two there may be eight.
+            thread::spawn(move || assert!(bucket.try_acquire_n(5).is_err(), "torn"))
+        };
+        bucket.set_rate(per_milli()).unwrap();
+        bucket.set_rate(per_milli()).unwrap();
+        takes.join().unwrap();
+        assert_eq!(bucket.available(), 4);
     });
 }

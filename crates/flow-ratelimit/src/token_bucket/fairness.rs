@@ -100,7 +100,7 @@ impl<C: Clock> Core<C> {
         };
         let level = anchor.level(word >> 1, now, kept);
         if level.free < (need + left).cast_signed() && need != 0 && !anchor.unlimited {
-            return Err(match not_yet(&anchor, level.spent, need + left, now) {
+            return Err(match not_yet(anchor, level.spent, need + left, now) {
                 Denied::NotYet { retry_after } => Denied::NotYet {
                     retry_after: retry_after.max(Duration::from_nanos(1)),
                 },

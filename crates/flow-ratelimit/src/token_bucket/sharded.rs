@@ -232,7 +232,8 @@ struct Recalled {
 
 impl<C: Clock> Core<C> {
     /// Takes `n` tokens by the credits of this thread's shard, or with a new batch.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `try_take`, which it is part of")]
     pub(crate) fn take_sharded(&self, n: u64) -> Result<Granted, Denied> {
         let shard = self.shards.mine();
         let mut state = shard.state.load(Ordering::Acquire);
@@ -248,13 +249,17 @@ impl<C: Clock> Core<C> {
                 Err(current) => state = current,
             }
         }
-        let decision = self.take_batch(shard, n);
-        self.count(decision.is_ok());
-        decision
+        self.take_batch(shard, n)
     }
 
     #[inline(never)]
     fn take_batch(&self, shard: &Shard, n: u64) -> Result<Granted, Denied> {
+        let decision = self.decide_by_batch(shard, n);
+        self.count(decision.is_ok());
+        decision
+    }
+
+    fn decide_by_batch(&self, shard: &Shard, n: u64) -> Result<Granted, Denied> {
         let Some(moved) = shard.begin(0) else {
             return self.decide_recalling(n);
         };

@@ -268,7 +268,7 @@ impl<C: Clock + 'static> Core<C> {
         let used = self.word.load(Ordering::Acquire) >> 1;
         let level = anchor.level(used, now, self.cap(queue, anchor));
         let grains = saturated(queue.list.sum() + u128::from(need) + u128::from(self.debt));
-        match not_yet(anchor, level.spent, grains, now) {
+        match not_yet(*anchor, level.spent, grains, now) {
             Denied::NotYet { retry_after } => retry_after,
             // No supply at all: only a change of the rate can end this wait.
             _ => Duration::MAX,
