@@ -3,8 +3,8 @@
 //! # State
 //! `word` = `used << 1 | W`: grains ever spent (see `supply`), and whether fast paths must keep
 //! out: somebody waits, or the bucket is closed. It has its cache lines for itself. The line of
-//! supply stands in `params`; the queue, and the right to publish parameters, in `queue`;
-//! credits in `reserve` and `shards` (see `credits`).
+//! supply stands in `params`; the queue, and the right to publish parameters, in `queue`; what
+//! the last denial found out in `denial`; credits in `reserve` and `shards` (see `credits`).
 //!
 //! # Invariants
 //! 1. Tokens are taken and given back only by a compare-and-swap of `word`.
@@ -54,6 +54,7 @@ use crate::params::Params;
 use crate::rate::Rate;
 use crate::supply::{self, Anchor, Level};
 use crate::token_bucket::credits::Reserve;
+use crate::token_bucket::denial::Denial;
 use crate::token_bucket::sharded::Shards;
 use crate::waiting::Queue;
 use crate::wakes::Wakes;
@@ -62,6 +63,8 @@ use crate::wakes::Wakes;
 pub(crate) struct Core<C> {
     pub(crate) word: CachePadded<AtomicU64>,
     pub(crate) params: Params,
+    /// What the last denial found out.
+    denial: CachePadded<Denial>,
     /// Fraction bits: a token is `1 << bits` grains.
     pub(crate) bits: u32,
     /// How far takers may overdraw, in grains. The line of supply is shifted up by it: see
@@ -181,6 +184,7 @@ impl<C: Clock> Core<C> {
         Ok(Self {
             word: CachePadded::new(AtomicU64::new(0)),
             params: Params::new(&anchor, rate),
+            denial: CachePadded::new(Denial::new()),
             bits,
             debt,
             clock,
@@ -251,6 +255,11 @@ impl<C: Clock> Core<C> {
     ) -> Result<(Granted, u64), Denied> {
         let keeps = if OVERDRAWS { 0 } else { self.debt };
         let mut now = self.clock.now();
+        // Those who come again and again; who can wait, waits.
+        let is_remembered = OVERDRAWS && n == 1;
+        if is_remembered && let Some(denied) = self.still_denied(now) {
+            return Err(denied);
+        }
         let mut look = self.params.look();
         let mut word = self.word.load(Ordering::Acquire);
         loop {
@@ -276,7 +285,15 @@ impl<C: Clock> Core<C> {
                 word = self.word.load(Ordering::Acquire);
                 continue;
             }
-            let (level, need) = self.check(&anchor, word >> 1, n, keeps, now)?;
+            let (level, need) = match self.check(&anchor, word >> 1, n, keeps, now) {
+                Ok(found) => found,
+                Err(denied) => {
+                    if is_remembered {
+                        self.denial.remember(word, look.version, now, denied);
+                    }
+                    return Err(denied);
+                }
+            };
             if need == 0 || anchor.unlimited {
                 return Ok((self.granted(&anchor, level.free), 0));
             }
@@ -558,6 +575,18 @@ impl<C: Clock> Core<C> {
             return Err(not_yet(*anchor, level.spent, need + left, now));
         }
         Ok((level, need))
+    }
+
+    /// The answer to a request for one token, if one like it was denied and nothing has changed.
+    #[inline]
+    fn still_denied(&self, now: Instant) -> Option<Denied> {
+        let until = self.denial.recall(now)?;
+        // The word before the parameters (2).
+        let is_same = self.word.load(Ordering::Acquire) == until.word
+            && self.params.version() == until.version;
+        is_same.then(|| Denied::NotYet {
+            retry_after: Duration::from_nanos(until.ready - now.as_nanos()),
+        })
     }
 
     /// The way of those whom W keeps out. `Ok` if what was in the way is gone.

@@ -4,6 +4,7 @@ mod blocking;
 mod builder;
 pub(crate) mod core;
 pub(crate) mod credits;
+pub(crate) mod denial;
 mod fairness;
 mod local;
 #[cfg(feature = "metrics")]
@@ -98,7 +99,8 @@ impl<C: Clock> TokenBucket<C> {
     /// [`Denied`]; nothing was taken then.
     ///
     /// # Cost
-    /// One look at the clock and one compare-and-swap; a denial writes nothing but its count.
+    /// One look at the clock and one compare-and-swap. A denial swaps nothing; until something
+    /// changes, those that follow it are a look at the clock and a comparison.
     #[inline]
     pub fn try_acquire(&self) -> Result<Granted, Denied> {
         self.core.try_take(1)
@@ -110,7 +112,7 @@ impl<C: Clock> TokenBucket<C> {
     /// [`Denied`]; nothing was taken then.
     ///
     /// # Cost
-    /// That of [`try_acquire`](Self::try_acquire).
+    /// That of [`try_acquire`](Self::try_acquire); but each denial is computed anew.
     #[inline]
     pub fn try_acquire_n(&self, n: u64) -> Result<Granted, Denied> {
         self.core.try_take(n)
