@@ -5,16 +5,21 @@ use core::time::Duration;
 
 use flow_benches::{Bench, on_threads, repeat};
 use flow_ratelimit::{Rate, TokenBucket};
+use flow_rt::{CoarseClock, Handle};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use leaky_bucket::RateLimiter as LeakyBucket;
+use ratelimit::Ratelimiter;
+
+use crate::goflow::Goflow;
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// More per second than anybody takes.
-const PLENTY: u32 = 1_000_000_000;
+pub(crate) const PLENTY: u32 = 1_000_000_000;
 
 pub(crate) fn rows(bench: &mut Bench) {
     granted(bench);
     denied(bench);
+    denied_by_coarse_clock(bench);
 }
 
 fn granted(bench: &mut Bench) {
@@ -27,21 +32,28 @@ fn granted(bench: &mut Bench) {
         .refill(PLENTY as usize / 1000)
         .interval(Duration::from_millis(1))
         .build();
+    let scaled = plenty_of_ratelimit();
+    let goflow = Goflow::new(PLENTY.into(), PLENTY.into());
 
     assert!(ours.try_acquire().is_ok(), "there is plenty");
     assert!(governor.check().is_ok(), "there is plenty");
+    assert!(scaled.try_wait().is_ok(), "there is plenty");
+    assert!(goflow.allow(), "there is plenty");
     assert!(leaky.try_acquire(1), "there is plenty");
     bench
         .row("try_acquire, 1 thread")
         .instructions(10_000)
         .flow(|n| repeat(n, |_| ours.try_acquire()))
         .peer("governor", |n| repeat(n, |_| governor.check()))
+        .peer("ratelimit", |n| repeat(n, |_| scaled.try_wait()))
         .peer("leaky-bucket", |n| repeat(n, |_| leaky.try_acquire(1)))
+        .peer("goflow", |n| repeat(n, |_| goflow.allow()))
         .measure();
     bench
         .row("try_acquire, 2 threads")
         .flow(|n| on_threads(2, n, |_| ours.try_acquire()))
         .peer("governor", |n| on_threads(2, n, |_| governor.check()))
+        .peer("ratelimit", |n| on_threads(2, n, |_| scaled.try_wait()))
         .peer("leaky-bucket", |n| {
             on_threads(2, n, |_| leaky.try_acquire(1))
         })
@@ -72,10 +84,47 @@ fn denied(bench: &mut Bench) {
         .measure();
 }
 
-fn governor(quota: Quota) -> DefaultDirectRateLimiter {
+/// The time is read from memory, where a task keeps it.
+fn denied_by_coarse_clock(bench: &mut Bench) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let handle = Handle::tokio(runtime.handle().clone()).expect("it keeps time");
+    let clock = CoarseClock::on(&handle, Duration::from_millis(1)).expect("not zero");
+    let ours = TokenBucket::builder()
+        .rate(Rate::per_hour(1))
+        .burst(1)
+        .counted(false)
+        .clock(clock)
+        .build()
+        .expect("a valid limit");
+    let governor = governor(Quota::per_hour(some(1)));
+    assert!(ours.try_acquire().is_ok(), "it starts full");
+    assert!(governor.check().is_ok(), "it starts full");
+    assert!(ours.try_acquire().is_err(), "it is empty");
+    assert!(governor.check().is_err(), "it is empty");
+    bench
+        .row("try_acquire denied, coarse clock")
+        .instructions(10_000)
+        .flow(|n| repeat(n, |_| ours.try_acquire()))
+        .peer("governor", |n| repeat(n, |_| governor.check()))
+        .measure();
+}
+
+pub(crate) fn governor(quota: Quota) -> DefaultDirectRateLimiter {
     RateLimiter::direct(quota)
 }
 
-fn some(n: u32) -> NonZeroU32 {
+pub(crate) fn plenty_of_ratelimit() -> Ratelimiter {
+    Ratelimiter::builder(PLENTY.into())
+        .max_tokens(PLENTY.into())
+        .initial_available(PLENTY.into())
+        .build()
+        .expect("a valid limit")
+}
+
+pub(crate) fn some(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).expect("not zero")
 }

@@ -1,25 +1,39 @@
 //! flow-ratelimit beside its peers: token buckets, and permits.
 
 mod bucket;
+mod credits;
+mod goflow;
 mod permit;
+mod precision;
 mod waiting;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let packages = ["governor", "leaky-bucket", "tokio", "async-lock"];
+    let packages = [
+        "governor",
+        "ratelimit",
+        "leaky-bucket",
+        "tokio",
+        "async-lock",
+    ];
     flow_benches::run(
         "ratelimit",
-        "`TokenBucket` beside governor and leaky-bucket; `ConcurrencyLimiter` beside semaphores.",
+        "`TokenBucket` beside governor, ratelimit and leaky-bucket; `ConcurrencyLimiter` beside \
+         semaphores.",
         &packages,
         |bench| {
             bucket::rows(bench);
+            credits::rows(bench);
             permit::rows(bench);
             waiting::rows(bench);
             bench.note(
                 "Buckets that grant refill faster than the machine takes. leaky-bucket answers \
-                 yes or no; governor and flow also say when to come back.",
+                 yes or no; the others also say when to come back. `goflow` is its token bucket in \
+                 Rust: a mutex, floating point, and a reservation on the heap for each request. \
+                 The bucket with a coarse clock does not count its decisions; no peer does.",
             );
+            precision::check(bench);
         },
     )
 }
