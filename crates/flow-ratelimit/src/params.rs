@@ -5,7 +5,8 @@
 //! word each. The other slot is what they were before, or what is being written.
 //!
 //! # Invariants
-//! 1. Publishers exclude one another (they hold the bucket's wait list locked).
+//! 1. Publishers exclude one another: they hold the bucket's queue locked, which has a copy of
+//!    the current parameters for whoever else holds it.
 //! 2. The slot of the current version is never written.
 //! 3. A reader keeps what it read only if the version did not change meanwhile.
 //!
@@ -136,7 +137,7 @@ fn store<const N: usize>(to: &[AtomicU64; N], words: [u64; N]) {
 const LINE: usize = 8;
 const RATE: usize = 3;
 
-/// The shift takes the low byte, the flag the bit above it.
+/// The shift takes the low byte, the flag the bit above it, and what is set aside the rest.
 fn pack_line(anchor: &Anchor) -> [u64; LINE] {
     [
         anchor.at,
@@ -144,7 +145,7 @@ fn pack_line(anchor: &Anchor) -> [u64; LINE] {
         anchor.carry as u64,
         (anchor.carry >> 64) as u64,
         anchor.mult,
-        u64::from(anchor.shift) | u64::from(anchor.unlimited) << 8,
+        u64::from(anchor.shift) | u64::from(anchor.unlimited) << 8 | anchor.aside << 9,
         anchor.burst,
         anchor.horizon,
     ]
@@ -161,6 +162,7 @@ fn unpack_line(words: [u64; LINE]) -> Anchor {
         // Masked, so that the compiler knows that shifting by it is in range.
         shift: (shift & 127) as u32,
         burst,
+        aside: shift >> 9,
         horizon,
         unlimited: shift & 256 != 0,
     }

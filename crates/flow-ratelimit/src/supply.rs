@@ -53,6 +53,8 @@ pub(crate) struct Anchor {
     pub(crate) shift: u32,
     /// The most the bucket holds, in grains; at most [`MAX_BURST`].
     pub(crate) burst: u64,
+    /// What is set aside for credits beside that, in tokens; at most [`MAX_ASIDE`].
+    pub(crate) aside: u64,
     /// Nanoseconds after `at` from when on the anchor must be moved before use.
     pub(crate) horizon: u64,
     /// Everything is granted; the line stands still.
@@ -79,6 +81,7 @@ impl Anchor {
             mult,
             shift,
             burst,
+            aside: 0,
             horizon: horizon(mult, shift),
             unlimited: rate.is_unlimited(),
         }
@@ -354,6 +357,9 @@ const MAX_SHIFT: u32 = 126;
 
 /// The most grains a bucket holds.
 pub(crate) const MAX_BURST: u64 = 1 << 61;
+
+/// The most that is set aside, so that it fits the line's word: two million handles of 2^32.
+pub(crate) const MAX_ASIDE: u64 = (1 << 55) - 1;
 
 /// The most grains supplied since the anchor: what was lost beyond it was beyond the burst too.
 const MAX_SUPPLY: u64 = (1 << 62) - 1;

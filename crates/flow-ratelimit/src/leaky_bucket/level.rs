@@ -29,10 +29,7 @@ impl<C: Clock> Core<C> {
     /// Puts a capacity in force from now on. The level stays.
     pub(super) fn set_capacity(&self, capacity: u64) -> Result<(), ConfigError> {
         supply::check_burst(capacity, self.bits)?;
-        self.change(0, || {
-            let kept = self.reserve.set_burst(capacity)?;
-            Ok(Change::Capacity(kept << self.bits))
-        })
+        self.change(0, |_| Ok(Change::Capacity(capacity << self.bits)))
     }
 }
 

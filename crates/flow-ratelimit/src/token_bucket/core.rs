@@ -4,7 +4,7 @@
 //! `word` = `used << 1 | W`: grains ever spent (see `supply`), and whether fast paths must keep
 //! out: somebody waits, or the bucket is closed. It has its cache lines for itself. The line of
 //! supply stands in `params`; the queue, and the right to publish parameters, in `queue`; what
-//! the last denial found out in `denial`; credits in `reserve` and `shards` (see `credits`).
+//! the last denial found out in `denial`; credits in `shards` and with handles (see `credits`).
 //!
 //! # Invariants
 //! 1. Tokens are taken and given back only by a compare-and-swap of `word`.
@@ -13,8 +13,8 @@
 //!    swap that succeeds proves that the word was still right when they were in force: `used` is
 //!    within 2^62 of their `base`.
 //! 3. W changes only under the lock of `queue` (see `waiting`).
-//! 4. Parameters are published only under that lock, after `used` was lifted to `A - burst` by
-//!    the line that ends. So a larger burst finds no tokens that ran over before, and the anchor
+//! 4. Parameters are published only under that lock, whose holders have a plain copy of them in
+//!    `queue`, after `used` was lifted to `A - burst` by the line that ends. So a larger burst finds no tokens that ran over before, and the anchor
 //!    never loses sight of `used`.
 //!
 //! # Ordering
@@ -53,7 +53,7 @@ use crate::granted::Granted;
 use crate::params::Params;
 use crate::rate::Rate;
 use crate::supply::{self, Anchor, Level};
-use crate::token_bucket::credits::Reserve;
+use crate::token_bucket::credits;
 use crate::token_bucket::denial::Denial;
 use crate::token_bucket::sharded::Shards;
 use crate::waiting::Queue;
@@ -82,7 +82,6 @@ pub(crate) struct Core<C> {
     /// Reservations in the line.
     pub(crate) reservations: AtomicUsize,
     pub(crate) closed: AtomicBool,
-    pub(crate) reserve: Reserve,
     pub(crate) shards: Shards,
     pub(crate) settings: Settings,
 }
@@ -90,8 +89,11 @@ pub(crate) struct Core<C> {
 /// What begins with a new line of supply.
 pub(crate) enum Change {
     Rate(Rate),
-    /// In grains.
-    Burst(u64),
+    /// What the line keeps in grains, and what is set aside in tokens.
+    Burst {
+        burst: u64,
+        aside: u64,
+    },
     /// A burst of which as much is spent as of the last, in grains.
     Capacity(u64),
 }
@@ -171,9 +173,9 @@ impl<C: Clock> Core<C> {
         // one sum that takers check covers both.
         let debt = debt << bits;
         let shards = Shards::new(settings.shards, burst)?;
-        let reserve = Reserve::new(burst, shards.aside());
-        let holds = ((burst - shards.aside()) << bits) + debt;
-        let anchor = match start {
+        let aside = shards.aside();
+        let holds = ((burst - aside) << bits) + debt;
+        let line = match start {
             Start::With(initial) => {
                 Anchor::new(rate, holds, (initial << bits) + debt, bits, clock.now())
             }
@@ -181,6 +183,7 @@ impl<C: Clock> Core<C> {
                 snapshot.resume(elapsed, rate, bits, (holds, debt), clock.now())
             }
         };
+        let anchor = Anchor { aside, ..line };
         Ok(Self {
             word: CachePadded::new(AtomicU64::new(0)),
             params: Params::new(&anchor, rate),
@@ -192,13 +195,12 @@ impl<C: Clock> Core<C> {
                 granted: PaddedCounter::new(),
                 denied: PaddedCounter::new(),
             }),
-            queue: Mutex::new(Queue::new()),
+            queue: Mutex::new(Queue::new(anchor, rate)),
             queued: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             head: AtomicU64::new(0),
             reservations: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            reserve,
             shards,
             settings,
         })
@@ -335,11 +337,11 @@ impl<C: Clock> Core<C> {
         let word = self.settled(now);
         let anchor = self.params.anchor();
         if anchor.unlimited {
-            return self.reserve.burst();
+            return self.burst_of(&anchor);
         }
         let tokens = self.tokens(anchor.level(word >> 1, now, anchor.burst).free);
         // What moves between the two looks may be seen twice.
-        (tokens + self.shards.credits()).min(self.reserve.burst())
+        (tokens + self.shards.credits()).min(self.burst_of(&anchor))
     }
 
     /// How many tokens `n` lacks in the word.
@@ -394,7 +396,7 @@ impl<C: Clock> Core<C> {
     /// Puts a rate in force from now on.
     pub(crate) fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         supply::check_rate(rate, self.bits)?;
-        self.change(0, || Ok(Change::Rate(rate)))
+        self.change(0, |_| Ok(Change::Rate(rate)))
     }
 
     /// Puts a burst in force from now on.
@@ -409,27 +411,26 @@ impl<C: Clock> Core<C> {
             },
             error => error,
         })?;
-        self.change(0, || {
-            let kept = self.reserve.set_burst(burst)?;
-            Ok(Change::Burst((kept << self.bits) + self.debt))
+        self.change(0, |line| {
+            let kept = credits::with_burst(burst, line.aside)?;
+            Ok(self.sharing(kept, line.aside))
         })
     }
 
     /// Sets a batch of credits aside; less of the burst is for all others.
     pub(crate) fn set_aside(&self, batch: u64) -> Result<(), ConfigError> {
         self.settings.allow_credits()?;
-        self.change(0, || {
-            let kept = self.reserve.set_aside(batch)?;
-            Ok(Change::Burst(kept << self.bits))
+        self.change(0, |line| {
+            let aside = credits::with_batch(batch, self.burst_of(line), line.aside)?;
+            Ok(self.sharing(self.burst_of(line) - aside, aside))
         })
     }
 
     /// Ends what [`set_aside`](Self::set_aside) began. What is left of the batch goes back.
     pub(crate) fn hand_back(&self, batch: u64, credits: u64) {
         // It is never refused.
-        let _ = self.change(credits << self.bits, || {
-            let kept = self.reserve.hand_back(batch);
-            Ok(Change::Burst(kept << self.bits))
+        let _ = self.change(credits << self.bits, |line| {
+            Ok(self.sharing(self.limit(line) + batch, line.aside - batch))
         });
     }
 
@@ -437,9 +438,9 @@ impl<C: Clock> Core<C> {
         self.params.rate()
     }
 
-    /// The most that is granted at once: the burst, less what is set aside for credits.
+    /// The burst, credits included.
     pub(crate) fn burst(&self) -> u64 {
-        self.limit(&self.params.anchor())
+        self.burst_of(&self.params.anchor())
     }
 
     /// Grants and denials so far, if they are counted.
@@ -474,11 +475,6 @@ impl<C: Clock> Core<C> {
             // A batch fits, as half of a burst.
             self.refund_grains(credits << self.bits);
         }
-    }
-
-    /// What is set aside for credits, in grains.
-    pub(crate) fn aside(&self) -> u64 {
-        self.reserve.aside() << self.bits
     }
 
     /// Whether nobody waits and it is not closed, by what is stored before the call that waits
@@ -517,9 +513,9 @@ impl<C: Clock> Core<C> {
     /// Moves the anchor to the present, by the lock's holder. `used` is lifted first, to what
     /// a bucket of `cap` grains holds (invariant 4), and `back` grains come back on top of that:
     /// for a burst that grows by as much, and is published next.
-    pub(crate) fn lift(&self, now: Instant, cap: u64, back: u64) -> Anchor {
-        let anchor = self.params.anchor();
-        let moved = anchor.moved(now, self.rate(), self.bits);
+    pub(crate) fn lift(&self, queue: &Queue, now: Instant, cap: u64, back: u64) -> Anchor {
+        let anchor = queue.line;
+        let moved = anchor.moved(now, queue.rate, self.bits);
         if !anchor.unlimited {
             // First by the line that ends, so that `used` is in sight of the new anchor; that
             // stands on the exact line, which may be a grain lower, and a full bucket is full.
@@ -530,8 +526,8 @@ impl<C: Clock> Core<C> {
     }
 
     /// What ran over is gone before somebody comes to stand first who may need more than a burst.
-    pub(crate) fn keep_a_burst(&self, now: Instant) {
-        let anchor = self.params.anchor();
+    pub(crate) fn keep_a_burst(&self, queue: &Queue, now: Instant) {
+        let anchor = queue.line;
         if self.debt > 0 && !anchor.unlimited {
             self.clip(&anchor, now, anchor.burst);
         }
@@ -639,18 +635,18 @@ impl<C: Clock> Core<C> {
     /// Moves the anchor before its numbers run out of range.
     #[cold]
     pub(super) fn move_anchor(&self, now: Instant) {
-        let queue = self.queue.lock();
+        let mut queue = self.queue.lock();
         // Somebody may have moved it before.
-        if self.params.anchor().is_stale(now) {
-            self.move_on(&queue, now);
+        if queue.line.is_stale(now) {
+            self.move_on(&mut queue, now);
         }
         drop(queue);
     }
 
     /// Moves the anchor towards the present. Whether it moved: what is due to a reservation by
     /// the line as it is must be taken first.
-    pub(crate) fn move_on(&self, queue: &Queue, now: Instant) -> bool {
-        let anchor = self.params.anchor();
+    pub(crate) fn move_on(&self, queue: &mut Queue, now: Instant) -> bool {
+        let anchor = queue.line;
         let word = self.word.load(Ordering::Acquire);
         if queue
             .promise()
@@ -663,8 +659,8 @@ impl<C: Clock> Core<C> {
             Some(_) => anchor.horizon_after(now),
             None => now,
         };
-        let anchor = self.lift(until, self.cap(queue, &anchor), 0);
-        self.params.publish(&anchor, self.params.rate());
+        let anchor = self.lift(queue, until, self.cap(queue, &anchor), 0);
+        self.publish(queue, anchor, queue.rate);
         true
     }
 
@@ -698,30 +694,51 @@ impl<C: Clock> Core<C> {
     pub(crate) fn change(
         &self,
         back: u64,
-        next: impl FnOnce() -> Result<Change, ConfigError>,
+        next: impl FnOnce(&Anchor) -> Result<Change, ConfigError>,
     ) -> Result<(), ConfigError> {
         let mut wakes = Wakes::new();
         let now = self.clock.now();
         {
             let mut queue = self.queue.lock();
-            let change = next()?;
+            let change = next(&queue.line)?;
             // What the old line has earned goes to those who waited under it.
             self.pump_all(&mut queue, now, &mut wakes);
             let head = queue.list.head_need().unwrap_or(0);
-            let kept = self.kept(head, &self.params.anchor());
-            let anchor = self.lift(now, kept, back);
+            let kept = self.kept(head, &queue.line);
+            let anchor = self.lift(&queue, now, kept, back);
             let used = self.word.load(Ordering::Acquire) >> 1;
             let (anchor, rate) = match change {
                 Change::Rate(rate) => (anchor.with_rate(rate, self.bits, used), rate),
-                Change::Burst(burst) => (Anchor { burst, ..anchor }, self.params.rate()),
-                Change::Capacity(burst) => (anchor.with_capacity(burst), self.params.rate()),
+                Change::Burst { burst, aside } => {
+                    let shared = Anchor {
+                        burst,
+                        aside,
+                        ..anchor
+                    };
+                    (shared, queue.rate)
+                }
+                Change::Capacity(burst) => (anchor.with_capacity(burst), queue.rate),
             };
-            self.params.publish(&anchor, rate);
+            self.publish(&mut queue, anchor, rate);
             self.pump_all(&mut queue, now, &mut wakes);
             self.kick(&mut queue, now, &mut wakes);
         }
         wakes.wake();
         Ok(())
+    }
+
+    /// Puts a line in force, for those without the lock too.
+    fn publish(&self, queue: &mut Queue, line: Anchor, rate: Rate) {
+        (queue.line, queue.rate) = (line, rate);
+        self.params.publish(&line, rate);
+    }
+
+    /// A burst in tokens that is shared out anew: what the line keeps, and what is set aside.
+    fn sharing(&self, kept: u64, aside: u64) -> Change {
+        Change::Burst {
+            burst: (kept << self.bits) + self.debt,
+            aside,
+        }
     }
 
     /// What the head will take, as far as it is known without the lock.
@@ -741,9 +758,14 @@ impl<C: Clock> Core<C> {
         (free - self.debt.cast_signed()).max(0).cast_unsigned() >> self.bits
     }
 
-    /// The burst in tokens.
+    /// The burst in tokens, credits included.
+    pub(crate) fn burst_of(&self, anchor: &Anchor) -> u64 {
+        self.limit(anchor) + anchor.aside
+    }
+
+    /// The most tokens that are granted at once: the burst, less what is set aside for credits.
     #[inline]
-    fn limit(&self, anchor: &Anchor) -> u64 {
+    pub(crate) fn limit(&self, anchor: &Anchor) -> u64 {
         (anchor.burst - self.debt) >> self.bits
     }
 }

@@ -1,12 +1,13 @@
 //! Credits: tokens taken ahead of their use, and what they cost of the burst.
 //!
 //! # State
-//! [`Reserve`]: `burst`, what the bucket may hold in all, and `aside`, what of it is for credits:
-//! a batch per holder. The line of supply (see `supply`) has the rest for its burst.
+//! The burst is shared out between the line of supply (see `supply`), which has its part for its
+//! own burst, and `aside`, a batch per holder. Both stand in the bucket's parameters: who looks
+//! at the line knows how it is shared, and a bucket without credits has nothing more to look at.
 //!
 //! # Invariants
-//! 1. `burst` and `aside` change only under the lock of the bucket's queue, together with the
-//!    line, whose burst is `burst - aside`. `aside` is at most half of `burst`.
+//! 1. Both parts are published at once, under the lock of the bucket's queue. `aside` is at most
+//!    half of their sum, the burst.
 //! 2. A holder's credits, with those on their way to it or back, are never more than its batch.
 //! 3. A batch is set aside before its holder takes the first credit, until the last one is spent
 //!    or back in the bucket's word.
@@ -21,67 +22,27 @@
 //! A holder takes a full batch only where plenty is left for the others: credits in idle hands are
 //! of use to nobody. Near the end it takes what it was asked for and nothing more.
 
-use flow_sync::sync::atomic::{AtomicU64, Ordering};
-
 use crate::error::ConfigError;
+use crate::supply::MAX_ASIDE;
 
-/// How the burst is shared out, in tokens. Written under the queue's lock.
-pub(crate) struct Reserve {
-    burst: AtomicU64,
-    aside: AtomicU64,
+/// What the line keeps of a new burst, in tokens.
+pub(crate) fn with_burst(burst: u64, aside: u64) -> Result<u64, ConfigError> {
+    if burst / 2 < aside {
+        return Err(ConfigError::BurstBelowCredits {
+            given: burst,
+            min: aside.saturating_mul(2),
+        });
+    }
+    Ok(burst - aside)
 }
 
-impl Reserve {
-    /// A burst of which so much, half at the most, is for credits already.
-    pub(crate) fn new(burst: u64, aside: u64) -> Self {
-        Self {
-            burst: AtomicU64::new(burst),
-            aside: AtomicU64::new(aside),
-        }
-    }
-
-    /// The burst, credits included.
-    pub(crate) fn burst(&self) -> u64 {
-        self.burst.load(Ordering::Acquire)
-    }
-
-    /// What of it is for credits.
-    pub(crate) fn aside(&self) -> u64 {
-        self.aside.load(Ordering::Acquire)
-    }
-
-    /// Changes the burst. What is left of it for the line of supply.
-    pub(crate) fn set_burst(&self, burst: u64) -> Result<u64, ConfigError> {
-        let aside = self.aside();
-        if burst / 2 < aside {
-            return Err(ConfigError::BurstBelowCredits {
-                given: burst,
-                min: aside.saturating_mul(2),
-            });
-        }
-        self.burst.store(burst, Ordering::Release);
-        Ok(burst - aside)
-    }
-
-    /// Sets a batch aside. What is left for the line of supply.
-    pub(crate) fn set_aside(&self, batch: u64) -> Result<u64, ConfigError> {
-        let (burst, aside) = (self.burst(), self.aside());
-        // It does not underflow (1).
-        let max = burst / 2 - aside;
-        match batch {
-            0 => Err(ConfigError::ZeroBatch),
-            given if given > max => Err(ConfigError::BatchTooLarge { given, max }),
-            _ => {
-                self.aside.store(aside + batch, Ordering::Release);
-                Ok(burst - aside - batch)
-            }
-        }
-    }
-
-    /// Ends a batch. What is left for the line of supply.
-    pub(crate) fn hand_back(&self, batch: u64) -> u64 {
-        let aside = self.aside() - batch;
-        self.aside.store(aside, Ordering::Release);
-        self.burst() - aside
+/// What is set aside of a burst with one more batch.
+pub(crate) fn with_batch(batch: u64, burst: u64, aside: u64) -> Result<u64, ConfigError> {
+    // It does not underflow (1).
+    let max = (burst / 2).min(MAX_ASIDE) - aside;
+    match batch {
+        0 => Err(ConfigError::ZeroBatch),
+        given if given > max => Err(ConfigError::BatchTooLarge { given, max }),
+        _ => Ok(aside + batch),
     }
 }

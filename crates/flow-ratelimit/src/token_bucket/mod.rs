@@ -152,7 +152,7 @@ impl<C: Clock> TokenBucket<C> {
 
     /// The burst in force, credits included.
     pub fn burst(&self) -> u64 {
-        self.core.reserve.burst()
+        self.core.burst()
     }
 
     /// The name given to the builder.

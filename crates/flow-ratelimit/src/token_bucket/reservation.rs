@@ -316,7 +316,8 @@ impl<C: Clock + 'static> Reserves for Core<C> {
     }
 
     fn granted(&self) -> Granted {
-        self.granted_at(self.clock.now())
+        let (now, anchor) = (self.clock.now(), self.params.anchor());
+        self.granted_at(&anchor, now)
     }
 }
 
@@ -352,9 +353,8 @@ impl<C: Clock + 'static> Core<C> {
             if queue.closed {
                 return Err(Denied::Closed);
             }
-            let anchor = self.params.anchor();
-            let need = self.grains(&anchor, n)?;
-            let wait = self.wait_of(queue, &anchor, need, now);
+            let need = self.grains(&queue.line, n)?;
+            let wait = self.wait_of(queue, need, now);
             let most = self.settings.max_reserve;
             if wait > most {
                 return Err(Denied::NotYet {
@@ -370,7 +370,7 @@ impl<C: Clock + 'static> Core<C> {
             self.word.fetch_or(W, Ordering::AcqRel);
             let is_first = queue.list.is_empty();
             if is_first {
-                self.keep_a_burst(now);
+                self.keep_a_burst(queue, now);
             }
             let ticket = queue.list.push_marked(need, None);
             self.mirror(queue);
@@ -389,9 +389,9 @@ impl<C: Clock + 'static> Core<C> {
 
     /// When the turn comes of one who waits; everybody who could go has gone.
     fn turn_of(&self, queue: &Queue, ticket: Ticket, now: Instant) -> Instant {
-        let anchor = self.params.anchor();
+        let anchor = &queue.line;
         let used = self.word.load(Ordering::Acquire) >> 1;
-        let level = anchor.level(used, now, self.cap(queue, &anchor));
+        let level = anchor.level(used, now, self.cap(queue, anchor));
         let before = queue.list.sum_to(ticket).unwrap_or(0) + u128::from(self.debt);
         let grains = u64::try_from(before).unwrap_or(u64::MAX);
         anchor

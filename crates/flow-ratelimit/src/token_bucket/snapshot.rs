@@ -150,12 +150,13 @@ impl<C: Clock + 'static> Core<C> {
     pub(super) fn snapshot(&self) -> Snapshot {
         let taken_at = wall(self.settings.runtime.as_ref());
         let look = |credits: u64| {
-            self.look_at_queue(|_, now, _| {
-                let rate = self.rate();
+            self.look_at_queue(|queue, now, _| {
+                let rate = queue.rate;
                 let word = self.word.load(Ordering::Acquire);
-                let line = self.params.anchor().moved(now, rate, self.bits);
+                let line = queue.line.moved(now, rate, self.bits);
                 // What is set aside counts to the burst, and credits of shards to what is there.
-                let burst = self.reserve.burst() << self.bits;
+                let tokens = self.burst_of(&line);
+                let burst = tokens << self.bits;
                 let mut grains =
                     line.level(word >> 1, now, line.burst).free - self.debt.cast_signed();
                 grains += (credits << self.bits).cast_signed();
@@ -171,7 +172,7 @@ impl<C: Clock + 'static> Core<C> {
                 };
                 Snapshot {
                     rate,
-                    burst: self.reserve.burst(),
+                    burst: tokens,
                     grains,
                     bits: self.bits,
                     fraction: u64::try_from(fraction).unwrap_or(u64::MAX),

@@ -131,12 +131,12 @@ impl<C: Clock> Core<C> {
         let Some(need) = queue.list.head_need() else {
             return Instant::FAR_FUTURE;
         };
-        let anchor = self.params.anchor();
+        let anchor = &queue.line;
         if anchor.unlimited {
             return now;
         }
         let used = self.word.load(Ordering::Acquire) >> 1;
-        let level = anchor.level(used, now, self.cap(queue, &anchor));
+        let level = anchor.level(used, now, self.cap(queue, anchor));
         anchor
             .ready_at(level.spent, need + self.debt)
             .unwrap_or(Instant::FAR_FUTURE)

@@ -15,7 +15,7 @@ impl<C: Clock> Core<C> {
     pub(crate) fn pump(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) -> bool {
         let mut in_time = false;
         loop {
-            let anchor = self.params.anchor();
+            let anchor = queue.line;
             if anchor.is_stale(now) && self.move_on(queue, now) {
                 continue;
             }
@@ -172,9 +172,9 @@ impl<C: Clock> Core<C> {
         let Some(need) = queue.list.head_need() else {
             return 0;
         };
-        let anchor = self.params.anchor();
+        let anchor = &queue.line;
         let used = self.word.load(Ordering::Acquire) >> 1;
-        let mut level = anchor.level(used, now, self.cap(&queue, &anchor));
+        let mut level = anchor.level(used, now, self.cap(&queue, anchor));
         if queue.promise().is_some() {
             // As the pump sees it: nothing ran over.
             level.free = anchor.supplied(now) - anchor.distance(used);
@@ -225,7 +225,7 @@ impl<C: Clock> Core<C> {
     pub(crate) fn cap_with(&self, head: u64, anchor: &Anchor) -> u64 {
         // Credits that are set aside count too: the burst is theirs and the waiters' together.
         let late = anchor.in_time(self.settings.catch_up).min(MAX_BURST);
-        let late = late.saturating_sub(self.aside());
+        let late = late.saturating_sub(anchor.aside << self.bits);
         self.kept(head, anchor).max(late + self.debt).min(MAX_BURST)
     }
 }

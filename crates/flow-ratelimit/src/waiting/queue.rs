@@ -1,4 +1,4 @@
-//! Who waits, and who drives: the data under the lock.
+//! Who waits, who drives, and what they go by: the data under the lock.
 
 use core::task::Waker;
 use std::collections::VecDeque;
@@ -7,10 +7,15 @@ use flow_rt::{Instant, RuntimeId};
 use flow_sync::{Standing, Ticket, WaitList};
 
 use super::driver::{LINGER, Step};
+use crate::rate::Rate;
+use crate::supply::Anchor;
 use crate::wakes::Wakes;
 
-/// Who waits, and who drives.
+/// Who waits, who drives, and what they go by.
 pub(crate) struct Queue {
+    /// The line of supply in force, and its rate: what `params` says to those without the lock.
+    pub(crate) line: Anchor,
+    pub(crate) rate: Rate,
     pub(crate) list: WaitList,
     pub(crate) closed: bool,
     /// The head, once it was found to be too early; what ran over before is gone then.
@@ -48,8 +53,10 @@ pub(super) enum Home {
 }
 
 impl Queue {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(line: Anchor, rate: Rate) -> Self {
         Self {
+            line,
+            rate,
             list: WaitList::new(),
             closed: false,
             first: None,

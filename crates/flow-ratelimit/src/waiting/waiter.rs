@@ -100,15 +100,11 @@ impl<C: Clock + 'static> Core<C> {
         if queue.closed {
             return Err(AcquireError::Closed);
         }
-        let anchor = self.params.anchor();
-        let Ok(need) = self.grains(&anchor, n) else {
-            return Err(AcquireError::ExceedsBurst {
-                requested: n,
-                burst: self.burst(),
-            });
+        let Ok(need) = self.grains(&queue.line, n) else {
+            return Err(self.why_closed(queue, n));
         };
         if let Some(limit) = limit {
-            let would_wait = self.wait_of(queue, &anchor, need, now);
+            let would_wait = self.wait_of(queue, need, now);
             if would_wait > limit {
                 return Err(AcquireError::Timeout { would_wait });
             }
@@ -117,14 +113,14 @@ impl<C: Clock + 'static> Core<C> {
         self.word.fetch_or(W, Ordering::AcqRel);
         let was_empty = queue.list.is_empty();
         if was_empty {
-            self.keep_a_burst(now);
+            self.keep_a_burst(queue, now);
         }
         let ticket = queue.list.push(need, None);
         self.mirror(queue);
         let more = self.pump(queue, now, wakes);
         if queue.list.standing(ticket) == Standing::Granted {
             queue.list.cancel(ticket);
-            return Ok(Entered::Granted(self.granted_at(now)));
+            return Ok(Entered::Granted(self.granted_at(&queue.line, now)));
         }
         if queue.list.len() > self.settings.max_waiters {
             self.unlink(queue, ticket, now, wakes);
@@ -219,7 +215,7 @@ impl<C: Clock + 'static> Core<C> {
             }
             Standing::Granted => {
                 queue.list.cancel(ticket);
-                Looked::Ends(Ok(self.granted_at(now)))
+                Looked::Ends(Ok(self.granted_at(&queue.line, now)))
             }
             Standing::Closed | Standing::Gone => {
                 queue.list.cancel(ticket);
@@ -235,7 +231,7 @@ impl<C: Clock + 'static> Core<C> {
         } else {
             AcquireError::ExceedsBurst {
                 requested: n,
-                burst: self.burst(),
+                burst: self.limit(&queue.line),
             }
         }
     }
@@ -255,13 +251,8 @@ impl<C: Clock + 'static> Core<C> {
     }
 
     /// How long one would wait who needs so many grains and stands behind all who wait.
-    pub(crate) fn wait_of(
-        &self,
-        queue: &Queue,
-        anchor: &Anchor,
-        need: u64,
-        now: Instant,
-    ) -> Duration {
+    pub(crate) fn wait_of(&self, queue: &Queue, need: u64, now: Instant) -> Duration {
+        let anchor = &queue.line;
         if anchor.unlimited {
             return Duration::ZERO;
         }
@@ -276,10 +267,9 @@ impl<C: Clock + 'static> Core<C> {
     }
 
     /// What a waiter is told that was granted just now.
-    pub(crate) fn granted_at(&self, now: Instant) -> Granted {
+    pub(crate) fn granted_at(&self, anchor: &Anchor, now: Instant) -> Granted {
         let used = self.word.load(Ordering::Acquire) >> 1;
-        let anchor = self.params.anchor();
-        self.granted(&anchor, anchor.level(used, now, anchor.burst).free)
+        self.granted(anchor, anchor.level(used, now, anchor.burst).free)
     }
 }
 
@@ -329,7 +319,7 @@ impl<C: Clock> Core<C> {
         if queue.list.is_empty() {
             self.open_fast_path(queue, now, wakes);
         } else if cancelled.was_head {
-            self.keep_a_burst(now);
+            self.keep_a_burst(queue, now);
             // Smaller needs behind a large one may fit at once.
             self.pump(queue, now, wakes);
             self.kick(queue, now, wakes);
