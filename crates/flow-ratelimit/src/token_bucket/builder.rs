@@ -168,7 +168,26 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// denied or waits the shards give back what is missing. A grant paid by a shard tells how the
     /// bucket stood when the shard last took a batch.
     ///
-    /// Not together with [`debt`](Self::debt) or [`Fairness::Barging`].
+    /// [`build`](Self::build) refuses no shards at all, more than the burst has tokens for (8 for
+    /// each) or more than 1024, and shards together with [`debt`](Self::debt) or
+    /// [`Fairness::Barging`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use flow_ratelimit::{ConfigError, TokenBucket};
+    ///
+    /// let builder = TokenBucket::builder().rate("1000000/s").burst(1_000);
+    /// let bucket = builder.sharded(2).build()?;
+    /// let granted = bucket.try_acquire()?; // 1 token, and 32 credits for this thread's shard
+    /// assert_eq!(granted.limit(), 1_000 - 2 * 32);
+    /// bucket.try_acquire()?; // a credit
+    ///
+    /// let small = TokenBucket::builder().rate("10/s").burst(10).sharded(2);
+    /// let refused = small.build().unwrap_err();
+    /// assert_eq!(refused, ConfigError::TooManyShards { given: 2, max: 1 });
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sharded(mut self, shards: usize) -> Self {
         self.settings.shards = Some(shards);
         self

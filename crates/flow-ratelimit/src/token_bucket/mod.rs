@@ -195,6 +195,23 @@ impl<C: Clock> TokenBucket<C> {
     /// [`ConfigError`] if `batch` is zero, or all live batches would be more than half of the
     /// burst; and if the bucket was built with a [`debt`](TokenBucketBuilder::debt) or with
     /// [`Fairness::Barging`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use flow_ratelimit::{ConfigError, TokenBucket};
+    ///
+    /// let bucket = TokenBucket::builder().rate("1000/s").burst(100).build()?;
+    /// let local = bucket.local(32)?;
+    /// for _ in 0..20 {
+    ///     local.try_acquire()?;
+    /// }
+    ///
+    /// // Half of the burst, less the batch that lives.
+    /// let refused = bucket.local(32).unwrap_err();
+    /// assert_eq!(refused, ConfigError::BatchTooLarge { given: 32, max: 18 });
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn local(&self, batch: u32) -> Result<LocalBucket<'_, C>, ConfigError> {
         LocalBucket::new(&self.core, batch)
     }
@@ -301,8 +318,9 @@ impl<C: Clock + 'static> TokenBucket<C> {
     }
 
     /// How it stands, as plain data, for [`restore`](TokenBucketBuilder::restore) after a
-    /// restart. Credits in shards are in it. The time is the wall clock's: of the runtime given to the builder, else of the
-    /// current one (so that of a simulation inside one), else the machine's.
+    /// restart. Credits in shards are in it. The time is the wall clock's: of the runtime given to
+    /// the builder, else of the current one (so that of a simulation inside one), else the
+    /// machine's.
     ///
     /// # Cost
     /// A lock.

@@ -12,8 +12,9 @@
 //!    the other. Meanwhile others may spend what the shard has, and nobody adds to it. So a shard
 //!    and what is on its way to or from it are a batch at the most.
 //! 2. No batch is taken while somebody waits: the swap of the word fails once W is set.
-//! 3. Who began to wait, or has reserved, takes back from the shards what the queue's head needs, after W is set.
-//!    Where it finds BUSY it leaves RECALL, and who holds BUSY does the same at its end.
+//! 3. Who began to wait, or has reserved, takes back from the shards what the queue's head needs,
+//!    after W is set. Where it finds BUSY it leaves RECALL, and who holds BUSY does the same at its
+//!    end.
 //! 4. A denial, or a wait, comes only after the shards were asked for what is missing. Those that
 //!    are BUSY are passed over: others decide with these tokens just now, or a snapshot counts
 //!    them.
