@@ -218,7 +218,7 @@ fn a_batch_meets_a_reservation() {
 
 #[test]
 fn a_recall_meets_push() {
-    explore("shard: recall || push", 3, || {
+    explore("shard: recall || push", 2, || {
         let bucket = sharded(4);
         bucket.try_acquire().unwrap();
         let waiter = waiter(&bucket, 1);

@@ -62,10 +62,11 @@ fn a_seat_is_handed_over() {
     });
 }
 
-/// The thread goes, as primary perhaps: the task is driven on.
+/// The thread goes, as primary perhaps: the task is driven on. Bound 1: at 2 it is 270,000
+/// executions.
 #[test]
 fn a_thread_leaves_a_task() {
-    explore("threads: a thread || a task and its driver", 2, || {
+    explore("threads: a thread || a task and its driver", 1, || {
         let time = Time::new();
         let bucket = bucket(&time, per_milli(), 1, Fate::Runs);
         let task = {

@@ -28,10 +28,11 @@ fn a_waiter_and_a_clock() {
     });
 }
 
-/// Whoever is first moves the clock for the second, past the quantum.
+/// Whoever is first moves the clock for the second, past the quantum. Bound 1: at 2 it is 340,000
+/// executions.
 #[test]
 fn two_waiters_and_a_clock() {
-    explore("bucket: two waiters || clock || driver", 2, || {
+    explore("bucket: two waiters || clock || driver", 1, || {
         let time = Time::new();
         let bucket = bucket(&time, per_milli(), 1, Fate::Runs);
         let other = {
@@ -86,7 +87,7 @@ fn one_refund_serves_two() {
 fn a_held_waiter_blocks_nobody() {
     explore(
         "bucket: clock || a held waiter and one behind it",
-        3,
+        2,
         || {
             let time = Time::new();
             let bucket = bucket(&time, per_milli(), 2, Fate::Runs);
@@ -116,7 +117,7 @@ fn refund_meets_arming() {
 
 #[test]
 fn set_rate_meets_arming() {
-    explore("bucket: set_rate || driver arms", 3, || {
+    explore("bucket: set_rate || driver arms", 2, || {
         let time = Time::new();
         let bucket = bucket(&time, Rate::per_hour(1), 1, Fate::Runs);
         let waiter = waiter(&bucket, 1);
@@ -143,10 +144,11 @@ fn set_burst_meets_push() {
     });
 }
 
-/// The seat of a driver that leaves is no seat for who pushes now.
+/// The seat of a driver that leaves is no seat for who pushes now. Bound 1: at 2 it is 180,000
+/// executions.
 #[test]
 fn a_driver_leaves_as_one_pushes() {
-    explore("bucket: driver leaves || push", 2, || {
+    explore("bucket: driver leaves || push", 1, || {
         let time = Time::new();
         let bucket = bucket(&time, per_milli(), 2, Fate::Runs);
         let other = waiter(&bucket, 1);
@@ -217,10 +219,11 @@ fn a_big_head_leaves() {
     explore("bucket: a big head leaves || a small one is due", 2, || {
         let time = Time::new();
         let bucket = bucket(&time, per_milli(), 2, Fate::Runs);
-        let small = waiter(&bucket, 1);
-        assert!(!give_up(&bucket, 2));
+        let (big, small) = (enter(&bucket, 2).unwrap(), enter(&bucket, 1).unwrap());
+        let quitter = thread::spawn(move || drop(big));
         time.set(1);
-        small.join().unwrap().unwrap();
+        wait_on(&bucket, 1, small).unwrap();
+        quitter.join().unwrap();
         assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
     });
 }
@@ -265,7 +268,7 @@ fn the_last_waiter_leaves() {
 
 #[test]
 fn a_newcomer_passes_nobody() {
-    explore("bucket: newcomer || refund || waiter", 3, || {
+    explore("bucket: newcomer || refund || waiter", 2, || {
         let time = Time::new();
         let bucket = bucket(&time, Rate::per_hour(1), 1, Fate::Runs);
         let waiter = enter(&bucket, 1).unwrap();
