@@ -67,6 +67,7 @@ from_settings! {
         max_waiters: usize,
         fairness: Fairness,
         debt: u64,
+        sharded: usize,
         counted: bool,
     }
     periods { catch_up, max_reserve, jitter }

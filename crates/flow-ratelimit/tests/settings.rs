@@ -20,7 +20,7 @@ fn refusal(text: &str) -> String {
 fn every_setting_of_a_token_bucket_is_read() {
     let text = r#"{
         "rate": "5000/1h", "burst": 200, "initial": 7, "name": "api", "max_waiters": 9,
-        "fairness": "barging", "debt": 3, "counted": false,
+        "fairness": "fifo", "debt": 0, "sharded": 4, "counted": false,
         "catch_up": "0ms", "max_reserve": "2min", "jitter": "15 ms"
     }"#;
     let read = from_str::<TokenBucketBuilder>(text).unwrap();
@@ -30,8 +30,9 @@ fn every_setting_of_a_token_bucket_is_read() {
         .initial(7)
         .name("api")
         .max_waiters(9)
-        .fairness(flow_ratelimit::Fairness::Barging)
-        .debt(3)
+        .fairness(flow_ratelimit::Fairness::Fifo)
+        .debt(0)
+        .sharded(4)
         .counted(false)
         .catch_up(Duration::ZERO)
         .max_reserve(Duration::from_secs(120))
