@@ -39,12 +39,16 @@
 //!   where the kernel trusts it, at less than half the price; on Linux on x86-64.
 //! - `metrics`: `collector()` on a limiter, for a `flow_metrics::Registry`.
 //! - `serde`: [`Rate`] and [`Quota`] as their text, builders from settings, [`Snapshot`].
+//! - `tracing`: events for what is rare: limits changed and closed (`DEBUG`), a runtime that goes
+//!   while callers wait on it (`WARN`).
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod concurrency;
 mod error;
+#[cfg(feature = "tracing")]
+mod events;
 mod granted;
 mod jitter;
 mod leaky_bucket;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use flow_ratelimit::{AcquireBlockingError, AcquireError, Rate, TokenBucket};
+use flow_ratelimit::{AcquireBlockingError, AcquireError, LeakyBucket, Pacer, Rate, TokenBucket};
 use flow_rt::sim::Sim;
 use flow_rt::{BlockOnError, Clock, DefaultClock, Handle, ManualClock, TestRuntime};
 
@@ -379,4 +379,32 @@ fn a_held_task_in_front_holds_up_no_thread() {
     bucket.refund(2);
     behind.join().expect("no panic").expect("open");
     assert!(matches!(held.as_mut().poll(&mut cx), Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn leaky_buckets_and_pacers_are_waited_for_on_threads_too() {
+    let clock = DefaultClock::new();
+    let start = clock.now();
+    let bucket = LeakyBucket::new("1000/s", 2).expect("valid");
+    bucket.acquire_n_blocking(2).expect("there is room");
+    bucket.acquire_blocking().expect("open");
+    let cannot = bucket.acquire_blocking_timeout(Duration::ZERO);
+    assert!(
+        matches!(
+            cannot,
+            Err(AcquireBlockingError::NotGranted(
+                AcquireError::Timeout { .. }
+            ))
+        ),
+        "{cannot:?}"
+    );
+    let pacer = Pacer::new("1000/s", 2).expect("valid");
+    pacer.acquire_blocking().expect("the first goes at once");
+    pacer.acquire_blocking_timeout(Duration::MAX).expect("open");
+    assert!(clock.now() - start >= 2 * MS);
+    pacer.close();
+    assert_eq!(
+        pacer.acquire_blocking(),
+        Err(AcquireBlockingError::NotGranted(AcquireError::Closed))
+    );
 }

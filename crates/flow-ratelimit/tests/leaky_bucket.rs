@@ -265,3 +265,24 @@ async fn a_larger_capacity_lets_waiters_go(rt: TestRuntime) {
     waiter.await.unwrap().unwrap();
     assert_eq!(bucket.level(), 3);
 }
+
+#[test]
+fn room_is_reserved_ahead_and_given_up_exactly() {
+    let clock = ManualClock::new();
+    let bucket = LeakyBucket::builder().rate("10/s").capacity(5);
+    let bucket = bucket.clock(clock.clone()).build().unwrap();
+    bucket.try_acquire_n(5).unwrap();
+    let first = bucket.reserve_n(3).unwrap();
+    let second = bucket.reserve().unwrap();
+    assert_eq!(first.delay(), Duration::from_millis(300));
+    assert_eq!(second.delay(), Duration::from_millis(400));
+    drop(first);
+    assert_eq!(second.delay(), Duration::from_millis(100));
+    clock.advance(Duration::from_millis(100));
+    second.commit().unwrap();
+    assert_eq!(bucket.level(), 5);
+    assert!(matches!(
+        bucket.reserve_n(6),
+        Err(Denied::ExceedsBurst { .. })
+    ));
+}

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use flow_rt::{Clock, DefaultClock};
 
 use super::meter_builder::LeakyBucketBuilder;
-use crate::error::{AcquireError, ConfigError, Denied};
+use crate::error::{AcquireBlockingError, AcquireError, ConfigError, Denied};
 use crate::granted::Granted;
 use crate::limiter::{Acquire, AcquireTimeout, Limiter, LimiterExt};
 use crate::rate::{IntoRate, Rate};
-use crate::token_bucket::{TokenBucket, TokenBucketStats};
+use crate::token_bucket::{Reservation, TokenBucket, TokenBucketStats};
 use crate::wait_state::WaitState;
 
 /// A bucket that leaks at a rate and overflows above its capacity: who would make it overflow is
@@ -156,7 +156,10 @@ impl<C: Clock> LeakyBucket<C> {
             .map_err(|error| match error {
                 ConfigError::ZeroBurst => ConfigError::ZeroCapacity,
                 error => error,
-            })
+            })?;
+        #[cfg(feature = "tracing")]
+        crate::events::changed(self.name(), "capacity", &capacity);
+        Ok(())
     }
 
     /// Lets nobody go any more, for ever: whoever waits gets an error. Idempotent.
@@ -219,6 +222,50 @@ impl<C: Clock + 'static> LeakyBucket<C> {
     /// Dropping the future pours nothing in and passes the turn on.
     pub fn acquire_timeout(&self, limit: Duration) -> AcquireTimeout<'_, Self> {
         LimiterExt::acquire_n_timeout(self, 1, limit)
+    }
+
+    /// Waits for room for one on the calling thread. See [`TokenBucket::acquire_n_blocking`].
+    ///
+    /// # Errors
+    /// [`AcquireBlockingError`]; nothing was poured in then.
+    pub fn acquire_blocking(&self) -> Result<Granted, AcquireBlockingError> {
+        self.bucket.acquire_blocking()
+    }
+
+    /// Waits for room for `n` on the calling thread. See [`TokenBucket::acquire_n_blocking`].
+    ///
+    /// # Errors
+    /// [`AcquireBlockingError`]; nothing was poured in then.
+    pub fn acquire_n_blocking(&self, n: u64) -> Result<Granted, AcquireBlockingError> {
+        self.bucket.acquire_n_blocking(n)
+    }
+
+    /// Waits for room for one on the calling thread, for `limit` at the most. See
+    /// [`TokenBucket::acquire_n_blocking_timeout`].
+    ///
+    /// # Errors
+    /// [`AcquireBlockingError`]; nothing was poured in then.
+    pub fn acquire_blocking_timeout(
+        &self,
+        limit: Duration,
+    ) -> Result<Granted, AcquireBlockingError> {
+        self.bucket.acquire_blocking_timeout(limit)
+    }
+
+    /// Takes room for one ahead of time. See [`TokenBucket::reserve_n`].
+    ///
+    /// # Errors
+    /// [`Denied`]; nothing was taken then.
+    pub fn reserve(&self) -> Result<Reservation, Denied> {
+        self.bucket.reserve()
+    }
+
+    /// Takes room for `n` ahead of time. See [`TokenBucket::reserve_n`].
+    ///
+    /// # Errors
+    /// [`Denied`]; nothing was taken then.
+    pub fn reserve_n(&self, n: u64) -> Result<Reservation, Denied> {
+        self.bucket.reserve_n(n)
     }
 }
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use flow_rt::{Clock, DefaultClock};
 
 use super::pacer_builder::PacerBuilder;
-use crate::error::{AcquireError, ConfigError, Denied};
+use crate::error::{AcquireBlockingError, AcquireError, ConfigError, Denied};
 use crate::granted::Granted;
 use crate::limiter::{Acquire, AcquireTimeout, Limiter, LimiterExt};
 use crate::rate::{IntoRate, Rate};
-use crate::token_bucket::TokenBucket;
+use crate::token_bucket::{Reservation, TokenBucket};
 use crate::wait_state::WaitState;
 
 /// A queue that lets one caller go at a time, evenly spaced: the leaky bucket that smooths.
@@ -160,6 +160,51 @@ impl<C: Clock + 'static> Pacer<C> {
     /// Dropping the future gives up the turn, and those behind move up.
     pub fn acquire_timeout(&self, limit: Duration) -> AcquireTimeout<'_, Self> {
         LimiterExt::acquire_n_timeout(self, 1, limit)
+    }
+
+    /// Waits for one's turn on the calling thread, in one queue with the tasks that wait. See
+    /// [`TokenBucket::acquire_n_blocking`].
+    ///
+    /// # Errors
+    /// [`AcquireBlockingError`].
+    pub fn acquire_blocking(&self) -> Result<Granted, AcquireBlockingError> {
+        self.bucket.acquire_blocking()
+    }
+
+    /// Waits for one's turn on the calling thread, for `limit` at the most. See
+    /// [`TokenBucket::acquire_n_blocking_timeout`].
+    ///
+    /// # Errors
+    /// [`AcquireBlockingError`].
+    pub fn acquire_blocking_timeout(
+        &self,
+        limit: Duration,
+    ) -> Result<Granted, AcquireBlockingError> {
+        self.bucket.acquire_blocking_timeout(limit)
+    }
+
+    /// Takes a turn ahead of time: the place in the queue, whose instant it tells. See
+    /// [`TokenBucket::reserve_n`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use flow_ratelimit::Pacer;
+    /// use flow_rt::ManualClock;
+    ///
+    /// let clock = ManualClock::new();
+    /// let pacer = Pacer::builder().rate("10/s").capacity(8).clock(clock.clone()).build()?;
+    /// let turns: Vec<_> = (0..3).map(|_| pacer.reserve()).collect::<Result<_, _>>()?;
+    /// let delays: Vec<_> = turns.iter().map(|turn| turn.delay().as_millis()).collect();
+    /// assert_eq!(delays, [0, 100, 200]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Denied`]; [`QueueFull`](Denied::QueueFull) if as many wait as may.
+    pub fn reserve(&self) -> Result<Reservation, Denied> {
+        self.bucket.reserve()
     }
 }
 

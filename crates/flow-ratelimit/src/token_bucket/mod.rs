@@ -168,7 +168,11 @@ impl<C: Clock> TokenBucket<C> {
     /// in its word was chosen for the rate and burst it was built with, and leaves room up to
     /// 10^9 per second unless the burst is above 2 × 10^9. The old rate stays then.
     pub fn set_rate(&self, rate: impl IntoRate) -> Result<(), ConfigError> {
-        self.core.set_rate(rate.into_rate()?)
+        let rate = rate.into_rate()?;
+        self.core.set_rate(rate)?;
+        #[cfg(feature = "tracing")]
+        crate::events::changed(self.name(), "rate", &rate);
+        Ok(())
     }
 
     /// Changes the burst from now on. Tokens beyond a smaller one are lost; a larger one fills at
@@ -182,7 +186,10 @@ impl<C: Clock> TokenBucket<C> {
     /// that are set aside ([`local`](Self::local), [`sharded`](TokenBucketBuilder::sharded)). The
     /// old burst stays then.
     pub fn set_burst(&self, burst: u64) -> Result<(), ConfigError> {
-        self.core.set_burst(burst)
+        self.core.set_burst(burst)?;
+        #[cfg(feature = "tracing")]
+        crate::events::changed(self.name(), "burst", &burst);
+        Ok(())
     }
 
     /// A handle that takes up to `batch` tokens at once and spends them without looking at the
@@ -226,6 +233,11 @@ impl<C: Clock> TokenBucket<C> {
 
     /// Lets nobody go any more, for ever: whoever waits gets an error. Idempotent.
     pub fn close(&self) {
+        #[cfg(feature = "tracing")]
+        if !self.is_closed() {
+            let waiting = self.core.waiting.load(Ordering::Acquire);
+            crate::events::closed(self.name(), waiting);
+        }
         self.core.close();
     }
 

@@ -112,6 +112,14 @@ impl<C: Clock + 'static> Drop for Driver<C> {
             return;
         }
         if let Some(core) = self.core.upgrade() {
+            #[cfg(feature = "tracing")]
+            {
+                let waiting = core.waiting.load(Ordering::Acquire);
+                if waiting > 0 {
+                    let name = core.settings.name.as_deref();
+                    crate::events::driver_lost(name, self.runtime.name(), waiting);
+                }
+            }
             core.vacate(self.seat);
         }
     }
