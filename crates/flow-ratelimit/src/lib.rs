@@ -28,6 +28,7 @@
 //! | [`Snapshot`] | a bucket carried over a restart |
 //! | [`LocalBucket`], [`OwnedLocalBucket`] | its tokens, taken by the batch |
 //! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
+//! | [`CircuitBreaker`], [`CallPermit`], [`CallError`] | no calls to what fails or is slow |
 //! | [`Rate`], [`Quota`] | so many per so much time, exactly; with a burst beside it |
 //! | [`Fairness`] | whether newcomers may pass those who wait |
 //! | [`Limiter`], [`LimiterExt`] | every limiter of this process; its futures |
@@ -45,6 +46,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod circuit_breaker;
 mod concurrency;
 mod error;
 #[cfg(feature = "tracing")]
@@ -66,6 +68,11 @@ mod wait_state;
 mod waiting;
 mod wakes;
 
+pub use circuit_breaker::{
+    BreakerCause, BreakerConfigError, BreakerState, BreakerTransition, CallError, CallPermit,
+    CallRejected, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerStats, ClassifiedCalls,
+    OpenFor, Verdict,
+};
 pub use concurrency::{
     AcquireOwnedPermit, AcquirePermit, AcquirePermitTimeout, ConcurrencyConfigError,
     ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConcurrencyStats, OwnedPermit, Permit,

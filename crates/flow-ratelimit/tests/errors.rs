@@ -5,10 +5,11 @@ use std::error::Error;
 use std::time::Duration;
 
 use flow_ratelimit::{
-    AcquireBlockingError, AcquireError, ConcurrencyConfigError, ConcurrencyLimiter, ConfigError,
-    Denied, LimiterExt, PermitError, Rate, TokenBucket, TryPermitError,
+    AcquireBlockingError, AcquireError, BreakerConfigError, CallError, CircuitBreaker,
+    ConcurrencyConfigError, ConcurrencyLimiter, ConfigError, Denied, LimiterExt, PermitError, Rate,
+    TokenBucket, TryPermitError,
 };
-use flow_rt::{BlockOnError, HandleError, Stopped, sim};
+use flow_rt::{BackoffConfigError, BlockOnError, HandleError, ManualClock, Stopped, sim};
 
 const CLOSED: &str = "the limiter is closed";
 const NEVER: &str = "too few tokens are left and the rate is zero, so none will come";
@@ -306,4 +307,57 @@ fn of_permits() {
         "this thread must not block for permits",
         Some(&BlockOnError::Nested),
     );
+}
+
+#[test]
+fn of_breakers() {
+    let given = Duration::ZERO;
+    let why = BackoffConfigError::Delay { given };
+    says(
+        &BreakerConfigError::from(why),
+        "how long to stay open: a delay of 0ns, allowed are 1ns to 365 days",
+        Some(&why),
+    );
+    let breaker = CircuitBreaker::builder()
+        .trial_calls(1)
+        .open_for(Duration::from_secs(1))
+        .clock(ManualClock::new())
+        .build()
+        .unwrap();
+    let rejected = || breaker.try_acquire().map(drop).unwrap_err();
+    breaker.open();
+    let open = "the circuit breaker is open; retry after 1s";
+    says(&rejected(), open, None);
+    says(&CallError::<Stopped>::Rejected(rejected()), open, None);
+    breaker.force_open();
+    says(
+        &rejected(),
+        "the circuit breaker is held open by hand",
+        None,
+    );
+
+    let clock = ManualClock::new();
+    let breaker = CircuitBreaker::builder()
+        .trial_calls(1)
+        .clock(clock.clone());
+    let breaker = breaker.build().unwrap();
+    breaker.open();
+    clock.advance(Duration::from_secs(10));
+    let _trial = breaker.try_acquire().unwrap();
+    says(
+        &breaker.try_acquire().map(drop).unwrap_err(),
+        "the circuit breaker is half-open, and its trial calls are under way",
+        None,
+    );
+    // The text and the causes of a call's own error are those of the whole.
+    let nowhere = HandleError::NotFound;
+    let inner = CallError::Inner(AcquireError::NoRuntime(nowhere));
+    says(
+        &inner,
+        "there is no async runtime to wait on",
+        Some(&nowhere),
+    );
+    assert_eq!(inner.rejected(), None);
+    assert_eq!(inner.retry_after(), None);
+    assert!(inner.into_inner().is_some());
 }

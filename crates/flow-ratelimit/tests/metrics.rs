@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::task::{Context, Waker};
 
 use flow_metrics::{Collect, Desc, HistogramSnapshot, Registry, Sink};
-use flow_ratelimit::{ConcurrencyLimiter, Rate, TokenBucket};
+use flow_ratelimit::{CircuitBreaker, ConcurrencyLimiter, Rate, TokenBucket};
 use flow_rt::sim;
 
 /// Every sample by its name and labels.
@@ -155,4 +155,44 @@ fn mt_221_222_224_of_a_concurrency_limiter() {
     drop(permit);
     assert_eq!(shown("waiting_callers/db"), "0");
     assert_eq!(shown("in_flight_permits/db"), "1");
+}
+
+#[test]
+fn of_a_circuit_breaker() {
+    let breaker = CircuitBreaker::builder().minimum_calls(4).name("db");
+    let breaker = breaker.build().expect("valid");
+    let registry = Registry::new();
+    let registered = registry.register(breaker.collector());
+    registered.expect("its catalogue is sound").forget();
+    let shown = |name: &str| {
+        let samples = Samples::of(&*breaker.collector());
+        let key = format!("flow_ratelimit_breaker_{name}");
+        samples.get(&key).expect("shown")
+    };
+    assert_eq!(shown("state/db/closed"), "1");
+    assert_eq!(shown("failure_ratio/db"), "0");
+    for failed in [false, true, false, true] {
+        let permit = breaker.try_acquire().expect("closed");
+        if failed {
+            permit.failure();
+        } else {
+            permit.success();
+        }
+    }
+    assert!(breaker.try_acquire().is_err());
+    assert_eq!(shown("state/db/closed"), "0");
+    assert_eq!(shown("state/db/open"), "1");
+    assert_eq!(shown("failure_ratio/db"), "0.5");
+    assert_eq!(shown("slow_ratio/db"), "0");
+    assert_eq!(shown("openings_total/db"), "1");
+    assert_eq!(shown("slow_calls_total/db"), "0");
+    for (outcome, calls) in [
+        ("success", 2),
+        ("failure", 2),
+        ("ignored", 0),
+        ("rejected", 1),
+    ] {
+        let key = format!("calls_total/db/{outcome}");
+        assert_eq!(shown(&key), calls.to_string());
+    }
 }

@@ -1,0 +1,108 @@
+//! The right to make one call.
+
+use core::fmt;
+use core::mem;
+use std::thread;
+
+use flow_rt::{Clock, DefaultClock, Instant};
+
+use super::error::CallRejected;
+use super::state::Core;
+
+/// What a breaker is told of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(
+    clippy::exhaustive_enums,
+    reason = "callers make them; there is no fourth"
+)]
+pub enum Verdict {
+    /// It went well, unless it was slow.
+    Success,
+    /// It failed.
+    Failure,
+    /// It says nothing about the other side: it counts as not made.
+    Ignored,
+}
+
+/// The right to make one call, and the duty to say how it went.
+///
+/// Dropped without a word, it counts as [ignored](Self::ignore), or as a failure if the breaker
+/// was built [so](crate::CircuitBreakerBuilder::dropped_fails) or the thread panics. Either way a
+/// trial does not leave the breaker half-open.
+#[must_use = "a call that is dropped is ignored"]
+pub struct CallPermit<'a, C: Clock = DefaultClock> {
+    core: &'a Core<C>,
+    /// The breaker's word by which it was let through.
+    word: u64,
+    began: Instant,
+}
+
+impl<'a, C: Clock> CallPermit<'a, C> {
+    #[inline]
+    pub(super) fn new(core: &'a Core<C>) -> Result<Self, CallRejected> {
+        let word = core.enter()?;
+        let began = core.began();
+        Ok(Self { core, word, began })
+    }
+
+    /// The call went well. If it took too long it counts as slow.
+    ///
+    /// # Cost
+    /// A load, and the thread's own counter, while the breaker is closed. With slow calls or a
+    /// time window, a look at the clock.
+    #[inline]
+    pub fn success(self) {
+        self.end(false);
+    }
+
+    /// The call failed.
+    ///
+    /// # Cost
+    /// A look at the clock, a short lock, and a load for each thread's counter.
+    #[inline]
+    pub fn failure(self) {
+        self.end(true);
+    }
+
+    /// The call says nothing about the other side. A trial's place is free again.
+    pub fn ignore(self) {
+        self.core.abandon(self.word);
+        mem::forget(self);
+    }
+
+    /// Says how the call went.
+    #[inline]
+    pub fn finish(self, verdict: Verdict) {
+        match verdict {
+            Verdict::Success => self.success(),
+            Verdict::Failure => self.failure(),
+            Verdict::Ignored => self.ignore(),
+        }
+    }
+
+    #[inline]
+    fn end(self, failed: bool) {
+        let (core, word, began) = (self.core, self.word, self.began);
+        // It holds nothing that has to be dropped.
+        mem::forget(self);
+        core.finish(word, began, failed);
+    }
+}
+
+impl<C: Clock> Drop for CallPermit<'_, C> {
+    fn drop(&mut self) {
+        if self.core.settings.dropped_fails || thread::panicking() {
+            self.core.finish(self.word, self.began, true);
+        } else {
+            self.core.abandon(self.word);
+        }
+    }
+}
+
+impl<C: Clock> fmt::Debug for CallPermit<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallPermit")
+            .field("breaker", &self.core.settings.name)
+            .finish_non_exhaustive()
+    }
+}
