@@ -85,6 +85,7 @@ gathers! {
     #[cfg(feature = "ratelimit")] flow_ratelimit::ConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::AcquireError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::AcquireBlockingError,
+    #[cfg(feature = "ratelimit")] flow_ratelimit::BreakerConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::ConcurrencyConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::TryPermitError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::PermitError,
@@ -119,6 +120,27 @@ impl From<flow_ratelimit::Denied> for Error {
         Self {
             retry_after: denied.retry_after(),
             ..Self::new(denied)
+        }
+    }
+}
+
+#[cfg(feature = "ratelimit")]
+impl From<flow_ratelimit::CallRejected> for Error {
+    fn from(rejected: flow_ratelimit::CallRejected) -> Self {
+        Self {
+            retry_after: rejected.retry_after(),
+            ..Self::new(rejected)
+        }
+    }
+}
+
+/// The call's own error stays inside: `downcast_ref` finds it in a `CallError`.
+#[cfg(feature = "ratelimit")]
+impl<E: StdError + Send + Sync + 'static> From<flow_ratelimit::CallError<E>> for Error {
+    fn from(error: flow_ratelimit::CallError<E>) -> Self {
+        Self {
+            retry_after: error.retry_after(),
+            ..Self::new(error)
         }
     }
 }

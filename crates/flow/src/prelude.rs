@@ -6,7 +6,8 @@ pub use flow_rt::{Backoff, CancellationToken, OnFull, TaskContext};
 
 #[cfg(feature = "ratelimit")]
 pub use flow_ratelimit::{
-    ConcurrencyLimiter, Denied, LeakyBucket, Limiter, LimiterExt, Pacer, Rate, TokenBucket,
+    CircuitBreaker, ConcurrencyLimiter, Denied, LeakyBucket, Limiter, LimiterExt, Pacer, Rate,
+    TokenBucket,
 };
 
 #[cfg(feature = "sched")]

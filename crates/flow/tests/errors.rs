@@ -68,9 +68,35 @@ fn those_of_the_limiters() {
     passes::<ratelimit::Denied>();
     passes::<ratelimit::AcquireError>();
     passes::<ratelimit::AcquireBlockingError>();
+    passes::<ratelimit::BreakerConfigError>();
+    passes::<ratelimit::CallRejected>();
+    passes::<ratelimit::CallError<Own>>();
     passes::<ratelimit::ConcurrencyConfigError>();
     passes::<ratelimit::TryPermitError>();
     passes::<ratelimit::PermitError>();
+}
+
+#[test]
+fn a_breaker_that_is_open_says_when_to_come_back() {
+    use std::time::Duration;
+
+    use flow::ratelimit::{CallError, CircuitBreaker};
+
+    let open_for = Duration::from_secs(3600);
+    let breaker = CircuitBreaker::builder().open_for(open_for);
+    let breaker = breaker.build().unwrap();
+    let failed = breaker.call_sync(|| Err::<(), _>(Own)).unwrap_err();
+    let error = flow::Error::from(failed);
+    assert_eq!(error.to_string(), Own.to_string());
+    assert_eq!(error.retry_after(), None);
+    assert!(matches!(error.downcast_ref(), Some(CallError::Inner(Own))));
+    breaker.open();
+    let rejected = breaker.call_sync(|| Err::<(), _>(Own)).unwrap_err();
+    let error = flow::Error::from(rejected);
+    let retry_after = error.retry_after().unwrap();
+    assert!(!retry_after.is_zero() && retry_after <= open_for);
+    let rejected = breaker.try_acquire().map(drop).unwrap_err();
+    assert!(flow::Error::from(rejected).retry_after().is_some());
 }
 
 #[test]
