@@ -1,5 +1,6 @@
-//! flow-ratelimit beside its peers: token buckets, and permits.
+//! flow-ratelimit beside its peers: token buckets, permits, and circuit breakers.
 
+mod breaker;
 mod bucket;
 mod credits;
 mod goflow;
@@ -16,16 +17,19 @@ fn main() -> ExitCode {
         "leaky-bucket",
         "tokio",
         "async-lock",
+        "failsafe",
+        "recloser",
     ];
     flow_benches::run(
         "ratelimit",
         "`TokenBucket` beside governor, ratelimit and leaky-bucket; `ConcurrencyLimiter` beside \
-         semaphores.",
+         semaphores; `CircuitBreaker` beside failsafe and recloser.",
         &packages,
         |bench| {
             bucket::rows(bench);
             credits::rows(bench);
             permit::rows(bench);
+            breaker::rows(bench);
             waiting::rows(bench);
             bench.note(
                 "Buckets that grant refill faster than the machine takes. leaky-bucket answers \
