@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
-use flow_ratelimit::{LeakyBucket, Rate, TokenBucket};
+use flow_ratelimit::{CircuitBreaker, LeakyBucket, Rate, TokenBucket};
 use flow_rt::Handle;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -116,4 +116,25 @@ fn a_runtime_that_goes_is_told_if_somebody_waits() {
         "{event}"
     );
     assert!(event.ends_with("runtime=\"tokio\" waiting=1"), "{event}");
+}
+
+#[test]
+fn a_breaker_that_opens_is_a_warning_and_its_other_changes_are_told() {
+    let breaker = CircuitBreaker::builder().minimum_calls(1).name("db");
+    let breaker = breaker.build().unwrap();
+    let events = told(|| {
+        breaker.try_acquire().unwrap().failure();
+        breaker.open();
+        breaker.reset();
+        breaker.reset();
+    });
+    assert_eq!(
+        events,
+        [
+            "WARN message=a circuit breaker has opened breaker=\"db\" from=closed \
+             cause=too many calls failed",
+            "DEBUG message=a circuit breaker has changed breaker=\"db\" from=open to=closed \
+             cause=by hand",
+        ]
+    );
 }

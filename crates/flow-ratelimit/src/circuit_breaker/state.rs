@@ -455,7 +455,8 @@ impl<C: Clock> Core<C> {
         // Publishes `until`.
         self.word.store(next, Ordering::Release);
         let (from, to) = (state(before), state(next));
-        if from != to && self.settings.hook.is_some() {
+        let is_heard = cfg!(feature = "tracing") || self.settings.hook.is_some();
+        if from != to && is_heard {
             inner.changes.push_back(Transition { from, to, cause });
         }
     }
@@ -482,10 +483,14 @@ impl<C: Clock> Core<C> {
                 inner.is_telling = change.is_some();
                 change
             };
-            let (Some(change), Some(hook)) = (change, &self.settings.hook) else {
+            let Some(change) = change else {
                 return;
             };
-            contain(|| hook(&change));
+            #[cfg(feature = "tracing")]
+            contain(|| crate::events::breaker_changed(self.settings.name.as_deref(), change));
+            if let Some(hook) = &self.settings.hook {
+                contain(|| hook(&change));
+            }
         }
     }
 }
