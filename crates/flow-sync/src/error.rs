@@ -77,6 +77,16 @@ impl ReleaseTooMany {
     }
 }
 
+impl AcquireError {
+    /// What a try said that is no reason to wait; that it is not possible now is never asked.
+    pub(crate) const fn at_once(error: TryAcquireError) -> Self {
+        match error {
+            TryAcquireError::TooMany { asked, limit } => Self::TooMany { asked, limit },
+            TryAcquireError::Closed | TryAcquireError::Unavailable => Self::Closed,
+        }
+    }
+}
+
 impl fmt::Display for TryAcquireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

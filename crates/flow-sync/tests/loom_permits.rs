@@ -67,7 +67,7 @@ fn release_of_too_many_meets_enqueue() {
 
 #[test]
 fn release_meets_two_enqueues() {
-    explore("permits: release || enqueue || enqueue", 3, || {
+    explore("permits: release || enqueue || enqueue", 2, || {
         let permits = permits(1);
         permits.try_acquire(1).unwrap();
         let waiters: Vec<_> = (0..2)
@@ -155,7 +155,7 @@ fn a_big_head_leaves_room_for_two() {
 
 #[test]
 fn resize_meets_release() {
-    explore("permits: raised limit || release || two wait", 2, || {
+    explore("permits: raised limit || release || two wait", 1, || {
         let permits = permits(1);
         permits.try_acquire(1).unwrap();
         let waiters = [acquirer(&permits, 1), acquirer(&permits, 1)];
@@ -281,5 +281,82 @@ fn a_newcomer_takes_no_more_than_the_limit() {
         waiter.join().unwrap();
         newcomer.join().unwrap();
         assert_eq!((permits.in_flight(), permits.waiting()), (0, 0));
+    });
+}
+
+fn barging(limit: u32) -> Arc<Permits> {
+    Arc::new(Permits::barging(limit, usize::MAX).expect("a small limit"))
+}
+
+#[test]
+fn barging_release_meets_enqueue() {
+    explore("permits, barging: release || enqueue", 3, || {
+        let permits = barging(1);
+        permits.try_acquire(1).unwrap();
+        let waiter = acquirer(&permits, 1);
+        permits.release(1).unwrap();
+        waiter.join().unwrap().unwrap();
+        assert_eq!((permits.in_flight(), permits.waiting()), (1, 0));
+    });
+}
+
+#[test]
+fn barging_tells_one_after_another() {
+    explore("permits, barging: release || two enqueues", 2, || {
+        let permits = barging(2);
+        permits.try_acquire(2).unwrap();
+        let waiters = [acquirer(&permits, 1), acquirer(&permits, 1)];
+        permits.release(2).unwrap();
+        for waiter in waiters {
+            waiter.join().unwrap().unwrap();
+        }
+        assert_eq!((permits.in_flight(), permits.waiting()), (2, 0));
+    });
+}
+
+#[test]
+fn barging_told_meets_cancel() {
+    explore("permits, barging: told || cancel || another", 2, || {
+        let permits = barging(1);
+        permits.try_acquire(1).unwrap();
+        let quitter = quitter(&permits, 1);
+        let third = acquirer(&permits, 1);
+        permits.release(1).unwrap();
+        quitter.join().unwrap();
+        third.join().unwrap().unwrap();
+        assert_eq!((permits.in_flight(), permits.waiting()), (1, 0));
+    });
+}
+
+#[test]
+fn barging_newcomer_passes_and_gives_back() {
+    explore("permits, barging: a newcomer || a told waiter", 2, || {
+        let permits = barging(1);
+        permits.try_acquire(1).unwrap();
+        let waiter = acquirer(&permits, 1);
+        let newcomer = {
+            let permits = permits.clone();
+            thread::spawn(move || {
+                if permits.try_acquire(1).is_ok() {
+                    permits.release(1).unwrap();
+                }
+            })
+        };
+        permits.release(1).unwrap();
+        newcomer.join().unwrap();
+        waiter.join().unwrap().unwrap();
+        assert_eq!((permits.in_flight(), permits.waiting()), (1, 0));
+    });
+}
+
+#[test]
+fn barging_resize_meets_enqueue() {
+    explore("permits, barging: raised limit || enqueue", 3, || {
+        let permits = barging(1);
+        permits.try_acquire(1).unwrap();
+        let waiter = acquirer(&permits, 1);
+        permits.set_limit(2).unwrap();
+        waiter.join().unwrap().unwrap();
+        assert_eq!(permits.in_flight(), 2);
     });
 }

@@ -25,6 +25,7 @@ pub struct AcquirePermit<'a> {
 }
 
 impl<'a> AcquirePermit<'a> {
+    #[inline]
     pub(super) fn new(limiter: &'a ConcurrencyLimiter, n: u32) -> Self {
         Self {
             limiter,
@@ -72,6 +73,7 @@ pub struct AcquireOwnedPermit {
 }
 
 impl AcquireOwnedPermit {
+    #[inline]
     pub(super) fn new(limiter: ConcurrencyLimiter, n: u32) -> Self {
         Self {
             limiter,
@@ -85,6 +87,7 @@ impl AcquireOwnedPermit {
 impl Future for AcquireOwnedPermit {
     type Output = Result<OwnedPermit, PermitError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.ended {

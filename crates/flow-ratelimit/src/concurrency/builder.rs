@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flow_rt::Handle;
 use flow_sync::{PaddedCounter, Permits};
 
-use super::{ConcurrencyConfigError, ConcurrencyLimiter, Counts, Shared};
+use super::{ConcurrencyConfigError, ConcurrencyLimiter, Shared};
 
 /// Configures a [`ConcurrencyLimiter`]; everything is checked by [`build`](Self::build).
 #[derive(Clone, Debug)]
@@ -54,7 +54,8 @@ impl ConcurrencyLimiterBuilder {
         self
     }
 
-    /// Whether decisions are counted; they are otherwise. It is 2 KiB and some nanoseconds.
+    /// Whether decisions are counted; they are otherwise. It is 1 KiB, and
+    /// some nanoseconds for whoever is denied.
     pub fn counted(mut self, counted: bool) -> Self {
         self.is_counted = counted;
         self
@@ -78,10 +79,7 @@ impl ConcurrencyLimiterBuilder {
             shared: Arc::new(Shared {
                 name: self.name,
                 runtime: self.runtime,
-                counts: self.is_counted.then(|| Counts {
-                    granted: PaddedCounter::new(),
-                    denied: PaddedCounter::new(),
-                }),
+                denied: self.is_counted.then(PaddedCounter::new),
             }),
         })
     }

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_rt::{Handle, HandleError};
-use flow_sync::{PaddedCounter, PermitWait, Permits};
+use flow_sync::{PaddedCounter, PermitWait, Permits, TryAcquireError};
 
 pub use acquire::{AcquireOwnedPermit, AcquirePermit, AcquirePermitTimeout};
 pub use builder::ConcurrencyLimiterBuilder;
@@ -52,12 +52,8 @@ pub struct ConcurrencyLimiter {
 struct Shared {
     name: Option<Cow<'static, str>>,
     runtime: Option<Handle>,
-    counts: Option<Counts>,
-}
-
-struct Counts {
-    granted: PaddedCounter,
-    denied: PaddedCounter,
+    /// Grants are counted in the word of the permits, where it costs nothing.
+    denied: Option<PaddedCounter>,
 }
 
 impl ConcurrencyLimiter {
@@ -74,7 +70,7 @@ impl ConcurrencyLimiter {
         ConcurrencyLimiterBuilder::new()
     }
 
-    /// The largest limit: 2^31 - 1.
+    /// The largest limit: 2^28 - 1.
     pub const MAX_LIMIT: u32 = Permits::MAX_LIMIT;
 
     /// Takes a permit if one is free and nobody waits.
@@ -100,14 +96,8 @@ impl ConcurrencyLimiter {
     #[inline]
     pub fn try_acquire_n(&self, n: u32) -> Result<Permit<'_>, TryPermitError> {
         match self.permits.try_acquire(n) {
-            Ok(()) => {
-                self.count_granted();
-                Ok(Permit::new(&self.permits, n))
-            }
-            Err(error) => {
-                self.count_denied();
-                Err(TryPermitError::new(error, self.limit()))
-            }
+            Ok(()) => Ok(Permit::new(&self.permits, n)),
+            Err(error) => Err(self.denied(error)),
         }
     }
 
@@ -115,6 +105,7 @@ impl ConcurrencyLimiter {
     ///
     /// # Errors
     /// [`TryPermitError`]; nothing was taken then.
+    #[inline]
     pub fn try_acquire_owned(&self) -> Result<OwnedPermit, TryPermitError> {
         self.try_acquire_owned_n(1)
     }
@@ -123,6 +114,7 @@ impl ConcurrencyLimiter {
     ///
     /// # Errors
     /// [`TryPermitError`]; nothing was taken then.
+    #[inline]
     pub fn try_acquire_owned_n(&self, n: u32) -> Result<OwnedPermit, TryPermitError> {
         self.try_acquire_n(n).map(Permit::into_owned)
     }
@@ -141,6 +133,7 @@ impl ConcurrencyLimiter {
     /// # Cost
     /// That of [`try_acquire`](Self::try_acquire) if it need not wait; a wait takes a short lock
     /// and, in the long run, no allocation.
+    #[inline]
     pub fn acquire(&self) -> AcquirePermit<'_> {
         self.acquire_n(1)
     }
@@ -155,6 +148,7 @@ impl ConcurrencyLimiter {
     ///
     /// # Cancel safety
     /// That of [`acquire`](Self::acquire).
+    #[inline]
     pub fn acquire_n(&self, n: u32) -> AcquirePermit<'_> {
         AcquirePermit::new(self, n)
     }
@@ -169,6 +163,7 @@ impl ConcurrencyLimiter {
     ///
     /// # Cost
     /// That of [`acquire`](Self::acquire) and three reference counts.
+    #[inline]
     pub fn acquire_owned(&self) -> AcquireOwnedPermit {
         self.acquire_owned_n(1)
     }
@@ -180,6 +175,7 @@ impl ConcurrencyLimiter {
     ///
     /// # Cancel safety
     /// That of [`acquire`](Self::acquire).
+    #[inline]
     pub fn acquire_owned_n(&self, n: u32) -> AcquireOwnedPermit {
         AcquireOwnedPermit::new(self.clone(), n)
     }
@@ -229,7 +225,6 @@ impl ConcurrencyLimiter {
     /// [`PermitError`]; nothing was taken then.
     pub fn acquire_n_blocking(&self, n: u32) -> Result<Permit<'_>, PermitError> {
         if self.permits.try_acquire(n).is_ok() {
-            self.count_granted();
             return Ok(Permit::new(&self.permits, n));
         }
         flow_rt::block_on(self.acquire_n(n)).unwrap_or_else(|error| {
@@ -311,8 +306,8 @@ impl ConcurrencyLimiter {
 
     /// Grants and denials so far, if they are counted.
     fn counted(&self) -> Option<(u64, u64)> {
-        let counts = self.shared.counts.as_ref()?;
-        Some((counts.granted.sum(), counts.denied.sum()))
+        let denied = self.shared.denied.as_ref()?;
+        Some((self.permits.granted(), denied.sum()))
     }
 
     /// Whose timers bound a wait.
@@ -331,26 +326,23 @@ impl ConcurrencyLimiter {
         wait: &mut PermitWait,
     ) -> Poll<Result<(), PermitError>> {
         self.permits.poll_acquire(cx, n, wait).map(|result| {
-            if result.is_ok() {
-                self.count_granted();
-            } else {
+            result.map_err(|error| {
                 self.count_denied();
-            }
-            result.map_err(PermitError::from)
+                PermitError::from(error)
+            })
         })
     }
 
-    #[inline]
-    fn count_granted(&self) {
-        if let Some(counts) = &self.shared.counts {
-            counts.granted.add(1);
-        }
+    #[cold]
+    fn denied(&self, error: TryAcquireError) -> TryPermitError {
+        self.count_denied();
+        TryPermitError::new(error, self.limit())
     }
 
-    #[inline]
+    #[cold]
     fn count_denied(&self) {
-        if let Some(counts) = &self.shared.counts {
-            counts.denied.add(1);
+        if let Some(denied) = &self.shared.denied {
+            denied.add(1);
         }
     }
 }
@@ -369,11 +361,13 @@ impl fmt::Debug for ConcurrencyLimiter {
 
 /// What a [`ConcurrencyLimiter`] has done and how it stands.
 ///
-/// Each number is exact; together they are of about the same moment.
+/// Each number is exact while nothing goes on; together they are of about the same moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConcurrencyStats {
-    /// Requests that were granted, at once or after a wait; 0 if they are not counted.
+    /// Requests that were granted, at once or after a wait, whether or not the future was polled
+    /// again; 0 if they are not counted. Beside grants that are under way it may be 64 behind for
+    /// each of them.
     pub granted: u64,
     /// Requests that were denied, and waits that ended with an error; 0 if they are not counted.
     pub denied: u64,

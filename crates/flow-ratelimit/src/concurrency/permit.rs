@@ -17,6 +17,7 @@ pub struct Permit<'a> {
 
 impl<'a> Permit<'a> {
     /// Wraps `n` permits that were taken from `permits`.
+    #[inline]
     pub(super) fn new(permits: &'a Arc<Permits>, n: u32) -> Self {
         Self { permits, n }
     }
@@ -33,6 +34,7 @@ impl<'a> Permit<'a> {
     }
 
     /// The same permits, without the borrow. One reference count.
+    #[inline]
     pub fn into_owned(mut self) -> OwnedPermit {
         // Nothing is left for the drop of this one.
         OwnedPermit::new(self.permits.clone(), mem::take(&mut self.n))
@@ -66,6 +68,7 @@ pub struct OwnedPermit {
 
 impl OwnedPermit {
     /// Wraps `n` permits that were taken from `permits`.
+    #[inline]
     pub(super) fn new(permits: Arc<Permits>, n: u32) -> Self {
         Self { permits, n }
     }

@@ -1,0 +1,144 @@
+//! Passing those who wait: permits come back into the word, and the head is told to look.
+//!
+//! # State
+//! `told` in the queue: the head was woken and has not been polled since. W says that somebody
+//! waits and nobody was told, so that a release has something to do under the lock.
+//!
+//! # Invariants
+//! 1. While somebody waits, W is set or the head is told, as each critical section leaves it.
+//! 2. W is set before the word is looked at for the last time: a release after that look sees W.
+//! 3. Whoever was told looks when it is polled, and gives the turn on when it leaves, however it
+//!    leaves. Nobody is granted anything that was not asked for in that very poll.
+//!
+//! # Steps
+//! enqueue: lock; nobody is told: **set W**; try; push.
+//! tell (locked): somebody was told: nothing. **Set W**; look; the head fits: told, **clear W**,
+//! wake it.
+//! poll of a queued one: lock; the head: not told any more, **set W**; try; it succeeded: out of
+//! the list, and tell the next.
+//! cancel of the head: not told; tell the next.
+//!
+//! # Source
+//! event-listener's notify of one, as async-lock's semaphore uses it, with the mark in the word.
+
+use core::task::{Context, Poll};
+use std::sync::Arc;
+
+use super::wait::Place;
+use super::word::{W, free, limit_of};
+use super::{PermitWait, Permits, Queue, give};
+use crate::error::{AcquireError, TryAcquireError};
+use crate::sync::atomic::Ordering;
+use crate::wait_list::Standing;
+use crate::wake_list::WakeList;
+
+impl Permits {
+    pub(super) fn enqueue_barging(
+        self: &Arc<Self>,
+        cx: &Context<'_>,
+        n: u32,
+        wait: &mut PermitWait,
+    ) -> Poll<Result<(), AcquireError>> {
+        let waker = cx.waker().clone();
+        // An unused waker is dropped last: foreign code, which may panic.
+        let (answer, _unused) = {
+            let mut queue = self.queue.lock();
+            if let Err(refused) = self.admits(&queue) {
+                (Poll::Ready(Err(refused)), Some(waker))
+            } else {
+                if !queue.told {
+                    self.line.word.fetch_or(W, Ordering::Relaxed);
+                }
+                match self.try_acquire(n) {
+                    Err(TryAcquireError::Unavailable) => {
+                        let ticket = queue.list.push(u64::from(n), Some(waker));
+                        let permits = self.clone();
+                        wait.0 = Some(Place { permits, ticket, n });
+                        (Poll::Pending, None)
+                    }
+                    answer => {
+                        if queue.list.is_empty() {
+                            self.line.word.fetch_and(!W, Ordering::Relaxed);
+                        }
+                        (
+                            Poll::Ready(answer.map_err(AcquireError::at_once)),
+                            Some(waker),
+                        )
+                    }
+                }
+            }
+        };
+        answer
+    }
+
+    pub(super) fn poll_barging(
+        cx: &Context<'_>,
+        wait: &mut PermitWait,
+    ) -> Poll<Result<(), AcquireError>> {
+        let Some(Place { permits, ticket, n }) = &wait.0 else {
+            return Poll::Pending;
+        };
+        let waker = cx.waker().clone();
+        let mut wakes = WakeList::new();
+        let mut queue = permits.queue.lock();
+        let standing = queue.list.standing(*ticket);
+        if standing != Standing::Waiting {
+            queue.list.cancel(*ticket);
+            let answer = permits.outcome(standing, &queue, *n);
+            drop(queue);
+            wait.0 = None;
+            return Poll::Ready(answer);
+        }
+        if queue.list.head() == Some(*ticket) {
+            queue.told = false;
+            permits.line.word.fetch_or(W, Ordering::Relaxed);
+        }
+        let answer = permits.try_acquire(*n);
+        if answer == Err(TryAcquireError::Unavailable) {
+            let old = queue.list.update_waker(*ticket, waker);
+            drop(queue);
+            drop(old);
+            return Poll::Pending;
+        }
+        let left = queue.list.cancel(*ticket);
+        let more = permits.tell(&mut queue, &mut wakes);
+        drop(queue);
+        wakes.wake();
+        if more {
+            permits.pump_all();
+        }
+        wait.0 = None;
+        drop(left.waker);
+        Poll::Ready(answer.map_err(AcquireError::at_once))
+    }
+
+    /// Tells the head to look if it would find what it needs; true if `wakes` was full before.
+    pub(super) fn tell(&self, queue: &mut Queue, wakes: &mut WakeList) -> bool {
+        while !queue.closed {
+            let (Some(head), Some(need)) = (queue.list.head(), queue.list.head_need()) else {
+                queue.told = false;
+                self.line.word.fetch_and(!W, Ordering::Relaxed);
+                return false;
+            };
+            if queue.told {
+                return false;
+            }
+            let word = self.line.word.fetch_or(W, Ordering::Relaxed);
+            let too_big = need > u64::from(limit_of(word));
+            if !too_big && need > free(word) {
+                return false;
+            }
+            if wakes.room() == 0 {
+                return true;
+            }
+            if too_big {
+                give(wakes, queue.list.close_head());
+                continue;
+            }
+            queue.told = true;
+            self.line.word.fetch_and(!W, Ordering::Relaxed);
+            give(wakes, queue.list.take_waker(head));
+        }
+        false
+    }
+}

@@ -1,0 +1,85 @@
+//! The word of the permits, and how much of a queue fits into it.
+
+use super::Permits;
+use crate::error::LimitTooLarge;
+use crate::wait_list::WaitList;
+
+/// The limit.
+pub(super) const LIMIT: u64 = (1 << BITS) - 1;
+/// Whoever gives permits back comes to the lock.
+pub(super) const W: u64 = 1 << BITS;
+/// Closed.
+pub(super) const C: u64 = 1 << (BITS + 1);
+/// One request granted.
+const GRANT: u64 = 1 << GRANT_SHIFT;
+/// So many grants, and those in the word begin at none again.
+pub(super) const LAP: u64 = 1 << (64 - GRANT_SHIFT);
+
+const BITS: u32 = 28;
+const OUT_SHIFT: u32 = BITS + 2;
+const GRANT_SHIFT: u32 = OUT_SHIFT + BITS;
+
+/// The limit, where it stands in the word.
+pub(super) const fn checked(limit: u32) -> Result<u64, LimitTooLarge> {
+    if limit > Permits::MAX_LIMIT {
+        return Err(LimitTooLarge { given: limit });
+    }
+    Ok(limit as u64)
+}
+
+#[inline]
+pub(super) const fn limit_of(word: u64) -> u32 {
+    (word & LIMIT) as u32
+}
+
+#[inline]
+pub(super) const fn in_flight_of(word: u64) -> u64 {
+    word >> OUT_SHIFT & LIMIT
+}
+
+/// Grants since the last lap.
+pub(super) const fn grants_of(word: u64) -> u64 {
+    word >> GRANT_SHIFT
+}
+
+/// So many permits, where those in flight stand in the word.
+#[inline]
+pub(super) const fn out(n: u64) -> u64 {
+    n << OUT_SHIFT
+}
+
+#[inline]
+pub(super) const fn free(word: u64) -> u64 {
+    (word & LIMIT).saturating_sub(in_flight_of(word))
+}
+
+/// The word after `count` requests, fewer than a lap, took `total` of its free permits; and
+/// whether that ends a lap.
+#[inline]
+pub(super) const fn taken(word: u64, total: u64, count: u64) -> (u64, bool) {
+    word.overflowing_add(out(total) + count * GRANT)
+}
+
+/// How much of a queue fits.
+pub(super) struct Fit {
+    pub(super) count: usize,
+    pub(super) total: u64,
+    /// The need of the first that does not; `None` if all do.
+    pub(super) next: Option<u64>,
+}
+
+/// How many from the head on fit into `free` permits, but no more than `room`.
+pub(super) fn fit(list: &WaitList, free: u64, room: usize) -> Fit {
+    let (mut count, mut total) = (0, 0);
+    let mut needs = list.needs();
+    let next = loop {
+        match needs.next() {
+            Some(need) if count < room && total + need <= free => {
+                count += 1;
+                total += need;
+            }
+            next => break next,
+        }
+    };
+    Fit { count, total, next }
+}
