@@ -75,8 +75,8 @@ pub use circuit_breaker::{
 };
 pub use concurrency::{
     AcquireOwnedPermit, AcquirePermit, AcquirePermitTimeout, ConcurrencyConfigError,
-    ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConcurrencyStats, OwnedPermit, Permit,
-    PermitError, TryPermitError,
+    ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConcurrencyStats, MergeError, OwnedPermit,
+    Permit, PermitError, TryPermitError,
 };
 pub use error::{AcquireBlockingError, AcquireError, ConfigError, Denied};
 pub use granted::Granted;

@@ -75,7 +75,6 @@ fn cl_51_wrong_values_are_refused() {
     );
 
     let limiter = limiter(3);
-    assert_eq!(limiter.set_limit(0), Err(ConcurrencyConfigError::ZeroLimit));
     assert_eq!(limiter.set_limit(given), Err(too_large));
     assert_eq!(limiter.limit(), 3);
     assert_eq!(self::limiter(max).available(), max);

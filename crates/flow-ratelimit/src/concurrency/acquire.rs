@@ -34,6 +34,32 @@ impl<'a> AcquirePermit<'a> {
             ended: false,
         }
     }
+
+    /// The permits, if this has not asked for them and they are free.
+    #[inline]
+    fn take_at_once(&mut self) -> Option<Permit<'a>> {
+        if self.ended || self.wait.is_queued() || self.limiter.permits.try_acquire(self.n).is_err()
+        {
+            return None;
+        }
+        self.ended = true;
+        Some(Permit::new(&self.limiter.permits, self.n))
+    }
+
+    /// All but the permits that are there at once: out of the way of those, which a task's own
+    /// poll then has inline.
+    #[cold]
+    #[inline(never)]
+    fn poll_slowly(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit<'a>, PermitError>> {
+        if self.ended {
+            // Not again: the permits were asked for once.
+            return Poll::Pending;
+        }
+        let taken = ready!(self.limiter.poll_take(cx, self.n, &mut self.wait));
+        self.ended = true;
+        taken?;
+        Poll::Ready(Ok(Permit::new(&self.limiter.permits, self.n)))
+    }
 }
 
 impl<'a> Future for AcquirePermit<'a> {
@@ -42,14 +68,10 @@ impl<'a> Future for AcquirePermit<'a> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if this.ended {
-            // Not again: the permits were asked for once.
-            return Poll::Pending;
+        match this.take_at_once() {
+            Some(permit) => Poll::Ready(Ok(permit)),
+            None => this.poll_slowly(cx),
         }
-        let taken = ready!(this.limiter.poll_take(cx, this.n, &mut this.wait));
-        this.ended = true;
-        taken?;
-        Poll::Ready(Ok(Permit::new(&this.limiter.permits, this.n)))
     }
 }
 
@@ -82,6 +104,21 @@ impl AcquireOwnedPermit {
             ended: false,
         }
     }
+
+    /// All but the permits that are there at once: out of the way of those, which a task's own
+    /// poll then has inline.
+    #[cold]
+    #[inline(never)]
+    fn poll_slowly(&mut self, cx: &mut Context<'_>) -> Poll<Result<OwnedPermit, PermitError>> {
+        if self.ended {
+            // Not again: the permits were asked for once.
+            return Poll::Pending;
+        }
+        let taken = ready!(self.limiter.poll_take(cx, self.n, &mut self.wait));
+        self.ended = true;
+        taken?;
+        Poll::Ready(Ok(OwnedPermit::new(self.limiter.permits.clone(), self.n)))
+    }
 }
 
 impl Future for AcquireOwnedPermit {
@@ -90,15 +127,12 @@ impl Future for AcquireOwnedPermit {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if this.ended {
-            // Not again: the permits were asked for once.
-            return Poll::Pending;
+        if !this.ended && !this.wait.is_queued() && this.limiter.permits.try_acquire(this.n).is_ok()
+        {
+            this.ended = true;
+            return Poll::Ready(Ok(OwnedPermit::new(this.limiter.permits.clone(), this.n)));
         }
-        let taken = ready!(this.limiter.poll_take(cx, this.n, &mut this.wait));
-        this.ended = true;
-        taken?;
-        let permits = this.limiter.permits.clone();
-        Poll::Ready(Ok(OwnedPermit::new(permits, this.n)))
+        this.poll_slowly(cx)
     }
 }
 
@@ -120,12 +154,46 @@ pub struct AcquirePermitTimeout<'a> {
 }
 
 impl<'a> AcquirePermitTimeout<'a> {
+    #[inline]
     pub(super) fn new(acquire: AcquirePermit<'a>, limit: Duration) -> Self {
         Self {
             acquire,
             limit,
             timer: None,
         }
+    }
+
+    /// All but the permits that are there at once.
+    #[cold]
+    #[inline(never)]
+    fn poll_slowly(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit<'a>, PermitError>> {
+        // First: a permit that is there wins over a limit of zero, and costs no timer.
+        if let Poll::Ready(result) = Pin::new(&mut self.acquire).poll(cx) {
+            return Poll::Ready(result);
+        }
+        if self.acquire.ended {
+            return Poll::Pending;
+        }
+        if self.limit.is_zero() {
+            // Known without a clock.
+            return self.fail(PermitError::Timeout { limit: self.limit });
+        }
+        let timer = match &mut self.timer {
+            Some(timer) => timer,
+            none => match self.acquire.limiter.runtime() {
+                Ok(runtime) => none.insert(runtime.sleep(self.limit)),
+                Err(error) => return self.fail(PermitError::NoRuntime(error)),
+            },
+        };
+        let fired = ready!(timer.poll_fired(cx));
+        // The permits may have come at this very instant: then they are the answer.
+        if let Poll::Ready(result) = Pin::new(&mut self.acquire).poll(cx) {
+            return Poll::Ready(result);
+        }
+        self.fail(match fired {
+            Ok(()) => PermitError::Timeout { limit: self.limit },
+            Err(stopped) => PermitError::Stopped(stopped),
+        })
     }
 
     /// Ends the wait with `error`.
@@ -140,31 +208,13 @@ impl<'a> AcquirePermitTimeout<'a> {
 impl<'a> Future for AcquirePermitTimeout<'a> {
     type Output = Result<Permit<'a>, PermitError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        // First: a permit that is there wins over a limit of zero, and costs no timer.
-        if let Poll::Ready(result) = Pin::new(&mut this.acquire).poll(cx) {
-            return Poll::Ready(result);
+        match this.acquire.take_at_once() {
+            Some(permit) => Poll::Ready(Ok(permit)),
+            None => this.poll_slowly(cx),
         }
-        if this.acquire.ended {
-            return Poll::Pending;
-        }
-        let timer = match &mut this.timer {
-            Some(timer) => timer,
-            none => match this.acquire.limiter.runtime() {
-                Ok(runtime) => none.insert(runtime.sleep(this.limit)),
-                Err(error) => return this.fail(PermitError::NoRuntime(error)),
-            },
-        };
-        let fired = ready!(timer.poll_fired(cx));
-        // The permits may have come at this very instant: then they are the answer.
-        if let Poll::Ready(result) = Pin::new(&mut this.acquire).poll(cx) {
-            return Poll::Ready(result);
-        }
-        this.fail(match fired {
-            Ok(()) => PermitError::Timeout { limit: this.limit },
-            Err(stopped) => PermitError::Stopped(stopped),
-        })
     }
 }
 

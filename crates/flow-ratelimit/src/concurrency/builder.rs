@@ -7,6 +7,7 @@ use flow_rt::Handle;
 use flow_sync::{PaddedCounter, Permits};
 
 use super::{ConcurrencyConfigError, ConcurrencyLimiter, Shared};
+use crate::token_bucket::Fairness;
 
 /// Configures a [`ConcurrencyLimiter`]; everything is checked by [`build`](Self::build).
 #[derive(Clone, Debug)]
@@ -14,6 +15,7 @@ use super::{ConcurrencyConfigError, ConcurrencyLimiter, Shared};
 pub struct ConcurrencyLimiterBuilder {
     limit: Option<u32>,
     max_waiters: usize,
+    fairness: Fairness,
     name: Option<Cow<'static, str>>,
     runtime: Option<Handle>,
     is_counted: bool,
@@ -24,6 +26,7 @@ impl ConcurrencyLimiterBuilder {
         Self {
             limit: None,
             max_waiters: usize::MAX,
+            fairness: Fairness::Fifo,
             name: None,
             runtime: None,
             is_counted: true,
@@ -39,6 +42,18 @@ impl ConcurrencyLimiterBuilder {
     /// How many callers may wait at once; any number otherwise.
     pub fn max_waiters(mut self, max: usize) -> Self {
         self.max_waiters = max;
+        self
+    }
+
+    /// Whether newcomers may pass those who wait; they may not otherwise.
+    ///
+    /// With [`Fairness::Barging`] a permit that comes back is free, and the first in the queue is
+    /// woken to look for it; whoever is faster takes it. Much faster where many tasks hand few
+    /// permits around, as the task that runs takes the permit again without a switch. How long one
+    /// may wait is not bounded, and [`acquire`](ConcurrencyLimiter::acquire) is not first in, first
+    /// out. Whoever was woken and is not polled holds up those behind it, but no newcomers.
+    pub fn fairness(mut self, fairness: Fairness) -> Self {
+        self.fairness = fairness;
         self
     }
 
@@ -73,7 +88,10 @@ impl ConcurrencyLimiterBuilder {
         if self.max_waiters == 0 {
             return Err(ConcurrencyConfigError::ZeroWaiters);
         }
-        let permits = Permits::new(limit, self.max_waiters)?;
+        let permits = match self.fairness {
+            Fairness::Fifo => Permits::new(limit, self.max_waiters)?,
+            Fairness::Barging => Permits::barging(limit, self.max_waiters)?,
+        };
         Ok(ConcurrencyLimiter {
             permits: Arc::new(permits),
             shared: Arc::new(Shared {

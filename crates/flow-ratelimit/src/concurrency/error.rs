@@ -13,7 +13,7 @@ use flow_sync::{AcquireError, LimitTooLarge, TryAcquireError};
 pub enum ConcurrencyConfigError {
     /// The builder was given no limit.
     MissingLimit,
-    /// A limit of zero gives nothing, ever.
+    /// A limiter that is built to give nothing; one that exists can be set to 0.
     ZeroLimit,
     /// The limit does not fit the limiter's word.
     LimitTooLarge {

@@ -1,6 +1,7 @@
 //! How many at once: permits that come back, first come first served.
 
 mod acquire;
+mod blocking;
 mod builder;
 mod error;
 #[cfg(feature = "metrics")]
@@ -19,14 +20,15 @@ use flow_sync::{PaddedCounter, PermitWait, Permits, TryAcquireError};
 pub use acquire::{AcquireOwnedPermit, AcquirePermit, AcquirePermitTimeout};
 pub use builder::ConcurrencyLimiterBuilder;
 pub use error::{ConcurrencyConfigError, PermitError, TryPermitError};
-pub use permit::{OwnedPermit, Permit};
+pub use permit::{MergeError, OwnedPermit, Permit};
 
 /// A limit on how many run at once, as permits that come back when they are dropped.
 ///
 /// Whoever takes `n` permits at once gets all of them or none. Waiting is first in, first out: a
 /// newcomer never overtakes somebody who waits, and a large need holds back those behind it until
-/// it fits. A permit that was handed to a waiter is its own from then on, polled or not. Clones
-/// are the same limiter.
+/// it fits. A permit that was handed to a waiter is its own from then on, polled or not. With
+/// [`Fairness::Barging`](crate::Fairness::Barging) newcomers do overtake, and a permit that came
+/// back is nobody's until it is taken. Clones are the same limiter.
 ///
 /// ```
 /// use flow_ratelimit::{ConcurrencyLimiter, TryPermitError};
@@ -182,8 +184,9 @@ impl ConcurrencyLimiter {
 
     /// Waits for a permit for at most `limit`, counted from the first poll.
     ///
-    /// A permit handed over at the same instant as the limit wins. Only if it has to wait it asks
-    /// a runtime for a timer: the one given to the builder, else the one that polls.
+    /// A permit handed over at the same instant as the limit wins. What waiting cannot change fails
+    /// at once: more than the limit, a full queue, a closed limiter, no time at all. Only if it has
+    /// to wait it asks a runtime for a timer: the one given to the builder, else the one that polls.
     ///
     /// # Errors
     /// [`PermitError`]; nothing was taken then.
@@ -193,6 +196,7 @@ impl ConcurrencyLimiter {
     ///
     /// # Cost
     /// That of [`acquire`](Self::acquire), and one boxed timer if it has to wait.
+    #[inline]
     pub fn acquire_timeout(&self, limit: Duration) -> AcquirePermitTimeout<'_> {
         self.acquire_n_timeout(1, limit)
     }
@@ -205,32 +209,9 @@ impl ConcurrencyLimiter {
     ///
     /// # Cancel safety
     /// That of [`acquire`](Self::acquire).
+    #[inline]
     pub fn acquire_n_timeout(&self, n: u32, limit: Duration) -> AcquirePermitTimeout<'_> {
         AcquirePermitTimeout::new(self.acquire_n(n), limit)
-    }
-
-    /// Waits for a permit on a plain thread, in the same queue as everybody else.
-    ///
-    /// # Errors
-    /// [`PermitError`]; nothing was taken then. [`PermitError::WouldBlock`] if it would have to
-    /// wait where that would stop a runtime or a simulation.
-    pub fn acquire_blocking(&self) -> Result<Permit<'_>, PermitError> {
-        self.acquire_n_blocking(1)
-    }
-
-    /// Waits for `n` permits at once on a plain thread. See
-    /// [`acquire_blocking`](Self::acquire_blocking).
-    ///
-    /// # Errors
-    /// [`PermitError`]; nothing was taken then.
-    pub fn acquire_n_blocking(&self, n: u32) -> Result<Permit<'_>, PermitError> {
-        if self.permits.try_acquire(n).is_ok() {
-            return Ok(Permit::new(&self.permits, n));
-        }
-        flow_rt::block_on(self.acquire_n(n)).unwrap_or_else(|error| {
-            self.count_denied();
-            Err(PermitError::WouldBlock(error))
-        })
     }
 
     /// Changes the limit from now on and gives the one before.
@@ -239,12 +220,16 @@ impl ConcurrencyLimiter {
     /// nobody is let in until enough permits have come back. Whoever waits for more than the new
     /// limit gets [`PermitError::ExceedsLimit`] when it is their turn.
     ///
+    /// At 0 nothing passes: who waits, and who comes, is refused with
+    /// [`PermitError::ExceedsLimit`], as every need is above the limit, until it is raised. What
+    /// is out stays good.
+    ///
     /// # Errors
-    /// If `limit` is zero or above [`MAX_LIMIT`](Self::MAX_LIMIT); the limit stays as it was.
+    /// If `limit` is above [`MAX_LIMIT`](Self::MAX_LIMIT); the limit stays as it was.
+    ///
+    /// # Cost
+    /// One compare-and-swap on the word that permits are taken from; a lock if somebody waits.
     pub fn set_limit(&self, limit: u32) -> Result<u32, ConcurrencyConfigError> {
-        if limit == 0 {
-            return Err(ConcurrencyConfigError::ZeroLimit);
-        }
         Ok(self.permits.set_limit(limit)?)
     }
 

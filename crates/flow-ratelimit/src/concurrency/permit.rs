@@ -40,6 +40,19 @@ impl<'a> Permit<'a> {
         OwnedPermit::new(self.permits.clone(), mem::take(&mut self.n))
     }
 
+    /// Adds the permits of `other`, which must be of the same limiter.
+    ///
+    /// # Errors
+    /// [`MergeError`] with `other` inside if they are another limiter's; both are as they were.
+    pub fn merge(&mut self, mut other: Self) -> Result<(), MergeError<Self>> {
+        if !Arc::ptr_eq(self.permits, other.permits) {
+            return Err(MergeError { permit: other });
+        }
+        // All of them are out at once, so they fit.
+        self.n += mem::take(&mut other.n);
+        Ok(())
+    }
+
     /// Keeps the permits in flight for ever: the limiter has so many fewer.
     pub fn forget(mut self) {
         self.n = 0;
@@ -84,6 +97,19 @@ impl OwnedPermit {
         Some(Self::new(self.permits.clone(), n))
     }
 
+    /// Adds the permits of `other`, which must be of the same limiter.
+    ///
+    /// # Errors
+    /// [`MergeError`] with `other` inside if they are another limiter's; both are as they were.
+    pub fn merge(&mut self, mut other: Self) -> Result<(), MergeError<Self>> {
+        if !Arc::ptr_eq(&self.permits, &other.permits) {
+            return Err(MergeError { permit: other });
+        }
+        // All of them are out at once, so they fit.
+        self.n += mem::take(&mut other.n);
+        Ok(())
+    }
+
     /// Keeps the permits in flight for ever: the limiter has so many fewer.
     pub fn forget(mut self) {
         self.n = 0;
@@ -102,6 +128,29 @@ impl fmt::Debug for OwnedPermit {
         f.debug_tuple("OwnedPermit").field(&self.n).finish()
     }
 }
+
+/// Permits of different limiters were to be merged. Nothing was changed: whoever was to take them
+/// has its own, and the others are in here.
+#[derive(Debug)]
+#[must_use = "the permits in it go back as soon as this is dropped"]
+pub struct MergeError<P> {
+    permit: P,
+}
+
+impl<P> MergeError<P> {
+    /// The permits that were not merged.
+    pub fn into_permit(self) -> P {
+        self.permit
+    }
+}
+
+impl<P> fmt::Display for MergeError<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("permits of different limiters cannot be merged")
+    }
+}
+
+impl<P: fmt::Debug> std::error::Error for MergeError<P> {}
 
 #[inline]
 fn give_back(permits: &Permits, n: u32) {

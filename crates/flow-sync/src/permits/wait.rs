@@ -59,9 +59,10 @@ impl Permits {
     ) -> Poll<Result<(), AcquireError>> {
         if let Some(place) = &wait.0 {
             if Arc::ptr_eq(&place.permits, self) && place.n == n {
-                return match self.is_barging() {
-                    true => Self::poll_barging(cx, wait),
-                    false => Self::poll_queued(cx, wait),
+                return if self.is_barging() {
+                    Self::poll_barging(cx, wait)
+                } else {
+                    Self::poll_queued(cx, wait)
                 };
             }
             wait.cancel();
@@ -181,18 +182,20 @@ impl PermitWait {
     /// Gives the place up. Permits that had been granted go to the next in line.
     #[inline]
     pub fn cancel(&mut self) {
-        if let Some(place) = self.0.take() {
-            place.leave();
+        if self.0.is_some() {
+            self.leave();
         }
     }
-}
 
-impl Place {
     #[cold]
-    fn leave(self) {
-        let Self {
+    #[inline(never)]
+    fn leave(&mut self) {
+        let Some(Place {
             permits, ticket, ..
-        } = self;
+        }) = self.0.take()
+        else {
+            return;
+        };
         let mut wakes = WakeList::new();
         let mut more = false;
         let left = {

@@ -1,0 +1,133 @@
+//! Waiting for permits on a plain thread, in one queue with the tasks that wait.
+
+use core::future::poll_fn;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+use std::sync::Arc;
+use std::task::Wake;
+
+use flow_rt::{Clock, DefaultClock, Handle, block_on};
+use flow_sync::PermitWait;
+use flow_sync::sync::thread::{self, Thread};
+
+use super::{ConcurrencyLimiter, Permit, PermitError};
+
+/// Waiting on a plain thread: in one queue with the tasks that wait.
+///
+/// No runtime is needed. These calls block, so they refuse to wait where [`flow_rt::block_on`]
+/// does: on the threads of a runtime, outside of its blocking closures, and in a simulation.
+/// Permits that are there at once are taken anywhere.
+impl ConcurrencyLimiter {
+    /// Waits for a permit on the calling thread. See
+    /// [`acquire_n_blocking`](Self::acquire_n_blocking).
+    ///
+    /// # Errors
+    /// [`PermitError`]; nothing was taken then.
+    pub fn acquire_blocking(&self) -> Result<Permit<'_>, PermitError> {
+        self.acquire_n_blocking(1)
+    }
+
+    /// Waits for `n` permits at once on the calling thread.
+    ///
+    /// # Errors
+    /// [`PermitError`]; nothing was taken then. [`PermitError::WouldBlock`] if it would have to
+    /// wait where that would stop a runtime or a simulation.
+    pub fn acquire_n_blocking(&self, n: u32) -> Result<Permit<'_>, PermitError> {
+        if self.permits.try_acquire(n).is_ok() {
+            return Ok(Permit::new(&self.permits, n));
+        }
+        block_on(self.acquire_n(n)).unwrap_or_else(|refused| self.must_not_block(refused))
+    }
+
+    /// Waits for a permit on the calling thread, for `limit` at the most. See
+    /// [`acquire_n_blocking_timeout`](Self::acquire_n_blocking_timeout).
+    ///
+    /// # Errors
+    /// [`PermitError`]; nothing was taken then.
+    pub fn acquire_blocking_timeout(&self, limit: Duration) -> Result<Permit<'_>, PermitError> {
+        self.acquire_n_blocking_timeout(1, limit)
+    }
+
+    /// Waits for `n` permits at once on the calling thread, for `limit` at the most.
+    ///
+    /// The thread keeps the time itself. A permit handed over at the same instant as the limit
+    /// wins; what waiting cannot change fails at once.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use flow_ratelimit::{ConcurrencyLimiter, PermitError};
+    ///
+    /// let limiter = ConcurrencyLimiter::new(1)?;
+    /// let held = limiter.acquire_blocking()?;
+    /// let late = limiter.acquire_blocking_timeout(Duration::from_millis(1));
+    /// assert!(matches!(late, Err(PermitError::Timeout { .. })));
+    /// drop(held);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`acquire_n_blocking`](Self::acquire_n_blocking), and [`PermitError::Timeout`].
+    ///
+    /// # Cost
+    /// That of [`try_acquire`](Self::try_acquire) if the permits are there; else one allocation
+    /// and a short lock for each wake-up.
+    pub fn acquire_n_blocking_timeout(
+        &self,
+        n: u32,
+        limit: Duration,
+    ) -> Result<Permit<'_>, PermitError> {
+        if self.permits.try_acquire(n).is_ok() {
+            return Ok(Permit::new(&self.permits, n));
+        }
+        // Real time that passes here would keep virtual time from moving: its runtime counts.
+        if Handle::current().is_ok_and(|runtime| runtime.is_stepped()) {
+            return block_on(self.acquire_n_timeout(n, limit))
+                .unwrap_or_else(|refused| self.must_not_block(refused));
+        }
+        // All of the wait is one poll: `block_on` says whether this thread may stop, and knows
+        // meanwhile that it does.
+        block_on(poll_fn(|_| Poll::Ready(self.sit(n, limit))))
+            .unwrap_or_else(|refused| self.must_not_block(refused))
+    }
+
+    fn sit(&self, n: u32, limit: Duration) -> Result<Permit<'_>, PermitError> {
+        let clock = DefaultClock::default();
+        let until = clock.now() + limit;
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut wait = PermitWait::new();
+        loop {
+            // Read before the look: permits that come at the same instant win.
+            let left = until.saturating_duration_since(clock.now());
+            if let Poll::Ready(taken) =
+                self.poll_take(&mut Context::from_waker(&waker), n, &mut wait)
+            {
+                return taken.map(|()| Permit::new(&self.permits, n));
+            }
+            if left.is_zero() {
+                self.count_denied();
+                return Err(PermitError::Timeout { limit });
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    fn must_not_block(&self, refused: flow_rt::BlockOnError) -> Result<Permit<'_>, PermitError> {
+        self.count_denied();
+        Err(PermitError::WouldBlock(refused))
+    }
+}
+
+/// Ends the sleep of a thread; outlives the race between its last look and the sleep.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
