@@ -4,6 +4,7 @@ mod breaker;
 mod bucket;
 mod credits;
 mod goflow;
+mod goflow_permits;
 mod permit;
 mod precision;
 mod waiting;
