@@ -350,6 +350,23 @@ fn barging_newcomer_passes_and_gives_back() {
 }
 
 #[test]
+fn barging_told_leaves_while_another_holds() {
+    explore("permits, barging: told leaves || a newcomer", 2, || {
+        let permits = barging(1);
+        permits.try_acquire(1).unwrap();
+        let quitter = quitter(&permits, 1);
+        let third = acquirer(&permits, 1);
+        permits.release(1).unwrap();
+        if permits.try_acquire(1).is_ok() {
+            permits.release(1).unwrap();
+        }
+        quitter.join().unwrap();
+        third.join().unwrap().unwrap();
+        assert_eq!((permits.in_flight(), permits.waiting()), (1, 0));
+    });
+}
+
+#[test]
 fn barging_resize_meets_enqueue() {
     explore("permits, barging: raised limit || enqueue", 3, || {
         let permits = barging(1);
