@@ -95,6 +95,10 @@ fn locked_twice(word: &AtomicU64) {
 }
 
 /// Somebody moves the limit every few microseconds, as nobody does; what a permit costs meanwhile.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a plain thread, beside what is measured"
+)]
 fn moving(bench: &mut Bench) {
     let still = ConcurrencyLimiter::new(LIMIT).expect("a valid limit");
     let moved = ConcurrencyLimiter::new(LIMIT).expect("a valid limit");
