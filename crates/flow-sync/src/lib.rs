@@ -11,7 +11,7 @@
 //! | [`WakeList`] | wakers collected under a lock, woken after it |
 //! | [`Event`] | listen, look, wait; next to nothing to notify while nobody listens |
 //! | [`JoinCell`] | one value from a task that ends to the one that waits for it |
-//! | [`CachePadded`], [`PaddedCounter`] | what many cores write |
+//! | [`CachePadded`], [`PaddedCounter`], [`Sharded`] | what many cores write |
 //! | [`sync`] | std's or loom's atomics, locks and wakers, behind one name |
 //!
 //! # Features
@@ -33,7 +33,7 @@ mod wake_list;
 pub use error::{AcquireError, LimitTooLarge, ReleaseTooMany, TryAcquireError};
 pub use event::{Event, Listener};
 pub use join_cell::JoinCell;
-pub use padded::{CachePadded, PaddedCounter};
+pub use padded::{CachePadded, PaddedCounter, Sharded};
 pub use permits::{PermitWait, Permits};
 pub use wait_list::{Cancelled, Standing, Ticket, WaitList};
 pub use wake_list::WakeList;

@@ -6,6 +6,8 @@ use core::ops::{Deref, DerefMut};
 // Counters take part in no protocol: core's atomics under loom too, where they cost no states.
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::sync;
+
 /// A value aligned to 128 bytes: two lines of 64, which x86-64 fetches as a pair, and one line
 /// of Apple's aarch64.
 ///
@@ -104,6 +106,48 @@ impl Default for PaddedCounter {
 impl fmt::Debug for PaddedCounter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PaddedCounter").field(&self.sum()).finish()
+    }
+}
+
+/// A value per few threads, each on lines of its own: what many threads write at once and
+/// somebody gathers now and then.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use flow_sync::Sharded;
+///
+/// let seen: Sharded<AtomicU32> = Sharded::default();
+/// std::thread::scope(|scope| {
+///     for _ in 0..4 {
+///         scope.spawn(|| seen.mine().fetch_add(1, Ordering::Relaxed));
+///     }
+/// });
+/// assert_eq!(seen.iter().map(|shard| shard.load(Ordering::Relaxed)).sum::<u32>(), 4);
+/// ```
+pub struct Sharded<T>([CachePadded<T>; sync::SHARDS]);
+
+impl<T> Sharded<T> {
+    /// The value that this thread writes, as may others.
+    #[inline]
+    pub fn mine(&self) -> &T {
+        &self.0[shard() % sync::SHARDS]
+    }
+
+    /// All values.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|shard| &**shard)
+    }
+}
+
+impl<T: Default> Default for Sharded<T> {
+    fn default() -> Self {
+        Self(core::array::from_fn(|_| CachePadded::new(T::default())))
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Sharded<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 

@@ -21,6 +21,9 @@ mod imp {
     /// How many wakers a wake list takes.
     pub(crate) const WAKES: usize = 16;
 
+    /// How many values a sharded one is.
+    pub(crate) const SHARDS: usize = 8;
+
     /// A mutex that ignores poisoning: no protocol here relies on unwinding for its state.
     #[derive(Debug, Default)]
     pub struct Mutex<T>(std::sync::Mutex<T>);
@@ -76,5 +79,5 @@ use on_loom as imp;
 #[cfg(loom)]
 #[doc(hidden)]
 pub use imp::__loom;
-pub(crate) use imp::WAKES;
 pub use imp::{Arc, AtomicWaker, Mutex, MutexGuard, Weak, atomic, thread, thread_local};
+pub(crate) use imp::{SHARDS, WAKES};

@@ -3,8 +3,10 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use common::Count;
-use flow_sync::{CachePadded, PaddedCounter, WakeList};
+use flow_sync::{CachePadded, PaddedCounter, Sharded, WakeList};
 
 #[test]
 fn padded_values_are_lines_apart() {
@@ -26,6 +28,28 @@ fn counters_count_over_threads_and_wrap() {
     assert_eq!(counter.sum(), 16_000);
     counter.add(u64::MAX);
     assert_eq!(counter.sum(), 15_999);
+}
+
+#[test]
+fn a_thread_keeps_to_its_shard_and_all_are_seen() {
+    let seen: Sharded<AtomicU64> = Sharded::default();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mine = seen.mine();
+                (0..100).for_each(|_| {
+                    assert!(std::ptr::eq(mine, seen.mine()));
+                    mine.fetch_add(1, Ordering::Relaxed);
+                });
+            });
+        }
+    });
+    let shards: Vec<_> = seen.iter().map(|it| it.load(Ordering::Relaxed)).collect();
+    assert_eq!(shards.iter().sum::<u64>(), 1_600);
+    assert!(
+        shards.len() > 1 && shards.iter().all(|it| *it > 0),
+        "{seen:?}"
+    );
 }
 
 #[test]

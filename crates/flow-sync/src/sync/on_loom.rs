@@ -106,6 +106,9 @@ impl AtomicWaker {
 /// One, so that the models go through the rounds that a full list makes necessary.
 pub(crate) const WAKES: usize = 1;
 
+/// One, so that threads of a model meet there.
+pub(crate) const SHARDS: usize = 1;
+
 /// Loom's mutex behind the interface that ours has.
 #[derive(Debug, Default)]
 pub struct Mutex<T>(loom::sync::Mutex<T>);
