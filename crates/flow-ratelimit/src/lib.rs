@@ -28,6 +28,8 @@
 //! | [`Snapshot`] | a bucket carried over a restart |
 //! | [`LocalBucket`], [`OwnedLocalBucket`] | its tokens, taken by the batch |
 //! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
+//! | [`AdaptiveLimiter`], [`AdaptivePermit`] | so many at once as the service can bear |
+//! | [`Gradient2`], [`Vegas`], [`Aimd`], [`LimitAlgorithm`] | what finds out how many that is |
 //! | [`CircuitBreaker`], [`CallPermit`], [`CallError`] | no calls to what fails or is slow |
 //! | [`Rate`], [`Quota`] | so many per so much time, exactly; with a burst beside it |
 //! | [`Fairness`] | whether newcomers may pass those who wait |
@@ -46,6 +48,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod adaptive;
 mod circuit_breaker;
 mod concurrency;
 mod error;
@@ -68,6 +71,10 @@ mod wait_state;
 mod waiting;
 mod wakes;
 
+pub use adaptive::{
+    AdaptiveConfigError, AdaptiveLimiter, AdaptiveLimiterBuilder, AdaptiveOwnedPermit,
+    AdaptivePermit, AdaptiveStats, Aimd, Gradient2, LimitAlgorithm, Vegas, Window,
+};
 pub use circuit_breaker::{
     BreakerCause, BreakerConfigError, BreakerState, BreakerTransition, CallError, CallPermit,
     CallRejected, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerStats, ClassifiedCalls,

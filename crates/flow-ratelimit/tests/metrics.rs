@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::task::{Context, Waker};
 
 use flow_metrics::{Collect, Desc, HistogramSnapshot, Registry, Sink};
-use flow_ratelimit::{CircuitBreaker, ConcurrencyLimiter, Rate, TokenBucket};
-use flow_rt::sim;
+use flow_ratelimit::{Aimd, CircuitBreaker, ConcurrencyLimiter, Rate, TokenBucket};
+use flow_rt::{ManualClock, sim};
 
 /// Every sample by its name and labels.
 #[derive(Default)]
@@ -195,4 +195,39 @@ fn of_a_circuit_breaker() {
         let key = format!("calls_total/db/{outcome}");
         assert_eq!(shown(&key), calls.to_string());
     }
+}
+
+#[test]
+fn an_adaptive_limiter_shows_its_decisions_too() {
+    let clock = ManualClock::new();
+    let limiter = ConcurrencyLimiter::adaptive(Aimd::default())
+        .range(1..=100)
+        .initial(1)
+        .min_samples(1)
+        .name("db")
+        .clock(clock.clone());
+    let limiter = limiter.build().expect("valid");
+    let registry = Registry::new();
+    let fixed = ConcurrencyLimiter::new(1).expect("valid");
+    for collector in [limiter.collector(), fixed.collector()] {
+        let registered = registry.register(collector);
+        registered.expect("they share four names").forget();
+    }
+    let rejected = registry.collect();
+    let rejected = rejected.counter("flow_metrics_rejected_samples_total", &[]);
+    assert_eq!(rejected, Some(0));
+    let permit = limiter.try_acquire().expect("free");
+    clock.advance(std::time::Duration::from_millis(250));
+    permit.success();
+    let shown =
+        |name: &str| Samples::of(&*limiter.collector()).get(&format!("flow_ratelimit_{name}"));
+    assert_eq!(shown("decisions_total/db/granted").as_deref(), Some("1"));
+    assert_eq!(shown("limit_permits/db").as_deref(), Some("2"));
+    assert_eq!(shown("limit_changes_total/db/raised").as_deref(), Some("1"));
+    assert_eq!(
+        shown("limit_changes_total/db/lowered").as_deref(),
+        Some("0")
+    );
+    assert_eq!(shown("windows_total/db").as_deref(), Some("1"));
+    assert_eq!(shown("window_latency_seconds/db").as_deref(), Some("0.25"));
 }

@@ -1,0 +1,53 @@
+//! An adaptive limiter's catalogue, and its collector.
+
+use std::sync::OnceLock;
+
+use flow_metrics::{Collect, Desc, Sink};
+use flow_rt::Clock;
+
+use super::AdaptiveLimiter;
+
+/// Looks at a limiter when somebody collects; in between it costs nothing.
+pub(super) struct AdaptiveCollector<C>(pub(super) AdaptiveLimiter<C>);
+
+impl<C: Clock> Collect for AdaptiveCollector<C> {
+    fn descriptions(&self) -> &'static [Desc] {
+        static ALL: OnceLock<Vec<Desc>> = OnceLock::new();
+        ALL.get_or_init(|| [self.0.limiter.collector().descriptions(), CATALOGUE].concat())
+    }
+
+    fn collect(&self, out: &mut dyn Sink) {
+        let limiter = &self.0;
+        limiter.limiter.collector().collect(out);
+        let stats = limiter.stats();
+        let name = ("limiter", limiter.name().unwrap_or(UNNAMED));
+        for (change, count) in [("raised", stats.increases), ("lowered", stats.decreases)] {
+            out.counter(&CATALOGUE[0], &[name, ("change", change)], count);
+        }
+        out.counter(&CATALOGUE[1], &[name], stats.windows);
+        if let Some(latency) = stats.last_latency {
+            out.gauge(&CATALOGUE[2], &[name], latency.as_secs_f64());
+        }
+    }
+}
+
+static CATALOGUE: &[Desc] = &[
+    Desc::counter(
+        "flow_ratelimit_limit_changes_total",
+        "How often the limiter has changed its limit, by direction.",
+        &["limiter", "change"],
+    ),
+    Desc::counter(
+        "flow_ratelimit_windows_total",
+        "Windows of samples that the limiter has decided upon.",
+        &["limiter"],
+    ),
+    Desc::gauge(
+        "flow_ratelimit_window_latency_seconds",
+        "The mean latency of the last window.",
+        &["limiter"],
+    ),
+];
+
+/// What a limiter without a name is called, as without the adaptive part.
+const UNNAMED: &str = "concurrency_limiter";

@@ -1,0 +1,481 @@
+//! The adaptive limiter: what its permits teach, when it decides, what it refuses to be built
+//! with, and clocks that are wrong.
+#![cfg(not(loom))]
+
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use flow_ratelimit::{
+    AdaptiveConfigError, AdaptiveLimiter, Aimd, ConcurrencyConfigError, ConcurrencyLimiter,
+    Gradient2, LimitAlgorithm, PermitError, TryPermitError, Vegas, Window,
+};
+use flow_rt::sim;
+use flow_rt::{Instant, ManualClock, TestRuntime};
+use proptest::prelude::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+flow_rt::on_every_runtime! {
+    seeds 0..20;
+    a_raised_limit_lets_those_in_who_wait,
+    waits_are_those_of_the_limiter,
+}
+
+/// Keeps the windows that it is shown, and answers as it is told.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    seen: Arc<Mutex<Vec<Window>>>,
+    answer: Arc<AtomicU32>,
+}
+
+impl LimitAlgorithm for Told {
+    fn on_window(&mut self, window: &Window) -> u32 {
+        self.seen.lock().unwrap().push(*window);
+        match self.answer.load(Ordering::Relaxed) {
+            0 => window.limit(),
+            PANIC => panic!("the algorithm's own"),
+            answer => answer,
+        }
+    }
+}
+
+const PANIC: u32 = 7_777;
+
+impl Told {
+    fn take(&self) -> Vec<Window> {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+
+    fn answer(&self, limit: u32) {
+        self.answer.store(limit, Ordering::Relaxed);
+    }
+}
+
+fn told(clock: &ManualClock, samples: u32) -> (Told, AdaptiveLimiter<ManualClock>) {
+    let told = Told::default();
+    let limiter = ConcurrencyLimiter::adaptive(told.clone())
+        .range(1..=100)
+        .min_samples(samples)
+        .clock(clock.clone());
+    (told, limiter.build().expect("valid"))
+}
+
+#[test]
+fn a_window_holds_what_the_permits_said() {
+    let clock = ManualClock::new();
+    let (told, limiter) = told(&clock, 3);
+    let [one, two, three, four] = [(); 4].map(|()| limiter.try_acquire().expect("free"));
+    clock.advance(10 * MS);
+    one.success();
+    clock.advance(20 * MS);
+    two.success();
+    three.ignore();
+    clock.advance(70 * MS);
+    assert!(told.take().is_empty(), "the window is open");
+    four.failure();
+    let seen = told.take();
+    let [window] = seen[..] else {
+        panic!("{seen:?}");
+    };
+    assert_eq!(window.limit(), 20);
+    assert_eq!((window.success_count(), window.failure_count()), (2, 1));
+    assert_eq!(window.mean_latency(), Some(20 * MS));
+    assert_eq!(window.min_latency(), Some(10 * MS));
+    assert_eq!(window.latency_deviation(), 10 * MS);
+    assert_eq!(window.most_in_flight(), 4);
+    assert_eq!(window.elapsed(), 100 * MS);
+    assert!((window.failure_rate() - 1.0 / 3.0).abs() < 1e-9);
+    assert_eq!(limiter.in_flight(), 0);
+    let stats = limiter.stats();
+    assert_eq!((stats.windows, stats.increases, stats.decreases), (1, 0, 0));
+    assert_eq!(stats.last_latency, Some(20 * MS));
+    assert_eq!((stats.failures, stats.permits.granted), (1, 4));
+}
+
+#[test]
+fn dropped_and_ignored_permits_teach_nothing() {
+    let clock = ManualClock::new();
+    let (told, limiter) = told(&clock, 1);
+    for _ in 0..10 {
+        drop(limiter.try_acquire().expect("free"));
+        limiter.try_acquire_owned().expect("free").ignore();
+        clock.advance(200 * MS);
+    }
+    let limiter_in_panic = AssertUnwindSafe(&limiter);
+    let panicked = catch_unwind(move || {
+        let _permit = limiter_in_panic.try_acquire().expect("free");
+        panic!("while it is held");
+    });
+    assert!(panicked.is_err());
+    assert_eq!(limiter.in_flight(), 0);
+    assert!(told.take().is_empty());
+}
+
+#[test]
+fn too_few_samples_make_no_window() {
+    let clock = ManualClock::new();
+    let (told, limiter) = told(&clock, 5);
+    for sample in 1..=5 {
+        let permit = limiter.try_acquire().expect("free");
+        clock.advance(300 * MS);
+        permit.success();
+        assert_eq!(told.take().len(), usize::from(sample == 5));
+    }
+}
+
+#[test]
+fn permits_from_before_a_decrease_teach_nothing() {
+    let clock = ManualClock::new();
+    let (told, limiter) = told(&clock, 1);
+    let mut old: Vec<_> = (0..3)
+        .map(|_| limiter.try_acquire().expect("free"))
+        .collect();
+    let permit = limiter.try_acquire().expect("free");
+    clock.advance(100 * MS);
+    told.answer(10);
+    permit.success();
+    assert_eq!(limiter.limit(), 10);
+    assert_eq!(told.take().len(), 1);
+    told.answer(0);
+    // It closes no window, nor is it in the next.
+    clock.advance(100 * MS);
+    let oldest = old.pop();
+    for permit in old {
+        permit.failure();
+    }
+    // The first window after a decrease is thrown away.
+    let settling = limiter.try_acquire().expect("free");
+    clock.advance(500 * MS);
+    settling.success();
+    assert!(told.take().is_empty());
+    let permit = limiter.try_acquire().expect("free");
+    oldest.expect("three").failure();
+    clock.advance(200 * MS);
+    permit.success();
+    let seen = told.take();
+    assert_eq!(seen.len(), 1);
+    assert_eq!((seen[0].success_count(), seen[0].failure_count()), (1, 0));
+    assert_eq!(seen[0].most_in_flight(), 1);
+}
+
+#[test]
+fn the_answer_is_brought_into_the_range() {
+    let clock = ManualClock::new();
+    let (told, limiter) = told(&clock, 1);
+    for (answer, limit) in [(u32::MAX, 100), (100, 100), (1, 1), (50, 50)] {
+        told.answer(answer);
+        // Once more than needed: the window after a decrease is not asked about.
+        for _ in 0..2 {
+            let permit = limiter.try_acquire().expect("free");
+            clock.advance(1_000 * MS);
+            permit.success();
+        }
+        assert_eq!(limiter.limit(), limit);
+    }
+    let stats = limiter.stats();
+    assert_eq!((stats.increases, stats.decreases), (2, 1));
+}
+
+#[test]
+fn a_panic_of_the_algorithm_keeps_neither_permit_nor_window() {
+    let clock = ManualClock::new();
+    let (told, limiter) = told(&clock, 1);
+    told.answer(PANIC);
+    let permit = limiter.try_acquire().expect("free");
+    clock.advance(100 * MS);
+    let panicked = catch_unwind(AssertUnwindSafe(|| permit.success()));
+    assert!(panicked.is_err());
+    assert_eq!((limiter.in_flight(), limiter.limit()), (0, 20));
+    told.answer(30);
+    let permit = limiter.try_acquire().expect("free");
+    clock.advance(200 * MS);
+    permit.success();
+    assert_eq!(limiter.limit(), 30);
+}
+
+#[test]
+fn much_traffic_is_sampled_and_the_shares_stay() {
+    let clock = ManualClock::new();
+    let (told, limiter) = told(&clock, 1);
+    for turn in 0..40_000_u32 {
+        let permit = limiter.try_acquire().expect("free");
+        clock.advance(Duration::from_micros(5));
+        if turn % 10 == 0 {
+            permit.failure();
+        } else {
+            permit.success();
+        }
+    }
+    let seen = told.take();
+    // The first window is full of samples, later ones have enough.
+    let last = seen.last().expect("two windows");
+    let samples = last.success_count() + last.failure_count();
+    assert!((500..2_500).contains(&samples), "{samples}");
+    assert!((0.07..0.13).contains(&last.failure_rate()), "{last:?}");
+    assert_eq!(last.mean_latency(), Some(Duration::from_micros(5)));
+}
+
+#[test]
+fn a_slow_service_makes_long_windows() {
+    let clock = ManualClock::new();
+    let (told, limiter) = told(&clock, 1);
+    let permit = limiter.try_acquire().expect("free");
+    clock.advance(500 * MS);
+    permit.success();
+    assert_eq!(told.take().len(), 1);
+    for (wait, windows) in [(900, 0), (101, 1)] {
+        let permit = limiter.try_acquire().expect("free");
+        clock.advance(wait * MS);
+        permit.success();
+        assert_eq!(told.take().len(), windows, "after {wait} ms");
+    }
+}
+
+#[test]
+fn wrong_values_are_refused() {
+    type Wrong = AdaptiveConfigError;
+    let with = || ConcurrencyLimiter::adaptive(Aimd::default());
+    let wrong = |builder: flow_ratelimit::AdaptiveLimiterBuilder| {
+        let error = builder.build().expect_err("wrong");
+        assert!(!error.to_string().is_empty());
+        error
+    };
+    let zero = Wrong::Limiter(ConcurrencyConfigError::ZeroLimit);
+    assert_eq!(wrong(with().range(0..=10)), zero);
+    assert!(zero.source().is_some());
+    let large = wrong(with().range(1..=u32::MAX));
+    assert!(matches!(
+        large,
+        Wrong::Limiter(ConcurrencyConfigError::LimitTooLarge { .. })
+    ));
+    let nobody = Wrong::Limiter(ConcurrencyConfigError::ZeroWaiters);
+    assert_eq!(wrong(with().max_waiters(0)), nobody);
+    #[allow(clippy::reversed_empty_ranges)] // the mistake that is meant
+    let empty = wrong(with().range(10..=9));
+    assert_eq!(empty, Wrong::EmptyRange { min: 10, max: 9 });
+    assert!(empty.to_string().contains("10..=9"));
+    let outside = Wrong::InitialOutside {
+        given: 5,
+        min: 10,
+        max: 20,
+    };
+    assert_eq!(wrong(with().range(10..=20).initial(5)), outside);
+    assert!(matches!(
+        wrong(with().window(Duration::ZERO)),
+        Wrong::Window { .. }
+    ));
+    assert!(matches!(
+        wrong(with().window(Duration::MAX)),
+        Wrong::Window { .. }
+    ));
+    for samples in [0, 1_025] {
+        assert!(matches!(
+            wrong(with().min_samples(samples)),
+            Wrong::Samples { .. }
+        ));
+    }
+}
+
+#[test]
+fn wrong_parameters_are_refused() {
+    fn refused(algorithm: impl LimitAlgorithm) -> String {
+        let error = ConcurrencyLimiter::adaptive(algorithm)
+            .build()
+            .expect_err("wrong");
+        assert!(
+            matches!(error, AdaptiveConfigError::Parameter { .. }),
+            "{error:?}"
+        );
+        error.to_string()
+    }
+    for wrong in [f64::NAN, -0.1, 0.0, 1.1, f64::INFINITY, f64::NEG_INFINITY] {
+        assert!(refused(Aimd::new().backoff(wrong)).contains("backoff"));
+        assert!(refused(Vegas::new().alpha(wrong)).contains("alpha"));
+        assert!(refused(Vegas::new().beta(wrong)).contains("beta"));
+        refused(Vegas::new().backoff(wrong));
+        refused(Gradient2::new().smoothing(wrong));
+        refused(Gradient2::new().backoff(wrong));
+    }
+    for wrong in [f64::NAN, -0.1, 1.1] {
+        refused(Aimd::new().tolerate_failures(wrong));
+        refused(Vegas::new().tolerate_failures(wrong));
+        refused(Gradient2::new().tolerate_failures(wrong));
+    }
+    for wrong in [f64::NAN, 0.9, f64::INFINITY] {
+        refused(Gradient2::new().tolerance(wrong));
+    }
+    refused(Aimd::new().backoff(1.0));
+    refused(Aimd::new().max_latency(Duration::ZERO));
+    assert!(refused(Vegas::new().alpha(0.5).beta(0.4)).contains("0.5"));
+    refused(Vegas::new().probe_every(0));
+    refused(Gradient2::new().probe_every(0));
+}
+
+async fn a_raised_limit_lets_those_in_who_wait(rt: TestRuntime) {
+    let told = Told::default();
+    let limiter = ConcurrencyLimiter::adaptive(told.clone())
+        .range(1..=10)
+        .initial(1)
+        .min_samples(1)
+        .build()
+        .expect("valid");
+    let held = limiter.acquire_owned().await.expect("free");
+    let waiters: Vec<_> = (0..2)
+        .map(|_| {
+            rt.spawn({
+                let limiter = limiter.clone();
+                async move { limiter.acquire_owned().await.map(drop) }
+            })
+        })
+        .collect();
+    rt.settle().await;
+    told.answer(3);
+    rt.sleep(200 * MS).await.expect("it runs");
+    held.success();
+    for waiter in waiters {
+        waiter.await.expect("no panic").expect("let in");
+    }
+    assert_eq!(limiter.limit(), 3);
+    assert_eq!(told.take().len(), 1);
+}
+
+async fn waits_are_those_of_the_limiter(_rt: TestRuntime) {
+    let limiter = ConcurrencyLimiter::adaptive(Vegas::default())
+        .range(2..=2)
+        .name("api");
+    let limiter = limiter.build().expect("valid");
+    assert_eq!(
+        (limiter.name(), limiter.limit(), limiter.available()),
+        (Some("api"), 2, 2)
+    );
+    let permit = limiter.try_acquire_n(2).expect("free");
+    assert_eq!(permit.count(), 2);
+    assert!(matches!(
+        limiter.try_acquire_n(1),
+        Err(TryPermitError::Full { .. })
+    ));
+    assert!(limiter.try_acquire_owned_n(3).is_err());
+    let timeout = limiter.acquire_timeout(MS).await.expect_err("full");
+    assert!(
+        matches!(timeout, PermitError::Timeout { .. }),
+        "{timeout:?}"
+    );
+    assert!(format!("{limiter:?} {permit:?}").contains("api"));
+    let owned = permit.into_owned();
+    assert_eq!(owned.count(), 2);
+    owned.success();
+    limiter.acquire().await.expect("free").success();
+    limiter.acquire_n(2).await.expect("free").failure();
+    limiter.acquire_owned_n(2).await.expect("free").failure();
+    limiter
+        .acquire_n_timeout(2, MS)
+        .await
+        .expect("free")
+        .ignore();
+    limiter.acquire_blocking().expect("free").ignore();
+    limiter.close();
+    assert!(limiter.is_closed());
+    assert_eq!(
+        limiter.acquire().await.expect_err("closed"),
+        PermitError::Closed
+    );
+}
+
+#[test]
+fn runs_in_virtual_time_are_equal() {
+    let run = || {
+        let limits = sim::Sim::new(7).run(|rt| async move {
+            let limiter = ConcurrencyLimiter::adaptive(Gradient2::default())
+                .build()
+                .unwrap();
+            let mut limits = Vec::new();
+            for turn in 0..2_000_u32 {
+                let permit = limiter.acquire_owned().await.unwrap();
+                rt.spawn_detached({
+                    let rt = rt.clone();
+                    async move {
+                        rt.sleep((5 + turn % 7) * MS).await;
+                        permit.success();
+                    }
+                });
+                limits.push(limiter.limit());
+            }
+            limits
+        });
+        limits.unwrap().output
+    };
+    let first = run();
+    assert!(first.last() > first.first());
+    assert_eq!(first, run());
+}
+
+/// Any algorithm with any windows.
+fn windows() -> impl Strategy<Value = Vec<(u64, u64, u64, u64, u32)>> {
+    let latency = prop_oneof![0..=10_u64, 1_000..50_000_000_u64, Just(u64::MAX)];
+    let count = prop_oneof![0..3_u64, 0..2_000_u64, Just(u64::MAX)];
+    let window = (count.clone(), latency.clone(), latency, count, any::<u32>());
+    proptest::collection::vec(window, 1..200)
+}
+
+proptest! {
+    #[test]
+    fn no_windows_bring_an_algorithm_off(windows in windows(), max in 1..5_000_u32) {
+        let algorithms: [Box<dyn LimitAlgorithm>; 3] = [
+            Box::new(Aimd::default().max_latency(MS)),
+            Box::new(Vegas::default()),
+            Box::new(Gradient2::default()),
+        ];
+        for mut algorithm in algorithms {
+            let mut limit = max.min(20);
+            for (successes, latency, deviation, failures, in_flight) in &windows {
+                let window = Window::new(limit)
+                    .successes(*successes, Duration::from_nanos(*latency))
+                    .deviation(Duration::from_nanos(*deviation))
+                    .failures(*failures)
+                    .max_in_flight(*in_flight);
+                limit = algorithm.on_window(&window).clamp(1, max);
+            }
+            // It is alive: in calm it grows, or is at the end.
+            for _ in 0..2_000 {
+                let calm = Window::new(limit).successes(1_000, MS / 2).max_in_flight(limit);
+                limit = algorithm.on_window(&calm).clamp(1, max);
+            }
+            prop_assert!(f64::from(limit) >= f64::from(max) * 0.75, "{algorithm:?}: {limit} of {max}");
+        }
+    }
+
+    #[test]
+    fn no_clock_brings_a_limiter_off(times in proptest::collection::vec(
+        prop_oneof![0..1_000_000_000_u64, any::<u64>(), Just(u64::MAX), Just(0)], 1..300)
+    ) {
+        let clock = ManualClock::new();
+        let limiter = ConcurrencyLimiter::adaptive(Vegas::default())
+            .range(5..=50)
+            .min_samples(2)
+            .clock(clock.clone())
+            .build()
+            .unwrap();
+        for pair in times.chunks(2) {
+            clock.set(Instant::from_nanos(pair[0]));
+            let permit = limiter.try_acquire().unwrap();
+            clock.set(Instant::from_nanos(*pair.last().unwrap()));
+            permit.success();
+            prop_assert!((5..=50).contains(&limiter.limit()));
+        }
+        // A clock that goes right again closes windows again.
+        let before = limiter.stats().windows;
+        let mut now = 1_000_000_000;
+        for _ in 0..200 {
+            clock.set(Instant::from_nanos(now));
+            let permit = limiter.try_acquire().unwrap();
+            now += 50_000_000;
+            clock.set(Instant::from_nanos(now));
+            permit.success();
+        }
+        prop_assert!(limiter.stats().windows > before + 20);
+        prop_assert_eq!(limiter.in_flight(), 0);
+    }
+}
