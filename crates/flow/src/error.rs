@@ -87,6 +87,7 @@ gathers! {
     #[cfg(feature = "ratelimit")] flow_ratelimit::AcquireBlockingError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::BreakerConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::ConcurrencyConfigError,
+    #[cfg(feature = "ratelimit")] flow_ratelimit::AdaptiveConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::TryPermitError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::PermitError,
     #[cfg(feature = "metrics")] flow_metrics::DescError,

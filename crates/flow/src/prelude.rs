@@ -6,8 +6,8 @@ pub use flow_rt::{Backoff, CancellationToken, OnFull, TaskContext};
 
 #[cfg(feature = "ratelimit")]
 pub use flow_ratelimit::{
-    CircuitBreaker, ConcurrencyLimiter, Denied, LeakyBucket, Limiter, LimiterExt, Pacer, Rate,
-    TokenBucket,
+    Aimd, CircuitBreaker, ConcurrencyLimiter, Denied, Gradient2, LeakyBucket, Limiter, LimiterExt,
+    Pacer, Rate, TokenBucket, Vegas,
 };
 
 #[cfg(feature = "sched")]

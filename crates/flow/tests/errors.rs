@@ -72,6 +72,7 @@ fn those_of_the_limiters() {
     passes::<ratelimit::CallRejected>();
     passes::<ratelimit::CallError<Own>>();
     passes::<ratelimit::ConcurrencyConfigError>();
+    passes::<ratelimit::AdaptiveConfigError>();
     passes::<ratelimit::TryPermitError>();
     passes::<ratelimit::PermitError>();
 }
