@@ -100,28 +100,31 @@ impl Peer {
             Decision::Limited { retry_after } => return limited(retry_after),
             Decision::Unavailable => return overloaded(),
         }
-        let Ok(permit) = gateway.in_flight.acquire().await else {
+        let Ok(place) = gateway.in_flight.acquire().await else {
             return overloaded();
         };
         let forwarded = pin!(gateway.upstream.forward(request, &self.progress));
         match self.progress.upstream(forwarded).await {
             Ok(Ok(response)) => {
-                let response = response.map(|body| {
-                    Answer::passed_on(body, self.progress.clone(), permit.into_owned())
-                });
+                let status = response.status();
+                let response = response
+                    .map(|body| Answer::passed_on(body, self.progress.clone(), place, status));
                 (Outcome::Admitted, response)
             }
             Ok(Err(error)) => (
                 Outcome::BadGateway,
                 text(StatusCode::BAD_GATEWAY, format!("upstream: {error}\n")),
             ),
-            Err(Overdue) => (
-                Outcome::TimedOut,
-                text(
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "the upstream did not answer in time\n",
-                ),
-            ),
+            Err(Overdue) => {
+                place.timed_out();
+                (
+                    Outcome::TimedOut,
+                    text(
+                        StatusCode::GATEWAY_TIMEOUT,
+                        "the upstream did not answer in time\n",
+                    ),
+                )
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod access_log;
 mod answer;
 mod counters;
 mod forward;
+mod in_flight;
 mod limits;
 mod load;
 mod net;

@@ -28,6 +28,8 @@ Options:
   --rate N           requests per second that each client may make, 1 to 1000000 [default: 100]
   --burst N          requests a client may make at once, 1 to 1000000  [default: 50]
   --redis URL        keep the limits in Redis, e.g. redis://127.0.0.1:6379, shared by gateways
+  --adaptive         let the concurrency limit follow the upstream's latency and failures, from 16
+                     to 1024, instead of 256 at once; `adaptive = true` in a file
   --access-log FILE  where to write the access log                     [default: a temporary file]
   --timeout TIME     how long a connection may stand still, up to a quarter more: a client that
                      does not ask or take its answer is cut off, an upstream that does not
@@ -54,6 +56,7 @@ pub(crate) struct Options {
     pub(crate) rate: u64,
     pub(crate) burst: u64,
     pub(crate) redis: Option<String>,
+    pub(crate) adaptive: bool,
     pub(crate) access_log: Option<PathBuf>,
     pub(crate) timeout: Duration,
     pub(crate) drain: Duration,
@@ -79,6 +82,7 @@ impl Default for Options {
             rate: 100,
             burst: 50,
             redis: None,
+            adaptive: false,
             access_log: None,
             timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
@@ -116,6 +120,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, W
         match arg {
             Long("help") | Short('h') => return Ok(Command::Help),
             Long("config") => config = Some(text(&mut parser, "config")?),
+            Long("adaptive") => settings.push(("adaptive".to_owned(), "true".to_owned())),
             Long(name) if NAMES.contains(&name) => {
                 let name = name.to_owned();
                 let value = text(&mut parser, &name)?;
@@ -162,7 +167,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, W
     Ok(Command::Run(Box::new(options)))
 }
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "runtime",
     "serve",
     "upstream",
@@ -171,6 +176,7 @@ const NAMES: [&str; 11] = [
     "rate",
     "burst",
     "redis",
+    "adaptive",
     "access-log",
     "timeout",
     "drain",
@@ -209,6 +215,11 @@ impl Options {
                 }
                 self.redis = Some(value.to_owned());
             }
+            "adaptive" => {
+                self.adaptive = value.parse().map_err(|_| {
+                    WrongOption(format!("adaptive is {value:?}; it takes true or false"))
+                })?;
+            }
             "access-log" => self.access_log = Some(PathBuf::from(value)),
             unknown => {
                 return Err(WrongOption(format!(
@@ -230,6 +241,7 @@ fn read_file(path: &Path) -> Result<Vec<(String, String)>, WrongOption> {
     let plain = |(name, value): (String, toml::Value)| match value {
         toml::Value::String(text) => Ok((name, text)),
         toml::Value::Integer(number) => Ok((name, number.to_string())),
+        toml::Value::Boolean(is_on) if name == "adaptive" => Ok((name, is_on.to_string())),
         other => Err(WrongOption(format!(
             "--config {}: {name} is a {}; options take a text or a whole number",
             path.display(),

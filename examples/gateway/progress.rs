@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use flow_ratelimit::OwnedPermit;
 use flow_rt::{BoxTimer, Handle};
 use http_body_util::{Either, Full};
+use hyper::StatusCode;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+
+use crate::in_flight::Place;
 
 /// Who has to do something for the connection to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,7 +221,10 @@ pub(crate) struct Answer {
 /// What a body holds while it is not at its end.
 struct Open {
     progress: Arc<Progress>,
-    _permit: OwnedPermit,
+    place: Option<Place>,
+    status: StatusCode,
+    /// The upstream has sent all of it.
+    is_whole: bool,
 }
 
 impl Answer {
@@ -231,12 +236,20 @@ impl Answer {
     }
 
     /// The upstream's body, in flight until its end.
-    pub(crate) fn passed_on(body: Incoming, progress: Arc<Progress>, permit: OwnedPermit) -> Self {
+    pub(crate) fn passed_on(
+        body: Incoming,
+        progress: Arc<Progress>,
+        place: Place,
+        status: StatusCode,
+    ) -> Self {
+        let is_whole = body.is_end_stream();
         Self {
             body: Either::Left(body),
             open: Some(Open {
                 progress,
-                _permit: permit,
+                place: Some(place),
+                status,
+                is_whole,
             }),
         }
     }
@@ -256,8 +269,16 @@ impl Body for Answer {
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
         };
-        if let (Poll::Ready(Some(Ok(_))), Some(open)) = (&frame, &self.open) {
-            open.progress.moved();
+        let is_whole = self.body.is_end_stream();
+        if let (Poll::Ready(frame), Some(open)) = (&frame, &mut self.open) {
+            match frame {
+                Some(Ok(_)) => {
+                    open.progress.moved();
+                    open.is_whole = is_whole;
+                }
+                Some(Err(_)) => open.is_whole = false,
+                None => open.is_whole = true,
+            }
         }
         frame
     }
@@ -273,6 +294,12 @@ impl Body for Answer {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        // A body that was cut off says nothing about the upstream: its client may have gone.
+        if let Some(place) = self.place.take()
+            && self.is_whole
+        {
+            place.answered(self.status);
+        }
         self.progress.moved();
     }
 }

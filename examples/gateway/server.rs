@@ -7,7 +7,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use flow_metrics::Registry;
-use flow_ratelimit::ConcurrencyLimiter;
 use flow_rt::{CancellationToken, Handle, JoinHandle};
 use flow_sched::{Scheduler, WorkerPool};
 use flow_stream::Sender;
@@ -18,6 +17,7 @@ use crate::access_log::{AccessLog, Entry};
 use crate::answer::Peer;
 use crate::counters::Counters;
 use crate::forward::Forwarder;
+use crate::in_flight::InFlight;
 use crate::limits::Limits;
 use crate::net::Listener;
 use crate::options::{Options, Upstream};
@@ -32,7 +32,7 @@ pub(crate) struct Gateway {
     pub(crate) upstream: Forwarder,
     pub(crate) key: Key,
     pub(crate) limits: Limits,
-    pub(crate) in_flight: ConcurrencyLimiter,
+    pub(crate) in_flight: InFlight,
     pub(crate) pool: WorkerPool,
     scheduler: Scheduler,
     pub(crate) counters: Arc<Counters>,
@@ -43,9 +43,6 @@ pub(crate) struct Gateway {
     /// How long a stop may take before what is left is dropped.
     drain: Duration,
 }
-
-/// Requests that may be at the upstream at once; as many again may wait.
-const IN_FLIGHT: u32 = 256;
 
 /// How often clients that have been idle are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
@@ -72,11 +69,7 @@ impl Gateway {
             .runtime(rt)
             .pool(&pool)
             .build()?;
-        let in_flight = ConcurrencyLimiter::builder()
-            .name("in-flight")
-            .limit(IN_FLIGHT)
-            .max_waiters(IN_FLIGHT as usize)
-            .build()?;
+        let in_flight = InFlight::new(options.adaptive)?;
         let counters = Arc::new(Counters::default());
         let registry = Registry::new();
         registry.register(counters.clone())?.forget();

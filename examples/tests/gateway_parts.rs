@@ -2,6 +2,8 @@
 //! example that is built as a test is not there to be run.
 #![allow(dead_code, reason = "the parts are used as a whole by the example")]
 
+#[path = "../gateway/in_flight.rs"]
+mod in_flight;
 #[path = "../gateway/limits.rs"]
 mod limits;
 #[path = "../gateway/load.rs"]

@@ -39,6 +39,22 @@ fn every_count_agrees_on_every_runtime() {
     }
 }
 
+/// With a limit that follows the upstream, by the command line and by a file.
+#[test]
+fn every_count_agrees_under_an_adaptive_limit() {
+    let file = std::env::temp_dir().join(format!("flow-adaptive-{}.toml", std::process::id()));
+    std::fs::write(&file, "adaptive = true\n").expect("it is written");
+    let file_name = file.to_str().expect("UTF-8");
+    let load = ["--duration", "1500ms", "--clients", "4", "--rate", "50"];
+    for args in [&["--adaptive"][..], &["--config", file_name]] {
+        let run = run(&[args, &load].concat());
+        let (out, err) = (text(&run.stdout), text(&run.stderr));
+        assert!(run.status.success(), "{out}{err}");
+        assert!(out.contains("every count agrees"), "{out}");
+    }
+    std::fs::remove_file(&file).expect("it is there");
+}
+
 #[test]
 fn wrong_values_get_a_sentence_and_exit_code_2() {
     for (args, sentence) in [
