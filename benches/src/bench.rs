@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::args::{self, Args, Fixed};
+use crate::curves::{self, Curve};
 use crate::machine::{self, Machine};
 use crate::measured::Measured;
 use crate::row::Row;
@@ -23,6 +24,8 @@ pub struct Bench {
     args: Args,
     pub(crate) rows: Vec<Measured>,
     pub(crate) notes: Vec<String>,
+    /// Names and texts of plots beside that of the rows.
+    pub(crate) plots: Vec<(String, String)>,
 }
 
 /// Runs a bench: reads the command line, lets `body` measure its rows, prints the table, writes
@@ -60,6 +63,7 @@ pub fn run(
         args,
         rows: Vec::new(),
         notes: Vec::new(),
+        plots: Vec::new(),
     };
     body(&mut bench);
     if let Some(fixed) = bench.fixed() {
@@ -93,6 +97,12 @@ impl Bench {
     /// A sentence below the table: what a reader must know to read it.
     pub fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
+    }
+
+    /// Curves over time, beside the plot of the rows: drawn by full runs, like that one.
+    pub fn plot(&mut self, name: &str, title: &str, curves: &[Curve]) {
+        let name = format!("{}-{name}", self.name);
+        self.plots.push((name, curves::svg(title, curves)));
     }
 
     /// Whether this run only tries the bench out.

@@ -26,6 +26,7 @@
 mod args;
 mod bench;
 mod callgrind;
+mod curves;
 mod machine;
 mod measured;
 mod plot;
@@ -38,5 +39,6 @@ mod workload;
 
 pub use bench::{Bench, run};
 pub use callgrind::{callgrind, collected};
+pub use curves::Curve;
 pub use row::Row;
 pub use workload::{on_threads, repeat, timed};

@@ -1,5 +1,6 @@
 //! `RESULTS.md`: one section per bench, each rewritten by that bench's full run alone.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 
@@ -26,6 +27,9 @@ pub(crate) fn write(bench: &Bench, machine: &Machine, targets: &[Target]) -> io:
     fs::create_dir_all(&plots)?;
     let svg = plot::svg(bench.name, &bench.rows, targets);
     fs::write(plots.join(format!("{}.svg", bench.name)), svg)?;
+    for (name, svg) in &bench.plots {
+        fs::write(plots.join(format!("{name}.svg")), svg)?;
+    }
 
     let path = folder.join("RESULTS.md");
     let before = match fs::read_to_string(&path) {
@@ -59,6 +63,9 @@ fn section(bench: &Bench, machine: &Machine, targets: &[Target]) -> String {
         text.push('\n');
         text.push_str(note);
         text.push('\n');
+    }
+    for (name, _) in &bench.plots {
+        let _ = write!(text, "\n![{name}](plots/{name}.svg)\n");
     }
     text
 }

@@ -1,5 +1,6 @@
 //! flow-ratelimit beside its peers: token buckets, permits, and circuit breakers.
 
+mod adaptive;
 mod breaker;
 mod bucket;
 mod credits;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             credits::rows(bench);
             permit::rows(bench);
             breaker::rows(bench);
+            adaptive::rows(bench);
             waiting::rows(bench);
             bench.note(
                 "Buckets that grant refill faster than the machine takes. leaky-bucket answers \
