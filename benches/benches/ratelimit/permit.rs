@@ -222,7 +222,12 @@ where
 }
 
 /// What a future gives at its first poll.
-#[inline]
+#[inline(always)]
+#[allow(
+    clippy::inline_always,
+    reason = "as an `await` is: out of line, the stores of the future's fields and the loads of its \
+              copy do not match in width, and wait for each other"
+)]
 fn at_once<F: Future>(future: F) -> F::Output {
     let mut cx = Context::from_waker(Waker::noop());
     match pin!(future).poll(&mut cx) {

@@ -36,7 +36,11 @@ impl<'a> AcquirePermit<'a> {
     }
 
     /// The permits, if this has not asked for them and they are free.
-    #[inline]
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "out of line the future goes through memory: 15 ns of 21"
+    )]
     fn take_at_once(&mut self) -> Option<Permit<'a>> {
         if self.ended || self.wait.is_queued() || self.limiter.permits.try_acquire(self.n).is_err()
         {
