@@ -9,7 +9,8 @@ use flow_rt::Clock;
 
 use crate::error::ConfigError;
 use crate::supply::{self, Anchor, USED_MASK};
-use crate::token_bucket::core::{Change, Core};
+use crate::token_bucket::core::Core;
+use crate::token_bucket::line::Change;
 
 impl<C: Clock> Core<C> {
     /// How full it is now, in whole tokens, rounded up.

@@ -6,6 +6,7 @@ pub(crate) mod core;
 pub(crate) mod credits;
 pub(crate) mod denial;
 mod fairness;
+pub(crate) mod line;
 mod local;
 #[cfg(feature = "metrics")]
 mod metrics;
