@@ -84,6 +84,11 @@ pub enum ConfigError {
         /// The longest delay that was given.
         given: Duration,
     },
+    /// The warm-up is longer than a year.
+    WarmUpTooLong {
+        /// The period that was given.
+        given: Duration,
+    },
     /// A queue for no waiter: `try_acquire` is the call that never waits.
     ZeroWaiters,
     /// A batch of no credits.
@@ -118,6 +123,11 @@ pub enum ConfigError {
     },
     /// Credits of a bucket whose newcomers may pass those who wait: it offers none.
     CreditsWithBarging,
+    /// Credits of a bucket that warms up: it offers none.
+    CreditsWithWarmUp {
+        /// The period that it was built with.
+        period: Duration,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -178,12 +188,8 @@ impl fmt::Display for ConfigError {
                 f,
                 "the debt of {given} is too large for this bucket: at most {max} beside its burst"
             ),
-            Self::JitterTooLong { given } => {
-                write!(
-                    f,
-                    "a jitter of up to {given:?} is too long: at most 365 days"
-                )
-            }
+            Self::JitterTooLong { given } => too_long(f, "jitter of up to", *given),
+            Self::WarmUpTooLong { given } => too_long(f, "warm-up of", *given),
             Self::ZeroWaiters => f.write_str(
                 "max_waiters must be at least 1; `try_acquire` is the call that never waits",
             ),
@@ -208,15 +214,18 @@ impl fmt::Display for ConfigError {
                 "the burst {given} is too small for the credits of this bucket: at least {min}, \
                  twice as much as they are"
             ),
-            Self::CreditsWithDebt { debt } => write!(
-                f,
-                "a bucket with a debt of {debt} offers no credits, neither local ones nor in \
-                 shards: leave `debt` out, or the credits"
-            ),
-            Self::CreditsWithBarging => f.write_str(
-                "a bucket with `Fairness::Barging` offers no credits, neither local ones nor in \
-                 shards: build it with `Fairness::Fifo`",
-            ),
+            Self::CreditsWithDebt { debt } => {
+                let instead = "leave `debt` out, or the credits";
+                no_credits(f, format_args!("a debt of {debt}"), instead)
+            }
+            Self::CreditsWithBarging => {
+                let instead = "build it with `Fairness::Fifo`";
+                no_credits(f, format_args!("`Fairness::Barging`"), instead)
+            }
+            Self::CreditsWithWarmUp { period } => {
+                let instead = "leave `warm_up` out, or the credits";
+                no_credits(f, format_args!("a warm-up of {period:?}"), instead)
+            }
         }
     }
 }
@@ -422,6 +431,17 @@ impl From<AcquireError> for Denied {
             AcquireError::NoRuntime(_) | AcquireError::Stopped => Self::NoRuntime,
         }
     }
+}
+
+fn too_long(f: &mut fmt::Formatter<'_>, what: &str, given: Duration) -> fmt::Result {
+    write!(f, "a {what} {given:?} is too long: at most 365 days")
+}
+
+fn no_credits(f: &mut fmt::Formatter<'_>, with: fmt::Arguments<'_>, instead: &str) -> fmt::Result {
+    write!(
+        f,
+        "a bucket with {with} offers no credits, neither local ones nor in shards: {instead}"
+    )
 }
 
 fn exceeds_burst(f: &mut fmt::Formatter<'_>, requested: u64, burst: u64) -> fmt::Result {

@@ -70,7 +70,7 @@ from_settings! {
         sharded: usize,
         counted: bool,
     }
-    periods { catch_up, max_reserve, jitter }
+    periods { catch_up, max_reserve, jitter, warm_up }
 }
 
 from_settings! {
@@ -87,14 +87,14 @@ from_settings! {
 }
 
 from_settings! {
-    /// From settings named as the methods are.
+    /// From settings named as the methods are; periods are text like `"250ms"`.
     PacerBuilder of Pacer {
         rate: Rate,
         capacity: usize,
         name: String,
         counted: bool,
     }
-    periods {}
+    periods { warm_up }
 }
 
 from_settings! {

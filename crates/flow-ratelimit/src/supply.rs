@@ -70,10 +70,35 @@ pub(crate) struct Level {
     pub(crate) free: i64,
 }
 
+/// A rate, or a part of one: what a line goes by, as an exact fraction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    rate: Rate,
+    /// So many of so many parts, both at most 2^[`MAX_PART_BITS`].
+    part: (u32, u32),
+}
+
+impl Pace {
+    /// `part` parts of a rate, of the `of` that it has.
+    pub(crate) const fn part(rate: Rate, part: u32, of: u32) -> Self {
+        debug_assert!(part <= of && of <= 1 << MAX_PART_BITS);
+        Self {
+            rate,
+            part: (part, of),
+        }
+    }
+}
+
+impl From<Rate> for Pace {
+    fn from(rate: Rate) -> Self {
+        Self::part(rate, 1, 1)
+    }
+}
+
 impl Anchor {
     /// The line of a new bucket that holds `initial` grains now, with `used` = 0.
     pub(crate) fn new(rate: Rate, burst: u64, initial: u64, bits: u32, now: Instant) -> Self {
-        let (mult, shift) = slope(rate, bits);
+        let (mult, shift) = slope(rate.into(), bits);
         Self {
             at: now.as_nanos(),
             base: initial,
@@ -148,9 +173,10 @@ impl Anchor {
     /// four horizons ahead it may be a nanosecond off.
     pub(crate) fn ready_at(&self, spent: i64, grains: u64) -> Option<Instant> {
         let target = i128::from(spent) + i128::from(grains);
-        let Ok(target) = u64::try_from(target) else {
-            return (target <= 0).then(|| Instant::from_nanos(self.at));
-        };
+        if target <= 0 {
+            return Some(Instant::from_nanos(self.at));
+        }
+        let target = u64::try_from(target).ok()?;
         let nanos = nanos_for(target, self.carry, self.mult, self.shift)?;
         let at = self.at.checked_add(nanos)?;
         (at != u64::MAX).then(|| Instant::from_nanos(at))
@@ -163,10 +189,10 @@ impl Anchor {
         u64::try_from(grains).unwrap_or(u64::MAX)
     }
 
-    /// The same line, which is that of `rate`, anchored at `now`; unchanged if that is earlier.
-    pub(crate) fn moved(&self, now: Instant, rate: Rate, bits: u32) -> Self {
+    /// The same line, which goes by `pace`, anchored at `now`; unchanged if that is earlier.
+    pub(crate) fn moved(&self, now: Instant, pace: impl Into<Pace>, bits: u32) -> Self {
         let elapsed = now.as_nanos().saturating_sub(self.at);
-        let (grains, carry) = self.exactly(elapsed, rate, bits);
+        let (grains, carry) = self.exactly(elapsed, pace.into(), bits);
         // Beyond that it ran over long before: the fraction does not matter.
         let (grains, carry) = match u64::try_from(grains) {
             Ok(grains) if grains <= MAX_SUPPLY => (grains, carry),
@@ -180,17 +206,19 @@ impl Anchor {
         }
     }
 
-    /// The line that goes on from this anchor at another rate. `used` matters only when the
+    /// The line that goes on from this anchor at another pace. `used` matters only when the
     /// bucket ceases to be unlimited: it is full then.
-    pub(crate) fn with_rate(&self, rate: Rate, bits: u32, used: u64) -> Self {
-        let (mult, shift) = slope(rate, bits);
+    pub(crate) fn with_pace(&self, pace: impl Into<Pace>, bits: u32, used: u64) -> Self {
+        let pace = pace.into();
+        let (mult, shift) = slope(pace, bits);
         let carry = if shift >= self.shift {
             // At most 2^shift, as `carry` was at most 2^self.shift.
             self.carry << (shift - self.shift)
         } else {
             self.carry.div_ceil(1 << (self.shift - shift))
         };
-        let refilled = self.unlimited && !rate.is_unlimited();
+        let unlimited = pace.rate.is_unlimited();
+        let refilled = self.unlimited && !unlimited;
         Self {
             base: if refilled {
                 used.wrapping_add(self.burst) & USED_MASK
@@ -201,14 +229,22 @@ impl Anchor {
             mult,
             shift,
             horizon: horizon(mult, shift),
-            unlimited: rate.is_unlimited(),
+            unlimited,
+            ..*self
+        }
+    }
+
+    /// The same line, to be left after the instant `end`.
+    pub(crate) fn until(&self, end: u64) -> Self {
+        Self {
+            horizon: horizon(self.mult, self.shift).min(end.saturating_sub(self.at)),
             ..*self
         }
     }
 
     /// Whole grains supplied in `elapsed`, and the fraction left over, by the rational line.
-    fn exactly(&self, elapsed: u64, rate: Rate, bits: u32) -> (u128, u128) {
-        let (per, nanos) = grains_per(rate, bits);
+    fn exactly(&self, elapsed: u64, pace: Pace, bits: u32) -> (u128, u128) {
+        let (per, nanos) = grains_per(pace, bits);
         let (grains, carry) = match u128::from(elapsed).checked_mul(per) {
             Some(product) if nanos > 0 => (
                 product / nanos,
@@ -286,21 +322,23 @@ pub(crate) fn nanos_for(grains: u64, carry: u128, mult: u64, shift: u32) -> Opti
     u64::try_from(missing.div_ceil(u128::from(mult))).ok()
 }
 
-/// A rate in lowest terms: so many grains per so many nanoseconds; (0, 0) without a limit.
-fn grains_per(rate: Rate, bits: u32) -> (u128, u128) {
-    let nanos = rate.period().as_nanos();
+/// A pace in lowest terms: so many grains per so many nanoseconds; (0, 0) without a limit.
+fn grains_per(pace: Pace, bits: u32) -> (u128, u128) {
+    let (part, of) = pace.part;
+    // 64 + 30 bits and 94 bits, and those of a part: room enough.
+    let nanos = pace.rate.period().as_nanos() * u128::from(of);
     if nanos == 0 {
         return (0, 0);
     }
-    let grains = u128::from(rate.tokens()) << bits;
+    let grains = (u128::from(pace.rate.tokens()) << bits) * u128::from(part);
     let divisor = gcd(grains, nanos);
     (grains / divisor, nanos / divisor)
 }
 
-/// `mult` and `shift` of a rate: grains per nanosecond times `2^shift`, rounded up, with as many
+/// `mult` and `shift` of a pace: grains per nanosecond times `2^shift`, rounded up, with as many
 /// significant bits as a u64 holds.
-fn slope(rate: Rate, bits: u32) -> (u64, u32) {
-    let (grains, nanos) = grains_per(rate, bits);
+fn slope(pace: Pace, bits: u32) -> (u64, u32) {
+    let (grains, nanos) = grains_per(pace, bits);
     if grains == 0 {
         // Nothing comes; the finest scale keeps the fraction that is there.
         return (0, MAX_SHIFT);
@@ -329,7 +367,8 @@ fn scaled_up(part: u128, whole: u128, shift: u32) -> u128 {
     quotient + u128::from(rest > 0)
 }
 
-/// A step of long division in binary. A period is below 2^94 ns, so `rest` has room.
+/// A step of long division in binary. A period is below 2^94 ns and has few parts, so `rest` has
+/// room.
 fn next_bit(quotient: u128, rest: u128, divisor: u128) -> (u128, u128) {
     let rest = rest << 1;
     if rest >= divisor {
@@ -351,6 +390,9 @@ fn horizon(mult: u64, shift: u32) -> u64 {
 
 /// A grain is no finer than 2^-30 token: leaves room to raise a low rate to 10^9 per second.
 pub(crate) const MAX_BITS: u32 = 30;
+
+/// The bits of a pace's parts.
+const MAX_PART_BITS: u32 = 16;
 
 /// Two numbers below `2^MAX_SHIFT` can be added in a u128, with a bit to spare.
 const MAX_SHIFT: u32 = 126;

@@ -111,8 +111,40 @@ fn of_settings() {
             "a jitter of up to 32000000s is too long: at most 365 days",
         ),
         (
+            ConfigError::WarmUpTooLong {
+                given: Duration::from_secs(32_000_000),
+            },
+            "a warm-up of 32000000s is too long: at most 365 days",
+        ),
+        (
             ConfigError::ZeroWaiters,
             "max_waiters must be at least 1; `try_acquire` is the call that never waits",
+        ),
+    ];
+    for (error, text) in &errors {
+        says(error, text, None);
+    }
+}
+
+#[test]
+fn of_settings_for_credits() {
+    let errors = [
+        (
+            ConfigError::CreditsWithDebt { debt: 5 },
+            "a bucket with a debt of 5 offers no credits, neither local ones nor in shards: leave \
+             `debt` out, or the credits",
+        ),
+        (
+            ConfigError::CreditsWithBarging,
+            "a bucket with `Fairness::Barging` offers no credits, neither local ones nor in \
+             shards: build it with `Fairness::Fifo`",
+        ),
+        (
+            ConfigError::CreditsWithWarmUp {
+                period: Duration::from_secs(5),
+            },
+            "a bucket with a warm-up of 5s offers no credits, neither local ones nor in shards: \
+             leave `warm_up` out, or the credits",
         ),
     ];
     for (error, text) in &errors {

@@ -21,7 +21,7 @@ fn every_setting_of_a_token_bucket_is_read() {
     let text = r#"{
         "rate": "5000/1h", "burst": 200, "initial": 7, "name": "api", "max_waiters": 9,
         "fairness": "fifo", "debt": 0, "sharded": 4, "counted": false,
-        "catch_up": "0ms", "max_reserve": "2min", "jitter": "15 ms"
+        "catch_up": "0ms", "max_reserve": "2min", "jitter": "15 ms", "warm_up": "0s"
     }"#;
     let read = from_str::<TokenBucketBuilder>(text).unwrap();
     let written = flow_ratelimit::TokenBucket::builder()
@@ -36,7 +36,8 @@ fn every_setting_of_a_token_bucket_is_read() {
         .counted(false)
         .catch_up(Duration::ZERO)
         .max_reserve(Duration::from_secs(120))
-        .jitter(Duration::from_millis(15));
+        .jitter(Duration::from_millis(15))
+        .warm_up(Duration::ZERO);
     assert_eq!(format!("{read:?}"), format!("{written:?}"));
     let bucket = read.build().unwrap();
     assert_eq!((bucket.burst(), bucket.available()), (200, 7));
@@ -48,9 +49,10 @@ fn the_other_builders_are_read_by_the_same_rules() {
     let meter = from_str::<LeakyBucketBuilder>(meter).unwrap();
     let meter = meter.build().unwrap();
     assert_eq!((meter.capacity(), meter.level()), (8, 3));
-    let pacer = r#"{ "rate": "10/s", "capacity": 100, "counted": false }"#;
-    let pacer = from_str::<PacerBuilder>(pacer).unwrap().build().unwrap();
-    assert_eq!(pacer.rate(), Rate::per_second(10));
+    let pacer = r#"{ "rate": "10/s", "capacity": 100, "counted": false, "warm_up": "5s" }"#;
+    let pacer = from_str::<PacerBuilder>(pacer).unwrap();
+    assert!(format!("{pacer:?}").contains("warm_up: Some(5s)"));
+    assert_eq!(pacer.build().unwrap().rate(), Rate::per_second(10));
     let limiter = from_str::<ConcurrencyLimiterBuilder>(r#"{ "limit": 5 }"#);
     assert_eq!(limiter.unwrap().build().unwrap().limit(), 5);
 }

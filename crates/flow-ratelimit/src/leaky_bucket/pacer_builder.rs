@@ -47,6 +47,31 @@ impl<C: Clock> PacerBuilder<C> {
         self
     }
 
+    /// Lets what it protects warm up: after a pause of at least `period`, and at the start, the
+    /// spacing is three times what the rate gives, and shrinks to that until `period` is over. So
+    /// from the beginning if it is zero, or never called.
+    ///
+    /// See [`TokenBucketBuilder::warm_up`], of which a pacer is the bucket of burst 1.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use std::time::Duration;
+    /// use flow_ratelimit::Pacer;
+    ///
+    /// let pacer = Pacer::builder().rate("10/s").capacity(100);
+    /// let pacer = pacer.warm_up(Duration::from_secs(10)).build()?;
+    /// let start = rt.now();
+    /// pacer.acquire().await?;
+    /// pacer.acquire().await?;
+    /// assert_eq!(rt.now() - start, Duration::from_millis(300));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # });
+    /// ```
+    pub fn warm_up(mut self, period: Duration) -> Self {
+        self.inner = self.inner.warm_up(period);
+        self
+    }
+
     /// Where those who wait are driven; otherwise on the runtimes that poll them.
     pub fn runtime(mut self, runtime: &Handle) -> Self {
         self.inner = self.inner.runtime(runtime);
@@ -71,8 +96,8 @@ impl<C: Clock> PacerBuilder<C> {
     /// Builds the pacer.
     ///
     /// # Errors
-    /// [`ConfigError`] if rate or capacity is missing, the rate is out of range, or the capacity
-    /// is zero.
+    /// [`ConfigError`] if rate or capacity is missing, the rate is out of range, the capacity is
+    /// zero, or the warm-up too long.
     pub fn build(self) -> Result<Pacer<C>, ConfigError> {
         let capacity = match self.capacity.ok_or(ConfigError::MissingCapacity)? {
             0 => return Err(ConfigError::ZeroCapacity),

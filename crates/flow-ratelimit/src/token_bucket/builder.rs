@@ -11,6 +11,7 @@ use super::TokenBucket;
 use super::core::{Core, Settings, Start};
 use super::fairness::Fairness;
 use super::snapshot::Snapshot;
+use super::warm_up::WarmUp;
 use crate::error::ConfigError;
 use crate::quota::{IntoQuota, Quota};
 
@@ -43,6 +44,7 @@ impl TokenBucketBuilder {
                 max_reserve: Duration::MAX,
                 debt: 0,
                 jitter: None,
+                warm_up: None,
                 shards: None,
                 runtime: None,
             },
@@ -152,6 +154,62 @@ impl<C: Clock> TokenBucketBuilder<C> {
         self
     }
 
+    /// Lets what it protects warm up: after a pause, and at the start, tokens come at a third of
+    /// the rate, and faster from step to step until they come at the rate when `period` is over.
+    /// At the rate at once if it is zero, or never called.
+    ///
+    /// A pause is at least so long as `period`; there was a token in it, and nobody came or waited.
+    /// The next request ends it, if it is for no more than the burst: from then on tokens come in
+    /// 32 steps that are never above the straight way from a third to the whole rate, and at the
+    /// most a 48th of the rate below it; two thirds of what the rate gives, nearly, in all. Whoever
+    /// keeps asking makes no pause, however low the rate.
+    ///
+    /// What is in the bucket can be taken at once all the same, so a burst of 1 is best, or a
+    /// [`Pacer`](crate::Pacer). Over any time it grants no more than without a warm-up, and `t`
+    /// after it began no more than the burst and what has come until then.
+    ///
+    /// - [`retry_after`](crate::Denied::retry_after), waits and reservations know the steps to
+    ///   come, so they are as exact as ever. Only
+    ///   [`reset_after`](crate::Granted::reset_after) reckons by the step in force: at most so
+    ///   long.
+    /// - [`rate`](TokenBucket::rate) is the rate at the end. A new one is warmed up to in the time
+    ///   that is left; [`set_burst`](TokenBucket::set_burst) and refunds change nothing about it.
+    ///   With [`Rate::UNLIMITED`](crate::Rate::UNLIMITED) and
+    ///   [`Rate::ZERO`](crate::Rate::ZERO) there is nothing to warm up to, but the time goes on.
+    /// - A [snapshot](TokenBucket::snapshot) has no warm-up in it: the bucket restored from it
+    ///   begins as after a pause.
+    /// - A clock that goes back stops it; one that jumps ahead looks like a pause.
+    ///
+    /// Each decision takes the bucket's lock, and the one that ends a pause, or a change of rate or
+    /// burst meanwhile, reckons the steps to come. There are no credits beside it: not together
+    /// with [`sharded`](Self::sharded), and [`local`](TokenBucket::local) refuses.
+    /// [`build`](Self::build) refuses more than 365 days.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use flow_ratelimit::TokenBucket;
+    /// use flow_rt::ManualClock;
+    ///
+    /// let clock = ManualClock::new();
+    /// let bucket = TokenBucket::builder().rate("100/s").burst(1);
+    /// let bucket = bucket.warm_up(Duration::from_secs(8)).clock(clock.clone()).build()?;
+    /// let wait = || bucket.try_acquire().map_err(|denied| denied.retry_after());
+    ///
+    /// assert!(wait().is_ok());
+    /// assert_eq!(wait(), Err(Some(Duration::from_millis(30)))); // three times as long
+    ///
+    /// clock.advance(Duration::from_secs(8));
+    /// assert!(wait().is_ok());
+    /// assert_eq!(wait(), Err(Some(Duration::from_millis(10))));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn warm_up(mut self, period: Duration) -> Self {
+        self.settings.warm_up = (!period.is_zero()).then_some(period);
+        self
+    }
+
     /// Where those who wait are driven; otherwise on the runtimes that poll them.
     pub fn runtime(mut self, runtime: &Handle) -> Self {
         self.settings.runtime = Some(runtime.clone());
@@ -169,8 +227,8 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// bucket stood when the shard last took a batch.
     ///
     /// [`build`](Self::build) refuses no shards at all, more than the burst has tokens for (8 for
-    /// each) or more than 1024, and shards together with [`debt`](Self::debt) or
-    /// [`Fairness::Barging`].
+    /// each) or more than 1024, and shards together with [`debt`](Self::debt),
+    /// [`warm_up`](Self::warm_up) or [`Fairness::Barging`].
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -234,6 +292,7 @@ impl<C: Clock> TokenBucketBuilder<C> {
         if self.settings.shards.is_some() {
             self.settings.allow_credits()?;
         }
+        self.settings.warm_up.map_or(Ok(()), WarmUp::check)?;
         if let Some(Err(BackoffConfigError::Delay { given })) =
             self.settings.jitter.as_ref().map(Backoff::validate)
         {
@@ -276,6 +335,7 @@ impl<C> fmt::Debug for TokenBucketBuilder<C> {
             .field("max_reserve", &self.settings.max_reserve)
             .field("debt", &self.settings.debt)
             .field("jitter", &self.settings.jitter)
+            .field("warm_up", &self.settings.warm_up)
             .field("sharded", &self.settings.shards)
             .field("runtime", &self.settings.runtime)
             .field("counted", &self.is_counted)

@@ -2,9 +2,10 @@
 //!
 //! # State
 //! `word` = `used << 1 | W`: grains ever spent (see `supply`), and whether fast paths must keep
-//! out: somebody waits, or the bucket is closed. It has its cache lines for itself. The line of
-//! supply stands in `params`; the queue, and the right to publish parameters, in `queue`; what
-//! the last denial found out in `denial`; credits in `shards` and with handles (see `credits`).
+//! out: somebody waits, the bucket is closed, or it warms up (see `warm_up`). It has its cache
+//! lines for itself. The line of supply stands in `params`; the queue, and the right to publish
+//! parameters, in `queue`; what the last denial found out in `denial`; credits in `shards` and
+//! with handles (see `credits`).
 //!
 //! # Invariants
 //! 1. Tokens are taken and given back only by a compare-and-swap of `word`.
@@ -57,6 +58,7 @@ use crate::supply::{self, Anchor, Level};
 use crate::token_bucket::credits;
 use crate::token_bucket::denial::Denial;
 use crate::token_bucket::sharded::Shards;
+use crate::token_bucket::warm_up::WarmUp;
 use crate::waiting::Queue;
 
 /// What all clones of a bucket and all its waiters share.
@@ -96,19 +98,24 @@ pub(crate) struct Settings {
     pub(crate) debt: u64,
     /// One delay, drawn anew for each wait.
     pub(crate) jitter: Option<Backoff>,
+    pub(crate) warm_up: Option<Duration>,
     pub(crate) shards: Option<usize>,
     pub(crate) runtime: Option<Handle>,
 }
 
 impl Settings {
     /// Whether tokens may be taken ahead as credits. A debt would have to be shared out among
-    /// their holders too; and who waits could not have them back while others pass.
+    /// their holders too; who waits could not have them back while others pass; and what is spent
+    /// out of sight may be what ends a pause.
     pub(crate) fn allow_credits(&self) -> Result<(), ConfigError> {
         if self.debt > 0 {
             return Err(ConfigError::CreditsWithDebt { debt: self.debt });
         }
         if self.fairness == Fairness::Barging {
             return Err(ConfigError::CreditsWithBarging);
+        }
+        if let Some(period) = self.warm_up {
+            return Err(ConfigError::CreditsWithWarmUp { period });
         }
         Ok(())
     }
@@ -172,8 +179,10 @@ impl<C: Clock> Core<C> {
             }
         };
         let anchor = Anchor { aside, ..line };
+        let warm_up = settings.warm_up.map(|it| Box::new(WarmUp::new(it)));
+        let word = if warm_up.is_some() { W } else { 0 };
         Ok(Self {
-            word: CachePadded::new(AtomicU64::new(0)),
+            word: CachePadded::new(AtomicU64::new(word)),
             params: Params::new(&anchor, rate),
             denial: CachePadded::new(Denial::new()),
             bits,
@@ -183,7 +192,7 @@ impl<C: Clock> Core<C> {
                 granted: PaddedCounter::new(),
                 denied: PaddedCounter::new(),
             }),
-            queue: Mutex::new(Queue::new(anchor, rate)),
+            queue: Mutex::new(Queue::new(anchor, rate, warm_up)),
             queued: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             head: AtomicU64::new(0),
@@ -254,6 +263,9 @@ impl<C: Clock> Core<C> {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             if word & W != 0 {
+                if self.warms_up() {
+                    return Ok((self.take_warming(n, keeps)?, 0));
+                }
                 if self.may_barge() {
                     return Ok((self.barge(n, keeps)?, 0));
                 }
@@ -308,6 +320,9 @@ impl<C: Clock> Core<C> {
         let now = self.clock.now();
         let word = self.settled(now);
         if word & W != 0 {
+            if self.warms_up() {
+                return self.peek_warming(n);
+            }
             if self.may_barge() {
                 return self.peek_beside(n);
             }
@@ -322,8 +337,7 @@ impl<C: Clock> Core<C> {
     /// Whole tokens that could be taken now, if nobody waited; those in shards are credits.
     pub(crate) fn available(&self) -> u64 {
         let now = self.clock.now();
-        let word = self.settled(now);
-        let anchor = self.params.anchor();
+        let (word, anchor) = self.stand(now);
         if anchor.unlimited {
             return self.burst_of(&anchor);
         }
@@ -584,6 +598,14 @@ impl<C: Clock> Core<C> {
         }
         self.supply_rose();
         self.word.load(Ordering::Acquire)
+    }
+
+    /// The word, and the line of supply that is not older.
+    fn stand(&self, now: Instant) -> (u64, Anchor) {
+        if self.warms_up() {
+            return self.stand_warming();
+        }
+        (self.settled(now), self.params.anchor())
     }
 
     /// Whether the reservation at the head can take its tokens.

@@ -42,7 +42,10 @@ impl<C: Clock> Core<C> {
             let anchor = self.lift(&queue, now, kept, back);
             let used = self.word.load(Ordering::Acquire) >> 1;
             let (anchor, rate) = match change {
-                Change::Rate(rate) => (anchor.with_rate(rate, self.bits, used), rate),
+                Change::Rate(rate) => {
+                    let pace = queue.pace_of(rate);
+                    (anchor.with_pace(pace, self.bits, used), rate)
+                }
                 Change::Burst { burst, aside } => {
                     let shared = Anchor {
                         burst,
@@ -56,13 +59,20 @@ impl<C: Clock> Core<C> {
             self.publish(&mut queue, anchor, rate);
             self.pump_all(&mut queue, now, &mut wakes);
             self.kick(&mut queue, now, &mut wakes);
+            self.note_supply(&mut queue, now);
         }
         wakes.wake();
         Ok(())
     }
 
+    /// Puts a line in force, and what is to follow it.
+    pub(super) fn publish(&self, queue: &mut Queue, line: Anchor, rate: Rate) {
+        let line = queue.plan(line, rate, self.bits);
+        self.put_in_force(queue, line, rate);
+    }
+
     /// Puts a line in force, for those without the lock too.
-    fn publish(&self, queue: &mut Queue, line: Anchor, rate: Rate) {
+    fn put_in_force(&self, queue: &mut Queue, line: Anchor, rate: Rate) {
         (queue.line, queue.rate) = (line, rate);
         self.params.publish(&line, rate);
     }
@@ -102,8 +112,12 @@ impl<C: Clock> Core<C> {
             Some(_) => anchor.horizon_after(now),
             None => now,
         };
+        let until = queue.end_of_step().map_or(until, |end| until.min(end));
         let anchor = self.lift(queue, until, self.cap(queue, &anchor), 0);
-        self.publish(queue, anchor, queue.rate);
+        match queue.next_step(until) {
+            Some(next) => self.put_in_force(queue, next, queue.rate),
+            None => self.publish(queue, anchor, queue.rate),
+        }
         true
     }
 
@@ -112,7 +126,7 @@ impl<C: Clock> Core<C> {
     /// for a burst that grows by as much, and is published next.
     pub(crate) fn lift(&self, queue: &Queue, now: Instant, cap: u64, back: u64) -> Anchor {
         let anchor = queue.line;
-        let moved = anchor.moved(now, queue.rate, self.bits);
+        let moved = anchor.moved(now, queue.pace(), self.bits);
         if !anchor.unlimited {
             // First by the line that ends, so that `used` is in sight of the new anchor; that
             // stands on the exact line, which may be a grain lower, and a full bucket is full.

@@ -13,6 +13,7 @@ mod metrics;
 mod reservation;
 pub(crate) mod sharded;
 mod snapshot;
+pub(crate) mod warm_up;
 
 use ::core::fmt;
 use ::core::task::{Context, Poll};
@@ -201,8 +202,8 @@ impl<C: Clock> TokenBucket<C> {
     ///
     /// # Errors
     /// [`ConfigError`] if `batch` is zero, or all live batches would be more than half of the
-    /// burst; and if the bucket was built with a [`debt`](TokenBucketBuilder::debt) or with
-    /// [`Fairness::Barging`].
+    /// burst; and if the bucket was built with a [`debt`](TokenBucketBuilder::debt), a
+    /// [`warm_up`](TokenBucketBuilder::warm_up) or with [`Fairness::Barging`].
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -316,7 +316,12 @@ impl<C: Clock + 'static> Reserves for Core<C> {
     }
 
     fn granted(&self) -> Granted {
-        let (now, anchor) = (self.clock.now(), self.params.anchor());
+        let now = self.clock.now();
+        let anchor = if self.warms_up() {
+            self.stand_warming().1
+        } else {
+            self.params.anchor()
+        };
         self.granted_at(&anchor, now)
     }
 }
@@ -394,7 +399,7 @@ impl<C: Clock + 'static> Core<C> {
         let level = anchor.level(used, now, self.cap(queue, anchor));
         let before = queue.list.sum_to(ticket).unwrap_or(0) + u128::from(self.debt);
         let grains = u64::try_from(before).unwrap_or(u64::MAX);
-        anchor
+        queue
             .ready_at(level.spent, grains)
             .unwrap_or(Instant::FAR_FUTURE)
     }

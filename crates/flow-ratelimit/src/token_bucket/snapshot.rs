@@ -134,7 +134,7 @@ impl Snapshot {
     ) -> Anchor {
         let (grains, line) = self.after(elapsed, bits);
         let grains = grains.min((burst - debt).cast_signed()) + debt.cast_signed();
-        let mut next = line.with_rate(rate, bits, 0);
+        let mut next = line.with_pace(rate, bits, 0);
         if bits != self.bits {
             // Less than a grain.
             next.carry = 0;
@@ -153,7 +153,7 @@ impl<C: Clock + 'static> Core<C> {
             self.look_at_queue(|queue, now, _| {
                 let rate = queue.rate;
                 let word = self.word.load(Ordering::Acquire);
-                let line = queue.line.moved(now, rate, self.bits);
+                let line = queue.line.moved(now, queue.pace(), self.bits);
                 // What is set aside counts to the burst, and credits of shards to what is there.
                 let tokens = self.burst_of(&line);
                 let burst = tokens << self.bits;

@@ -145,7 +145,7 @@ impl<C: Clock> Core<C> {
         }
         let used = self.word.load(Ordering::Acquire) >> 1;
         let level = anchor.level(used, now, self.cap(queue, anchor));
-        anchor
+        queue
             .ready_at(level.spent, need + self.debt)
             .unwrap_or(Instant::FAR_FUTURE)
     }

@@ -39,7 +39,7 @@ impl<C: Clock> Core<C> {
                 return room == 0 && !queue.list.is_empty();
             }
             let emptied = fits.count == queue.list.len();
-            let next = fits.used << 1 | u64::from(!emptied || queue.closed);
+            let next = fits.used << 1 | u64::from(!emptied || queue.is_shut());
             let swapped =
                 self.word
                     .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire);
@@ -55,6 +55,7 @@ impl<C: Clock> Core<C> {
                 in_time = fits.in_time;
             }
             self.mirror(queue);
+            self.note_grant(queue, now);
             if emptied {
                 queue.wake_sleepers(now, wakes);
                 return false;
@@ -85,7 +86,7 @@ impl<C: Clock> Core<C> {
 
     /// The queue became empty by other means than a grant.
     pub(super) fn open_fast_path(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) {
-        if !queue.closed {
+        if !queue.is_shut() {
             self.word.fetch_and(!W, Ordering::AcqRel);
         }
         queue.wake_sleepers(now, wakes);
@@ -149,6 +150,7 @@ impl<C: Clock> Core<C> {
             let more = {
                 let mut queue = self.queue.lock();
                 let more = self.pump(&mut queue, now, &mut wakes);
+                self.note_supply(&mut queue, now);
                 self.kick(&mut queue, now, &mut wakes);
                 more
             };
@@ -241,6 +243,6 @@ struct Fits {
     in_time: bool,
 }
 
-pub(super) fn saturated(sum: u128) -> u64 {
+pub(crate) fn saturated(sum: u128) -> u64 {
     u64::try_from(sum).unwrap_or(u64::MAX)
 }

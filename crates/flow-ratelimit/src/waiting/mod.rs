@@ -10,7 +10,8 @@
 //! reservations (see `token_bucket::reservation`).
 //!
 //! # Invariants
-//! 1. W changes only under the lock. It is set while somebody waits, and for ever once closed.
+//! 1. W changes only under the lock. It is set while somebody waits, and for ever once closed or in
+//!    a bucket that warms up.
 //! 2. Only the lock's holder changes the list, the seats and `fire_at`.
 //! 3. A waiter holds no token before it is granted; the swap of the word that takes its tokens
 //!    and the mark that it is granted are one critical section, the swap first.
@@ -36,8 +37,8 @@
 //!   that dropped the task at once has left no seat.
 //! - poll of a waiter: lock; pump; granted or closed? done. Else store the waker, see to a seat.
 //! - pump: walk from the head while the needs fit; one swap of the word for all of them, which
-//!   clears W if it reaches the end; mark them granted and collect their wakers. Reservations
-//!   take their tokens as of when they came, waiters take them now.
+//!   clears W if it reaches the end and may (1); mark them granted and collect their wakers.
+//!   Reservations take their tokens as of when they came, waiters take them now.
 //! - driver: lock; pump; nobody left? stay for `LINGER`, to be woken by the next who waits, or
 //!   leave if that is over. No primary, or it is late by `SLACK`? take over. Store the waker;
 //!   unlock; wake; sleep until the head can go, a quantum after the last time at the earliest; a
@@ -78,4 +79,5 @@ mod tests;
 mod thread;
 mod waiter;
 
+pub(crate) use grant::saturated;
 pub(crate) use queue::Queue;

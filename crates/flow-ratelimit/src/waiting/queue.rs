@@ -9,6 +9,7 @@ use flow_sync::{Standing, Ticket, WaitList};
 use super::driver::{LINGER, Step};
 use crate::rate::Rate;
 use crate::supply::Anchor;
+use crate::token_bucket::warm_up::WarmUp;
 use crate::wakes::Wakes;
 
 /// Who waits, who drives, and what they go by.
@@ -16,6 +17,8 @@ pub(crate) struct Queue {
     /// The line of supply in force, and its rate: what `params` says to those without the lock.
     pub(crate) line: Anchor,
     pub(crate) rate: Rate,
+    /// Beside them, what follows the line; if the bucket warms up.
+    pub(crate) warm_up: Option<Box<WarmUp>>,
     pub(crate) list: WaitList,
     pub(crate) closed: bool,
     /// The head, once it was found to be too early; what ran over before is gone then.
@@ -53,10 +56,11 @@ pub(super) enum Home {
 }
 
 impl Queue {
-    pub(crate) const fn new(line: Anchor, rate: Rate) -> Self {
+    pub(crate) const fn new(line: Anchor, rate: Rate, warm_up: Option<Box<WarmUp>>) -> Self {
         Self {
             line,
             rate,
+            warm_up,
             list: WaitList::new(),
             closed: false,
             first: None,

@@ -26,7 +26,7 @@ fn check<C: Clock>(core: &Core<C>) {
     let queue = core.queue.lock();
     let waits = !queue.list.is_empty();
     let word = core.word.load(Ordering::Acquire);
-    assert_eq!(word & W != 0, waits || queue.closed, "W");
+    assert_eq!(word & W != 0, waits || queue.is_shut(), "W");
     assert_eq!(core.waiting.load(Ordering::Acquire), queue.list.len());
     let sum = queue.list.needs().map(u128::from).sum::<u128>();
     assert_eq!(queue.list.sum(), sum);

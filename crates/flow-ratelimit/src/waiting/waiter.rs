@@ -15,7 +15,7 @@ use super::queue::Home;
 use crate::error::{AcquireError, Denied};
 use crate::granted::Granted;
 use crate::supply::Anchor;
-use crate::token_bucket::core::{Core, W, not_yet};
+use crate::token_bucket::core::{Core, W};
 use crate::wait_state::{Host, Place, WaitState};
 use crate::wakes::Wakes;
 
@@ -259,7 +259,7 @@ impl<C: Clock + 'static> Core<C> {
         let used = self.word.load(Ordering::Acquire) >> 1;
         let level = anchor.level(used, now, self.cap(queue, anchor));
         let grains = saturated(queue.list.sum() + u128::from(need) + u128::from(self.debt));
-        match not_yet(*anchor, level.spent, grains, now) {
+        match queue.not_yet(level.spent, grains, now) {
             Denied::NotYet { retry_after } => retry_after,
             // No supply at all: only a change of the rate can end this wait.
             _ => Duration::MAX,
