@@ -128,6 +128,24 @@ pub enum ConfigError {
         /// The period that it was built with.
         period: Duration,
     },
+    /// The builder was given no number of keys.
+    MissingMaxKeys,
+    /// A limiter of keys that can tell none apart.
+    ZeroKeys,
+    /// More keys than any table has slots for.
+    TooManyKeys {
+        /// The keys that were asked for.
+        given: usize,
+        /// The most possible.
+        max: usize,
+    },
+    /// There is no memory for the slots of so many keys.
+    NoMemoryForKeys {
+        /// The keys that were asked for.
+        given: usize,
+        /// How much it would have been.
+        bytes: usize,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -226,6 +244,29 @@ impl fmt::Display for ConfigError {
                 let instead = "leave `warm_up` out, or the credits";
                 no_credits(f, format_args!("a warm-up of {period:?}"), instead)
             }
+            Self::MissingMaxKeys
+            | Self::ZeroKeys
+            | Self::TooManyKeys { .. }
+            | Self::NoMemoryForKeys { .. } => self.fmt_of_keys(f),
+        }
+    }
+}
+
+impl ConfigError {
+    /// The texts about how many keys there may be.
+    fn fmt_of_keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyKeys { given, max } => {
+                write!(f, "{given} keys are too many for one table: at most {max}")
+            }
+            Self::NoMemoryForKeys { given, bytes } => write!(
+                f,
+                "there is no memory for {given} keys: their slots would take {bytes} bytes"
+            ),
+            Self::ZeroKeys => f.write_str(
+                "max_keys must be at least 1: a table of 0 keys would tell none from another",
+            ),
+            _ => f.write_str("no number of keys was given: call `.max_keys(..)` on the builder"),
         }
     }
 }
@@ -266,6 +307,14 @@ pub enum Denied {
     NoRuntime,
     /// The decision is made elsewhere, and nobody there could be asked.
     Unavailable,
+    /// There is no room for another key that is not full, by
+    /// [`WhenFull::Deny`](crate::WhenFull::Deny).
+    #[non_exhaustive]
+    KeysFull {
+        /// When there will be room, if no key there spends anything meanwhile and no other takes
+        /// it; `Duration::MAX` if that is never, or longer than the clock can tell.
+        retry_after: Duration,
+    },
 }
 
 impl Denied {
@@ -287,7 +336,7 @@ impl Denied {
     /// When to come back, if waiting helps at all.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::NotYet { retry_after } => Some(*retry_after),
+            Self::NotYet { retry_after } | Self::KeysFull { retry_after } => Some(*retry_after),
             _ => None,
         }
     }
@@ -305,6 +354,9 @@ impl fmt::Display for Denied {
             Self::Closed => f.write_str(CLOSED),
             Self::NoRuntime => f.write_str("there is no async runtime to wait on"),
             Self::Unavailable => f.write_str("whoever decides could not be asked"),
+            Self::KeysFull { retry_after } => {
+                write!(f, "no room for another key; retry after {retry_after:?}")
+            }
         }
     }
 }

@@ -24,6 +24,7 @@
 //! | [`TokenBucket`] | bursts up to so many, then a rate |
 //! | [`LeakyBucket`] | the same, seen as a level that leaks |
 //! | [`Pacer`] | one at a time, evenly spaced: the leaky bucket as a queue |
+//! | [`KeyedLimiter`] | a bucket for each key, in fixed memory |
 //! | [`Reservation`] | tokens taken ahead of time |
 //! | [`Snapshot`] | a bucket carried over a restart |
 //! | [`LocalBucket`], [`OwnedLocalBucket`] | its tokens, taken by the batch |
@@ -56,6 +57,7 @@ mod error;
 mod events;
 mod granted;
 mod jitter;
+mod keyed;
 mod leaky_bucket;
 mod limiter;
 mod params;
@@ -87,6 +89,7 @@ pub use concurrency::{
 };
 pub use error::{AcquireBlockingError, AcquireError, ConfigError, Denied};
 pub use granted::Granted;
+pub use keyed::{KeyedLimiter, KeyedLimiterBuilder, KeyedLimiterStats, WhenFull};
 pub use leaky_bucket::{
     LeakyBucket, LeakyBucketBuilder, LeakyBucketStats, Pacer, PacerBuilder, PacerStats,
 };

@@ -10,6 +10,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::concurrency::{ConcurrencyLimiter, ConcurrencyLimiterBuilder};
+use crate::keyed::{KeyedLimiter, KeyedLimiterBuilder, WhenFull};
 use crate::leaky_bucket::{LeakyBucket, LeakyBucketBuilder, Pacer, PacerBuilder};
 use crate::quota::Quota;
 use crate::rate::{Rate, parse_period};
@@ -18,13 +19,13 @@ use crate::token_bucket::{Fairness, TokenBucket, TokenBucketBuilder};
 macro_rules! from_settings {
     (
         $(#[$doc:meta])*
-        $builder:ident of $limiter:ident {
+        $builder:ident $(<$key:ident>)? of $limiter:ident {
             $($value:ident: $type:ty,)*
         }
         periods { $($period:ident),* }
     ) => {
         $(#[$doc])*
-        impl<'de> Deserialize<'de> for $builder {
+        impl<'de $(, $key: ?Sized)?> Deserialize<'de> for $builder $(<$key>)? {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 #[derive(Deserialize)]
                 #[serde(deny_unknown_fields)]
@@ -33,7 +34,7 @@ macro_rules! from_settings {
                     $($period: Option<Period>,)*
                 }
                 let settings = Settings::deserialize(deserializer)?;
-                let mut builder = $limiter::builder();
+                let mut builder = $limiter$(::<$key>)?::builder();
                 $(if let Some(value) = settings.$value {
                     builder = builder.$value(value);
                 })*
@@ -102,6 +103,19 @@ from_settings! {
     ConcurrencyLimiterBuilder of ConcurrencyLimiter {
         limit: u32,
         max_waiters: usize,
+        name: String,
+        counted: bool,
+    }
+    periods {}
+}
+
+from_settings! {
+    /// From settings named as the methods are; `when_full` is `"evict_nearest_full"` or `"deny"`.
+    KeyedLimiterBuilder<K> of KeyedLimiter {
+        rate: Quota,
+        burst: u64,
+        max_keys: usize,
+        when_full: WhenFull,
         name: String,
         counted: bool,
     }

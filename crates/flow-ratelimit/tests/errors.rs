@@ -153,6 +153,34 @@ fn of_settings_for_credits() {
 }
 
 #[test]
+fn of_settings_for_keys() {
+    let errors = [
+        (
+            ConfigError::MissingMaxKeys,
+            "no number of keys was given: call `.max_keys(..)` on the builder",
+        ),
+        (
+            ConfigError::ZeroKeys,
+            "max_keys must be at least 1: a table of 0 keys would tell none from another",
+        ),
+        (
+            ConfigError::TooManyKeys { given: 9, max: 8 },
+            "9 keys are too many for one table: at most 8",
+        ),
+        (
+            ConfigError::NoMemoryForKeys {
+                given: 9,
+                bytes: 256,
+            },
+            "there is no memory for 9 keys: their slots would take 256 bytes",
+        ),
+    ];
+    for (error, text) in &errors {
+        says(error, text, None);
+    }
+}
+
+#[test]
 fn of_settings_for_permits() {
     let errors = [
         (

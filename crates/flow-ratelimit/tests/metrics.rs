@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::task::{Context, Waker};
 
 use flow_metrics::{Collect, Desc, HistogramSnapshot, Registry, Sink};
-use flow_ratelimit::{Aimd, CircuitBreaker, ConcurrencyLimiter, Rate, TokenBucket};
+use flow_ratelimit::{Aimd, CircuitBreaker, ConcurrencyLimiter, KeyedLimiter, Rate, TokenBucket};
 use flow_rt::{ManualClock, sim};
 
 /// Every sample by its name and labels.
@@ -230,4 +230,32 @@ fn an_adaptive_limiter_shows_its_decisions_too() {
     );
     assert_eq!(shown("windows_total/db").as_deref(), Some("1"));
     assert_eq!(shown("window_latency_seconds/db").as_deref(), Some("0.25"));
+}
+
+#[test]
+fn a_keyed_limiter_shows_numbers_and_no_key() {
+    let builder = KeyedLimiter::<str>::builder().rate("1/h").burst(2);
+    let limiter = builder.max_keys(8).name("clients").build().expect("valid");
+    for client in ["anna", "ben"] {
+        for _ in 0..3 {
+            let _ = limiter.try_acquire(client);
+        }
+    }
+    let registry = Registry::new();
+    let registered = registry.register(limiter.collector());
+    registered.expect("its catalogue is sound").forget();
+    let samples = Samples::of(&*limiter.collector());
+    for (name, value) in [
+        ("decisions_total/clients/granted", "4"),
+        ("decisions_total/clients/denied", "2"),
+        ("evicted_keys_total/clients", "0"),
+        ("live_keys/clients", "2"),
+        ("max_keys/clients", "8"),
+        ("burst_tokens/clients", "2"),
+    ] {
+        let shown = samples.get(&format!("flow_ratelimit_{name}"));
+        assert_eq!(shown.as_deref(), Some(value), "{name}");
+    }
+    let all = samples.0.lock().expect("not poisoned");
+    assert!(all.keys().all(|key| !key.contains("anna")), "{all:?}");
 }

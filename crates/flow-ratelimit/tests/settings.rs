@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use flow_ratelimit::{
-    ConcurrencyLimiterBuilder, ConfigError, LeakyBucketBuilder, PacerBuilder, Rate,
-    TokenBucketBuilder,
+    ConcurrencyLimiterBuilder, ConfigError, KeyedLimiterBuilder, LeakyBucketBuilder, PacerBuilder,
+    Rate, TokenBucketBuilder,
 };
 use serde_json::from_str;
 
@@ -87,4 +87,24 @@ fn wrong_settings_are_named() {
     }
     let fairness = refusal(r#"{ "fairness": "lifo" }"#);
     assert!(fairness.contains("`fifo` or `barging`"), "{fairness}");
+}
+
+#[test]
+fn every_setting_of_a_keyed_limiter_is_read() {
+    let text = r#"{
+        "rate": "60/min burst 10", "max_keys": 1000, "when_full": "deny", "name": "clients",
+        "counted": false
+    }"#;
+    let read = from_str::<KeyedLimiterBuilder<str>>(text).unwrap();
+    let written = flow_ratelimit::KeyedLimiter::<str>::builder()
+        .rate("60/min burst 10")
+        .max_keys(1_000)
+        .when_full(flow_ratelimit::WhenFull::Deny)
+        .name("clients")
+        .counted(false);
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    let limiter = read.build().unwrap();
+    assert_eq!((limiter.capacity(), limiter.burst()), (1_000, 10));
+    let unknown = from_str::<KeyedLimiterBuilder<str>>(r#"{ "seed": 1 }"#);
+    assert!(unknown.unwrap_err().to_string().contains("`seed`"));
 }

@@ -1,0 +1,62 @@
+//! A keyed limiter's catalogue, and its collector. No label ever names a key.
+
+use std::sync::Arc;
+
+use flow_metrics::{Collect, Desc, Sink};
+use flow_rt::Clock;
+
+use super::table::Table;
+
+/// Looks at a limiter when somebody collects; in between it costs nothing.
+pub(super) struct KeyedCollector<C>(pub(super) Arc<Table<C>>);
+
+impl<C: Clock> Collect for KeyedCollector<C> {
+    fn descriptions(&self) -> &'static [Desc] {
+        CATALOGUE
+    }
+
+    fn collect(&self, out: &mut dyn Sink) {
+        let table = &self.0;
+        let name = ("limiter", table.name.as_deref().unwrap_or(UNNAMED));
+        if let Some((granted, denied)) = table.counted() {
+            for (decision, count) in [("granted", granted), ("denied", denied)] {
+                out.counter(&CATALOGUE[0], &[name, ("decision", decision)], count);
+            }
+        }
+        out.counter(&CATALOGUE[1], &[name], table.evicted());
+        out.gauge(&CATALOGUE[2], &[name], table.len() as f64);
+        out.gauge(&CATALOGUE[3], &[name], table.max_keys as f64);
+        out.gauge(&CATALOGUE[4], &[name], table.burst() as f64);
+    }
+}
+
+static CATALOGUE: &[Desc] = &[
+    Desc::counter(
+        "flow_ratelimit_decisions_total",
+        "Requests that were decided, by decision.",
+        &["limiter", "decision"],
+    ),
+    Desc::counter(
+        "flow_ratelimit_evicted_keys_total",
+        "Keys that were forgotten before they were full, for want of room.",
+        &["limiter"],
+    ),
+    Desc::gauge(
+        "flow_ratelimit_live_keys",
+        "Keys that are not full.",
+        &["limiter"],
+    ),
+    Desc::gauge(
+        "flow_ratelimit_max_keys",
+        "How many keys that are not full can be told apart.",
+        &["limiter"],
+    ),
+    Desc::gauge(
+        "flow_ratelimit_burst_tokens",
+        "How many tokens the bucket holds at the most.",
+        &["limiter"],
+    ),
+];
+
+/// What a limiter without a name is called.
+const UNNAMED: &str = "keyed_limiter";

@@ -1,0 +1,128 @@
+//! Models of a limiter of keys: a table of one set, of two slots under loom, whose keys push one
+//! another out. `loom-mutations.toml` lists the lines without which they fail.
+#![cfg(loom)]
+
+mod loom_common;
+
+use flow_ratelimit::{KeyedLimiter, Rate};
+use flow_rt::{Clock, Instant};
+use loom::thread;
+use loom_common::{Time, explore, per_milli};
+
+/// Time that stands still, at no cost to the model.
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(1_000)
+    }
+}
+
+type Limiter = KeyedLimiter<u64, Still>;
+
+fn limiter(burst: u64) -> Limiter {
+    let builder = KeyedLimiter::builder().rate(Rate::ZERO).burst(burst);
+    let builder = builder.max_keys(2).seed(1).counted(false);
+    builder.clock(Still).build().unwrap()
+}
+
+fn spawn<T: 'static>(
+    limiter: &Limiter,
+    run: impl FnOnce(&Limiter) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let limiter = limiter.clone();
+    thread::spawn(move || run(&limiter))
+}
+
+#[test]
+fn a_key_comes_twice_at_once() {
+    explore("keyed: insert || insert of one key", 3, || {
+        let limiter = limiter(1);
+        let other = spawn(&limiter, |it| it.try_acquire(&1).is_ok());
+        let ours = limiter.try_acquire(&1).is_ok();
+        assert!(ours != other.join().unwrap(), "one of the two");
+        assert_eq!((limiter.len(), limiter.stats().evicted), (1, 0));
+    });
+}
+
+#[test]
+fn two_keys_come_at_once() {
+    explore("keyed: insert || insert of two keys", 3, || {
+        let limiter = limiter(1);
+        let other = spawn(&limiter, |it| it.try_acquire(&1).is_ok());
+        assert!(limiter.try_acquire(&2).is_ok());
+        assert!(other.join().unwrap());
+        assert_eq!((limiter.len(), limiter.stats().evicted), (2, 0));
+        assert!(limiter.try_acquire(&1).is_err() && limiter.try_acquire(&2).is_err());
+    });
+}
+
+/// Key 3 takes the place of key 1, and a refund makes it owe what key 1 owed.
+#[test]
+fn an_eviction_meets_a_hit_and_a_refund() {
+    explore("keyed: evict, refund || hit", 3, || {
+        let limiter = limiter(2);
+        limiter.try_acquire(&1).unwrap();
+        limiter.try_acquire_n(&2, 2).unwrap();
+        let hit = spawn(&limiter, |it| it.try_acquire(&1).is_ok());
+        limiter.try_acquire_n(&3, 2).unwrap();
+        limiter.refund(&3, 1);
+        assert!(hit.join().unwrap(), "key 1 has two, or had one");
+        let expected = match limiter.stats().evicted {
+            1 => 1,
+            // Key 1 came again, and took its place back.
+            _ => 2,
+        };
+        assert_eq!(limiter.available(&3), expected);
+    });
+}
+
+/// The slot of key 1 passes to key 3, and from key 3 to key 1.
+#[test]
+fn a_hit_meets_two_evictions() {
+    explore("keyed: evict twice || hit", 3, || {
+        let limiter = limiter(3);
+        limiter.try_acquire(&1).unwrap();
+        limiter.try_acquire_n(&2, 3).unwrap();
+        let hit = spawn(&limiter, |it| it.try_acquire(&1).is_ok());
+        limiter.try_acquire(&3).unwrap();
+        limiter.try_acquire(&1).unwrap();
+        assert!(hit.join().unwrap(), "key 1 has one at the least");
+    });
+}
+
+/// Full keys are forgotten before a larger burst is in force; this one spends meanwhile.
+#[test]
+fn a_larger_burst_meets_a_hit() {
+    explore("keyed: set_burst || hit of a full key", 3, || {
+        let limiter = limiter(1);
+        limiter.try_acquire(&1).unwrap();
+        limiter.refund(&1, 1);
+        let hit = spawn(&limiter, |it| it.try_acquire(&1).is_ok());
+        limiter.set_burst(2).unwrap();
+        assert!(hit.join().unwrap());
+        assert!(limiter.available(&1) < 2, "it spent one");
+    });
+}
+
+/// A decision looks at the line before it loads the word. The second update writes there.
+#[test]
+fn a_decision_is_overtaken_by_two_updates() {
+    explore("keyed: two updates || take", 1, || {
+        let time = Time::new();
+        let builder = KeyedLimiter::<u64>::builder().rate(per_milli()).burst(8);
+        let builder = builder.max_keys(1).seed(1).counted(false);
+        let limiter = builder.clock(time.clone()).build().unwrap();
+        limiter.try_acquire_n(&1, 8).unwrap();
+        time.set(4);
+        let takes = {
+            let limiter = limiter.clone();
+            // Four are there, by whatever line; by parts of two there may be eight.
+            thread::spawn(move || assert!(limiter.try_acquire_n(&1, 5).is_err(), "torn"))
+        };
+        limiter.set_rate(per_milli()).unwrap();
+        limiter.set_rate(per_milli()).unwrap();
+        takes.join().unwrap();
+        assert_eq!(limiter.available(&1), 4);
+    });
+}
