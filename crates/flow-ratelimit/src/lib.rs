@@ -25,6 +25,7 @@
 //! | [`LeakyBucket`] | the same, seen as a level that leaks |
 //! | [`Pacer`] | one at a time, evenly spaced: the leaky bucket as a queue |
 //! | [`KeyedLimiter`] | a bucket for each key, in fixed memory |
+//! | [`Composite`] | several limits at once, all or nothing |
 //! | [`Reservation`] | tokens taken ahead of time |
 //! | [`Snapshot`] | a bucket carried over a restart |
 //! | [`LocalBucket`], [`OwnedLocalBucket`] | its tokens, taken by the batch |
@@ -51,6 +52,7 @@
 
 mod adaptive;
 mod circuit_breaker;
+mod composite;
 mod concurrency;
 mod error;
 #[cfg(feature = "tracing")]
@@ -82,6 +84,7 @@ pub use circuit_breaker::{
     CallRejected, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerStats, ClassifiedCalls,
     OpenFor, Verdict,
 };
+pub use composite::{Composite, DeniedBy, Limits};
 pub use concurrency::{
     AcquireOwnedPermit, AcquirePermit, AcquirePermitTimeout, ConcurrencyConfigError,
     ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConcurrencyStats, MergeError, OwnedPermit,

@@ -28,8 +28,16 @@ pub struct WaitState {
     place: Option<Place>,
     question: Option<Question>,
     delayed: Option<Box<Delayed>>,
+    member: Option<Box<Member>>,
     limit: Option<Duration>,
     runtime: Option<Handle>,
+}
+
+/// A wait for one limiter of several.
+struct Member {
+    index: usize,
+    n: u64,
+    state: WaitState,
 }
 
 /// Where a place is: a bucket of any clock.
@@ -67,6 +75,7 @@ impl WaitState {
             place: None,
             question: None,
             delayed: None,
+            member: None,
             limit: None,
             runtime: None,
         }
@@ -81,6 +90,7 @@ impl WaitState {
             place: None,
             question: None,
             delayed: None,
+            member: None,
             limit: Some(limit),
             runtime: None,
         }
@@ -97,7 +107,10 @@ impl WaitState {
     /// Whether there is a place in a queue, a grant that is returned later, or a question that is
     /// not answered yet.
     pub const fn is_waiting(&self) -> bool {
-        self.place.is_some() || self.delayed.is_some() || self.question.is_some()
+        self.place.is_some()
+            || self.delayed.is_some()
+            || self.question.is_some()
+            || self.member.is_some()
     }
 
     /// Ends the wait, as dropping this would.
@@ -105,6 +118,23 @@ impl WaitState {
         self.place = None;
         self.question = None;
         self.delayed = None;
+        self.member = None;
+    }
+
+    /// The wait for one limiter of several, if it is for `n` tokens of each: its number and state.
+    pub(crate) fn member(&mut self, n: u64) -> Option<(usize, &mut Self)> {
+        let member = self.member.as_mut().filter(|it| it.n == n)?;
+        Some((member.index, &mut member.state))
+    }
+
+    /// Begins to wait for one limiter of several; any other wait ends.
+    pub(crate) fn wait_for_member(&mut self, index: usize, n: u64) {
+        self.leave();
+        let state = Self {
+            limit: self.limit,
+            ..Self::new()
+        };
+        self.member = Some(Box::new(Member { index, n, state }));
     }
 
     /// Puts a grant off.
@@ -135,6 +165,9 @@ impl WaitState {
     pub(crate) fn hurry(&mut self) {
         if let Some(delayed) = &mut self.delayed {
             delayed.hurry();
+        }
+        if let Some(member) = &mut self.member {
+            member.state.hurry();
         }
     }
 
@@ -168,6 +201,7 @@ impl WaitState {
         let of = core::ptr::from_ref(of).cast::<()>().addr();
         self.place = None;
         self.delayed = None;
+        self.member = None;
         let question = match &mut self.question {
             Some(question) if question.of == of && question.n == n => question,
             other => other.insert(Question {
@@ -189,7 +223,8 @@ impl WaitState {
 
     /// The runtime that keeps the time of this wait.
     pub(crate) fn runtime(&self) -> Option<&Handle> {
-        self.runtime.as_ref()
+        let member = || self.member.as_ref()?.state.runtime();
+        self.runtime.as_ref().or_else(member)
     }
 
     /// The ticket, if this waits for `n` tokens of the limiter at this address.
@@ -200,6 +235,7 @@ impl WaitState {
 
     pub(crate) fn take_place(&mut self, place: Place, runtime: &Handle) {
         self.place = Some(place);
+        self.member = None;
         // Only a wait with a limit needs a timer of its own.
         if self.limit.is_some() {
             self.runtime = Some(runtime.clone());

@@ -1,0 +1,246 @@
+//! Several limits at once: all of them, or none.
+
+mod limits;
+
+use core::fmt;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use crate::error::{AcquireError, Denied};
+use crate::granted::Granted;
+use crate::limiter::Limiter;
+use crate::wait_state::WaitState;
+
+pub use limits::Limits;
+
+/// Several limiters that must all grant: a request takes its tokens from each, or from none.
+///
+/// First all are looked at, and nothing is taken from any if one of them would deny. Then the
+/// tokens are taken one limiter after the other; if another caller was faster at one of them, those
+/// before it get theirs back, exactly: **a request that is denied changes no limiter's count.**
+/// Between the two a limiter may deny somebody else for the tokens that are about to come back.
+///
+/// The answer to a denial says which limit it was: the one with the longest wait, or one that
+/// never grants so much.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use flow_ratelimit::{Composite, Rate, TokenBucket};
+///
+/// let hourly = TokenBucket::new(Rate::per_hour(1_000), 1_000)?;
+/// let burst = TokenBucket::new(Rate::per_second(10), 2)?;
+/// let both = Composite::new((&hourly, &burst));
+///
+/// assert_eq!(both.try_acquire_n(2)?.remaining(), 0);
+/// let denied = both.try_acquire().unwrap_err();
+/// assert_eq!(denied.index, 1); // `burst`
+/// assert!(denied.retry_after().is_some_and(|wait| wait.as_millis() <= 100));
+/// assert_eq!(hourly.available(), 998);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Waiting
+/// A composite is a [`Limiter`], so [`LimiterExt`](crate::LimiterExt) has its futures. Whoever waits
+/// stands in the queue of the limiter that denied, holding nothing of the others; when its turn
+/// comes all are taken together, or it goes to the queue of the next that denies. So the order is
+/// first in, first out only among those who wait for the same limiter, and a caller that needs many
+/// scarce limits at once may have to stand in line more than once.
+///
+/// # Cost
+/// Two calls of each limiter for a grant. Waiting takes a box.
+#[derive(Clone, Copy, Debug)]
+pub struct Composite<T> {
+    limits: T,
+}
+
+impl<T: Limits> Composite<T> {
+    /// All these limits at once; none at all grant everything.
+    pub const fn new(limits: T) -> Self {
+        Self { limits }
+    }
+
+    /// Takes one token of each, or says who has none.
+    ///
+    /// # Errors
+    /// [`DeniedBy`]; nothing was taken then.
+    pub fn try_acquire(&self) -> Result<Granted, DeniedBy> {
+        self.try_acquire_n(1)
+    }
+
+    /// Takes `n` tokens of each, or says who has not so many. A grant tells of the limiter with the
+    /// fewest tokens left.
+    ///
+    /// # Errors
+    /// [`DeniedBy`]; nothing was taken then.
+    pub fn try_acquire_n(&self, n: u64) -> Result<Granted, DeniedBy> {
+        self.take(n, None)
+    }
+
+    /// Whether one token of each could be taken now. Takes nothing.
+    ///
+    /// # Errors
+    /// What [`try_acquire`](Self::try_acquire) would say.
+    pub fn peek(&self) -> Result<(), DeniedBy> {
+        self.peek_n(1)
+    }
+
+    /// Whether `n` tokens of each could be taken now. Takes nothing.
+    ///
+    /// # Errors
+    /// What [`try_acquire_n`](Self::try_acquire_n) would say.
+    pub fn peek_n(&self, n: u64) -> Result<(), DeniedBy> {
+        self.look(n, None)
+    }
+
+    /// Gives `n` tokens back to each.
+    pub fn refund(&self, n: u64) {
+        for (_, limiter) in self.but(None) {
+            limiter.refund(n);
+        }
+    }
+
+    /// The limiters.
+    pub const fn limits(&self) -> &T {
+        &self.limits
+    }
+
+    /// Looks at all but the one that has granted already, and finds the longest wait.
+    fn look(&self, n: u64, held: Option<usize>) -> Result<(), DeniedBy> {
+        let denials = self.but(held).filter_map(|(index, limiter)| {
+            let denied = limiter.peek_n(n).err()?;
+            Some(DeniedBy { index, denied })
+        });
+        // The first of those that wait as long.
+        let longest = denials.reduce(|longest, next| {
+            if next.wait() > longest.wait() {
+                next
+            } else {
+                longest
+            }
+        });
+        longest.map_or(Ok(()), Err)
+    }
+
+    /// Takes `n` tokens of all but the one that has granted already.
+    fn take(&self, n: u64, held: Option<usize>) -> Result<Granted, DeniedBy> {
+        self.look(n, held)?;
+        let mut least = Granted::new(u64::MAX, u64::MAX, Duration::ZERO);
+        for (index, limiter) in self.but(held) {
+            match limiter.try_acquire_n(n) {
+                Ok(granted) => least = fewer(least, granted),
+                Err(denied) => {
+                    for (_, before) in self.but(held).take_while(|(it, _)| *it < index) {
+                        before.refund(n);
+                    }
+                    return Err(DeniedBy { index, denied });
+                }
+            }
+        }
+        Ok(least)
+    }
+
+    /// All but one, with their numbers.
+    fn but(&self, held: Option<usize>) -> impl Iterator<Item = (usize, &dyn Limiter)> {
+        let all = 0..self.limits.count();
+        all.filter(move |index| held != Some(*index))
+            .filter_map(|index| Some((index, self.limits.at(index)?)))
+    }
+}
+
+/// Denied by the limit with the longest wait.
+impl<T: Limits> Limiter for Composite<T> {
+    fn try_acquire_n(&self, n: u64) -> Result<Granted, Denied> {
+        Ok(self.take(n, None)?)
+    }
+
+    fn peek_n(&self, n: u64) -> Result<(), Denied> {
+        Ok(self.look(n, None)?)
+    }
+
+    fn refund(&self, n: u64) {
+        Self::refund(self, n);
+    }
+
+    fn poll_acquire_n(
+        &self,
+        cx: &mut Context<'_>,
+        n: u64,
+        state: &mut WaitState,
+    ) -> Poll<Result<Granted, AcquireError>> {
+        // Each turn but the last of a call ends in another limiter's queue.
+        for _ in 0..=self.limits.count() {
+            let waits = state.member(n);
+            let Some((index, limiter, member)) =
+                waits.and_then(|(index, member)| Some((index, self.limits.at(index)?, member)))
+            else {
+                match self.take(n, None) {
+                    Ok(granted) => return Poll::Ready(Ok(granted)),
+                    Err(by) => state.wait_for_member(by.index, n),
+                }
+                continue;
+            };
+            // One that never grants so much says so itself.
+            let own = core::task::ready!(limiter.poll_acquire_n(cx, n, member));
+            state.leave();
+            let own = own?;
+            match self.take(n, Some(index)) {
+                Ok(others) => return Poll::Ready(Ok(fewer(others, own))),
+                Err(by) => {
+                    limiter.refund(n);
+                    state.wait_for_member(by.index, n);
+                }
+            }
+        }
+        // Others come and go faster than this: let them.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// The grant that leaves fewer tokens.
+fn fewer(one: Granted, other: Granted) -> Granted {
+    if other.remaining() < one.remaining() {
+        other
+    } else {
+        one
+    }
+}
+
+/// Which limit of a [`Composite`] denied a request, and why. Nothing was taken of any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeniedBy {
+    /// Its place in the composite, from 0.
+    pub index: usize,
+    /// What it said. Of several that deny it is the one with the longest wait.
+    pub denied: Denied,
+}
+
+impl DeniedBy {
+    /// When to come back, if waiting helps at all: the longest wait of all limits that deny.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.denied.retry_after()
+    }
+
+    /// For comparison: never is longer than any time.
+    fn wait(&self) -> (bool, Option<Duration>) {
+        let wait = self.retry_after();
+        (wait.is_none(), wait)
+    }
+}
+
+impl fmt::Display for DeniedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "limit {} of the composite: {}", self.index, self.denied)
+    }
+}
+
+/// Its text has the limiter's in it.
+impl std::error::Error for DeniedBy {}
+
+impl From<DeniedBy> for Denied {
+    fn from(by: DeniedBy) -> Self {
+        by.denied
+    }
+}

@@ -1,0 +1,252 @@
+//! Several limits at once.
+#![cfg(not(loom))]
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+
+use flow_ratelimit::{
+    AcquireError, Composite, Denied, LeakyBucket, Limiter, LimiterExt, Rate, TokenBucket,
+};
+use flow_rt::sim::Sim;
+use flow_rt::{Instant, ManualClock};
+use proptest::prelude::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn clock() -> ManualClock {
+    ManualClock::starting_at(Instant::from_nanos(3_000_000_000))
+}
+
+fn bucket(clock: &ManualClock, per_second: u64, burst: u64) -> TokenBucket<ManualClock> {
+    let builder = TokenBucket::builder().rate(Rate::per_second(per_second));
+    let built = builder.burst(burst).clock(clock.clone()).build();
+    built.expect("a valid bucket")
+}
+
+#[test]
+fn all_grant_or_none_is_touched() {
+    let clock = clock();
+    let (wide, narrow) = (bucket(&clock, 10, 10), bucket(&clock, 1, 3));
+    let both = Composite::new((&wide, &narrow));
+    let granted = both.try_acquire_n(2).unwrap();
+    assert_eq!((granted.remaining(), granted.limit()), (1, 3));
+    let denied = both.try_acquire_n(2).unwrap_err();
+    assert_eq!((denied.index, denied.retry_after()), (1, Some(1_000 * MS)));
+    assert_eq!(both.peek_n(2), Err(denied));
+    assert_eq!((wide.available(), narrow.available()), (8, 1));
+    both.peek().unwrap();
+    both.try_acquire().unwrap();
+    both.refund(2);
+    assert_eq!((wide.available(), narrow.available()), (9, 2));
+    assert_eq!(both.try_acquire_n(0).unwrap().remaining(), 2);
+}
+
+#[test]
+fn the_longest_wait_is_the_answer_and_never_is_longer() {
+    let clock = clock();
+    let limits = [
+        bucket(&clock, 10, 5),
+        bucket(&clock, 1, 5),
+        bucket(&clock, 4, 5),
+    ];
+    let all = Composite::new(&limits[..]);
+    all.try_acquire_n(5).unwrap();
+    let denied = all.try_acquire_n(2).unwrap_err();
+    assert_eq!((denied.index, denied.retry_after()), (1, Some(2_000 * MS)));
+    let text = denied.to_string();
+    assert_eq!(
+        text,
+        "limit 1 of the composite: not enough tokens yet; retry after 2s"
+    );
+
+    // Whoever waits so long is admitted by all.
+    clock.advance(2_000 * MS);
+    all.try_acquire_n(2).unwrap();
+
+    limits[2].set_rate(Rate::ZERO).unwrap();
+    let denied = all.try_acquire_n(5).unwrap_err();
+    assert_eq!((denied.index, denied.denied), (2, Denied::NeverRefills));
+    let denied = all.try_acquire_n(6).unwrap_err();
+    assert_eq!(denied.denied, Denied::exceeds_burst(6, 5));
+    limits[0].close();
+    let denied = all.try_acquire_n(5).unwrap_err();
+    assert_eq!((denied.index, denied.denied), (0, Denied::Closed));
+}
+
+#[test]
+fn limits_of_any_kind_and_number() {
+    let clock = clock();
+    let bucket = bucket(&clock, 1, 4);
+    let leaky = LeakyBucket::builder()
+        .rate("1/s")
+        .capacity(3)
+        .clock(clock.clone());
+    let leaky = leaky.build().unwrap();
+    let dynamic: Vec<Box<dyn Limiter>> = vec![Box::new(bucket.clone()), Box::new(leaky.clone())];
+    let nested = Composite::new((Composite::new(dynamic), &bucket));
+    // Two of them are the same bucket.
+    nested.try_acquire_n(2).unwrap();
+    assert_eq!((bucket.available(), leaky.available()), (0, 1));
+    bucket.refund(3);
+    let denied = nested.try_acquire_n(2).unwrap_err();
+    assert_eq!((denied.index, denied.retry_after()), (0, Some(1_000 * MS)));
+
+    // Each would grant two by itself, and one of them is asked twice.
+    leaky.refund(2);
+    let denied = nested.try_acquire_n(2).unwrap_err();
+    assert_eq!(denied.index, 1);
+    assert_eq!((bucket.available(), leaky.available()), (3, 3));
+
+    let six = Composite::new((&bucket, &leaky, &leaky, &leaky, &bucket, &bucket));
+    six.try_acquire().unwrap();
+    assert_eq!((bucket.available(), leaky.available()), (0, 0));
+
+    let none = Composite::new([&bucket; 0]);
+    none.try_acquire_n(u64::MAX).unwrap();
+}
+
+#[test]
+fn threads_take_from_both_alike() {
+    let clock = clock();
+    let (one, other) = (bucket(&clock, 0, 500), bucket(&clock, 0, 700));
+    let granted: usize = thread::scope(|scope| {
+        let threads: Vec<_> = [false, true, false, true]
+            .map(|swapped| {
+                let pair = if swapped {
+                    (&other, &one)
+                } else {
+                    (&one, &other)
+                };
+                scope.spawn(move || {
+                    let both = Composite::new(pair);
+                    (0..400).filter(|_| both.try_acquire().is_ok()).count()
+                })
+            })
+            .into();
+        threads.into_iter().map(|it| it.join().unwrap()).sum()
+    });
+    // Those that another's peek kept out have gone; nothing is lost.
+    assert!(granted <= 500);
+    assert_eq!(one.available(), 500 - granted as u64);
+    assert_eq!(other.available(), 700 - granted as u64);
+}
+
+#[test]
+fn whoever_waits_gets_all_at_once() {
+    let done = Sim::new(0).run(|rt| async move {
+        let fast = TokenBucket::builder()
+            .rate("1000/s")
+            .burst(1)
+            .build()
+            .unwrap();
+        let slow = TokenBucket::builder()
+            .rate("100/s")
+            .burst(1)
+            .build()
+            .unwrap();
+        let both = Composite::new((&fast, &slow));
+        let start = rt.now();
+        for _ in 0..6 {
+            both.acquire().await.unwrap();
+        }
+        assert_eq!(rt.now() - start, 50 * MS);
+        assert_eq!(fast.available(), 0);
+
+        // A wait that is dropped has taken nothing.
+        {
+            let mut waits = pin!(both.acquire());
+            let polled = poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx))).await;
+            assert!(polled.is_pending());
+        }
+        rt.sleep(20 * MS).await;
+        assert_eq!((fast.available(), slow.available()), (1, 1));
+        both.acquire().await.unwrap();
+
+        let timeout = both.acquire_timeout(5 * MS).await;
+        assert!(matches!(timeout, Err(AcquireError::Timeout { .. })));
+        both.acquire_timeout(10 * MS).await.unwrap();
+        let never = both.acquire_n(2).await.unwrap_err();
+        assert!(matches!(never, AcquireError::ExceedsBurst { .. }));
+    });
+    done.expect("no failure");
+}
+
+#[test]
+fn many_who_wait_keep_to_each_limit() {
+    let done = Sim::new(1).run(|rt| async move {
+        let build = |rate: &str| {
+            TokenBucket::builder()
+                .rate(rate)
+                .burst(1)
+                .catch_up(Duration::ZERO)
+        };
+        let (one, other) = (
+            build("50/s").build().unwrap(),
+            build("40/s").build().unwrap(),
+        );
+        let start = rt.now();
+        let tasks: Vec<_> = (0..20)
+            .map(|i| {
+                let pair = if i % 2 == 0 {
+                    [&one, &other]
+                } else {
+                    [&other, &one]
+                };
+                let both = Composite::new(pair.map(Clone::clone));
+                rt.spawn(async move { both.acquire().await.map(drop) })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        // 19 after the first, 25 ms each.
+        assert!(rt.now() - start >= 19 * 25 * MS);
+        rt.sleep(100 * MS).await;
+        assert_eq!((one.available(), other.available()), (1, 1));
+    });
+    done.expect("no failure");
+}
+
+proptest! {
+    /// Beside each bucket stands one that is asked for the same only if all grant.
+    #[test]
+    fn a_request_that_is_denied_changes_no_count(
+        limits in prop::collection::vec((0..20_u64, 1..20_u64), 1..6),
+        steps in prop::collection::vec((0..500_u64, 0..12_u64), 1..80),
+    ) {
+        let clock = clock();
+        let build = || -> Vec<_> {
+            limits.iter().map(|(rate, burst)| bucket(&clock, *rate, *burst)).collect()
+        };
+        let (ours, model) = (build(), build());
+        let all = Composite::new(&ours[..]);
+        for (ms, n) in steps {
+            clock.advance(u32::try_from(ms).expect("small") * MS);
+            let would: Vec<_> = model.iter().map(|it| it.peek_n(n)).collect();
+            match all.try_acquire_n(n) {
+                Ok(granted) => {
+                    prop_assert!(would.iter().all(Result::is_ok));
+                    for it in &model {
+                        prop_assert!(it.try_acquire_n(n).is_ok());
+                    }
+                    let least = model.iter().map(TokenBucket::available).min();
+                    prop_assert_eq!(Some(granted.remaining()), least);
+                }
+                Err(by) => {
+                    prop_assert_eq!(would[by.index], Err(by.denied));
+                    let waits = would.iter().filter_map(|it| it.err());
+                    let never = waits.clone().any(|it| it.retry_after().is_none());
+                    let longest = waits.filter_map(|it| it.retry_after()).max();
+                    prop_assert_eq!(by.retry_after(), longest.filter(|_| !never));
+                }
+            }
+            for (ours, model) in ours.iter().zip(&model) {
+                prop_assert_eq!(ours.available(), model.available());
+                prop_assert_eq!(ours.peek_n(n), model.peek_n(n));
+            }
+        }
+    }
+}
