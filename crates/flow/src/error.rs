@@ -147,6 +147,16 @@ impl<E: StdError + Send + Sync + 'static> From<flow_ratelimit::CallError<E>> for
     }
 }
 
+#[cfg(feature = "ratelimit")]
+impl From<flow_ratelimit::DeniedBy> for Error {
+    fn from(by: flow_ratelimit::DeniedBy) -> Self {
+        Self {
+            retry_after: by.retry_after(),
+            ..Self::new(by)
+        }
+    }
+}
+
 #[cfg(feature = "redis")]
 impl From<flow_redis::CheckError> for Error {
     fn from(error: flow_redis::CheckError) -> Self {

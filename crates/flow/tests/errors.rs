@@ -66,6 +66,7 @@ fn those_of_the_runtime() {
 fn those_of_the_limiters() {
     passes::<ratelimit::ConfigError>();
     passes::<ratelimit::Denied>();
+    passes::<ratelimit::DeniedBy>();
     passes::<ratelimit::AcquireError>();
     passes::<ratelimit::AcquireBlockingError>();
     passes::<ratelimit::BreakerConfigError>();
