@@ -1,4 +1,5 @@
-//! flow-ratelimit beside its peers: token buckets, permits, and circuit breakers.
+//! flow-ratelimit beside its peers: token buckets, for each of many keys too, permits, and circuit
+//! breakers.
 
 mod adaptive;
 mod breaker;
@@ -6,6 +7,7 @@ mod bucket;
 mod credits;
 mod goflow;
 mod goflow_permits;
+mod keyed;
 mod permit;
 mod precision;
 mod waiting;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
          semaphores; `CircuitBreaker` beside failsafe and recloser.",
         &packages,
         |bench| {
+            keyed::rows(bench);
             bucket::rows(bench);
             credits::rows(bench);
             permit::rows(bench);

@@ -1,0 +1,179 @@
+//! A limit for each of many keys, some of which come far more often than others.
+
+use core::hash::BuildHasher;
+use std::hash::RandomState;
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use flow_benches::process::resident;
+use flow_benches::{Bench, repeat};
+use flow_ratelimit::{KeyedLimiter, Rate};
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+
+use crate::bucket::{PLENTY, some};
+
+type Governor<S> = RateLimiter<u64, DashMapStateStore<u64, S>, Tsc, NoOpMiddleware<Nanos>>;
+
+/// How many requests are drawn, at the most; they come again and again.
+const REQUESTS: usize = 1 << 22;
+
+pub(crate) fn rows(bench: &mut Bench) {
+    // First: what others have given back to the allocator would not be seen to grow.
+    bytes(bench);
+    for (keys, name) in [(1_000, "1 k"), (1_000_000, "1 M")] {
+        granted(bench, keys, name);
+    }
+}
+
+fn granted(bench: &mut Bench, keys: usize, name: &str) {
+    let rows = [1, 2].map(|threads| {
+        let plural = if threads == 1 { "" } else { "s" };
+        (
+            threads,
+            format!("keyed try_acquire, {name} keys, {threads} thread{plural}"),
+        )
+    });
+    if !rows.iter().any(|(_, row)| bench.wants(row)) {
+        return;
+    }
+    let requests = zipf(keys);
+    // Their number is a power of two.
+    let last = requests.len() - 1;
+    let key = |i: u64| {
+        requests
+            .get(i as usize & last)
+            .copied()
+            .map_or(0, u64::from)
+    };
+    let ours = ours(Rate::per_second(PLENTY.into()), PLENTY.into(), keys);
+    let quota = Quota::per_second(some(PLENTY));
+    let with_ahash = governor::<ahash::RandomState>(quota);
+    let governor = governor::<RandomState>(quota);
+    // Each has seen every key.
+    for key in 0..keys as u64 {
+        assert!(ours.try_acquire(&key).is_ok(), "there is plenty");
+        assert!(governor.check_key(&key).is_ok(), "there is plenty");
+        assert!(with_ahash.check_key(&key).is_ok(), "there is plenty");
+    }
+    for (threads, row) in rows {
+        bench
+            .row(row)
+            .flow(|n| apart(threads, n, |i| ours.try_acquire(&key(i))))
+            .peer("governor", |n| {
+                apart(threads, n, |i| governor.check_key(&key(i)))
+            })
+            .peer("governor, ahash", |n| {
+                apart(threads, n, |i| with_ahash.check_key(&key(i)))
+            })
+            .measure();
+    }
+}
+
+/// What a million keys that have spent something take, and twenty million that come by once.
+fn bytes(bench: &mut Bench) {
+    const ROW: &str = "keyed, bytes per key, 1 M keys";
+    const FLOOD: &str = "keyed, MiB after a flood of 20 M keys";
+    const KEYS: u64 = 1_000_000;
+    const MIB: f64 = 1_048_576.0;
+    if !bench.wants(ROW) && !bench.wants(FLOOD) {
+        return;
+    }
+    let flood = 20 * KEYS;
+    let before = resident();
+    let grown = || resident().saturating_sub(before) as f64;
+    let ours = ours(Rate::per_hour(1), 2, KEYS as usize);
+    (0..KEYS).for_each(|key| assert!(ours.try_acquire(&key).is_ok(), "it is full"));
+    let live = grown();
+    let lost = ours.stats().evicted;
+    repeat(flood, |key| ours.try_acquire(&key));
+    let flooded = grown();
+
+    let before = resident();
+    let grown = || resident().saturating_sub(before) as f64;
+    let peer = governor::<RandomState>(Quota::per_hour(some(1)));
+    repeat(KEYS, |key| peer.check_key(&key));
+    let peers_live = grown();
+    repeat(flood, |key| peer.check_key(&key));
+    let peers_flooded = grown();
+
+    let per_key = 1.0 / KEYS as f64;
+    let peers = [("governor", vec![peers_live * per_key])];
+    bench.record(ROW, "B", &[live * per_key], &peers);
+    let peers = [("governor", vec![peers_flooded / MIB])];
+    bench.record(FLOOD, "MiB", &[flooded / MIB], &peers);
+    bench.note(format!(
+        "Keyed: of {KEYS} live keys, as many as the limiter was built for, {lost} were forgotten \
+         too early. The flood is of {flood} keys."
+    ));
+}
+
+fn ours(rate: Rate, burst: u64, keys: usize) -> KeyedLimiter<u64> {
+    KeyedLimiter::new(rate, burst, keys).expect("a valid limit")
+}
+
+fn governor<S: BuildHasher + Clone + Default>(quota: Quota) -> Governor<S> {
+    RateLimiter::dashmap_with_clock_and_hasher(quota, Tsc(quanta::Clock::new()), S::default())
+}
+
+/// The clock that governor has by default: the time stamp counter, scaled.
+#[derive(Clone)]
+struct Tsc(quanta::Clock);
+
+impl Clock for Tsc {
+    type Instant = Nanos;
+
+    #[inline]
+    fn now(&self) -> Nanos {
+        self.0.delta_as_nanos(0, self.0.raw()).into()
+    }
+}
+
+/// How long `n` operations take on each of so many threads, which are at different requests.
+fn apart<T>(threads: u64, n: u64, operation: impl Fn(u64) -> T + Sync) -> Duration {
+    if threads == 1 {
+        return repeat(n, operation);
+    }
+    let barrier = Barrier::new(threads as usize);
+    let side = |side: u64| {
+        barrier.wait();
+        let start = side * (REQUESTS as u64 / threads);
+        repeat(n, |i| operation(start + i))
+    };
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|it| scope.spawn(move || side(it)))
+            .collect();
+        let ended = running
+            .into_iter()
+            .map(|it| it.join().expect("a contender panicked"));
+        ended.max().unwrap_or_default()
+    })
+}
+
+/// Requests of keys whose frequencies fall off as 1 / rank^0.99.
+fn zipf(keys: usize) -> Vec<u32> {
+    let mut sum = 0.0;
+    let weights = (1..=keys).map(|rank| (rank as f64).powf(-0.99));
+    let below: Vec<f64> = weights
+        .map(|weight| {
+            sum += weight;
+            sum
+        })
+        .collect();
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let draw = move || {
+        // xorshift64*, by Marsaglia and Vigna.
+        seed ^= seed >> 12;
+        seed ^= seed << 25;
+        seed ^= seed >> 27;
+        let unit = (seed.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1_u64 << 53) as f64;
+        below.partition_point(|it| *it < unit * sum) as u32
+    };
+    let count = (keys * 16).next_power_of_two().min(REQUESTS);
+    core::iter::repeat_with(draw).take(count).collect()
+}
