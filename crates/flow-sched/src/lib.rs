@@ -21,19 +21,24 @@
 //! | [`PoolStats`], [`ShutdownReport`], [`TaskEnd`] | seeing what goes on |
 //! | [`Scheduler`], [`SchedulerBuilder`], [`SchedulerDriver`] | jobs by time |
 //! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`] | one job: its policies, its control, its run |
-//! | [`Trigger`], [`Cron`], [`Overlap`], [`Misfire`], [`CatchUp`] | when a job runs, and when it does not |
+//! | [`Trigger`], [`Overlap`], [`Misfire`], [`CatchUp`] | when a job runs, and when it does not |
+//! | [`Cron`], [`CronPattern`], [`Dialect`], [`DstPolicy`] | times of day by pattern, in any zone |
 //! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`] | seeing what goes on |
 //! | [`ScheduleError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`] | what can go wrong |
 //!
 //! # Features
 //! - **`pool`**: the worker pool.
-//! - **`scheduler`**: jobs by time; runs them on a pool, so it includes `pool`.
+//! - **`cron`**: patterns of times of day, also without a scheduler.
+//! - **`scheduler`**: jobs by time; includes `pool`, which may run them, and `cron`.
+//! - `serde`: patterns as their text.
 //! - `metrics`: `collector()` on a pool and the like on a scheduler, for a
 //!   `flow_metrics::Registry`.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "cron")]
+mod cron;
 #[cfg(feature = "pool")]
 mod pool;
 #[cfg(feature = "scheduler")]
@@ -41,6 +46,11 @@ mod scheduler;
 #[cfg(feature = "pool")]
 mod sync;
 
+#[cfg(feature = "cron")]
+pub use cron::{
+    Cron, CronAfter, CronBefore, CronError, CronPattern, CronPlace, Dialect, DstGap, DstOverlap,
+    DstPolicy, UnknownZone,
+};
 #[cfg(feature = "pool")]
 pub use pool::{
     PoolConfigError, PoolStats, Rejected, ShutdownReport, Slots, Submit, SubmitError,
@@ -49,8 +59,8 @@ pub use pool::{
 };
 #[cfg(feature = "scheduler")]
 pub use scheduler::{
-    BoxError, CatchUp, Cron, CronError, Due, EndReason, JobBuilder, JobContext, JobEvent,
-    JobEventKind, JobHandle, JobState, JobStats, Misfire, Outcome, Overlap, RunCounts, RunOutcome,
-    RunReport, ScheduleError, Scheduler, SchedulerBuilder, SchedulerConfigError, SchedulerDriver,
-    SchedulerReport, SchedulerStats, Trigger, TriggerContext, TriggerNowError, UnknownZone,
+    BoxError, CatchUp, Due, EndReason, JobBuilder, JobContext, JobEvent, JobEventKind, JobHandle,
+    JobState, JobStats, Misfire, Outcome, Overlap, RunCounts, RunOutcome, RunReport, ScheduleError,
+    Scheduler, SchedulerBuilder, SchedulerConfigError, SchedulerDriver, SchedulerReport,
+    SchedulerStats, Trigger, TriggerContext, TriggerNowError,
 };

@@ -12,7 +12,8 @@ use super::error::SchedulerConfigError;
 use super::report::JobEvent;
 use super::run::Target;
 use super::shared::{Hook, Shared};
-use super::{Core, Scheduler, zone};
+use super::{Core, Scheduler};
+use crate::cron::name;
 use crate::pool::WorkerPool;
 
 /// Makes a [`Scheduler`]; see [`Scheduler::builder`].
@@ -85,7 +86,7 @@ impl SchedulerBuilder {
     pub fn build_with_driver(self) -> Result<(Scheduler, SchedulerDriver), SchedulerConfigError> {
         let zone = match &self.zone {
             None => Tz::UTC,
-            Some(name) => zone::find(name).map_err(SchedulerConfigError::UnknownZone)?,
+            Some(name) => name::find(name).map_err(SchedulerConfigError::UnknownZone)?,
         };
         let handle = match (self.runtime, &self.pool) {
             (Some(handle), _) => handle,

@@ -4,9 +4,9 @@ use core::fmt;
 
 use flow_rt::HandleError;
 
-use super::cron::CronError;
 use super::report::EndReason;
-use super::zone::UnknownZone;
+use crate::cron::CronError;
+use crate::cron::UnknownZone;
 
 /// Why a scheduler could not be built.
 #[derive(Debug, Clone, PartialEq, Eq)]

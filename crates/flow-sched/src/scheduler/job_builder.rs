@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use flow_rt::{catch, contain};
 
-use super::cron::Cron;
 use super::error::ScheduleError;
 use super::handle::JobHandle;
 use super::job::{Body, Job, Settings};
 use super::outcome::Outcome;
 use super::policy::{Misfire, Overlap};
 use super::shared::{Refused, Shared};
+use super::timetable;
 use super::trigger::{After, Due, Every, FixedDelay, Once, Trigger, TriggerContext};
-use super::zone;
+use crate::cron::name;
 
 /// Makes a job; see [`Scheduler::job`](crate::Scheduler::job).
 ///
@@ -103,7 +103,7 @@ impl<O: Outcome> JobBuilder<O> {
         self.with_trigger(Spec::FixedDelay(delay))
     }
 
-    /// At the times of a cron pattern; see [`Cron`] for what it may hold.
+    /// At the times of a cron pattern; see [`Cron`](crate::Cron) for what it may hold.
     pub fn cron(self, pattern: impl Into<Cow<'static, str>>) -> Self {
         self.with_trigger(Spec::Cron(pattern.into()))
     }
@@ -118,8 +118,8 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
-    /// The zone in which the [`cron`](Self::cron) pattern is read, by its IANA name; the
-    /// scheduler's unless set.
+    /// The zone in which the [`cron`](Self::cron) pattern is read, by its IANA name; the one that
+    /// the pattern names, else the scheduler's, unless set.
     pub fn time_zone(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.zone = Some(name.into());
         self
@@ -248,12 +248,11 @@ fn build_trigger(
         Spec::Every(period) => Box::new(Every(period)),
         Spec::FixedDelay(delay) => Box::new(FixedDelay(delay)),
         Spec::Cron(pattern) => {
-            let zone = match zone {
-                Some(name) => zone::find(name).map_err(ScheduleError::UnknownZone)?,
-                None => shared.zone,
-            };
-            let cron = Cron::new(&pattern).map_err(ScheduleError::Cron)?;
-            Box::new(cron.in_zone(zone))
+            let cron = timetable::cron(&pattern, shared.zone).map_err(ScheduleError::Cron)?;
+            Box::new(match zone {
+                Some(name) => cron.in_zone(name::find(name).map_err(ScheduleError::UnknownZone)?),
+                None => cron,
+            })
         }
         Spec::Own(trigger) => trigger,
     })

@@ -15,12 +15,12 @@ use flow_rt::Handle;
 
 mod builder;
 mod context;
-mod cron;
 mod driver;
 mod error;
 mod guarded;
 mod handle;
 mod handoff;
+mod intern;
 mod job;
 mod job_builder;
 #[cfg(feature = "metrics")]
@@ -30,14 +30,13 @@ mod policy;
 mod report;
 mod run;
 mod shared;
+mod timetable;
 mod trigger;
 mod wall;
 mod wheel;
-mod zone;
 
 pub use builder::SchedulerBuilder;
 pub use context::JobContext;
-pub use cron::{Cron, CronError};
 pub use driver::SchedulerDriver;
 pub use error::{ScheduleError, SchedulerConfigError, TriggerNowError};
 pub use handle::JobHandle;
@@ -49,7 +48,6 @@ pub use report::{
     SchedulerReport, SchedulerStats,
 };
 pub use trigger::{CatchUp, Due, Trigger, TriggerContext};
-pub use zone::UnknownZone;
 
 use report::EndReason as Reason;
 use shared::Shared;

@@ -1,10 +1,9 @@
-//! Cron patterns: what is refused, and the days on which clocks change.
+//! Cron jobs: times of day, and the days on which clocks change. `tests/cron` has the rest.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flow_rt::sim::Sim;
-use flow_sched::{Cron, CronError, Overlap, Scheduler};
-use proptest::prelude::*;
+use flow_sched::{Cron, Overlap, Scheduler};
 
 /// Seconds since the epoch of 2026-03-29 00:00 UTC: clocks in Berlin go from 02:00 to 03:00.
 const SPRING: u64 = 1_774_742_400;
@@ -13,13 +12,6 @@ const AUTUMN: u64 = 1_792_886_400;
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
-}
-
-fn refusal(pattern: &str) -> CronError {
-    match Cron::new(pattern) {
-        Ok(cron) => panic!("{pattern} was accepted as {cron}"),
-        Err(error) => error,
-    }
 }
 
 /// The next `n` occurrences, in minutes after `from`.
@@ -32,94 +24,6 @@ fn minutes(pattern: &str, zone: &str, from: u64, n: usize) -> Vec<u64> {
             last.duration_since(at(from)).unwrap().as_secs() / 60
         })
         .collect()
-}
-
-#[test]
-fn patterns_that_would_block_a_thread_are_refused() {
-    for never in [
-        "0 0 30 2 *",
-        "0 0 31 2,4,6,9,11 *",
-        "0 0 1W * +SUN",
-        "0 0 * * L",
-        "0 0 29 2 * 2025",
-        "0 0 * * * 1960",
-    ] {
-        let pattern = never.to_owned();
-        // Patterns with a year have seven fields.
-        let pattern = if pattern.split(' ').count() == 6 {
-            format!("0 {pattern}")
-        } else {
-            pattern
-        };
-        assert_eq!(refusal(&pattern), CronError::NeverOccurs, "{pattern}");
-    }
-    for empty in [
-        ", * * * *",
-        "1,,2 * * * *",
-        "* ,1 * * *",
-        "* * 1, * *",
-        "* * * * +",
-    ] {
-        assert!(
-            matches!(refusal(empty), CronError::EmptyItem { .. }),
-            "{empty}"
-        );
-    }
-    let long = "1,".repeat(200) + "1 * * * *";
-    assert_eq!(refusal(&long), CronError::TooLong { len: 409, max: 256 });
-}
-
-#[test]
-fn words_and_numbers_stand_where_they_belong() {
-    for misplaced in [
-        "MON * * * *",
-        "MON1 * * * *",
-        "0 0 JAN * *",
-        "0 0 * MON *",
-        "0 0 * * JAN",
-        "0 0 L * 5X",
-        "99999 * * * *",
-        "a * * * *",
-        "* * * * \u{661}",
-        "$ * * * *",
-    ] {
-        assert!(
-            matches!(refusal(misplaced), CronError::Field { .. }),
-            "{misplaced}"
-        );
-    }
-    for wrong in [
-        "60 * * * *",
-        "* 24 * * *",
-        "* * 0 * *",
-        "* * * 13 *",
-        "5-1 * * * *",
-        "*/0 * * * *",
-    ] {
-        assert!(
-            matches!(refusal(wrong), CronError::Syntax { .. }),
-            "{wrong}"
-        );
-    }
-    assert_eq!(refusal("* * * *"), CronError::Fields { found: 4 });
-    assert_eq!(refusal(""), CronError::Fields { found: 0 });
-    assert!(matches!(refusal("@every 5m"), CronError::Nickname { .. }));
-    for good in [
-        "@midnight",
-        "@hourly",
-        "30 14 * * 1-5",
-        "0 0 L * *",
-        "0 0 LW * *",
-        "0 0 15W * *",
-        "0 0 * * FRI#2",
-        "0 0 * * FRIL",
-        "0 0 * jan-mar mon,wed",
-        "0 0 29 2 *",
-        "0 0 13 * +FRI",
-        "*/5 0 9 * * * 2030-2040",
-    ] {
-        Cron::new(good).unwrap_or_else(|error| panic!("{good}: {error}"));
-    }
 }
 
 #[test]
@@ -203,17 +107,39 @@ fn jobs_follow_a_change_of_the_clock_in_virtual_time() {
         .unwrap();
 }
 
-proptest! {
-    #[test]
-    fn any_text_gets_an_answer(text in "[-0-9*/,LWA-F#?+@ ]{0,40}") {
-        if let Ok(cron) = Cron::new(&text) {
-            let next = cron.next_after(at(SPRING));
-            prop_assert!(next.is_none_or(|next| next > at(SPRING)));
-        }
-    }
+#[test]
+fn case_110_periods_and_starts_are_triggers_too() {
+    Sim::new(3)
+        .run(|rt| async move {
+            let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+            let job = |name: &'static str| scheduler.job(name, async |_cx| ());
+            let every = job("every").cron("@every 1m30s").start().unwrap();
+            let start = job("start").cron("@reboot").start().unwrap();
+            rt.advance(Duration::from_secs(300)).await;
+            assert_eq!(every.stats().runs.completed, 3, "at 90, 180 and 270 s");
+            assert_eq!(start.stats().runs.completed, 1);
+        })
+        .unwrap();
+}
 
-    #[test]
-    fn any_bytes_get_an_answer(text in "\\PC{0,60}") {
-        let _ = Cron::new(&text);
-    }
+#[test]
+fn a_zone_in_the_pattern_goes_before_the_schedulers() {
+    Sim::new(3)
+        .wall_clock(at(SPRING - 86_400))
+        .run(|rt| async move {
+            let scheduler = Scheduler::builder().runtime(&rt).time_zone("Asia/Tokyo");
+            let scheduler = scheduler.build().unwrap();
+            let job = |name: &'static str| scheduler.job(name, async |_cx| ());
+            let own = job("own").cron("TZ=UTC 0 1 * * *").start().unwrap();
+            let tokyo = job("tokyo").cron("0 11 * * *").start().unwrap();
+            let set = job("set").cron("CRON_TZ=UTC 0 5 * * *");
+            let set = set.time_zone("Europe/Berlin").start().unwrap();
+            rt.advance(Duration::from_secs(6 * 3_600)).await;
+            let hour = |seconds: u64| Some(at(SPRING - 86_400 + seconds * 3_600));
+            let last = |job: &flow_sched::JobHandle| job.stats().last.map(|run| run.scheduled_at);
+            assert_eq!(last(&own), hour(1));
+            assert_eq!(last(&tokyo), hour(2));
+            assert_eq!(last(&set), hour(4));
+        })
+        .unwrap();
 }

@@ -23,7 +23,7 @@ async fn cases_109_to_111_bad_patterns_zones_and_builders_are_refused(rt: TestRu
         "invalid",
         "0 0 31 2 *",
         ", * * * *",
-        "@every 1s",
+        "@every 1",
         "",
         "* * * *",
     ] {

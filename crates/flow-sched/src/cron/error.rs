@@ -1,0 +1,244 @@
+//! Why a pattern is refused.
+
+use core::fmt;
+use core::ops::Range;
+
+use super::name::UnknownZone;
+
+/// Why a cron pattern is refused.
+///
+/// Variants about a part of the text carry its [`CronPlace`], and their message shows it:
+/// `60 does not fit the minute field of "0 >60< * * * *"; allowed are 0 to 59`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CronError {
+    /// The text is longer than a pattern can sensibly be.
+    TooLong {
+        /// Its bytes.
+        len: usize,
+        /// The most that is read.
+        max: usize,
+    },
+    /// The number of fields is none that the dialect knows.
+    Fields {
+        /// The fields found.
+        found: usize,
+        /// What the dialect allows, in words.
+        allowed: &'static str,
+    },
+    /// An `@` word that is none of the dialect's.
+    Nickname {
+        /// The word as given.
+        given: String,
+        /// The dialect's words.
+        known: &'static str,
+    },
+    /// The period of `@every` cannot be read, or is less than a second or more than a century.
+    Period {
+        /// What stands behind `@every`.
+        given: String,
+    },
+    /// A list has an item without text, as in `1,,2`.
+    EmptyItem {
+        /// Where.
+        place: CronPlace,
+    },
+    /// A number is outside of its field's range.
+    OutOfRange {
+        /// Where.
+        place: CronPlace,
+        /// The least that is allowed.
+        min: u32,
+        /// The most that is allowed.
+        max: u32,
+    },
+    /// A range ends before it begins.
+    InvertedRange {
+        /// Where.
+        place: CronPlace,
+    },
+    /// A step of zero.
+    ZeroStep {
+        /// Where.
+        place: CronPlace,
+    },
+    /// A step that no two values of its field are apart.
+    StepTooLarge {
+        /// Where.
+        place: CronPlace,
+        /// The largest step of the field.
+        max: u32,
+    },
+    /// A word that its field does not know: a month's name among the weekdays, say.
+    Name {
+        /// Where.
+        place: CronPlace,
+        /// What the field knows.
+        allowed: &'static str,
+    },
+    /// Something that cannot stand where it stands.
+    Unexpected {
+        /// Where.
+        place: CronPlace,
+        /// What could.
+        allowed: &'static str,
+    },
+    /// `W` looks for the weekday nearest to a single day, not to each of a list or range.
+    NearestOfMany {
+        /// Where.
+        place: CronPlace,
+    },
+    /// Neither of the day fields is `?`, or both are; Quartz wants one.
+    QuestionMarks {
+        /// How many are.
+        found: usize,
+    },
+    /// The zone before the pattern is none.
+    UnknownZone(UnknownZone),
+    /// No day of any year fits, as with 30 February.
+    NeverOccurs {
+        /// The pattern.
+        pattern: String,
+    },
+    /// The crate croner refuses it.
+    Croner {
+        /// What croner says.
+        reason: String,
+    },
+}
+
+impl fmt::Display for CronError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { len, max } => {
+                write!(
+                    f,
+                    "the cron pattern has {len} bytes; at most {max} are read"
+                )
+            }
+            Self::Fields { found, allowed } => {
+                write!(f, "the cron pattern has {found} fields; it needs {allowed}")
+            }
+            Self::Nickname { given, known } => {
+                write!(f, "unknown cron nickname {given:?}; known are {known}")
+            }
+            Self::Period { given } => write!(
+                f,
+                "{given:?} is no period for `@every`; it takes hours, minutes and seconds such as \
+                 1h30m or 90s, one second at the least and a century at the most"
+            ),
+            Self::EmptyItem { place } => {
+                write!(f, "an empty item in the list of {place}")
+            }
+            Self::OutOfRange { place, min, max } => write!(
+                f,
+                "{} does not fit {place}; allowed are {min} to {max}",
+                place.text()
+            ),
+            Self::InvertedRange { place } => write!(
+                f,
+                "the range {} ends before it begins in {place}; write it as two",
+                place.text()
+            ),
+            Self::ZeroStep { place } => {
+                write!(f, "a step of zero in {place}; the least is 1")
+            }
+            Self::StepTooLarge { place, max } => write!(
+                f,
+                "the step {} is too large for {place}; the most is {max}",
+                place.text()
+            ),
+            Self::Name { place, allowed } => {
+                write!(
+                    f,
+                    "{:?} is no word of {place}; it knows {allowed}",
+                    place.text()
+                )
+            }
+            Self::Unexpected { place, allowed } => match place.text() {
+                "" => write!(f, "something is missing in {place}: {allowed}"),
+                text => write!(f, "{text:?} cannot stand there in {place}; {allowed} can"),
+            },
+            Self::NearestOfMany { place } => write!(
+                f,
+                "`W` takes a single day, not a list or a range, in {place}"
+            ),
+            Self::QuestionMarks { found } => write!(
+                f,
+                "{found} of the two day fields are `?`; exactly one must be"
+            ),
+            Self::UnknownZone(error) => error.fmt(f),
+            Self::NeverOccurs { pattern } => write!(
+                f,
+                "the cron pattern {pattern:?} never occurs: no day of any year fits its day fields"
+            ),
+            Self::Croner { reason } => write!(f, "croner refuses the pattern: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for CronError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::UnknownZone(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// A part of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CronPlace {
+    pattern: String,
+    field: &'static str,
+    start: usize,
+    end: usize,
+}
+
+impl CronPlace {
+    pub(super) fn new(pattern: &str, field: &'static str, range: Range<usize>) -> Self {
+        // A place within a character, or outside, becomes the end of the text.
+        let whole = pattern.get(range.clone()).is_some();
+        let (start, end) = if whole {
+            (range.start, range.end)
+        } else {
+            (pattern.len(), pattern.len())
+        };
+        Self {
+            pattern: pattern.to_owned(),
+            field,
+            start,
+            end,
+        }
+    }
+
+    /// The whole pattern.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    /// The field's name: "second", "minute", "hour", "day of month", "month", "weekday", "year".
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// Which bytes of the pattern.
+    pub fn range(&self) -> Range<usize> {
+        self.start..self.end
+    }
+
+    /// What stands there.
+    pub fn text(&self) -> &str {
+        self.pattern.get(self.range()).unwrap_or("")
+    }
+}
+
+/// The field, and the pattern with the place marked: `the minute field of "0 >60< * * * *"`.
+impl fmt::Display for CronPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (before, rest) = self.pattern.split_at(self.start);
+        let (marked, after) = rest.split_at(self.end - self.start);
+        let marked = format!("{before}>{marked}<{after}");
+        write!(f, "the {} field of {marked:?}", self.field)
+    }
+}

@@ -1,0 +1,74 @@
+//! Steps are counted, not timed.
+
+use super::dialect::Dialect;
+use super::dst;
+use super::pattern::{CronPattern, Spec};
+use super::zone;
+use chrono_tz::{TZ_VARIANTS, Tz};
+use proptest::prelude::*;
+
+/// A search looks at this many months at the most: twelve in each of the 40 years after which
+/// leap days with given weekdays come again, and the month it starts in.
+const MOST: u32 = 12 * 40 + 1;
+
+fn steps(pattern: &CronPattern, zone: Tz, from: i64) -> u32 {
+    let Spec::Calendar(fields) = &pattern.spec else {
+        return 0;
+    };
+    let table = zone::table(zone);
+    let (mut forth, mut back) = (0, 0);
+    dst::next(fields, table, pattern.dst, from, &mut forth);
+    dst::prev(fields, table, pattern.dst, from, &mut back);
+    forth.max(back)
+}
+
+#[test]
+fn every_zone_has_a_place() {
+    assert!(
+        TZ_VARIANTS
+            .iter()
+            .all(|&zone| (zone as usize) < zone::PLACES)
+    );
+}
+
+#[test]
+fn rare_days_are_found_in_few_steps() {
+    for (text, most) in [
+        ("* * * * *", 1),
+        ("0 0 1 1 *", 2),
+        ("0 0 29 2 *", 10),
+        ("0 0 29 2 +MON", 42),
+        ("0 0 31 * +MON#5", 40),
+        ("0 0 1W 2 +SAT#1", MOST),
+        ("0 0 0 1 1 * 2199", 2),
+    ] {
+        let Ok(pattern) = CronPattern::parse(text) else {
+            continue;
+        };
+        for year in 0..130 {
+            for zone in [Tz::UTC, Tz::Europe__Berlin] {
+                let taken = steps(&pattern, zone, year * 31_556_952);
+                // A change of the clock may make it look again.
+                assert!(taken <= 2 * most, "{text} in year {year}: {taken}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+    #[test]
+    fn no_pattern_takes_more(
+        text in "(0|\\*) (0|\\*) (29|30|31|L|LW|[1-9]W|\\*) (2|4|[1-9]|\\*|2,4,11) \\+?([0-6]|[0-6]#[1-5]|[0-6]#L|\\*)",
+        year in "( (\\*|2199|1970|2100,2096|19[7-9]0-2150/[1-9]))?",
+        from in -2_000_000_000_i64..7_000_000_000,
+        zone in prop::sample::select(vec![Tz::UTC, Tz::America__New_York, Tz::Pacific__Apia]),
+    ) {
+        let text = if year.is_empty() { text } else { format!("0 {text}{year}") };
+        if let Ok(pattern) = CronPattern::parse_as(&text, Dialect::Flow) {
+            let taken = steps(&pattern, zone, from);
+            prop_assert!(taken <= 2 * MOST, "{}: {}", text, taken);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Days on which clocks change, by brute force: every minute of the zone's clock is looked at.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use chrono::{DateTime, Offset, TimeZone, Utc};
+use chrono_tz::{TZ_VARIANTS, Tz};
+use flow_sched::{Cron, CronPattern, DstGap, DstOverlap, DstPolicy};
+
+use crate::common::{at, seconds};
+
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
+
+/// The minutes around a change, with what the zone's clock shows.
+struct Clock {
+    shown: Vec<(i64, i64)>,
+    first: HashMap<i64, i64>,
+    last: HashMap<i64, i64>,
+}
+
+impl Clock {
+    /// Far enough back for any overlap, and on for any gap.
+    fn new(zone: Tz, (from, until): (i64, i64)) -> Self {
+        let shown: Vec<(i64, i64)> = (from - DAY - HOUR..until + DAY + HOUR)
+            .step_by(60)
+            .map(|at| (at, at + offset(zone, at)))
+            .collect();
+        let mut first = HashMap::new();
+        let mut last = HashMap::new();
+        for &(at, local) in &shown {
+            first.entry(local).or_insert(at);
+            last.insert(local, at);
+        }
+        Self { shown, first, last }
+    }
+}
+
+/// What a policy means, said in another way than the code does: all occurrences from `from` to
+/// before `until`, of a pattern of whole minutes whose times on a clock are `fitting`.
+fn model(
+    Clock { shown, first, last }: &Clock,
+    fitting: &HashSet<i64>,
+    policy: DstPolicy,
+    (from, until): (i64, i64),
+) -> BTreeSet<i64> {
+    let mut found = BTreeSet::new();
+    let mut previous = None;
+    for &(at, local) in shown {
+        let counts = match policy.overlap {
+            DstOverlap::First => first[&local] == at,
+            DstOverlap::Last => last[&local] == at,
+            _ => true,
+        };
+        if counts && fitting.contains(&local) {
+            found.insert(at);
+        }
+        if let Some(before) = previous {
+            let skipped = (before + 60..local).step_by(60);
+            for skipped in skipped.filter(|skipped| fitting.contains(skipped)) {
+                match policy.gap {
+                    DstGap::RunAfter => found.insert(at),
+                    DstGap::ShiftForward => found.insert(at + (skipped - before - 60)),
+                    _ => false,
+                };
+            }
+        }
+        previous = Some(local);
+    }
+    found.retain(|at| (from..until).contains(at));
+    found
+}
+
+fn offset(zone: Tz, at: i64) -> i64 {
+    let utc = DateTime::<Utc>::from_timestamp(at, 0).unwrap().naive_utc();
+    i64::from(zone.offset_from_utc_datetime(&utc).fix().local_minus_utc())
+}
+
+const PATTERNS: [&str; 9] = [
+    "30 2 * * *",
+    "0,30 0-3 * * *",
+    "*/15 * * * *",
+    "*/20 2 * * *",
+    "0 0 * * *",
+    "59 23 L * *",
+    "5 1,3 * * SUN",
+    "0 12 * * *",
+    "10 */2 1-15 * *",
+];
+
+const POLICIES: [(DstGap, DstOverlap); 9] = [
+    (DstGap::Skip, DstOverlap::First),
+    (DstGap::Skip, DstOverlap::Last),
+    (DstGap::Skip, DstOverlap::Both),
+    (DstGap::RunAfter, DstOverlap::First),
+    (DstGap::RunAfter, DstOverlap::Last),
+    (DstGap::RunAfter, DstOverlap::Both),
+    (DstGap::ShiftForward, DstOverlap::First),
+    (DstGap::ShiftForward, DstOverlap::Last),
+    (DstGap::ShiftForward, DstOverlap::Both),
+];
+
+/// Compares all patterns under the policies around a change of the clock.
+fn check(zone: Tz, change: i64, policies: &[(DstGap, DstOverlap)]) {
+    let minute = change - change.rem_euclid(60);
+    let window = (minute - DAY, minute + DAY + 3 * HOUR);
+    let clock = Clock::new(zone, window);
+    for text in PATTERNS {
+        let pattern = CronPattern::parse(text).unwrap();
+        let fitting: HashSet<i64> = Cron::from(pattern.clone())
+            .iter_after(at(window.0 - 4 * DAY))
+            .map(seconds)
+            .take_while(|&local| local < window.1 + 4 * DAY)
+            .collect();
+        let cron = Cron::from(pattern).time_zone(zone.name()).unwrap();
+        for &(gap, overlap) in policies {
+            let policy = DstPolicy { gap, overlap };
+            let cron = cron.clone().dst_policy(policy);
+            let expected: Vec<i64> = model(&clock, &fitting, policy, window)
+                .into_iter()
+                .collect();
+            let forth: Vec<i64> = cron
+                .iter_after(at(window.0 - 1))
+                .take_while(|next| *next < at(window.1))
+                .map(seconds)
+                .collect();
+            let what = format!("{text} in {zone} around {change} with {policy:?}");
+            assert_eq!(forth, expected, "{what}");
+            let mut back: Vec<i64> = cron
+                .iter_before(at(window.1))
+                .take_while(|prev| *prev >= at(window.0))
+                .map(seconds)
+                .collect();
+            back.reverse();
+            assert_eq!(back, expected, "{what}, back");
+        }
+    }
+}
+
+/// The changes of a zone's clock by whole minutes, from 1970 to 2037.
+fn changes(zone: Tz) -> Vec<i64> {
+    const END: i64 = 2_145_916_800;
+    let mut found = Vec::new();
+    let mut known = offset(zone, 0);
+    for at in (0..END).step_by(HOUR as usize * 6) {
+        let then = offset(zone, at + 6 * HOUR);
+        if then != known {
+            let minute = (at..=at + 6 * HOUR)
+                .step_by(60)
+                .find(|&minute| offset(zone, minute) == then);
+            let whole = |seconds: i64| seconds.rem_euclid(60) == 0;
+            found.extend(minute.filter(|_| whole(then) && whole(known)));
+        }
+        known = then;
+    }
+    found
+}
+
+/// Zones with one change each of a kind: an hour, half an hour, at midnight, a day left out, and
+/// the rules of several decades.
+#[test]
+fn days_of_change_in_a_sample_of_zones() {
+    for (zone, nth) in [
+        (Tz::Europe__Berlin, 0..2),
+        (Tz::America__New_York, 60..62),
+        (Tz::Australia__Lord_Howe, 40..42),
+        (Tz::America__Sao_Paulo, 20..22),
+        (Tz::Asia__Amman, 30..32),
+        (Tz::Africa__Cairo, 20..22),
+        (Tz::Pacific__Apia, 0..4),
+        (Tz::Antarctica__Troll, 0..2),
+        (Tz::Asia__Pyongyang, 0..2),
+        (Tz::Europe__Dublin, 10..12),
+    ] {
+        let changes = changes(zone);
+        for (i, &change) in changes.iter().enumerate() {
+            if nth.contains(&i) {
+                check(zone, change, &POLICIES);
+            }
+        }
+    }
+}
+
+/// All zones with all their changes under all policies: an hour and more of computing, so only if
+/// `FLOW_CRON_ZONES` is `all`; otherwise each 60th zone with each 50th of its changes.
+#[test]
+fn days_of_change_in_all_zones() {
+    let all = std::env::var("FLOW_CRON_ZONES").is_ok_and(|zones| zones == "all");
+    let (zones, some) = if all { (1, 1) } else { (60, 50) };
+    for &zone in TZ_VARIANTS.iter().step_by(zones) {
+        for &change in changes(zone).iter().step_by(some) {
+            check(zone, change, &POLICIES);
+        }
+    }
+}
+
+/// The table of a zone is chrono-tz's to the second, and goes on after its end.
+#[test]
+fn offsets_are_those_of_the_database_and_go_on() {
+    for zone in [
+        Tz::Europe__Berlin,
+        Tz::America__New_York,
+        Tz::Pacific__Auckland,
+    ] {
+        let cron = Cron::new("0 0 * 1,7 *")
+            .unwrap()
+            .time_zone(zone.name())
+            .unwrap();
+        for year in (1970..2099).step_by(3) {
+            let from = DateTime::parse_from_rfc3339(&format!("{year}-07-10T12:00:00Z")).unwrap();
+            let next = seconds(cron.next_after(from.into()).unwrap());
+            assert_eq!(
+                (next + offset(zone, next)).rem_euclid(DAY),
+                0,
+                "{zone} {year}"
+            );
+        }
+        // 2150 has the shape of 2099 in all that clocks depend on.
+        let summer = |year| {
+            let from = DateTime::parse_from_rfc3339(&format!("{year}-07-10T12:00:00Z")).unwrap();
+            let next = seconds(cron.next_after(from.into()).unwrap());
+            next.rem_euclid(DAY)
+        };
+        assert_eq!(summer(2150), summer(2098), "{zone}");
+        assert_eq!(summer(2199), summer(2098), "{zone}");
+    }
+    // Summer time of 2101 begins on the last Sunday of March, at 01:00 UTC.
+    let from = DateTime::parse_from_rfc3339("2101-03-26T00:00:00Z").unwrap();
+    let cron = Cron::new("TZ=Europe/Berlin 30 2 * * *").unwrap();
+    let runs: Vec<String> = cron
+        .next_n(from.into(), 3)
+        .into_iter()
+        .map(|run| DateTime::<Utc>::from(run).to_rfc3339())
+        .collect();
+    assert_eq!(
+        runs,
+        [
+            "2101-03-26T01:30:00+00:00",
+            "2101-03-27T01:00:00+00:00",
+            "2101-03-28T00:30:00+00:00"
+        ]
+    );
+}
