@@ -12,6 +12,7 @@ use crate::workspace::{self, Workspace};
 ///
 /// An example that is not listed runs once without arguments: none is skipped.
 const RUNS: &[(&str, &[&str])] = &[
+    ("explain", &["30 2 * * *", "Europe/Berlin"]),
     ("gateway", &["--duration", "3s", "--runtime", "tokio"]),
     ("gateway", &["--duration", "3s", "--runtime", "smol"]),
     ("gateway", &["--duration", "3s", "--runtime", "async-std"]),
