@@ -1,0 +1,174 @@
+//! flow's cron beside croner, saffron, cronexpr and cron.
+
+use core::hint::black_box;
+use core::time::Duration;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, TimeZone, Utc};
+use chrono_tz::{America::New_York, Tz};
+use flow_benches::{Bench, repeat};
+use flow_sched::{Cron, CronPattern, Scheduler};
+
+fn main() -> ExitCode {
+    flow_benches::run(
+        "cron",
+        "`Cron` beside the crates for cron patterns: reading one, and the next occurrence.",
+        &["croner", "saffron", "cronexpr", "cron"],
+        |bench| {
+            for (name, five, six) in PARSED {
+                parse(bench, name, five, six);
+            }
+            for (name, five, six) in PARSED {
+                next(bench, name, five, six);
+            }
+            for (name, pattern, zone, from) in RARE {
+                rare(bench, name, pattern, zone, from);
+            }
+            jobs(bench);
+            bench.note(
+                "Peers read a pattern where their grammar has it; `cron` takes six fields, \
+                 cronexpr five with the zone behind them. Flow and saffron do not allocate.",
+            );
+        },
+    )
+}
+
+/// A name, five fields, and six for `cron`.
+const PARSED: [(&str, &str, &str); 3] = [
+    ("every 5 minutes", "*/5 * * * *", "0 */5 * * * *"),
+    ("weekdays at 9:30", "30 9 * * MON-FRI", "0 30 9 * * MON-FRI"),
+    (
+        "lists",
+        "0,15,30 8-17/2 1,15 1-6 *",
+        "0 0,15,30 8-17/2 1,15 1-6 *",
+    ),
+];
+
+fn parse(bench: &mut Bench, name: &str, five: &str, six: &str) {
+    let row = format!("parse, {name}");
+    if !bench.wants(&row) {
+        return;
+    }
+    let zoned = format!("{five} UTC");
+    let flow = || CronPattern::parse(black_box(five)).expect("a pattern");
+    let croner = || croner::Cron::from_str(black_box(five)).expect("a pattern");
+    let saffron = || saffron::Cron::from_str(black_box(five)).expect("a pattern");
+    let cronexpr = || cronexpr::parse_crontab(black_box(&zoned)).expect("a pattern");
+    let cron = || cron::Schedule::from_str(black_box(six)).expect("a pattern");
+    bench
+        .row(row)
+        .flow(|n| repeat(n, |_| flow()))
+        .peer("croner", |n| repeat(n, |_| croner()))
+        .peer("saffron", |n| repeat(n, |_| saffron()))
+        .peer("cronexpr", |n| repeat(n, |_| cronexpr()))
+        .peer("cron", |n| repeat(n, |_| cron()))
+        .measure();
+}
+
+fn next(bench: &mut Bench, name: &str, five: &str, six: &str) {
+    for zone in [Tz::UTC, New_York] {
+        let row = format!("next, {name}, {}", zone.name());
+        if !bench.wants(&row) {
+            continue;
+        }
+        let flow = zoned(five, zone);
+        let croner = croner::Cron::from_str(five).expect("a pattern");
+        let cron = cron::Schedule::from_str(six).expect("a pattern");
+        let mut row = bench
+            .row(row)
+            .flow(|n| repeat(n, |i| flow.next_after(system(i))))
+            .peer("croner", |n| {
+                repeat(n, |i| croner.find_next_occurrence(&local(zone, i), false))
+            })
+            .peer("cron", |n| {
+                repeat(n, |i| cron.after(&local(zone, i)).next())
+            });
+        let saffron = saffron::Cron::from_str(five).expect("a pattern");
+        if zone == Tz::UTC {
+            row = row.peer("saffron", move |n| {
+                repeat(n, |i| {
+                    saffron.next_after(local(Tz::UTC, i).with_timezone(&Utc))
+                })
+            });
+        }
+        row.measure();
+    }
+}
+
+/// Occurrences that are far off, or on a day on which clocks change.
+const RARE: [(&str, &str, Tz, u64); 3] = [
+    ("29 February", "0 0 29 2 *", Tz::UTC, 1_800_000_000),
+    (
+        "1 January on a Monday",
+        "0 0 1 1 +MON",
+        Tz::UTC,
+        1_800_000_000,
+    ),
+    // 2026-03-08 at midnight; 02:30 is left out that day.
+    ("inside a gap", "30 2 * * *", New_York, 1_772_946_000),
+];
+
+fn rare(bench: &mut Bench, name: &str, pattern: &str, zone: Tz, from: u64) {
+    let row = format!("next, {name}");
+    if !bench.wants(&row) {
+        return;
+    }
+    let flow = zoned(pattern, zone);
+    let croner = croner::Cron::from_str(pattern).expect("a pattern");
+    let after = UNIX_EPOCH + Duration::from_secs(from);
+    let seconds = i64::try_from(from).expect("this century");
+    let local = zone.timestamp_opt(seconds, 0).single().expect("a time");
+    bench
+        .row(row)
+        .flow(|n| repeat(n, |_| flow.next_after(black_box(after))))
+        .peer("croner", |n| {
+            repeat(n, |_| croner.find_next_occurrence(black_box(&local), false))
+        })
+        .measure();
+}
+
+/// Jobs by cron, started and removed.
+fn jobs(bench: &mut Bench) {
+    let row = "job by cron started and removed, its pattern known";
+    if !bench.wants(row) {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("threads can be started");
+    let _entered = runtime.enter();
+    let scheduler = Scheduler::new().expect("a runtime is current");
+    let start = |name: &'static str, pattern: &'static str| {
+        let job = scheduler.job(name, async |_cx| ()).cron(pattern);
+        job.start().expect("its name is free")
+    };
+    let kept = start("kept", "30 9 * * MON-FRI");
+    bench
+        .row(row)
+        .flow(|n| repeat(n, |_| drop(start("one more", "30 9 * * MON-FRI").remove())))
+        .measure();
+    drop(kept);
+}
+
+fn zoned(pattern: &str, zone: Tz) -> Cron {
+    let cron = Cron::new(pattern).expect("a pattern");
+    cron.time_zone(zone.name()).expect("a zone")
+}
+
+/// 2026-06-01, and a minute more with each call, so that none is like the one before.
+fn moment(i: u64) -> u64 {
+    1_780_272_000 + 61 * (i % 100_000)
+}
+
+fn system(i: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(moment(i))
+}
+
+fn local(zone: Tz, i: u64) -> DateTime<Tz> {
+    let seconds = i64::try_from(moment(i)).expect("this century");
+    zone.timestamp_opt(seconds, 0).single().expect("a time")
+}
