@@ -200,7 +200,7 @@ impl<C: Clock> Table<C> {
         let mut line = self.line.lock();
         let moved = self.moved(&mut line, now, false);
         // A limiter that ceases to be unlimited finds every key full.
-        let anchor = moved.with_rate(rate, self.bits, moved.base);
+        let anchor = moved.with_pace(rate, self.bits, moved.base);
         line.unswept += anchor.base.wrapping_sub(moved.base) & USED_MASK;
         self.publish(&mut line, anchor, rate);
         Ok(())
