@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use flow_sync::model::explore;
-use flow_sync::{AcquireError, PermitWait, Permits};
+use flow_sync::{AcquireError, PermitWait, Permits, TryAcquireError};
 use loom::cell::UnsafeCell;
 use loom::thread::{self, JoinHandle};
 use loom_common::block_on;
@@ -229,6 +229,8 @@ fn close_meets_release() {
         closer.join().unwrap();
         assert!(permits.is_closed());
         assert_eq!(permits.in_flight(), u32::from(got.is_ok()));
+        // Free or not, none is given any more.
+        assert_eq!(permits.try_acquire(1), Err(TryAcquireError::Closed));
     });
 }
 
