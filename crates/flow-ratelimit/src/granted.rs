@@ -3,64 +3,61 @@
 use core::fmt;
 use core::time::Duration;
 
+use crate::supply::{self, Anchor};
+
 /// Tokens were granted, and this is how the limiter stood right after.
 ///
 /// The tokens are spent: dropping this gives nothing back, [`refund`] does.
 ///
 /// [`refund`]: crate::Limiter::refund
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Granted {
-    remaining: u64,
+    /// What is left, in parts of a token of which there are `2^bits`.
+    left: u64,
+    /// The most there can be.
     limit: u64,
-    /// What is missing until full, to be divided by `per_nano / 2^shift` when asked for.
+    /// What is missing until full, and how it comes: `mult / 2^64` in each of the `2^finer`
+    /// parts of a nanosecond. Nothing here is computed before somebody asks.
     missing: u64,
-    per_nano: u64,
-    shift: u32,
+    mult: u64,
+    finer: u32,
+    bits: u32,
 }
 
 impl Granted {
     /// A grant of a limiter of your own.
     pub const fn new(remaining: u64, limit: u64, reset_after: Duration) -> Self {
         let nanos = reset_after.as_nanos();
-        Self {
-            remaining,
-            limit,
-            missing: if nanos > u64::MAX as u128 {
-                u64::MAX
-            } else {
-                nanos as u64
-            },
-            per_nano: 1,
-            shift: 0,
-        }
+        let nanos = if nanos > u64::MAX as u128 {
+            u64::MAX
+        } else {
+            nanos as u64
+        };
+        Self::known(remaining, limit, nanos, true)
     }
 
-    /// A grant whose time to reset is computed only if somebody asks.
+    /// A grant that knows how many nanoseconds it is until full, if anything comes at all.
     #[inline]
-    pub(crate) fn lazy(
-        remaining: u64,
-        limit: u64,
-        missing: u64,
-        per_nano: u64,
-        shift: u32,
-    ) -> Self {
+    pub(crate) const fn known(remaining: u64, limit: u64, reset: u64, refills: bool) -> Self {
         Self {
-            remaining,
+            left: remaining,
             limit,
-            missing,
-            per_nano,
-            shift,
+            missing: reset,
+            // One per nanosecond.
+            mult: (refills as u64) << 63,
+            finer: 1,
+            bits: 0,
         }
     }
 
     /// Whole tokens left for the next caller.
     pub const fn remaining(&self) -> u64 {
-        self.remaining
+        self.left >> self.bits
     }
 
     /// The most the limiter grants at once: its burst.
     pub const fn limit(&self) -> u64 {
-        self.limit
+        self.limit >> self.bits
     }
 
     /// How long until the limiter is full again if nobody takes anything, rounded up.
@@ -70,16 +67,56 @@ impl Granted {
         if self.missing == 0 {
             return Duration::ZERO;
         }
-        crate::supply::nanos_for(self.missing, 0, self.per_nano, self.shift)
+        supply::nanos_for(self.missing, 0, self.mult, self.finer)
             .map_or(Duration::MAX, Duration::from_nanos)
     }
+
+    /// A grant that leaves `free` grains of a `burst`, some of which may be owed: whatever is
+    /// shown leaves `debt` out. A token is `2^bits` grains.
+    #[inline]
+    pub(crate) fn by(
+        (mult, finer): (u64, u32),
+        burst: u64,
+        free: i64,
+        debt: u64,
+        bits: u32,
+    ) -> Self {
+        Self {
+            left: (free - debt.cast_signed()).max(0).cast_unsigned(),
+            limit: burst - debt,
+            missing: (burst.cast_signed() - free).max(0).cast_unsigned(),
+            mult,
+            finer,
+            bits,
+        }
+    }
+
+    /// A grant of a line of supply.
+    #[inline]
+    pub(crate) fn of(anchor: &Anchor, free: i64, debt: u64, bits: u32) -> Self {
+        let free = if anchor.unlimited {
+            anchor.burst.cast_signed()
+        } else {
+            free
+        };
+        Self::by((anchor.mult, anchor.finer), anchor.burst, free, debt, bits)
+    }
 }
+
+impl PartialEq for Granted {
+    fn eq(&self, other: &Self) -> bool {
+        let shown = |it: &Self| (it.remaining(), it.limit(), it.reset_after());
+        shown(self) == shown(other)
+    }
+}
+
+impl Eq for Granted {}
 
 impl fmt::Debug for Granted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Granted")
-            .field("remaining", &self.remaining)
-            .field("limit", &self.limit)
+            .field("remaining", &self.remaining())
+            .field("limit", &self.limit())
             .field("reset_after", &self.reset_after())
             .finish_non_exhaustive()
     }

@@ -83,8 +83,14 @@ impl Params {
     /// Whether what was looked at is whole, and still in force.
     #[inline]
     pub(crate) fn is_in_force(&self, look: &Look) -> bool {
+        self.are_still(look.version)
+    }
+
+    /// Whether those of this version are in force, and what was read of them is whole.
+    #[inline]
+    pub(crate) fn are_still(&self, version: u64) -> bool {
         fence(Ordering::Acquire);
-        self.version.load(Ordering::Relaxed) == look.version
+        self.version.load(Ordering::Relaxed) == version
     }
 
     /// Which publication is in force. The Acquire load is as good as a look.
@@ -134,18 +140,17 @@ fn store<const N: usize>(to: &[AtomicU64; N], words: [u64; N]) {
     }
 }
 
-const LINE: usize = 8;
+const LINE: usize = 7;
 const RATE: usize = 3;
 
-/// The shift takes the low byte, the flag the bit above it, and what is set aside the rest.
+/// `finer` takes the low byte, the flag the bit above it, and what is set aside the rest.
 fn pack_line(anchor: &Anchor) -> [u64; LINE] {
     [
         anchor.at,
         anchor.base,
-        anchor.carry as u64,
-        (anchor.carry >> 64) as u64,
+        anchor.carry,
         anchor.mult,
-        u64::from(anchor.shift) | u64::from(anchor.unlimited) << 8 | anchor.aside << 9,
+        u64::from(anchor.finer) | u64::from(anchor.unlimited) << 8 | anchor.aside << 9,
         anchor.burst,
         anchor.horizon,
     ]
@@ -153,18 +158,18 @@ fn pack_line(anchor: &Anchor) -> [u64; LINE] {
 
 #[inline]
 fn unpack_line(words: [u64; LINE]) -> Anchor {
-    let [at, base, carry, carry_high, mult, shift, burst, horizon] = words;
+    let [at, base, carry, mult, rest, burst, horizon] = words;
     Anchor {
         at,
         base,
-        carry: u128::from(carry) | u128::from(carry_high) << 64,
+        carry,
         mult,
         // Masked, so that the compiler knows that shifting by it is in range.
-        shift: (shift & 127) as u32,
+        finer: (rest & 31) as u32,
         burst,
-        aside: shift >> 9,
+        aside: rest >> 9,
         horizon,
-        unlimited: shift & 256 != 0,
+        unlimited: rest & 256 != 0,
     }
 }
 

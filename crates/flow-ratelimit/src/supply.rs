@@ -9,17 +9,18 @@
 //!
 //! # The line
 //! `A` is a straight line through an [`Anchor`]: `base` grains and a fraction (`carry`) at the
-//! instant `at`, then `mult / 2^shift` grains per nanosecond, by one 64 x 64 -> 128 bit
-//! multiplication. `mult` has 64 significant bits and is rounded **up**: tokens that are due at a
-//! whole nanosecond are there at that nanosecond, not one later. What that adds stays below an
-//! eighth of a grain, because the anchor moves before `elapsed / 2^shift` gets there, and moves
-//! along the exact rational line (`carry` is rounded up by `2^-shift` of a grain). So the supply
-//! is never a grain above the exact line, and never a grain below it.
+//! instant `at`, then `mult / 2^64` grains in each of the `2^finer` parts of a nanosecond, by one
+//! 64 x 64 -> 128 bit multiplication whose upper half are grains. `mult` is rounded **up**:
+//! tokens that are due at a whole nanosecond are there at that nanosecond, not one later. What
+//! that adds stays below an eighth of a grain, because the anchor moves before 2^61 parts have
+//! passed, and moves along the exact rational line (`carry` is rounded up by `2^-64` of a grain).
+//! So the supply is never a grain above the exact line, and never a grain below it.
 //!
 //! # Why it holds for ever
 //! Numbers modulo 2^63 are compared by their signed distance from `base`, right while that stays
 //! below 2^62. The anchor is therefore moved to the present once the supply since `at` passes
-//! 2^60 grains (`horizon`), by whoever comes first after that, and `used` is lifted with it to
+//! 2^60 grains, or 2^61 parts are over (`horizon`), by whoever comes first after that, and `used`
+//! is lifted with it to
 //! at least `A - burst`; the supply itself saturates below 2^62, so an idle time of any length
 //! does no harm. `burst` is at most 2^61, and rates are bounded so that the horizon is at
 //! least a second away.
@@ -45,12 +46,12 @@ pub(crate) struct Anchor {
     pub(crate) at: u64,
     /// Grains supplied until then, modulo 2^63.
     pub(crate) base: u64,
-    /// What was supplied until then beyond `base`: `carry / 2^shift`, less than one grain.
-    pub(crate) carry: u128,
-    /// Grains per nanosecond, times `2^shift`; 0 for no supply.
+    /// What was supplied until then beyond `base`, in parts of a grain: there are 2^64.
+    pub(crate) carry: u64,
+    /// Such parts per `2^-finer` nanoseconds; 0 for no supply.
     pub(crate) mult: u64,
-    /// At most [`MAX_SHIFT`].
-    pub(crate) shift: u32,
+    /// At most 31: no more than 2^60 grains come per second, so fewer than 2^31 per nanosecond.
+    pub(crate) finer: u32,
     /// The most the bucket holds, in grains; at most [`MAX_BURST`].
     pub(crate) burst: u64,
     /// What is set aside for credits beside that, in tokens; at most [`MAX_ASIDE`].
@@ -98,32 +99,47 @@ impl From<Rate> for Pace {
 impl Anchor {
     /// The line of a new bucket that holds `initial` grains now, with `used` = 0.
     pub(crate) fn new(rate: Rate, burst: u64, initial: u64, bits: u32, now: Instant) -> Self {
-        let (mult, shift) = slope(rate.into(), bits);
+        let (mult, finer) = slope(rate.into(), bits);
         Self {
             at: now.as_nanos(),
             base: initial,
             carry: 0,
             mult,
-            shift,
+            finer,
             burst,
             aside: 0,
-            horizon: horizon(mult, shift),
+            horizon: horizon(mult, finer),
             unlimited: rate.is_unlimited(),
         }
     }
 
     /// Grains supplied from `at` to `now`.
-    #[inline]
     pub(crate) fn supplied(&self, now: Instant) -> i64 {
-        let grains = self.product(now) >> self.shift;
+        if !self.is_stale(now) {
+            return self.supplied_soon(now);
+        }
+        let product = u128::from(self.elapsed(now)) * u128::from(self.mult);
+        let fraction = (product as u64) << self.finer;
+        let whole = u128::from(fraction.checked_add(self.carry).is_none());
+        let grains = (product >> (64 - self.finer)) + whole;
         // Below 2^62 after the `min`.
         (grains.min(u128::from(MAX_SUPPLY)) as u64).cast_signed()
+    }
+
+    /// The same within the horizon, where nothing can overflow; of a line that is torn, any
+    /// number.
+    #[inline]
+    pub(crate) fn supplied_soon(&self, now: Instant) -> i64 {
+        let parts = self.elapsed(now) << self.finer;
+        let product = u128::from(parts) * u128::from(self.mult);
+        // The carry fits: no product has only ones in its upper half.
+        (((product + u128::from(self.carry)) >> 64) as u64).cast_signed()
     }
 
     /// Whether the anchor must be moved before it is used at `now`.
     #[inline]
     pub(crate) fn is_stale(&self, now: Instant) -> bool {
-        now.as_nanos().saturating_sub(self.at) > self.horizon
+        self.elapsed(now) > self.horizon
     }
 
     /// `now`, or the last instant before it up to which the line is exact.
@@ -148,10 +164,7 @@ impl Anchor {
     /// `used` after `grains` are taken at `level`.
     #[inline]
     pub(crate) fn take(&self, level: Level, grains: u64) -> u64 {
-        self.base
-            .wrapping_add(level.spent.cast_unsigned())
-            .wrapping_add(grains)
-            & USED_MASK
+        used(self.base, level.spent, grains)
     }
 
     /// `used` at `level`, less `back` grains, at most a burst of them.
@@ -169,15 +182,19 @@ impl Anchor {
         self.base.wrapping_add(spent.cast_unsigned()) & USED_MASK
     }
 
-    /// The first instant at which `grains` beyond `spent` have been supplied, if ever. More than
-    /// four horizons ahead it may be a nanosecond off.
+    /// The first instant at which `grains` beyond `spent` have been supplied, if ever. Beyond the
+    /// horizon it may be late, by no more than one part in `mult`; it is never early.
     pub(crate) fn ready_at(&self, spent: i64, grains: u64) -> Option<Instant> {
         let target = i128::from(spent) + i128::from(grains);
         if target <= 0 {
             return Some(Instant::from_nanos(self.at));
         }
         let target = u64::try_from(target).ok()?;
-        let nanos = nanos_for(target, self.carry, self.mult, self.shift)?;
+        let mut nanos = nanos_for(target, self.carry, self.mult, self.finer)?;
+        if nanos > self.horizon {
+            // What the slope was rounded up would count there.
+            nanos = nanos_for(target, self.carry, self.mult - 1, self.finer)?;
+        }
         let at = self.at.checked_add(nanos)?;
         (at != u64::MAX).then(|| Instant::from_nanos(at))
     }
@@ -185,14 +202,13 @@ impl Anchor {
     /// Grains that come in so much time.
     pub(crate) fn in_time(&self, time: Duration) -> u64 {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let grains = (u128::from(nanos) * u128::from(self.mult)) >> self.shift;
+        let grains = (u128::from(nanos) * u128::from(self.mult)) >> (64 - self.finer);
         u64::try_from(grains).unwrap_or(u64::MAX)
     }
 
     /// The same line, which goes by `pace`, anchored at `now`; unchanged if that is earlier.
     pub(crate) fn moved(&self, now: Instant, pace: impl Into<Pace>, bits: u32) -> Self {
-        let elapsed = now.as_nanos().saturating_sub(self.at);
-        let (grains, carry) = self.exactly(elapsed, pace.into(), bits);
+        let (grains, carry) = self.exactly(self.elapsed(now), pace.into(), bits);
         // Beyond that it ran over long before: the fraction does not matter.
         let (grains, carry) = match u64::try_from(grains) {
             Ok(grains) if grains <= MAX_SUPPLY => (grains, carry),
@@ -210,13 +226,7 @@ impl Anchor {
     /// bucket ceases to be unlimited: it is full then.
     pub(crate) fn with_pace(&self, pace: impl Into<Pace>, bits: u32, used: u64) -> Self {
         let pace = pace.into();
-        let (mult, shift) = slope(pace, bits);
-        let carry = if shift >= self.shift {
-            // At most 2^shift, as `carry` was at most 2^self.shift.
-            self.carry << (shift - self.shift)
-        } else {
-            self.carry.div_ceil(1 << (self.shift - shift))
-        };
+        let (mult, finer) = slope(pace, bits);
         let unlimited = pace.rate.is_unlimited();
         let refilled = self.unlimited && !unlimited;
         Self {
@@ -225,10 +235,9 @@ impl Anchor {
             } else {
                 self.base
             },
-            carry,
             mult,
-            shift,
-            horizon: horizon(mult, shift),
+            finer,
+            horizon: horizon(mult, finer),
             unlimited,
             ..*self
         }
@@ -237,43 +246,52 @@ impl Anchor {
     /// The same line, to be left after the instant `end`.
     pub(crate) fn until(&self, end: u64) -> Self {
         Self {
-            horizon: horizon(self.mult, self.shift).min(end.saturating_sub(self.at)),
+            horizon: horizon(self.mult, self.finer).min(end.saturating_sub(self.at)),
             ..*self
         }
     }
 
-    /// Whole grains supplied in `elapsed`, and the fraction left over, by the rational line.
-    fn exactly(&self, elapsed: u64, pace: Pace, bits: u32) -> (u128, u128) {
+    /// Whole grains supplied in `elapsed` and the fraction left over, by the rational line.
+    fn exactly(&self, elapsed: u64, pace: Pace, bits: u32) -> (u128, u64) {
         let (per, nanos) = grains_per(pace, bits);
-        let (grains, carry) = match u128::from(elapsed).checked_mul(per) {
-            Some(product) if nanos > 0 => (
-                product / nanos,
-                self.carry + scaled_up(product % nanos, nanos, self.shift),
-            ),
+        let (grains, fraction) = match u128::from(elapsed).checked_mul(per) {
+            Some(product) if nanos > 0 => (product / nanos, scaled_up(product % nanos, nanos, 64)),
             // Numbers too large for that: less, by at most what `mult` was rounded up.
             _ => {
                 let floor = u128::from(elapsed) * u128::from(self.mult.saturating_sub(1));
-                let mask = (1 << self.shift) - 1;
-                (floor >> self.shift, self.carry + (floor & mask))
+                let fraction = (floor as u64) << self.finer;
+                (floor >> (64 - self.finer), u128::from(fraction))
             }
         };
         // Two fractions of at most one grain each.
-        let one = 1_u128 << self.shift;
-        (grains + carry / one, carry % one)
+        let fraction = fraction + u128::from(self.carry);
+        (grains + (fraction >> 64), fraction as u64)
     }
 
-    /// The signed distance of `used` from `base`: sign-extends 63 bits.
+    /// The signed distance of `used` from `base`.
     #[inline]
     pub(crate) fn distance(&self, used: u64) -> i64 {
-        (used.wrapping_sub(self.base) << 1).cast_signed() >> 1
+        distance(used, self.base)
     }
 
-    /// `grains * 2^shift` supplied since `at`.
     #[inline]
-    fn product(&self, now: Instant) -> u128 {
-        let elapsed = now.as_nanos().saturating_sub(self.at);
-        (u128::from(elapsed) * u128::from(self.mult)).saturating_add(self.carry)
+    fn elapsed(&self, now: Instant) -> u64 {
+        now.as_nanos().saturating_sub(self.at)
     }
+}
+
+/// The signed distance of `used` from a line's `base`: sign-extends 63 bits.
+#[inline]
+pub(crate) fn distance(used: u64, base: u64) -> i64 {
+    (used.wrapping_sub(base) << 1).cast_signed() >> 1
+}
+
+/// `used` after `grains` are taken from where so much is `spent` beyond a line's `base`.
+#[inline]
+pub(crate) fn used(base: u64, spent: i64, grains: u64) -> u64 {
+    base.wrapping_add(spent.cast_unsigned())
+        .wrapping_add(grains)
+        & USED_MASK
 }
 
 /// The number of fraction bits for a bucket, or why there is none.
@@ -312,14 +330,12 @@ pub(crate) fn check_burst(burst: u64, bits: u32) -> Result<(), ConfigError> {
 }
 
 /// The least number of nanoseconds in which `grains` come, if a clock can count them.
-pub(crate) fn nanos_for(grains: u64, carry: u128, mult: u64, shift: u32) -> Option<u64> {
-    let grains = u128::from(grains);
-    // What does not fit 128 bits here is more than 2^64 ns of any `mult` bring.
-    if mult == 0 || grains.leading_zeros() < shift {
+pub(crate) fn nanos_for(grains: u64, carry: u64, mult: u64, finer: u32) -> Option<u64> {
+    if mult == 0 {
         return None;
     }
-    let missing = (grains << shift).saturating_sub(carry);
-    u64::try_from(missing.div_ceil(u128::from(mult))).ok()
+    let missing = (u128::from(grains) << 64).saturating_sub(u128::from(carry));
+    u64::try_from(missing.div_ceil(u128::from(mult) << finer)).ok()
 }
 
 /// A pace in lowest terms: so many grains per so many nanoseconds; (0, 0) without a limit.
@@ -335,26 +351,24 @@ fn grains_per(pace: Pace, bits: u32) -> (u128, u128) {
     (grains / divisor, nanos / divisor)
 }
 
-/// `mult` and `shift` of a pace: grains per nanosecond times `2^shift`, rounded up, with as many
-/// significant bits as a u64 holds.
+/// `mult` and `finer` of a pace: rounded up, with as many significant bits as a u64 holds.
 fn slope(pace: Pace, bits: u32) -> (u64, u32) {
     let (grains, nanos) = grains_per(pace, bits);
     if grains == 0 {
-        // Nothing comes; the finest scale keeps the fraction that is there.
-        return (0, MAX_SHIFT);
+        return (0, 0);
     }
     // At most 2^60 per second was checked, so the quotient starts below 2^31.
     let (mut quotient, mut rest) = (grains / nanos, grains % nanos);
     let mut shift = 0;
-    while quotient < 1 << 63 && shift < MAX_SHIFT {
+    while quotient < 1 << 63 && shift < 64 {
         (quotient, rest) = next_bit(quotient, rest, nanos);
         shift += 1;
     }
     quotient += u128::from(rest > 0);
     match u64::try_from(quotient) {
-        Ok(mult) => (mult, shift),
+        Ok(mult) => (mult, 64 - shift),
         // All 64 bits were ones: it is 2^64 now.
-        Err(_) => (1 << 63, shift - 1),
+        Err(_) => (1 << 63, 64 - (shift - 1)),
     }
 }
 
@@ -378,14 +392,15 @@ fn next_bit(quotient: u128, rest: u128, divisor: u128) -> (u128, u128) {
     }
 }
 
-/// Nanoseconds in which 2^60 grains come, rounded down.
-fn horizon(mult: u64, shift: u32) -> u64 {
-    // With a shift above 67 the whole clock brings less than 2^61 grains.
-    if mult == 0 || shift > 67 {
+/// Nanoseconds in which 2^60 grains come, and no more than 2^61 parts of one pass.
+fn horizon(mult: u64, finer: u32) -> u64 {
+    if mult == 0 {
         return u64::MAX;
     }
-    let nanos = (1_u128 << (60 + shift)) / u128::from(mult);
-    u64::try_from(nanos).unwrap_or(u64::MAX)
+    let nanos = (1_u128 << (60 + 64 - finer)) / u128::from(mult);
+    u64::try_from(nanos)
+        .unwrap_or(u64::MAX)
+        .min(1 << (61 - finer))
 }
 
 /// A grain is no finer than 2^-30 token: leaves room to raise a low rate to 10^9 per second.
@@ -393,9 +408,6 @@ pub(crate) const MAX_BITS: u32 = 30;
 
 /// The bits of a pace's parts.
 const MAX_PART_BITS: u32 = 16;
-
-/// Two numbers below `2^MAX_SHIFT` can be added in a u128, with a bit to spare.
-const MAX_SHIFT: u32 = 126;
 
 /// The most grains a bucket holds.
 pub(crate) const MAX_BURST: u64 = 1 << 61;

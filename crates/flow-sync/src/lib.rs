@@ -11,7 +11,8 @@
 //! | [`WakeList`] | wakers collected under a lock, woken after it |
 //! | [`Event`] | listen, look, wait; next to nothing to notify while nobody listens |
 //! | [`JoinCell`] | one value from a task that ends to the one that waits for it |
-//! | [`CachePadded`], [`PaddedCounter`], [`Sharded`] | what many cores write |
+//! | [`CachePadded`], [`Sharded`] | what many cores write |
+//! | [`PaddedCounter`], [`PaddedCounters`] | what many threads count |
 //! | [`sync`] | std's or loom's atomics, locks and wakers, behind one name |
 //!
 //! # Features
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod counter;
 mod error;
 mod event;
 mod join_cell;
@@ -26,14 +28,16 @@ mod join_cell;
 pub mod model;
 mod padded;
 mod permits;
+mod seat;
 pub mod sync;
 mod wait_list;
 mod wake_list;
 
+pub use counter::{PaddedCounter, PaddedCounters};
 pub use error::{AcquireError, LimitTooLarge, ReleaseTooMany, TryAcquireError};
 pub use event::{Event, Listener};
 pub use join_cell::JoinCell;
-pub use padded::{CachePadded, PaddedCounter, Sharded};
+pub use padded::{CachePadded, Sharded};
 pub use permits::{PermitWait, Permits};
 pub use wait_list::{Cancelled, Standing, Ticket, WaitList};
 pub use wake_list::WakeList;

@@ -415,13 +415,7 @@ impl<C: Clock> Table<C> {
     /// A grant that leaves `free` grains.
     #[inline]
     fn granted(&self, anchor: &Anchor, free: i64) -> Granted {
-        let limit = anchor.burst >> self.bits;
-        if anchor.unlimited {
-            return Granted::lazy(limit, limit, 0, 0, 0);
-        }
-        let missing = (anchor.burst.cast_signed() - free).max(0).cast_unsigned();
-        let left = free.max(0).cast_unsigned() >> self.bits;
-        Granted::lazy(left, limit, missing, anchor.mult, anchor.shift)
+        Granted::of(anchor, free, 0, self.bits)
     }
 }
 

@@ -45,7 +45,7 @@ use std::borrow::Cow;
 use flow_rt::{Backoff, Clock, Handle, Instant};
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use flow_sync::{CachePadded, PaddedCounter};
+use flow_sync::{CachePadded, PaddedCounters};
 
 use super::fairness::Fairness;
 use super::line::Change;
@@ -54,7 +54,7 @@ use crate::error::{ConfigError, Denied};
 use crate::granted::Granted;
 use crate::params::Params;
 use crate::rate::Rate;
-use crate::supply::{self, Anchor, Level};
+use crate::supply::{self, Anchor};
 use crate::token_bucket::credits;
 use crate::token_bucket::denial::Denial;
 use crate::token_bucket::sharded::Shards;
@@ -66,7 +66,7 @@ pub(crate) struct Core<C> {
     pub(crate) word: CachePadded<AtomicU64>,
     pub(crate) params: Params,
     /// What the last denial found out.
-    denial: CachePadded<Denial>,
+    pub(super) denial: CachePadded<Denial>,
     /// Fraction bits: a token is `1 << bits` grains.
     pub(crate) bits: u32,
     /// How far takers may overdraw, in grains. The line of supply is shifted up by it: see
@@ -131,10 +131,10 @@ pub(crate) enum Start {
 }
 
 /// Decisions, in cells that the deciding threads do not share.
-struct Counts {
-    granted: PaddedCounter,
-    denied: PaddedCounter,
-}
+type Counts = PaddedCounters<2>;
+
+const GRANTED: usize = 0;
+const DENIED: usize = 1;
 
 /// The bit of `word` that sends fast paths to the lock.
 pub(crate) const W: u64 = 1;
@@ -188,10 +188,7 @@ impl<C: Clock> Core<C> {
             bits,
             debt,
             clock,
-            counts: counted.then(|| Counts {
-                granted: PaddedCounter::new(),
-                denied: PaddedCounter::new(),
-            }),
+            counts: counted.then(Counts::new),
             queue: Mutex::new(Queue::new(anchor, rate, warm_up)),
             queued: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
@@ -220,101 +217,6 @@ impl<C: Clock> Core<C> {
         Ok(granted)
     }
 
-    /// Takes `n` tokens if they are there, without overdrawing: for those who can wait.
-    #[inline]
-    pub(crate) fn decide_paid(&self, n: u64) -> Result<Granted, Denied> {
-        Ok(self.decide_by::<false>(n, |_| 0)?.0)
-    }
-
-    /// Takes `n` tokens without counting, and credits beyond them: as many as `more` makes of those
-    /// that would be left.
-    #[inline(always)]
-    #[allow(
-        clippy::inline_always,
-        reason = "out of line the parameters go through memory: 6 ns of 24"
-    )]
-    pub(crate) fn decide_with(
-        &self,
-        n: u64,
-        more: impl Fn(u64) -> u64,
-    ) -> Result<(Granted, u64), Denied> {
-        self.decide_by::<true>(n, more)
-    }
-
-    /// Takes `n` tokens, overdrawing or only if they are there, and credits beyond them.
-    #[inline(always)]
-    #[allow(
-        clippy::inline_always,
-        reason = "as `decide_with`, which it is part of"
-    )]
-    fn decide_by<const OVERDRAWS: bool>(
-        &self,
-        n: u64,
-        more: impl Fn(u64) -> u64,
-    ) -> Result<(Granted, u64), Denied> {
-        let keeps = if OVERDRAWS { 0 } else { self.debt };
-        let mut now = self.clock.now();
-        // Those who come again and again; who can wait, waits.
-        let is_remembered = OVERDRAWS && n == 1;
-        if is_remembered && let Some(denied) = self.still_denied(now) {
-            return Err(denied);
-        }
-        let mut look = self.params.look();
-        let mut word = self.word.load(Ordering::Acquire);
-        loop {
-            if word & W != 0 {
-                if self.warms_up() {
-                    return Ok((self.take_warming(n, keeps)?, 0));
-                }
-                if self.may_barge() {
-                    return Ok((self.barge(n, keeps)?, 0));
-                }
-                self.keep_out(n, now)?;
-                (word, now) = (self.word.load(Ordering::Acquire), self.clock.now());
-                if word & W != 0 {
-                    // Others came in between: they were first.
-                    return Ok((self.answer_behind(n, now)?, 0));
-                }
-            }
-            if !self.params.is_in_force(&look) {
-                // The word may be newer than the look.
-                look = self.params.look();
-                continue;
-            }
-            let anchor = look.anchor;
-            if anchor.is_stale(now) {
-                self.move_anchor(now);
-                word = self.word.load(Ordering::Acquire);
-                continue;
-            }
-            let (level, need) = match self.check(&anchor, word >> 1, n, keeps, now) {
-                Ok(found) => found,
-                Err(denied) => {
-                    if is_remembered {
-                        self.denial.remember(word, look.version, now, denied);
-                    }
-                    return Err(denied);
-                }
-            };
-            if need == 0 || anchor.unlimited {
-                return Ok((self.granted(&anchor, level.free), 0));
-            }
-            let left = level.free - need.cast_signed();
-            let credits = more(self.tokens(left));
-            // No more than is left, so no more than there is.
-            let taken = need + (credits << self.bits);
-            match self.word.compare_exchange_weak(
-                word,
-                anchor.take(level, taken) << 1,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return Ok((self.granted(&anchor, left), credits)),
-                Err(current) => word = current,
-            }
-        }
-    }
-
     /// What [`try_take`](Self::try_take) would say, without taking anything.
     pub(crate) fn peek(&self, n: u64) -> Result<(), Denied> {
         let now = self.clock.now();
@@ -331,7 +233,7 @@ impl<C: Clock> Core<C> {
         // What a denial would ask the shards for first.
         let credits = self.shards.credits() << self.bits;
         let used = (word >> 1).wrapping_sub(credits) & supply::USED_MASK;
-        self.check(&self.params.anchor(), used, n, 0, now).map(drop)
+        self.check(&self.params.anchor(), used, n, now)
     }
 
     /// Whole tokens that could be taken now, if nobody waited; those in shards are credits.
@@ -448,26 +350,25 @@ impl<C: Clock> Core<C> {
     /// Grants and denials so far, if they are counted.
     pub(crate) fn counted(&self) -> Option<(u64, u64)> {
         let counts = self.counts.as_ref()?;
-        let granted = counts.granted.sum() + self.shards.uncounted();
-        Some((granted, counts.denied.sum()))
+        let granted = counts.sum::<GRANTED>() + self.shards.uncounted();
+        Some((granted, counts.sum::<DENIED>()))
     }
 
     #[inline]
     pub(crate) fn count(&self, granted: bool) {
         if let Some(counts) = &self.counts {
-            let of = if granted {
-                &counts.granted
+            if granted {
+                counts.add::<GRANTED>(1);
             } else {
-                &counts.denied
-            };
-            of.add(1);
+                counts.add::<DENIED>(1);
+            }
         }
     }
 
     /// Counts grants by credits, all at once.
     pub(crate) fn count_granted(&self, requests: u64) {
         if let Some(counts) = &self.counts {
-            counts.granted.add(requests);
+            counts.add::<GRANTED>(requests);
         }
     }
 
@@ -490,104 +391,33 @@ impl<C: Clock> Core<C> {
     #[inline]
     pub(crate) fn grains(&self, anchor: &Anchor, n: u64) -> Result<u64, Denied> {
         let burst = anchor.burst >> self.bits;
-        if n > burst && !anchor.unlimited {
-            return Err(Denied::ExceedsBurst {
-                requested: n,
-                burst,
-            });
+        if n <= burst {
+            return Ok(n << self.bits);
         }
-        // At most a burst, which fits; of an unlimited bucket nothing is taken.
-        Ok(n.min(burst) << self.bits)
+        if anchor.unlimited {
+            // Nothing is taken.
+            return Ok(0);
+        }
+        Err(Denied::ExceedsBurst {
+            requested: n,
+            burst,
+        })
     }
 
     /// A grant that leaves `free` grains.
     #[inline]
     pub(crate) fn granted(&self, anchor: &Anchor, free: i64) -> Granted {
-        let limit = self.limit(anchor);
-        if anchor.unlimited {
-            return Granted::lazy(limit, limit, 0, 0, 0);
-        }
-        // Not negative: nothing is free beyond the burst.
-        let missing = (anchor.burst.cast_signed() - free).max(0).cast_unsigned();
-        Granted::lazy(self.tokens(free), limit, missing, anchor.mult, anchor.shift)
+        Granted::of(anchor, free, self.debt, self.bits)
     }
 
-    /// Whether `n` could be taken: how the bucket stands, and `n` in grains.
-    #[inline]
-    fn check(
-        &self,
-        anchor: &Anchor,
-        used: u64,
-        n: u64,
-        left: u64,
-        now: Instant,
-    ) -> Result<(Level, u64), Denied> {
+    /// Whether `n` could be taken.
+    fn check(&self, anchor: &Anchor, used: u64, n: u64, now: Instant) -> Result<(), Denied> {
         let need = self.grains(anchor, n)?;
         let level = anchor.level(used, now, anchor.burst);
-        // Two burst of at most 2^61 each.
-        if level.free < (need + left).cast_signed() && need != 0 && !anchor.unlimited {
-            return Err(not_yet(*anchor, level.spent, need + left, now));
+        if level.free < need.cast_signed() && need != 0 && !anchor.unlimited {
+            return Err(not_yet(*anchor, level.spent, need, now));
         }
-        Ok((level, need))
-    }
-
-    /// The answer to a request for one token, if one like it was denied and nothing has changed.
-    #[inline]
-    fn still_denied(&self, now: Instant) -> Option<Denied> {
-        let until = self.denial.recall(now)?;
-        // The word before the parameters (2).
-        let is_same = self.word.load(Ordering::Acquire) == until.word
-            && self.params.version() == until.version;
-        is_same.then(|| Denied::NotYet {
-            retry_after: Duration::from_nanos(until.ready - now.as_nanos()),
-        })
-    }
-
-    /// The way of those whom W keeps out. `Ok` if what was in the way is gone.
-    #[cold]
-    fn keep_out(&self, n: u64, now: Instant) -> Result<(), Denied> {
-        if self.reservation_is_due(now) {
-            self.supply_rose();
-            return Ok(());
-        }
-        match self.answer_behind(n, now) {
-            // Those in front can go already, their driver is late: grant them here.
-            Err(Denied::NotYet { retry_after }) if retry_after <= Duration::from_nanos(1) => {
-                self.supply_rose();
-                Ok(())
-            }
-            // They went meanwhile, and were counted with those who still wait.
-            Err(Denied::NotYet { .. }) if self.word.load(Ordering::Acquire) & W == 0 => Ok(()),
-            Err(denied) => Err(denied),
-            Ok(_) => Ok(()),
-        }
-    }
-
-    /// The answer for one who stands behind all who wait.
-    #[cold]
-    fn answer_behind(&self, n: u64, now: Instant) -> Result<Granted, Denied> {
-        // Stored before W was set, so seen by who saw W.
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Denied::Closed);
-        }
-        let used = self.word.load(Ordering::Acquire) >> 1;
-        let anchor = self.params.anchor();
-        let head = self.head.load(Ordering::Acquire) >> 1;
-        let level = anchor.level(used, now, self.kept(head, &anchor));
-        let need = self.grains(&anchor, n)?;
-        if need == 0 || anchor.unlimited {
-            return Ok(self.granted(&anchor, level.free));
-        }
-        // Those who wait do not overdraw.
-        let queued = self.queued.load(Ordering::Acquire);
-        let grains = queued.saturating_add(need.max(self.debt));
-        match not_yet(anchor, level.spent, grains, now) {
-            // Not zero: one who comes back at once meets the same queue.
-            Denied::NotYet { retry_after } => Err(Denied::NotYet {
-                retry_after: retry_after.max(Duration::from_nanos(1)),
-            }),
-            denied => Err(denied),
-        }
+        Ok(())
     }
 
     /// The word, after a reservation that is due has been served: it has no driver of its own.
@@ -610,7 +440,7 @@ impl<C: Clock> Core<C> {
 
     /// Whether the reservation at the head can take its tokens.
     #[cold]
-    fn reservation_is_due(&self, now: Instant) -> bool {
+    pub(super) fn reservation_is_due(&self, now: Instant) -> bool {
         let head = self.head.load(Ordering::Acquire);
         let word = self.word.load(Ordering::Acquire);
         head & 1 != 0 && self.is_due(&self.params.anchor(), word, head >> 1, now)
@@ -636,7 +466,7 @@ impl<C: Clock> Core<C> {
 
     /// Whole tokens in `free` grains, those that would be owed left out.
     #[inline]
-    fn tokens(&self, free: i64) -> u64 {
+    pub(super) fn tokens(&self, free: i64) -> u64 {
         (free - self.debt.cast_signed()).max(0).cast_unsigned() >> self.bits
     }
 

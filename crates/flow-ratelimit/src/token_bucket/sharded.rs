@@ -146,7 +146,7 @@ impl Shard {
         let limit = self.limit.load(Ordering::Relaxed);
         let remaining = self.remaining.load(Ordering::Relaxed) + credits;
         let reset = self.reset.load(Ordering::Relaxed);
-        Granted::lazy(remaining, limit, reset, u64::from(reset != NEVER), 0)
+        Granted::known(remaining, limit, reset, reset != NEVER)
     }
 
     /// Keeps what a batch saw of the bucket; only while BUSY.

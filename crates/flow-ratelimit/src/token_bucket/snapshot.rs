@@ -101,11 +101,7 @@ impl Snapshot {
         let burst = self.burst << self.bits;
         let start = Instant::ORIGIN;
         let mut line = Anchor::new(self.rate, burst, 0, self.bits, start);
-        line.carry = if line.shift <= 64 {
-            u128::from(self.fraction) >> (64 - line.shift)
-        } else {
-            u128::from(self.fraction) << (line.shift - 64)
-        };
+        line.carry = self.fraction;
         let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         let line = line.moved(Instant::from_nanos(nanos), self.rate, self.bits);
         let supplied = line.base.cast_signed();
@@ -164,18 +160,12 @@ impl<C: Clock + 'static> Core<C> {
                 if line.unlimited {
                     grains = burst.cast_signed();
                 }
-                let fraction = if line.shift <= 64 {
-                    line.carry << (64 - line.shift)
-                } else {
-                    // As everywhere a fraction is rounded up.
-                    line.carry.div_ceil(1 << (line.shift - 64))
-                };
                 Snapshot {
                     rate,
                     burst: tokens,
                     grains,
                     bits: self.bits,
-                    fraction: u64::try_from(fraction).unwrap_or(u64::MAX),
+                    fraction: line.carry,
                     taken_at,
                 }
             })

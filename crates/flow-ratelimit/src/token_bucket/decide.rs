@@ -1,0 +1,244 @@
+//! One decision: whether there are tokens, and the swap that takes them.
+//!
+//! # Steps
+//! The clock; what the last denial found out; the parameters, and how much they have supplied by
+//! now; the word, and whether they are still in force; the swap. The order and why it is right
+//! stand in `core`.
+//!
+//! # Cost
+//! Reading the clock takes most of the time, and what depends on it comes after it: the fast path
+//! is short enough for a core to begin the next decision before this one has ended. So it keeps
+//! to what a grant needs; the slow ways look up again what they need beyond that. Supply does not
+//! depend on the word and is computed before it is loaded: between that and the swap, while
+//! another thread makes the swap fail, there is a handful of additions.
+
+use core::time::Duration;
+
+use flow_rt::{Clock, Instant};
+use flow_sync::sync::atomic::Ordering;
+
+use super::core::{Core, W, not_yet};
+use crate::error::Denied;
+use crate::granted::Granted;
+use crate::params::Look;
+use crate::supply;
+
+impl<C: Clock> Core<C> {
+    /// Takes `n` tokens if they are there, without overdrawing: for those who can wait.
+    #[inline]
+    pub(crate) fn decide_paid(&self, n: u64) -> Result<Granted, Denied> {
+        Ok(self.decide_by::<false>(n, |_| 0)?.0)
+    }
+
+    /// Takes `n` tokens without counting, and credits beyond them: as many as `more` makes of those
+    /// that would be left.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "out of line the parameters go through memory: 6 ns of 24"
+    )]
+    pub(crate) fn decide_with(
+        &self,
+        n: u64,
+        more: impl Fn(u64) -> u64,
+    ) -> Result<(Granted, u64), Denied> {
+        self.decide_by::<true>(n, more)
+    }
+
+    /// Takes `n` tokens, overdrawing or only if they are there, and credits beyond them.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "as `decide_with`, which it is part of"
+    )]
+    fn decide_by<const OVERDRAWS: bool>(
+        &self,
+        n: u64,
+        more: impl Fn(u64) -> u64,
+    ) -> Result<(Granted, u64), Denied> {
+        let keeps = if OVERDRAWS { 0 } else { self.debt };
+        let mut now = self.clock.now();
+        // Those who come again and again; who can wait, waits.
+        let is_remembered = OVERDRAWS && n == 1;
+        if is_remembered && let Some(denied) = self.still_denied(now) {
+            return Err(denied);
+        }
+        'anew: loop {
+            let Look { version, anchor } = self.params.look();
+            if anchor.unlimited || anchor.is_stale(now) {
+                if let Some(granted) = self.decide_specially(n, keeps, now)? {
+                    return Ok((granted, 0));
+                }
+                now = self.clock.now();
+                continue 'anew;
+            }
+            let (base, burst) = (anchor.base, anchor.burst);
+            let supplied = anchor.supplied_soon(now);
+            let mut word = self.word.load(Ordering::Acquire);
+            loop {
+                if word & W != 0 {
+                    if let Some(granted) = self.decide_behind(n, keeps, now)? {
+                        return Ok((granted, 0));
+                    }
+                    now = self.clock.now();
+                    continue 'anew;
+                }
+                if !self.params.are_still(version) {
+                    // The word may be newer than what was read.
+                    continue 'anew;
+                }
+                // As `Anchor::level` has it, and `grains`; both of at most 2^61 parts.
+                let spent = supply::distance(word >> 1, base).max(supplied - burst.cast_signed());
+                let need = n << self.bits;
+                // Of a need that is too large, any number.
+                let left = (supplied - spent).wrapping_sub(need.cast_signed());
+                let is_too_large = n > u64::from(u32::MAX) && n > burst >> self.bits;
+                if is_too_large || left < keeps.cast_signed() && n != 0 {
+                    match self.deny(n, keeps, (word, version), now, is_remembered) {
+                        Some(denied) => return Err(denied),
+                        None => continue 'anew,
+                    }
+                }
+                let pace = (anchor.mult, anchor.finer);
+                let grant = |left| Granted::by(pace, burst, left, self.debt, self.bits);
+                if n == 0 {
+                    return Ok((grant(left), 0));
+                }
+                let credits = more(self.tokens(left));
+                // No more than is left, so no more than there is.
+                let taken = need + (credits << self.bits);
+                match self.word.compare_exchange_weak(
+                    word,
+                    supply::used(base, spent, taken) << 1,
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                ) {
+                    Ok(_) => return Ok((grant(left), credits)),
+                    Err(current) => word = current,
+                }
+            }
+        }
+    }
+
+    /// Decides where W may be set; `None` if it is not, any more.
+    #[cold]
+    fn decide_behind(&self, n: u64, keeps: u64, now: Instant) -> Result<Option<Granted>, Denied> {
+        if self.warms_up() {
+            return self.take_warming(n, keeps).map(Some);
+        }
+        if self.may_barge() {
+            return self.barge(n, keeps).map(Some);
+        }
+        self.keep_out(n, now)?;
+        let (word, now) = (self.word.load(Ordering::Acquire), self.clock.now());
+        if word & W != 0 {
+            // Others came in between: they were first.
+            return self.answer_behind(n, now).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Decides for a bucket without a limit, or moves the anchor; `None` if there is more to do.
+    #[cold]
+    fn decide_specially(
+        &self,
+        n: u64,
+        keeps: u64,
+        now: Instant,
+    ) -> Result<Option<Granted>, Denied> {
+        if self.word.load(Ordering::Acquire) & W != 0 {
+            return self.decide_behind(n, keeps, now);
+        }
+        let anchor = self.params.anchor();
+        if anchor.is_stale(now) {
+            self.move_anchor(now);
+        }
+        Ok(anchor.unlimited.then(|| self.granted(&anchor, 0)))
+    }
+
+    /// Why there are not `n` tokens by this word and these parameters; `None` if the parameters
+    /// are not in force any more.
+    #[cold]
+    fn deny(
+        &self,
+        n: u64,
+        keeps: u64,
+        (word, version): (u64, u64),
+        now: Instant,
+        is_remembered: bool,
+    ) -> Option<Denied> {
+        let look = self.params.look();
+        if look.version != version || !self.params.is_in_force(&look) {
+            return None;
+        }
+        let need = match self.grains(&look.anchor, n) {
+            Ok(need) => need,
+            Err(denied) => return Some(denied),
+        };
+        let spent = look.anchor.level(word >> 1, now, look.anchor.burst).spent;
+        let denied = not_yet(look.anchor, spent, need + keeps, now);
+        if is_remembered {
+            self.denial.remember(word, version, now, denied);
+        }
+        Some(denied)
+    }
+
+    /// The answer to a request for one token, if one like it was denied and nothing has changed.
+    #[inline]
+    fn still_denied(&self, now: Instant) -> Option<Denied> {
+        let until = self.denial.recall(now)?;
+        // The word before the parameters (2).
+        let is_same = self.word.load(Ordering::Acquire) == until.word
+            && self.params.version() == until.version;
+        is_same.then(|| Denied::NotYet {
+            retry_after: Duration::from_nanos(until.ready - now.as_nanos()),
+        })
+    }
+
+    /// The way of those whom W keeps out. `Ok` if what was in the way is gone.
+    #[cold]
+    fn keep_out(&self, n: u64, now: Instant) -> Result<(), Denied> {
+        if self.reservation_is_due(now) {
+            self.supply_rose();
+            return Ok(());
+        }
+        match self.answer_behind(n, now) {
+            // Those in front can go already, their driver is late: grant them here.
+            Err(Denied::NotYet { retry_after }) if retry_after <= Duration::from_nanos(1) => {
+                self.supply_rose();
+                Ok(())
+            }
+            // They went meanwhile, and were counted with those who still wait.
+            Err(Denied::NotYet { .. }) if self.word.load(Ordering::Acquire) & W == 0 => Ok(()),
+            Err(denied) => Err(denied),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// The answer for one who stands behind all who wait.
+    #[cold]
+    pub(super) fn answer_behind(&self, n: u64, now: Instant) -> Result<Granted, Denied> {
+        // Stored before W was set, so seen by who saw W.
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Denied::Closed);
+        }
+        let used = self.word.load(Ordering::Acquire) >> 1;
+        let anchor = self.params.anchor();
+        let head = self.head.load(Ordering::Acquire) >> 1;
+        let level = anchor.level(used, now, self.kept(head, &anchor));
+        let need = self.grains(&anchor, n)?;
+        if need == 0 || anchor.unlimited {
+            return Ok(self.granted(&anchor, level.free));
+        }
+        // Those who wait do not overdraw.
+        let queued = self.queued.load(Ordering::Acquire);
+        let grains = queued.saturating_add(need.max(self.debt));
+        match not_yet(anchor, level.spent, grains, now) {
+            // Not zero: one who comes back at once meets the same queue.
+            Denied::NotYet { retry_after } => Err(Denied::NotYet {
+                retry_after: retry_after.max(Duration::from_nanos(1)),
+            }),
+            denied => Err(denied),
+        }
+    }
+}
