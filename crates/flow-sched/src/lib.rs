@@ -23,6 +23,7 @@
 //! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`] | one job: its policies, its control, its run |
 //! | [`Trigger`], [`Overlap`], [`Misfire`], [`CatchUp`] | when a job runs, and when it does not |
 //! | [`Cron`], [`CronPattern`], [`Dialect`], [`DstPolicy`] | times of day by pattern, in any zone |
+//! | [`CronTime`], [`CronAfter`], [`CronBefore`] | occurrences, in std's times or those of chrono and jiff |
 //! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`] | seeing what goes on |
 //! | [`ScheduleError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`] | what can go wrong |
 //!
@@ -31,6 +32,7 @@
 //! - **`cron`**: patterns of times of day, also without a scheduler.
 //! - **`scheduler`**: jobs by time; includes `pool`, which may run them, and `cron`.
 //! - `serde`: patterns as their text.
+//! - `chrono`, `jiff`: occurrences as times of these crates.
 //! - `metrics`: `collector()` on a pool and the like on a scheduler, for a
 //!   `flow_metrics::Registry`.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
@@ -48,8 +50,8 @@ mod sync;
 
 #[cfg(feature = "cron")]
 pub use cron::{
-    Cron, CronAfter, CronBefore, CronError, CronPattern, CronPlace, Dialect, DstGap, DstOverlap,
-    DstPolicy, UnknownZone,
+    Cron, CronAfter, CronBefore, CronError, CronPattern, CronPlace, CronTime, Dialect, DstGap,
+    DstOverlap, DstPolicy, UnknownZone,
 };
 #[cfg(feature = "pool")]
 pub use pool::{

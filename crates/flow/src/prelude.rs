@@ -11,7 +11,10 @@ pub use flow_ratelimit::{
 };
 
 #[cfg(feature = "sched")]
-pub use flow_sched::{JobContext, JobHandle, Misfire, Overlap, Scheduler, TaskHandle, WorkerPool};
+pub use flow_sched::{
+    Cron, CronPattern, Dialect, DstPolicy, JobContext, JobHandle, Misfire, Overlap, Scheduler,
+    TaskHandle, WorkerPool,
+};
 
 #[cfg(feature = "stream")]
 pub use flow_stream::{AsyncWriter, Channel};

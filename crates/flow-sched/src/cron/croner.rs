@@ -11,7 +11,7 @@ use super::dialect::{Dialect, Grammar, Looks};
 use super::error::{CronError, CronPlace};
 use super::fields::{Fields, LAST_WEEKDAYS, Years};
 use super::item::Unit;
-use super::parser::finish;
+use super::parser::{finish, wrong_fields};
 use super::pattern::CronPattern;
 
 pub(super) fn parse(text: &str) -> Result<CronPattern, CronError> {
@@ -21,8 +21,9 @@ pub(super) fn parse(text: &str) -> Result<CronPattern, CronError> {
         .year(Year::Optional)
         .build()
         .parse(text)
-        .map_err(|error| refused(&error))?;
-    let fields = fields(&cron.pattern)?;
+        // croner's words but for the full stop: ours have none at the end.
+        .map_err(|error| refused(text, error.to_string().trim_end_matches('.')))?;
+    let fields = fields(&cron.pattern).ok_or_else(|| refused(text, "no year from 1970 to 2199"))?;
     // croner's fixed jobs, but by what the text means: to it `5-6/2` is not the one minute 5.
     let fixed = fields.second.is_power_of_two()
         && fields.minute.is_power_of_two()
@@ -34,7 +35,8 @@ pub(super) fn parse(text: &str) -> Result<CronPattern, CronError> {
     finish(text, fields, looks, Grammar::of(Dialect::Croner))
 }
 
-fn fields(pattern: &croner::CronPattern) -> Result<Fields, CronError> {
+/// The masks of what croner has read; `None` if it is in no year that is searched.
+fn fields(pattern: &croner::CronPattern) -> Option<Fields> {
     let (day, weekday) = (&pattern.days, &pattern.days_of_week);
     let last = day.is_feature_enabled(LAST);
     let of_weekday = day.is_feature_enabled(NEAREST);
@@ -49,7 +51,7 @@ fn fields(pattern: &croner::CronPattern) -> Result<Fields, CronError> {
     }
     nth |= week(weekday, LAST) << LAST_WEEKDAYS;
     let years = years(&pattern.years)?;
-    Ok(Fields {
+    Some(Fields {
         second: mask(&pattern.seconds, ALL),
         minute: mask(&pattern.minutes, ALL),
         // Hours are below 24, days below 32, months below 13.
@@ -81,7 +83,9 @@ fn week(component: &CronComponent, bit: u8) -> u64 {
     (mask | mask >> 7) & 0x7f
 }
 
-fn years(component: &CronComponent) -> Result<Option<Box<Years>>, CronError> {
+/// The years from 1970 to 2199, the inner `None` being all of them.
+#[allow(clippy::option_option)] // the outer one is for `?`
+fn years(component: &CronComponent) -> Option<Option<Box<Years>>> {
     let mut years = Box::new(Years::default());
     let mut some = false;
     for year in component.values() {
@@ -89,12 +93,7 @@ fn years(component: &CronComponent) -> Result<Option<Box<Years>>, CronError> {
         years.add(year);
         some |= years.has(year);
     }
-    if !some {
-        return Err(CronError::Croner {
-            reason: "no year from 1970 to 2199".to_owned(),
-        });
-    }
-    Ok((!years.is_full()).then_some(years))
+    some.then(|| (!years.is_full()).then_some(years))
 }
 
 /// Refuses what croner takes and should not: empty items, words in the wrong field, numbers that
@@ -105,12 +104,7 @@ fn check(text: &str) -> Result<(), CronError> {
         5 => &UNITS[1..6],
         6 => &UNITS[..6],
         7 => &UNITS,
-        _ => {
-            return Err(CronError::Fields {
-                found,
-                allowed: Grammar::of(Dialect::Croner).allowed_fields(),
-            });
-        }
+        _ => return Err(wrong_fields(text, found, Grammar::of(Dialect::Croner))),
     };
     for (&unit, field) in units.iter().zip(text.split_ascii_whitespace()) {
         let items = match unit {
@@ -120,7 +114,7 @@ fn check(text: &str) -> Result<(), CronError> {
         for item in items.split(',') {
             // Both are parts of the text.
             let start = item.as_ptr() as usize - text.as_ptr() as usize;
-            let place = || CronPlace::new(text, unit.name(), start..start + item.len());
+            let place = || CronPlace::new(text, Some(unit.name()), start..start + item.len());
             if item.is_empty() {
                 return Err(CronError::EmptyItem { place: place() });
             }
@@ -170,10 +164,10 @@ fn is_name(unit: Unit, word: &str) -> bool {
     }
 }
 
-/// croner's refusal in its words but for the full stop: ours have none at the end.
-fn refused(error: &croner::errors::CronError) -> CronError {
+fn refused(text: &str, reason: &str) -> CronError {
     CronError::Croner {
-        reason: error.to_string().trim_end_matches('.').to_owned(),
+        pattern: text.to_owned(),
+        reason: reason.to_owned(),
     }
 }
 

@@ -30,6 +30,25 @@ pub(super) fn describe(pattern: &CronPattern) -> String {
     }
 }
 
+/// Why no day fits: "30 February never comes".
+pub(super) fn never(fields: &Fields) -> String {
+    let plain = fields.weekday == ALL_WEEKDAYS && fields.from_last == 0 && fields.nearest == 0;
+    let years = years(fields);
+    if plain {
+        let days = runs(u64::from(fields.day), number, "or");
+        let months = runs(u64::from(fields.month), month, "or");
+        let years = years.map(|years| format!(" {years}")).unwrap_or_default();
+        return format!("{days} {months} never comes{years}");
+    }
+    let days = days(fields).unwrap_or_default();
+    let mut text = format!("no day is {}", days.trim_start_matches("on "));
+    for part in [months(fields), years].into_iter().flatten() {
+        text.push_str(", ");
+        text.push_str(&part);
+    }
+    text
+}
+
 fn count(number: u32, unit: &str) -> Option<String> {
     match number {
         0 => None,
@@ -127,7 +146,7 @@ fn of_month(fields: &Fields) -> String {
 fn of_week(fields: &Fields) -> String {
     let mut parts = Vec::new();
     if fields.weekday != 0 {
-        parts.push(runs(u64::from(fields.weekday), weekday));
+        parts.push(runs(u64::from(fields.weekday), weekday, "and"));
     }
     for bit in bits(fields.nth) {
         let day = weekday(bit % 7);
@@ -140,7 +159,8 @@ fn of_week(fields: &Fields) -> String {
 }
 
 fn months(fields: &Fields) -> Option<String> {
-    (fields.month != ALL_MONTHS).then(|| format!("in {}", runs(u64::from(fields.month), month)))
+    let runs = || runs(u64::from(fields.month), month, "and");
+    (fields.month != ALL_MONTHS).then(|| format!("in {}", runs()))
 }
 
 fn years(fields: &Fields) -> Option<String> {
@@ -165,10 +185,11 @@ fn years(fields: &Fields) -> Option<String> {
 /// "minute 5", "minutes 5, 6 and 20 to 30".
 fn values(mask: u64, unit: &str, name: fn(u32) -> String) -> String {
     let plural = if mask.is_power_of_two() { "" } else { "s" };
-    format!("{unit}{plural} {}", runs(mask, name))
+    format!("{unit}{plural} {}", runs(mask, name, "and"))
 }
 
-fn runs(mut mask: u64, name: fn(u32) -> String) -> String {
+/// "5, 6 and 20 to 30", with that word before the last.
+fn runs(mut mask: u64, name: fn(u32) -> String, word: &str) -> String {
     let mut parts = Vec::new();
     while mask != 0 {
         let low = mask.trailing_zeros();
@@ -180,7 +201,7 @@ fn runs(mut mask: u64, name: fn(u32) -> String) -> String {
         });
         mask &= !(u64::MAX >> (64 - run) << low);
     }
-    join(&parts, "and")
+    join(&parts, word)
 }
 
 /// "a, b and c".

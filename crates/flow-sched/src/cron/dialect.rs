@@ -11,7 +11,7 @@ use super::dst::{DstGap, DstOverlap, DstPolicy};
 /// | `Vixie` | 5 | both, if one begins with `*`; else one is enough | nicknames, `@reboot` |
 /// | `Quartz` | 6 or 7 | one of them is `?` | weekdays from 1 (Sunday) to 7; `L-n`, `LW`, `n/m`, ranges that wrap |
 /// | `Robfig` | 5 or 6 | one is enough | `?`, `n/m`, nicknames, `@every` |
-/// | `Cronos` | 5 or 6 | both | `L-n`, `L-nW`, `n/m`, ranges that wrap, its macros |
+/// | `Cronos` | 5 or 6 | both | `L-n`, `L-nW`, `n/m`, ranges that wrap, its macros, `H` with a seed |
 /// | `Croner` | 5, 6 or 7 | one is enough; `+` asks for both | read by the crate croner |
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -64,6 +64,8 @@ pub(super) struct Grammar {
     pub(super) open_steps: bool,
     /// Ranges such as `22-2`.
     pub(super) wrap: bool,
+    /// `H` and `H/n`: values that a seed chooses.
+    pub(super) seeded: bool,
     pub(super) question: Question,
     pub(super) steps: Steps,
     /// Weekdays are counted from 1; 0 and 7 are Sunday otherwise.
@@ -213,6 +215,7 @@ const FLOW: Grammar = Grammar {
     plus: true,
     open_steps: false,
     wrap: false,
+    seeded: false,
     question: Question::DayFields,
     steps: Steps::ToCount,
     sunday_is_one: false,
@@ -239,22 +242,36 @@ const VIXIE: Grammar = Grammar {
     every: false,
     ..FLOW
 };
-const QUARTZ: Grammar = Grammar {
-    dialect: Dialect::Quartz,
-    fields: 6..=7,
+/// What Quartz and Cronos have in common.
+const WIDE: Grammar = Grammar {
     before_last: true,
     lower_case: true,
     hash_last: false,
     plus: false,
     open_steps: true,
     wrap: true,
+    reboot: false,
+    every: false,
+    ..FLOW
+};
+const QUARTZ: Grammar = Grammar {
+    dialect: Dialect::Quartz,
+    fields: 6..=7,
     question: Question::OneDayField,
     sunday_is_one: true,
     seven_is_sunday: false,
     nicknames: Nicknames::None,
-    reboot: false,
-    every: false,
-    ..FLOW
+    ..WIDE
+};
+const CRONOS: Grammar = Grammar {
+    dialect: Dialect::Cronos,
+    fields: 5..=6,
+    seeded: true,
+    steps: Steps::ToLargest,
+    days: DayRule::Always,
+    nicknames: Nicknames::Cronos,
+    changes: Changes::Cronos,
+    ..WIDE
 };
 const ROBFIG: Grammar = Grammar {
     dialect: Dialect::Robfig,
@@ -267,23 +284,6 @@ const ROBFIG: Grammar = Grammar {
     seven_is_sunday: false,
     reboot: false,
     changes: Changes::Robfig,
-    ..FLOW
-};
-const CRONOS: Grammar = Grammar {
-    dialect: Dialect::Cronos,
-    fields: 5..=6,
-    before_last: true,
-    lower_case: true,
-    hash_last: false,
-    plus: false,
-    open_steps: true,
-    wrap: true,
-    steps: Steps::ToLargest,
-    days: DayRule::Always,
-    nicknames: Nicknames::Cronos,
-    reboot: false,
-    every: false,
-    changes: Changes::Cronos,
     ..FLOW
 };
 /// Of croner, only what our text of its patterns needs: they are read by croner itself.

@@ -72,6 +72,10 @@ pub(super) fn next(
     steps: &mut u32,
 ) -> Option<i64> {
     let at = after.checked_add(1)?;
+    if let Some(offset) = zone.fixed() {
+        let found = fields.next(at.saturating_add(offset), steps)?;
+        return Some(found - offset);
+    }
     // The span of `after`: if the clock is put forward right behind it, the gap is still to come.
     let mut place = zone.find(after);
     let mut span = zone.span(place);
@@ -131,6 +135,10 @@ pub(super) fn prev(
     steps: &mut u32,
 ) -> Option<i64> {
     let mut at = before.checked_sub(1)?;
+    if let Some(offset) = zone.fixed() {
+        let found = fields.prev(at.saturating_add(offset), steps)?;
+        return Some(found - offset);
+    }
     let mut place = zone.find(at);
     let mut span = zone.span(place);
     let (mut low, high) = dst.bounds(span, zone.after(place));

@@ -21,6 +21,8 @@ pub enum CronError {
     },
     /// The number of fields is none that the dialect knows.
     Fields {
+        /// The fields that are too many; the end of the text, if there are too few.
+        place: CronPlace,
         /// The fields found.
         found: usize,
         /// What the dialect allows, in words.
@@ -90,18 +92,30 @@ pub enum CronError {
     },
     /// Neither of the day fields is `?`, or both are; Quartz wants one.
     QuestionMarks {
+        /// The second of them.
+        place: CronPlace,
         /// How many are.
         found: usize,
     },
     /// The zone before the pattern is none.
     UnknownZone(UnknownZone),
+    /// An `H` in a pattern that was read without a seed; see
+    /// [`CronPattern::parse_seeded`](super::CronPattern::parse_seeded).
+    NoSeed {
+        /// Where.
+        place: CronPlace,
+    },
     /// No day of any year fits, as with 30 February.
     NeverOccurs {
-        /// The pattern.
-        pattern: String,
+        /// From the day of month on.
+        place: CronPlace,
+        /// Why: "30 February never comes".
+        reason: String,
     },
     /// The crate croner refuses it.
     Croner {
+        /// The pattern.
+        pattern: String,
         /// What croner says.
         reason: String,
     },
@@ -116,8 +130,16 @@ impl fmt::Display for CronError {
                     "the cron pattern has {len} bytes; at most {max} are read"
                 )
             }
-            Self::Fields { found, allowed } => {
-                write!(f, "the cron pattern has {found} fields; it needs {allowed}")
+            Self::Fields {
+                place,
+                found,
+                allowed,
+            } => {
+                let plural = if *found == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "{place} has {found} field{plural}; a cron pattern needs {allowed}"
+                )
             }
             Self::Nickname { given, known } => {
                 write!(f, "unknown cron nickname {given:?}; known are {known}")
@@ -163,16 +185,21 @@ impl fmt::Display for CronError {
                 f,
                 "`W` takes a single day, not a list or a range, in {place}"
             ),
-            Self::QuestionMarks { found } => write!(
+            Self::QuestionMarks { place, found } => write!(
                 f,
-                "{found} of the two day fields are `?`; exactly one must be"
+                "{found} of the two day fields are `?`, with {place}; exactly one must be"
             ),
             Self::UnknownZone(error) => error.fmt(f),
-            Self::NeverOccurs { pattern } => write!(
+            Self::NoSeed { place } => write!(
                 f,
-                "the cron pattern {pattern:?} never occurs: no day of any year fits its day fields"
+                "an `H` in {place}, which needs a seed to choose its value"
             ),
-            Self::Croner { reason } => write!(f, "croner refuses the pattern: {reason}"),
+            Self::NeverOccurs { place, reason } => {
+                write!(f, "the cron pattern {place} never occurs: {reason}")
+            }
+            Self::Croner { pattern, reason } => {
+                write!(f, "croner refuses the pattern {pattern:?}: {reason}")
+            }
         }
     }
 }
@@ -190,13 +217,13 @@ impl std::error::Error for CronError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CronPlace {
     pattern: String,
-    field: &'static str,
+    field: Option<&'static str>,
     start: usize,
     end: usize,
 }
 
 impl CronPlace {
-    pub(super) fn new(pattern: &str, field: &'static str, range: Range<usize>) -> Self {
+    pub(super) fn new(pattern: &str, field: Option<&'static str>, range: Range<usize>) -> Self {
         // A place within a character, or outside, becomes the end of the text.
         let whole = pattern.get(range.clone()).is_some();
         let (start, end) = if whole {
@@ -217,8 +244,9 @@ impl CronPlace {
         &self.pattern
     }
 
-    /// The field's name: "second", "minute", "hour", "day of month", "month", "weekday", "year".
-    pub fn field(&self) -> &'static str {
+    /// The field's name, if the place lies in one: "second", "minute", "hour", "day of month",
+    /// "month", "weekday", "year".
+    pub fn field(&self) -> Option<&'static str> {
         self.field
     }
 
@@ -233,12 +261,16 @@ impl CronPlace {
     }
 }
 
-/// The field, and the pattern with the place marked: `the minute field of "0 >60< * * * *"`.
+/// The field, if it is one, and the pattern with the place marked: `the minute field of
+/// "0 >60< * * * *"`.
 impl fmt::Display for CronPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (before, rest) = self.pattern.split_at(self.start);
         let (marked, after) = rest.split_at(self.end - self.start);
+        if let Some(field) = self.field {
+            write!(f, "the {field} field of ")?;
+        }
         let marked = format!("{before}>{marked}<{after}");
-        write!(f, "the {} field of {marked:?}", self.field)
+        write!(f, "{marked:?}")
     }
 }

@@ -86,6 +86,10 @@ impl Fields {
     fn month_days(&self, length: u32, first: u32) -> u32 {
         let all = u32::MAX >> (31 - length) & !1;
         let mut by_day = self.day & all;
+        if self.weekday == ALL_WEEKDAYS && self.from_last == 0 && self.nearest == 0 {
+            // Either day field alone would be no restriction: see `normalize`.
+            return by_day;
+        }
         if self.from_last != 0 {
             // Bit n is n days before the last: mirrored, the bit of the day itself.
             by_day |= (u64::from(self.from_last.reverse_bits()) >> (31 - length)) as u32 & all;

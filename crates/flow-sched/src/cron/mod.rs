@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! text ── parser ──► fields (masks) ── search ──► times of a clock ── dst, zone ──► instants
-//!         item                         civil
-//!         dialect
+//!         cursor, day                  civil                                        time
+//!         dialect, seed
 //! ```
 //!
 //! A pattern may come from a stranger. Whatever passes `parser` occurs: `Fields::occurs` decides
@@ -12,6 +12,8 @@
 
 mod civil;
 mod croner;
+mod cursor;
+mod day;
 mod describe;
 mod dialect;
 mod display;
@@ -25,8 +27,10 @@ mod nickname;
 mod parser;
 mod pattern;
 mod search;
+mod seed;
 #[cfg(feature = "serde")]
 mod text;
+mod time;
 mod zone;
 mod zoned;
 
@@ -39,6 +43,7 @@ pub use error::{CronError, CronPlace};
 pub use iter::{CronAfter, CronBefore};
 pub use name::UnknownZone;
 pub use pattern::CronPattern;
+pub use time::CronTime;
 pub use zoned::Cron;
 #[cfg(feature = "scheduler")]
 pub(crate) use zoned::split_zone;

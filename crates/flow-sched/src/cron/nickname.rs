@@ -3,10 +3,15 @@
 use super::dialect::{FIXED, Grammar, Looks, Nicknames};
 use super::error::CronError;
 use super::fields::{ALL_60, ALL_HOURS, Fields};
-use super::parser::finish;
+use super::parser::{calendar, finish};
 use super::pattern::{CronPattern, Spec};
+use super::seed::Seed;
 
-pub(super) fn parse(text: &str, grammar: &'static Grammar) -> Result<CronPattern, CronError> {
+pub(super) fn parse(
+    text: &str,
+    grammar: &'static Grammar,
+    seed: Seed,
+) -> Result<CronPattern, CronError> {
     let word = text.get(1..).unwrap_or_default();
     if grammar.every
         && let Some(period) = word.strip_prefix("every")
@@ -21,10 +26,21 @@ pub(super) fn parse(text: &str, grammar: &'static Grammar) -> Result<CronPattern
             dst: FIXED,
         });
     }
-    let fields = if grammar.nicknames == Nicknames::Cronos {
-        cronos(word)
+    let mut lower = [0; 16];
+    let word = if grammar.nicknames == Nicknames::Cronos {
+        lower_case(word, &mut lower)
     } else {
-        plain(word)
+        word
+    };
+    if grammar.seeded
+        && seed.is_some()
+        && let Some(pattern) = spread(word)
+    {
+        return calendar(pattern, grammar, seed);
+    }
+    let fields = match word {
+        "every_minute" | "every_second" if grammar.nicknames != Nicknames::Cronos => None,
+        word => plain(word),
     };
     let Some(fields) = fields else {
         return Err(unknown(text, grammar));
@@ -45,6 +61,13 @@ fn plain(word: &str) -> Option<Fields> {
         ..Fields::EVERY_MINUTE
     };
     match word {
+        "every_minute" => return Some(Fields::EVERY_MINUTE),
+        "every_second" => {
+            return Some(Fields {
+                second: ALL_60,
+                ..Fields::EVERY_MINUTE
+            });
+        }
         "yearly" | "annually" => {
             fields.day = 1 << 1;
             fields.month = 1 << 1;
@@ -58,19 +81,27 @@ fn plain(word: &str) -> Option<Fields> {
     Some(fields)
 }
 
-fn cronos(word: &str) -> Option<Fields> {
-    let mut lower = [0; 16];
-    let lower = lower.get_mut(..word.len())?;
+/// What a macro of Cronos means with a seed: any time within its period.
+fn spread(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "every_minute" => "H * * * * *",
+        "hourly" => "H H * * * *",
+        "daily" | "midnight" => "H H H * * *",
+        "weekly" => "H H H * * H",
+        "monthly" => "H H H H * *",
+        "yearly" | "annually" => "H H H H H *",
+        _ => return None,
+    })
+}
+
+/// A word in lower case; an empty one, if it is longer than any that is known.
+fn lower_case<'a>(word: &str, into: &'a mut [u8; 16]) -> &'a str {
+    let Some(lower) = into.get_mut(..word.len()) else {
+        return "";
+    };
     lower.copy_from_slice(word.as_bytes());
     lower.make_ascii_lowercase();
-    match core::str::from_utf8(lower).ok()? {
-        "every_minute" => Some(Fields::EVERY_MINUTE),
-        "every_second" => Some(Fields {
-            second: ALL_60,
-            ..Fields::EVERY_MINUTE
-        }),
-        word => plain(word),
-    }
+    core::str::from_utf8(lower).unwrap_or("")
 }
 
 fn every(text: &str, grammar: &Grammar) -> Result<CronPattern, CronError> {

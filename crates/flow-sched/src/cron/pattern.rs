@@ -1,6 +1,7 @@
 //! A pattern without a zone.
 
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::str::FromStr;
 use core::time::Duration;
 
@@ -15,8 +16,9 @@ use super::{describe, display, parser};
 /// Reading one is a single pass without allocation (a field of years takes one), so it is cheap
 /// enough for input as it is typed. [`Cron`](super::Cron) is such a pattern in a zone.
 ///
-/// Equal patterns mean the same: `0 0 * * 7` and `@weekly` are equal, and hash alike. What is
-/// displayed is the pattern's normal form, and reads back as an equal pattern in its dialect.
+/// Equal patterns mean the same, on days on which clocks change too: `0 0 * * 7` and `@weekly` are
+/// equal and hash alike, and so is `0 0 0 ? * 1` in Quartz' dialect. What is displayed is the
+/// pattern's normal form, and reads back as an equal pattern in its dialect.
 ///
 /// ```
 /// use flow_sched::{CronPattern, Dialect};
@@ -24,12 +26,13 @@ use super::{describe, display, parser};
 /// # fn main() -> Result<(), flow_sched::CronError> {
 /// let pattern: CronPattern = "*/15 9-17 * * MON-FRI".parse()?;
 /// assert_eq!(pattern.to_string(), "*/15 9-17 * * MON-FRI");
-/// let quartz = CronPattern::parse_as("0 0/15 9-17 ? * 2-6", Dialect::Quartz)?;
+/// let quartz = CronPattern::parse_as("0 */15 9-17 ? * 2-6", Dialect::Quartz)?;
 /// assert_eq!(quartz.describe(), pattern.describe());
+/// assert_eq!(quartz, pattern);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 pub struct CronPattern {
     pub(super) spec: Spec,
     pub(super) dialect: Dialect,
@@ -54,7 +57,7 @@ impl CronPattern {
     /// # Cost
     /// About 0.1 µs; a pattern with rare days some µs, since whether it occurs is decided here.
     pub fn parse(text: &str) -> Result<Self, CronError> {
-        parser::parse(text, Dialect::Flow)
+        Self::parse_as(text, Dialect::Flow)
     }
 
     /// Reads a pattern of a dialect.
@@ -62,7 +65,31 @@ impl CronPattern {
     /// # Errors
     /// [`CronError`] if it cannot be read, or can never occur.
     pub fn parse_as(text: &str, dialect: Dialect) -> Result<Self, CronError> {
-        parser::parse(text, dialect)
+        parser::parse(text, dialect, None)
+    }
+
+    /// Reads a pattern of a dialect that knows `H`: a value that the seed chooses, the same one
+    /// for the same seed for ever. So jobs of one pattern do not all run at once.
+    ///
+    /// In [`Dialect::Cronos`], the one that knows it, `H` is a value of its field and `H/15` each
+    /// fifteenth one from one of the first fifteen on, and a macro such as `@daily` is any time
+    /// within its period. Seeds below 2^32 give the same times as in Cronos. A seed may be a
+    /// job's number or a hash of its name. Other dialects take no notice of it.
+    ///
+    /// # Errors
+    /// [`CronError`] if it cannot be read, or can never occur.
+    ///
+    /// ```
+    /// use flow_sched::{CronPattern, Dialect};
+    ///
+    /// # fn main() -> Result<(), flow_sched::CronError> {
+    /// let report = CronPattern::parse_seeded("H 3 * * *", Dialect::Cronos, 3)?;
+    /// assert_eq!(report.to_string(), "17 3 * * *");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn parse_seeded(text: &str, dialect: Dialect, seed: u64) -> Result<Self, CronError> {
+        parser::parse(text, dialect, Some(seed))
     }
 
     /// The dialect that it was read as.
@@ -91,6 +118,20 @@ impl CronPattern {
     /// What it means, in English: "at 09:00, on Monday to Friday".
     pub fn describe(&self) -> String {
         describe::describe(self)
+    }
+}
+
+impl PartialEq for CronPattern {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.spec, self.dst) == (&other.spec, other.dst)
+    }
+}
+
+impl Eq for CronPattern {}
+
+impl Hash for CronPattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.spec, self.dst).hash(state);
     }
 }
 

@@ -6,7 +6,7 @@
 //! without a fitting day, and that is bounded: patterns without any are refused by `occurs`, and
 //! the days of a leap year with given weekdays come again after 40 years at the latest.
 
-use super::civil::{DAY, FIRST, LAST, date, days, weekday};
+use super::civil::{self, DAY, FIRST, LAST, date, days, weekday};
 use super::fields::Fields;
 
 impl Fields {
@@ -15,10 +15,7 @@ impl Fields {
         if from > LAST {
             return None;
         }
-        let from = from.max(FIRST);
-        let today = from.div_euclid(DAY);
-        // In 0..86,400.
-        let second = from.rem_euclid(DAY) as u32;
+        let (today, second) = day_and_second(from.max(FIRST));
         let (mut year, mut month, day) = date(today);
         *steps += 1;
         let start = today - i64::from(day) + 1;
@@ -53,10 +50,7 @@ impl Fields {
         if until < FIRST {
             return None;
         }
-        let until = until.min(LAST);
-        let today = until.div_euclid(DAY);
-        // In 0..86,400.
-        let second = until.rem_euclid(DAY) as u32;
+        let (today, second) = day_and_second(until.min(LAST));
         let (mut year, mut month, day) = date(today);
         *steps += 1;
         let start = today - i64::from(day) + 1;
@@ -147,4 +141,13 @@ impl Fields {
         let hours = self.hour & ((1 << hour) - 1);
         (hours != 0).then(|| hours.ilog2() * 3_600 + self.minute.ilog2() * 60 + self.second.ilog2())
     }
+}
+
+/// The day since 1970-01-01 that a time not before [`FIRST`] lies in, and the second of that day.
+fn day_and_second(at: i64) -> (i64, u32) {
+    const DAY: u64 = civil::DAY.cast_unsigned();
+    let since = (at - FIRST).cast_unsigned();
+    let day = (since / DAY).cast_signed() + FIRST / civil::DAY;
+    // Below 86,400.
+    (day, (since % DAY) as u32)
 }

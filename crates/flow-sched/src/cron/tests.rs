@@ -1,11 +1,12 @@
-//! Steps are counted, not timed.
+//! Steps are counted, not timed; and text from strangers, with an answer for all of it.
+
+use chrono_tz::{TZ_VARIANTS, Tz};
+use proptest::prelude::*;
 
 use super::dialect::Dialect;
 use super::dst;
 use super::pattern::{CronPattern, Spec};
 use super::zone;
-use chrono_tz::{TZ_VARIANTS, Tz};
-use proptest::prelude::*;
 
 /// A search looks at this many months at the most: twelve in each of the 40 years after which
 /// leap days with given weekdays come again, and the month it starts in.
@@ -71,4 +72,61 @@ proptest! {
             prop_assert!(taken <= 2 * MOST, "{}: {}", text, taken);
         }
     }
+}
+
+/// Reads a text in every dialect, shows and searches it; whatever is refused says why in one line.
+fn feed(text: &str) {
+    for dialect in [
+        Dialect::Flow,
+        Dialect::Ocps,
+        Dialect::Vixie,
+        Dialect::Quartz,
+        Dialect::Robfig,
+        Dialect::Cronos,
+        Dialect::Croner,
+    ] {
+        match CronPattern::parse_seeded(text, dialect, text.len() as u64) {
+            Ok(pattern) => {
+                for zone in [Tz::UTC, Tz::Europe__Berlin] {
+                    let taken = steps(&pattern, zone, 1_774_742_400);
+                    assert!(taken <= 2 * MOST, "{text:?} in {zone}: {taken}");
+                }
+                let shown = pattern.to_string();
+                let again = CronPattern::parse_as(&shown, dialect);
+                assert_eq!(again.as_ref(), Ok(&pattern), "{text:?}");
+                assert!(!pattern.describe().is_empty());
+            }
+            Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
+
+    #[test]
+    fn text_of_a_patterns_letters(text in "[-0-9*/,LWHA-F#?+@= ]{0,40}") {
+        feed(&text);
+    }
+
+    #[test]
+    fn fields_of_such_letters(text in "([-0-9*/,LWH#?+]{1,4} ){4,6}[-0-7*/,LWH#?+MONFRI]{1,4}") {
+        feed(&text);
+    }
+
+    #[test]
+    fn text_of_any_letters(text in "\\PC{0,60}") {
+        feed(&text);
+    }
+
+    #[test]
+    fn bytes_of_any_kind(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        feed(&String::from_utf8_lossy(&bytes));
+    }
+}
+
+/// 2,000 of each kind; more if `FLOW_CRON_INPUTS` says so.
+fn cases() -> u32 {
+    let more = std::env::var("FLOW_CRON_INPUTS").ok();
+    more.and_then(|more| more.parse().ok()).unwrap_or(2_000)
 }

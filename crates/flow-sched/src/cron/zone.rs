@@ -100,6 +100,16 @@ impl Table {
         Self { spans, hints }
     }
 
+    /// The offset of a zone whose clocks never change.
+    #[inline]
+    pub(super) fn fixed(&self) -> Option<i64> {
+        match *self.spans {
+            [] => Some(0),
+            [only] => Some(only.offset),
+            _ => None,
+        }
+    }
+
     /// The span that `at` lies in.
     pub(super) fn find(&self, at: i64) -> usize {
         let place = usize::try_from((at - FIRST) >> HINT).unwrap_or(0);

@@ -3,9 +3,7 @@
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::str::FromStr;
-use core::time::Duration;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono_tz::Tz;
 
@@ -16,6 +14,7 @@ use super::iter::{CronAfter, CronBefore};
 use super::name::{self, UnknownZone};
 use super::parser::MAX_BYTES;
 use super::pattern::{CronPattern, Spec};
+use super::time::CronTime;
 use super::zone::{self, Table};
 
 /// A cron pattern in a time zone.
@@ -67,8 +66,25 @@ impl Cron {
     /// # Errors
     /// [`CronError`] if it cannot be read, or can never occur.
     pub fn parse_as(pattern: &str, dialect: Dialect) -> Result<Self, CronError> {
-        let (zone, text) = split_zone(pattern)?;
-        let cron = Self::from(CronPattern::parse_as(text, dialect)?);
+        Self::read(pattern, |text| CronPattern::parse_as(text, dialect))
+    }
+
+    /// Reads a pattern of a dialect that knows `H`; see [`CronPattern::parse_seeded`].
+    ///
+    /// # Errors
+    /// [`CronError`] if it cannot be read, or can never occur.
+    pub fn parse_seeded(pattern: &str, dialect: Dialect, seed: u64) -> Result<Self, CronError> {
+        Self::read(pattern, |text| {
+            CronPattern::parse_seeded(text, dialect, seed)
+        })
+    }
+
+    fn read(
+        text: &str,
+        parse: impl FnOnce(&str) -> Result<CronPattern, CronError>,
+    ) -> Result<Self, CronError> {
+        let (zone, pattern) = split_zone(text)?;
+        let cron = Self::from(parse(pattern)?);
         Ok(match zone {
             Some(zone) => cron.in_zone(zone),
             None => cron,
@@ -134,6 +150,8 @@ impl Cron {
 }
 
 /// Occurrences. They are whole seconds.
+///
+/// Times may be of any type that is a [`CronTime`], and what comes back is of the same type.
 impl Cron {
     /// The first occurrence after `after`; `None` if there is none before the year 2200.
     ///
@@ -141,21 +159,22 @@ impl Cron {
     ///
     /// # Cost
     /// Some 30 ns. A bounded number of steps for every pattern.
-    pub fn next_after(&self, after: SystemTime) -> Option<SystemTime> {
-        let (after, _) = seconds(after)?;
-        self.next_second(after).and_then(to_system)
+    pub fn next_after<T: CronTime>(&self, after: T) -> Option<T> {
+        let (second, _) = after.second()?;
+        after.at_second(self.next_second(second)?)
     }
 
     /// The last occurrence before `before`; `None` if there is none since the year 1900.
-    pub fn prev_before(&self, before: SystemTime) -> Option<SystemTime> {
-        let (second, rest) = seconds(before)?;
-        let before = second.checked_add(i64::from(rest))?;
-        self.prev_second(before).and_then(to_system)
+    pub fn prev_before<T: CronTime>(&self, before: T) -> Option<T> {
+        let (second, rest) = before.second()?;
+        let end = second.checked_add(i64::from(rest))?;
+        before.at_second(self.prev_second(end)?)
     }
 
     /// Whether `at` is an occurrence. An `@every` pattern has no times of its own: it matches none.
-    pub fn matches(&self, at: SystemTime) -> bool {
-        match (&self.pattern.spec, seconds(at)) {
+    #[allow(clippy::needless_pass_by_value)] // as the others take theirs
+    pub fn matches<T: CronTime>(&self, at: T) -> bool {
+        match (&self.pattern.spec, at.second()) {
             (Spec::Calendar(_), Some((second, false))) => {
                 let next = second.checked_sub(1).and_then(|at| self.next_second(at));
                 next == Some(second)
@@ -165,17 +184,17 @@ impl Cron {
     }
 
     /// The first `n` occurrences after `after`; fewer, if there are no more.
-    pub fn next_n(&self, after: SystemTime, n: usize) -> Vec<SystemTime> {
+    pub fn next_n<T: CronTime + Clone>(&self, after: T, n: usize) -> Vec<T> {
         self.iter_after(after).take(n).collect()
     }
 
     /// The occurrences after `after`, in order.
-    pub fn iter_after(&self, after: SystemTime) -> CronAfter<'_> {
+    pub fn iter_after<T: CronTime + Clone>(&self, after: T) -> CronAfter<'_, T> {
         CronAfter::new(self, after)
     }
 
     /// The occurrences before `before`, from the last one on.
-    pub fn iter_before(&self, before: SystemTime) -> CronBefore<'_> {
+    pub fn iter_before<T: CronTime + Clone>(&self, before: T) -> CronBefore<'_, T> {
         CronBefore::new(self, before)
     }
 
@@ -210,10 +229,10 @@ impl FromStr for Cron {
     }
 }
 
-/// The same occurrences: equal patterns, zones and policies.
+/// The same occurrences: patterns of the same times, in the same zone, with the same policy.
 impl PartialEq for Cron {
     fn eq(&self, other: &Self) -> bool {
-        self.pattern == other.pattern && self.tz() == other.tz() && self.dst == other.dst
+        self.pattern.spec == other.pattern.spec && self.tz() == other.tz() && self.dst == other.dst
     }
 }
 
@@ -221,7 +240,7 @@ impl Eq for Cron {}
 
 impl Hash for Cron {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.pattern.hash(state);
+        self.pattern.spec.hash(state);
         self.tz().hash(state);
         self.dst.hash(state);
     }
@@ -260,29 +279,4 @@ pub(crate) fn split_zone(text: &str) -> Result<(Option<Tz>, &str), CronError> {
     let (name, pattern) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
     let zone = name::find(name).map_err(CronError::UnknownZone)?;
     Ok((Some(zone), pattern))
-}
-
-/// The second that a time lies in, and whether it is past its beginning.
-fn seconds(at: SystemTime) -> Option<(i64, bool)> {
-    match at.duration_since(UNIX_EPOCH) {
-        Ok(after) => {
-            let second = i64::try_from(after.as_secs()).ok()?;
-            Some((second, after.subsec_nanos() != 0))
-        }
-        Err(before) => {
-            let before = before.duration();
-            let second = i64::try_from(before.as_secs()).ok()?;
-            let rest = before.subsec_nanos() != 0;
-            Some((-second - i64::from(rest), rest))
-        }
-    }
-}
-
-fn to_system(at: i64) -> Option<SystemTime> {
-    let distance = Duration::from_secs(at.unsigned_abs());
-    if at >= 0 {
-        UNIX_EPOCH.checked_add(distance)
-    } else {
-        UNIX_EPOCH.checked_sub(distance)
-    }
 }

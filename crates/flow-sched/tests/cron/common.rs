@@ -1,6 +1,18 @@
-//! Times of the tests.
+//! What several tests need.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flow_sched::Dialect;
+
+pub(crate) const DIALECTS: [Dialect; 7] = [
+    Dialect::Flow,
+    Dialect::Ocps,
+    Dialect::Vixie,
+    Dialect::Quartz,
+    Dialect::Robfig,
+    Dialect::Cronos,
+    Dialect::Croner,
+];
 
 /// So many seconds after the epoch, or before it.
 pub(crate) fn at(seconds: i64) -> SystemTime {

@@ -25,8 +25,18 @@ fn messages_mark_the_place_and_say_what_is_allowed() {
         ),
         (
             "* * * *",
-            "the cron pattern has 4 fields; it needs five (minute to weekday), six with seconds \
+            "\"* * * *><\" has 4 fields; a cron pattern needs five (minute to weekday), six with \
+             seconds before them, or seven with years after them",
+        ),
+        (
+            "",
+            "\"><\" has 0 fields; a cron pattern needs five (minute to weekday), six with seconds \
              before them, or seven with years after them",
+        ),
+        (
+            "0 0 0 1 1 * 2030  echo 1",
+            "\"0 0 0 1 1 * 2030  >echo 1<\" has 9 fields; a cron pattern needs five (minute to \
+             weekday), six with seconds before them, or seven with years after them",
         ),
         (
             "@weakly",
@@ -84,13 +94,36 @@ fn messages_mark_the_place_and_say_what_is_allowed() {
              \"0 0 1,>15W< * *\"",
         ),
         (
-            "0 0 30 2 *",
-            "the cron pattern \"0 0 30 2 *\" never occurs: no day of any year fits its day fields",
-        ),
-        (
             "0 0 * * \u{661}",
             "\"\u{661}\" cannot stand there in the weekday field of \"0 0 * * >\u{661}<\"; a number, a \
              name, `*` or a range can",
+        ),
+    ] {
+        says(text, Dialect::Flow, message);
+    }
+}
+
+#[test]
+fn patterns_that_never_occur_say_why() {
+    for (text, message) in [
+        (
+            "0 0 30 2 *",
+            "the cron pattern \"0 0 >30 2 *<\" never occurs: 30 February never comes",
+        ),
+        (
+            "0 0 31 2,4,6 *",
+            "the cron pattern \"0 0 >31 2,4,6 *<\" never occurs: 31 February, April or June never \
+             comes",
+        ),
+        (
+            "0 0 0 29 2 * 2025-2027",
+            "the cron pattern \"0 0 0 >29 2 * 2025-2027<\" never occurs: 29 February never comes \
+             in 2025 to 2027",
+        ),
+        (
+            "0 0 1W * +SUN",
+            "the cron pattern \"0 0 >1W * +SUN<\" never occurs: no day is the weekday nearest to \
+             day 1 of the month if it is Sunday",
         ),
     ] {
         says(text, Dialect::Flow, message);
@@ -102,23 +135,30 @@ fn of_other_dialects() {
     says(
         "0 0 0 1 * 2",
         Dialect::Quartz,
-        "0 of the two day fields are `?`; exactly one must be",
+        "0 of the two day fields are `?`, with the weekday field of \"0 0 0 1 * >2<\"; exactly one \
+         must be",
+    );
+    says(
+        "H 3 * * *",
+        Dialect::Cronos,
+        "an `H` in the minute field of \">H< 3 * * *\", which needs a seed to choose its value",
     );
     says(
         "0 0 * * *",
         Dialect::Quartz,
-        "the cron pattern has 5 fields; it needs six (second to weekday), or seven with years \
-         after them",
+        "\"0 0 * * *><\" has 5 fields; a cron pattern needs six (second to weekday), or seven \
+         with years after them",
     );
     says(
         "0 0 0 * * *",
         Dialect::Vixie,
-        "the cron pattern has 6 fields; it needs five (minute, hour, day of month, month, weekday)",
+        "\"0 0 0 * * >*<\" has 6 fields; a cron pattern needs five (minute, hour, day of month, \
+         month, weekday)",
     );
     says(
         "61 * * * *",
         Dialect::Croner,
-        "croner refuses the pattern: Component error: Number out of bounds",
+        "croner refuses the pattern \"61 * * * *\": Component error: Number out of bounds",
     );
 }
 
@@ -129,7 +169,7 @@ fn places_can_be_asked_for() {
     };
     assert_eq!(
         (place.field(), place.text(), place.range()),
-        ("weekday", "8", 10..11)
+        (Some("weekday"), "8", 10..11)
     );
     assert_eq!((place.pattern(), min, max), ("0 9 * * 1,8", 0, 7));
 }

@@ -1,10 +1,14 @@
 //! Cron: vectors of five suites, properties against models, and what is said about bad input.
 #![cfg(all(feature = "cron", not(loom)))]
 
+mod allocations;
 mod clocks;
 mod common;
+mod croner;
 mod errors;
 mod forms;
 mod hostile;
 mod properties;
+mod seeded;
+mod times;
 mod vectors;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Datelike, Timelike, Utc};
 use flow_sched::{Cron, CronError, CronPattern, Dialect};
 use proptest::prelude::*;
 
-use crate::common::{at, seconds};
+use crate::common::{DIALECTS, at, seconds};
 
 /// A field of plain values, or `*`.
 fn field(min: u32, max: u32) -> impl Strategy<Value = String> {
@@ -152,13 +152,3 @@ proptest! {
         }
     }
 }
-
-const DIALECTS: [Dialect; 7] = [
-    Dialect::Flow,
-    Dialect::Ocps,
-    Dialect::Vixie,
-    Dialect::Quartz,
-    Dialect::Robfig,
-    Dialect::Cronos,
-    Dialect::Croner,
-];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flow_rt::{HandleError, sim};
 use flow_sched::{
-    CatchUp, Cron, CronError, Due, EndReason, JobContext, ScheduleError, Scheduler,
+    CatchUp, Cron, CronPattern, Due, EndReason, JobContext, ScheduleError, Scheduler,
     SchedulerConfigError, TriggerContext, TriggerNowError, UnknownZone,
 };
 
@@ -104,9 +104,7 @@ fn of_starting_a_job() {
     }
     let zone = unknown_zone();
     says(&ScheduleError::UnknownZone(zone.clone()), ZONE, Some(&zone));
-    let cron = CronError::NeverOccurs {
-        pattern: "0 0 30 2 *".to_owned(),
-    };
+    let cron = CronPattern::parse("0 0 30 2 *").unwrap_err();
     says(
         &ScheduleError::Cron(cron.clone()),
         &cron.to_string(),

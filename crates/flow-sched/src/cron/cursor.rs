@@ -1,0 +1,403 @@
+//! One pass over a pattern's bytes: numbers and names, ranges, stars, each perhaps with a step.
+
+use super::dialect::{Grammar, Question, Steps};
+use super::item::{Fault, FaultKind, Item, Kind, Unit};
+
+/// Where the reading is, and in which field.
+pub(super) struct Cursor<'a> {
+    rest: &'a [u8],
+    len: usize,
+    pub(super) grammar: &'static Grammar,
+    unit: Unit,
+    min: u32,
+    max: u32,
+}
+
+impl<'a> Cursor<'a> {
+    /// At the first field of a text without blanks around it.
+    pub(super) fn new(text: &'a [u8], grammar: &'static Grammar) -> Self {
+        Self {
+            rest: text,
+            len: text.len(),
+            grammar,
+            unit: Unit::Minute,
+            min: 0,
+            max: 59,
+        }
+    }
+
+    /// Says which field is read from here on.
+    #[inline]
+    pub(super) fn enter(&mut self, unit: Unit) {
+        self.unit = unit;
+        (self.min, self.max) = unit.range(self.grammar);
+    }
+
+    /// Goes on behind the blanks that end a field.
+    #[inline]
+    pub(super) fn leave(&mut self) -> Result<(), Fault> {
+        if self.rest.first().is_some_and(|&byte| !is_blank(byte)) {
+            return Err(self.unexpected("a comma or the next field"));
+        }
+        while let [byte, rest @ ..] = self.rest
+            && is_blank(*byte)
+        {
+            self.rest = rest;
+        }
+        Ok(())
+    }
+
+    /// How many bytes have been read.
+    #[inline]
+    pub(super) fn at(&self) -> usize {
+        self.len - self.rest.len()
+    }
+
+    /// The byte at hand; 0 at the end of the text.
+    #[inline]
+    pub(super) fn peek(&self) -> u8 {
+        self.rest.first().copied().unwrap_or(0)
+    }
+
+    #[inline]
+    pub(super) fn skip(&mut self) {
+        if let [_, rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+    }
+
+    /// Whether the field ends so many bytes from here.
+    #[inline]
+    pub(super) fn ends(&self, bytes: usize) -> bool {
+        self.rest.get(bytes).is_none_or(|&byte| is_blank(byte))
+    }
+
+    /// Takes all that is left of the field, if that is `*`, or a `?` that stands for it.
+    #[inline]
+    pub(super) fn star(&mut self) -> bool {
+        let byte = self.peek();
+        let star = byte == b'*' || byte == b'?' && self.grammar.question == Question::Everywhere;
+        let whole = star && self.ends(1);
+        if whole {
+            self.skip();
+        }
+        whole
+    }
+
+    /// Takes all that is left of the field, if that is a `?` that stands for all days.
+    #[inline]
+    pub(super) fn question(&mut self) -> bool {
+        let whole =
+            self.peek() == b'?' && self.grammar.question != Question::Nowhere && self.ends(1);
+        if whole {
+            self.skip();
+        }
+        whole
+    }
+
+    /// Takes all that is left of the field, if that is an `L`.
+    pub(super) fn last_letter(&mut self) -> bool {
+        self.ends(1) && self.letter(b'L')
+    }
+
+    /// Whether the field is an `H`, perhaps with a step.
+    #[inline]
+    pub(super) fn is_hash(&self) -> bool {
+        self.grammar.seeded && self.peek() == b'H'
+    }
+
+    /// Takes the letter, if it is the next byte.
+    #[inline]
+    pub(super) fn letter(&mut self, letter: u8) -> bool {
+        let byte = self.peek();
+        let taken =
+            byte == letter || self.grammar.lower_case && byte == letter.to_ascii_lowercase();
+        if taken {
+            self.skip();
+        }
+        taken
+    }
+
+    /// Whether another item follows. Anything else than a comma or the end is refused.
+    #[inline]
+    pub(super) fn comma(&mut self) -> Result<bool, Fault> {
+        if self.ends(0) {
+            return Ok(false);
+        }
+        if self.peek() != b',' {
+            return Err(self.unexpected("a comma or the next field"));
+        }
+        self.skip();
+        Ok(true)
+    }
+
+    /// Takes a number of one or two digits that is an item by itself: what most items are.
+    #[inline]
+    pub(super) fn plain(&mut self) -> Option<u32> {
+        let digit = |byte: u8| u32::from(byte - b'0');
+        let (number, rest) = match self.rest {
+            [a @ b'0'..=b'9', b @ b'0'..=b'9', rest @ ..] => (10 * digit(*a) + digit(*b), rest),
+            [a @ b'0'..=b'9', rest @ ..] => (digit(*a), rest),
+            _ => return None,
+        };
+        let alone = rest
+            .first()
+            .is_none_or(|&byte| byte == b',' || is_blank(byte));
+        if !alone || number < self.min || number > self.max {
+            return None;
+        }
+        self.rest = rest;
+        Some(number)
+    }
+
+    /// Reads an item of a list.
+    #[inline]
+    pub(super) fn item(&mut self) -> Result<Item, Fault> {
+        let mut item = match self.peek() {
+            b'*' => {
+                self.skip();
+                self.all()
+            }
+            b'?' if self.grammar.question == Question::Everywhere => {
+                self.skip();
+                self.all()
+            }
+            _ => self.range()?,
+        };
+        if self.peek() == b'/' {
+            if item.kind == Kind::Single {
+                if !self.grammar.open_steps {
+                    return Err(self.unexpected("a step behind `*` or a range"));
+                }
+                item.high = self.max;
+            }
+            self.skip();
+            item.step = self.step(self.last())?;
+            item.kind = Kind::Many;
+        }
+        Ok(item)
+    }
+
+    /// The bits of an item. Not for years.
+    #[inline]
+    pub(super) fn bits(&self, item: &Item) -> u64 {
+        if self.unit != Unit::Weekday {
+            return item.bits(self.max, self.max - self.min + 1);
+        }
+        // 7 is bit 7 here, and Sunday with the caller; beyond it the week begins again.
+        let bits = item.bits(7, 7);
+        // Quartz' 1 is our 0; its 7 our 6.
+        bits >> u32::from(self.grammar.sunday_is_one)
+    }
+
+    /// A number between the two, as behind `#`.
+    pub(super) fn number_within(&mut self, min: u32, max: u32) -> Result<u32, Fault> {
+        let start = self.at();
+        let number = self.number()?;
+        if (min..=max).contains(&number) {
+            return Ok(number);
+        }
+        Err(self.fault(FaultKind::OutOfRange(min, max), start))
+    }
+
+    /// The step of a star, a range or an `H` in a field that ends with `last`.
+    pub(super) fn step(&mut self, last: u32) -> Result<u32, Fault> {
+        let start = self.at();
+        let step = self.number()?;
+        if step == 0 {
+            return Err(self.fault(FaultKind::ZeroStep, start));
+        }
+        let most = match self.grammar.steps {
+            Steps::ToCount => last - self.min + 1,
+            Steps::ToLargest => last,
+            Steps::Any => u32::MAX,
+        };
+        if step > most {
+            return Err(self.fault(FaultKind::StepTooLarge(most), start));
+        }
+        Ok(step)
+    }
+
+    /// The field's least value.
+    pub(super) fn min(&self) -> u32 {
+        self.min
+    }
+
+    /// What stands from here to the next separator cannot stand there.
+    #[cold]
+    pub(super) fn unexpected(&self, allowed: &'static str) -> Fault {
+        let ends = |&byte: &u8| byte == b',' || is_blank(byte);
+        let len = self.rest.iter().position(ends).unwrap_or(self.rest.len());
+        // A comma that cannot stand there is marked itself.
+        let len = len.max(usize::from(self.peek() == b','));
+        let end = self.at() + len;
+        Fault::new(FaultKind::Unexpected(allowed), self.unit, self.at(), end)
+    }
+
+    /// A fault of what stands between `start` and here.
+    #[cold]
+    pub(super) fn fault(&self, kind: FaultKind, start: usize) -> Fault {
+        Fault::new(kind, self.unit, start, self.at())
+    }
+
+    fn all(&self) -> Item {
+        // Sunday counts once.
+        let twice = self.unit == Unit::Weekday && self.grammar.seven_is_sunday;
+        Item::range(self.min, self.max - u32::from(twice))
+    }
+
+    #[inline]
+    fn range(&mut self) -> Result<Item, Fault> {
+        let start = self.at();
+        if self.peek() == b',' || self.ends(0) {
+            return Err(self.fault(FaultKind::EmptyItem, start));
+        }
+        let (low, _) = self.value()?;
+        if self.peek() != b'-' {
+            return Ok(Item::single(low));
+        }
+        self.skip();
+        let (high, named) = self.value()?;
+        if high >= low {
+            return Ok(Item::range(low, high));
+        }
+        if named && high == 0 && self.grammar.seven_is_sunday {
+            // `FRI-SUN` ends on the week's seventh day.
+            return Ok(Item::range(low, 7));
+        }
+        if self.grammar.wrap && self.unit != Unit::Year {
+            let span = if self.unit == Unit::Weekday {
+                7
+            } else {
+                self.max - self.min + 1
+            };
+            return Ok(Item::range(low, high + span));
+        }
+        Err(self.fault(FaultKind::Inverted, start))
+    }
+
+    /// The largest value, Sunday counted once where steps are counted by it.
+    fn last(&self) -> u32 {
+        let twice = self.unit == Unit::Weekday
+            && self.grammar.seven_is_sunday
+            && self.grammar.steps == Steps::ToCount;
+        self.max - u32::from(twice)
+    }
+
+    /// A number or a name of the field; whether it was a name.
+    #[inline]
+    fn value(&mut self) -> Result<(u32, bool), Fault> {
+        if !self.peek().is_ascii_digit() {
+            return self.name().map(|value| (value, true));
+        }
+        let start = self.at();
+        let number = self.number()?;
+        if number < self.min || number > self.max {
+            return Err(self.fault(FaultKind::OutOfRange(self.min, self.max), start));
+        }
+        Ok((number, false))
+    }
+
+    fn name(&mut self) -> Result<u32, Fault> {
+        let start = self.at();
+        if !self.peek().is_ascii_alphabetic() {
+            return Err(self.unexpected("a number, a name, `*` or a range"));
+        }
+        if let [a, b, c, rest @ ..] = self.rest
+            && let Some(value) = self.named([a, b, c].map(|byte| byte & !0x20))
+        {
+            self.rest = rest;
+            return Ok(value);
+        }
+        while self.peek().is_ascii_alphanumeric() {
+            self.skip();
+        }
+        Err(self.fault(FaultKind::Name, start))
+    }
+
+    fn named(&self, name: [u8; 3]) -> Option<u32> {
+        match self.unit {
+            Unit::Weekday => weekday(name).map(|day| day + u32::from(self.grammar.sunday_is_one)),
+            Unit::Month => month(name),
+            _ => None,
+        }
+    }
+
+    /// Digits; more than a field can hold are as many as it refuses.
+    #[inline]
+    fn number(&mut self) -> Result<u32, Fault> {
+        let Some(mut number) = self.digit() else {
+            return Err(self.unexpected("a number"));
+        };
+        while let Some(digit) = self.digit() {
+            if number < MANY {
+                number = number * 10 + digit;
+            }
+        }
+        Ok(number)
+    }
+
+    #[inline]
+    fn digit(&mut self) -> Option<u32> {
+        if let [byte @ b'0'..=b'9', rest @ ..] = self.rest {
+            self.rest = rest;
+            return Some(u32::from(byte - b'0'));
+        }
+        None
+    }
+}
+
+/// How many fields a text has that begins with one.
+pub(super) fn count_fields(text: &[u8]) -> usize {
+    // No carried state, so that many bytes are looked at at once.
+    let starts = text
+        .windows(2)
+        .filter(|pair| is_blank(pair[0]) & !is_blank(pair[1]));
+    usize::from(!text.is_empty()) + starts.count()
+}
+
+#[inline]
+pub(super) fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+/// One comparison for a name: a number of its letters.
+const fn letters(name: [u8; 3]) -> u32 {
+    u32::from_be_bytes([0, name[0], name[1], name[2]])
+}
+
+fn weekday(name: [u8; 3]) -> Option<u32> {
+    const NAMES: [u32; 7] = [
+        letters(*b"SUN"),
+        letters(*b"MON"),
+        letters(*b"TUE"),
+        letters(*b"WED"),
+        letters(*b"THU"),
+        letters(*b"FRI"),
+        letters(*b"SAT"),
+    ];
+    let name = letters(name);
+    (0..7).find(|&day| NAMES[day as usize] == name)
+}
+
+fn month(name: [u8; 3]) -> Option<u32> {
+    const NAMES: [u32; 12] = [
+        letters(*b"JAN"),
+        letters(*b"FEB"),
+        letters(*b"MAR"),
+        letters(*b"APR"),
+        letters(*b"MAY"),
+        letters(*b"JUN"),
+        letters(*b"JUL"),
+        letters(*b"AUG"),
+        letters(*b"SEP"),
+        letters(*b"OCT"),
+        letters(*b"NOV"),
+        letters(*b"DEC"),
+    ];
+    let name = letters(name);
+    (1..13).find(|&month| NAMES[month as usize - 1] == name)
+}
+
+/// More than any field allows; digits behind that many do not matter.
+const MANY: u32 = 100_000_000;
