@@ -1,4 +1,4 @@
-//! flow's cron beside croner, saffron, cronexpr and cron.
+//! flow's cron beside croner, saffron, cronexpr, cron and jiff-cron.
 
 use core::hint::black_box;
 use core::time::Duration;
@@ -8,14 +8,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, TimeZone, Utc};
 use chrono_tz::{America::New_York, Tz};
-use flow_benches::{Bench, repeat};
-use flow_sched::{Cron, CronPattern, Scheduler};
+use flow_benches::{Bench, repeat, timed};
+use flow_sched::{Cron, CronPattern, JobHandle, Scheduler};
+use jiff::{Timestamp, Zoned};
 
 fn main() -> ExitCode {
     flow_benches::run(
         "cron",
         "`Cron` beside the crates for cron patterns: reading one, and the next occurrence.",
-        &["croner", "saffron", "cronexpr", "cron"],
+        &["croner", "saffron", "cronexpr", "cron", "jiff-cron"],
         |bench| {
             for (name, five, six) in PARSED {
                 parse(bench, name, five, six);
@@ -28,14 +29,17 @@ fn main() -> ExitCode {
             }
             jobs(bench);
             bench.note(
-                "Peers read a pattern where their grammar has it; `cron` takes six fields, \
-                 cronexpr five with the zone behind them. Flow and saffron do not allocate.",
+                "Peers read a pattern where their grammar has it; `cron` and jiff-cron take six \
+                 fields, cronexpr five with the zone behind them. Flow and saffron do not allocate. \
+                 Jobs are scheduled a thousand at a time, each with a name of its own, on a \
+                 scheduler whose driver takes them up on another thread meanwhile; they are removed \
+                 outside of the measure. Their patterns are all the same, or never seen before.",
             );
         },
     )
 }
 
-/// A name, five fields, and six for `cron`.
+/// A name, five fields, and six for `cron` and jiff-cron.
 const PARSED: [(&str, &str, &str); 3] = [
     ("every 5 minutes", "*/5 * * * *", "0 */5 * * * *"),
     ("weekdays at 9:30", "30 9 * * MON-FRI", "0 30 9 * * MON-FRI"),
@@ -57,6 +61,7 @@ fn parse(bench: &mut Bench, name: &str, five: &str, six: &str) {
     let saffron = || saffron::Cron::from_str(black_box(five)).expect("a pattern");
     let cronexpr = || cronexpr::parse_crontab(black_box(&zoned)).expect("a pattern");
     let cron = || cron::Schedule::from_str(black_box(six)).expect("a pattern");
+    let jiff_cron = || jiff_cron::Schedule::from_str(black_box(six)).expect("a pattern");
     bench
         .row(row)
         .flow(|n| repeat(n, |_| flow()))
@@ -64,6 +69,7 @@ fn parse(bench: &mut Bench, name: &str, five: &str, six: &str) {
         .peer("saffron", |n| repeat(n, |_| saffron()))
         .peer("cronexpr", |n| repeat(n, |_| cronexpr()))
         .peer("cron", |n| repeat(n, |_| cron()))
+        .peer("jiff-cron", |n| repeat(n, |_| jiff_cron()))
         .measure();
 }
 
@@ -76,6 +82,8 @@ fn next(bench: &mut Bench, name: &str, five: &str, six: &str) {
         let flow = zoned(five, zone);
         let croner = croner::Cron::from_str(five).expect("a pattern");
         let cron = cron::Schedule::from_str(six).expect("a pattern");
+        let jiff_cron = jiff_cron::Schedule::from_str(six).expect("a pattern");
+        let jiff_zone = jiff::tz::TimeZone::get(zone.name()).expect("a zone");
         let mut row = bench
             .row(row)
             .flow(|n| repeat(n, |i| flow.next_after(system(i))))
@@ -84,6 +92,9 @@ fn next(bench: &mut Bench, name: &str, five: &str, six: &str) {
             })
             .peer("cron", |n| {
                 repeat(n, |i| cron.after(&local(zone, i)).next())
+            })
+            .peer("jiff-cron", |n| {
+                repeat(n, |i| jiff_cron.after(zoned_by_jiff(&jiff_zone, i)).next())
             });
         let saffron = saffron::Cron::from_str(five).expect("a pattern");
         if zone == Tz::UTC {
@@ -129,27 +140,61 @@ fn rare(bench: &mut Bench, name: &str, pattern: &str, zone: Tz, from: u64) {
         .measure();
 }
 
-/// Jobs by cron, started and removed.
+/// Jobs by cron: of one pattern, which the scheduler has compiled once, and each of its own.
 fn jobs(bench: &mut Bench) {
-    let row = "job by cron started and removed, its pattern known";
+    schedule(bench, "schedule by cron, interned", |_| {
+        "30 9 * * MON-FRI".to_owned()
+    });
+    schedule(bench, "schedule by cron, first sight", |i| {
+        let (minute, hour, day, month) = (i % 60, i / 60 % 24, i / 1_440 % 28, i / 40_320 % 12);
+        format!("{minute} {hour} {} {} *", day + 1, month + 1)
+    });
+}
+
+fn schedule(bench: &mut Bench, row: &str, pattern: fn(u64) -> String) {
+    /// So many at a time.
+    const JOBS: u64 = 1_000;
+
     if !bench.wants(row) {
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .enable_all()
         .build()
         .expect("threads can be started");
     let _entered = runtime.enter();
     let scheduler = Scheduler::new().expect("a runtime is current");
-    let start = |name: &'static str, pattern: &'static str| {
+    let start = |name: String, pattern: String| -> JobHandle {
         let job = scheduler.job(name, async |_cx| ()).cron(pattern);
         job.start().expect("its name is free")
     };
-    let kept = start("kept", "30 9 * * MON-FRI");
+    let mut count = 0;
+    let kept = start("kept".to_owned(), pattern(count));
     bench
         .row(row)
-        .flow(|n| repeat(n, |_| drop(start("one more", "30 9 * * MON-FRI").remove())))
+        .batch(JOBS)
+        .flow(|n| {
+            let mut all = Duration::ZERO;
+            for _ in 0..n {
+                let wanted: Vec<(String, String)> = (count + 1..=count + JOBS)
+                    .map(|i| (format!("job {i}"), pattern(i)))
+                    .collect();
+                count += JOBS;
+                let mut jobs = Vec::with_capacity(wanted.len());
+                all += timed(|| {
+                    jobs.extend(
+                        wanted
+                            .into_iter()
+                            .map(|(name, pattern)| start(name, pattern)),
+                    );
+                });
+                for job in jobs {
+                    drop(job.remove());
+                }
+            }
+            all
+        })
         .measure();
     drop(kept);
 }
@@ -171,4 +216,10 @@ fn system(i: u64) -> SystemTime {
 fn local(zone: Tz, i: u64) -> DateTime<Tz> {
     let seconds = i64::try_from(moment(i)).expect("this century");
     zone.timestamp_opt(seconds, 0).single().expect("a time")
+}
+
+fn zoned_by_jiff(zone: &jiff::tz::TimeZone, i: u64) -> Zoned {
+    let seconds = i64::try_from(moment(i)).expect("this century");
+    let at = Timestamp::from_second(seconds).expect("this century");
+    at.to_zoned(zone.clone())
 }

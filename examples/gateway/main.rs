@@ -9,6 +9,7 @@ mod answer;
 mod counters;
 mod forward;
 mod in_flight;
+mod jobs;
 mod limits;
 mod load;
 mod net;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::jobs::Jobs;
 use crate::net::Net;
 
 pub(crate) const HELP: &str = "\
@@ -36,7 +37,9 @@ Options:
                      answer gives 504; with --serve                    [default: 30s]
   --drain TIME       how long a stop may take before what is left is cut off; with --serve
                                                                        [default: 10s]
-  --config FILE      read options from a TOML file with these names; the command line wins
+  --config FILE      read options from a TOML file with these names; the command line wins. Its
+                     table [jobs] has cron patterns: forget-idle, when idle clients are forgotten,
+                     and report, when to print what was admitted and limited so far
   --help             print this text
 
 Exit codes: 0 all counts agree, or a stop; 1 a mismatch or a failure; 2 a wrong option.
@@ -60,6 +63,8 @@ pub(crate) struct Options {
     pub(crate) access_log: Option<PathBuf>,
     pub(crate) timeout: Duration,
     pub(crate) drain: Duration,
+    /// Of a file only.
+    pub(crate) jobs: Jobs,
 }
 
 /// Where requests are forwarded to.
@@ -86,6 +91,7 @@ impl Default for Options {
             access_log: None,
             timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
+            jobs: Jobs::default(),
         }
     }
 }
@@ -138,12 +144,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, W
     let mut options = Options::default();
     let mut given = Vec::new();
     if let Some(file) = config {
-        for (name, value) in read_file(Path::new(&file))? {
-            options
-                .set(&name, &value)
-                .map_err(|WrongOption(why)| WrongOption(format!("{file}: {why}")))?;
+        let in_file = |WrongOption(why)| WrongOption(format!("{file}: {why}"));
+        let (plain, jobs) = read_file(Path::new(&file))?;
+        for (name, value) in plain {
+            options.set(&name, &value).map_err(in_file)?;
             given.push(name);
         }
+        options.jobs = Jobs::read(jobs).map_err(in_file)?;
     }
     for (name, value) in settings {
         options.set(&name, &value)?;
@@ -232,10 +239,11 @@ impl Options {
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<(String, String)>, WrongOption> {
+/// The options of a file as texts, and its jobs.
+fn read_file(path: &Path) -> Result<(Vec<(String, String)>, toml::Table), WrongOption> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| WrongOption(format!("--config {}: {error}", path.display())))?;
-    let table: toml::Table = text
+    let mut table: toml::Table = text
         .parse()
         .map_err(|error| WrongOption(format!("--config {}: {error}", path.display())))?;
     let plain = |(name, value): (String, toml::Value)| match value {
@@ -248,7 +256,19 @@ fn read_file(path: &Path) -> Result<Vec<(String, String)>, WrongOption> {
             other.type_str()
         ))),
     };
-    table.into_iter().map(plain).collect()
+    let jobs = match table.remove("jobs") {
+        Some(toml::Value::Table(jobs)) => jobs,
+        None => toml::Table::new(),
+        Some(other) => {
+            return Err(WrongOption(format!(
+                "--config {}: jobs is a {}; it takes a table of cron patterns",
+                path.display(),
+                other.type_str()
+            )));
+        }
+    };
+    let options = table.into_iter().map(plain).collect::<Result<_, _>>()?;
+    Ok((options, jobs))
 }
 
 fn number(name: &str, value: &str, least: u64, most: u64) -> Result<u64, WrongOption> {

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,9 +15,10 @@ use hyper::service::service_fn;
 
 use crate::access_log::{AccessLog, Entry};
 use crate::answer::Peer;
-use crate::counters::Counters;
+use crate::counters::{Counters, Outcome};
 use crate::forward::Forwarder;
 use crate::in_flight::InFlight;
+use crate::jobs::Jobs;
 use crate::limits::Limits;
 use crate::net::Listener;
 use crate::options::{Options, Upstream};
@@ -101,20 +102,39 @@ impl Gateway {
             Some(_) => FORGET_EVERY,
             None => FORGET_OFTEN,
         };
-        gateway
-            .scheduler
-            .job_with(
-                "forget idle clients",
-                Arc::downgrade(&gateway),
-                async |_cx, gateway| {
-                    if let Some(gateway) = gateway.upgrade() {
-                        gateway.limits.forget_idle();
-                    }
-                },
-            )
-            .every(forget_every)
-            .start()?;
+        gateway.start_jobs(&options.jobs, forget_every)?;
         Ok(gateway)
+    }
+
+    fn start_jobs(self: &Arc<Self>, jobs: &Jobs, forget_every: Duration) -> Result<(), Failure> {
+        let gateway = Arc::downgrade(self);
+        let forget = self.scheduler.job_with(
+            "forget idle clients",
+            gateway.clone(),
+            async |_cx, gateway| {
+                if let Some(gateway) = gateway.upgrade() {
+                    gateway.limits.forget_idle();
+                }
+            },
+        );
+        match &jobs.forget_idle {
+            Some(cron) => forget.trigger(cron.clone()).start()?,
+            None => forget.every(forget_every).start()?,
+        };
+        if let Some(cron) = &jobs.report {
+            let report = async |_cx, gateway: Weak<Self>| {
+                if let Some(gateway) = gateway.upgrade() {
+                    println!(
+                        "report: {} admitted, {} limited",
+                        gateway.counters.value(Outcome::Admitted),
+                        gateway.counters.value(Outcome::Limited)
+                    );
+                }
+            };
+            let job = self.scheduler.job_with("report", gateway, report);
+            job.trigger(cron.clone()).start()?;
+        }
+        Ok(())
     }
 
     /// Serves until `stop`; then every open connection may finish the request it is at. Returns

@@ -4,6 +4,8 @@
 
 #[path = "../gateway/in_flight.rs"]
 mod in_flight;
+#[path = "../gateway/jobs.rs"]
+mod jobs;
 #[path = "../gateway/limits.rs"]
 mod limits;
 #[path = "../gateway/load.rs"]

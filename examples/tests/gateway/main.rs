@@ -160,6 +160,36 @@ fn the_configuration_file_has_the_same_names_and_the_command_line_wins() {
     assert!(text(&bad.stderr).contains("rates"));
 }
 
+/// Jobs by cron: one each second, and one that never comes in the test.
+#[test]
+fn the_configuration_file_has_jobs_by_cron() {
+    let dir = std::env::temp_dir();
+    let file = dir.join(format!("flow-gateway-jobs-{}.toml", std::process::id()));
+    let path = file.to_str().unwrap();
+    let jobs = "duration = \"2500ms\"\n[jobs]\nreport = \"* * * * * *\"\n\
+                forget-idle = \"TZ=Europe/Berlin 0 0 29 2 *\"\n";
+    std::fs::write(&file, jobs).unwrap();
+    let good = run(&["--config", path]);
+    let out = text(&good.stdout);
+    assert!(good.status.success(), "{out}{}", text(&good.stderr));
+    assert!(out.contains("report: "), "{out}");
+    for (wrong, told) in [
+        (
+            "report = \"0 24 * * *\"",
+            "jobs.report: 24 does not fit the hour field of \"0 >24< * * *\"; allowed are 0 to 23",
+        ),
+        ("reports = \"@daily\"", "there is no job \"reports\""),
+        ("report = 5", "jobs.report is a integer"),
+    ] {
+        std::fs::write(&file, format!("[jobs]\n{wrong}\n")).unwrap();
+        let bad = run(&["--config", path]);
+        assert_eq!(bad.status.code(), Some(2));
+        let err = text(&bad.stderr);
+        assert!(err.contains(told) && err.contains(path), "{err}");
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
 #[test]
 fn a_load_that_limits_nobody_shows_nothing() {
     let run = run(&[
