@@ -32,7 +32,7 @@
 //! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
 //! | [`AdaptiveLimiter`], [`AdaptivePermit`] | so many at once as the service can bear |
 //! | [`Gradient2`], [`Vegas`], [`Aimd`], [`LimitAlgorithm`] | what finds out how many that is |
-//! | [`CircuitBreaker`], [`CallPermit`], [`CallError`] | no calls to what fails or is slow |
+//! | [`CircuitBreaker`], [`CallPermit`], [`OwnedCallPermit`], [`CallError`] | no calls to what fails or is slow |
 //! | [`Rate`], [`Quota`] | so many per so much time, exactly; with a burst beside it |
 //! | [`Fairness`] | whether newcomers may pass those who wait |
 //! | [`Limiter`], [`LimiterExt`] | every limiter of this process; its futures |
@@ -82,7 +82,7 @@ pub use adaptive::{
 pub use circuit_breaker::{
     BreakerCause, BreakerConfigError, BreakerState, BreakerTransition, CallError, CallPermit,
     CallRejected, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerStats, ClassifiedCalls,
-    OpenFor, Verdict,
+    OpenFor, OwnedCallPermit, Verdict,
 };
 pub use composite::{Composite, DeniedBy, Limits};
 pub use concurrency::{
