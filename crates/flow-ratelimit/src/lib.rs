@@ -45,7 +45,8 @@
 //! - `metrics`: `collector()` on a limiter, for a `flow_metrics::Registry`.
 //! - `serde`: [`Rate`] and [`Quota`] as their text, builders from settings, [`Snapshot`].
 //! - `tracing`: events for what is rare: limits changed and closed (`DEBUG`), a runtime that goes
-//!   while callers wait on it (`WARN`).
+//!   while callers wait on it, a breaker that opens, an adaptive limiter at its lowest (`WARN`);
+//!   each change of an adaptive limit (`TRACE`).
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

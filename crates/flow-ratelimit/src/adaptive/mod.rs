@@ -11,6 +11,8 @@ mod metrics;
 mod pace;
 mod permit;
 mod probing;
+#[cfg(feature = "serde")]
+mod settings;
 mod stats;
 mod unloaded;
 mod vegas;
@@ -329,6 +331,23 @@ impl<C: Clock> AdaptiveLimiter<C> {
         }
         if limit < before {
             claim.lowered(now);
+        }
+        drop(claim);
+        #[cfg(feature = "tracing")]
+        self.tell(&window, limit, now);
+    }
+
+    /// Tells of a change, when nobody is kept from the next window by who listens.
+    #[cfg(feature = "tracing")]
+    fn tell(&self, window: &Window, limit: u32, now: Instant) {
+        let (shared, name) = (&self.shared, self.name());
+        if limit == window.limit() {
+            return;
+        }
+        flow_rt::contain(|| crate::events::adapted(name, limit, window));
+        let is_lowest = limit == shared.min && limit < window.limit();
+        if is_lowest && shared.decisions.may_warn(now) {
+            flow_rt::contain(|| crate::events::at_the_lowest(name, limit, window));
         }
     }
 }

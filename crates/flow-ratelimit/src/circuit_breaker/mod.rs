@@ -7,6 +7,8 @@ mod error;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod permit;
+#[cfg(feature = "serde")]
+mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
