@@ -3,11 +3,40 @@
 
 use core::fmt::Display;
 
+use crate::adaptive::Window;
 use crate::circuit_breaker::{BreakerState, BreakerTransition};
 
 /// A setting of a limiter was changed while it ran.
 pub(crate) fn changed(limiter: Option<&str>, setting: &'static str, to: &dyn Display) {
     tracing::debug!(limiter, setting, %to, "a limit was changed");
+}
+
+/// An adaptive limiter has changed its limit, by a window of samples.
+pub(crate) fn adapted(limiter: Option<&str>, to: u32, window: &Window) {
+    let (from, failures) = (window.limit(), window.failure_rate());
+    let latency = window.mean_latency().unwrap_or_default();
+    tracing::trace!(
+        limiter,
+        from,
+        to,
+        ?latency,
+        failures,
+        "an adaptive limiter has changed its limit"
+    );
+}
+
+/// An adaptive limiter has come down to the lowest limit that it may choose: what it protects
+/// takes less than was thought, and is not protected any more.
+pub(crate) fn at_the_lowest(limiter: Option<&str>, limit: u32, window: &Window) {
+    let failures = window.failure_rate();
+    let latency = window.mean_latency().unwrap_or_default();
+    tracing::warn!(
+        limiter,
+        limit,
+        ?latency,
+        failures,
+        "an adaptive limiter is at the lowest limit of its range"
+    );
 }
 
 /// A limiter lets nobody go any more.

@@ -32,7 +32,7 @@
 //! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
 //! | [`AdaptiveLimiter`], [`AdaptivePermit`] | so many at once as the service can bear |
 //! | [`Gradient2`], [`Vegas`], [`Aimd`], [`LimitAlgorithm`] | what finds out how many that is |
-//! | [`CircuitBreaker`], [`CallPermit`], [`CallError`] | no calls to what fails or is slow |
+//! | [`CircuitBreaker`], [`CallPermit`], [`OwnedCallPermit`], [`CallError`] | no calls to what fails or is slow |
 //! | [`Rate`], [`Quota`] | so many per so much time, exactly; with a burst beside it |
 //! | [`Fairness`] | whether newcomers may pass those who wait |
 //! | [`Limiter`], [`LimiterExt`] | every limiter of this process; its futures |
@@ -45,7 +45,8 @@
 //! - `metrics`: `collector()` on a limiter, for a `flow_metrics::Registry`.
 //! - `serde`: [`Rate`] and [`Quota`] as their text, builders from settings, [`Snapshot`].
 //! - `tracing`: events for what is rare: limits changed and closed (`DEBUG`), a runtime that goes
-//!   while callers wait on it (`WARN`).
+//!   while callers wait on it, a breaker that opens, an adaptive limiter at its lowest (`WARN`);
+//!   each change of an adaptive limit (`TRACE`).
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -82,7 +83,7 @@ pub use adaptive::{
 pub use circuit_breaker::{
     BreakerCause, BreakerConfigError, BreakerState, BreakerTransition, CallError, CallPermit,
     CallRejected, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerStats, ClassifiedCalls,
-    OpenFor, Verdict,
+    OpenFor, OwnedCallPermit, Verdict,
 };
 pub use composite::{Composite, DeniedBy, Limits};
 pub use concurrency::{

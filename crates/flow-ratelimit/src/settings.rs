@@ -3,10 +3,12 @@
 //! What is left out keeps the builder's default, and what the builder has no method for is an
 //! error that names it. Values are checked where the builder checks them, by `build`.
 
+use core::fmt;
+use core::marker::PhantomData;
 use core::time::Duration;
 use std::borrow::Cow;
 
-use serde::de::Error;
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::concurrency::{ConcurrencyLimiter, ConcurrencyLimiterBuilder};
@@ -122,15 +124,52 @@ from_settings! {
     periods {}
 }
 
-/// A time as the text of a rate has it: a count and a unit.
-struct Period(Duration);
+/// A setting that a text says in short, and a table in full.
+pub(crate) trait TextOrTable<'de>: Sized {
+    /// What it is, for who finds something else.
+    const EXPECTED: &'static str;
 
-impl<'de> Deserialize<'de> for Period {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
+    fn from_text<E: Error>(text: &str) -> Result<Self, E>;
+
+    fn from_table<A: MapAccess<'de>>(table: A) -> Result<Self, A::Error>;
+
+    fn read<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reader(PhantomData))
+    }
+}
+
+struct Reader<T>(PhantomData<T>);
+
+impl<'de, T: TextOrTable<'de>> Visitor<'de> for Reader<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        T::from_text(text)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<T, A::Error> {
+        T::from_table(table)
+    }
+}
+
+/// A time as the text of a rate has it: a count and a unit.
+pub(crate) struct Period(pub(crate) Duration);
+
+impl Period {
+    pub(crate) fn from_text<E: Error>(text: &str) -> Result<Self, E> {
         let period = parse_period(text.trim());
         period
             .map(Self)
-            .map_err(|reason| D::Error::custom(format_args!("`{text}` is no period: {reason}")))
+            .map_err(|reason| E::custom(format_args!("`{text}` is no period: {reason}")))
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_text(&Cow::<str>::deserialize(deserializer)?)
     }
 }

@@ -375,6 +375,53 @@ fn a_panic_is_a_failure_and_a_drop_as_was_chosen() {
 }
 
 #[test]
+fn owned_permits_end_as_borrowed_ones_do() {
+    let clock = ManualClock::new();
+    let breaker = nervous(&clock)
+        .failure_rate(1.0)
+        .minimum_calls(10)
+        .slow_call(100 * MS, 1.0)
+        .name("billing")
+        .build()
+        .expect("valid");
+    let owned = || breaker.try_acquire_owned().expect("closed");
+    owned().success();
+    owned().failure();
+    owned().ignore();
+    owned().finish(Verdict::Failure);
+    drop(owned());
+    let slow = owned();
+    assert!(format!("{slow:?}").contains("billing"));
+    clock.advance(100 * MS);
+    // Into a thread of its own, where it ends with a panic.
+    let panicked = thread::spawn(move || {
+        let _slow = slow;
+        panic!("as it may");
+    });
+    assert!(panicked.join().is_err());
+    let stats = breaker.stats();
+    assert_eq!(
+        (stats.succeeded, stats.failed, stats.ignored, stats.slow),
+        (1, 3, 2, 1)
+    );
+    // A trial that is dropped gives its place back, and one that ends does it once.
+    breaker.open();
+    clock.advance(SECOND);
+    drop(breaker.try_acquire_owned().expect("a trial"));
+    let trial = breaker.try_acquire_owned().expect("free again");
+    assert_eq!(
+        breaker.try_acquire_owned().map(drop),
+        Err(CallRejected::TrialsRunning)
+    );
+    trial.success();
+    assert_eq!(breaker.state(), BreakerState::Closed);
+
+    let breaker = nervous(&clock).dropped_fails(true).build().expect("valid");
+    drop(breaker.try_acquire_owned());
+    assert_eq!(breaker.state(), BreakerState::Open);
+}
+
+#[test]
 fn results_are_judged_as_told() {
     let clock = ManualClock::new();
     let breaker = nervous(&clock).failure_rate(1.0).minimum_calls(10);

@@ -6,9 +6,10 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
-use flow_ratelimit::{CircuitBreaker, LeakyBucket, Rate, TokenBucket};
-use flow_rt::Handle;
+use flow_ratelimit::{Aimd, CircuitBreaker, ConcurrencyLimiter, LeakyBucket, Rate, TokenBucket};
+use flow_rt::{Handle, ManualClock};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -137,4 +138,53 @@ fn a_breaker_that_opens_is_a_warning_and_its_other_changes_are_told() {
              cause=by hand",
         ]
     );
+}
+
+#[test]
+fn an_adaptive_limiter_tells_of_its_changes_and_warns_once_a_minute_at_its_lowest() {
+    let clock = ManualClock::new();
+    let limiter = ConcurrencyLimiter::adaptive(Aimd::new().backoff(0.5))
+        .range(10..=100)
+        .initial(20)
+        .min_samples(1)
+        .name("db")
+        .clock(clock.clone());
+    let limiter = limiter.build().unwrap();
+    let end = |count: u32, ms: u64, fails: bool| {
+        let permits: Vec<_> = (0..count).map(|_| limiter.try_acquire().unwrap()).collect();
+        clock.advance(Duration::from_millis(ms));
+        for permit in permits {
+            if fails {
+                permit.failure();
+            } else {
+                permit.success();
+            }
+        }
+    };
+    let changed = "TRACE message=an adaptive limiter has changed its limit limiter=\"db\"";
+    let lowest = "WARN message=an adaptive limiter is at the lowest limit of its range \
+                  limiter=\"db\" limit=10";
+    let events = told(|| end(1, 100, true));
+    let failures = "latency=0ns failures=1.0";
+    assert_eq!(
+        events,
+        [
+            format!("{changed} from=20 to=10 {failures}"),
+            format!("{lowest} {failures}"),
+        ]
+    );
+    // Up and down again; the window after a decrease is thrown away.
+    let again = || {
+        told(|| {
+            end(1, 100, true);
+            end(10, 100, false);
+            end(1, 300, true);
+        })
+    };
+    let up = format!("{changed} from=10 to=11 latency=100ms failures=0.0");
+    let half = "latency=100ms failures=0.1";
+    let down = format!("{changed} from=11 to=10 {half}");
+    assert_eq!(again(), [up.clone(), down.clone()]);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(again(), [up, down, format!("{lowest} {half}")]);
 }

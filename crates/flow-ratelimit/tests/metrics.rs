@@ -230,6 +230,9 @@ fn an_adaptive_limiter_shows_its_decisions_too() {
     );
     assert_eq!(shown("windows_total/db").as_deref(), Some("1"));
     assert_eq!(shown("window_latency_seconds/db").as_deref(), Some("0.25"));
+    assert_eq!(shown("sampled_failures_total/db").as_deref(), Some("0"));
+    assert_eq!(shown("limit_range_permits/db/least").as_deref(), Some("1"));
+    assert_eq!(shown("limit_range_permits/db/most").as_deref(), Some("100"));
 }
 
 #[test]

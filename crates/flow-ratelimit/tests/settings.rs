@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use flow_ratelimit::{
-    ConcurrencyLimiterBuilder, ConfigError, KeyedLimiterBuilder, LeakyBucketBuilder, PacerBuilder,
-    Rate, TokenBucketBuilder,
+    AdaptiveLimiterBuilder, Aimd, CircuitBreaker, CircuitBreakerBuilder, ConcurrencyLimiter,
+    ConcurrencyLimiterBuilder, ConfigError, Fairness, Gradient2, KeyedLimiterBuilder,
+    LeakyBucketBuilder, PacerBuilder, Rate, TokenBucketBuilder, Vegas,
 };
+use flow_rt::Backoff;
 use serde_json::from_str;
 
 fn refusal(text: &str) -> String {
@@ -107,4 +109,142 @@ fn every_setting_of_a_keyed_limiter_is_read() {
     assert_eq!((limiter.capacity(), limiter.burst()), (1_000, 10));
     let unknown = from_str::<KeyedLimiterBuilder<str>>(r#"{ "seed": 1 }"#);
     assert!(unknown.unwrap_err().to_string().contains("`seed`"));
+}
+
+#[test]
+fn every_setting_of_an_adaptive_limiter_is_read() {
+    let text = r#"{
+        "algorithm": { "aimd": { "backoff": 0.8, "tolerate_failures": 0.1, "max_latency": "1s" } },
+        "range": "10 ..= 200", "initial": 30, "window": "250ms", "min_samples": 9,
+        "max_waiters": 5, "fairness": "barging", "name": "api", "counted": false
+    }"#;
+    let aimd = Aimd::new().backoff(0.8).tolerate_failures(0.1);
+    let aimd = aimd.max_latency(Duration::from_secs(1));
+    let written = ConcurrencyLimiter::adaptive(aimd)
+        .range(10..=200)
+        .initial(30)
+        .window(Duration::from_millis(250))
+        .min_samples(9)
+        .max_waiters(5)
+        .fairness(Fairness::Barging)
+        .name("api")
+        .counted(false);
+    let read = from_str::<AdaptiveLimiterBuilder>(text).unwrap();
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    assert_eq!(read.build().unwrap().limit(), 30);
+}
+
+#[test]
+fn algorithms_are_read_by_name_and_with_parameters() {
+    let read = |algorithm: &str| {
+        let text = format!(r#"{{ "algorithm": {algorithm} }}"#);
+        from_str::<AdaptiveLimiterBuilder>(&text).map(|builder| format!("{builder:?}"))
+    };
+    let vegas = Vegas::new().alpha(0.02).beta(0.2).probe_every(9);
+    let gradient = Gradient2::new().tolerance(1.1).smoothing(0.5);
+    let gradient = gradient.tolerate_failures(0.0).backoff(0.5).probe_every(60);
+    for (algorithm, written) in [
+        (r#""vegas""#, ConcurrencyLimiter::adaptive(Vegas::default())),
+        (
+            r#""gradient2""#,
+            ConcurrencyLimiter::adaptive(Gradient2::default()),
+        ),
+        (r#""aimd""#, ConcurrencyLimiter::adaptive(Aimd::default())),
+        (
+            r#"{ "vegas": { "alpha": 0.02, "beta": 0.2, "probe_every": 9 } }"#,
+            ConcurrencyLimiter::adaptive(vegas),
+        ),
+        (
+            r#"{ "gradient2": { "tolerance": 1.1, "smoothing": 0.5, "tolerate_failures": 0.0,
+                 "backoff": 0.5, "probe_every": 60 } }"#,
+            ConcurrencyLimiter::adaptive(gradient),
+        ),
+    ] {
+        assert_eq!(read(algorithm).unwrap(), format!("{written:?}"));
+    }
+    for (algorithm, told) in [
+        (
+            r#""reno""#,
+            "unknown variant `reno`, expected one of `gradient2`, `vegas`, `aimd`",
+        ),
+        (r#"{ "reno": {} }"#, "unknown variant `reno`"),
+        (r#"{ "aimd": { "gamma": 1 } }"#, "unknown field `gamma`"),
+        (r#"{ "aimd": {}, "vegas": {} }"#, "two algorithms"),
+        ("{}", "a table without an algorithm"),
+        (
+            "7",
+            "expected the name of an algorithm, or a table of parameters",
+        ),
+    ] {
+        let error = read(algorithm).unwrap_err().to_string();
+        assert!(error.contains(told), "{algorithm}: {error}");
+    }
+    let range = r#"{ "algorithm": "vegas", "range": "10-20" }"#;
+    let error = from_str::<AdaptiveLimiterBuilder>(range).unwrap_err();
+    assert!(error.to_string().contains("`10-20` is no range of limits"));
+    let missing = from_str::<AdaptiveLimiterBuilder>("{}").unwrap_err();
+    assert!(missing.to_string().contains("missing field `algorithm`"));
+    // Values are checked where they always are.
+    let wrong = r#"{ "algorithm": { "vegas": { "alpha": 2.0 } } }"#;
+    let wrong = from_str::<AdaptiveLimiterBuilder>(wrong).unwrap().build();
+    assert!(wrong.unwrap_err().to_string().contains("alpha is 2"));
+}
+
+#[test]
+fn every_setting_of_a_circuit_breaker_is_read() {
+    let text = r#"{
+        "failure_rate": 0.25, "slow_call": { "from": "2s", "rate": 0.75 }, "window": 50,
+        "minimum_calls": 5, "trial_calls": 2, "trial_timeout": "5s", "dropped_fails": true,
+        "open_for": { "first": "1s", "factor": 3.0, "max_delay": "1min", "jitter": "equal" },
+        "name": "db"
+    }"#;
+    let second = Duration::from_secs(1);
+    let growing = Backoff::exponential(second).factor(3.0);
+    let growing = growing.max_delay(60 * second).equal_jitter();
+    let written = CircuitBreaker::builder()
+        .failure_rate(0.25)
+        .slow_call(2 * second, 0.75)
+        .window(50)
+        .minimum_calls(5)
+        .trial_calls(2)
+        .trial_timeout(5 * second)
+        .dropped_fails(true)
+        .open_for(growing)
+        .name("db");
+    let read = from_str::<CircuitBreakerBuilder>(text).unwrap();
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    assert_eq!(read.build().unwrap().name(), Some("db"));
+
+    let text = r#"{ "window_of": "10s", "open_for": "3s" }"#;
+    let written = CircuitBreaker::builder()
+        .window_of(10 * second)
+        .open_for(3 * second);
+    let read = from_str::<CircuitBreakerBuilder>(text).unwrap();
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    for (text, told) in [
+        (r#"{ "window": 5, "window_of": "10s" }"#, "both given"),
+        (
+            r#"{ "slow_call": { "from": "2s" } }"#,
+            "missing field `rate`",
+        ),
+        (
+            r#"{ "open_for": { "jitter": "some" } }"#,
+            "`full`, `equal`, `decorrelated`",
+        ),
+        (r#"{ "open_for": {} }"#, "missing field `first`"),
+        (r#"{ "open_for": "soon" }"#, "`soon` is no period"),
+        (
+            r#"{ "open_for": 10 }"#,
+            "expected a period like `10s`, or a table",
+        ),
+        (
+            r#"{ "on_transition": "x" }"#,
+            "unknown field `on_transition`",
+        ),
+    ] {
+        let error = from_str::<CircuitBreakerBuilder>(text).unwrap_err();
+        assert!(error.to_string().contains(told), "{text}: {error}");
+    }
+    let wrong = from_str::<CircuitBreakerBuilder>(r#"{ "failure_rate": 1.5 }"#);
+    assert!(wrong.unwrap().build().is_err());
 }

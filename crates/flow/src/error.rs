@@ -91,6 +91,7 @@ gathers! {
     #[cfg(feature = "ratelimit")] flow_ratelimit::TryPermitError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::PermitError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::MergeError<flow_ratelimit::OwnedPermit>,
+    #[cfg(feature = "ratelimit")] flow_ratelimit::MergeError<flow_ratelimit::AdaptiveOwnedPermit>,
     #[cfg(feature = "metrics")] flow_metrics::DescError,
     #[cfg(feature = "metrics")] flow_metrics::RegisterError,
     #[cfg(feature = "metrics")] flow_metrics::RegistryError,

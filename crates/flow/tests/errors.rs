@@ -77,6 +77,7 @@ fn those_of_the_limiters() {
     passes::<ratelimit::TryPermitError>();
     passes::<ratelimit::PermitError>();
     passes::<ratelimit::MergeError<ratelimit::OwnedPermit>>();
+    passes::<ratelimit::MergeError<ratelimit::AdaptiveOwnedPermit>>();
 }
 
 #[test]

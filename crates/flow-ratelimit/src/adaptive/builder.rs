@@ -10,9 +10,10 @@ use flow_rt::{Clock, DefaultClock, Handle};
 use flow_sync::sync::Mutex;
 
 use super::stats::Decisions;
-use super::windows::{ENOUGH, Windows};
+use super::windows::{MOST_SAMPLES, Windows};
 use super::{AdaptiveConfigError, AdaptiveLimiter, LimitAlgorithm, Shared};
 use crate::concurrency::{ConcurrencyLimiter, ConcurrencyLimiterBuilder};
+use crate::token_bucket::Fairness;
 
 /// Configures an [`AdaptiveLimiter`]; everything is checked by [`build`](Self::build).
 #[must_use = "a builder does nothing until `build` is called"]
@@ -71,6 +72,13 @@ impl<C: Clock> AdaptiveLimiterBuilder<C> {
     /// How many callers may wait at once; any number otherwise.
     pub fn max_waiters(mut self, max: usize) -> Self {
         self.limiter = self.limiter.max_waiters(max);
+        self
+    }
+
+    /// Whether newcomers may pass those who wait; they may not otherwise. See
+    /// [`ConcurrencyLimiterBuilder::fairness`].
+    pub fn fairness(mut self, fairness: Fairness) -> Self {
+        self.limiter = self.limiter.fairness(fairness);
         self
     }
 
@@ -134,10 +142,10 @@ impl<C: Clock> AdaptiveLimiterBuilder<C> {
                 max: LONGEST,
             });
         }
-        if !(1..=ENOUGH).contains(&u64::from(self.min_samples)) {
+        if !(1..=MOST_SAMPLES).contains(&u64::from(self.min_samples)) {
             return Err(AdaptiveConfigError::Samples {
                 given: self.min_samples,
-                max: ENOUGH as u32,
+                max: MOST_SAMPLES as u32,
             });
         }
         self.algorithm.check()?;

@@ -1,10 +1,8 @@
 //! Gradient2: follows the ratio of unloaded latency to that of now.
 
-use super::pace::{Pace, whole};
-use super::unloaded::{CLEARLY_MORE, Unloaded};
-use super::{
-    AdaptiveConfigError, LimitAlgorithm, Window, check, check_failures, check_probe, share,
-};
+use super::probing::{LIKELY, Probing};
+use super::unloaded::CLEARLY_MORE;
+use super::{AdaptiveConfigError, LimitAlgorithm, Window, check, share};
 
 /// Follows the gradient, which is unloaded latency over that of now: at 1 the limit grows, below
 /// it shrinks smoothly.
@@ -27,15 +25,9 @@ use super::{
 pub struct Gradient2 {
     tolerance: f64,
     smoothing: f64,
-    tolerated: f64,
-    backoff: f64,
-    probe: u32,
-    limit: f64,
-    unloaded: Unloaded,
-    pace: Pace,
-    since_probe: u32,
+    /// Windows in a row with clearly more latency.
     high: u32,
-    resume: Option<f64>,
+    probing: Probing,
 }
 
 impl Gradient2 {
@@ -44,15 +36,8 @@ impl Gradient2 {
         Self {
             tolerance: 1.02,
             smoothing: 0.3,
-            tolerated: 0.01,
-            backoff: 0.9,
-            probe: 30,
-            limit: 0.0,
-            unloaded: Unloaded::default(),
-            pace: Pace::default(),
-            since_probe: 0,
             high: 0,
-            resume: None,
+            probing: Probing::new(),
         }
     }
 
@@ -71,65 +56,40 @@ impl Gradient2 {
 
     /// The share of failures above which the limit is cut whatever the latency; 0.01 otherwise.
     pub fn tolerate_failures(mut self, share: f64) -> Self {
-        self.tolerated = share;
+        self.probing.tolerated = share;
         self
     }
 
     /// What a window of failures leaves of the limit; 0.9 otherwise.
     pub fn backoff(mut self, ratio: f64) -> Self {
-        self.backoff = ratio;
+        self.probing.backoff = ratio;
         self
     }
 
     /// After how many windows the unloaded latency is looked at; 30 otherwise.
     pub fn probe_every(mut self, windows: u32) -> Self {
-        self.probe = windows;
+        self.probing.every = windows;
         self
     }
 
-    /// The next limit.
+    /// Makes the next limit.
     fn decide(&mut self, window: &Window) {
-        if (self.limit - f64::from(window.limit())).abs() >= 1.0 {
-            self.limit = f64::from(window.limit());
-        }
-        if window.failure_rate() > self.tolerated {
-            self.pace.settle();
-            self.unloaded.forget_recent();
-            self.limit = self.resume.take().unwrap_or(self.limit) * self.backoff;
-            return;
-        }
-        let under = self.limit;
-        // A probe is over, whatever it shows.
-        let was_probe = self.resume.is_some();
-        self.limit = self.resume.take().unwrap_or(self.limit);
-        let Some(latency) = window.measured().filter(|_| window.is_busy()) else {
-            self.unloaded.forget_recent();
+        let Some(now) = self.probing.see(window) else {
             return;
         };
-        let seen = self.unloaded.see(under, latency);
-        if let Some(limit) = seen.was_right {
-            self.limit = limit;
-            return;
-        }
-        if was_probe {
-            return;
-        }
-        self.since_probe += 1;
-        let is_high = latency.mean > seen.unloaded.mean * CLEARLY_MORE;
+        let is_high = now.latency.mean > now.unloaded.mean * CLEARLY_MORE;
         self.high = if is_high { self.high + 1 } else { 0 };
-        if self.since_probe >= self.probe || self.high >= HIGH {
-            (self.since_probe, self.high) = (0, 0);
-            self.unloaded.lower(self.limit, latency, true);
-            self.resume = Some(self.limit);
-            self.limit *= PROBE;
+        if now.is_due || self.high >= HIGH {
+            self.high = 0;
+            self.probing.probe(now);
             return;
         }
-        let gradient = (self.tolerance * seen.unloaded.mean / seen.recent.mean).clamp(0.5, 1.0);
-        if gradient < 1.0 && seen.recent.is_above(seen.unloaded, LIKELY) {
-            self.pace.settle();
-            self.limit *= 1.0 - self.smoothing * (1.0 - gradient);
+        let gradient = (self.tolerance * now.unloaded.mean / now.recent.mean).clamp(0.5, 1.0);
+        if gradient < 1.0 && now.recent.is_above(now.unloaded, LIKELY) {
+            let left = 1.0 - self.smoothing * (1.0 - gradient);
+            self.probing.shrink(now.limit * left);
         } else {
-            self.limit += self.pace.step(self.limit);
+            self.probing.grow(false);
         }
     }
 }
@@ -143,21 +103,16 @@ impl Default for Gradient2 {
 impl LimitAlgorithm for Gradient2 {
     fn on_window(&mut self, window: &Window) -> u32 {
         self.decide(window);
-        whole(self.limit)
+        self.probing.limit()
     }
 
     fn check(&self) -> Result<(), AdaptiveConfigError> {
         let is_right = self.tolerance >= 1.0 && self.tolerance.is_finite();
         check(is_right, "tolerance", self.tolerance, "at least 1")?;
         share("smoothing", self.smoothing)?;
-        check_failures(self.tolerated, self.backoff)?;
-        check_probe(self.probe)
+        self.probing.check()
     }
 }
 
-/// Of the limit: what a probe leaves.
-const PROBE: f64 = 0.8;
 /// Windows of clearly more latency before it is asked whether they are a queue.
 const HIGH: u32 = 3;
-/// Standard errors: less is chance, and no gradient.
-const LIKELY: f64 = 2.0;

@@ -28,6 +28,11 @@ impl<C: Clock> Collect for AdaptiveCollector<C> {
         if let Some(latency) = stats.last_latency {
             out.gauge(&CATALOGUE[2], &[name], latency.as_secs_f64());
         }
+        out.counter(&CATALOGUE[3], &[name], stats.failures);
+        let (least, most) = limiter.range().into_inner();
+        for (bound, limit) in [("least", least), ("most", most)] {
+            out.gauge(&CATALOGUE[4], &[name, ("bound", bound)], f64::from(limit));
+        }
     }
 }
 
@@ -46,6 +51,16 @@ static CATALOGUE: &[Desc] = &[
         "flow_ratelimit_window_latency_seconds",
         "The mean latency of the last window.",
         &["limiter"],
+    ),
+    Desc::counter(
+        "flow_ratelimit_sampled_failures_total",
+        "Failures among the samples of all windows.",
+        &["limiter"],
+    ),
+    Desc::gauge(
+        "flow_ratelimit_limit_range_permits",
+        "The bounds that the limiter may choose its limit from.",
+        &["limiter", "bound"],
     ),
 ];
 

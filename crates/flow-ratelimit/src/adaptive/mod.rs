@@ -2,6 +2,7 @@
 
 mod aimd;
 mod algorithm;
+mod blocking;
 mod builder;
 mod error;
 mod gradient2;
@@ -9,6 +10,9 @@ mod gradient2;
 mod metrics;
 mod pace;
 mod permit;
+mod probing;
+#[cfg(feature = "serde")]
+mod settings;
 mod stats;
 mod unloaded;
 mod vegas;
@@ -17,6 +21,7 @@ mod windows;
 
 use core::fmt;
 use core::future::Future;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -76,7 +81,7 @@ pub use window::Window;
 ///
 /// # Cost
 /// Per permit that is sampled two looks at the clock and two or three RMWs on lines that few
-/// threads share; under more traffic than some ten thousand permits a second only a part is
+/// threads share; under more traffic than some twenty thousand permits a second only a part is
 /// sampled, down to one in 64, and the others cost two loads and a store.
 pub struct AdaptiveLimiter<C = DefaultClock> {
     limiter: ConcurrencyLimiter,
@@ -226,25 +231,6 @@ impl<C: Clock> AdaptiveLimiter<C> {
         Ok(AdaptivePermit::new(self, permit))
     }
 
-    /// Waits for a permit on a plain thread, in the same queue as everybody else.
-    ///
-    /// # Errors
-    /// [`PermitError`]; nothing was taken then. [`PermitError::WouldBlock`] if it would have to
-    /// wait where that would stop a runtime or a simulation.
-    pub fn acquire_blocking(&self) -> Result<AdaptivePermit<'_, C>, PermitError> {
-        self.acquire_n_blocking(1)
-    }
-
-    /// Waits for `n` permits at once on a plain thread. See
-    /// [`acquire_blocking`](Self::acquire_blocking).
-    ///
-    /// # Errors
-    /// [`PermitError`]; nothing was taken then.
-    pub fn acquire_n_blocking(&self, n: u32) -> Result<AdaptivePermit<'_, C>, PermitError> {
-        let permit = self.limiter.acquire_n_blocking(n)?;
-        Ok(AdaptivePermit::new(self, permit))
-    }
-
     /// Stops giving permits, for ever: who waits fails with [`PermitError::Closed`], as later
     /// calls do. Permits held stay good. Idempotent.
     pub fn close(&self) {
@@ -269,6 +255,11 @@ impl<C: Clock> AdaptiveLimiter<C> {
     /// The limit in force.
     pub fn limit(&self) -> u32 {
         self.limiter.limit()
+    }
+
+    /// The limits that it may choose from.
+    pub fn range(&self) -> RangeInclusive<u32> {
+        self.shared.min..=self.shared.max
     }
 
     /// The name given at build.
@@ -302,9 +293,13 @@ impl<C: Clock> AdaptiveLimiter<C> {
     /// A permit ended: learns from it, gives it back, and closes the window if it is over.
     #[inline]
     fn end<P>(&self, permit: P, started: Option<Started>, how: Ended) {
-        let Some(started) = started else {
-            return;
-        };
+        if let Some(started) = started {
+            self.end_sample(permit, started, how);
+        }
+    }
+
+    #[inline(never)]
+    fn end_sample<P>(&self, permit: P, started: Started, how: Ended) {
         let now = self.shared.clock.now();
         let windows = &self.shared.windows;
         // The permit is in flight itself.
@@ -323,12 +318,12 @@ impl<C: Clock> AdaptiveLimiter<C> {
         let Some(mut claim) = shared.windows.claim(now, before) else {
             return;
         };
-        let Some(window) = claim.window() else {
+        let Some(window) = claim.window().copied() else {
             return;
         };
-        let limit = shared.algorithm.lock().on_window(window);
+        let limit = shared.algorithm.lock().on_window(&window);
         let limit = limit.clamp(shared.min, shared.max);
-        shared.decisions.count(window, limit);
+        shared.decisions.count(&window, limit);
         if limit != before {
             // It is within a range that was checked, so it is no limit that would be refused.
             // Wakes those who wait: the algorithm is unlocked.
@@ -336,6 +331,23 @@ impl<C: Clock> AdaptiveLimiter<C> {
         }
         if limit < before {
             claim.lowered(now);
+        }
+        drop(claim);
+        #[cfg(feature = "tracing")]
+        self.tell(&window, limit, now);
+    }
+
+    /// Tells of a change, when nobody is kept from the next window by who listens.
+    #[cfg(feature = "tracing")]
+    fn tell(&self, window: &Window, limit: u32, now: Instant) {
+        let (shared, name) = (&self.shared, self.name());
+        if limit == window.limit() {
+            return;
+        }
+        flow_rt::contain(|| crate::events::adapted(name, limit, window));
+        let is_lowest = limit == shared.min && limit < window.limit();
+        if is_lowest && shared.decisions.may_warn(now) {
+            flow_rt::contain(|| crate::events::at_the_lowest(name, limit, window));
         }
     }
 }
@@ -371,12 +383,6 @@ fn check_failures(tolerated: f64, backoff: f64) -> Result<(), AdaptiveConfigErro
     check(is_right, "tolerated share of failures", tolerated, "0 to 1")?;
     let is_right = backoff > 0.0 && backoff < 1.0;
     check(is_right, "backoff", backoff, "above 0 and below 1")
-}
-
-/// Checks the windows from probe to probe.
-fn check_probe(windows: u32) -> Result<(), AdaptiveConfigError> {
-    let given = f64::from(windows);
-    check(windows > 0, "windows between probes", given, "at least 1")
 }
 
 fn check(

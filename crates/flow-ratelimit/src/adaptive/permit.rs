@@ -6,7 +6,7 @@ use flow_rt::{Clock, DefaultClock};
 
 use super::AdaptiveLimiter;
 use super::windows::{Ended, Started};
-use crate::concurrency::{OwnedPermit, Permit};
+use crate::concurrency::{MergeError, OwnedPermit, Permit};
 
 /// Permits held, given back on drop, which say how it went.
 ///
@@ -52,6 +52,32 @@ impl<'a, C: Clock> AdaptivePermit<'a, C> {
     /// its own.
     #[inline]
     pub fn ignore(self) {}
+
+    /// Takes `n` permits out of this one, for a part of the work that ends apart; `None` if it
+    /// holds fewer. Both were begun when this was, and each teaches how it ended.
+    pub fn split(&mut self, n: u32) -> Option<Self> {
+        Some(Self {
+            limiter: self.limiter,
+            permit: self.permit.split(n)?,
+            started: self.started,
+        })
+    }
+
+    /// Adds the permits of `other`, which must be of the same limiter. They are one sample then,
+    /// begun when this was.
+    ///
+    /// # Errors
+    /// [`MergeError`] with `other` inside if they are another limiter's; both are as they were.
+    pub fn merge(&mut self, other: Self) -> Result<(), MergeError<Self>> {
+        let merged = self.permit.merge(other.permit);
+        merged.map_err(|refused| refused.map(|permit| Self { permit, ..other }))
+    }
+
+    /// Keeps the permits in flight for ever, whatever the limit: the limiter has so many fewer.
+    /// They teach nothing.
+    pub fn forget(self) {
+        self.permit.forget();
+    }
 
     /// The same permits, begun when they were, without the borrow. A few reference counts.
     pub fn into_owned(self) -> AdaptiveOwnedPermit<C> {
@@ -110,6 +136,30 @@ impl<C: Clock> AdaptiveOwnedPermit<C> {
 
     /// It says nothing; see [`AdaptivePermit::ignore`].
     pub fn ignore(self) {}
+
+    /// Takes `n` permits out of this one; see [`AdaptivePermit::split`].
+    pub fn split(&mut self, n: u32) -> Option<Self> {
+        Some(Self {
+            permit: self.permit.split(n)?,
+            limiter: self.limiter.clone(),
+            started: self.started,
+        })
+    }
+
+    /// Adds the permits of `other`, which must be of the same limiter; see
+    /// [`AdaptivePermit::merge`].
+    ///
+    /// # Errors
+    /// [`MergeError`] with `other` inside if they are another limiter's; both are as they were.
+    pub fn merge(&mut self, other: Self) -> Result<(), MergeError<Self>> {
+        let merged = self.permit.merge(other.permit);
+        merged.map_err(|refused| refused.map(|permit| Self { permit, ..other }))
+    }
+
+    /// Keeps the permits in flight for ever; see [`AdaptivePermit::forget`].
+    pub fn forget(self) {
+        self.permit.forget();
+    }
 }
 
 impl<C> fmt::Debug for AdaptiveOwnedPermit<C> {

@@ -35,6 +35,9 @@ pub(super) struct Decisions {
     failures: AtomicU64,
     /// In nanoseconds; 0 is none.
     last_latency: AtomicU64,
+    /// Until when nobody is warned again, in nanoseconds.
+    #[cfg(feature = "tracing")]
+    quiet_until: AtomicU64,
 }
 
 impl Decisions {
@@ -50,10 +53,24 @@ impl Decisions {
         self.failures
             .fetch_add(window.failure_count(), Ordering::Relaxed);
         if let Some(latency) = window.mean_latency() {
-            // It is a mean of at most 18 minutes.
+            // It is a mean of at most 4.5 minutes.
             let nanos = latency.as_nanos() as u64;
             self.last_latency.store(nanos, Ordering::Relaxed);
         }
+    }
+
+    /// Whether somebody may be warned now: once a minute, by the limiter's clock.
+    #[cfg(feature = "tracing")]
+    pub(super) fn may_warn(&self, now: flow_rt::Instant) -> bool {
+        let until = self.quiet_until.load(Ordering::Relaxed);
+        // A clock that was put back far is believed.
+        let next = now.as_nanos().saturating_add(QUIET);
+        if now.as_nanos() < until && until <= next {
+            return false;
+        }
+        let (this, other) = (Ordering::Relaxed, Ordering::Relaxed);
+        let swapped = self.quiet_until.compare_exchange(until, next, this, other);
+        swapped.is_ok()
     }
 
     pub(super) fn stats(&self, permits: ConcurrencyStats) -> AdaptiveStats {
@@ -68,3 +85,7 @@ impl Decisions {
         }
     }
 }
+
+/// A minute, in nanoseconds.
+#[cfg(feature = "tracing")]
+const QUIET: u64 = 60_000_000_000;

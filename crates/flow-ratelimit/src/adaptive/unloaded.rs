@@ -18,6 +18,8 @@ pub(super) struct Unloaded {
     /// The last probes, the newest overwrites the oldest.
     probes: [Option<Measured>; PROBES],
     next: usize,
+    /// Enough windows were seen since it was last made anew; from now on probes alone count.
+    is_sure: bool,
     /// The latency of the windows since the last change downwards.
     recent: Option<Measured>,
     lowered: Option<Lowered>,
@@ -63,15 +65,19 @@ impl Unloaded {
                 }
             }
             Some(Lowered { is_probe: true, .. }) => self.push(latency),
-            // A single window is too little to go by.
-            _ if !is_high && self.probes[FEW].is_none() => self.push(latency),
+            // A single window is too little to go by, and the luck of a few noisy ones would keep
+            // the limit down for hundreds.
+            _ if !is_high && !self.is_sure => {
+                self.push(latency);
+                self.is_sure = self.probes[FEW].is_some()
+                    && (self.next == 0 || self.latency().is_some_and(|it| it.spread() < SURE));
+            }
             _ => {}
         }
         if !is_high {
             self.in_vain = None;
         }
-        let spread = latency.variance / (latency.mean * latency.mean);
-        let weight = (STEADY / spread).clamp(LEAST_WEIGHT, 1.0);
+        let weight = (STEADY / latency.spread()).clamp(LEAST_WEIGHT, 1.0);
         let recent = self.recent.map_or(latency, |it| it.mix(latency, weight));
         self.recent = Some(recent);
         let unloaded = match self.latency() {
@@ -114,7 +120,7 @@ impl Unloaded {
     }
 
     fn restart(&mut self, latency: Measured) -> Measured {
-        (self.probes, self.next) = ([None; PROBES], 0);
+        (self.probes, self.next, self.is_sure) = ([None; PROBES], 0, false);
         self.push(latency);
         latency
     }
@@ -133,4 +139,6 @@ const CERTAIN: f64 = 4.0;
 /// The square of the relative error up to which a window speaks for itself; of less certain
 /// ones the recent latency is a mean.
 const STEADY: f64 = 0.03 * 0.03;
+/// The same of an answer that needs no more windows than a few.
+const SURE: f64 = 0.022 * 0.022;
 const LEAST_WEIGHT: f64 = 0.15;

@@ -165,6 +165,11 @@ pub(super) struct Measured {
 }
 
 impl Measured {
+    /// The square of its relative error.
+    pub(super) fn spread(self) -> f64 {
+        self.variance / (self.mean * self.mean)
+    }
+
     /// A newer measurement mixed in with `weight`, from 0 to 1.
     pub(super) fn mix(self, newer: Self, weight: f64) -> Self {
         let rest = 1.0 - weight;

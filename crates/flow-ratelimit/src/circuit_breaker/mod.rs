@@ -7,6 +7,8 @@ mod error;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod permit;
+#[cfg(feature = "serde")]
+mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -23,7 +25,7 @@ use self::state::Core;
 pub use builder::{CircuitBreakerBuilder, OpenFor};
 pub use call::ClassifiedCalls;
 pub use error::{BreakerConfigError, CallError, CallRejected};
-pub use permit::{CallPermit, Verdict};
+pub use permit::{CallPermit, OwnedCallPermit, Verdict};
 pub use transition::{BreakerCause, BreakerState, BreakerTransition};
 
 /// Stops calling what fails or is slow, and tries again after a while.
@@ -110,6 +112,18 @@ impl<C: Clock> CircuitBreaker<C> {
     #[inline]
     pub fn try_acquire(&self) -> Result<CallPermit<'_, C>, CallRejected> {
         CallPermit::new(&self.core)
+    }
+
+    /// Lets one call through like [`try_acquire`](Self::try_acquire), with a permit that borrows
+    /// nothing: for a spawned task, or for an answer that is judged when it has been read.
+    ///
+    /// # Errors
+    /// [`CallRejected`]; do not make the call then.
+    ///
+    /// # Cost
+    /// That of [`try_acquire`](Self::try_acquire) and a reference count.
+    pub fn try_acquire_owned(&self) -> Result<OwnedCallPermit<C>, CallRejected> {
+        OwnedCallPermit::new(&self.core)
     }
 
     /// How it stands. An open breaker becomes half-open when somebody calls, not by itself.

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::mem;
+use std::sync::Arc;
 use std::thread;
 
 use flow_rt::{Clock, DefaultClock, Instant};
@@ -91,11 +92,7 @@ impl<'a, C: Clock> CallPermit<'a, C> {
 
 impl<C: Clock> Drop for CallPermit<'_, C> {
     fn drop(&mut self) {
-        if self.core.settings.dropped_fails || thread::panicking() {
-            self.core.finish(self.word, self.began, true);
-        } else {
-            self.core.abandon(self.word);
-        }
+        dropped(self.core, self.word, self.began);
     }
 }
 
@@ -104,5 +101,80 @@ impl<C: Clock> fmt::Debug for CallPermit<'_, C> {
         f.debug_struct("CallPermit")
             .field("breaker", &self.core.settings.name)
             .finish_non_exhaustive()
+    }
+}
+
+/// The right to make one call, without a borrow, for a task or a response that is still read.
+///
+/// Dropped without a word it counts as [`CallPermit`] does.
+#[must_use = "a call that is dropped is ignored"]
+pub struct OwnedCallPermit<C: Clock = DefaultClock> {
+    core: Arc<Core<C>>,
+    word: u64,
+    began: Instant,
+    /// Nothing is left to say when it is dropped.
+    is_ended: bool,
+}
+
+impl<C: Clock> OwnedCallPermit<C> {
+    pub(super) fn new(core: &Arc<Core<C>>) -> Result<Self, CallRejected> {
+        let word = core.enter()?;
+        let began = core.began();
+        Ok(Self {
+            core: core.clone(),
+            word,
+            began,
+            is_ended: false,
+        })
+    }
+
+    /// The call went well; see [`CallPermit::success`].
+    pub fn success(self) {
+        self.finish(Verdict::Success);
+    }
+
+    /// The call failed; see [`CallPermit::failure`].
+    pub fn failure(self) {
+        self.finish(Verdict::Failure);
+    }
+
+    /// The call says nothing about the other side. A trial's place is free again.
+    pub fn ignore(self) {
+        self.finish(Verdict::Ignored);
+    }
+
+    /// Says how the call went.
+    pub fn finish(mut self, verdict: Verdict) {
+        self.is_ended = true;
+        match verdict {
+            Verdict::Success => self.core.finish(self.word, self.began, false),
+            Verdict::Failure => self.core.finish(self.word, self.began, true),
+            Verdict::Ignored => self.core.abandon(self.word),
+        }
+    }
+}
+
+impl<C: Clock> Drop for OwnedCallPermit<C> {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            dropped(&self.core, self.word, self.began);
+        }
+    }
+}
+
+impl<C: Clock> fmt::Debug for OwnedCallPermit<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedCallPermit")
+            .field("breaker", &self.core.settings.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A call has no outcome: nobody will say how it went.
+fn dropped<C: Clock>(core: &Core<C>, word: u64, began: Instant) {
+    if core.settings.dropped_fails || thread::panicking() {
+        core.finish(word, began, true);
+    } else {
+        core.abandon(word);
     }
 }

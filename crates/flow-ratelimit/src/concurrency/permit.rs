@@ -142,6 +142,13 @@ impl<P> MergeError<P> {
     pub fn into_permit(self) -> P {
         self.permit
     }
+
+    /// The same, with what another kind of limiter makes of the permits.
+    pub(crate) fn map<Q>(self, wrap: impl FnOnce(P) -> Q) -> MergeError<Q> {
+        MergeError {
+            permit: wrap(self.permit),
+        }
+    }
 }
 
 impl<P> fmt::Display for MergeError<P> {
