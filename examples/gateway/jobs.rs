@@ -34,7 +34,7 @@ impl Jobs {
             };
             let toml::Value::String(pattern) = pattern else {
                 return Err(WrongOption(format!(
-                    "jobs.{name} is a {}; it takes a cron pattern as a text",
+                    "jobs.{name} is of type {}; it takes a cron pattern as a text",
                     pattern.type_str()
                 )));
             };

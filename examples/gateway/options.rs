@@ -251,7 +251,7 @@ fn read_file(path: &Path) -> Result<(Vec<(String, String)>, toml::Table), WrongO
         toml::Value::Integer(number) => Ok((name, number.to_string())),
         toml::Value::Boolean(is_on) if name == "adaptive" => Ok((name, is_on.to_string())),
         other => Err(WrongOption(format!(
-            "--config {}: {name} is a {}; options take a text or a whole number",
+            "--config {}: {name} is of type {}; options take a text or a whole number",
             path.display(),
             other.type_str()
         ))),
@@ -261,7 +261,7 @@ fn read_file(path: &Path) -> Result<(Vec<(String, String)>, toml::Table), WrongO
         None => toml::Table::new(),
         Some(other) => {
             return Err(WrongOption(format!(
-                "--config {}: jobs is a {}; it takes a table of cron patterns",
+                "--config {}: jobs is of type {}; it takes a table of cron patterns",
                 path.display(),
                 other.type_str()
             )));

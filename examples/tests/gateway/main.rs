@@ -179,7 +179,7 @@ fn the_configuration_file_has_jobs_by_cron() {
             "jobs.report: 24 does not fit the hour field of \"0 >24< * * *\"; allowed are 0 to 23",
         ),
         ("reports = \"@daily\"", "there is no job \"reports\""),
-        ("report = 5", "jobs.report is a integer"),
+        ("report = 5", "jobs.report is of type integer"),
     ] {
         std::fs::write(&file, format!("[jobs]\n{wrong}\n")).unwrap();
         let bad = run(&["--config", path]);
