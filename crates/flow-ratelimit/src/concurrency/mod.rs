@@ -9,13 +9,12 @@ mod metrics;
 mod permit;
 
 use core::fmt;
-use core::task::{Context, Poll};
 use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_rt::{Handle, HandleError};
-use flow_sync::{PaddedCounter, PermitWait, Permits, TryAcquireError};
+use flow_sync::{AcquireError, PaddedCounter, Permits, TryAcquireError};
 
 pub use acquire::{AcquireOwnedPermit, AcquirePermit, AcquirePermitTimeout};
 pub use builder::ConcurrencyLimiterBuilder;
@@ -303,19 +302,11 @@ impl ConcurrencyLimiter {
         }
     }
 
-    #[inline]
-    fn poll_take(
-        &self,
-        cx: &mut Context<'_>,
-        n: u32,
-        wait: &mut PermitWait,
-    ) -> Poll<Result<(), PermitError>> {
-        self.permits.poll_acquire(cx, n, wait).map(|result| {
-            result.map_err(|error| {
-                self.count_denied();
-                PermitError::from(error)
-            })
-        })
+    /// A wait that ended without permits, counted.
+    #[cold]
+    fn refused(&self, error: AcquireError) -> PermitError {
+        self.count_denied();
+        error.into()
     }
 
     #[cold]
