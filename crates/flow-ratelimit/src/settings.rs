@@ -103,6 +103,7 @@ from_settings! {
     ConcurrencyLimiterBuilder of ConcurrencyLimiter {
         limit: u32,
         max_waiters: usize,
+        fairness: Fairness,
         name: String,
         counted: bool,
     }

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
-use flow_ratelimit::{CircuitBreaker, LeakyBucket, Rate, TokenBucket};
+use flow_ratelimit::{CircuitBreaker, ConcurrencyLimiter, LeakyBucket, Rate, TokenBucket};
 use flow_rt::Handle;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -87,6 +87,32 @@ fn a_capacity_is_told_by_its_name() {
     assert_eq!(
         events,
         ["DEBUG message=a limit was changed setting=\"capacity\" to=9"]
+    );
+}
+
+#[test]
+fn changes_and_the_end_of_a_concurrency_limiter_are_told() {
+    let limiter = ConcurrencyLimiter::builder().limit(2).name("db");
+    let limiter = limiter.build().unwrap();
+    let events = told(|| {
+        let held = limiter.try_acquire_n(2).unwrap();
+        limiter.try_acquire().unwrap_err();
+        let mut waits = pin!(limiter.acquire_n(2));
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(waits.as_mut().poll(cx).is_pending());
+        limiter.set_limit(3).unwrap();
+        limiter.set_limit(3).unwrap();
+        limiter.set_limit(u32::MAX).unwrap_err();
+        limiter.close();
+        limiter.close();
+        drop(held);
+    });
+    assert_eq!(
+        events,
+        [
+            "DEBUG message=a limit was changed limiter=\"db\" setting=\"limit\" to=3",
+            "DEBUG message=a limiter was closed limiter=\"db\" waiting=1",
+        ]
     );
 }
 

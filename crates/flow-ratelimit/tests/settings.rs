@@ -58,6 +58,23 @@ fn the_other_builders_are_read_by_the_same_rules() {
 }
 
 #[test]
+fn every_setting_of_a_concurrency_limiter_is_read() {
+    let text = r#"{
+        "limit": 5, "max_waiters": 9, "fairness": "barging", "name": "db", "counted": false
+    }"#;
+    let read = from_str::<ConcurrencyLimiterBuilder>(text).unwrap();
+    let written = flow_ratelimit::ConcurrencyLimiter::builder()
+        .limit(5)
+        .max_waiters(9)
+        .fairness(flow_ratelimit::Fairness::Barging)
+        .name("db")
+        .counted(false);
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    let unknown = from_str::<ConcurrencyLimiterBuilder>(r#"{ "limits": 5 }"#);
+    assert!(unknown.unwrap_err().to_string().contains("`limits`"));
+}
+
+#[test]
 fn what_is_left_out_is_missed_by_build_alone() {
     let builder = from_str::<TokenBucketBuilder>("{}").unwrap();
     assert_eq!(builder.build().unwrap_err(), ConfigError::MissingRate);

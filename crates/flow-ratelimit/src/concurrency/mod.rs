@@ -229,12 +229,21 @@ impl ConcurrencyLimiter {
     /// # Cost
     /// One compare-and-swap on the word that permits are taken from; a lock if somebody waits.
     pub fn set_limit(&self, limit: u32) -> Result<u32, ConcurrencyConfigError> {
-        Ok(self.permits.set_limit(limit)?)
+        let before = self.permits.set_limit(limit)?;
+        #[cfg(feature = "tracing")]
+        if before != limit {
+            crate::events::changed(self.name(), "limit", &limit);
+        }
+        Ok(before)
     }
 
     /// Stops giving permits, for ever: who waits fails with [`PermitError::Closed`], as later
     /// calls do. Permits held stay good. Idempotent.
     pub fn close(&self) {
+        #[cfg(feature = "tracing")]
+        if !self.is_closed() {
+            crate::events::closed(self.name(), self.permits.waiting());
+        }
         self.permits.close();
     }
 
