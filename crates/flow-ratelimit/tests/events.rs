@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
-use flow_ratelimit::{CircuitBreaker, ConcurrencyLimiter, LeakyBucket, Rate, TokenBucket};
+use flow_ratelimit::{
+    CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, LeakyBucket, Rate, TokenBucket,
+};
 use flow_rt::Handle;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -112,6 +114,32 @@ fn changes_and_the_end_of_a_concurrency_limiter_are_told() {
         [
             "DEBUG message=a limit was changed limiter=\"db\" setting=\"limit\" to=3",
             "DEBUG message=a limiter was closed limiter=\"db\" waiting=1",
+        ]
+    );
+}
+
+#[test]
+fn changes_and_the_end_of_a_limiter_with_classes_are_told() {
+    let limiter = ClassedLimiter::builder().limit(10).class("high", 4);
+    let limiter = limiter.class("low", 0).name("api").build().unwrap();
+    let high = limiter.class("high").unwrap();
+    let events = told(|| {
+        drop(high.try_acquire().unwrap());
+        high.set_share(5).unwrap();
+        high.set_share(5).unwrap();
+        high.set_share(50).unwrap_err();
+        limiter.set_limit(6).unwrap();
+        limiter.set_limit(4).unwrap_err();
+        limiter.close();
+        limiter.close();
+    });
+    let event = "DEBUG message=a limit was changed limiter=\"api\"";
+    assert_eq!(
+        events,
+        [
+            format!("{event} setting=\"share\" to=5 for high"),
+            format!("{event} setting=\"limit\" to=6"),
+            "DEBUG message=a limiter was closed limiter=\"api\" waiting=0".to_owned(),
         ]
     );
 }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use flow_ratelimit::{
-    ConcurrencyLimiterBuilder, ConfigError, KeyedLimiterBuilder, LeakyBucketBuilder, PacerBuilder,
-    Rate, TokenBucketBuilder,
+    ClassedConfigError, ClassedLimiterBuilder, ConcurrencyLimiterBuilder, ConfigError,
+    KeyedLimiterBuilder, LeakyBucketBuilder, PacerBuilder, Rate, TokenBucketBuilder,
 };
 use serde_json::from_str;
 
@@ -72,6 +72,29 @@ fn every_setting_of_a_concurrency_limiter_is_read() {
     assert_eq!(format!("{read:?}"), format!("{written:?}"));
     let unknown = from_str::<ConcurrencyLimiterBuilder>(r#"{ "limits": 5 }"#);
     assert!(unknown.unwrap_err().to_string().contains("`limits`"));
+}
+
+#[test]
+fn every_setting_of_a_limiter_with_classes_is_read() {
+    let text = r#"{
+        "limit": 10, "max_waiters": 9, "name": "api", "counted": false,
+        "classes": [{ "name": "high", "share": 6 }, { "name": "low" }]
+    }"#;
+    let read = from_str::<ClassedLimiterBuilder>(text).unwrap();
+    let written = flow_ratelimit::ClassedLimiter::builder()
+        .limit(10)
+        .class("high", 6)
+        .class("low", 0)
+        .max_waiters(9)
+        .name("api")
+        .counted(false);
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    assert_eq!(read.build().unwrap().class("high").unwrap().share(), 6);
+    let nothing = from_str::<ClassedLimiterBuilder>("{}").unwrap().build();
+    assert_eq!(nothing.unwrap_err(), ClassedConfigError::MissingLimit);
+    let unknown = r#"{ "classes": [{ "name": "high", "shares": 6 }] }"#;
+    let unknown = from_str::<ClassedLimiterBuilder>(unknown).unwrap_err();
+    assert!(unknown.to_string().contains("`shares`"), "{unknown}");
 }
 
 #[test]

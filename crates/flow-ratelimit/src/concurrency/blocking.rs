@@ -113,7 +113,7 @@ impl ConcurrencyLimiter {
 
 /// Polls until there is an answer, for `limit` at the most, and lets the thread sleep in between;
 /// `None` if the time is over.
-fn park_until<T>(
+pub(crate) fn park_until<T>(
     limit: Duration,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Option<T> {

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use flow_rt::{Handle, HandleError};
 use flow_sync::{AcquireError, PaddedCounter, Permits, TryAcquireError};
 
+pub(crate) use blocking::park_until;
+
 pub use acquire::{AcquireOwnedPermit, AcquirePermit, AcquirePermitTimeout};
 pub use builder::ConcurrencyLimiterBuilder;
 pub use error::{ConcurrencyConfigError, PermitError, TryPermitError};
@@ -27,7 +29,8 @@ pub use permit::{MergeError, OwnedPermit, Permit};
 /// newcomer never overtakes somebody who waits, and a large need holds back those behind it until
 /// it fits. A permit that was handed to a waiter is its own from then on, polled or not. With
 /// [`Fairness::Barging`](crate::Fairness::Barging) newcomers do overtake, and a permit that came
-/// back is nobody's until it is taken. Clones are the same limiter.
+/// back is nobody's until it is taken. Where some requests matter more than others there is
+/// [`ClassedLimiter`](crate::ClassedLimiter). Clones are the same limiter.
 ///
 /// ```
 /// use flow_ratelimit::{ConcurrencyLimiter, TryPermitError};
