@@ -30,6 +30,7 @@
 //! | [`Snapshot`] | a bucket carried over a restart |
 //! | [`LocalBucket`], [`OwnedLocalBucket`] | its tokens, taken by the batch |
 //! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
+//! | [`ClassedLimiter`], [`PermitClass`] | the same by priority, with a share for each class |
 //! | [`AdaptiveLimiter`], [`AdaptivePermit`] | so many at once as the service can bear |
 //! | [`Gradient2`], [`Vegas`], [`Aimd`], [`LimitAlgorithm`] | what finds out how many that is |
 //! | [`CircuitBreaker`], [`CallPermit`], [`OwnedCallPermit`], [`CallError`] | no calls to what fails or is slow |
@@ -53,6 +54,7 @@
 
 mod adaptive;
 mod circuit_breaker;
+mod classed;
 mod composite;
 mod concurrency;
 mod error;
@@ -84,6 +86,10 @@ pub use circuit_breaker::{
     BreakerCause, BreakerConfigError, BreakerState, BreakerTransition, CallError, CallPermit,
     CallRejected, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerStats, ClassifiedCalls,
     OpenFor, OwnedCallPermit, Verdict,
+};
+pub use classed::{
+    ClassPermit, ClassStats, ClassedConfigError, ClassedLimiter, ClassedLimiterBuilder,
+    OwnedClassPermit, PermitClass,
 };
 pub use composite::{Composite, DeniedBy, Limits};
 pub use concurrency::{

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::classed::{ClassedLimiter, ClassedLimiterBuilder};
 use crate::concurrency::{ConcurrencyLimiter, ConcurrencyLimiterBuilder};
 use crate::keyed::{KeyedLimiter, KeyedLimiterBuilder, WhenFull};
 use crate::leaky_bucket::{LeakyBucket, LeakyBucketBuilder, Pacer, PacerBuilder};
@@ -105,6 +106,20 @@ from_settings! {
     ConcurrencyLimiterBuilder of ConcurrencyLimiter {
         limit: u32,
         max_waiters: usize,
+        fairness: Fairness,
+        name: String,
+        counted: bool,
+    }
+    periods {}
+}
+
+from_settings! {
+    /// From settings named as the methods are; `classes` is a list, the highest first, of
+    /// `{ "name": .., "share": .. }`.
+    ClassedLimiterBuilder of ClassedLimiter {
+        limit: u32,
+        classes: Vec<ClassSettings>,
+        max_waiters: usize,
         name: String,
         counted: bool,
     }
@@ -122,6 +137,22 @@ from_settings! {
         counted: bool,
     }
     periods {}
+}
+
+/// A class of a limiter; one without a share has only what the others leave.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClassSettings {
+    name: String,
+    #[serde(default)]
+    share: u32,
+}
+
+impl ClassedLimiterBuilder {
+    fn classes(self, classes: Vec<ClassSettings>) -> Self {
+        let add = |builder: Self, class: ClassSettings| builder.class(class.name, class.share);
+        classes.into_iter().fold(self, add)
+    }
 }
 
 /// A setting that a text says in short, and a table in full.

@@ -334,7 +334,7 @@ fn permits_are_joined_if_they_are_of_one_limiter() {
         .expect_err("of another");
     assert_eq!(
         refused.to_string(),
-        "permits of different limiters cannot be merged"
+        "permits of different limiters or classes cannot be merged"
     );
     assert!(refused.source().is_none());
     // Both are as they were.

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use flow_ratelimit::{Aimd, CircuitBreaker, ConcurrencyLimiter, LeakyBucket, Rate, TokenBucket};
+use flow_ratelimit::{
+    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, LeakyBucket, Rate, TokenBucket,
+};
 use flow_rt::{Handle, ManualClock};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -88,6 +90,58 @@ fn a_capacity_is_told_by_its_name() {
     assert_eq!(
         events,
         ["DEBUG message=a limit was changed setting=\"capacity\" to=9"]
+    );
+}
+
+#[test]
+fn changes_and_the_end_of_a_concurrency_limiter_are_told() {
+    let limiter = ConcurrencyLimiter::builder().limit(2).name("db");
+    let limiter = limiter.build().unwrap();
+    let events = told(|| {
+        let held = limiter.try_acquire_n(2).unwrap();
+        limiter.try_acquire().unwrap_err();
+        let mut waits = pin!(limiter.acquire_n(2));
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(waits.as_mut().poll(cx).is_pending());
+        limiter.set_limit(3).unwrap();
+        limiter.set_limit(3).unwrap();
+        limiter.set_limit(u32::MAX).unwrap_err();
+        limiter.close();
+        limiter.close();
+        drop(held);
+    });
+    assert_eq!(
+        events,
+        [
+            "DEBUG message=a limit was changed limiter=\"db\" setting=\"limit\" to=3",
+            "DEBUG message=a limiter was closed limiter=\"db\" waiting=1",
+        ]
+    );
+}
+
+#[test]
+fn changes_and_the_end_of_a_limiter_with_classes_are_told() {
+    let limiter = ClassedLimiter::builder().limit(10).class("high", 4);
+    let limiter = limiter.class("low", 0).name("api").build().unwrap();
+    let high = limiter.class("high").unwrap();
+    let events = told(|| {
+        drop(high.try_acquire().unwrap());
+        high.set_share(5).unwrap();
+        high.set_share(5).unwrap();
+        high.set_share(50).unwrap_err();
+        limiter.set_limit(6).unwrap();
+        limiter.set_limit(4).unwrap_err();
+        limiter.close();
+        limiter.close();
+    });
+    let event = "DEBUG message=a limit was changed limiter=\"api\"";
+    assert_eq!(
+        events,
+        [
+            format!("{event} setting=\"share\" to=5 for high"),
+            format!("{event} setting=\"limit\" to=6"),
+            "DEBUG message=a limiter was closed limiter=\"api\" waiting=0".to_owned(),
+        ]
     );
 }
 

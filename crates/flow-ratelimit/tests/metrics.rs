@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use std::task::{Context, Waker};
 
 use flow_metrics::{Collect, Desc, HistogramSnapshot, Registry, Sink};
-use flow_ratelimit::{Aimd, CircuitBreaker, ConcurrencyLimiter, KeyedLimiter, Rate, TokenBucket};
+use flow_ratelimit::{
+    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, KeyedLimiter, Rate, TokenBucket,
+};
 use flow_rt::{ManualClock, sim};
 
 /// Every sample by its name and labels.
@@ -125,6 +127,49 @@ fn mt_226_uncounted_buckets_show_no_decisions() {
         samples.get("flow_ratelimit_burst_tokens/token_bucket"),
         Some("1".to_owned())
     );
+}
+
+#[test]
+fn mt_221_222_224_of_each_class_of_a_limiter() {
+    let limiter = ClassedLimiter::builder().limit(4).class("high", 3);
+    let limiter = limiter.class("low", 0).name("db").build().expect("valid");
+    let other = ConcurrencyLimiter::builder().limit(1).name("other");
+    let other = other.build().expect("valid");
+    let registry = Registry::new();
+    for collector in [limiter.collector(), other.collector()] {
+        let registered = registry.register(collector);
+        registered.expect("they share two names").forget();
+    }
+    let (high, low) = (
+        limiter.class("high").expect("it is there"),
+        limiter.class("low").expect("it is there"),
+    );
+    let permit = low.try_acquire_n(3).expect("free");
+    assert!(low.try_acquire_n(2).is_err());
+    let mut wait = std::pin::pin!(high.acquire_n(2));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(wait.as_mut().poll(&mut cx).is_pending());
+    let samples = Samples::of(&*limiter.collector());
+    for (name, value) in [
+        ("in_flight_permits/db", "3"),
+        ("limit_permits/db", "4"),
+        ("class_decisions_total/db/low/granted", "1"),
+        ("class_decisions_total/db/low/denied", "1"),
+        ("class_decisions_total/db/high/granted", "0"),
+        ("class_waiting_callers/db/high", "1"),
+        ("class_in_flight_permits/db/low", "3"),
+        ("class_share_permits/db/high", "3"),
+    ] {
+        let shown = samples.get(&format!("flow_ratelimit_{name}"));
+        assert_eq!(shown.as_deref(), Some(value), "{name}");
+    }
+    drop(permit);
+
+    let uncounted = ClassedLimiter::builder().limit(1).class("a", 0);
+    let uncounted = uncounted.counted(false).build().expect("valid");
+    let samples = Samples::of(&*uncounted.collector());
+    let decisions = "flow_ratelimit_class_decisions_total/classed_limiter/a/granted";
+    assert_eq!(samples.get(decisions), None);
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! A million random steps against plain sums: permits are neither lost nor made, and in flight
-//! rises only as far as the limit in force.
+//! Random steps against plain sums, until a million of them were cancels, resizes or forgets:
+//! permits are neither lost nor made, and in flight rises only as far as the limit in force. So it
+//! is never more than the largest limit in force when each permit that is out was taken.
 #![cfg(not(loom))]
 
 use std::future::Future;
@@ -8,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use flow_ratelimit::{AcquireOwnedPermit, ConcurrencyLimiter, Fairness, OwnedPermit, PermitError};
 
-const STEPS: usize = 1_000_000;
+const TELLING_STEPS: u32 = 1_000_000;
 
 /// xorshift64*: the same steps on every machine.
 struct Dice(u64);
@@ -28,6 +29,8 @@ struct Model {
     held: Vec<OwnedPermit>,
     waits: Vec<Pin<Box<AcquireOwnedPermit>>>,
     forgotten: u32,
+    /// Cancels, resizes and forgets.
+    telling: u32,
 }
 
 impl Model {
@@ -39,6 +42,7 @@ impl Model {
             held: Vec::new(),
             waits: Vec::new(),
             forgotten: 0,
+            telling: 0,
         }
     }
 
@@ -58,9 +62,11 @@ impl Model {
             }
             9..=10 if !self.waits.is_empty() => self.poll(dice.below(self.waits.len())),
             11..=12 if !self.waits.is_empty() => {
+                self.telling += 1;
                 drop(self.waits.swap_remove(dice.below(self.waits.len())));
             }
             13 => {
+                self.telling += 1;
                 self.limit = self.forgotten + dice.below(13) as u32;
                 self.limiter.set_limit(self.limit).expect("a small limit");
             }
@@ -75,6 +81,7 @@ impl Model {
                 self.held[into].merge(permit).expect("of one limiter");
             }
             16 if dice.below(1_000) == 0 && !self.held.is_empty() => {
+                self.telling += 1;
                 let permit = self.held.swap_remove(dice.below(self.held.len()));
                 self.forgotten += permit.count();
                 permit.forget();
@@ -104,7 +111,10 @@ fn run(fairness: Fairness, seed: u64) {
     let mut model = Model::new(fairness);
     let mut dice = Dice(seed);
     let mut before = 0;
-    for step in 0..STEPS {
+    for step in 0.. {
+        if model.telling == TELLING_STEPS {
+            break;
+        }
         model.step(&mut dice);
         let in_flight = model.limiter.in_flight();
         assert!(
@@ -151,7 +161,11 @@ fn two_threads_and_a_moving_limit() {
                     for step in 0..20_000_u32 {
                         // A limit below the need refuses; everything else comes.
                         match model.limiter.acquire_n_blocking(1 + step % 3) {
-                            Ok(permit) => drop(permit),
+                            // The limit was 8, then 4 at the most.
+                            Ok(permit) => {
+                                assert!(model.limiter.in_flight() <= 8);
+                                drop(permit);
+                            }
                             Err(PermitError::ExceedsLimit { .. }) => {}
                             Err(error) => panic!("{error}"),
                         }

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use flow_ratelimit::{
-    AdaptiveLimiterBuilder, Aimd, CircuitBreaker, CircuitBreakerBuilder, ConcurrencyLimiter,
-    ConcurrencyLimiterBuilder, ConfigError, Fairness, Gradient2, KeyedLimiterBuilder,
-    LeakyBucketBuilder, PacerBuilder, Rate, TokenBucketBuilder, Vegas,
+    AdaptiveLimiterBuilder, Aimd, CircuitBreaker, CircuitBreakerBuilder, ClassedConfigError,
+    ClassedLimiterBuilder, ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConfigError, Fairness,
+    Gradient2, KeyedLimiterBuilder, LeakyBucketBuilder, PacerBuilder, Rate, TokenBucketBuilder,
+    Vegas,
 };
 use flow_rt::Backoff;
 use serde_json::from_str;
@@ -57,6 +58,46 @@ fn the_other_builders_are_read_by_the_same_rules() {
     assert_eq!(pacer.build().unwrap().rate(), Rate::per_second(10));
     let limiter = from_str::<ConcurrencyLimiterBuilder>(r#"{ "limit": 5 }"#);
     assert_eq!(limiter.unwrap().build().unwrap().limit(), 5);
+}
+
+#[test]
+fn every_setting_of_a_concurrency_limiter_is_read() {
+    let text = r#"{
+        "limit": 5, "max_waiters": 9, "fairness": "barging", "name": "db", "counted": false
+    }"#;
+    let read = from_str::<ConcurrencyLimiterBuilder>(text).unwrap();
+    let written = flow_ratelimit::ConcurrencyLimiter::builder()
+        .limit(5)
+        .max_waiters(9)
+        .fairness(flow_ratelimit::Fairness::Barging)
+        .name("db")
+        .counted(false);
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    let unknown = from_str::<ConcurrencyLimiterBuilder>(r#"{ "limits": 5 }"#);
+    assert!(unknown.unwrap_err().to_string().contains("`limits`"));
+}
+
+#[test]
+fn every_setting_of_a_limiter_with_classes_is_read() {
+    let text = r#"{
+        "limit": 10, "max_waiters": 9, "name": "api", "counted": false,
+        "classes": [{ "name": "high", "share": 6 }, { "name": "low" }]
+    }"#;
+    let read = from_str::<ClassedLimiterBuilder>(text).unwrap();
+    let written = flow_ratelimit::ClassedLimiter::builder()
+        .limit(10)
+        .class("high", 6)
+        .class("low", 0)
+        .max_waiters(9)
+        .name("api")
+        .counted(false);
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    assert_eq!(read.build().unwrap().class("high").unwrap().share(), 6);
+    let nothing = from_str::<ClassedLimiterBuilder>("{}").unwrap().build();
+    assert_eq!(nothing.unwrap_err(), ClassedConfigError::MissingLimit);
+    let unknown = r#"{ "classes": [{ "name": "high", "shares": 6 }] }"#;
+    let unknown = from_str::<ClassedLimiterBuilder>(unknown).unwrap_err();
+    assert!(unknown.to_string().contains("`shares`"), "{unknown}");
 }
 
 #[test]

@@ -17,6 +17,13 @@ pub enum TryAcquireError {
     },
     /// Closed: no permit is given any more.
     Closed,
+    /// There is no such class.
+    UnknownClass {
+        /// The class asked for, from 0 on.
+        class: usize,
+        /// How many there are.
+        classes: usize,
+    },
 }
 
 /// Why a wait for permits ended without them. Nothing is held, nothing is queued.
@@ -38,6 +45,13 @@ pub enum AcquireError {
     },
     /// Closed, before or during the wait.
     Closed,
+    /// There is no such class.
+    UnknownClass {
+        /// The class asked for, from 0 on.
+        class: usize,
+        /// How many there are.
+        classes: usize,
+    },
 }
 
 /// A limit that [`Permits`](crate::Permits) cannot count to. Nothing was changed.
@@ -56,6 +70,43 @@ impl LimitTooLarge {
     pub const fn max(self) -> u32 {
         crate::Permits::MAX_LIMIT
     }
+}
+
+/// Why [`ClassedPermits`](crate::ClassedPermits) were not made or changed. Those that exist are
+/// as they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClassesError {
+    /// No class, or more than there can be.
+    WrongNumber {
+        /// The number of classes given.
+        given: usize,
+        /// The most there can be.
+        max: usize,
+    },
+    /// The limit cannot be counted to beside so many classes.
+    LimitTooLarge {
+        /// The limit given.
+        given: u32,
+        /// The number of classes.
+        classes: usize,
+        /// The largest limit for as many.
+        max: u32,
+    },
+    /// All shares are more than the limit.
+    SharesAboveLimit {
+        /// The shares, in all.
+        shares: u64,
+        /// The limit.
+        limit: u32,
+    },
+    /// There is no such class.
+    UnknownClass {
+        /// The class asked for, from 0 on.
+        class: usize,
+        /// How many there are.
+        classes: usize,
+    },
 }
 
 /// More permits given back than were out. Nothing was changed.
@@ -82,6 +133,9 @@ impl AcquireError {
     pub(crate) const fn at_once(error: TryAcquireError) -> Self {
         match error {
             TryAcquireError::TooMany { asked, limit } => Self::TooMany { asked, limit },
+            TryAcquireError::UnknownClass { class, classes } => {
+                Self::UnknownClass { class, classes }
+            }
             TryAcquireError::Closed | TryAcquireError::Unavailable => Self::Closed,
         }
     }
@@ -93,6 +147,7 @@ impl fmt::Display for TryAcquireError {
             Self::Unavailable => f.write_str("not enough permits are free now"),
             Self::TooMany { asked, limit } => too_many(f, asked, limit),
             Self::Closed => f.write_str("the permits are closed"),
+            Self::UnknownClass { class, classes } => unknown_class(f, class, classes),
         }
     }
 }
@@ -108,6 +163,7 @@ impl fmt::Display for AcquireError {
                 )
             }
             Self::Closed => f.write_str("the permits are closed"),
+            Self::UnknownClass { class, classes } => unknown_class(f, class, classes),
         }
     }
 }
@@ -133,6 +189,31 @@ impl fmt::Display for ReleaseTooMany {
     }
 }
 
+impl fmt::Display for ClassesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::WrongNumber { given, max } => {
+                write!(f, "{given} classes were given, and there can be 1 to {max}")
+            }
+            Self::LimitTooLarge {
+                given,
+                classes,
+                max,
+            } => write!(
+                f,
+                "a limit of {given} permits is larger than {max}, the largest allowed for \
+                 {classes} classes"
+            ),
+            Self::SharesAboveLimit { shares, limit } => write!(
+                f,
+                "the shares of all classes are {shares} permits, more than the limit of {limit}"
+            ),
+            Self::UnknownClass { class, classes } => unknown_class(f, class, classes),
+        }
+    }
+}
+
+impl std::error::Error for ClassesError {}
 impl std::error::Error for ReleaseTooMany {}
 impl std::error::Error for TryAcquireError {}
 impl std::error::Error for AcquireError {}
@@ -140,4 +221,11 @@ impl std::error::Error for LimitTooLarge {}
 
 fn too_many(f: &mut fmt::Formatter<'_>, asked: u32, limit: u32) -> fmt::Result {
     write!(f, "{asked} permits are more than the limit of {limit}")
+}
+
+fn unknown_class(f: &mut fmt::Formatter<'_>, class: usize, classes: usize) -> fmt::Result {
+    write!(
+        f,
+        "there is no class {class}, counted from 0: there are {classes}"
+    )
 }

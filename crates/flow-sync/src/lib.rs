@@ -7,6 +7,7 @@
 //! | item | for |
 //! |---|---|
 //! | [`Permits`] | a number of permits, lock-free while nobody waits, FIFO when somebody does |
+//! | [`ClassedPermits`] | the same for several classes, each with a share that is kept for it |
 //! | [`WaitList`] | the queue under it: a FIFO of waiters with a need each, used under a lock |
 //! | [`WakeList`] | wakers collected under a lock, woken after it |
 //! | [`Event`] | listen, look, wait; next to nothing to notify while nobody listens |
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod classed;
 mod counter;
 mod error;
 mod event;
@@ -33,8 +35,9 @@ pub mod sync;
 mod wait_list;
 mod wake_list;
 
+pub use classed::{ClassedPermits, ClassedWait};
 pub use counter::{PaddedCounter, PaddedCounters};
-pub use error::{AcquireError, LimitTooLarge, ReleaseTooMany, TryAcquireError};
+pub use error::{AcquireError, ClassesError, LimitTooLarge, ReleaseTooMany, TryAcquireError};
 pub use event::{Event, Listener};
 pub use join_cell::JoinCell;
 pub use padded::{CachePadded, Sharded};

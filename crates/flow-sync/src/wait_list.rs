@@ -365,6 +365,21 @@ impl WaitList {
         }
     }
 
+    /// Ends a wait that is over, and frees its slot; `None` for one that is still in the queue.
+    ///
+    /// What a [`Granted`](Standing::Granted) one was given is the caller's.
+    #[inline]
+    pub fn end(&mut self, ticket: Ticket) -> Option<Standing> {
+        let standing = self.standing(ticket);
+        match standing {
+            Standing::Waiting => return None,
+            // Its waker was taken as it left the queue.
+            Standing::Granted | Standing::Closed => self.release_slot(ticket.slot),
+            Standing::Gone => {}
+        }
+        Some(standing)
+    }
+
     /// Lets go of a waiter that keeps its place: its slot is freed as it leaves the queue, or now
     /// if it has left. Its ticket is worth nothing from here on. The waker is to be dropped
     /// without the lock.
@@ -451,9 +466,9 @@ impl WaitList {
                 chunk.slots.len() as u32 - 1
             }
             index => {
-                chunk.free = core::mem::replace(&mut chunk.slots[index as usize], slot)
-                    .links
-                    .next;
+                let place = &mut chunk.slots[index as usize];
+                chunk.free = place.links.next;
+                *place = slot;
                 index
             }
         };

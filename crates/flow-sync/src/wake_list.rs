@@ -11,8 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 ///
 /// Dropping the list wakes nobody.
 #[must_use = "whoever is in the list sleeps on until `wake` is called"]
-pub struct WakeList {
-    wakers: [Option<Waker>; Self::CAPACITY],
+pub struct WakeList<const N: usize = { crate::sync::WAKES }> {
+    wakers: [Option<Waker>; N],
     len: usize,
 }
 
@@ -23,8 +23,23 @@ impl WakeList {
     /// An empty list.
     #[inline]
     pub const fn new() -> Self {
+        Self::empty()
+    }
+}
+
+impl WakeList<1> {
+    /// An empty list for one waker, where there is rarely another: to make and to drop the places
+    /// that stay empty costs more than one wake-up.
+    #[inline]
+    pub(crate) const fn of_one() -> Self {
+        Self::empty()
+    }
+}
+
+impl<const N: usize> WakeList<N> {
+    const fn empty() -> Self {
         Self {
-            wakers: [const { None }; Self::CAPACITY],
+            wakers: [const { None }; N],
             len: 0,
         }
     }
@@ -32,7 +47,7 @@ impl WakeList {
     /// Wakers that still fit.
     #[inline]
     pub const fn room(&self) -> usize {
-        Self::CAPACITY - self.len
+        N - self.len
     }
 
     /// Adds a waker.
@@ -70,7 +85,7 @@ impl Default for WakeList {
     }
 }
 
-impl fmt::Debug for WakeList {
+impl<const N: usize> fmt::Debug for WakeList<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WakeList")
             .field("len", &self.len)

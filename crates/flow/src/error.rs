@@ -90,6 +90,7 @@ gathers! {
     #[cfg(feature = "ratelimit")] flow_ratelimit::AdaptiveConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::TryPermitError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::PermitError,
+    #[cfg(feature = "ratelimit")] flow_ratelimit::ClassedConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::MergeError<flow_ratelimit::OwnedPermit>,
     #[cfg(feature = "ratelimit")] flow_ratelimit::MergeError<flow_ratelimit::AdaptiveOwnedPermit>,
     #[cfg(feature = "metrics")] flow_metrics::DescError,

@@ -76,6 +76,7 @@ fn those_of_the_limiters() {
     passes::<ratelimit::AdaptiveConfigError>();
     passes::<ratelimit::TryPermitError>();
     passes::<ratelimit::PermitError>();
+    passes::<ratelimit::ClassedConfigError>();
     passes::<ratelimit::MergeError<ratelimit::OwnedPermit>>();
     passes::<ratelimit::MergeError<ratelimit::AdaptiveOwnedPermit>>();
 }

@@ -93,29 +93,43 @@ impl ConcurrencyLimiter {
     }
 
     fn sit(&self, n: u32, limit: Duration) -> Result<Permit<'_>, PermitError> {
-        let clock = DefaultClock::default();
-        let until = clock.now() + limit;
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut wait = PermitWait::new();
-        loop {
-            // Read before the look: permits that come at the same instant win.
-            let left = until.saturating_duration_since(clock.now());
-            if let Poll::Ready(taken) =
-                self.poll_take(&mut Context::from_waker(&waker), n, &mut wait)
-            {
-                return taken.map(|()| Permit::new(&self.permits, n));
-            }
-            if left.is_zero() {
+        let mut wait = PermitWait::borrowed();
+        let sat = park_until(limit, |cx| self.permits.poll_wait(cx, n, &mut wait));
+        match sat {
+            Some(Ok(())) => Ok(Permit::new(&self.permits, n)),
+            Some(Err(error)) => Err(self.refused(error)),
+            None => {
                 self.count_denied();
-                return Err(PermitError::Timeout { limit });
+                Err(PermitError::Timeout { limit })
             }
-            thread::park_timeout(left);
         }
     }
 
     fn must_not_block(&self, refused: flow_rt::BlockOnError) -> Result<Permit<'_>, PermitError> {
         self.count_denied();
         Err(PermitError::WouldBlock(refused))
+    }
+}
+
+/// Polls until there is an answer, for `limit` at the most, and lets the thread sleep in between;
+/// `None` if the time is over.
+pub(crate) fn park_until<T>(
+    limit: Duration,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
+    let clock = DefaultClock::default();
+    let until = clock.now() + limit;
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        // Read before the look: what comes at the same instant wins.
+        let left = until.saturating_duration_since(clock.now());
+        if let Poll::Ready(answer) = poll(&mut Context::from_waker(&waker)) {
+            return Some(answer);
+        }
+        if left.is_zero() {
+            return None;
+        }
+        thread::park_timeout(left);
     }
 }
 

@@ -80,7 +80,7 @@ pub enum TryPermitError {
 }
 
 impl TryPermitError {
-    pub(super) fn new(error: TryAcquireError, limit: u32) -> Self {
+    pub(crate) fn new(error: TryAcquireError, limit: u32) -> Self {
         match error {
             TryAcquireError::TooMany { asked, limit } => Self::ExceedsLimit {
                 requested: asked,

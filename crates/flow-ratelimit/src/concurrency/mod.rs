@@ -9,13 +9,14 @@ mod metrics;
 mod permit;
 
 use core::fmt;
-use core::task::{Context, Poll};
 use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_rt::{Handle, HandleError};
-use flow_sync::{PaddedCounter, PermitWait, Permits, TryAcquireError};
+use flow_sync::{AcquireError, PaddedCounter, Permits, TryAcquireError};
+
+pub(crate) use blocking::park_until;
 
 pub use acquire::{AcquireOwnedPermit, AcquirePermit, AcquirePermitTimeout};
 pub use builder::ConcurrencyLimiterBuilder;
@@ -28,7 +29,8 @@ pub use permit::{MergeError, OwnedPermit, Permit};
 /// newcomer never overtakes somebody who waits, and a large need holds back those behind it until
 /// it fits. A permit that was handed to a waiter is its own from then on, polled or not. With
 /// [`Fairness::Barging`](crate::Fairness::Barging) newcomers do overtake, and a permit that came
-/// back is nobody's until it is taken. Clones are the same limiter.
+/// back is nobody's until it is taken. Where some requests matter more than others there is
+/// [`ClassedLimiter`](crate::ClassedLimiter). Clones are the same limiter.
 ///
 /// ```
 /// use flow_ratelimit::{ConcurrencyLimiter, TryPermitError};
@@ -230,12 +232,21 @@ impl ConcurrencyLimiter {
     /// # Cost
     /// One compare-and-swap on the word that permits are taken from; a lock if somebody waits.
     pub fn set_limit(&self, limit: u32) -> Result<u32, ConcurrencyConfigError> {
-        Ok(self.permits.set_limit(limit)?)
+        let before = self.permits.set_limit(limit)?;
+        #[cfg(feature = "tracing")]
+        if before != limit {
+            crate::events::changed(self.name(), "limit", &limit);
+        }
+        Ok(before)
     }
 
     /// Stops giving permits, for ever: who waits fails with [`PermitError::Closed`], as later
     /// calls do. Permits held stay good. Idempotent.
     pub fn close(&self) {
+        #[cfg(feature = "tracing")]
+        if !self.is_closed() {
+            crate::events::closed(self.name(), self.permits.waiting());
+        }
         self.permits.close();
     }
 
@@ -303,19 +314,11 @@ impl ConcurrencyLimiter {
         }
     }
 
-    #[inline]
-    fn poll_take(
-        &self,
-        cx: &mut Context<'_>,
-        n: u32,
-        wait: &mut PermitWait,
-    ) -> Poll<Result<(), PermitError>> {
-        self.permits.poll_acquire(cx, n, wait).map(|result| {
-            result.map_err(|error| {
-                self.count_denied();
-                PermitError::from(error)
-            })
-        })
+    /// A wait that ended without permits, counted.
+    #[cold]
+    fn refused(&self, error: AcquireError) -> PermitError {
+        self.count_denied();
+        error.into()
     }
 
     #[cold]

@@ -46,7 +46,7 @@ impl<'a> Permit<'a> {
     /// [`MergeError`] with `other` inside if they are another limiter's; both are as they were.
     pub fn merge(&mut self, mut other: Self) -> Result<(), MergeError<Self>> {
         if !Arc::ptr_eq(self.permits, other.permits) {
-            return Err(MergeError { permit: other });
+            return Err(MergeError::new(other));
         }
         // All of them are out at once, so they fit.
         self.n += mem::take(&mut other.n);
@@ -103,7 +103,7 @@ impl OwnedPermit {
     /// [`MergeError`] with `other` inside if they are another limiter's; both are as they were.
     pub fn merge(&mut self, mut other: Self) -> Result<(), MergeError<Self>> {
         if !Arc::ptr_eq(&self.permits, &other.permits) {
-            return Err(MergeError { permit: other });
+            return Err(MergeError::new(other));
         }
         // All of them are out at once, so they fit.
         self.n += mem::take(&mut other.n);
@@ -129,7 +129,7 @@ impl fmt::Debug for OwnedPermit {
     }
 }
 
-/// Permits of different limiters were to be merged. Nothing was changed: whoever was to take them
+/// Permits of different limiters, or classes of one, were to be merged. Nothing was changed: whoever was to take them
 /// has its own, and the others are in here.
 #[derive(Debug)]
 #[must_use = "the permits in it go back as soon as this is dropped"]
@@ -138,6 +138,10 @@ pub struct MergeError<P> {
 }
 
 impl<P> MergeError<P> {
+    pub(crate) fn new(permit: P) -> Self {
+        Self { permit }
+    }
+
     /// The permits that were not merged.
     pub fn into_permit(self) -> P {
         self.permit
@@ -153,7 +157,7 @@ impl<P> MergeError<P> {
 
 impl<P> fmt::Display for MergeError<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("permits of different limiters cannot be merged")
+        f.write_str("permits of different limiters or classes cannot be merged")
     }
 }
 

@@ -22,9 +22,8 @@
 //! event-listener's notify of one, as async-lock's semaphore uses it, with the mark in the word.
 
 use core::task::{Context, Poll};
-use std::sync::Arc;
 
-use super::wait::Place;
+use super::wait::{Hold, Place};
 use super::word::{W, free, limit_of};
 use super::{PermitWait, Permits, Queue, give};
 use crate::error::{AcquireError, TryAcquireError};
@@ -33,32 +32,33 @@ use crate::wait_list::Standing;
 use crate::wake_list::WakeList;
 
 impl Permits {
-    pub(super) fn enqueue_barging(
-        self: &Arc<Self>,
+    pub(super) fn enqueue_barging<P: Hold>(
+        permits: &P,
         cx: &Context<'_>,
         n: u32,
-        wait: &mut PermitWait,
+        wait: &mut PermitWait<P>,
     ) -> Poll<Result<(), AcquireError>> {
+        let this: &Self = permits;
         let waker = cx.waker().clone();
         // An unused waker is dropped last: foreign code, which may panic.
         let (answer, _unused) = {
-            let mut queue = self.queue.lock();
-            if let Err(refused) = self.admits(&queue) {
+            let mut queue = this.queue.lock();
+            if let Err(refused) = this.admits(&queue) {
                 (Poll::Ready(Err(refused)), Some(waker))
             } else {
                 if !queue.told {
-                    self.line.word.fetch_or(W, Ordering::Relaxed);
+                    this.line.word.fetch_or(W, Ordering::Relaxed);
                 }
-                match self.try_acquire(n) {
+                match this.try_acquire(n) {
                     Err(TryAcquireError::Unavailable) => {
                         let ticket = queue.list.push(u64::from(n), Some(waker));
-                        let permits = self.clone();
+                        let permits = permits.clone();
                         wait.0 = Some(Place { permits, ticket, n });
                         (Poll::Pending, None)
                     }
                     answer => {
                         if queue.list.is_empty() {
-                            self.line.word.fetch_and(!W, Ordering::Relaxed);
+                            this.line.word.fetch_and(!W, Ordering::Relaxed);
                         }
                         (
                             Poll::Ready(answer.map_err(AcquireError::at_once)),
@@ -71,15 +71,15 @@ impl Permits {
         answer
     }
 
-    pub(super) fn poll_barging(
+    pub(super) fn poll_barging<P: Hold>(
         cx: &Context<'_>,
-        wait: &mut PermitWait,
+        wait: &mut PermitWait<P>,
     ) -> Poll<Result<(), AcquireError>> {
         let Some(Place { permits, ticket, n }) = &wait.0 else {
             return Poll::Pending;
         };
         let waker = cx.waker().clone();
-        let mut wakes = WakeList::new();
+        let mut wakes = WakeList::of_one();
         let mut queue = permits.queue.lock();
         let standing = queue.list.standing(*ticket);
         if standing != Standing::Waiting {
@@ -113,7 +113,7 @@ impl Permits {
     }
 
     /// Tells the head to look if it would find what it needs; true if `wakes` was full before.
-    pub(super) fn tell(&self, queue: &mut Queue, wakes: &mut WakeList) -> bool {
+    pub(super) fn tell<const N: usize>(&self, queue: &mut Queue, wakes: &mut WakeList<N>) -> bool {
         while !queue.closed {
             let (Some(head), Some(need)) = (queue.list.head(), queue.list.head_need()) else {
                 queue.told = false;

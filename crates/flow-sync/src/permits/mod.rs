@@ -32,8 +32,8 @@
 //! pump (locked): count how many from the head on fit; **one** CAS takes for them all, and clears
 //! W if the queue ends there; then each is granted. A head that needs more than the limit is
 //! sent away.
-//! enqueue: try; clone the waker; lock; **set W**; push; **pump**; granted: ready. Else store the
-//! waker; unlock; wake.
+//! enqueue: try; clone the waker; lock; somebody waits: push, with the waker. Else **set W**; push;
+//! **pump**; granted: ready. Else store the waker; unlock; wake.
 //! release: `fetch_sub`; W in the **returned** value: lock, pump, unlock, wake. The returned value
 //! shows that fewer are out: `fetch_add` them back; W in that value: the same.
 //! set limit: CAS of the low part; W in the replaced value: the same.
@@ -168,12 +168,19 @@ impl Permits {
     /// One load and one RMW; no RMW if it fails.
     #[inline]
     pub fn try_acquire(&self, n: u32) -> Result<(), TryAcquireError> {
-        self.try_take(n).or_else(|word| self.denied(word, n))
+        self.take(n).or_else(|word| self.denied(word, n))
+    }
+
+    /// [`try_acquire`](Self::try_acquire) without the reason, and for 0 permits only if nobody
+    /// waits or it may pass.
+    #[inline]
+    pub fn try_take(&self, n: u32) -> bool {
+        self.take(n).is_ok()
     }
 
     /// Takes, or gives the word on which there was nothing to take.
     #[inline]
-    fn try_take(&self, n: u32) -> Result<(), u64> {
+    fn take(&self, n: u32) -> Result<(), u64> {
         let mut word = self.line.word.load(Ordering::Relaxed);
         loop {
             if u64::from(n) > free(word) || word & self.line.stop != 0 {
@@ -384,7 +391,7 @@ impl Permits {
     }
 
     /// Grants from the head on while permits last; true if `wakes` was full before that.
-    fn pump(&self, queue: &mut Queue, wakes: &mut WakeList) -> bool {
+    fn pump<const N: usize>(&self, queue: &mut Queue, wakes: &mut WakeList<N>) -> bool {
         if self.is_barging() {
             return self.tell(queue, wakes);
         }
@@ -410,15 +417,19 @@ impl Permits {
                     give(wakes, queue.list.grant_head());
                 }
             }
-            match next {
-                // The list was full, or this word was used up: look at it again.
-                Some(_) if count > 0 => {}
-                Some(_) if wakes.room() == 0 => return true,
-                Some(need) if need > u64::from(limit_of(word)) => {
-                    give(wakes, queue.list.close_head());
-                }
-                // Nobody waits any more; or the head must, and a release after the load above sees W.
-                _ => return false,
+            let Some(need) = next else {
+                return false;
+            };
+            let is_too_big = need > u64::from(limit_of(word));
+            if !is_too_big && need > free(word) - total {
+                // It must wait, and a release after the load above sees W.
+                return false;
+            }
+            if wakes.room() == 0 {
+                return true;
+            }
+            if is_too_big {
+                give(wakes, queue.list.close_head());
             }
         }
         false
@@ -426,7 +437,10 @@ impl Permits {
 
     #[cold]
     fn pump_all(&self) {
-        let mut more = true;
+        // As a rule there is one to wake.
+        let mut wakes = WakeList::of_one();
+        let mut more = self.pump(&mut self.queue.lock(), &mut wakes);
+        wakes.wake();
         while more {
             let mut wakes = WakeList::new();
             more = self.pump(&mut self.queue.lock(), &mut wakes);
@@ -446,7 +460,7 @@ impl fmt::Debug for Permits {
     }
 }
 
-fn give(wakes: &mut WakeList, waker: Option<Waker>) {
+fn give<const N: usize>(wakes: &mut WakeList<N>, waker: Option<Waker>) {
     if let Some(waker) = waker {
         let full = wakes.push(waker).is_err();
         debug_assert!(!full, "room was counted before");

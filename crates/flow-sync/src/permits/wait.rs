@@ -1,6 +1,7 @@
 //! Waiting in the queue of the permits, in its order.
 
 use core::fmt;
+use core::ops::Deref;
 use core::task::{Context, Poll};
 // Not loom's, which is no receiver of methods; the protocol does not touch the count.
 use std::sync::Arc;
@@ -14,16 +15,21 @@ use crate::wake_list::WakeList;
 
 /// A place in the queue of [`Permits`]; empty until [`poll_acquire`](Permits::poll_acquire) fills it.
 ///
-/// Dropping it gives the place up.
-#[derive(Default)]
+/// It keeps the permits alive, or borrows them: then a wait touches no count of references, which
+/// all who wait would share. Dropping it gives the place up.
 #[must_use = "the place in the queue is given up when this is dropped"]
-pub struct PermitWait(pub(super) Option<Place>);
+pub struct PermitWait<P: Deref<Target = Permits> = Arc<Permits>>(pub(super) Option<Place<P>>);
 
-pub(super) struct Place {
-    pub(super) permits: Arc<Permits>,
+pub(super) struct Place<P> {
+    pub(super) permits: P,
     pub(super) ticket: Ticket,
     pub(super) n: u32,
 }
+
+/// What a place reaches its permits by.
+pub(super) trait Hold: Deref<Target = Permits> + Clone {}
+
+impl<P: Deref<Target = Permits> + Clone> Hold for P {}
 
 impl Permits {
     /// Takes `n` permits, or queues for them.
@@ -44,22 +50,47 @@ impl Permits {
         n: u32,
         wait: &mut PermitWait,
     ) -> Poll<Result<(), AcquireError>> {
-        if wait.0.is_none() && self.try_take(n).is_ok() {
-            return Poll::Ready(Ok(()));
-        }
-        self.poll_slowly(cx, n, wait)
+        Self::poll_held(self, cx, n, wait)
     }
 
+    /// [`poll_acquire`](Self::poll_acquire) for a wait that borrows the permits, whose caller has
+    /// just [tried](Self::try_take) in vain or holds a place: it does not look for free permits
+    /// before it takes the lock.
+    #[inline]
+    pub fn poll_wait<'a>(
+        &'a self,
+        cx: &mut Context<'_>,
+        n: u32,
+        wait: &mut PermitWait<&'a Self>,
+    ) -> Poll<Result<(), AcquireError>> {
+        Self::poll_slowly(&self, cx, n, wait)
+    }
+
+    #[inline]
+    fn poll_held<P: Hold>(
+        permits: &P,
+        cx: &mut Context<'_>,
+        n: u32,
+        wait: &mut PermitWait<P>,
+    ) -> Poll<Result<(), AcquireError>> {
+        if wait.0.is_none() && permits.try_take(n) {
+            return Poll::Ready(Ok(()));
+        }
+        Self::poll_slowly(permits, cx, n, wait)
+    }
+
+    /// All but the permits that are there at once, which the caller has looked for.
     #[cold]
-    fn poll_slowly(
-        self: &Arc<Self>,
+    fn poll_slowly<P: Hold>(
+        permits: &P,
         cx: &Context<'_>,
         n: u32,
-        wait: &mut PermitWait,
+        wait: &mut PermitWait<P>,
     ) -> Poll<Result<(), AcquireError>> {
         if let Some(place) = &wait.0 {
-            if Arc::ptr_eq(&place.permits, self) && place.n == n {
-                return if self.is_barging() {
+            let (theirs, ours): (&Self, &Self) = (&place.permits, permits);
+            if core::ptr::eq(theirs, ours) && place.n == n {
+                return if permits.is_barging() {
                     Self::poll_barging(cx, wait)
                 } else {
                     Self::poll_queued(cx, wait)
@@ -67,11 +98,11 @@ impl Permits {
             }
             wait.cancel();
         }
-        match self.try_acquire(n) {
-            Err(TryAcquireError::Unavailable) if self.is_barging() => {
-                self.enqueue_barging(cx, n, wait)
+        match permits.denied(permits.line.word.load(Ordering::Relaxed), n) {
+            Err(TryAcquireError::Unavailable) if permits.is_barging() => {
+                Self::enqueue_barging(permits, cx, n, wait)
             }
-            Err(TryAcquireError::Unavailable) => self.enqueue(cx, n, wait),
+            Err(TryAcquireError::Unavailable) => Self::enqueue(permits, cx, n, wait),
             answer => Poll::Ready(answer.map_err(AcquireError::at_once)),
         }
     }
@@ -89,64 +120,80 @@ impl Permits {
         Ok(())
     }
 
-    fn enqueue(
-        self: &Arc<Self>,
+    fn enqueue<P: Hold>(
+        permits: &P,
         cx: &Context<'_>,
         n: u32,
-        wait: &mut PermitWait,
+        wait: &mut PermitWait<P>,
     ) -> Poll<Result<(), AcquireError>> {
+        let this: &Self = permits;
         let waker = cx.waker().clone();
-        let mut wakes = WakeList::new();
+        let mut wakes = WakeList::of_one();
         // An unused waker is dropped last: foreign code, which may panic.
         let (answer, more, _unused) = {
-            let mut queue = self.queue.lock();
-            if let Err(refused) = self.admits(&queue) {
+            let mut queue = this.queue.lock();
+            if let Err(refused) = this.admits(&queue) {
                 return Poll::Ready(Err(refused));
             }
-            self.line.word.fetch_or(W, Ordering::Relaxed);
+            if !queue.list.is_empty() {
+                // W is set, and whether the head fits is known: nothing more is to be done (3).
+                let ticket = queue.list.push(u64::from(n), Some(waker));
+                let permits = permits.clone();
+                wait.0 = Some(Place { permits, ticket, n });
+                return Poll::Pending;
+            }
+            this.line.word.fetch_or(W, Ordering::Relaxed);
             let ticket = queue.list.push(u64::from(n), None);
-            let more = self.pump(&mut queue, &mut wakes);
+            let more = this.pump(&mut queue, &mut wakes);
             let (answer, unused) = match queue.list.standing(ticket) {
                 Standing::Waiting => {
                     let unused = queue.list.update_waker(ticket, waker);
-                    let permits = self.clone();
+                    let permits = permits.clone();
                     wait.0 = Some(Place { permits, ticket, n });
                     (Poll::Pending, unused)
                 }
                 standing => {
                     queue.list.cancel(ticket);
-                    (Poll::Ready(self.outcome(standing, &queue, n)), Some(waker))
+                    (Poll::Ready(this.outcome(standing, &queue, n)), Some(waker))
                 }
             };
             (answer, more, unused)
         };
         wakes.wake();
         if more {
-            self.pump_all();
+            this.pump_all();
         }
         answer
     }
 
-    fn poll_queued(cx: &Context<'_>, wait: &mut PermitWait) -> Poll<Result<(), AcquireError>> {
+    fn poll_queued<P: Hold>(
+        cx: &Context<'_>,
+        wait: &mut PermitWait<P>,
+    ) -> Poll<Result<(), AcquireError>> {
         let Some(Place { permits, ticket, n }) = &wait.0 else {
             return Poll::Pending;
         };
-        let waker = cx.waker().clone();
-        let mut queue = permits.queue.lock();
-        match queue.list.standing(*ticket) {
-            Standing::Waiting => {
-                let old = queue.list.update_waker(*ticket, waker);
-                drop(queue);
-                drop(old);
-                Poll::Pending
-            }
-            standing => {
-                queue.list.cancel(*ticket);
+        // Cloned without the lock, and only for one that waits on in another task.
+        let mut waker = None;
+        loop {
+            let mut queue = permits.queue.lock();
+            if let Some(standing) = queue.list.end(*ticket) {
                 let answer = permits.outcome(standing, &queue, *n);
                 drop(queue);
                 wait.0 = None;
-                Poll::Ready(answer)
+                return Poll::Ready(answer);
             }
+            if queue.list.will_wake(*ticket, cx.waker()) {
+                return Poll::Pending;
+            }
+            let old = waker
+                .take()
+                .map(|waker| queue.list.update_waker(*ticket, waker));
+            drop(queue);
+            if old.is_some() {
+                return Poll::Pending;
+            }
+            waker = Some(cx.waker().clone());
         }
     }
 
@@ -173,7 +220,16 @@ impl PermitWait {
     pub const fn new() -> Self {
         Self(None)
     }
+}
 
+impl PermitWait<&Permits> {
+    /// No place, for a wait that borrows its permits.
+    pub const fn borrowed() -> Self {
+        Self(None)
+    }
+}
+
+impl<P: Deref<Target = Permits>> PermitWait<P> {
     /// Whether it holds a place.
     pub const fn is_queued(&self) -> bool {
         self.0.is_some()
@@ -196,7 +252,7 @@ impl PermitWait {
         else {
             return;
         };
-        let mut wakes = WakeList::new();
+        let mut wakes = WakeList::of_one();
         let mut more = false;
         let left = {
             let mut queue = permits.queue.lock();
@@ -219,14 +275,20 @@ impl PermitWait {
     }
 }
 
-impl Drop for PermitWait {
+impl Default for PermitWait {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Deref<Target = Permits>> Drop for PermitWait<P> {
     #[inline]
     fn drop(&mut self) {
         self.cancel();
     }
 }
 
-impl fmt::Debug for PermitWait {
+impl<P: Deref<Target = Permits>> fmt::Debug for PermitWait<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PermitWait")
             .field("queued", &self.is_queued())
