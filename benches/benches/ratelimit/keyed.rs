@@ -9,15 +9,15 @@ use std::time::Duration;
 use flow_benches::process::resident;
 use flow_benches::{Bench, repeat};
 use flow_ratelimit::{KeyedLimiter, Rate};
-use governor::clock::Clock;
+use governor::clock::{Clock, DefaultClock};
 use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use crate::bucket::{PLENTY, some};
 
-type Governor<S> = RateLimiter<u64, DashMapStateStore<u64, S>, Tsc, NoOpMiddleware<Nanos>>;
+type Governor<S> = RateLimiter<u64, DashMapStateStore<u64, S>, DefaultClock, Middleware>;
+type Middleware = NoOpMiddleware<<DefaultClock as Clock>::Instant>;
 
 /// How many requests are drawn, at the most; they come again and again.
 const REQUESTS: usize = 1 << 22;
@@ -117,20 +117,7 @@ fn ours(rate: Rate, burst: u64, keys: usize) -> KeyedLimiter<u64> {
 }
 
 fn governor<S: BuildHasher + Clone + Default>(quota: Quota) -> Governor<S> {
-    RateLimiter::dashmap_with_clock_and_hasher(quota, Tsc(quanta::Clock::new()), S::default())
-}
-
-/// The clock that governor has by default: the time stamp counter, scaled.
-#[derive(Clone)]
-struct Tsc(quanta::Clock);
-
-impl Clock for Tsc {
-    type Instant = Nanos;
-
-    #[inline]
-    fn now(&self) -> Nanos {
-        self.0.delta_as_nanos(0, self.0.raw()).into()
-    }
+    RateLimiter::dashmap_with_clock_and_hasher(quota, DefaultClock::default(), S::default())
 }
 
 /// How long `n` operations take on each of so many threads, which are at different requests.
