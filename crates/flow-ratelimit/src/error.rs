@@ -146,6 +146,22 @@ pub enum ConfigError {
         /// How much it would have been.
         bytes: usize,
     },
+    /// Keys that are known by their hashes stand in slots that are all there from the start.
+    HashedKeysCannotGrow,
+    /// More classes of keys than can be told apart.
+    TooManyClasses {
+        /// The classes that were given, the builder's own quota among them.
+        given: usize,
+        /// The most possible.
+        max: usize,
+    },
+    /// The limiter has no such class of keys.
+    NoSuchClass {
+        /// The class that was asked for.
+        given: usize,
+        /// How many there are; they are counted from 0.
+        classes: usize,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -159,9 +175,7 @@ impl fmt::Display for ConfigError {
                 "{text:?} is not a rate: {reason}; write it like \"100/s\", \"60/min\" or \"5000/1h\""
             ),
             Self::MissingRate => f.write_str("no rate was given: call `.rate(..)` on the builder"),
-            Self::MissingBurst => {
-                f.write_str("no burst was given: call `.burst(..)` on the builder")
-            }
+            Self::MissingBurst => f.write_str(MISSING_BURST),
             Self::TwoBursts { in_text, given } => write!(
                 f,
                 "two bursts were given, {in_text} beside the rate and {given} by `.burst(..)`: \
@@ -170,9 +184,7 @@ impl fmt::Display for ConfigError {
             Self::ZeroBurst => {
                 f.write_str("the burst must be at least 1: a bucket of 0 would grant nothing")
             }
-            Self::MissingCapacity => {
-                f.write_str("no capacity was given: call `.capacity(..)` on the builder")
-            }
+            Self::MissingCapacity => f.write_str(MISSING_CAPACITY),
             Self::ZeroCapacity => {
                 f.write_str("the capacity must be at least 1: one of 0 would let nobody go")
             }
@@ -247,13 +259,16 @@ impl fmt::Display for ConfigError {
             Self::MissingMaxKeys
             | Self::ZeroKeys
             | Self::TooManyKeys { .. }
-            | Self::NoMemoryForKeys { .. } => self.fmt_of_keys(f),
+            | Self::NoMemoryForKeys { .. }
+            | Self::HashedKeysCannotGrow
+            | Self::TooManyClasses { .. }
+            | Self::NoSuchClass { .. } => self.fmt_of_keys(f),
         }
     }
 }
 
 impl ConfigError {
-    /// The texts about how many keys there may be.
+    /// The texts about how many keys there may be, and of which classes.
     fn fmt_of_keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooManyKeys { given, max } => {
@@ -265,6 +280,17 @@ impl ConfigError {
             ),
             Self::ZeroKeys => f.write_str(
                 "max_keys must be at least 1: a table of 0 keys would tell none from another",
+            ),
+            Self::HashedKeysCannotGrow => f.write_str(
+                "a limiter cannot grow whose keys are known by their hashes: build it with \
+                 `build_exact()`, or choose another `when_full`",
+            ),
+            Self::TooManyClasses { given, max } => {
+                write!(f, "{given} classes of keys are too many: at most {max}")
+            }
+            Self::NoSuchClass { given, classes } => write!(
+                f,
+                "there is no class {given}: the limiter has {classes}, counted from 0"
             ),
             _ => f.write_str("no number of keys was given: call `.max_keys(..)` on the builder"),
         }
@@ -507,5 +533,7 @@ fn queue_full(f: &mut fmt::Formatter<'_>, max_waiters: usize) -> fmt::Result {
     write!(f, "{max_waiters} callers wait already, the most that may")
 }
 
+const MISSING_BURST: &str = "no burst was given: call `.burst(..)` on the builder";
+const MISSING_CAPACITY: &str = "no capacity was given: call `.capacity(..)` on the builder";
 const NEVER_REFILLS: &str = "too few tokens are left and the rate is zero, so none will come";
 const CLOSED: &str = "the limiter is closed";

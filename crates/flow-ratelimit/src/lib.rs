@@ -24,10 +24,10 @@
 //! | [`TokenBucket`] | bursts up to so many, then a rate |
 //! | [`LeakyBucket`] | the same, seen as a level that leaks |
 //! | [`Pacer`] | one at a time, evenly spaced: the leaky bucket as a queue |
-//! | [`KeyedLimiter`] | a bucket for each key, in fixed memory |
+//! | [`KeyedLimiter`], [`KeyedClass`], [`OneKey`] | a bucket for each key, in fixed memory |
 //! | [`Composite`] | several limits at once, all or nothing |
 //! | [`Reservation`] | tokens taken ahead of time |
-//! | [`Snapshot`] | a bucket carried over a restart |
+//! | [`Snapshot`], [`KeyedSnapshot`] | a bucket carried over a restart; those of many keys |
 //! | [`LocalBucket`], [`OwnedLocalBucket`] | its tokens, taken by the batch |
 //! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
 //! | [`ClassedLimiter`], [`PermitClass`] | the same by priority, with a share for each class |
@@ -44,7 +44,7 @@
 //! - **`tsc`** (on unless switched off): the default clock reads the processor's time stamp counter
 //!   where the kernel trusts it, at less than half the price; on Linux on x86-64.
 //! - `metrics`: `collector()` on a limiter, for a `flow_metrics::Registry`.
-//! - `serde`: [`Rate`] and [`Quota`] as their text, builders from settings, [`Snapshot`].
+//! - `serde`: [`Rate`] and [`Quota`] as their text, builders from settings, [`Snapshot`] and [`KeyedSnapshot`].
 //! - `tracing`: events for what is rare: limits changed and closed (`DEBUG`), a runtime that goes
 //!   while callers wait on it, a breaker that opens, an adaptive limiter at its lowest (`WARN`);
 //!   each change of an adaptive limit (`TRACE`).
@@ -99,7 +99,10 @@ pub use concurrency::{
 };
 pub use error::{AcquireBlockingError, AcquireError, ConfigError, Denied};
 pub use granted::Granted;
-pub use keyed::{KeyedLimiter, KeyedLimiterBuilder, KeyedLimiterStats, WhenFull};
+pub use keyed::{
+    Exact, Hashed, KeyedClass, KeyedLimiter, KeyedLimiterBuilder, KeyedLimiterStats, KeyedSnapshot,
+    OneKey, WhenFull,
+};
 pub use leaky_bucket::{
     LeakyBucket, LeakyBucketBuilder, LeakyBucketStats, Pacer, PacerBuilder, PacerStats,
 };

@@ -127,11 +127,14 @@ from_settings! {
 }
 
 from_settings! {
-    /// From settings named as the methods are; `when_full` is `"evict_nearest_full"` or `"deny"`.
+    /// From settings named as the methods are; `when_full` is `"evict_nearest_full"`, `"deny"` or
+    /// `"grow"`, and `classes` a list of rates with a burst.
     KeyedLimiterBuilder<K> of KeyedLimiter {
         rate: Quota,
         burst: u64,
+        classes: Vec<Quota>,
         max_keys: usize,
+        max_waiters: usize,
         when_full: WhenFull,
         name: String,
         counted: bool,

@@ -174,6 +174,25 @@ fn of_settings_for_keys() {
             },
             "there is no memory for 9 keys: their slots would take 256 bytes",
         ),
+        (
+            ConfigError::HashedKeysCannotGrow,
+            "a limiter cannot grow whose keys are known by their hashes: build it with \
+             `build_exact()`, or choose another `when_full`",
+        ),
+        (
+            ConfigError::TooManyClasses {
+                given: 300,
+                max: 256,
+            },
+            "300 classes of keys are too many: at most 256",
+        ),
+        (
+            ConfigError::NoSuchClass {
+                given: 2,
+                classes: 2,
+            },
+            "there is no class 2: the limiter has 2, counted from 0",
+        ),
     ];
     for (error, text) in &errors {
         says(error, text, None);

@@ -9,7 +9,8 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use flow_ratelimit::{
-    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, LeakyBucket, Rate, TokenBucket,
+    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, KeyedLimiter, LeakyBucket, Rate,
+    TokenBucket,
 };
 use flow_rt::{Handle, ManualClock};
 use tracing::field::{Field, Visit};
@@ -79,6 +80,35 @@ fn changes_and_the_end_of_a_bucket_are_told_and_grants_are_not() {
             format!("{event} setting=\"rate\" to=90/min"),
             format!("{event} setting=\"burst\" to=7"),
             "DEBUG message=a limiter was closed limiter=\"api\" waiting=0".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn changes_and_the_end_of_a_keyed_limiter_are_told_and_grants_are_not() {
+    let builder = KeyedLimiter::<u64>::builder()
+        .rate("10/s")
+        .burst(5)
+        .max_keys(9);
+    let limiter = builder.name("clients").classes(["1/s burst 1"]);
+    let limiter = limiter.build().unwrap();
+    let events = told(|| {
+        limiter.try_acquire_n(&1, 5).unwrap();
+        limiter.try_acquire(&1).unwrap_err();
+        limiter.set_rate(Rate::per_minute(90)).unwrap();
+        limiter.set_burst(0).unwrap_err();
+        limiter.class(1).unwrap().set_quota("2/s burst 3").unwrap();
+        limiter.close();
+        limiter.close();
+    });
+    let event = "DEBUG message=a limit was changed limiter=\"clients\"";
+    assert_eq!(
+        events,
+        [
+            format!("{event} setting=\"rate\" to=90/min"),
+            format!("{event} setting=\"rate\" to=2/s"),
+            format!("{event} setting=\"burst\" to=3"),
+            "DEBUG message=a limiter was closed limiter=\"clients\" waiting=0".to_owned(),
         ]
     );
 }

@@ -4,7 +4,7 @@
 
 mod loom_common;
 
-use flow_ratelimit::{KeyedLimiter, Rate};
+use flow_ratelimit::{KeyedLimiter, KeyedLimiterBuilder, Rate};
 use flow_rt::{Clock, Instant};
 use loom::thread;
 use loom_common::{Time, explore, per_milli};
@@ -20,10 +20,15 @@ impl Clock for Still {
 
 type Limiter = KeyedLimiter<u64, Still>;
 
-fn limiter(burst: u64) -> Limiter {
+fn builder(burst: u64) -> KeyedLimiterBuilder<u64, Still> {
     let builder = KeyedLimiter::builder().rate(Rate::ZERO).burst(burst);
-    let builder = builder.max_keys(2).seed(1).counted(false);
-    builder.clock(Still).build().unwrap()
+    // By this one key 1 would be denied by the word of key 3, not granted.
+    let builder = builder.max_keys(2).seed(3).counted(false);
+    builder.clock(Still)
+}
+
+fn limiter(burst: u64) -> Limiter {
+    builder(burst).build().unwrap()
 }
 
 fn spawn<T: 'static>(
@@ -124,5 +129,67 @@ fn a_decision_is_overtaken_by_two_updates() {
         limiter.set_rate(per_milli()).unwrap();
         takes.join().unwrap();
         assert_eq!(limiter.available(&1), 4);
+    });
+}
+
+/// A key is asked for by two classes at once: it stands in one of them, with what it spent in both.
+#[test]
+fn a_key_changes_its_class_while_it_is_hit() {
+    explore("keyed: another class || hit", 3, || {
+        let limiter = builder(4).classes(["0/s burst 4"]).build().unwrap();
+        limiter.try_acquire(&1).unwrap();
+        let hit = spawn(&limiter, |it| it.try_acquire(&1).is_ok());
+        let other = limiter.class(1).unwrap();
+        assert!(other.try_acquire(&1).is_ok());
+        assert!(hit.join().unwrap());
+        assert_eq!((limiter.len(), limiter.stats().evicted), (1, 0));
+        assert_eq!(limiter.available(&1), 1, "three of four are spent");
+    });
+}
+
+/// Two threads bring one key to two classes at once.
+#[test]
+fn a_key_comes_in_two_classes_at_once() {
+    explore(
+        "keyed: insert || insert of one key in two classes",
+        3,
+        || {
+            let limiter = builder(1).classes(["0/s burst 1"]).build().unwrap();
+            let other = spawn(&limiter, |it| it.class(1).unwrap().try_acquire(&1).is_ok());
+            let ours = limiter.try_acquire(&1).is_ok();
+            assert!(ours != other.join().unwrap(), "one of the two");
+            assert_eq!(limiter.len(), 1);
+        },
+    );
+}
+
+#[test]
+fn a_kept_key_comes_twice_at_once() {
+    explore("keyed, exact: insert || insert of one key", 3, || {
+        let limiter = builder(1).build_exact().unwrap();
+        let other = {
+            let limiter = limiter.clone();
+            thread::spawn(move || limiter.try_acquire(&1).is_ok())
+        };
+        let ours = limiter.try_acquire(&1).is_ok();
+        assert!(ours != other.join().unwrap(), "one of the two");
+        assert_eq!((limiter.len(), limiter.stats().evicted), (1, 0));
+    });
+}
+
+/// Full keys are forgotten before a larger burst is in force; this one spends meanwhile.
+#[test]
+fn a_larger_burst_meets_a_kept_key() {
+    explore("keyed, exact: set_burst || hit of a full key", 3, || {
+        let limiter = builder(1).build_exact().unwrap();
+        limiter.try_acquire(&1).unwrap();
+        limiter.refund(&1, 1);
+        let hit = {
+            let limiter = limiter.clone();
+            thread::spawn(move || limiter.try_acquire(&1).is_ok())
+        };
+        limiter.set_burst(2).unwrap();
+        assert!(hit.join().unwrap());
+        assert!(limiter.available(&1) < 2, "it spent one");
     });
 }

@@ -300,6 +300,7 @@ fn a_keyed_limiter_shows_numbers_and_no_key() {
         ("live_keys/clients", "2"),
         ("max_keys/clients", "8"),
         ("burst_tokens/clients", "2"),
+        ("waiting_callers/clients", "0"),
     ] {
         let shown = samples.get(&format!("flow_ratelimit_{name}"));
         assert_eq!(shown.as_deref(), Some(value), "{name}");

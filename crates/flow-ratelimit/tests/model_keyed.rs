@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use flow_ratelimit::{Denied, KeyedLimiter, Rate, TokenBucket};
+use flow_ratelimit::{Denied, KeyedLimiter, KeyedLimiterBuilder, Quota, Rate, TokenBucket};
 use flow_rt::{Instant, ManualClock};
 use proptest::prelude::*;
 
@@ -17,65 +17,103 @@ const TICK: Duration = Duration::from_millis(4);
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Advance(u32),
-    Take(u64, u64),
-    Peek(u64, u64),
+    /// Class, key, tokens.
+    Take(usize, u64, u64),
+    Peek(usize, u64, u64),
     Refund(u64, u64),
     /// So many tokens in a tick.
-    SetRate(u64),
-    SetBurst(u64),
+    SetRate(usize, u64),
+    SetBurst(usize, u64),
 }
 
 fn steps() -> impl Strategy<Value = Step> {
+    let class = || 0..CLASSES;
+    let rates = prop_oneof![Just(0), Just(1), Just(2), Just(4), Just(1_000)];
     prop_oneof![
         4 => (0..5_u32).prop_map(Step::Advance),
         1 => (0..1_000_000_000_u32).prop_map(Step::Advance),
-        10 => (0..KEYS, 0..12_u64).prop_map(|(key, n)| Step::Take(key, n)),
-        2 => (0..KEYS, 0..12_u64).prop_map(|(key, n)| Step::Peek(key, n)),
+        10 => (class(), 0..KEYS, 0..12_u64).prop_map(|(class, key, n)| Step::Take(class, key, n)),
+        2 => (class(), 0..KEYS, 0..12_u64).prop_map(|(class, key, n)| Step::Peek(class, key, n)),
         3 => (0..KEYS, 0..12_u64).prop_map(|(key, n)| Step::Refund(key, n)),
-        1 => prop_oneof![Just(0), Just(1), Just(2), Just(4), Just(1_000)].prop_map(Step::SetRate),
-        1 => (1..12_u64).prop_map(Step::SetBurst),
+        1 => (class(), rates).prop_map(|(class, rate)| Step::SetRate(class, rate)),
+        1 => (class(), 1..12_u64).prop_map(|(class, burst)| Step::SetBurst(class, burst)),
     ]
 }
 
-/// The tokens of those keys that are not full.
+const CLASSES: usize = 3;
+
+/// The class and the tokens of those keys that are not full.
 struct Model {
-    tokens: HashMap<u64, u64>,
-    rate: u64,
-    burst: u64,
+    keys: HashMap<u64, (usize, u64)>,
+    rates: [u64; CLASSES],
+    bursts: [u64; CLASSES],
 }
 
 impl Model {
+    fn new(burst: u64) -> Self {
+        Self {
+            keys: HashMap::new(),
+            rates: [1, 2, 0],
+            bursts: [burst, burst + 3, burst],
+        }
+    }
+
     fn advance(&mut self, ticks: u32) {
-        let come = self.rate * u64::from(ticks);
-        self.tokens.values_mut().for_each(|it| *it += come);
+        for (class, tokens) in self.keys.values_mut() {
+            *tokens += self.rates[*class] * u64::from(ticks);
+        }
         self.forget();
     }
 
     fn forget(&mut self) {
-        self.tokens.retain(|_, it| *it < self.burst);
+        let bursts = self.bursts;
+        self.keys
+            .retain(|_, (class, tokens)| *tokens < bursts[*class]);
     }
 
-    fn of(&self, key: u64) -> u64 {
-        self.tokens.get(&key).copied().unwrap_or(self.burst)
-    }
-
-    fn peek(&self, key: u64, n: u64) -> Result<u64, Denied> {
-        if n > self.burst {
-            return Err(Denied::exceeds_burst(n, self.burst));
+    /// What a key has as one of a class: it lacks what it lacks in its own.
+    fn of(&self, class: usize, key: u64) -> u64 {
+        match self.keys.get(&key) {
+            None => self.bursts[class],
+            Some(&(its, tokens)) => self.bursts[class].saturating_sub(self.bursts[its] - tokens),
         }
-        let missing = match self.of(key).checked_sub(n) {
+    }
+
+    fn peek(&self, class: usize, key: u64, n: u64) -> Result<u64, Denied> {
+        let burst = self.bursts[class];
+        if n > burst {
+            return Err(Denied::exceeds_burst(n, burst));
+        }
+        let missing = match self.of(class, key).checked_sub(n) {
             Some(left) => return Ok(left),
-            None => n - self.of(key),
+            None => n - self.of(class, key),
         };
-        if self.rate == 0 {
+        if self.rates[class] == 0 {
             return Err(Denied::NeverRefills);
         }
-        let nanos = (TICK.as_nanos() as u64 * missing).div_ceil(self.rate);
+        let nanos = (TICK.as_nanos() as u64 * missing).div_ceil(self.rates[class]);
         Err(Denied::not_yet(Duration::from_nanos(nanos)))
     }
 
-    fn set(&mut self, key: u64, tokens: u64) {
-        self.tokens.insert(key, tokens);
+    fn take(&mut self, class: usize, key: u64, n: u64) -> Result<u64, Denied> {
+        let answer = self.peek(class, key, n);
+        let tokens = match answer {
+            Ok(_) if n == 0 => return answer,
+            Ok(left) => left,
+            Err(Denied::ExceedsBurst { .. }) => return answer,
+            Err(_) => self.of(class, key),
+        };
+        if answer.is_ok() || self.keys.contains_key(&key) {
+            self.keys.insert(key, (class, tokens));
+            self.forget();
+        }
+        answer
+    }
+
+    fn refund(&mut self, key: u64, n: u64) {
+        if let Some((_, tokens)) = self.keys.get_mut(&key) {
+            *tokens += n;
+        }
         self.forget();
     }
 }
@@ -88,10 +126,71 @@ fn start() -> ManualClock {
     ManualClock::starting_at(Instant::from_nanos(5_000_000_000))
 }
 
-fn limiter(clock: &ManualClock, burst: u64, keys: usize) -> KeyedLimiter<u64, ManualClock> {
+fn builder(clock: &ManualClock, burst: u64, keys: usize) -> KeyedLimiterBuilder<u64, ManualClock> {
     let builder = KeyedLimiter::builder().rate(rate(1)).burst(burst);
-    let built = builder.max_keys(keys).clock(clock.clone()).build();
+    builder.max_keys(keys).clock(clock.clone())
+}
+
+fn limiter(clock: &ManualClock, burst: u64, keys: usize) -> KeyedLimiter<u64, ManualClock> {
+    let built = builder(clock, burst, keys).build();
     built.expect("a valid limiter")
+}
+
+/// The classes of the model.
+fn classes(model: &Model) -> [Quota; CLASSES - 1] {
+    [1, 2].map(|class| Quota {
+        rate: rate(model.rates[class]),
+        burst: Some(model.bursts[class]),
+    })
+}
+
+/// Runs the steps with a limiter and the model. A macro, for limiters of both kinds.
+macro_rules! compare {
+    ($limiter:expr, $clock:expr, $model:expr, $steps:expr) => {{
+        let (limiter, clock, mut model) = ($limiter, $clock, $model);
+        for step in $steps {
+            match step {
+                Step::Advance(ticks) => {
+                    clock.advance(TICK * ticks);
+                    model.advance(ticks);
+                }
+                Step::Take(class, key, n) => {
+                    let expected = model.take(class, key, n);
+                    let granted = limiter.class(class).unwrap().try_acquire_n(&key, n);
+                    prop_assert_eq!(granted.map(|it| it.remaining()), expected);
+                }
+                Step::Peek(class, key, n) => {
+                    let expected = model.peek(class, key, n).map(drop);
+                    let peeked = limiter.class(class).unwrap().peek_n(&key, n);
+                    prop_assert_eq!(peeked, expected);
+                }
+                Step::Refund(key, n) => {
+                    limiter.refund(&key, n);
+                    model.refund(key, n);
+                }
+                Step::SetRate(class, per_tick) => {
+                    let of = limiter.class(class).unwrap();
+                    of.set_rate(rate(per_tick)).expect("low enough");
+                    model.rates[class] = per_tick;
+                }
+                Step::SetBurst(class, burst) => {
+                    let of = limiter.class(class).unwrap();
+                    of.set_burst(burst).expect("small enough");
+                    // Full keys stay full, and others keep what they have, as far as it fits.
+                    model.bursts[class] = burst;
+                    model.forget();
+                }
+            }
+            prop_assert_eq!(limiter.len(), model.keys.len());
+            for key in 0..KEYS {
+                for class in 0..CLASSES {
+                    let available = limiter.class(class).unwrap().available(&key);
+                    prop_assert_eq!(available, model.of(class, key), "key {}", key);
+                }
+            }
+        }
+        prop_assert_eq!(limiter.stats().evicted, 0);
+    }};
 }
 
 proptest! {
@@ -103,47 +202,49 @@ proptest! {
         steps in prop::collection::vec(steps(), 1..120),
     ) {
         let clock = start();
-        let limiter = limiter(&clock, burst, KEYS as usize);
-        let mut model = Model { tokens: HashMap::new(), rate: 1, burst };
-        for step in steps {
+        let model = Model::new(burst);
+        let limiter = builder(&clock, burst, KEYS as usize).classes(classes(&model));
+        compare!(limiter.build().unwrap(), &clock, model, steps);
+    }
+
+    #[test]
+    fn each_key_that_is_kept_is_counted_exactly(
+        burst in 1..12_u64,
+        steps in prop::collection::vec(steps(), 1..120),
+    ) {
+        let clock = start();
+        let model = Model::new(burst);
+        let limiter = builder(&clock, burst, KEYS as usize).classes(classes(&model));
+        compare!(limiter.build_exact().unwrap(), &clock, model, steps);
+    }
+
+    /// Whatever goes on: no more keys are known than may be, and the table finds all of them.
+    #[test]
+    fn keys_that_are_kept_are_found(
+        steps in prop::collection::vec((0..4_u8, 0..60_u64), 1..400),
+    ) {
+        let limiter = builder(&start(), 5, 32).build_exact().unwrap();
+        limiter.set_rate(Rate::ZERO).unwrap();
+        let mut known = HashMap::<u64, u64>::new();
+        for (step, key) in steps {
+            let evicted = limiter.stats().evicted;
             match step {
-                Step::Advance(ticks) => {
-                    clock.advance(TICK * ticks);
-                    model.advance(ticks);
-                }
-                Step::Take(key, n) => {
-                    let expected = model.peek(key, n);
-                    let granted = limiter.try_acquire_n(&key, n);
-                    prop_assert_eq!(granted.map(|it| it.remaining()), expected);
-                    if let Ok(left) = expected {
-                        model.set(key, left);
-                    }
-                }
-                Step::Peek(key, n) => {
-                    let expected = model.peek(key, n).map(drop);
-                    prop_assert_eq!(limiter.peek_n(&key, n), expected);
-                }
-                Step::Refund(key, n) => {
-                    limiter.refund(&key, n);
-                    let tokens = model.of(key) + n;
-                    model.set(key, tokens);
-                }
-                Step::SetRate(per_tick) => {
-                    limiter.set_rate(rate(per_tick)).expect("low enough");
-                    model.rate = per_tick;
-                }
-                Step::SetBurst(burst) => {
-                    limiter.set_burst(burst).expect("small enough");
-                    model.burst = burst;
-                    model.forget();
-                }
+                0 => prop_assert_eq!(limiter.remove(&key), known.remove(&key).is_some()),
+                _ if limiter.try_acquire(&key).is_ok() => *known.entry(key).or_default() += 1,
+                _ => prop_assert_eq!(known.get(&key), Some(&5)),
             }
-            prop_assert_eq!(limiter.len(), model.tokens.len());
-            for key in 0..KEYS {
-                prop_assert_eq!(limiter.available(&key), model.of(key), "key {}", key);
+            if limiter.stats().evicted > evicted {
+                let still = limiter.iter().map(|(key, _)| key).collect::<Vec<_>>();
+                let gone = known.keys().find(|it| !still.contains(it)).copied();
+                let gone = known.remove(&gone.expect("one was forgotten")).unwrap();
+                prop_assert!(known.iter().all(|(it, spent)| *it == key || *spent >= gone));
             }
+            let mut all: Vec<_> = limiter.iter().collect();
+            all.sort_unstable();
+            let mut expected: Vec<_> = known.iter().map(|(key, spent)| (*key, 5 - spent)).collect();
+            expected.sort_unstable();
+            prop_assert_eq!(all, expected);
         }
-        prop_assert_eq!(limiter.stats().evicted, 0);
     }
 
     /// At any instants: as buckets that were built with it.
@@ -154,6 +255,7 @@ proptest! {
     ) {
         let clock = start();
         let limiter = limiter(&clock, burst, KEYS as usize);
+        let exact = builder(&clock, burst, KEYS as usize).build_exact().unwrap();
         let bucket = |_| {
             let builder = TokenBucket::builder().rate(rate(1)).burst(burst);
             builder.clock(clock.clone()).build().expect("a valid bucket")
@@ -163,7 +265,9 @@ proptest! {
             clock.advance(Duration::from_nanos(nanos % 7_000_000));
             let bucket = &buckets[key as usize];
             prop_assert_eq!(limiter.available(&key), bucket.available());
-            let [ours, theirs] = [limiter.try_acquire_n(&key, n), bucket.try_acquire_n(n)]
+            let ours = limiter.try_acquire_n(&key, n);
+            prop_assert_eq!(exact.try_acquire_n(&key, n), ours);
+            let [ours, theirs] = [ours, bucket.try_acquire_n(n)]
                 .map(|it| it.map(|granted| granted.remaining()));
             match (ours, theirs) {
                 // The grains of the two are not as fine.

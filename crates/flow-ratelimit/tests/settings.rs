@@ -136,7 +136,7 @@ fn wrong_settings_are_named() {
 fn every_setting_of_a_keyed_limiter_is_read() {
     let text = r#"{
         "rate": "60/min burst 10", "max_keys": 1000, "when_full": "deny", "name": "clients",
-        "counted": false
+        "counted": false, "max_waiters": 50, "classes": ["600/min burst 100", "10/s burst 5"]
     }"#;
     let read = from_str::<KeyedLimiterBuilder<str>>(text).unwrap();
     let written = flow_ratelimit::KeyedLimiter::<str>::builder()
@@ -144,10 +144,13 @@ fn every_setting_of_a_keyed_limiter_is_read() {
         .max_keys(1_000)
         .when_full(flow_ratelimit::WhenFull::Deny)
         .name("clients")
-        .counted(false);
+        .counted(false)
+        .max_waiters(50)
+        .classes(["600/min burst 100", "10/s burst 5"]);
     assert_eq!(format!("{read:?}"), format!("{written:?}"));
     let limiter = read.build().unwrap();
     assert_eq!((limiter.capacity(), limiter.burst()), (1_000, 10));
+    assert_eq!(limiter.class(2).unwrap().burst(), 5);
     let unknown = from_str::<KeyedLimiterBuilder<str>>(r#"{ "seed": 1 }"#);
     assert!(unknown.unwrap_err().to_string().contains("`seed`"));
 }

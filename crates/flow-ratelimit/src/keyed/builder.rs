@@ -1,16 +1,25 @@
 //! The builder of a keyed limiter.
 
 use core::fmt;
+use core::hash::Hash;
 use core::marker::PhantomData;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use flow_rt::{Clock, DefaultClock};
+use flow_rt::{Clock, DefaultClock, Handle};
 
 use super::KeyedLimiter;
+use super::exact::Exact;
+use super::hash::Seed;
+use super::hashed::Hashed;
+use super::quotas::Quotas;
+use super::slots::Slots;
+use super::snapshot::KeyedSnapshot;
+use super::store::Store;
 use super::table::{Settings, Table};
 use crate::error::ConfigError;
 use crate::quota::{IntoQuota, Quota};
+use crate::rate::Rate;
 
 /// What a new key meets when all places it could take are taken by keys that are not full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -25,6 +34,10 @@ pub enum WhenFull {
     /// It is denied, with [`Denied::KeysFull`](crate::Denied::KeysFull): no limit is exceeded, and
     /// whoever makes up keys can keep others out.
     Deny,
+    /// The limiter takes more memory, and knows more keys than it was built for. Only one whose keys
+    /// are [exact](KeyedLimiterBuilder::build_exact) can: whoever makes up keys can make it take all
+    /// memory there is.
+    Grow,
 }
 
 /// Configures a [`KeyedLimiter`]; everything is checked by [`build`](Self::build).
@@ -32,9 +45,12 @@ pub enum WhenFull {
 pub struct KeyedLimiterBuilder<K: ?Sized, C = DefaultClock> {
     quota: Option<Result<Quota, ConfigError>>,
     burst: Option<u64>,
+    classes: Vec<Result<Quota, ConfigError>>,
     max_keys: Option<usize>,
+    max_waiters: usize,
     when_full: WhenFull,
     seed: Option<u64>,
+    runtime: Option<Handle>,
     name: Option<Cow<'static, str>>,
     clock: C,
     is_counted: bool,
@@ -46,9 +62,12 @@ impl<K: ?Sized> KeyedLimiterBuilder<K> {
         Self {
             quota: None,
             burst: None,
+            classes: Vec::new(),
             max_keys: None,
+            max_waiters: usize::MAX,
             when_full: WhenFull::default(),
             seed: None,
+            runtime: None,
             name: None,
             clock: DefaultClock::new(),
             is_counted: true,
@@ -74,9 +93,24 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
         self
     }
 
+    /// Further classes of keys, each with a quota of its own, say `["600/min burst 100"]`; up to 255.
+    ///
+    /// Rate and burst of the builder are class 0, the first of these is class 1, and so on: see
+    /// [`class`](KeyedLimiter::class).
+    pub fn classes<I>(mut self, quotas: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: IntoQuota,
+    {
+        let quotas = quotas.into_iter();
+        self.classes = quotas.map(IntoQuota::into_quota).collect();
+        self
+    }
+
     /// How many keys that are not full it can tell apart at once. Required.
     ///
-    /// All memory is taken when it is built: some 22 bytes for each of many keys.
+    /// All memory is taken when it is built: some 22 bytes for each of many keys. That of
+    /// [exact](Self::build_exact) keys is taken as they come.
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = Some(keys);
         self
@@ -86,6 +120,18 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
     /// otherwise.
     pub fn when_full(mut self, policy: WhenFull) -> Self {
         self.when_full = policy;
+        self
+    }
+
+    /// How many callers may wait, for all keys together; as many as like to otherwise.
+    pub fn max_waiters(mut self, waiters: usize) -> Self {
+        self.max_waiters = waiters;
+        self
+    }
+
+    /// The runtime that serves those who wait; otherwise each one's own.
+    pub fn runtime(mut self, runtime: &Handle) -> Self {
+        self.runtime = Some(runtime.clone());
         self
     }
 
@@ -114,9 +160,12 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
         KeyedLimiterBuilder {
             quota: self.quota,
             burst: self.burst,
+            classes: self.classes,
             max_keys: self.max_keys,
+            max_waiters: self.max_waiters,
             when_full: self.when_full,
             seed: self.seed,
+            runtime: self.runtime,
             name: self.name,
             clock,
             is_counted: self.is_counted,
@@ -127,23 +176,166 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
     /// Builds the limiter.
     ///
     /// # Errors
-    /// [`ConfigError`] if rate, burst or the number of keys is missing or out of range, or there
-    /// is no memory for so many.
+    /// [`ConfigError`] if rate, burst or the number of keys is missing or out of range, there is no
+    /// memory for so many keys, there are too many classes, or it shall [grow](WhenFull::Grow).
     pub fn build(self) -> Result<KeyedLimiter<K, C>, ConfigError> {
-        let quota = self.quota.ok_or(ConfigError::MissingRate)??;
-        let (rate, burst) = quota.complete(self.burst)?;
+        let max_keys = self.check()?;
+        if self.when_full == WhenFull::Grow {
+            return Err(ConfigError::HashedKeysCannotGrow);
+        }
+        let quotas = self.quotas()?;
+        let store = Hashed::new(max_keys, self.when_full);
+        let store = store.map_err(|_| ConfigError::NoMemoryForKeys {
+            given: max_keys,
+            bytes: Slots::bytes_for(max_keys),
+        })?;
+        Ok(self.finish(quotas, store))
+    }
+
+    /// Builds the limiter with the keys of a snapshot, which a limiter like this one has made: it may
+    /// have run with other rates and bursts, and with fewer classes.
+    ///
+    /// Rates, bursts and classes are the snapshot's unless a rate is given. A key lacks as many
+    /// tokens until full as it did, less what has come since by the rate of then and the wall clock:
+    /// nothing, if that was put back. More of them than there is room for are forgotten, and counted.
+    ///
+    /// # Errors
+    /// Those of [`build`](Self::build), and [`ConfigError::InvalidSnapshot`].
+    pub fn build_from(
+        mut self,
+        snapshot: &KeyedSnapshot,
+    ) -> Result<KeyedLimiter<K, C>, ConfigError> {
+        self.take_quotas(snapshot)?;
+        let seed = snapshot.seed()?;
+        let runtime = self.runtime.clone();
+        let mut limiter = self.build()?;
+        // Nobody else has it yet.
+        if let Some(table) = Arc::get_mut(&mut limiter.table) {
+            table.seed = seed;
+        }
+        let Table { quotas, store, .. } = &*limiter.table;
+        let now = limiter.table.now();
+        for (&key, class, used) in snapshot.resume(quotas, runtime.as_ref(), now) {
+            store.restore(quotas, quotas.hash_of(key, class), used, now);
+        }
+        Ok(limiter)
+    }
+
+    /// Goes by the quotas of a snapshot, if none were given.
+    fn take_quotas<I>(&mut self, snapshot: &KeyedSnapshot<I>) -> Result<(), ConfigError> {
+        if self.quota.is_none() {
+            let mut quotas = snapshot.quotas().map(|(rate, burst)| {
+                Ok(Quota {
+                    rate,
+                    burst: Some(burst),
+                })
+            });
+            self.quota = quotas.next();
+            self.classes = quotas.collect();
+        }
+        snapshot.check(1 + self.classes.len())
+    }
+
+    /// What every build checks first: how many keys there may be.
+    fn check(&self) -> Result<usize, ConfigError> {
+        // The quota is what is missed first.
+        self.base()?;
+        match self.max_keys.ok_or(ConfigError::MissingMaxKeys)? {
+            0 => Err(ConfigError::ZeroKeys),
+            given if given > MAX_KEYS => Err(ConfigError::TooManyKeys {
+                given,
+                max: MAX_KEYS,
+            }),
+            _ if self.max_waiters == 0 => Err(ConfigError::ZeroWaiters),
+            keys => Ok(keys),
+        }
+    }
+
+    /// Rate and burst of class 0.
+    fn base(&self) -> Result<(Rate, u64), ConfigError> {
+        let quota = self.quota.clone().ok_or(ConfigError::MissingRate)??;
+        quota.complete(self.burst)
+    }
+
+    /// The quotas of all classes, from now on.
+    fn quotas(&self) -> Result<Quotas, ConfigError> {
+        let given = 1 + self.classes.len();
+        if given > MAX_CLASSES {
+            return Err(ConfigError::TooManyClasses {
+                given,
+                max: MAX_CLASSES,
+            });
+        }
+        let others = self
+            .classes
+            .iter()
+            .map(|quota| quota.clone()?.complete(None));
+        let quotas: Vec<_> = core::iter::once(self.base())
+            .chain(others)
+            .collect::<Result<_, _>>()?;
+        Quotas::new(&quotas, self.clock.now())
+    }
+
+    fn finish<S: Store>(self, quotas: Quotas, store: S) -> KeyedLimiter<K, C, S> {
         let settings = Settings {
-            max_keys: self.max_keys.ok_or(ConfigError::MissingMaxKeys)?,
-            when_full: self.when_full,
-            seed: self.seed,
+            max_waiters: self.max_waiters,
+            seed: self.seed.map_or_else(Seed::random, Seed::fixed),
             is_counted: self.is_counted,
+            runtime: self.runtime,
             name: self.name,
         };
-        let table = Table::new(rate, burst, self.clock, settings)?;
-        Ok(KeyedLimiter {
-            table: Arc::new(table),
+        KeyedLimiter {
+            table: Arc::new(Table::new(quotas, self.clock, store, settings)),
             key: PhantomData,
-        })
+        }
+    }
+}
+
+impl<K: Eq + Clone + Send + Sync + 'static, C: Clock> KeyedLimiterBuilder<K, C> {
+    /// Builds a limiter that keeps its keys and compares them, so that no two ever share a limit;
+    /// they can be looked through, too.
+    ///
+    /// It forgets no key that is not full while it knows fewer than
+    /// [`max_keys`](Self::max_keys). To make room for another one it looks at 32 of those it knows,
+    /// all of them if they are so few, and forgets one that is full, or else goes by
+    /// [`when_full`](Self::when_full).
+    ///
+    /// # Cost
+    /// Each call takes a lock, out of up to 256, and a key that comes anew is cloned. Memory is taken
+    /// as keys come: each is kept with 16 bytes beside it, and 8 to 16 for the table.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if rate, burst or the number of keys is missing or out of range, or there are
+    /// too many classes.
+    pub fn build_exact(self) -> Result<KeyedLimiter<K, C, Exact<K>>, ConfigError> {
+        let max_keys = self.check()?;
+        let quotas = self.quotas()?;
+        let store = Exact::new(max_keys, self.when_full);
+        Ok(self.finish(quotas, store))
+    }
+
+    /// [`build_exact`](Self::build_exact), with the keys of a snapshot; for the rest as
+    /// [`build_from`](Self::build_from).
+    ///
+    /// # Errors
+    /// Those of [`build_exact`](Self::build_exact), and [`ConfigError::InvalidSnapshot`].
+    pub fn build_exact_from(
+        mut self,
+        snapshot: &KeyedSnapshot<K>,
+    ) -> Result<KeyedLimiter<K, C, Exact<K>>, ConfigError>
+    where
+        K: Hash,
+    {
+        self.take_quotas(snapshot)?;
+        let runtime = self.runtime.clone();
+        let limiter = self.build_exact()?;
+        let Table { quotas, store, .. } = &*limiter.table;
+        let now = limiter.table.now();
+        for (key, class, used) in snapshot.resume(quotas, runtime.as_ref(), now) {
+            let hash = limiter.table.hash(key, class);
+            store.restore(quotas, (hash, key.clone()), used, now);
+        }
+        Ok(limiter)
     }
 }
 
@@ -152,10 +344,22 @@ impl<K: ?Sized, C> fmt::Debug for KeyedLimiterBuilder<K, C> {
         f.debug_struct("KeyedLimiterBuilder")
             .field("rate", &self.quota)
             .field("burst", &self.burst)
+            .field("classes", &self.classes)
             .field("max_keys", &self.max_keys)
+            .field("max_waiters", &self.max_waiters)
             .field("when_full", &self.when_full)
             .field("name", &self.name)
             .field("counted", &self.is_counted)
             .finish_non_exhaustive()
     }
 }
+
+/// The most keys: some 90 GiB of slots, or a third of what 32 bits can address.
+const MAX_KEYS: usize = if usize::BITS < 64 {
+    1 << 26
+} else {
+    u32::MAX as usize
+};
+
+/// The most classes: eight bits of a hash say which one it is.
+const MAX_CLASSES: usize = 256;

@@ -30,6 +30,16 @@ impl Seed {
         Self::of(fold(seed ^ GOLDEN, SILVER), fold(seed ^ SILVER, GOLDEN))
     }
 
+    /// The secrets, to be carried over a restart.
+    pub(super) const fn words(self) -> [u64; 2] {
+        [self.start, self.factor]
+    }
+
+    /// Secrets that were carried over a restart.
+    pub(super) fn from_words([start, factor]: [u64; 2]) -> Self {
+        Self::of(start, factor)
+    }
+
     fn of(start: u64, factor: u64) -> Self {
         Self {
             start,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use flow_metrics::{Collect, Desc, Sink};
 use flow_rt::Clock;
 
+use super::store::Store;
 use super::table::Table;
 
 /// Looks at a limiter when somebody collects; in between it costs nothing.
-pub(super) struct KeyedCollector<C>(pub(super) Arc<Table<C>>);
+pub(super) struct KeyedCollector<C, S: Store>(pub(super) Arc<Table<C, S>>);
 
-impl<C: Clock> Collect for KeyedCollector<C> {
+impl<C: Clock, S: Store> Collect for KeyedCollector<C, S> {
     fn descriptions(&self) -> &'static [Desc] {
         CATALOGUE
     }
@@ -23,10 +24,11 @@ impl<C: Clock> Collect for KeyedCollector<C> {
                 out.counter(&CATALOGUE[0], &[name, ("decision", decision)], count);
             }
         }
-        out.counter(&CATALOGUE[1], &[name], table.evicted());
+        out.counter(&CATALOGUE[1], &[name], table.store.evicted());
         out.gauge(&CATALOGUE[2], &[name], table.len() as f64);
-        out.gauge(&CATALOGUE[3], &[name], table.max_keys as f64);
-        out.gauge(&CATALOGUE[4], &[name], table.burst() as f64);
+        out.gauge(&CATALOGUE[3], &[name], table.store.capacity() as f64);
+        out.gauge(&CATALOGUE[4], &[name], table.quotas.of(0).burst() as f64);
+        out.gauge(&CATALOGUE[5], &[name], table.waiting() as f64);
     }
 }
 
@@ -54,6 +56,11 @@ static CATALOGUE: &[Desc] = &[
     Desc::gauge(
         "flow_ratelimit_burst_tokens",
         "How many tokens the bucket holds at the most.",
+        &["limiter"],
+    ),
+    Desc::gauge(
+        "flow_ratelimit_waiting_callers",
+        "Callers that wait for tokens.",
         &["limiter"],
     ),
 ];

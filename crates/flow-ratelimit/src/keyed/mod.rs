@@ -1,27 +1,44 @@
 //! One limit for each of many keys, in a fixed amount of memory.
 
 mod builder;
+mod class;
+mod exact;
 mod hash;
+mod hashed;
+mod iter;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod one_key;
+mod quotas;
+mod shard;
 mod slots;
+mod snapshot;
+mod store;
 mod table;
+mod waiting;
 
 use core::borrow::Borrow;
 use core::fmt;
 use core::hash::Hash;
 use core::marker::PhantomData;
+use core::time::Duration;
 use std::sync::Arc;
 
 use flow_rt::{Clock, DefaultClock};
 
+use self::store::{Finds, Store};
 use self::table::Table;
-use crate::error::{ConfigError, Denied};
+use crate::error::{AcquireError, ConfigError, Denied};
 use crate::granted::Granted;
 use crate::quota::IntoQuota;
 use crate::rate::{IntoRate, Rate};
 
 pub use builder::{KeyedLimiterBuilder, WhenFull};
+pub use class::KeyedClass;
+pub use exact::Exact;
+pub use hashed::Hashed;
+pub use one_key::OneKey;
+pub use snapshot::KeyedSnapshot;
 
 /// A token bucket for each key, all with one rate and burst, in memory fixed when it is built;
 /// shared by cloning.
@@ -53,20 +70,25 @@ pub use builder::{KeyedLimiterBuilder, WhenFull};
 /// # }
 /// ```
 ///
-/// There is no queue for each key, so it has no `acquire`: who wants to wait sleeps for `retry_after`
-/// and asks again.
+/// [`acquire`](Self::acquire) waits for a key's tokens, first in, first out for each key, on any
+/// runtime; there is a queue only for keys that somebody waits for. Keys may be of several
+/// [classes](Self::class), each with a quota of its own.
 ///
 /// # What is kept of a key
 /// A hash of 64 bits under a secret drawn at random, never the key itself. Two keys share a limit
 /// if their hashes are the same, with a chance of one in two million millions for a million keys.
-/// Nobody who does not know the secret can choose keys that do.
+/// Nobody who does not know the secret can choose keys that do. (Each doubling of the number of
+/// classes doubles that chance.) Where that is too much, or keys shall be looked through,
+/// [`build_exact`](KeyedLimiterBuilder::build_exact) makes a limiter that keeps its keys and compares
+/// them.
 ///
 /// # Cost
 /// A key that is remembered: its hash, the clock, one compare-and-swap, and a cache line or two that
 /// are probably not at hand if the keys are many. No lock and no allocation. A key that is not
-/// remembered: two short locks, out of a thousand. A denial writes nothing.
-pub struct KeyedLimiter<K: ?Sized, C = DefaultClock> {
-    table: Arc<Table<C>>,
+/// remembered: two short locks, out of a thousand. A denial writes nothing. While somebody waits for
+/// any key, each call takes one more lock.
+pub struct KeyedLimiter<K: ?Sized, C = DefaultClock, S: Store = Hashed> {
+    table: Arc<Table<C, S>>,
     key: PhantomData<fn(&K)>,
 }
 
@@ -87,7 +109,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
     }
 }
 
-impl<K: ?Sized, C: Clock> KeyedLimiter<K, C> {
+impl<K: ?Sized, C: Clock, S: Store> KeyedLimiter<K, C, S> {
     /// Takes one token of a key, or says why not.
     ///
     /// # Errors
@@ -97,8 +119,9 @@ impl<K: ?Sized, C: Clock> KeyedLimiter<K, C> {
     where
         K: Borrow<Q>,
         Q: Hash + ?Sized,
+        S: Finds<Q>,
     {
-        self.table.try_take(self.table.hash(key), 1)
+        self.table.try_take((self.table.hash(key, BASE), key), 1)
     }
 
     /// Takes `n` tokens of a key together, or says why not. 0 tokens are always there.
@@ -110,8 +133,9 @@ impl<K: ?Sized, C: Clock> KeyedLimiter<K, C> {
     where
         K: Borrow<Q>,
         Q: Hash + ?Sized,
+        S: Finds<Q>,
     {
-        self.table.try_take(self.table.hash(key), n)
+        self.table.try_take((self.table.hash(key, BASE), key), n)
     }
 
     /// Whether a key could take one token now. Takes and counts nothing, and a key that is not
@@ -124,8 +148,9 @@ impl<K: ?Sized, C: Clock> KeyedLimiter<K, C> {
     where
         K: Borrow<Q>,
         Q: Hash + ?Sized,
+        S: Finds<Q>,
     {
-        self.peek_n(key, 1)
+        self.base().peek(key)
     }
 
     /// Whether a key could take `n` tokens now. See [`peek`](Self::peek).
@@ -136,32 +161,91 @@ impl<K: ?Sized, C: Clock> KeyedLimiter<K, C> {
     where
         K: Borrow<Q>,
         Q: Hash + ?Sized,
+        S: Finds<Q>,
     {
-        self.table.peek(self.table.hash(key), n).map(drop)
+        self.base().peek_n(key, n)
     }
 
-    /// Gives `n` tokens back to a key that were taken and not used. What does not fit is lost.
+    /// Gives `n` tokens back to a key that were taken and not used, and with them to those who wait
+    /// for it. What does not fit is lost.
+    ///
+    /// A key is given them in the class that it is in, whichever it is.
     pub fn refund<Q>(&self, key: &Q, n: u64)
     where
         K: Borrow<Q>,
         Q: Hash + ?Sized,
+        S: Finds<Q>,
     {
-        self.table.refund(self.table.hash(key), n);
+        self.base().refund(key, n);
     }
 
-    /// Whole tokens that a key could take now: the burst if it is not remembered.
+    /// Whole tokens that a key could take now: the burst if it is not remembered. 0 once closed.
     pub fn available<Q>(&self, key: &Q) -> u64
     where
         K: Borrow<Q>,
         Q: Hash + ?Sized,
+        S: Finds<Q>,
     {
-        let peeked = self.table.peek(self.table.hash(key), 0);
-        // Nothing denies no tokens.
-        peeked.map_or(0, |granted| granted.remaining())
+        self.base().available(key)
     }
 
-    /// Changes the rate of all keys from now on. What came by the old one stays, and what was
-    /// spent stays spent.
+    /// One key as a limiter by itself, for [`Composite`](crate::Composite) and whatever else takes
+    /// a [`Limiter`](crate::Limiter).
+    pub fn key<'a, Q>(&'a self, key: &'a Q) -> OneKey<'a, Q, C, S>
+    where
+        K: Borrow<Q>,
+        Q: Hash + ?Sized,
+        S: Finds<Q>,
+    {
+        self.base().key(key)
+    }
+
+    /// The keys of a class: limited by its quota, which stands in the builder's
+    /// [`classes`](KeyedLimiterBuilder::classes). Class 0 is the builder's own rate and burst, and
+    /// what all calls without a class go by.
+    ///
+    /// The caller says at each call which class a key is of; it is remembered with the key, and may
+    /// change. Then the key lacks as many tokens until full as it did, or all of its new burst: a
+    /// burst is not to be had twice by going to and fro. A class without a limit changes nothing
+    /// about a key.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use flow_ratelimit::KeyedLimiter;
+    ///
+    /// const FREE: usize = 0;
+    /// const PAID: usize = 1;
+    /// let limiter = KeyedLimiter::<str>::builder().rate("60/min burst 2").classes(["600/min burst 10"]);
+    /// let limiter = limiter.max_keys(10_000).build()?;
+    ///
+    /// limiter.class(FREE)?.try_acquire_n("anna", 2)?;
+    /// assert!(limiter.class(FREE)?.try_acquire("anna").is_err());
+    /// // She pays, and has what she would have had by that quota.
+    /// assert_eq!(limiter.class(PAID)?.try_acquire("anna")?.remaining(), 7);
+    ///
+    /// limiter.class(PAID)?.set_quota("1200/min burst 20")?;
+    /// assert!(limiter.class(2).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError::NoSuchClass`].
+    #[inline]
+    pub fn class(&self, class: usize) -> Result<KeyedClass<'_, K, C, S>, ConfigError> {
+        let classes = self.table.quotas.len();
+        if class >= classes {
+            return Err(ConfigError::NoSuchClass {
+                given: class,
+                classes,
+            });
+        }
+        // There are 256 at the most.
+        Ok(KeyedClass::new(&self.table, class as u8))
+    }
+
+    /// Changes the rate of all keys of class 0 from now on. What came by the old one stays, and what
+    /// was spent stays spent.
     ///
     /// # Errors
     /// [`ConfigError`] if it is too high for this limiter. The old rate stays then.
@@ -171,12 +255,12 @@ impl<K: ?Sized, C: Clock> KeyedLimiter<K, C> {
     /// whenever the arithmetic needs a new start: about once a year at the rate it was built with,
     /// more often at a much higher one, at the very highest each second.
     pub fn set_rate(&self, rate: impl IntoRate) -> Result<(), ConfigError> {
-        self.table.set_rate(rate.into_rate()?)
+        self.base().set_rate(rate)
     }
 
-    /// Changes the burst of all keys from now on. A key that is full stays full, as one that was
-    /// never seen is; of the others a larger burst fills up by the rate, and what is over a smaller
-    /// one is lost.
+    /// Changes the burst of all keys of class 0 from now on. A key that is full stays full, as one
+    /// that was never seen is; of the others a larger burst fills up by the rate, and what is over a
+    /// smaller one is lost.
     ///
     /// # Errors
     /// [`ConfigError`] if it is zero or too large for this limiter. The old burst stays then.
@@ -184,17 +268,28 @@ impl<K: ?Sized, C: Clock> KeyedLimiter<K, C> {
     /// # Cost
     /// A lock, and for a larger burst a walk over all keys.
     pub fn set_burst(&self, burst: u64) -> Result<(), ConfigError> {
-        self.table.set_burst(burst)
+        self.base().set_burst(burst)
     }
 
-    /// The rate of each key.
+    /// Lets nobody go any more, for ever: whoever waits gets an error, and so does whoever comes.
+    /// Idempotent.
+    pub fn close(&self) {
+        self.table.close();
+    }
+
+    /// Whether it was [closed](Self::close).
+    pub fn is_closed(&self) -> bool {
+        self.table.is_closed()
+    }
+
+    /// The rate of each key of class 0.
     pub fn rate(&self) -> Rate {
-        self.table.rate()
+        self.base().rate()
     }
 
-    /// How many tokens each key holds.
+    /// How many tokens each key of class 0 holds.
     pub fn burst(&self) -> u64 {
-        self.table.burst()
+        self.base().burst()
     }
 
     /// How many keys are not full now. What happens meanwhile may be in it or not.
@@ -210,9 +305,10 @@ impl<K: ?Sized, C: Clock> KeyedLimiter<K, C> {
         self.len() == 0
     }
 
-    /// How many keys that are not full it was built to tell apart.
+    /// How many keys that are not full it was built to tell apart, or has [grown](WhenFull::Grow)
+    /// to.
     pub fn capacity(&self) -> usize {
-        self.table.max_keys
+        self.table.store.capacity()
     }
 
     /// The name given to the builder.
@@ -226,16 +322,104 @@ impl<K: ?Sized, C: Clock> KeyedLimiter<K, C> {
         KeyedLimiterStats {
             granted,
             denied,
-            evicted: self.table.evicted(),
+            evicted: self.table.store.evicted(),
+            waiting: self.table.waiting(),
             capacity: self.capacity(),
             burst: self.burst(),
             rate: self.rate(),
         }
     }
+
+    fn base(&self) -> KeyedClass<'_, K, C, S> {
+        KeyedClass::new(&self.table, BASE)
+    }
+}
+
+impl<K: ?Sized, C: Clock + 'static, S: Store> KeyedLimiter<K, C, S> {
+    /// Waits for one token of a key, first in, first out among those who wait for that key.
+    ///
+    /// # Errors
+    /// [`AcquireError`]; nothing was taken then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing and passes the turn on.
+    ///
+    /// # Cost
+    /// That of [`try_acquire`](Self::try_acquire) if nobody has to wait. Else a lock that all who wait
+    /// share, some memory that is freed with the last one who waits for the key, and a small task on
+    /// each runtime that has somebody who waits.
+    pub async fn acquire<Q>(&self, key: &Q) -> Result<Granted, AcquireError>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Sync + ?Sized,
+        S: Finds<Q>,
+    {
+        self.base().acquire_n(key, 1).await
+    }
+
+    /// Waits for `n` tokens of a key. A large `n` holds up those behind it. See
+    /// [`acquire`](Self::acquire).
+    ///
+    /// # Errors
+    /// [`AcquireError`]; nothing was taken then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing and passes the turn on.
+    pub async fn acquire_n<Q>(&self, key: &Q, n: u64) -> Result<Granted, AcquireError>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Sync + ?Sized,
+        S: Finds<Q>,
+    {
+        self.base().acquire_n(key, n).await
+    }
+
+    /// Waits for one token of a key, for `limit` at the most, counted from the first poll. Fails at
+    /// once if the token cannot be there in time, by the rate and the line of that moment.
+    ///
+    /// # Errors
+    /// [`AcquireError`]; nothing was taken then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing and passes the turn on.
+    pub async fn acquire_timeout<Q>(
+        &self,
+        key: &Q,
+        limit: Duration,
+    ) -> Result<Granted, AcquireError>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Sync + ?Sized,
+        S: Finds<Q>,
+    {
+        self.base().acquire_n_timeout(key, 1, limit).await
+    }
+
+    /// Waits for `n` tokens of a key, for `limit` at the most. See
+    /// [`acquire_timeout`](Self::acquire_timeout).
+    ///
+    /// # Errors
+    /// [`AcquireError`]; nothing was taken then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing and passes the turn on.
+    pub async fn acquire_n_timeout<Q>(
+        &self,
+        key: &Q,
+        n: u64,
+        limit: Duration,
+    ) -> Result<Granted, AcquireError>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Sync + ?Sized,
+        S: Finds<Q>,
+    {
+        self.base().acquire_n_timeout(key, n, limit).await
+    }
 }
 
 #[cfg(feature = "metrics")]
-impl<K: ?Sized, C: Clock + 'static> KeyedLimiter<K, C> {
+impl<K: ?Sized, C: Clock + 'static, S: Store> KeyedLimiter<K, C, S> {
     /// What shows this limiter in a `flow_metrics::Registry`, under its name. No key is shown.
     ///
     /// It keeps the limiter alive while it is registered. Nothing is published in between: the
@@ -245,7 +429,7 @@ impl<K: ?Sized, C: Clock + 'static> KeyedLimiter<K, C> {
     }
 }
 
-impl<K: ?Sized, C> Clone for KeyedLimiter<K, C> {
+impl<K: ?Sized, C, S: Store> Clone for KeyedLimiter<K, C, S> {
     /// Another handle to the same limiter.
     fn clone(&self) -> Self {
         Self {
@@ -255,7 +439,7 @@ impl<K: ?Sized, C> Clone for KeyedLimiter<K, C> {
     }
 }
 
-impl<K: ?Sized, C: Clock> fmt::Debug for KeyedLimiter<K, C> {
+impl<K: ?Sized, C: Clock, S: Store> fmt::Debug for KeyedLimiter<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stats = self.stats();
         f.debug_struct("KeyedLimiter")
@@ -280,10 +464,15 @@ pub struct KeyedLimiterStats {
     pub denied: u64,
     /// Keys that were forgotten before they were full, for want of room; counted always.
     pub evicted: u64,
-    /// How many keys that are not full it was built to tell apart.
+    /// Callers that wait, for all keys together.
+    pub waiting: usize,
+    /// How many keys that are not full it was built to tell apart, or has grown to.
     pub capacity: usize,
-    /// The burst in force.
+    /// The burst in force for class 0.
     pub burst: u64,
-    /// The rate in force.
+    /// The rate in force for class 0.
     pub rate: Rate,
 }
+
+/// The class of keys whose caller says none.
+const BASE: u8 = 0;

@@ -2,10 +2,11 @@
 //!
 //! # State
 //! *Sets* of eight slots, 128 bytes each: eight hashes, 0 for an empty slot, and eight words. A key
-//! may stand in one of two sets, chosen by its hash. A slot's word is how much its key has spent
-//! (`used`, 63 bits: see `supply`), XORed with the key's hash; or `BUSY`, the top bit, while the
-//! slot passes from one key to another. Locks, by stripes of sets, are for those who pass slots
-//! on; who only changes what a key has spent takes none.
+//! may stand in one of two sets, chosen by its hash but for the bits in which its class may be. A
+//! slot's word is how much its key has spent (`used`, 63 bits: see `supply`), XORed with the key's
+//! scattered hash; or `BUSY`, the top bit, while the slot passes from one key to another. Locks, by
+//! stripes of sets, are for those who pass slots on; who only changes what a key has spent takes
+//! none.
 //!
 //! # Invariants
 //! 1. A key stands in one slot at the most: who puts one in holds the locks of both its sets, and
@@ -16,13 +17,15 @@
 //! 4. A word that was read is this key's if the hash is the key's before **and** after.
 //! 5. A swap that begins from a word of one key never succeeds on a slot that another has taken
 //!    since: words of two keys differ, whatever they have spent, but for a chance of 2^-63. (By
-//!    `used` alone they would not: a refund brings an old number back.)
+//!    `used` alone they would not: a refund brings an old number back. Nor would those of one key
+//!    in two classes if its hashes, which differ in a few low bits, were not scattered.)
 //!
 //! # Steps
 //! - find: compare eight hashes; none? the other set's eight.
 //! - load: the word; `BUSY`? no. The hash again.
 //! - replace: compare-and-swap of the word.
-//! - recycle, under the locks: word from what it was to `BUSY`; hash; word of the new key.
+//! - recycle, under the locks: word from what it was to `BUSY`; hash; word of the new key. So does a
+//!   key that changes its class, and with it its hash.
 //!
 //! # Ordering
 //! Hash and word are stored with Release, loaded with Acquire. Who sees the new hash sees `BUSY` or
@@ -71,11 +74,11 @@ pub(super) struct Locked<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Candidate<'a> {
     slot: Slot<'a>,
-    hash: u64,
+    pub(super) hash: u64,
     /// What its key has spent.
     pub(super) used: u64,
     /// What its key lacks until full; 0 for an empty slot, and 0 or less for a key like a stranger.
-    pub(super) owed: i64,
+    pub(super) owed: i128,
 }
 
 impl Slots {
@@ -140,13 +143,14 @@ impl Slots {
         }
     }
 
-    /// Empties each slot whose key owes nothing. Keys that come or spend meanwhile stay.
-    pub(super) fn forget(&self, owed: impl Fn(u64) -> i64) {
+    /// Empties each slot with such a hash whose key owes nothing. Keys that come or spend meanwhile
+    /// stay.
+    pub(super) fn forget(&self, concerns: impl Fn(u64) -> bool, owed: impl Fn(u64) -> i64) {
         for (index, set) in self.sets.iter().enumerate() {
             let _guard = self.stripes[index % self.stripes.len()].lock();
             for slot in set.slots() {
                 let hash = slot.hash.load(Ordering::Acquire);
-                if hash == EMPTY {
+                if hash == EMPTY || !concerns(hash) {
                     continue;
                 }
                 while let Some(used) = slot.load(hash) {
@@ -158,20 +162,24 @@ impl Slots {
         }
     }
 
-    /// How many slots have a key for which this holds.
-    pub(super) fn count(&self, holds: impl Fn(u64) -> bool) -> usize {
-        let slots = self.sets.iter().flat_map(Set::slots);
-        let used = slots.filter_map(|slot| {
+    /// Tells the hash of each key that stands here, and what it has spent.
+    pub(super) fn for_each(&self, mut visit: impl FnMut(u64, u64)) {
+        for slot in self.sets.iter().flat_map(Set::slots) {
             let hash = slot.hash.load(Ordering::Acquire);
-            (hash != EMPTY).then(|| slot.load(hash)).flatten()
-        });
-        used.filter(|&used| holds(used)).count()
+            if hash != EMPTY
+                && let Some(used) = slot.load(hash)
+            {
+                visit(hash, used);
+            }
+        }
     }
 
     /// The second set of a key; the first again if there is one only.
     fn second_of(&self, hash: u64, first: usize) -> usize {
         let sets = self.sets.len();
-        let second = scaled(hash.rotate_left(32).wrapping_mul(SCATTER), sets);
+        // Without the bits that say a class: a key stands in the same sets whatever its class is.
+        let key = hash & !CLASSES;
+        let second = scaled(key.rotate_left(32).wrapping_mul(SCATTER), sets);
         match second {
             _ if second != first => second,
             _ if first + 1 == sets => 0,
@@ -235,9 +243,9 @@ impl Slot<'_> {
         self.word.load(Ordering::Acquire) == coded(hash, used)
     }
 
-    /// Passes the slot from one key to another, if the first has not spent anything since. The
-    /// set's lock is held.
-    fn pass_on(&self, from: u64, used: u64, to: u64, spent: u64) -> bool {
+    /// Passes the slot from one key to another, or to the same one in another class, if the first
+    /// has not spent anything since. The set's lock is held.
+    pub(super) fn pass_on(&self, from: u64, used: u64, to: u64, spent: u64) -> bool {
         let claimed = self.word.compare_exchange(
             coded(from, used),
             BUSY,
@@ -259,9 +267,16 @@ impl<'a> Locked<'a> {
         self.sets.iter().flatten().find_map(|set| set.find(hash))
     }
 
+    /// A slot with such a hash, and that hash.
+    pub(super) fn find_same(&self, is_same: impl Fn(u64) -> bool) -> Option<(Slot<'a>, u64)> {
+        let slots = self.sets.iter().flatten().flat_map(|set| set.slots());
+        let mut found = slots.map(|slot| (slot, slot.hash.load(Ordering::Acquire)));
+        found.find(|&(_, hash)| hash != EMPTY && is_same(hash))
+    }
+
     /// The slot that a newcomer should have: an empty one, in the set that has more of them; else
     /// that of the key which has been full for longest, or owes least.
-    pub(super) fn candidate(&self, owed: impl Fn(u64) -> i64) -> Option<Candidate<'a>> {
+    pub(super) fn candidate(&self, owed: impl Fn(u64, u64) -> i128) -> Option<Candidate<'a>> {
         let [first, second] = self.sets.map(|set| set.and_then(|set| survey(set, &owed)));
         let ((empty, ours), Some((others_empty, others))) = (first?, second) else {
             return first.map(|(_, best)| best);
@@ -284,7 +299,7 @@ impl Candidate<'_> {
 }
 
 /// How many slots of a set are empty, and one of these, or that of the key that owes least.
-fn survey<'a>(set: &'a Set, owed: &impl Fn(u64) -> i64) -> Option<(u32, Candidate<'a>)> {
+fn survey<'a>(set: &'a Set, owed: &impl Fn(u64, u64) -> i128) -> Option<(u32, Candidate<'a>)> {
     // Under the lock: hashes and words belong together.
     let standing = |slot: Slot<'a>| {
         let hash = slot.hash.load(Ordering::Acquire);
@@ -293,7 +308,7 @@ fn survey<'a>(set: &'a Set, owed: &impl Fn(u64) -> i64) -> Option<(u32, Candidat
             slot,
             hash,
             used,
-            owed: if hash == EMPTY { 0 } else { owed(used) },
+            owed: if hash == EMPTY { 0 } else { owed(hash, used) },
         }
     };
     let empty = set
@@ -313,7 +328,7 @@ fn survey<'a>(set: &'a Set, owed: &impl Fn(u64) -> i64) -> Option<(u32, Candidat
 /// A word from what a key has spent, and back (invariant 5).
 #[inline]
 fn coded(hash: u64, word: u64) -> u64 {
-    (word ^ hash) & USED_MASK
+    (word ^ hash.wrapping_mul(SCATTER)) & USED_MASK
 }
 
 /// The place of a hash among so many, by its upper bits.
@@ -325,6 +340,9 @@ fn scaled(hash: u64, among: usize) -> usize {
 
 /// Slots of a set. Two are enough for a model.
 const WAYS: usize = if cfg!(loom) { 2 } else { 8 };
+
+/// The low bits of a hash, in which its class may be.
+const CLASSES: u64 = 0xff;
 
 /// The hash of an empty slot.
 const EMPTY: u64 = 0;

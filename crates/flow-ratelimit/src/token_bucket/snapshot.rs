@@ -175,7 +175,7 @@ impl<C: Clock + 'static> Core<C> {
 }
 
 /// The wall clock: of the runtime, of the current one, else the machine's.
-fn wall(runtime: Option<&Handle>) -> SystemTime {
+pub(crate) fn wall(runtime: Option<&Handle>) -> SystemTime {
     match runtime.cloned().map_or_else(Handle::current, Ok) {
         Ok(runtime) => runtime.wall(),
         #[allow(clippy::disallowed_methods)] // there is no runtime to ask

@@ -1,0 +1,352 @@
+//! Keys by their hashes: what is decided about one, by one compare-and-swap of its word.
+//!
+//! # State
+//! The keys' words are in `slots`, the lines of supply they go by in [`Quotas`].
+//!
+//! # Invariants
+//! 1. A key that stands nowhere is full. A key that is full (`used` at or below `A - burst`) may be
+//!    forgotten at any time; one that is not is forgotten only when the table is full, and counted.
+//! 2. Who decides finds that the parameters it read are still in force after it loaded the word, as
+//!    in a bucket: they are at least as new as the word.
+//! 3. A key stands in one class at a time: who puts one in looks for it in all classes, under the
+//!    locks of both its sets.
+//!
+//! # Steps
+//! - take: clock; parameters; find; load; parameters in force? Within the horizon? Compare-and-swap.
+//! - take by a key that stands nowhere: lock both its sets; look again. It stands in another class?
+//!   Pass its slot to its hash of this class, with what it lacks. Else recycle the slot that is lost
+//!   least.
+//!
+//! # Ordering
+//! That of `slots` and `params`. A decision that overlaps a change is made by the old line, as if
+//! it had come just before.
+
+use core::hash::Hash;
+use std::collections::TryReserveError;
+
+use flow_rt::Instant;
+use flow_sync::sync::atomic::{AtomicU64, Ordering};
+
+use super::builder::WhenFull;
+use super::quotas::{Class, Quotas, forgetting, full, full_after, kept};
+use super::slots::{Locked, Slot, Slots};
+use super::store::{Ask, Finds, Stood, Store};
+use crate::error::Denied;
+use crate::granted::Granted;
+use crate::supply::{Anchor, USED_MASK};
+use crate::token_bucket::core::not_yet;
+
+/// Keys are known by a hash of 64 bits, in slots that are all there from the start: what a
+/// [`KeyedLimiter`](crate::KeyedLimiter) does unless told otherwise.
+pub struct Hashed {
+    slots: Slots,
+    max_keys: usize,
+    denies: bool,
+    evicted: AtomicU64,
+}
+
+impl Hashed {
+    /// Slots for so many keys.
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub(super) fn new(max_keys: usize, when_full: WhenFull) -> Result<Self, TryReserveError> {
+        Ok(Self {
+            slots: Slots::for_keys(max_keys)?,
+            max_keys,
+            denies: when_full == WhenFull::Deny,
+            evicted: AtomicU64::new(0),
+        })
+    }
+
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "out of line an answer of five words goes through memory"
+    )]
+    fn decide_by(
+        &self,
+        quotas: &Quotas,
+        hash: u64,
+        n: u64,
+        ask: Ask,
+        now: Instant,
+    ) -> Result<Granted, Denied> {
+        let class = quotas.of(hash);
+        loop {
+            let look = class.params.look();
+            let found = self
+                .slots
+                .find(hash)
+                .and_then(|it| Some((it, it.load(hash)?)));
+            // After the word was loaded (2).
+            if !class.params.is_in_force(&look) {
+                continue;
+            }
+            let anchor = &look.anchor;
+            if anchor.is_stale(now) {
+                class.move_anchor(now, forgetting(self, quotas, hash, now));
+                continue;
+            }
+            let decided = match found {
+                Some((slot, used)) => decide_at(class, anchor, slot, (hash, used), n, ask, now),
+                None => self.decide_absent(quotas, anchor, hash, n, ask, now),
+            };
+            if let Some(decided) = decided {
+                return decided;
+            }
+        }
+    }
+
+    /// A decision about a key that was not found: it is full, or about to stand somewhere, or in
+    /// another class.
+    #[cold]
+    #[inline(never)]
+    fn decide_absent(
+        &self,
+        quotas: &Quotas,
+        anchor: &Anchor,
+        hash: u64,
+        n: u64,
+        ask: Ask,
+        now: Instant,
+    ) -> Option<Result<Granted, Denied>> {
+        let class = quotas.of(hash);
+        let locked = self.slots.lock(hash);
+        if let Some(slot) = locked.find(hash) {
+            let used = slot.load(hash)?;
+            return decide_at(class, anchor, slot, (hash, used), n, ask, now);
+        }
+        let need = match class.grains(anchor, n) {
+            Ok(need) => need,
+            Err(denied) => return Some(Err(denied)),
+        };
+        let mut free = anchor.burst.cast_signed();
+        if !anchor.unlimited
+            && let Some((slot, other)) =
+                locked.find_same(|it| it != hash && quotas.is_same_key(hash, it))
+        {
+            let spent = slot.load(other)?;
+            let used = quotas.carried((other, spent), (hash, anchor), now);
+            let used = used.unwrap_or_else(|| full(anchor, now));
+            if ask != Ask::Peek && need > 0 {
+                // It is found in this class then; or it has spent something meanwhile.
+                slot.pass_on(other, spent, hash, used);
+                return None;
+            }
+            let level = anchor.level(used, now, anchor.burst);
+            if need > 0 && level.free < need.cast_signed() {
+                return Some(Err(not_yet(*anchor, level.spent, need, now)));
+            }
+            free = level.free;
+        }
+        if need == 0 || anchor.unlimited || ask == Ask::Peek {
+            return Some(Ok(class.granted(anchor, free)));
+        }
+        Some(self.let_in(quotas, anchor, &locked, hash, need, now))
+    }
+
+    /// Gives a key that is full a slot, and takes what it needs.
+    fn let_in(
+        &self,
+        quotas: &Quotas,
+        anchor: &Anchor,
+        locked: &Locked<'_>,
+        hash: u64,
+        need: u64,
+        now: Instant,
+    ) -> Result<Granted, Denied> {
+        let used = full(anchor, now).wrapping_add(need) & USED_MASK;
+        // A set always has slots.
+        while let Some(candidate) = locked.candidate(|hash, used| quotas.debt(hash, used, now)) {
+            if candidate.owed > 0 && self.denies {
+                let class = quotas.of(candidate.hash);
+                let line = class.params.anchor();
+                return Err(Denied::KeysFull {
+                    // When that key is full.
+                    retry_after: full_after(&line, candidate.used, now),
+                });
+            }
+            if candidate.recycle(hash, used) {
+                if candidate.owed > 0 {
+                    self.evicted.fetch_add(1, Ordering::Relaxed);
+                }
+                break;
+            }
+        }
+        Ok(quotas
+            .of(hash)
+            .granted(anchor, (anchor.burst - need).cast_signed()))
+    }
+
+    /// Lets a key in that was carried over a restart.
+    pub(super) fn restore(&self, quotas: &Quotas, hash: u64, used: u64, now: Instant) {
+        let locked = self.slots.lock(hash);
+        if locked
+            .find_same(|it| quotas.is_same_key(hash, it))
+            .is_some()
+        {
+            return;
+        }
+        let debt = |hash, used| quotas.debt(hash, used, now);
+        if let Some(candidate) = locked.candidate(debt)
+            && candidate.recycle(hash, used)
+            && candidate.owed > 0
+        {
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn refund_by(&self, quotas: &Quotas, hash: u64, n: u64) {
+        if quotas.of(hash).params.anchor().unlimited {
+            return;
+        }
+        loop {
+            let look = quotas.of(hash).params.look();
+            let found = self
+                .slots
+                .find(hash)
+                .and_then(|it| Some((it, it.load(hash)?)));
+            let mut locked = None;
+            let (hash, look, slot, used) = if let Some((slot, used)) = found {
+                (hash, look, slot, used)
+            } else {
+                // It may be about to move from one slot to another, or stand in another class.
+                let locked = locked.insert(self.slots.lock(hash));
+                let found = locked.find(hash).map(|slot| (slot, hash));
+                let Some((slot, its)) =
+                    found.or_else(|| locked.find_same(|it| quotas.is_same_key(hash, it)))
+                else {
+                    return;
+                };
+                let look = quotas.of(its).params.look();
+                let Some(used) = slot.load(its) else {
+                    continue;
+                };
+                (its, look, slot, used)
+            };
+            let class = quotas.of(hash);
+            if !class.params.is_in_force(&look) {
+                continue;
+            }
+            let anchor = look.anchor;
+            let put_back = anchor.put_back(used, class.at_most_a_burst(&anchor, n), 0);
+            if anchor.unlimited || slot.replace(hash, used, put_back) {
+                return;
+            }
+        }
+    }
+}
+
+/// A decision about a key that stands in a slot; none if it spent something meanwhile, or the
+/// slot is another's.
+#[inline(always)]
+#[allow(
+    clippy::inline_always,
+    reason = "out of line an answer of five words goes through memory"
+)]
+fn decide_at(
+    class: &Class,
+    anchor: &Anchor,
+    slot: Slot<'_>,
+    (hash, used): (u64, u64),
+    n: u64,
+    ask: Ask,
+    now: Instant,
+) -> Option<Result<Granted, Denied>> {
+    let need = match class.grains(anchor, n) {
+        Ok(need) => need,
+        Err(denied) => return Some(Err(denied)),
+    };
+    let level = anchor.level(used, now, kept(anchor, ask));
+    let left = level.free - need.cast_signed();
+    if need == 0 || anchor.unlimited || ask == Ask::Peek && left >= 0 {
+        let is_still = slot.is_still(hash, used);
+        return is_still.then(|| Ok(class.granted(anchor, level.free)));
+    }
+    if left < 0 {
+        let is_still = slot.is_still(hash, used);
+        return is_still.then(|| Err(not_yet(*anchor, level.spent, need, now)));
+    }
+    slot.replace(hash, used, anchor.take(level, need))
+        .then(|| Ok(class.granted(anchor, left)))
+}
+
+impl Store for Hashed {
+    /// Two keys of one hash are one.
+    type Tag = ();
+
+    fn forget(&self, quotas: &Quotas, of: u64, lacks: &dyn Fn(u64) -> i64) {
+        self.slots
+            .forget(|hash| quotas.is_same_class(of, hash), lacks);
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(u64, u64)) {
+        self.slots.for_each(visit);
+    }
+
+    fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    fn capacity(&self) -> usize {
+        self.max_keys
+    }
+
+    fn decide_tagged(
+        &self,
+        quotas: &Quotas,
+        (hash, ()): (u64, &()),
+        n: u64,
+        ask: Ask,
+        now: Instant,
+    ) -> Result<Granted, Denied> {
+        self.decide_by(quotas, hash, n, ask, now)
+    }
+
+    fn refund_tagged(&self, quotas: &Quotas, (hash, ()): (u64, &()), n: u64) {
+        self.refund_by(quotas, hash, n);
+    }
+
+    fn stand(&self, quotas: &Quotas, (hash, ()): (u64, &()), ask: Ask, now: Instant) -> Stood {
+        let class = quotas.of(hash);
+        loop {
+            let look = class.params.look();
+            let found = self.slots.find(hash).and_then(|it| it.load(hash));
+            if class.params.is_in_force(&look) {
+                let anchor = look.anchor;
+                let used = found.unwrap_or_else(|| full(&anchor, now));
+                let level = anchor.level(used, now, kept(&anchor, ask));
+                return Stood { anchor, level };
+            }
+        }
+    }
+}
+
+impl<Q: Hash + ?Sized> Finds<Q> for Hashed {
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "out of line an answer of five words goes through memory"
+    )]
+    fn decide(
+        &self,
+        quotas: &Quotas,
+        (hash, _): (u64, &Q),
+        n: u64,
+        ask: Ask,
+        now: Instant,
+    ) -> Result<Granted, Denied> {
+        self.decide_by(quotas, hash, n, ask, now)
+    }
+
+    fn refund(&self, quotas: &Quotas, (hash, _): (u64, &Q), n: u64) {
+        self.refund_by(quotas, hash, n);
+    }
+
+    fn tag(_: &Q) {}
+
+    fn is_of((): &(), _: &Q) -> bool {
+        true
+    }
+}

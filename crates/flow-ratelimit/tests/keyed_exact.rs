@@ -1,0 +1,322 @@
+//! Keys of several classes, and limiters that keep their keys.
+#![cfg(not(loom))]
+
+use std::hash::{Hash, Hasher};
+use std::thread;
+use std::time::Duration;
+
+use flow_ratelimit::{
+    ConfigError, Denied, Exact, KeyedLimiter, KeyedLimiterBuilder, Quota, Rate, WhenFull,
+};
+use flow_rt::{Instant, ManualClock};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn clock() -> ManualClock {
+    ManualClock::starting_at(Instant::from_nanos(3_000_000_000))
+}
+
+fn builder(clock: &ManualClock, keys: usize) -> KeyedLimiterBuilder<u64, ManualClock> {
+    let builder = KeyedLimiter::builder().rate("1/s").burst(10);
+    builder.max_keys(keys).seed(7).clock(clock.clone())
+}
+
+fn exact(keys: usize, when_full: WhenFull) -> KeyedLimiter<u64, ManualClock, Exact<u64>> {
+    let builder = builder(&clock(), keys).when_full(when_full);
+    builder.build_exact().expect("a valid limiter")
+}
+
+#[test]
+fn a_class_has_a_quota_of_its_own() {
+    let clock = clock();
+    let builder =
+        builder(&clock, 100).classes(["10/s burst 100", "0/s burst 1", "unlimited burst 5"]);
+    let limiter = builder.build().unwrap();
+    let [base, paid, once, free] = [0, 1, 2, 3].map(|class| limiter.class(class).unwrap());
+    assert_eq!((paid.burst(), paid.rate()), (100, Rate::per_second(10)));
+    base.try_acquire_n(&1, 10).unwrap();
+    paid.try_acquire_n(&2, 100).unwrap();
+    once.try_acquire(&3).unwrap();
+    assert_eq!(once.try_acquire(&3), Err(Denied::NeverRefills));
+    assert_eq!(once.peek_n(&3, 2), Err(Denied::exceeds_burst(2, 1)));
+    free.try_acquire_n(&4, 1_000).unwrap();
+    let waits = [base.peek(&1), paid.peek(&2)].map(|it| it.unwrap_err().retry_after());
+    assert_eq!(waits, [Some(SECOND), Some(SECOND / 10)]);
+    assert_eq!((limiter.len(), limiter.stats().evicted), (3, 0));
+    clock.advance(SECOND);
+    assert_eq!((base.available(&1), paid.available(&2)), (1, 10));
+}
+
+#[test]
+fn quotas_change_while_they_are_in_use() {
+    let clock = clock();
+    let limiter = builder(&clock, 100)
+        .classes(["10/s burst 100"])
+        .build()
+        .unwrap();
+    let paid = limiter.class(1).unwrap();
+    paid.try_acquire_n(&1, 60).unwrap();
+    paid.set_quota("20/s burst 50").unwrap();
+    assert_eq!((paid.available(&1), paid.available(&2)), (40, 50));
+    clock.advance(SECOND / 4);
+    assert_eq!(paid.available(&1), 45);
+    paid.set_quota(Rate::per_second(40)).unwrap();
+    paid.set_burst(200).unwrap();
+    clock.advance(SECOND);
+    assert_eq!((paid.available(&1), paid.available(&2)), (85, 200));
+    let unchanged = (paid.rate(), paid.burst());
+    paid.set_quota("1/s burst 0").unwrap_err();
+    paid.set_quota(Quota {
+        rate: Rate::per_second(u64::MAX),
+        burst: Some(7),
+    })
+    .unwrap_err();
+    assert_eq!((paid.rate(), paid.burst()), unchanged);
+    assert_eq!((limiter.rate(), limiter.burst()), (Rate::per_second(1), 10));
+}
+
+/// Going to and fro between classes brings nothing.
+#[test]
+fn a_key_that_changes_its_class_lacks_what_it_lacked() {
+    let builder =
+        || builder(&clock(), 100).classes(["10/s burst 100", "1/h burst 3", "unlimited burst 9"]);
+    let hashed = builder().build().unwrap();
+    let exact = builder().build_exact().unwrap();
+    macro_rules! check {
+        ($limiter:expr) => {
+            let [base, paid, poor, free] = [0, 1, 2, 3].map(|it| $limiter.class(it).unwrap());
+            base.try_acquire_n(&1, 8).unwrap();
+            assert_eq!((paid.available(&1), poor.available(&1)), (92, 0));
+            assert_eq!(base.available(&1), 2, "looking moves nobody");
+            paid.try_acquire_n(&1, 52).unwrap();
+            base.try_acquire(&1).unwrap_err();
+            // A class without a limit neither moves it nor fills it up.
+            free.try_acquire_n(&1, 9).unwrap();
+            free.refund(&1, 9);
+            assert_eq!((paid.available(&1), base.available(&1)), (90, 0));
+            poor.try_acquire(&1).unwrap_err();
+            assert_eq!(paid.available(&1), 97);
+            // Given back to whichever class it is in.
+            base.refund(&1, 2);
+            assert_eq!(poor.available(&1), 2);
+            poor.try_acquire_n(&1, 2).unwrap();
+            assert_eq!($limiter.len(), 1);
+        };
+    }
+    check!(hashed);
+    check!(exact);
+}
+
+#[test]
+fn classes_out_of_range_are_refused() {
+    let limiter = builder(&clock(), 9)
+        .classes(["1/s burst 1"])
+        .build()
+        .unwrap();
+    assert_eq!(
+        limiter.class(2).unwrap_err(),
+        ConfigError::NoSuchClass {
+            given: 2,
+            classes: 2
+        }
+    );
+    limiter.class(usize::MAX).unwrap_err();
+    limiter.class(257).unwrap_err();
+    let of = |count| builder(&clock(), 9).classes(vec!["1/s burst 1"; count]);
+    let many = of(255).build().unwrap();
+    many.class(255).unwrap().try_acquire(&1).unwrap();
+    many.class(255).unwrap().try_acquire(&1).unwrap_err();
+    many.class(256).unwrap_err();
+    assert_eq!(
+        of(256).build().unwrap_err(),
+        ConfigError::TooManyClasses {
+            given: 257,
+            max: 256
+        }
+    );
+    let refusal = |quota: &str| builder(&clock(), 9).classes([quota]).build().unwrap_err();
+    assert_eq!(refusal("1/s"), ConfigError::MissingBurst);
+    assert!(matches!(refusal("often"), ConfigError::InvalidRate { .. }));
+    assert_eq!(refusal("1/s burst 0"), ConfigError::ZeroBurst);
+}
+
+/// Whatever hash they have: keys are compared.
+#[test]
+fn keys_that_hash_alike_on_purpose_are_told_apart() {
+    #[derive(Clone, PartialEq, Eq, Debug)]
+    struct Alike(u64);
+
+    impl Hash for Alike {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            state.write_u8(0);
+        }
+    }
+
+    let builder = || {
+        KeyedLimiter::<Alike>::builder()
+            .rate("1/h")
+            .burst(2)
+            .max_keys(100)
+    };
+    let exact = builder().build_exact().unwrap();
+    for key in 0..100 {
+        exact.try_acquire_n(&Alike(key), 2).unwrap();
+        exact.try_acquire(&Alike(key)).unwrap_err();
+    }
+    assert_eq!((exact.len(), exact.stats().evicted), (100, 0));
+    exact.refund(&Alike(50), 1);
+    assert!(exact.remove(&Alike(7)) && !exact.remove(&Alike(7)));
+    let available = [7, 50, 51].map(|key| exact.available(&Alike(key)));
+    assert_eq!(available, [2, 1, 0]);
+    // By their hashes they are one key: fewer are let go, not more.
+    let hashed = builder().build().unwrap();
+    hashed.try_acquire_n(&Alike(1), 2).unwrap();
+    hashed.try_acquire(&Alike(2)).unwrap_err();
+    assert_eq!(hashed.len(), 1);
+}
+
+#[test]
+fn kept_keys_can_be_looked_through_and_let_go() {
+    let builder = KeyedLimiter::<String>::builder().rate("1/h").burst(5);
+    let limiter = builder
+        .max_keys(1_000)
+        .classes(["1/h burst 9"])
+        .build_exact()
+        .unwrap();
+    for n in 0..1_000_u64 {
+        let key = format!("client {n}");
+        limiter
+            .class((n % 2) as usize)
+            .unwrap()
+            .try_acquire_n(key.as_str(), 1 + n % 5)
+            .unwrap();
+    }
+    assert_eq!(
+        (limiter.len(), limiter.capacity(), limiter.iter().count()),
+        (1_000, 1_000, 1_000)
+    );
+    assert!(limiter.iter().all(|(key, available)| {
+        let n = key["client ".len()..].parse::<u64>().unwrap();
+        available == [5, 9][(n % 2) as usize] - (1 + n % 5)
+    }));
+    // It may use the limiter meanwhile.
+    limiter.retain(|key, available| limiter.peek(key).is_ok() && available > 3);
+    assert!(limiter.iter().all(|(_, available)| available > 3));
+    // Of those with an even number a fifth, of the others all but a fifth, which had nothing left in class 0.
+    assert_eq!(limiter.len(), 500);
+    limiter.retain(|_, _| false);
+    assert_eq!((limiter.len(), limiter.stats().evicted), (0, 0));
+    limiter.try_acquire_n("client 4", 5).unwrap();
+}
+
+#[test]
+fn no_key_is_forgotten_before_as_many_are_known_as_may_be() {
+    for keys in [1, 7, 64, 5_000] {
+        let limiter = exact(keys, WhenFull::EvictNearestFull);
+        for key in 0..keys as u64 {
+            limiter.try_acquire(&key).unwrap();
+        }
+        assert_eq!((limiter.len(), limiter.stats().evicted), (keys, 0));
+        limiter.try_acquire_n(&u64::MAX, 2).unwrap();
+        assert_eq!((limiter.len(), limiter.stats().evicted), (keys, 1));
+    }
+}
+
+#[test]
+fn the_kept_key_nearest_to_full_makes_room() {
+    let limiter = exact(8, WhenFull::EvictNearestFull);
+    for key in 0..8 {
+        limiter.try_acquire_n(&key, 10 - key).unwrap();
+    }
+    limiter.try_acquire_n(&8, 9).unwrap();
+    let available = [5, 6, 7, 8].map(|key| limiter.available(&key));
+    assert_eq!(available, [5, 6, 10, 1]);
+}
+
+#[test]
+fn kept_keys_are_denied_room_if_it_is_told_to() {
+    let clock = clock();
+    let builder = builder(&clock, 4).when_full(WhenFull::Deny);
+    let limiter = builder.build_exact().unwrap();
+    for key in 0..4 {
+        limiter.try_acquire_n(&key, key + 3).unwrap();
+    }
+    let denied = limiter.try_acquire(&4).unwrap_err();
+    assert!(matches!(denied, Denied::KeysFull { .. }));
+    assert_eq!(denied.retry_after(), Some(3 * SECOND));
+    clock.advance(3 * SECOND);
+    limiter.try_acquire(&4).unwrap();
+    assert_eq!((limiter.stats().evicted, limiter.len()), (0, 4));
+}
+
+#[test]
+fn a_limiter_grows_if_it_is_told_to() {
+    let limiter = exact(4, WhenFull::Grow);
+    for key in 0..10_000 {
+        limiter.try_acquire(&key).unwrap();
+    }
+    assert_eq!((limiter.len(), limiter.capacity()), (10_000, 10_000));
+    assert!((0..10_000).all(|key| limiter.available(&key) == 9));
+    assert_eq!(limiter.stats().evicted, 0);
+    let refused = builder(&clock(), 4).when_full(WhenFull::Grow).build();
+    assert_eq!(refused.unwrap_err(), ConfigError::HashedKeysCannotGrow);
+}
+
+#[test]
+fn threads_are_granted_each_token_of_kept_keys_once() {
+    let limiter = exact(64, WhenFull::Deny);
+    limiter.set_rate(Rate::ZERO).unwrap();
+    let granted: usize = thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let tries = (0..20).flat_map(|_| 0..32);
+                    tries.filter(|key| limiter.try_acquire(key).is_ok()).count()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|it| it.join().unwrap()).sum()
+    });
+    assert_eq!(granted, 32 * 10);
+}
+
+/// Full keys of a class are forgotten before its burst grows, others stay.
+#[test]
+fn a_larger_burst_of_one_class_leaves_the_others_alone() {
+    let clock = clock();
+    let builder = || builder(&clock, 100).classes(["1/s burst 10"]);
+    let (hashed, exact) = (builder().build().unwrap(), builder().build_exact().unwrap());
+    macro_rules! check {
+        ($limiter:expr) => {
+            let [base, other] = [0, 1].map(|it| $limiter.class(it).unwrap());
+            for key in 0..20 {
+                base.try_acquire_n(&key, 1).unwrap();
+                other.try_acquire_n(&(100 + key), 5).unwrap();
+            }
+            clock.advance(SECOND);
+            base.set_burst(30).unwrap();
+            assert!((0..20).all(|key| base.available(&key) == 30));
+            assert!((100..120).all(|key| other.available(&key) == 6));
+            assert_eq!($limiter.len(), 20);
+        };
+    }
+    check!(hashed);
+    check!(exact);
+}
+
+#[test]
+fn a_closed_limiter_lets_nobody_go() {
+    let limiter = builder(&clock(), 100).build().unwrap();
+    limiter.try_acquire_n(&1, 4).unwrap();
+    assert!(!limiter.is_closed());
+    limiter.close();
+    limiter.close();
+    assert!(limiter.is_closed());
+    for n in [0, 1, 100] {
+        assert_eq!(limiter.try_acquire_n(&1, n), Err(Denied::Closed));
+        assert_eq!(limiter.peek_n(&2, n), Err(Denied::Closed));
+    }
+    limiter.refund(&1, 4);
+    assert_eq!((limiter.available(&1), limiter.len()), (0, 0));
+    assert_eq!(limiter.stats().waiting, 0);
+}
