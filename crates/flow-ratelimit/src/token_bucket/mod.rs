@@ -6,6 +6,7 @@ pub(crate) mod core;
 pub(crate) mod credits;
 pub(crate) mod denial;
 mod fairness;
+mod grant;
 pub(crate) mod line;
 mod local;
 #[cfg(feature = "metrics")]
@@ -29,6 +30,7 @@ use crate::granted::Granted;
 use crate::limiter::{Acquire, AcquireTimeout, Limiter, LimiterExt};
 use crate::rate::{IntoRate, Rate};
 use crate::wait_state::WaitState;
+use crate::waiting::{Serves, Waits};
 
 pub use builder::TokenBucketBuilder;
 pub use fairness::Fairness;
@@ -159,7 +161,7 @@ impl<C: Clock> TokenBucket<C> {
 
     /// The name given to the builder.
     pub fn name(&self) -> Option<&str> {
-        self.core.settings.name.as_deref()
+        self.core.settings.waits.name.as_deref()
     }
 
     /// Changes the rate from now on. What was earned at the old one stays; those who wait are

@@ -148,12 +148,12 @@ impl Snapshot {
 
 impl<C: Clock + 'static> Core<C> {
     pub(super) fn snapshot(&self) -> Snapshot {
-        let taken_at = wall(self.settings.runtime.as_ref());
+        let taken_at = wall(self.settings.waits.runtime.as_ref());
         let look = |credits: u64| {
             self.look_at_queue(|queue, now, _| {
-                let rate = queue.rate;
+                let rate = queue.supply.rate;
                 let word = self.word.load(Ordering::Acquire);
-                let line = queue.line.moved(now, queue.pace(), self.bits);
+                let line = queue.supply.line.moved(now, queue.pace(), self.bits);
                 // What is set aside counts to the burst, and credits of shards to what is there.
                 let tokens = self.burst_of(&line);
                 let burst = tokens << self.bits;
