@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
-use flow_ratelimit::{CircuitBreaker, LeakyBucket, Rate, TokenBucket};
+use flow_ratelimit::{CircuitBreaker, LeakyBucket, MultiBucket, Rate, TokenBucket};
 use flow_rt::Handle;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -137,4 +137,20 @@ fn a_breaker_that_opens_is_a_warning_and_its_other_changes_are_told() {
              cause=by hand",
         ]
     );
+}
+
+#[test]
+fn changes_and_the_end_of_a_multi_bucket_are_told() {
+    let builder = MultiBucket::builder().limits(["1/h burst 3", "1/h burst 8"]);
+    let bucket = builder.name("api").build().unwrap();
+    let told = told(|| {
+        bucket.try_acquire().unwrap();
+        bucket.set_quota(1, "2/h burst 8").unwrap();
+        bucket.set_quota(2, "2/h burst 8").unwrap_err();
+        bucket.close();
+        bucket.close();
+    });
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("2/h burst 8") && told[0].contains("quota"));
+    assert!(told[1].contains("closed"));
 }

@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use std::task::{Context, Waker};
 
 use flow_metrics::{Collect, Desc, HistogramSnapshot, Registry, Sink};
-use flow_ratelimit::{Aimd, CircuitBreaker, ConcurrencyLimiter, KeyedLimiter, Rate, TokenBucket};
+use flow_ratelimit::{
+    Aimd, CircuitBreaker, ConcurrencyLimiter, KeyedLimiter, MultiBucket, Rate, TokenBucket,
+};
 use flow_rt::{ManualClock, sim};
 
 /// Every sample by its name and labels.
@@ -230,6 +232,31 @@ fn an_adaptive_limiter_shows_its_decisions_too() {
     );
     assert_eq!(shown("windows_total/db").as_deref(), Some("1"));
     assert_eq!(shown("window_latency_seconds/db").as_deref(), Some("0.25"));
+}
+
+#[test]
+fn a_multi_bucket_shows_each_limit_by_its_place() {
+    let builder = MultiBucket::builder().limits(["1/h burst 3", "1/h burst 8"]);
+    let bucket = builder.name("api").build().expect("valid");
+    let registry = Registry::new();
+    registry
+        .register(bucket.collector())
+        .expect("its catalogue is sound")
+        .forget();
+    bucket.try_acquire_n(2).expect("full");
+    bucket.try_acquire_n(2).expect_err("one is left");
+    let samples = Samples::of(&*bucket.collector());
+    for (key, value) in [
+        ("decisions_total/api/granted", "1"),
+        ("decisions_total/api/denied", "1"),
+        ("waiting_callers/api", "0"),
+        ("available_tokens/api/0", "1"),
+        ("available_tokens/api/1", "6"),
+        ("burst_tokens/api/1", "8"),
+    ] {
+        let shown = samples.get(&format!("flow_ratelimit_multi_{key}"));
+        assert_eq!(shown.as_deref(), Some(value), "{key}");
+    }
 }
 
 #[test]

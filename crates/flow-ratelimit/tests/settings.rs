@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use flow_ratelimit::{
-    ConcurrencyLimiterBuilder, ConfigError, KeyedLimiterBuilder, LeakyBucketBuilder, PacerBuilder,
-    Rate, TokenBucketBuilder,
+    ConcurrencyLimiterBuilder, ConfigError, KeyedLimiterBuilder, LeakyBucketBuilder,
+    MultiBucketBuilder, PacerBuilder, Rate, TokenBucketBuilder,
 };
 use serde_json::from_str;
 
@@ -87,6 +87,28 @@ fn wrong_settings_are_named() {
     }
     let fairness = refusal(r#"{ "fairness": "lifo" }"#);
     assert!(fairness.contains("`fifo` or `barging`"), "{fairness}");
+}
+
+#[test]
+fn every_setting_of_a_multi_bucket_is_read() {
+    let text = r#"{
+        "limits": ["10/s burst 20", "1000/h burst 1000"], "name": "api", "max_waiters": 9,
+        "counted": false, "catch_up": "0ms"
+    }"#;
+    let read = from_str::<MultiBucketBuilder>(text).unwrap();
+    let written = flow_ratelimit::MultiBucket::builder()
+        .limit("10/s burst 20")
+        .limit("1000/h burst 1000")
+        .name("api")
+        .max_waiters(9)
+        .counted(false)
+        .catch_up(Duration::ZERO);
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    assert_eq!(read.build().unwrap().count(), 2);
+    let none = from_str::<MultiBucketBuilder>("{}").unwrap();
+    assert_eq!(none.build().unwrap_err(), ConfigError::NoLimits);
+    let unknown = from_str::<MultiBucketBuilder>(r#"{ "rate": "1/s" }"#);
+    assert!(unknown.unwrap_err().to_string().contains("`limits`"));
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub use limits::Limits;
 /// The answer to a denial says which limit it was: the one with the longest wait, or one that
 /// never grants so much.
 ///
+/// Limits that are always used together, per second and per hour, are cheaper and stricter in a
+/// [`MultiBucket`](crate::MultiBucket): it decides at once, and has one queue for all of them.
+///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use flow_ratelimit::{Composite, Rate, TokenBucket};

@@ -13,7 +13,7 @@ mod local;
 mod metrics;
 mod reservation;
 pub(crate) mod sharded;
-mod snapshot;
+pub(crate) mod snapshot;
 pub(crate) mod warm_up;
 
 use ::core::fmt;

@@ -60,8 +60,26 @@ impl Snapshot {
         self.grains.cast_unsigned() >> self.bits
     }
 
+    /// Of a bucket that holds so many grains where its line stands; taken at the epoch.
+    pub(crate) fn of(line: &Anchor, rate: Rate, burst: u64, grains: i64, bits: u32) -> Self {
+        let fraction = if line.shift <= 64 {
+            line.carry << (64 - line.shift)
+        } else {
+            // As everywhere a fraction is rounded up.
+            line.carry.div_ceil(1 << (line.shift - 64))
+        };
+        Self {
+            rate,
+            burst,
+            grains,
+            bits,
+            fraction: u64::try_from(fraction).unwrap_or(u64::MAX),
+            taken_at: SystemTime::UNIX_EPOCH,
+        }
+    }
+
     /// Whether its numbers can be those of a bucket.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let refuse = |reason| Err(ConfigError::InvalidSnapshot { reason });
         if self.bits > MAX_BITS {
             return refuse("a token has more than 30 fraction bits");
@@ -83,7 +101,7 @@ impl Snapshot {
     }
 
     /// What has been supplied since, by the wall clock: nothing if that was put back.
-    pub(super) fn elapsed(&self, runtime: Option<&Handle>) -> Duration {
+    pub(crate) fn elapsed(&self, runtime: Option<&Handle>) -> Duration {
         let now = wall(runtime);
         now.duration_since(self.taken_at).unwrap_or_default()
     }
@@ -124,7 +142,7 @@ impl Snapshot {
 
     /// A line that goes on from here: of a bucket that may be overdrawn by `debt` grains, at
     /// `now`, with `used` = 0.
-    pub(super) fn resume(
+    pub(crate) fn resume(
         &self,
         elapsed: Duration,
         rate: Rate,
@@ -164,19 +182,9 @@ impl<C: Clock + 'static> Core<C> {
                 if line.unlimited {
                     grains = burst.cast_signed();
                 }
-                let fraction = if line.shift <= 64 {
-                    line.carry << (64 - line.shift)
-                } else {
-                    // As everywhere a fraction is rounded up.
-                    line.carry.div_ceil(1 << (line.shift - 64))
-                };
                 Snapshot {
-                    rate,
-                    burst: tokens,
-                    grains,
-                    bits: self.bits,
-                    fraction: u64::try_from(fraction).unwrap_or(u64::MAX),
                     taken_at,
+                    ..Snapshot::of(&line, rate, tokens, grains, self.bits)
                 }
             })
         };
@@ -185,7 +193,7 @@ impl<C: Clock + 'static> Core<C> {
 }
 
 /// The wall clock: of the runtime, of the current one, else the machine's.
-fn wall(runtime: Option<&Handle>) -> SystemTime {
+pub(crate) fn wall(runtime: Option<&Handle>) -> SystemTime {
     match runtime.cloned().map_or_else(Handle::current, Ok) {
         Ok(runtime) => runtime.wall(),
         #[allow(clippy::disallowed_methods)] // there is no runtime to ask

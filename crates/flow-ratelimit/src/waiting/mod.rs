@@ -6,7 +6,7 @@
 //! per runtime that has waiters and one of all threads that wait, each with its driver's waker;
 //! which seat is `primary`; `fire_at`, when it will look; `last_fire`, when its timer last fired;
 //! the threads that wait without a seat; `closed`; `first`, the head once it was found to be too
-//! early. The W bit stands in the limiter's word (see `token_bucket::core`).
+//! early. The W bit stands in the limiter's word (see `token_bucket::core`, `multi_bucket::core`).
 //! Marked entries of the list are reservations (see `token_bucket::reservation`).
 //!
 //! # Invariants
