@@ -8,6 +8,7 @@ mod credits;
 mod goflow;
 mod goflow_permits;
 mod keyed;
+mod multi;
 mod permit;
 mod precision;
 mod waiting;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             keyed::rows(bench);
             bucket::rows(bench);
             credits::rows(bench);
+            multi::rows(bench);
             permit::rows(bench);
             breaker::rows(bench);
             adaptive::rows(bench);

@@ -128,6 +128,34 @@ pub enum ConfigError {
         /// The period that it was built with.
         period: Duration,
     },
+    /// The builder was given no limit.
+    NoLimits,
+    /// More limits than one bucket has.
+    TooManyLimits {
+        /// How many were given.
+        given: usize,
+        /// The most possible.
+        max: usize,
+    },
+    /// A limit of several was given no burst.
+    LimitWithoutBurst {
+        /// Its place, from 0.
+        index: usize,
+    },
+    /// Not as many snapshots as limits.
+    OtherSnapshots {
+        /// How many were given.
+        given: usize,
+        /// How many limits there are.
+        limits: usize,
+    },
+    /// A bucket has no limit at this place.
+    NoSuchLimit {
+        /// The place that was given, from 0.
+        given: usize,
+        /// How many limits there are.
+        limits: usize,
+    },
     /// The builder was given no number of keys.
     MissingMaxKeys,
     /// A limiter of keys that can tell none apart.
@@ -244,18 +272,14 @@ impl fmt::Display for ConfigError {
                 "the burst {given} is too small for the credits of this bucket: at least {min}, \
                  twice as much as they are"
             ),
-            Self::CreditsWithDebt { debt } => {
-                let instead = "leave `debt` out, or the credits";
-                no_credits(f, format_args!("a debt of {debt}"), instead)
-            }
-            Self::CreditsWithBarging => {
-                let instead = "build it with `Fairness::Fifo`";
-                no_credits(f, format_args!("`Fairness::Barging`"), instead)
-            }
-            Self::CreditsWithWarmUp { period } => {
-                let instead = "leave `warm_up` out, or the credits";
-                no_credits(f, format_args!("a warm-up of {period:?}"), instead)
-            }
+            Self::CreditsWithDebt { .. }
+            | Self::CreditsWithBarging
+            | Self::CreditsWithWarmUp { .. } => self.fmt_of_credits(f),
+            Self::NoLimits
+            | Self::TooManyLimits { .. }
+            | Self::LimitWithoutBurst { .. }
+            | Self::OtherSnapshots { .. }
+            | Self::NoSuchLimit { .. } => self.fmt_of_limits(f),
             Self::MissingMaxKeys
             | Self::ZeroKeys
             | Self::TooManyKeys { .. }
@@ -268,6 +292,49 @@ impl fmt::Display for ConfigError {
 }
 
 impl ConfigError {
+    /// The texts about credits that a bucket does not offer.
+    fn fmt_of_credits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreditsWithDebt { debt } => {
+                let instead = "leave `debt` out, or the credits";
+                no_credits(f, format_args!("a debt of {debt}"), instead)
+            }
+            Self::CreditsWithWarmUp { period } => {
+                let instead = "leave `warm_up` out, or the credits";
+                no_credits(f, format_args!("a warm-up of {period:?}"), instead)
+            }
+            _ => {
+                let instead = "build it with `Fairness::Fifo`";
+                no_credits(f, format_args!("`Fairness::Barging`"), instead)
+            }
+        }
+    }
+
+    /// The texts about the limits of one bucket.
+    fn fmt_of_limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyLimits { given, max } => {
+                write!(
+                    f,
+                    "{given} limits are too many for one bucket: at most {max}"
+                )
+            }
+            Self::LimitWithoutBurst { index } => write!(
+                f,
+                "limit {index} has no burst: write it like \"100/s burst 20\""
+            ),
+            Self::OtherSnapshots { given, limits } => write!(
+                f,
+                "{given} snapshots were given for {limits} limits: give one for each, in their order"
+            ),
+            Self::NoSuchLimit { given, limits } => write!(
+                f,
+                "there is no limit {given}: the bucket has {limits}, from 0 on"
+            ),
+            _ => f.write_str("no limit was given: call `.limit(..)` on the builder"),
+        }
+    }
+
     /// The texts about how many keys there may be, and of which classes.
     fn fmt_of_keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,11 +7,11 @@
 use core::task::{Context, Poll};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use flow_rt::{BoxTimer, Clock, Handle};
+use flow_rt::{BoxTimer, Handle};
 
 use crate::granted::Granted;
-use crate::token_bucket::core::Core;
 use crate::wait_state::{Host, WaitState};
+use crate::waiting::Source;
 
 /// Tokens that were granted and are returned later. They go back if it is dropped before.
 pub(crate) struct Delayed {
@@ -57,18 +57,22 @@ impl Drop for Delayed {
     }
 }
 
-impl<C: Clock + 'static> Core<C> {
+/// How limiters return what was granted.
+pub(crate) trait Jitters: Source {
     /// Returns what one was granted who has waited, after the jitter if there is any. Without a
     /// runtime to sleep on there is none.
-    pub(crate) fn return_granted(
+    fn return_granted(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
         n: u64,
         granted: Granted,
         runtime: Option<&Handle>,
         state: &mut WaitState,
-    ) -> Poll<Granted> {
-        let delays = self.settings.jitter.as_ref().map(flow_rt::Backoff::delays);
+    ) -> Poll<Granted>
+    where
+        Self: 'static,
+    {
+        let delays = self.rules().jitter.as_ref().map(flow_rt::Backoff::delays);
         // Checked by the builder: there is a first delay.
         let delay = delays.and_then(|delays| delays.ok()?.next());
         let (Some(delay), Some(runtime)) = (delay, runtime) else {
@@ -84,3 +88,5 @@ impl<C: Clock + 'static> Core<C> {
         state.delay(delayed, cx)
     }
 }
+
+impl<S: Source> Jitters for S {}

@@ -25,7 +25,8 @@
 //! | [`LeakyBucket`] | the same, seen as a level that leaks |
 //! | [`Pacer`] | one at a time, evenly spaced: the leaky bucket as a queue |
 //! | [`KeyedLimiter`], [`KeyedClass`], [`OneKey`] | a bucket for each key, in fixed memory |
-//! | [`Composite`] | several limits at once, all or nothing |
+//! | [`MultiBucket`] | per second and per hour: several limits in one bucket |
+//! | [`Composite`] | several limiters of any kind at once, all or nothing |
 //! | [`Reservation`] | tokens taken ahead of time |
 //! | [`Snapshot`], [`KeyedSnapshot`] | a bucket carried over a restart; those of many keys |
 //! | [`LocalBucket`], [`OwnedLocalBucket`] | its tokens, taken by the batch |
@@ -65,6 +66,7 @@ mod jitter;
 mod keyed;
 mod leaky_bucket;
 mod limiter;
+mod multi_bucket;
 mod params;
 mod quota;
 mod rate;
@@ -107,6 +109,9 @@ pub use leaky_bucket::{
     LeakyBucket, LeakyBucketBuilder, LeakyBucketStats, Pacer, PacerBuilder, PacerStats,
 };
 pub use limiter::{Acquire, AcquireTimeout, Decide, Limiter, LimiterExt};
+pub use multi_bucket::{
+    DeniedByLimit, LimitStats, MultiBucket, MultiBucketBuilder, MultiBucketStats,
+};
 pub use quota::{IntoQuota, Quota};
 pub use rate::{IntoRate, Rate};
 pub use token_bucket::{

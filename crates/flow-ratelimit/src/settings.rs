@@ -15,6 +15,7 @@ use crate::classed::{ClassedLimiter, ClassedLimiterBuilder};
 use crate::concurrency::{ConcurrencyLimiter, ConcurrencyLimiterBuilder};
 use crate::keyed::{KeyedLimiter, KeyedLimiterBuilder, WhenFull};
 use crate::leaky_bucket::{LeakyBucket, LeakyBucketBuilder, Pacer, PacerBuilder};
+use crate::multi_bucket::{MultiBucket, MultiBucketBuilder};
 use crate::quota::Quota;
 use crate::rate::{Rate, parse_period};
 use crate::token_bucket::{Fairness, TokenBucket, TokenBucketBuilder};
@@ -99,6 +100,18 @@ from_settings! {
         counted: bool,
     }
     periods { warm_up }
+}
+
+from_settings! {
+    /// From settings named as the methods are; `limits` is a list of quotas like
+    /// `"100/s burst 20"`.
+    MultiBucketBuilder of MultiBucket {
+        limits: Vec<Quota>,
+        name: String,
+        max_waiters: usize,
+        counted: bool,
+    }
+    periods { catch_up }
 }
 
 from_settings! {

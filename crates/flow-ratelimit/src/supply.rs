@@ -161,6 +161,14 @@ impl Anchor {
         }
     }
 
+    /// How much a bucket that holds `cap` has run over, or so much less than full it is if that is
+    /// negative; by an anchor that is not stale, so that nothing saturates.
+    #[inline]
+    pub(crate) fn over(&self, used: u64, now: Instant, cap: u64) -> i64 {
+        // At most 2^60, by the horizon.
+        self.supplied_soon(now) - cap.cast_signed() - self.distance(used)
+    }
+
     /// `used` after `grains` are taken at `level`.
     #[inline]
     pub(crate) fn take(&self, level: Level, grains: u64) -> u64 {

@@ -3,12 +3,13 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
 use flow_ratelimit::{
-    AcquireError, Composite, Denied, LeakyBucket, Limiter, LimiterExt, Rate, TokenBucket,
+    AcquireError, Composite, Denied, Granted, LeakyBucket, Limiter, LimiterExt, Rate, TokenBucket,
+    WaitState,
 };
 use flow_rt::sim::Sim;
 use flow_rt::{Instant, ManualClock};
@@ -208,6 +209,47 @@ fn many_who_wait_keep_to_each_limit() {
         assert_eq!((one.available(), other.available()), (1, 1));
     });
     done.expect("no failure");
+}
+
+/// Looked at it grants; but when it is asked somebody has emptied another limiter.
+struct Outrun<'a>(&'a TokenBucket<ManualClock>);
+
+impl Limiter for Outrun<'_> {
+    fn try_acquire_n(&self, _: u64) -> Result<Granted, Denied> {
+        self.0.try_acquire_n(self.0.available())?;
+        Err(Denied::not_yet(10 * MS))
+    }
+
+    fn peek_n(&self, _: u64) -> Result<(), Denied> {
+        Ok(())
+    }
+
+    fn refund(&self, _: u64) {}
+
+    fn poll_acquire_n(
+        &self,
+        _: &mut Context<'_>,
+        _: u64,
+        _: &mut WaitState,
+    ) -> Poll<Result<Granted, AcquireError>> {
+        Poll::Pending
+    }
+}
+
+#[test]
+fn one_that_was_outrun_is_told_the_longest_wait_too() {
+    let clock = clock();
+    let (slow, other) = (bucket(&clock, 1, 5), bucket(&clock, 1, 5));
+    let both = Composite::new((&slow, Outrun(&other)));
+    let denied = both.try_acquire_n(3).unwrap_err();
+    assert_eq!((denied.index, denied.retry_after()), (1, Some(10 * MS)));
+    assert_eq!((slow.available(), other.available()), (5, 0));
+
+    other.refund(5);
+    let all = Composite::new((&slow, Outrun(&other), &other));
+    let denied = all.try_acquire_n(3).unwrap_err();
+    assert_eq!((denied.index, denied.retry_after()), (2, Some(3_000 * MS)));
+    assert_eq!((slow.available(), other.available()), (5, 0));
 }
 
 proptest! {

@@ -9,8 +9,8 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use flow_ratelimit::{
-    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, KeyedLimiter, LeakyBucket, Rate,
-    TokenBucket,
+    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, KeyedLimiter, LeakyBucket,
+    MultiBucket, Rate, TokenBucket,
 };
 use flow_rt::{Handle, ManualClock};
 use tracing::field::{Field, Visit};
@@ -271,4 +271,20 @@ fn an_adaptive_limiter_tells_of_its_changes_and_warns_once_a_minute_at_its_lowes
     assert_eq!(again(), [up.clone(), down.clone()]);
     clock.advance(Duration::from_secs(60));
     assert_eq!(again(), [up, down, format!("{lowest} {half}")]);
+}
+
+#[test]
+fn changes_and_the_end_of_a_multi_bucket_are_told() {
+    let builder = MultiBucket::builder().limits(["1/h burst 3", "1/h burst 8"]);
+    let bucket = builder.name("api").build().unwrap();
+    let told = told(|| {
+        bucket.try_acquire().unwrap();
+        bucket.set_quota(1, "2/h burst 8").unwrap();
+        bucket.set_quota(2, "2/h burst 8").unwrap_err();
+        bucket.close();
+        bucket.close();
+    });
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("2/h burst 8") && told[0].contains("quota"));
+    assert!(told[1].contains("closed"));
 }

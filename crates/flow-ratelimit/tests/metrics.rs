@@ -8,7 +8,8 @@ use std::task::{Context, Waker};
 
 use flow_metrics::{Collect, Desc, HistogramSnapshot, Registry, Sink};
 use flow_ratelimit::{
-    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, KeyedLimiter, Rate, TokenBucket,
+    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, KeyedLimiter, MultiBucket, Rate,
+    TokenBucket,
 };
 use flow_rt::{ManualClock, sim};
 
@@ -278,6 +279,31 @@ fn an_adaptive_limiter_shows_its_decisions_too() {
     assert_eq!(shown("sampled_failures_total/db").as_deref(), Some("0"));
     assert_eq!(shown("limit_range_permits/db/least").as_deref(), Some("1"));
     assert_eq!(shown("limit_range_permits/db/most").as_deref(), Some("100"));
+}
+
+#[test]
+fn a_multi_bucket_shows_each_limit_by_its_place() {
+    let builder = MultiBucket::builder().limits(["1/h burst 3", "1/h burst 8"]);
+    let bucket = builder.name("api").build().expect("valid");
+    let registry = Registry::new();
+    registry
+        .register(bucket.collector())
+        .expect("its catalogue is sound")
+        .forget();
+    bucket.try_acquire_n(2).expect("full");
+    bucket.try_acquire_n(2).expect_err("one is left");
+    let samples = Samples::of(&*bucket.collector());
+    for (key, value) in [
+        ("decisions_total/api/granted", "1"),
+        ("decisions_total/api/denied", "1"),
+        ("waiting_callers/api", "0"),
+        ("available_tokens/api/0", "1"),
+        ("available_tokens/api/1", "6"),
+        ("burst_tokens/api/1", "8"),
+    ] {
+        let shown = samples.get(&format!("flow_ratelimit_multi_{key}"));
+        assert_eq!(shown.as_deref(), Some(value), "{key}");
+    }
 }
 
 #[test]

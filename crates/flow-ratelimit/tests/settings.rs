@@ -6,8 +6,8 @@ use std::time::Duration;
 use flow_ratelimit::{
     AdaptiveLimiterBuilder, Aimd, CircuitBreaker, CircuitBreakerBuilder, ClassedConfigError,
     ClassedLimiterBuilder, ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConfigError, Fairness,
-    Gradient2, KeyedLimiterBuilder, LeakyBucketBuilder, PacerBuilder, Rate, TokenBucketBuilder,
-    Vegas,
+    Gradient2, KeyedLimiterBuilder, LeakyBucketBuilder, MultiBucketBuilder, PacerBuilder, Rate,
+    TokenBucketBuilder, Vegas,
 };
 use flow_rt::Backoff;
 use serde_json::from_str;
@@ -130,6 +130,28 @@ fn wrong_settings_are_named() {
     }
     let fairness = refusal(r#"{ "fairness": "lifo" }"#);
     assert!(fairness.contains("`fifo` or `barging`"), "{fairness}");
+}
+
+#[test]
+fn every_setting_of_a_multi_bucket_is_read() {
+    let text = r#"{
+        "limits": ["10/s burst 20", "1000/h burst 1000"], "name": "api", "max_waiters": 9,
+        "counted": false, "catch_up": "0ms"
+    }"#;
+    let read = from_str::<MultiBucketBuilder>(text).unwrap();
+    let written = flow_ratelimit::MultiBucket::builder()
+        .limit("10/s burst 20")
+        .limit("1000/h burst 1000")
+        .name("api")
+        .max_waiters(9)
+        .counted(false)
+        .catch_up(Duration::ZERO);
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    assert_eq!(read.build().unwrap().count(), 2);
+    let none = from_str::<MultiBucketBuilder>("{}").unwrap();
+    assert_eq!(none.build().unwrap_err(), ConfigError::NoLimits);
+    let unknown = from_str::<MultiBucketBuilder>(r#"{ "rate": "1/s" }"#);
+    assert!(unknown.unwrap_err().to_string().contains("`limits`"));
 }
 
 #[test]

@@ -159,6 +159,16 @@ impl From<flow_ratelimit::DeniedBy> for Error {
     }
 }
 
+#[cfg(feature = "ratelimit")]
+impl From<flow_ratelimit::DeniedByLimit> for Error {
+    fn from(by: flow_ratelimit::DeniedByLimit) -> Self {
+        Self {
+            retry_after: by.retry_after(),
+            ..Self::new(by)
+        }
+    }
+}
+
 #[cfg(feature = "redis")]
 impl From<flow_redis::CheckError> for Error {
     fn from(error: flow_redis::CheckError) -> Self {

@@ -67,6 +67,7 @@ fn those_of_the_limiters() {
     passes::<ratelimit::ConfigError>();
     passes::<ratelimit::Denied>();
     passes::<ratelimit::DeniedBy>();
+    passes::<ratelimit::DeniedByLimit>();
     passes::<ratelimit::AcquireError>();
     passes::<ratelimit::AcquireBlockingError>();
     passes::<ratelimit::BreakerConfigError>();

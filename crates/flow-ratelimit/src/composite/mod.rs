@@ -23,6 +23,9 @@ pub use limits::Limits;
 /// The answer to a denial says which limit it was: the one with the longest wait, or one that
 /// never grants so much.
 ///
+/// Limits that are always used together, per second and per hour, are cheaper and stricter in a
+/// [`MultiBucket`](crate::MultiBucket): it decides at once, and has one queue for all of them.
+///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use flow_ratelimit::{Composite, Rate, TokenBucket};
@@ -111,15 +114,7 @@ impl<T: Limits> Composite<T> {
             let denied = limiter.peek_n(n).err()?;
             Some(DeniedBy { index, denied })
         });
-        // The first of those that wait as long.
-        let longest = denials.reduce(|longest, next| {
-            if next.wait() > longest.wait() {
-                next
-            } else {
-                longest
-            }
-        });
-        longest.map_or(Ok(()), Err)
+        denials.reduce(DeniedBy::longer).map_or(Ok(()), Err)
     }
 
     /// Takes `n` tokens of all but the one that has granted already.
@@ -133,7 +128,11 @@ impl<T: Limits> Composite<T> {
                     for (_, before) in self.but(held).take_while(|(it, _)| *it < index) {
                         before.refund(n);
                     }
-                    return Err(DeniedBy { index, denied });
+                    let by = DeniedBy { index, denied };
+                    // Whoever was faster may have left another limit with a longer wait.
+                    return Err(self
+                        .look(n, held)
+                        .map_or_else(|now| by.longer(now), |()| by));
                 }
             }
         }
@@ -221,6 +220,15 @@ impl DeniedBy {
     /// When to come back, if waiting helps at all: the longest wait of all limits that deny.
     pub fn retry_after(&self) -> Option<Duration> {
         self.denied.retry_after()
+    }
+
+    /// The one with the longer wait; the first of two that wait as long.
+    fn longer(self, next: Self) -> Self {
+        if next.wait() > self.wait() {
+            next
+        } else {
+            self
+        }
     }
 
     /// For comparison: never is longer than any time.

@@ -2,11 +2,12 @@
 
 use ::core::time::Duration;
 
-use flow_rt::{Clock, Handle, block_on};
+use flow_rt::Clock;
 
 use super::TokenBucket;
-use crate::error::{AcquireBlockingError, AcquireError, Denied};
+use crate::error::AcquireBlockingError;
 use crate::granted::Granted;
+use crate::waiting::take_blocking;
 
 /// Waiting on a plain thread: in one queue with the tasks that wait, first in, first out.
 ///
@@ -21,7 +22,7 @@ impl<C: Clock + 'static> TokenBucket<C> {
     /// # Errors
     /// [`AcquireBlockingError`]; nothing was taken then.
     pub fn acquire_blocking(&self) -> Result<Granted, AcquireBlockingError> {
-        self.take_blocking(1, None)
+        take_blocking(self, &*self.core, 1, None)
     }
 
     /// Waits for `n` tokens on the calling thread. A large `n` holds up those behind it.
@@ -46,7 +47,7 @@ impl<C: Clock + 'static> TokenBucket<C> {
     /// That of [`try_acquire`](Self::try_acquire) if the tokens are there; one allocation and one
     /// look at the queue for each wake-up if it waits.
     pub fn acquire_n_blocking(&self, n: u64) -> Result<Granted, AcquireBlockingError> {
-        self.take_blocking(n, None)
+        take_blocking(self, &*self.core, n, None)
     }
 
     /// Waits for one token on the calling thread, for `limit` at the most. See
@@ -58,7 +59,7 @@ impl<C: Clock + 'static> TokenBucket<C> {
         &self,
         limit: Duration,
     ) -> Result<Granted, AcquireBlockingError> {
-        self.take_blocking(1, Some(limit))
+        take_blocking(self, &*self.core, 1, Some(limit))
     }
 
     /// Waits for `n` tokens on the calling thread, for `limit` at the most by the bucket's clock.
@@ -67,51 +68,14 @@ impl<C: Clock + 'static> TokenBucket<C> {
     /// moment. If the rate is lowered during the wait it ends at the limit.
     ///
     /// # Errors
-    /// As [`acquire_n_blocking`](Self::acquire_n_blocking), and [`AcquireError::Timeout`] in
+    /// As [`acquire_n_blocking`](Self::acquire_n_blocking), and
+    /// [`AcquireError::Timeout`](crate::AcquireError::Timeout) in
     /// [`NotGranted`](AcquireBlockingError::NotGranted).
     pub fn acquire_n_blocking_timeout(
         &self,
         n: u64,
         limit: Duration,
     ) -> Result<Granted, AcquireBlockingError> {
-        self.take_blocking(n, Some(limit))
-    }
-
-    fn take_blocking(
-        &self,
-        n: u64,
-        limit: Option<Duration>,
-    ) -> Result<Granted, AcquireBlockingError> {
-        let result = match self.core.decide_recalling(n) {
-            Ok(granted) => Ok(granted),
-            Err(Denied::NotYet { .. }) => {
-                // Real time that passes here would keep virtual time from moving: its runtime
-                // drives, and counts.
-                if Handle::current().is_ok_and(|runtime| runtime.is_stepped()) {
-                    return self.lend_thread(n, limit);
-                }
-                self.core.wait_on_thread(n, limit)
-            }
-            Err(denied) => Err(AcquireBlockingError::NotGranted(AcquireError::at_once(
-                denied,
-            ))),
-        };
-        self.core.count(result.is_ok());
-        result
-    }
-
-    fn lend_thread(
-        &self,
-        n: u64,
-        limit: Option<Duration>,
-    ) -> Result<Granted, AcquireBlockingError> {
-        let waited = match limit {
-            None => block_on(self.acquire_n(n)),
-            Some(limit) => block_on(crate::LimiterExt::acquire_n_timeout(self, n, limit)),
-        };
-        match waited {
-            Ok(result) => result.map_err(AcquireBlockingError::NotGranted),
-            Err(refused) => Err(AcquireBlockingError::MustNotBlock(refused)),
-        }
+        take_blocking(self, &*self.core, n, Some(limit))
     }
 }

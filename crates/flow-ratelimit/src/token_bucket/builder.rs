@@ -14,6 +14,7 @@ use super::snapshot::Snapshot;
 use super::warm_up::WarmUp;
 use crate::error::ConfigError;
 use crate::quota::{IntoQuota, Quota};
+use crate::waiting::Rules;
 
 /// Configures a [`TokenBucket`]; everything is checked by [`build`](Self::build).
 #[must_use = "a builder does nothing until `build` is called"]
@@ -37,16 +38,12 @@ impl TokenBucketBuilder {
             clock: DefaultClock::new(),
             is_counted: true,
             settings: Settings {
-                name: None,
-                max_waiters: usize::MAX,
+                waits: Rules::new(),
                 fairness: Fairness::Fifo,
-                catch_up: DEFAULT_CATCH_UP,
                 max_reserve: Duration::MAX,
                 debt: 0,
-                jitter: None,
                 warm_up: None,
                 shards: None,
-                runtime: None,
             },
         }
     }
@@ -88,13 +85,13 @@ impl<C: Clock> TokenBucketBuilder<C> {
 
     /// What to call it in reports and metrics.
     pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.settings.name = Some(name.into());
+        self.settings.waits.name = Some(name.into());
         self
     }
 
     /// How many callers may wait at once; any number otherwise.
     pub fn max_waiters(mut self, max: usize) -> Self {
-        self.settings.max_waiters = max;
+        self.settings.waits.max_waiters = max;
         self
     }
 
@@ -110,7 +107,7 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// are late by up to 2 ms and a rate could not be kept otherwise. It is for those who wait
     /// only, and while they wait. Zero keeps to the burst, at the price of the rate.
     pub fn catch_up(mut self, late: Duration) -> Self {
-        self.settings.catch_up = late;
+        self.settings.waits.catch_up = late;
         self
     }
 
@@ -149,7 +146,7 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// that block return at once, since the system's scheduler scatters them. It takes one boxed
     /// timer each time.
     pub fn jitter(mut self, most: Duration) -> Self {
-        self.settings.jitter =
+        self.settings.waits.jitter =
             (!most.is_zero()).then(|| Backoff::constant(most).full_jitter().attempts(2));
         self
     }
@@ -212,7 +209,7 @@ impl<C: Clock> TokenBucketBuilder<C> {
 
     /// Where those who wait are driven; otherwise on the runtimes that poll them.
     pub fn runtime(mut self, runtime: &Handle) -> Self {
-        self.settings.runtime = Some(runtime.clone());
+        self.settings.waits.runtime = Some(runtime.clone());
         self
     }
 
@@ -286,7 +283,7 @@ impl<C: Clock> TokenBucketBuilder<C> {
             (given, _) => given,
         };
         let (rate, burst) = quota.complete(burst)?;
-        if self.settings.max_waiters == 0 {
+        if self.settings.waits.max_waiters == 0 {
             return Err(ConfigError::ZeroWaiters);
         }
         if self.settings.shards.is_some() {
@@ -294,7 +291,7 @@ impl<C: Clock> TokenBucketBuilder<C> {
         }
         self.settings.warm_up.map_or(Ok(()), WarmUp::check)?;
         if let Some(Err(BackoffConfigError::Delay { given })) =
-            self.settings.jitter.as_ref().map(Backoff::validate)
+            self.settings.waits.jitter.as_ref().map(Backoff::validate)
         {
             return Err(ConfigError::JitterTooLong { given });
         }
@@ -302,7 +299,7 @@ impl<C: Clock> TokenBucketBuilder<C> {
             (Some(_), Some(_)) => return Err(ConfigError::InitialAndSnapshot),
             (None, Some(snapshot)) => {
                 snapshot.check()?;
-                let elapsed = snapshot.elapsed(self.settings.runtime.as_ref());
+                let elapsed = snapshot.elapsed(self.settings.waits.runtime.as_ref());
                 Start::From(snapshot, elapsed)
             }
             (initial, None) => Start::With(initial.unwrap_or(burst)),
@@ -328,20 +325,17 @@ impl<C> fmt::Debug for TokenBucketBuilder<C> {
             .field("burst", &self.burst)
             .field("initial", &self.initial)
             .field("snapshot", &self.snapshot)
-            .field("name", &self.settings.name)
-            .field("max_waiters", &self.settings.max_waiters)
+            .field("name", &self.settings.waits.name)
+            .field("max_waiters", &self.settings.waits.max_waiters)
             .field("fairness", &self.settings.fairness)
-            .field("catch_up", &self.settings.catch_up)
+            .field("catch_up", &self.settings.waits.catch_up)
             .field("max_reserve", &self.settings.max_reserve)
             .field("debt", &self.settings.debt)
-            .field("jitter", &self.settings.jitter)
+            .field("jitter", &self.settings.waits.jitter)
             .field("warm_up", &self.settings.warm_up)
             .field("sharded", &self.settings.shards)
-            .field("runtime", &self.settings.runtime)
+            .field("runtime", &self.settings.waits.runtime)
             .field("counted", &self.is_counted)
             .finish_non_exhaustive()
     }
 }
-
-/// Twice what tokio's timers are late, and room for the driver's quantum.
-const DEFAULT_CATCH_UP: Duration = Duration::from_millis(4);

@@ -40,15 +40,14 @@
 //! exact in any order.
 
 use core::time::Duration;
-use std::borrow::Cow;
 
-use flow_rt::{Backoff, Clock, Handle, Instant};
+use flow_rt::{Clock, Instant};
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use flow_sync::{CachePadded, PaddedCounters};
 
 use super::fairness::Fairness;
-use super::line::Change;
+use super::line::{Change, Lines, Queue};
 use super::snapshot::Snapshot;
 use crate::error::{ConfigError, Denied};
 use crate::granted::Granted;
@@ -59,7 +58,7 @@ use crate::token_bucket::credits;
 use crate::token_bucket::denial::Denial;
 use crate::token_bucket::sharded::Shards;
 use crate::token_bucket::warm_up::WarmUp;
-use crate::waiting::Queue;
+use crate::waiting::{Rules, Serves};
 
 /// What all clones of a bucket and all its waiters share.
 pub(crate) struct Core<C> {
@@ -90,17 +89,12 @@ pub(crate) struct Core<C> {
 
 /// What is fixed when the bucket is built.
 pub(crate) struct Settings {
-    pub(crate) name: Option<Cow<'static, str>>,
-    pub(crate) max_waiters: usize,
+    pub(crate) waits: Rules,
     pub(crate) fairness: Fairness,
-    pub(crate) catch_up: Duration,
     pub(crate) max_reserve: Duration,
     pub(crate) debt: u64,
-    /// One delay, drawn anew for each wait.
-    pub(crate) jitter: Option<Backoff>,
     pub(crate) warm_up: Option<Duration>,
     pub(crate) shards: Option<usize>,
-    pub(crate) runtime: Option<Handle>,
 }
 
 impl Settings {
@@ -189,7 +183,11 @@ impl<C: Clock> Core<C> {
             debt,
             clock,
             counts: counted.then(Counts::new),
-            queue: Mutex::new(Queue::new(anchor, rate, warm_up)),
+            queue: Mutex::new(Queue::new(Lines {
+                line: anchor,
+                rate,
+                warm_up,
+            })),
             queued: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             head: AtomicU64::new(0),

@@ -22,6 +22,7 @@ use crate::error::Denied;
 use crate::granted::Granted;
 use crate::params::Look;
 use crate::supply;
+use crate::waiting::Serves;
 
 impl<C: Clock> Core<C> {
     /// Takes `n` tokens if they are there, without overdrawing: for those who can wait.

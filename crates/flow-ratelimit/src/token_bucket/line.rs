@@ -7,8 +7,21 @@ use super::core::{Core, W};
 use crate::error::ConfigError;
 use crate::rate::Rate;
 use crate::supply::Anchor;
-use crate::waiting::Queue;
+use crate::token_bucket::warm_up::WarmUp;
+use crate::waiting::{self, Drives, Serves};
 use crate::wakes::Wakes;
+
+/// What a bucket's waiters are served from: what `params` says to those without the lock.
+pub(crate) struct Lines {
+    /// The line of supply in force, and its rate.
+    pub(crate) line: Anchor,
+    pub(crate) rate: Rate,
+    /// Beside them, what follows the line; if the bucket warms up.
+    pub(crate) warm_up: Option<Box<WarmUp>>,
+}
+
+/// A bucket's queue.
+pub(crate) type Queue = waiting::Queue<Lines>;
 
 /// What begins with a new line of supply.
 pub(crate) enum Change {
@@ -34,11 +47,11 @@ impl<C: Clock> Core<C> {
         let now = self.clock.now();
         {
             let mut queue = self.queue.lock();
-            let change = next(&queue.line)?;
+            let change = next(&queue.supply.line)?;
             // What the old line has earned goes to those who waited under it.
             self.pump_all(&mut queue, now, &mut wakes);
             let head = queue.list.head_need().unwrap_or(0);
-            let kept = self.kept(head, &queue.line);
+            let kept = self.kept(head, &queue.supply.line);
             let anchor = self.lift(&queue, now, kept, back);
             let used = self.word.load(Ordering::Acquire) >> 1;
             let (anchor, rate) = match change {
@@ -52,14 +65,14 @@ impl<C: Clock> Core<C> {
                         aside,
                         ..anchor
                     };
-                    (shared, queue.rate)
+                    (shared, queue.supply.rate)
                 }
-                Change::Capacity(burst) => (anchor.with_capacity(burst), queue.rate),
+                Change::Capacity(burst) => (anchor.with_capacity(burst), queue.supply.rate),
             };
             self.publish(&mut queue, anchor, rate);
             self.pump_all(&mut queue, now, &mut wakes);
             self.kick(&mut queue, now, &mut wakes);
-            self.note_supply(&mut queue, now);
+            self.note_rise(&mut queue, now);
         }
         wakes.wake();
         Ok(())
@@ -73,7 +86,7 @@ impl<C: Clock> Core<C> {
 
     /// Puts a line in force, for those without the lock too.
     fn put_in_force(&self, queue: &mut Queue, line: Anchor, rate: Rate) {
-        (queue.line, queue.rate) = (line, rate);
+        (queue.supply.line, queue.supply.rate) = (line, rate);
         self.params.publish(&line, rate);
     }
 
@@ -90,7 +103,7 @@ impl<C: Clock> Core<C> {
     pub(super) fn move_anchor(&self, now: Instant) {
         let mut queue = self.queue.lock();
         // Somebody may have moved it before.
-        if queue.line.is_stale(now) {
+        if queue.supply.line.is_stale(now) {
             self.move_on(&mut queue, now);
         }
         drop(queue);
@@ -99,7 +112,7 @@ impl<C: Clock> Core<C> {
     /// Moves the anchor towards the present. Whether it moved: what is due to a reservation by
     /// the line as it is must be taken first.
     pub(crate) fn move_on(&self, queue: &mut Queue, now: Instant) -> bool {
-        let anchor = queue.line;
+        let anchor = queue.supply.line;
         let word = self.word.load(Ordering::Acquire);
         if queue
             .promise()
@@ -115,8 +128,8 @@ impl<C: Clock> Core<C> {
         let until = queue.end_of_step().map_or(until, |end| until.min(end));
         let anchor = self.lift(queue, until, self.cap(queue, &anchor), 0);
         match queue.next_step(until) {
-            Some(next) => self.put_in_force(queue, next, queue.rate),
-            None => self.publish(queue, anchor, queue.rate),
+            Some(next) => self.put_in_force(queue, next, queue.supply.rate),
+            None => self.publish(queue, anchor, queue.supply.rate),
         }
         true
     }
@@ -125,7 +138,7 @@ impl<C: Clock> Core<C> {
     /// a bucket of `cap` grains holds (invariant 4), and `back` grains come back on top of that:
     /// for a burst that grows by as much, and is published next.
     pub(crate) fn lift(&self, queue: &Queue, now: Instant, cap: u64, back: u64) -> Anchor {
-        let anchor = queue.line;
+        let anchor = queue.supply.line;
         let moved = anchor.moved(now, queue.pace(), self.bits);
         if !anchor.unlimited {
             // First by the line that ends, so that `used` is in sight of the new anchor; that
@@ -138,7 +151,7 @@ impl<C: Clock> Core<C> {
 
     /// What ran over is gone before somebody comes to stand first who may need more than a burst.
     pub(crate) fn keep_a_burst(&self, queue: &Queue, now: Instant) {
-        let anchor = queue.line;
+        let anchor = queue.supply.line;
         if self.debt > 0 && !anchor.unlimited {
             self.clip(&anchor, now, anchor.burst);
         }

@@ -5,8 +5,9 @@ mod builder;
 pub(crate) mod core;
 pub(crate) mod credits;
 pub(crate) mod decide;
-mod denial;
+pub(crate) mod denial;
 mod fairness;
+mod grant;
 pub(crate) mod line;
 mod local;
 #[cfg(feature = "metrics")]
@@ -30,6 +31,7 @@ use crate::granted::Granted;
 use crate::limiter::{Acquire, AcquireTimeout, Limiter, LimiterExt};
 use crate::rate::{IntoRate, Rate};
 use crate::wait_state::WaitState;
+use crate::waiting::{Serves, Waits};
 
 pub use builder::TokenBucketBuilder;
 pub use fairness::Fairness;
@@ -160,7 +162,7 @@ impl<C: Clock> TokenBucket<C> {
 
     /// The name given to the builder.
     pub fn name(&self) -> Option<&str> {
-        self.core.settings.name.as_deref()
+        self.core.settings.waits.name.as_deref()
     }
 
     /// Changes the rate from now on. What was earned at the old one stays; those who wait are

@@ -34,10 +34,11 @@ use flow_sync::sync::atomic::Ordering;
 use flow_sync::{Standing, Ticket};
 
 use super::core::{Core, W};
+use super::line::Queue;
 use crate::error::{AcquireError, Denied};
 use crate::granted::Granted;
 use crate::wait_state::{Host, Place, WaitState};
-use crate::waiting::Queue;
+use crate::waiting::{Drives, Serves, Source, Waits};
 use crate::wakes::Wakes;
 
 /// Tokens taken ahead of time, for callers that arrange themselves when to go: see
@@ -358,7 +359,7 @@ impl<C: Clock + 'static> Core<C> {
             if queue.closed {
                 return Err(Denied::Closed);
             }
-            let need = self.grains(&queue.line, n)?;
+            let need = self.grains(&queue.supply.line, n)?;
             let wait = self.wait_of(queue, need, now);
             let most = self.settings.max_reserve;
             if wait > most {
@@ -366,9 +367,9 @@ impl<C: Clock + 'static> Core<C> {
                     retry_after: wait.saturating_sub(most),
                 });
             }
-            if queue.list.len() >= self.settings.max_waiters && !wait.is_zero() {
+            if queue.list.len() >= self.settings.waits.max_waiters && !wait.is_zero() {
                 return Err(Denied::QueueFull {
-                    max_waiters: self.settings.max_waiters,
+                    max_waiters: self.settings.waits.max_waiters,
                 });
             }
             // From here on nobody passes; what came back before is seen by the pump.
@@ -394,7 +395,7 @@ impl<C: Clock + 'static> Core<C> {
 
     /// When the turn comes of one who waits; everybody who could go has gone.
     fn turn_of(&self, queue: &Queue, ticket: Ticket, now: Instant) -> Instant {
-        let anchor = &queue.line;
+        let anchor = &queue.supply.line;
         let used = self.word.load(Ordering::Acquire) >> 1;
         let level = anchor.level(used, now, self.cap(queue, anchor));
         let before = queue.list.sum_to(ticket).unwrap_or(0) + u128::from(self.debt);

@@ -50,6 +50,7 @@ use flow_sync::sync::atomic::{AtomicU64, Ordering};
 use super::core::Core;
 use crate::error::{ConfigError, Denied};
 use crate::granted::Granted;
+use crate::waiting::Source;
 
 /// The shards of a bucket; most buckets have none.
 pub(crate) struct Shards {
@@ -309,7 +310,7 @@ impl<C: Clock> Core<C> {
 
     /// Credits for those who wait (3): what the head needs, as long as there are some.
     #[cold]
-    pub(crate) fn serve_by_credits(&self) {
+    pub(crate) fn serve_by_shards(&self) {
         if self.shards.is_empty() {
             return;
         }

@@ -60,8 +60,20 @@ impl Snapshot {
         self.grains.cast_unsigned() >> self.bits
     }
 
+    /// Of a bucket that holds so many grains where its line stands; taken at the epoch.
+    pub(crate) fn of(line: &Anchor, rate: Rate, burst: u64, grains: i64, bits: u32) -> Self {
+        Self {
+            rate,
+            burst,
+            grains,
+            bits,
+            fraction: line.carry,
+            taken_at: SystemTime::UNIX_EPOCH,
+        }
+    }
+
     /// Whether its numbers can be those of a bucket.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let refuse = |reason| Err(ConfigError::InvalidSnapshot { reason });
         if self.bits > MAX_BITS {
             return refuse("a token has more than 30 fraction bits");
@@ -83,7 +95,7 @@ impl Snapshot {
     }
 
     /// What has been supplied since, by the wall clock: nothing if that was put back.
-    pub(super) fn elapsed(&self, runtime: Option<&Handle>) -> Duration {
+    pub(crate) fn elapsed(&self, runtime: Option<&Handle>) -> Duration {
         let now = wall(runtime);
         now.duration_since(self.taken_at).unwrap_or_default()
     }
@@ -120,7 +132,7 @@ impl Snapshot {
 
     /// A line that goes on from here: of a bucket that may be overdrawn by `debt` grains, at
     /// `now`, with `used` = 0.
-    pub(super) fn resume(
+    pub(crate) fn resume(
         &self,
         elapsed: Duration,
         rate: Rate,
@@ -144,12 +156,12 @@ impl Snapshot {
 
 impl<C: Clock + 'static> Core<C> {
     pub(super) fn snapshot(&self) -> Snapshot {
-        let taken_at = wall(self.settings.runtime.as_ref());
+        let taken_at = wall(self.settings.waits.runtime.as_ref());
         let look = |credits: u64| {
             self.look_at_queue(|queue, now, _| {
-                let rate = queue.rate;
+                let rate = queue.supply.rate;
                 let word = self.word.load(Ordering::Acquire);
-                let line = queue.line.moved(now, queue.pace(), self.bits);
+                let line = queue.supply.line.moved(now, queue.pace(), self.bits);
                 // What is set aside counts to the burst, and credits of shards to what is there.
                 let tokens = self.burst_of(&line);
                 let burst = tokens << self.bits;
@@ -161,12 +173,8 @@ impl<C: Clock + 'static> Core<C> {
                     grains = burst.cast_signed();
                 }
                 Snapshot {
-                    rate,
-                    burst: tokens,
-                    grains,
-                    bits: self.bits,
-                    fraction: line.carry,
                     taken_at,
+                    ..Snapshot::of(&line, rate, tokens, grains, self.bits)
                 }
             })
         };

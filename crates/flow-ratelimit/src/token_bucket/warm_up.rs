@@ -34,11 +34,12 @@ use flow_rt::{Clock, Instant};
 use flow_sync::sync::atomic::Ordering;
 
 use super::core::{Core, W};
+use super::line::Queue;
 use crate::error::{ConfigError, Denied};
 use crate::granted::Granted;
 use crate::rate::Rate;
 use crate::supply::{Anchor, Level, Pace, USED_MASK};
-use crate::waiting::{Queue, saturated};
+use crate::waiting::{Serves, saturated};
 use crate::wakes::Wakes;
 
 /// A bucket that warms up: how far it is, and since when nobody came.
@@ -124,17 +125,17 @@ impl WarmUp {
 impl Queue {
     /// Whether fast paths must keep out, though nobody waits.
     pub(crate) fn is_shut(&self) -> bool {
-        self.closed || self.warm_up.is_some()
+        self.closed || self.supply.warm_up.is_some()
     }
 
     /// What the line in force goes by.
     pub(crate) fn pace(&self) -> Pace {
-        self.pace_of(self.rate)
+        self.pace_of(self.supply.rate)
     }
 
     /// What the line in force would go by at another rate.
     pub(super) fn pace_of(&self, rate: Rate) -> Pace {
-        match &self.warm_up {
+        match &self.supply.warm_up {
             Some(warm_up) => pace(rate, warm_up.step),
             None => rate.into(),
         }
@@ -142,7 +143,7 @@ impl Queue {
 
     /// The first instant at which `grains` beyond `spent` have been supplied, if ever.
     pub(crate) fn ready_at(&self, spent: i64, grains: u64) -> Option<Instant> {
-        let (mut line, mut spent) = (&self.line, spent);
+        let (mut line, mut spent) = (&self.supply.line, spent);
         for next in self.ahead().iter().rev() {
             let supplied = next.base.wrapping_sub(line.base) & USED_MASK;
             if i128::from(spent) + i128::from(grains) <= i128::from(supplied) {
@@ -155,7 +156,7 @@ impl Queue {
 
     /// When `grains` beyond `spent` will have been supplied, as a denial.
     pub(crate) fn not_yet(&self, spent: i64, grains: u64, now: Instant) -> Denied {
-        if self.line.mult == 0 && !self.line.unlimited {
+        if self.supply.line.mult == 0 && !self.supply.line.unlimited {
             return Denied::NeverRefills;
         }
         let ready = self.ready_at(spent, grains);
@@ -172,7 +173,7 @@ impl Queue {
 
     /// The line that begins at `now`, if there is one: it is in force now.
     pub(super) fn next_step(&mut self, now: Instant) -> Option<Anchor> {
-        let warm_up = self.warm_up.as_mut()?;
+        let warm_up = self.supply.warm_up.as_mut()?;
         let next = warm_up.ahead.pop_if(|next| next.at == now.as_nanos())?;
         warm_up.step += 1;
         Some(next)
@@ -180,14 +181,14 @@ impl Queue {
 
     /// `line`, to be put in force next, after those that follow it were planned anew.
     pub(super) fn plan(&mut self, line: Anchor, rate: Rate, bits: u32) -> Anchor {
-        match &mut self.warm_up {
+        match &mut self.supply.warm_up {
             Some(warm_up) => warm_up.plan(line, rate, bits),
             None => line,
         }
     }
 
     fn ahead(&self) -> &[Anchor] {
-        self.warm_up.as_ref().map_or(&[], |it| &it.ahead)
+        self.supply.warm_up.as_ref().map_or(&[], |it| &it.ahead)
     }
 }
 
@@ -204,13 +205,13 @@ impl<C: Clock> Core<C> {
             if queue.closed {
                 return Err(Denied::Closed);
             }
-            let need = self.grains(&queue.line, n)?;
+            let need = self.grains(&queue.supply.line, n)?;
             if need > 0 && queue.list.is_empty() {
                 self.end_pause(queue, quiet.since(n), now);
             }
             let taken = self.take_locked(queue, need, left, now);
             if let Err(Denied::NotYet { retry_after }) = taken
-                && let Some(warm_up) = &mut queue.warm_up
+                && let Some(warm_up) = &mut queue.supply.warm_up
             {
                 warm_up.quiet.told = Some((n, now.saturating_add(retry_after)));
             }
@@ -225,7 +226,7 @@ impl<C: Clock> Core<C> {
             if queue.closed {
                 return Err(Denied::Closed);
             }
-            let need = self.grains(&queue.line, n)?;
+            let need = self.grains(&queue.supply.line, n)?;
             let word = self.word.load(Ordering::Acquire);
             self.weigh(queue, word, need, 0, now).map(drop)
         })
@@ -234,28 +235,28 @@ impl<C: Clock> Core<C> {
     /// The word and the line of supply, as of now.
     #[cold]
     pub(super) fn stand_warming(&self) -> (u64, Anchor) {
-        self.look_warming(|queue, _, _| (self.word.load(Ordering::Acquire), queue.line))
+        self.look_warming(|queue, _, _| (self.word.load(Ordering::Acquire), queue.supply.line))
     }
 
     /// After a grant: when there is the next token, nobody has come for it yet.
     pub(crate) fn note_grant(&self, queue: &mut Queue, now: Instant) {
-        if queue.warm_up.is_none() {
+        if queue.supply.warm_up.is_none() {
             return;
         }
         let since = Some(self.token_at(queue, now));
-        if let Some(warm_up) = &mut queue.warm_up {
+        if let Some(warm_up) = &mut queue.supply.warm_up {
             warm_up.quiet = Quiet { since, told: None };
         }
     }
 
     /// After tokens came back, or come at another rate: that may be at another time.
-    pub(crate) fn note_supply(&self, queue: &mut Queue, now: Instant) {
-        let warm_up = queue.warm_up.as_ref();
+    pub(crate) fn note_rise(&self, queue: &mut Queue, now: Instant) {
+        let warm_up = queue.supply.warm_up.as_ref();
         if warm_up.is_none_or(|it| it.quiet.since.is_none_or(|since| since <= now)) {
             return;
         }
         let since = Some(self.token_at(queue, now));
-        if let Some(warm_up) = &mut queue.warm_up {
+        if let Some(warm_up) = &mut queue.supply.warm_up {
             warm_up.quiet.since = since;
         }
     }
@@ -284,7 +285,7 @@ impl<C: Clock> Core<C> {
             told: None,
         };
         if queue.list.is_empty() {
-            return queue.warm_up.as_ref().map_or(nothing, |it| it.quiet);
+            return queue.supply.warm_up.as_ref().map_or(nothing, |it| it.quiet);
         }
         let sum = saturated(queue.list.sum() + u128::from(self.debt));
         let spent = self.spent(queue, now);
@@ -297,7 +298,7 @@ impl<C: Clock> Core<C> {
 
     /// When there is a token, by now or later.
     fn token_at(&self, queue: &Queue, now: Instant) -> Instant {
-        if queue.line.unlimited {
+        if queue.supply.line.unlimited {
             return now;
         }
         let one = (1 << self.bits) + self.debt;
@@ -307,7 +308,7 @@ impl<C: Clock> Core<C> {
 
     /// What counts as spent.
     fn spent(&self, queue: &Queue, now: Instant) -> i64 {
-        let line = &queue.line;
+        let line = &queue.supply.line;
         let used = self.word.load(Ordering::Acquire) >> 1;
         if queue.promise().is_some() {
             // As the pump sees it: nothing ran over.
@@ -318,20 +319,20 @@ impl<C: Clock> Core<C> {
 
     /// Begins to warm up if nobody had come for the period, or ever.
     fn end_pause(&self, queue: &mut Queue, since: Option<Instant>, now: Instant) {
-        let Some(warm_up) = &queue.warm_up else {
+        let Some(warm_up) = &queue.supply.warm_up else {
             return;
         };
         let period = Duration::from_nanos(warm_up.period);
         if since.is_some_and(|since| now.saturating_duration_since(since) < period) {
             return;
         }
-        let line = self.lift(queue, now, queue.line.burst, 0);
-        if let Some(warm_up) = &mut queue.warm_up {
+        let line = self.lift(queue, now, queue.supply.line.burst, 0);
+        if let Some(warm_up) = &mut queue.supply.warm_up {
             (warm_up.began, warm_up.step) = (line.at, 0);
         }
         let used = self.word.load(Ordering::Acquire) >> 1;
         let line = line.with_pace(queue.pace(), self.bits, used);
-        self.publish(queue, line, queue.rate);
+        self.publish(queue, line, queue.supply.rate);
         // The request that came is as good as a grant.
         self.note_grant(queue, now);
     }
@@ -346,7 +347,7 @@ impl<C: Clock> Core<C> {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let level = self.weigh(queue, word, need, left, now)?;
-            let line = queue.line;
+            let line = queue.supply.line;
             let mut free = level.free;
             if need > 0 && !line.unlimited {
                 let taken = line.take(level, need) << 1 | W;
@@ -379,7 +380,7 @@ impl<C: Clock> Core<C> {
         left: u64,
         now: Instant,
     ) -> Result<Level, Denied> {
-        let line = &queue.line;
+        let line = &queue.supply.line;
         let others_wait = !queue.list.is_empty();
         let kept = if others_wait {
             self.cap(queue, line)

@@ -6,18 +6,19 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::sync::{Arc, Weak};
 
-use flow_rt::{BoxTimer, Clock, Handle, Instant};
+use flow_rt::{BoxTimer, Handle, Instant};
+#[cfg(feature = "tracing")]
 use flow_sync::sync::atomic::Ordering;
 
 use super::Queue;
 use super::queue::Looks;
-use crate::token_bucket::core::Core;
+use super::source::Source;
 use crate::wakes::Wakes;
 
 /// The task that looks after a bucket's queue on one runtime, while there is one.
-pub(super) struct Driver<C: Clock + 'static> {
+pub(super) struct Driver<S: Source> {
     /// Those who wait hold the bucket; the driver does not, so that it lingers without it.
-    core: Weak<Core<C>>,
+    core: Weak<S>,
     runtime: Handle,
     seat: u64,
     timer: Option<BoxTimer>,
@@ -27,8 +28,8 @@ pub(super) struct Driver<C: Clock + 'static> {
     wakes: Wakes,
 }
 
-impl<C: Clock + 'static> Driver<C> {
-    pub(super) fn new(core: &Arc<Core<C>>, runtime: Handle, seat: u64) -> Self {
+impl<S: Source> Driver<S> {
+    pub(super) fn new(core: &Arc<S>, runtime: Handle, seat: u64) -> Self {
         Self {
             core: Arc::downgrade(core),
             runtime,
@@ -42,12 +43,12 @@ impl<C: Clock + 'static> Driver<C> {
     }
 
     /// Arms the timer for an instant of the bucket's clock, by the runtime's.
-    fn arm(&mut self, at: Instant, core: &Core<C>) -> &mut BoxTimer {
+    fn arm(&mut self, at: Instant, core: &S) -> &mut BoxTimer {
         let due = if at.is_far_future() {
             at
         } else {
             // The two clocks may differ; the next look is by the bucket's again.
-            self.runtime.now() + at.saturating_duration_since(core.clock.now())
+            self.runtime.now() + at.saturating_duration_since(core.now())
         };
         self.arm_for(due)
     }
@@ -61,7 +62,7 @@ impl<C: Clock + 'static> Driver<C> {
     }
 }
 
-impl<C: Clock + 'static> Future for Driver<C> {
+impl<S: Source> Future for Driver<S> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -106,7 +107,7 @@ impl<C: Clock + 'static> Future for Driver<C> {
     }
 }
 
-impl<C: Clock + 'static> Drop for Driver<C> {
+impl<S: Source> Drop for Driver<S> {
     fn drop(&mut self) {
         if self.has_left {
             return;
@@ -114,9 +115,9 @@ impl<C: Clock + 'static> Drop for Driver<C> {
         if let Some(core) = self.core.upgrade() {
             #[cfg(feature = "tracing")]
             {
-                let waiting = core.waiting.load(Ordering::Acquire);
+                let waiting = core.waiting().load(Ordering::Acquire);
                 if waiting > 0 {
-                    let name = core.settings.name.as_deref();
+                    let name = core.rules().name.as_deref();
                     crate::events::driver_lost(name, self.runtime.name(), waiting);
                 }
             }
@@ -125,46 +126,31 @@ impl<C: Clock + 'static> Drop for Driver<C> {
     }
 }
 
-impl<C: Clock> Core<C> {
+/// What one does who drives.
+pub(crate) trait Drives: Source {
     /// Wakes the drivers if the head can go before the primary would look; the standbys too,
     /// who reckon from when it will.
-    pub(crate) fn kick(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) {
+    fn kick(&self, queue: &mut Queue<Self::Supply>, now: Instant, wakes: &mut Wakes) {
         if self.head_at(queue, now) < queue.fire_at {
             queue.rouse(now, wakes);
         }
     }
 
-    /// When the head can go; never, if nobody waits or nothing comes.
-    pub(super) fn head_at(&self, queue: &Queue, now: Instant) -> Instant {
-        let Some(need) = queue.list.head_need() else {
-            return Instant::FAR_FUTURE;
-        };
-        let anchor = &queue.line;
-        if anchor.unlimited {
-            return now;
-        }
-        let used = self.word.load(Ordering::Acquire) >> 1;
-        let level = anchor.level(used, now, self.cap(queue, anchor));
-        queue
-            .ready_at(level.spent, need + self.debt)
-            .unwrap_or(Instant::FAR_FUTURE)
-    }
-
     /// How long a driver sleeps at the least: well within what is kept for its lateness.
     fn quantum(&self) -> Duration {
-        QUANTUM.min(self.settings.catch_up / 4)
+        QUANTUM.min(self.rules().catch_up / 4)
     }
 
     /// One look of a driver at the queue.
-    pub(super) fn drive(
+    fn drive(
         &self,
         number: u64,
         waker: &mut Option<Waker>,
         fired: bool,
         wakes: &mut Wakes,
     ) -> Step {
-        let now = self.clock.now();
-        let mut queue = self.queue.lock();
+        let now = self.now();
+        let mut queue = self.queue().lock();
         let queue = &mut *queue;
         if fired && queue.primary == Some(number) {
             queue.last_fire = now;
@@ -180,7 +166,7 @@ impl<C: Clock> Core<C> {
         if queue.list.is_empty() {
             return queue.rest(number, waker, fired);
         }
-        let is_late = |queue: &Queue| queue.fire_at.saturating_add(SLACK) <= now;
+        let is_late = |queue: &Queue<Self::Supply>| queue.fire_at.saturating_add(SLACK) <= now;
         if queue.primary.is_none() || is_late(queue) {
             queue.primary = Some(number);
         }
@@ -203,10 +189,10 @@ impl<C: Clock> Core<C> {
     }
 
     /// A driver ends before its time.
-    pub(super) fn vacate(&self, number: u64) {
+    fn vacate(&self, number: u64) {
         let mut wakes = Wakes::new();
         let seat = {
-            let mut queue = self.queue.lock();
+            let mut queue = self.queue().lock();
             let queue = &mut *queue;
             let was_primary = queue.primary == Some(number);
             let seat = queue.remove_seat(number);
@@ -218,8 +204,10 @@ impl<C: Clock> Core<C> {
     }
 }
 
+impl<S: Source> Drives for S {}
+
 /// What a driver does next.
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Wake those granted, then look again.
     Again,
     /// Nobody waits.

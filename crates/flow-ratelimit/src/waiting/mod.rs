@@ -1,13 +1,13 @@
-//! How tasks and threads wait for a bucket: first in, first out, driven by one small task per
-//! runtime, or by a thread that waits itself.
+//! How tasks and threads wait for a bucket, or for several on one line ([`Source`]): first in,
+//! first out, driven by one small task per runtime, or by a thread that waits itself.
 //!
 //! # State
 //! [`Queue`], under one lock: the list of waiters with their needs in grains; the *seats*, one
 //! per runtime that has waiters and one of all threads that wait, each with its driver's waker;
 //! which seat is `primary`; `fire_at`, when it will look; `last_fire`, when its timer last fired;
 //! the threads that wait without a seat; `closed`; `first`, the head once it was found to be too
-//! early. The W bit stands in the bucket's word (see `core`). Marked entries of the list are
-//! reservations (see `token_bucket::reservation`).
+//! early. The W bit stands in the limiter's word (see `token_bucket::core`, `multi_bucket::core`).
+//! Marked entries of the list are reservations (see `token_bucket::reservation`).
 //!
 //! # Invariants
 //! 1. W changes only under the lock. It is set while somebody waits, and for ever once closed or in
@@ -72,12 +72,15 @@
 //! polls stops everybody with one held future; a timer per waiter costs one allocation each.
 
 mod driver;
-mod grant;
 mod queue;
+mod source;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod thread;
 mod waiter;
 
-pub(crate) use grant::saturated;
+pub(crate) use driver::Drives;
 pub(crate) use queue::Queue;
+pub(crate) use source::{Rules, Serves, Source, saturated};
+pub(crate) use thread::take_blocking;
+pub(crate) use waiter::Waits;

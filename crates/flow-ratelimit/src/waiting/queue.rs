@@ -7,22 +7,16 @@ use flow_rt::{Instant, RuntimeId};
 use flow_sync::{Standing, Ticket, WaitList};
 
 use super::driver::{LINGER, Step};
-use crate::rate::Rate;
-use crate::supply::Anchor;
-use crate::token_bucket::warm_up::WarmUp;
 use crate::wakes::Wakes;
 
 /// Who waits, who drives, and what they go by.
-pub(crate) struct Queue {
-    /// The line of supply in force, and its rate: what `params` says to those without the lock.
-    pub(crate) line: Anchor,
-    pub(crate) rate: Rate,
-    /// Beside them, what follows the line; if the bucket warms up.
-    pub(crate) warm_up: Option<Box<WarmUp>>,
+pub(crate) struct Queue<L> {
+    /// What they are served from.
+    pub(crate) supply: L,
     pub(crate) list: WaitList,
     pub(crate) closed: bool,
     /// The head, once it was found to be too early; what ran over before is gone then.
-    pub(super) first: Option<Ticket>,
+    pub(crate) first: Option<Ticket>,
     pub(super) seats: Vec<Seat>,
     /// Threads that wait beside the one that has their seat.
     threads: VecDeque<Ticket>,
@@ -32,7 +26,7 @@ pub(crate) struct Queue {
     pub(super) last_fire: Instant,
 }
 
-pub(super) struct Seat {
+pub(crate) struct Seat {
     number: u64,
     home: Home,
     pub(super) waker: Option<Waker>,
@@ -49,18 +43,16 @@ pub(super) enum Looks {
 
 /// Where those are driven who have a seat in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Home {
+pub(crate) enum Home {
     Runtime(RuntimeId),
     /// Plain threads, of which one looks for all of them.
     Threads,
 }
 
-impl Queue {
-    pub(crate) const fn new(line: Anchor, rate: Rate, warm_up: Option<Box<WarmUp>>) -> Self {
+impl<L> Queue<L> {
+    pub(crate) const fn new(supply: L) -> Self {
         Self {
-            line,
-            rate,
-            warm_up,
+            supply,
             list: WaitList::new(),
             closed: false,
             first: None,
@@ -79,7 +71,7 @@ impl Queue {
     }
 
     /// What the head needs, if it was found to be too early.
-    pub(super) fn first_need(&self) -> Option<u64> {
+    pub(crate) fn first_need(&self) -> Option<u64> {
         let head = self.list.head()?;
         (self.first == Some(head)).then(|| self.list.head_need())?
     }
@@ -170,7 +162,7 @@ impl Queue {
 
     /// Nobody waits any more: drivers that would sleep on until somebody was due may leave
     /// sooner.
-    pub(super) fn wake_sleepers(&mut self, now: Instant, wakes: &mut Wakes) {
+    pub(crate) fn wake_sleepers(&mut self, now: Instant, wakes: &mut Wakes) {
         let soon = now.saturating_add(LINGER);
         for seat in &mut self.seats {
             if matches!(seat.looks, Looks::At(at) if at > soon) {
@@ -186,7 +178,7 @@ impl Queue {
     }
 }
 
-impl Drop for Queue {
+impl<L> Drop for Queue<L> {
     /// The last handle is gone, and nobody waits: those who linger need not.
     fn drop(&mut self) {
         let mut wakes = Wakes::new();

@@ -18,6 +18,7 @@ use crate::limiter::Acquire;
 use crate::rate::Rate;
 use crate::token_bucket::TokenBucket;
 use crate::token_bucket::core::{Core, W};
+use crate::waiting::Source;
 
 type Wait<'a> = Pin<Box<Acquire<'a, TokenBucket>>>;
 

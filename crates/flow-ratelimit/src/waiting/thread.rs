@@ -15,21 +15,63 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::task::Wake;
 
-use flow_rt::{Clock, Instant, block_on};
+use flow_rt::{Handle, Instant, block_on};
 use flow_sync::Ticket;
 use flow_sync::sync::thread::{self, Thread};
 
-use super::driver::Step;
+use super::driver::{Drives, Step};
 use super::queue::Home;
-use super::waiter::{Entered, Looked};
-use crate::error::{AcquireBlockingError, AcquireError};
+use super::source::Source;
+use super::waiter::{Entered, Looked, Waits};
+use crate::error::{AcquireBlockingError, AcquireError, Denied};
 use crate::granted::Granted;
-use crate::token_bucket::core::Core;
+use crate::limiter::{Limiter, LimiterExt};
 use crate::wakes::Wakes;
 
-impl<C: Clock + 'static> Core<C> {
+/// Takes `n` tokens now or later, on the calling thread, and counts it.
+pub(crate) fn take_blocking<L: Limiter, S: Source>(
+    limiter: &L,
+    source: &S,
+    n: u64,
+    limit: Option<Duration>,
+) -> Result<Granted, AcquireBlockingError> {
+    let result = match source.decide(n) {
+        Ok(granted) => Ok(granted),
+        Err(Denied::NotYet { .. }) => {
+            // Real time that passes here would keep virtual time from moving: its runtime
+            // drives, and counts.
+            if Handle::current().is_ok_and(|runtime| runtime.is_stepped()) {
+                return lend_thread(limiter, n, limit);
+            }
+            source.wait_on_thread(n, limit)
+        }
+        Err(denied) => Err(AcquireBlockingError::NotGranted(AcquireError::at_once(
+            denied,
+        ))),
+    };
+    source.note_decision(result.is_ok());
+    result
+}
+
+fn lend_thread<L: Limiter>(
+    limiter: &L,
+    n: u64,
+    limit: Option<Duration>,
+) -> Result<Granted, AcquireBlockingError> {
+    let waited = match limit {
+        None => block_on(limiter.acquire_n(n)),
+        Some(limit) => block_on(limiter.acquire_n_timeout(n, limit)),
+    };
+    match waited {
+        Ok(result) => result.map_err(AcquireBlockingError::NotGranted),
+        Err(refused) => Err(AcquireBlockingError::MustNotBlock(refused)),
+    }
+}
+
+/// What a thread does that waits.
+trait Sits: Source {
     /// Waits on the calling thread for `n` tokens that were not there at once.
-    pub(crate) fn wait_on_thread(
+    fn wait_on_thread(
         &self,
         n: u64,
         limit: Option<Duration>,
@@ -47,7 +89,7 @@ impl<C: Clock + 'static> Core<C> {
         let own = Waker::from(Arc::new(Unpark(thread::current())));
         let mut waker = Some(own.clone());
         let mut wakes = Wakes::new();
-        let until = limit.map(|limit| (limit, self.clock.now() + limit));
+        let until = limit.map(|limit| (limit, self.now() + limit));
         let entered = self.enter(Home::Threads, &mut waker, n, limit, &mut wakes);
         wakes.wake();
         let (ticket, seat) = match entered? {
@@ -64,7 +106,7 @@ impl<C: Clock + 'static> Core<C> {
         self.serve_by_credits();
         loop {
             // Read before the look: a grant at the same instant wins.
-            let late = until.filter(|&(_, until)| until <= self.clock.now());
+            let late = until.filter(|&(_, until)| until <= self.now());
             if let Some(result) = sitting.look(n, &own, &mut wakes) {
                 return result;
             }
@@ -75,7 +117,7 @@ impl<C: Clock + 'static> Core<C> {
             if let Some((_, until)) = until {
                 at = at.min(until);
             }
-            sitting.fired = park_until(at, &self.clock);
+            sitting.fired = park_until(at, self);
         }
     }
 
@@ -83,7 +125,7 @@ impl<C: Clock + 'static> Core<C> {
     fn stand_up(&self, thread: Ticket, seat: Option<u64>) {
         let mut wakes = Wakes::new();
         let old = {
-            let mut queue = self.queue.lock();
+            let mut queue = self.queue().lock();
             let queue = &mut *queue;
             queue.stand_down(thread);
             let was_primary = seat.is_some() && queue.primary == seat;
@@ -96,16 +138,18 @@ impl<C: Clock + 'static> Core<C> {
     }
 }
 
+impl<S: Source> Sits for S {}
+
 /// A thread that waits; dropped before it was answered, it gives up its place.
-struct Sitting<'a, C: Clock + 'static> {
-    core: &'a Core<C>,
+struct Sitting<'a, S: Source> {
+    core: &'a S,
     ticket: Ticket,
     seat: Option<u64>,
     waits: bool,
     fired: bool,
 }
 
-impl<C: Clock + 'static> Sitting<'_, C> {
+impl<S: Source> Sitting<'_, S> {
     /// What has become of the wait; sees to a seat if it goes on.
     fn look(
         &mut self,
@@ -152,7 +196,7 @@ impl<C: Clock + 'static> Sitting<'_, C> {
     }
 }
 
-impl<C: Clock + 'static> Drop for Sitting<'_, C> {
+impl<S: Source> Drop for Sitting<'_, S> {
     fn drop(&mut self) {
         if self.waits {
             self.core.give_up(self.ticket);
@@ -162,7 +206,7 @@ impl<C: Clock + 'static> Drop for Sitting<'_, C> {
 }
 
 /// Sleeps until then, or until it is woken. Whether the time has come.
-fn park_until<C: Clock>(at: Instant, clock: &C) -> bool {
+fn park_until<S: Source>(at: Instant, clock: &S) -> bool {
     if at.is_far_future() {
         thread::park();
         return false;

@@ -4,29 +4,31 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{Clock, Handle, Instant};
-use flow_sync::sync::atomic::Ordering;
+use flow_rt::{Handle, Instant};
 use flow_sync::{Standing, Ticket};
 
 use super::Queue;
-use super::driver::Driver;
-use super::grant::saturated;
+use super::driver::{Driver, Drives};
 use super::queue::Home;
+use super::source::{Serves, Source};
 use crate::error::{AcquireError, Denied};
 use crate::granted::Granted;
-use crate::supply::Anchor;
-use crate::token_bucket::core::{Core, W};
+use crate::jitter::Jitters;
 use crate::wait_state::{Host, Place, WaitState};
 use crate::wakes::Wakes;
 
-impl<C: Clock + 'static> Core<C> {
+/// What one does who waits.
+pub(crate) trait Waits: Source {
     /// Takes `n` tokens now or later; the one who waits is in `state`.
-    pub(crate) fn poll_take(
+    fn poll_take(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
         n: u64,
         state: &mut WaitState,
-    ) -> Poll<Result<Granted, AcquireError>> {
+    ) -> Poll<Result<Granted, AcquireError>>
+    where
+        Self: 'static,
+    {
         let here = Arc::as_ptr(self).cast();
         let result = if let Some(delayed) = state.poll_delayed(cx, here, n) {
             delayed.map(Ok)
@@ -35,14 +37,14 @@ impl<C: Clock + 'static> Core<C> {
         } else {
             // A wait of another limiter's, or for another number of tokens, ends here.
             state.leave();
-            match self.decide_recalling(n) {
+            match self.decide(n) {
                 Ok(granted) => Poll::Ready(Ok(granted)),
                 Err(Denied::NotYet { .. }) => self.enqueue(cx, n, state),
                 Err(denied) => Poll::Ready(Err(AcquireError::at_once(denied))),
             }
         };
         if let Poll::Ready(result) = &result {
-            self.count(result.is_ok());
+            self.note_decision(result.is_ok());
         }
         result
     }
@@ -52,7 +54,10 @@ impl<C: Clock + 'static> Core<C> {
         cx: &mut Context<'_>,
         n: u64,
         state: &mut WaitState,
-    ) -> Poll<Result<Granted, AcquireError>> {
+    ) -> Poll<Result<Granted, AcquireError>>
+    where
+        Self: 'static,
+    {
         let runtime = match self.runtime() {
             Ok(runtime) => runtime,
             Err(error) => return Poll::Ready(Err(error)),
@@ -86,7 +91,7 @@ impl<C: Clock + 'static> Core<C> {
     }
 
     /// The critical section of `enqueue`.
-    pub(super) fn enter(
+    fn enter(
         &self,
         home: Home,
         waker: &mut Option<Waker>,
@@ -94,13 +99,13 @@ impl<C: Clock + 'static> Core<C> {
         limit: Option<Duration>,
         wakes: &mut Wakes,
     ) -> Result<Entered, AcquireError> {
-        let now = self.clock.now();
-        let mut queue = self.queue.lock();
+        let now = self.now();
+        let mut queue = self.queue().lock();
         let queue = &mut *queue;
         if queue.closed {
             return Err(AcquireError::Closed);
         }
-        let Ok(need) = self.grains(&queue.line, n) else {
+        let Ok(need) = self.need(queue, n) else {
             return Err(self.why_closed(queue, n));
         };
         if let Some(limit) = limit {
@@ -110,22 +115,22 @@ impl<C: Clock + 'static> Core<C> {
             }
         }
         // From here on nobody passes; what came back before is seen by the pump.
-        self.word.fetch_or(W, Ordering::AcqRel);
+        self.shut();
         let was_empty = queue.list.is_empty();
         if was_empty {
-            self.keep_a_burst(queue, now);
+            self.before_first(queue, now);
         }
         let ticket = queue.list.push(need, None);
         self.mirror(queue);
         let more = self.pump(queue, now, wakes);
         if queue.list.standing(ticket) == Standing::Granted {
             queue.list.cancel(ticket);
-            return Ok(Entered::Granted(self.granted_at(&queue.line, now)));
+            return Ok(Entered::Granted(self.answer(queue, now)));
         }
-        if queue.list.len() > self.settings.max_waiters {
+        if queue.list.len() > self.rules().max_waiters {
             self.unlink(queue, ticket, now, wakes);
             return Err(AcquireError::QueueFull {
-                max_waiters: self.settings.max_waiters,
+                max_waiters: self.rules().max_waiters,
             });
         }
         if let Some(new) = waker.take() {
@@ -141,13 +146,16 @@ impl<C: Clock + 'static> Core<C> {
         Ok(Entered::Waits { ticket, seat })
     }
 
-    pub(crate) fn poll_queued(
+    fn poll_queued(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
         ticket: Ticket,
         n: u64,
         state: &mut WaitState,
-    ) -> Poll<Result<Granted, AcquireError>> {
+    ) -> Poll<Result<Granted, AcquireError>>
+    where
+        Self: 'static,
+    {
         let runtime = self.runtime();
         let mut waker = Some(cx.waker().clone());
         let mut wakes = Wakes::new();
@@ -188,7 +196,7 @@ impl<C: Clock + 'static> Core<C> {
     }
 
     /// The critical section of `poll_queued`.
-    pub(super) fn look(
+    fn look(
         &self,
         home: Option<Home>,
         waker: &mut Option<Waker>,
@@ -196,8 +204,8 @@ impl<C: Clock + 'static> Core<C> {
         n: u64,
         wakes: &mut Wakes,
     ) -> Looked {
-        let now = self.clock.now();
-        let mut queue = self.queue.lock();
+        let now = self.now();
+        let mut queue = self.queue().lock();
         let queue = &mut *queue;
         if self.pump(queue, now, wakes) {
             // Its thread is about to wake others only: the driver goes on with the rest.
@@ -215,7 +223,7 @@ impl<C: Clock + 'static> Core<C> {
             }
             Standing::Granted => {
                 queue.list.cancel(ticket);
-                Looked::Ends(Ok(self.granted_at(&queue.line, now)))
+                Looked::Ends(Ok(self.answer(queue, now)))
             }
             Standing::Closed | Standing::Gone => {
                 queue.list.cancel(ticket);
@@ -224,21 +232,9 @@ impl<C: Clock + 'static> Core<C> {
         }
     }
 
-    /// Why the queue was left with nothing.
-    pub(crate) fn why_closed(&self, queue: &Queue, n: u64) -> AcquireError {
-        if queue.closed {
-            AcquireError::Closed
-        } else {
-            AcquireError::ExceedsBurst {
-                requested: n,
-                burst: self.limit(&queue.line),
-            }
-        }
-    }
-
     /// Where this bucket's waiters are driven: where it was told, else where they are polled.
     fn runtime(&self) -> Result<Handle, AcquireError> {
-        match &self.settings.runtime {
+        match &self.rules().runtime {
             Some(runtime) => Ok(runtime.clone()),
             None => Handle::current().map_err(AcquireError::NoRuntime),
         }
@@ -246,50 +242,16 @@ impl<C: Clock + 'static> Core<C> {
 
     /// Whether the waiter waits and nobody drives: a spawn was dropped at once.
     fn is_stranded(&self, ticket: Ticket) -> bool {
-        let queue = self.queue.lock();
+        let queue = self.queue().lock();
         queue.list.standing(ticket) == Standing::Waiting && queue.seats.is_empty()
     }
 
-    /// How long one would wait who needs so many grains and stands behind all who wait.
-    pub(crate) fn wait_of(&self, queue: &Queue, need: u64, now: Instant) -> Duration {
-        let anchor = &queue.line;
-        if anchor.unlimited {
-            return Duration::ZERO;
-        }
-        let used = self.word.load(Ordering::Acquire) >> 1;
-        let level = anchor.level(used, now, self.cap(queue, anchor));
-        let grains = saturated(queue.list.sum() + u128::from(need) + u128::from(self.debt));
-        match queue.not_yet(level.spent, grains, now) {
-            Denied::NotYet { retry_after } => retry_after,
-            // No supply at all: only a change of the rate can end this wait.
-            _ => Duration::MAX,
-        }
-    }
-
-    /// What a waiter is told that was granted just now.
-    pub(crate) fn granted_at(&self, anchor: &Anchor, now: Instant) -> Granted {
-        let used = self.word.load(Ordering::Acquire) >> 1;
-        self.granted(anchor, anchor.level(used, now, anchor.burst).free)
-    }
-}
-
-impl<C: Clock + 'static> Host for Core<C> {
-    fn give_back(&self, n: u64) {
-        self.refund(n);
-    }
-
-    fn cancel(&self, ticket: Ticket) {
-        self.give_up(ticket);
-    }
-}
-
-impl<C: Clock> Core<C> {
     /// Ends a wait, however it stands.
-    pub(super) fn give_up(&self, ticket: Ticket) {
+    fn give_up(&self, ticket: Ticket) {
         let mut wakes = Wakes::new();
-        let now = self.clock.now();
+        let now = self.now();
         let (waker, refund) = {
-            let mut queue = self.queue.lock();
+            let mut queue = self.queue().lock();
             let queue = &mut *queue;
             if queue.list.standing(ticket) == Standing::Waiting {
                 (self.unlink(queue, ticket, now, &mut wakes), 0)
@@ -302,14 +264,14 @@ impl<C: Clock> Core<C> {
         drop(waker);
         wakes.wake();
         if refund > 0 {
-            self.refund_grains(refund);
+            self.give_need_back(refund);
         }
     }
 
     /// Takes one who waits out of the queue. Its waker is to be dropped without the lock.
-    pub(crate) fn unlink(
+    fn unlink(
         &self,
-        queue: &mut Queue,
+        queue: &mut Queue<Self::Supply>,
         ticket: Ticket,
         now: Instant,
         wakes: &mut Wakes,
@@ -319,7 +281,7 @@ impl<C: Clock> Core<C> {
         if queue.list.is_empty() {
             self.open_fast_path(queue, now, wakes);
         } else if cancelled.was_head {
-            self.keep_a_burst(queue, now);
+            self.before_first(queue, now);
             // Smaller needs behind a large one may fit at once.
             self.pump(queue, now, wakes);
             self.kick(queue, now, wakes);
@@ -328,12 +290,24 @@ impl<C: Clock> Core<C> {
     }
 }
 
-pub(super) enum Entered {
+impl<S: Source> Waits for S {}
+
+impl<S: Source> Host for S {
+    fn give_back(&self, n: u64) {
+        self.give_tokens_back(n);
+    }
+
+    fn cancel(&self, ticket: Ticket) {
+        self.give_up(ticket);
+    }
+}
+
+pub(crate) enum Entered {
     Granted(Granted),
     Waits { ticket: Ticket, seat: Option<u64> },
 }
 
-pub(super) enum Looked {
+pub(crate) enum Looked {
     Ends(Result<Granted, AcquireError>),
     Waits { seat: Option<u64> },
 }

@@ -1,21 +1,72 @@
-//! Granting from the head of the queue, by whoever holds the lock.
+//! How those who wait are served from a bucket's word, by whoever holds the lock.
+
+use core::time::Duration;
 
 use flow_rt::{Clock, Instant};
-use flow_sync::sync::atomic::Ordering;
+use flow_sync::sync::Mutex;
+use flow_sync::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::Queue;
+use super::core::{Core, W};
+use super::line::{Lines, Queue};
+use crate::error::Denied;
+use crate::granted::Granted;
 use crate::supply::{Anchor, MAX_BURST};
-use crate::token_bucket::core::{Core, W};
+use crate::waiting::{Rules, Serves, Source, saturated};
 use crate::wakes::Wakes;
 
-impl<C: Clock> Core<C> {
-    /// Grants from the head on whatever fits, as far as `wakes` has room.
-    ///
-    /// Whether it had no room for more: the caller comes back, or leaves it to a driver.
-    pub(crate) fn pump(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) -> bool {
+impl<C: Clock> Source for Core<C> {
+    type Supply = Lines;
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn queue(&self) -> &Mutex<Queue> {
+        &self.queue
+    }
+
+    fn rules(&self) -> &Rules {
+        &self.settings.waits
+    }
+
+    fn waiting(&self) -> &AtomicUsize {
+        &self.waiting
+    }
+
+    fn closed(&self) -> &AtomicBool {
+        &self.closed
+    }
+
+    fn shut(&self) {
+        self.word.fetch_or(W, Ordering::AcqRel);
+    }
+
+    fn open(&self, queue: &Queue) {
+        if !queue.is_shut() {
+            self.word.fetch_and(!W, Ordering::AcqRel);
+        }
+    }
+
+    fn need(&self, queue: &Queue, n: u64) -> Result<u64, Denied> {
+        self.grains(&queue.supply.line, n)
+    }
+
+    fn most(&self, queue: &Queue) -> u64 {
+        self.limit(&queue.supply.line)
+    }
+
+    fn decide(&self, n: u64) -> Result<Granted, Denied> {
+        self.decide_recalling(n)
+    }
+
+    fn answer(&self, queue: &Queue, now: Instant) -> Granted {
+        self.granted_at(&queue.supply.line, now)
+    }
+
+    fn pump(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) -> bool {
         let mut in_time = false;
         loop {
-            let anchor = queue.line;
+            let anchor = queue.supply.line;
             if anchor.is_stale(now) && self.move_on(queue, now) {
                 continue;
             }
@@ -63,6 +114,79 @@ impl<C: Clock> Core<C> {
         }
     }
 
+    fn head_at(&self, queue: &Queue, now: Instant) -> Instant {
+        let Some(need) = queue.list.head_need() else {
+            return Instant::FAR_FUTURE;
+        };
+        let anchor = &queue.supply.line;
+        if anchor.unlimited {
+            return now;
+        }
+        let used = self.word.load(Ordering::Acquire) >> 1;
+        let level = anchor.level(used, now, self.cap(queue, anchor));
+        queue
+            .ready_at(level.spent, need + self.debt)
+            .unwrap_or(Instant::FAR_FUTURE)
+    }
+
+    fn wait_of(&self, queue: &Queue, need: u64, now: Instant) -> Duration {
+        let anchor = &queue.supply.line;
+        if anchor.unlimited {
+            return Duration::ZERO;
+        }
+        let used = self.word.load(Ordering::Acquire) >> 1;
+        let level = anchor.level(used, now, self.cap(queue, anchor));
+        let grains = saturated(queue.list.sum() + u128::from(need) + u128::from(self.debt));
+        match queue.not_yet(level.spent, grains, now) {
+            Denied::NotYet { retry_after } => retry_after,
+            // No supply at all: only a change of the rate can end this wait.
+            _ => Duration::MAX,
+        }
+    }
+
+    fn mirror(&self, queue: &Queue) {
+        let head = queue.list.entries().next();
+        let head = head.map_or(0, |(need, reserved)| need << 1 | u64::from(reserved));
+        self.head.store(head, Ordering::Release);
+        self.reservations
+            .store(queue.list.marked(), Ordering::Release);
+        self.waiting.store(queue.list.len(), Ordering::Release);
+        self.queued
+            .store(saturated(queue.list.sum()), Ordering::Release);
+    }
+
+    fn give_need_back(&self, need: u64) {
+        self.refund_grains(need);
+    }
+
+    fn give_tokens_back(&self, n: u64) {
+        self.refund(n);
+    }
+
+    fn note_decision(&self, granted: bool) {
+        self.count(granted);
+    }
+
+    fn before_first(&self, queue: &Queue, now: Instant) {
+        self.keep_a_burst(queue, now);
+    }
+
+    fn note_supply(&self, queue: &mut Queue, now: Instant) {
+        self.note_rise(queue, now);
+    }
+
+    fn serve_by_credits(&self) {
+        self.serve_by_shards();
+    }
+}
+
+impl<C: Clock> Core<C> {
+    /// What a waiter is told that was granted just now.
+    pub(crate) fn granted_at(&self, anchor: &Anchor, now: Instant) -> Granted {
+        let used = self.word.load(Ordering::Acquire) >> 1;
+        self.granted(anchor, anchor.level(used, now, anchor.burst).free)
+    }
+
     /// Ends the head's wait if a smaller burst has made it hopeless.
     fn refuse_too_large(
         &self,
@@ -82,14 +206,6 @@ impl<C: Clock> Core<C> {
             self.open_fast_path(queue, now, wakes);
         }
         true
-    }
-
-    /// The queue became empty by other means than a grant.
-    pub(super) fn open_fast_path(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) {
-        if !queue.is_shut() {
-            self.word.fetch_and(!W, Ordering::AcqRel);
-        }
-        queue.wake_sleepers(now, wakes);
     }
 
     /// How many from the head on can go now.
@@ -141,32 +257,6 @@ impl<C: Clock> Core<C> {
         }
     }
 
-    /// After tokens came back: grants what fits now.
-    #[cold]
-    pub(crate) fn supply_rose(&self) {
-        let mut wakes = Wakes::new();
-        loop {
-            let now = self.clock.now();
-            let more = {
-                let mut queue = self.queue.lock();
-                let more = self.pump(&mut queue, now, &mut wakes);
-                self.note_supply(&mut queue, now);
-                self.kick(&mut queue, now, &mut wakes);
-                more
-            };
-            wakes.wake();
-            if !more {
-                return;
-            }
-        }
-    }
-
-    /// Grants what fits now, however much it is.
-    pub(crate) fn pump_all(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) {
-        wakes.widen();
-        self.pump(queue, now, wakes);
-    }
-
     /// How many tokens the head lacks in the word; none, if nobody waits.
     pub(crate) fn missing_for_head(&self) -> u64 {
         let now = self.clock.now();
@@ -174,7 +264,7 @@ impl<C: Clock> Core<C> {
         let Some(need) = queue.list.head_need() else {
             return 0;
         };
-        let anchor = &queue.line;
+        let anchor = &queue.supply.line;
         let used = self.word.load(Ordering::Acquire) >> 1;
         let mut level = anchor.level(used, now, self.cap(&queue, anchor));
         if queue.promise().is_some() {
@@ -182,40 +272,6 @@ impl<C: Clock> Core<C> {
             level.free = anchor.supplied(now) - anchor.distance(used);
         }
         self.lacking(need, level.free)
-    }
-
-    /// Lets nobody wait any more.
-    pub(crate) fn close(&self) {
-        let mut wakes = Wakes::new();
-        let now = self.clock.now();
-        {
-            let mut queue = self.queue.lock();
-            let queue = &mut *queue;
-            if queue.promise().is_some() {
-                // What is due to a reservation is its own, though nobody has looked.
-                self.pump_all(queue, now, &mut wakes);
-            }
-            queue.closed = true;
-            // Before W: who sees W set must find out why.
-            self.closed.store(true, Ordering::Release);
-            self.word.fetch_or(W, Ordering::AcqRel);
-            queue.list.close_all(wakes.all());
-            queue.wake_seats(&mut wakes);
-            self.mirror(queue);
-        }
-        wakes.wake();
-    }
-
-    /// Stores what those who do not lock want to know.
-    pub(crate) fn mirror(&self, queue: &Queue) {
-        let head = queue.list.entries().next();
-        let head = head.map_or(0, |(need, reserved)| need << 1 | u64::from(reserved));
-        self.head.store(head, Ordering::Release);
-        self.reservations
-            .store(queue.list.marked(), Ordering::Release);
-        self.waiting.store(queue.list.len(), Ordering::Release);
-        self.queued
-            .store(saturated(queue.list.sum()), Ordering::Release);
     }
 
     /// What is kept for those who wait, and what comes while their driver is late.
@@ -226,7 +282,7 @@ impl<C: Clock> Core<C> {
     /// The same, while one stands first who needs so much and was found to be too early.
     pub(crate) fn cap_with(&self, head: u64, anchor: &Anchor) -> u64 {
         // Credits that are set aside count too: the burst is theirs and the waiters' together.
-        let late = anchor.in_time(self.settings.catch_up).min(MAX_BURST);
+        let late = anchor.in_time(self.settings.waits.catch_up).min(MAX_BURST);
         let late = late.saturating_sub(anchor.aside << self.bits);
         self.kept(head, anchor).max(late + self.debt).min(MAX_BURST)
     }
@@ -241,8 +297,4 @@ struct Fits {
     is_early: bool,
     /// It came to stand first before now.
     in_time: bool,
-}
-
-pub(crate) fn saturated(sum: u128) -> u64 {
-    u64::try_from(sum).unwrap_or(u64::MAX)
 }
