@@ -37,6 +37,8 @@
 //! | [`Fairness`] | whether newcomers may pass those who wait |
 //! | [`Limiter`], [`LimiterExt`] | every limiter of this process; its futures |
 //! | [`Decide`] | whoever says who may go, here or on a server: what layers ask |
+//! | `RateLimitLayer`, `ConcurrencyLayer`, `AdaptiveLayer`, `CircuitBreakerLayer` | the same in front of a `tower` service: feature `tower` |
+//! | `fields` | the fields of HTTP that tell of limits: feature `http` |
 //! | [`Granted`], [`Denied`], [`AcquireError`], [`AcquireBlockingError`], [`ConfigError`] | answers |
 //!
 //! # Features
@@ -46,6 +48,8 @@
 //! - `serde`: [`Rate`] and [`Quota`] as their text, builders from settings, [`Snapshot`].
 //! - `tracing`: events for what is rare: limits changed and closed (`DEBUG`), a runtime that goes
 //!   while callers wait on it (`WARN`).
+//! - `tower`: layers, with `http` for HTTP, and without it for any service.
+//! - `http`: `RateLimit`, `RateLimit-Policy` and `Retry-After`, for servers and clients.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -57,9 +61,13 @@ mod concurrency;
 mod error;
 #[cfg(feature = "tracing")]
 mod events;
+#[cfg(feature = "http")]
+pub mod fields;
 mod granted;
 mod jitter;
 mod keyed;
+#[cfg(feature = "tower")]
+mod layers;
 mod leaky_bucket;
 mod limiter;
 mod params;
@@ -93,6 +101,15 @@ pub use concurrency::{
 pub use error::{AcquireBlockingError, AcquireError, ConfigError, Denied};
 pub use granted::Granted;
 pub use keyed::{KeyedLimiter, KeyedLimiterBuilder, KeyedLimiterStats, WhenFull};
+#[cfg(feature = "tower")]
+pub use layers::{
+    AdaptiveLayer, Answer, Bounded, BoundedFuture, ByKey, ByResult, CircuitBreakerLayer,
+    CircuitBroken, ConcurrencyLayer, DecideKey, Fail, Judge, Judged, KeyedFuture, KeyedRateLimit,
+    Learning, LimitError, LimitedFuture, OneLimit, PermitSource, RateLimit, RateLimitLayer,
+    Respond, RespondWith, WithoutKey,
+};
+#[cfg(all(feature = "tower", feature = "http"))]
+pub use layers::{ByStatus, NoBody, ProblemJson, Refusal};
 pub use leaky_bucket::{
     LeakyBucket, LeakyBucketBuilder, LeakyBucketStats, Pacer, PacerBuilder, PacerStats,
 };

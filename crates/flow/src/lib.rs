@@ -16,6 +16,7 @@
 //! Runtimes are features too: **`tokio`** (the default), `smol`, `async-std`; they add up.
 //! **`tsc`** lets limits read the time stamp counter where the kernel trusts it, `fine-timer`
 //! gives a tokio handle timers finer than a millisecond, `sim` is virtual time for your tests.
+//! With `ratelimit`, `tower` has its limits as layers, and `http` the fields that tell of them.
 //! `full` is every crate on every maintained runtime.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

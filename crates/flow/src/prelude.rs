@@ -10,6 +10,9 @@ pub use flow_ratelimit::{
     LeakyBucket, Limiter, LimiterExt, Pacer, Rate, TokenBucket, Vegas,
 };
 
+#[cfg(all(feature = "ratelimit", feature = "tower"))]
+pub use flow_ratelimit::RateLimitLayer;
+
 #[cfg(feature = "sched")]
 pub use flow_sched::{JobContext, JobHandle, Misfire, Overlap, Scheduler, TaskHandle, WorkerPool};
 
