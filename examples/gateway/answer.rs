@@ -4,10 +4,9 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 
 use crate::access_log::{Asked, Entry};
@@ -83,7 +82,7 @@ impl Peer {
             // A name counts as its own only when it is signed; the address pays for the others.
             Ok(false) => {
                 return match gateway.limits.stranger(self.addr.ip()) {
-                    Decision::Limited { retry_after } => limited(retry_after),
+                    decision @ Decision::Limited { .. } => self.limited(decision),
                     _ => (
                         Outcome::Unsigned,
                         text(
@@ -95,9 +94,10 @@ impl Peer {
             }
             Err(_) => return overloaded(),
         }
-        match gateway.limits.decide(&asked.client).await {
-            Decision::Admitted => {}
-            Decision::Limited { retry_after } => return limited(retry_after),
+        let decision = gateway.limits.decide(&asked.client).await;
+        match decision {
+            Decision::Admitted(_) => {}
+            Decision::Limited { .. } => return self.limited(decision),
             Decision::Unavailable => return overloaded(),
         }
         let Ok(place) = gateway.in_flight.acquire().await else {
@@ -107,8 +107,9 @@ impl Peer {
         match self.progress.upstream(forwarded).await {
             Ok(Ok(response)) => {
                 let status = response.status();
-                let response = response
+                let mut response = response
                     .map(|body| Answer::passed_on(body, self.progress.clone(), place, status));
+                gateway.limits.tell(decision, response.headers_mut());
                 (Outcome::Admitted, response)
             }
             Ok(Err(error)) => (
@@ -126,6 +127,12 @@ impl Peer {
                 )
             }
         }
+    }
+
+    fn limited(&self, decision: Decision) -> (Outcome, Response<Answer>) {
+        let mut response = text(StatusCode::TOO_MANY_REQUESTS, "too many requests\n");
+        self.gateway.limits.tell(decision, response.headers_mut());
+        (Outcome::Limited, response)
     }
 
     /// Checks the signature on the pool: CPU work does not belong on the connections' tasks.
@@ -152,15 +159,6 @@ impl Peer {
 pub(crate) fn is_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
     (1..=128).contains(&name.len()) && name.bytes().all(is_plain)
-}
-
-fn limited(retry_after: Duration) -> (Outcome, Response<Answer>) {
-    let mut response = text(StatusCode::TOO_MANY_REQUESTS, "too many requests\n");
-    let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-    response
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from(seconds));
-    (Outcome::Limited, response)
 }
 
 fn overloaded() -> (Outcome, Response<Answer>) {

@@ -48,6 +48,11 @@ impl Forwarder {
         })
     }
 
+    /// Forgets connections that the upstream has closed: they would lie here until the next request.
+    pub(crate) fn forget_closed(&self) {
+        self.idle().retain(|sender| !sender.is_closed());
+    }
+
     /// Asks the upstream; ready when its answer begins.
     pub(crate) async fn forward(
         &self,

@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! [jobs]
-//! forget-idle = "*/5 * * * *"
+//! forget-closed = "*/5 * * * *"
 //! report = "TZ=Europe/Berlin 0 9 * * MON-FRI"
 //! ```
 
@@ -13,8 +13,8 @@ use crate::options::WrongOption;
 /// The cron patterns of the jobs that were asked for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Jobs {
-    /// Forgets clients that have been idle; without a pattern, at a fixed rate.
-    pub(crate) forget_idle: Option<Cron>,
+    /// Forgets connections to the upstream that were closed; without a pattern, at a fixed rate.
+    pub(crate) forget_closed: Option<Cron>,
     /// Prints how many requests were admitted and limited; without a pattern, never.
     pub(crate) report: Option<Cron>,
 }
@@ -24,11 +24,11 @@ impl Jobs {
         let mut jobs = Self::default();
         for (name, pattern) in table {
             let job = match name.as_str() {
-                "forget-idle" => &mut jobs.forget_idle,
+                "forget-closed" => &mut jobs.forget_closed,
                 "report" => &mut jobs.report,
                 unknown => {
                     return Err(WrongOption(format!(
-                        "there is no job {unknown:?}; the names are forget-idle and report"
+                        "there is no job {unknown:?}; the names are forget-closed and report"
                     )));
                 }
             };

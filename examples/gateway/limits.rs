@@ -1,15 +1,16 @@
-//! One token bucket per client, in this process or in Redis, and one per address for those who
-//! do not say who they are.
+//! A limit for each client, in this process or in Redis, and one for each address of those who do
+//! not say who they are.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use flow_metrics::Collect;
-use flow_ratelimit::{Denied, Rate, TokenBucket};
+use flow_ratelimit::fields::{Fields, Policy};
+use flow_ratelimit::{Denied, Granted, KeyedLimiter, Rate, WhenFull};
 use flow_redis::{DistributedLimiter, KeyedDistributedLimiter, RedisBackend};
+use hyper::HeaderMap;
 
 use crate::options::{Options, WrongOption};
 
@@ -18,48 +19,41 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// May this client's request go on?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision {
-    Admitted,
+    Admitted(Granted),
     /// Not now; after this time it may.
     Limited {
         retry_after: Duration,
     },
-    /// The table of clients is full, or Redis cannot say.
+    /// There is no room for another client, or Redis cannot say.
     Unavailable,
 }
 
 /// The limits of all clients.
 pub(crate) struct Limits {
-    rate: Rate,
-    burst: u64,
-    redis: Option<KeyedDistributedLimiter<str>>,
-    clients: Mutex<HashMap<String, Arc<Client>>>,
+    clients: Clients,
     /// Always of this process: strangers cost Redis nothing.
-    strangers: Mutex<HashMap<IpAddr, TokenBucket>>,
-    /// What clients had counted when they were forgotten, for the self-test; a gateway that
-    /// stays up would collect names without end.
-    forgotten: Option<Mutex<HashMap<String, (u64, u64)>>>,
-    max_clients: usize,
+    strangers: KeyedLimiter<IpAddr>,
+    fields: Fields,
+    /// What was decided for each client, for the self-test; a gateway that stays up would collect
+    /// names without end.
+    counts: Option<Mutex<HashMap<String, (u64, u64)>>>,
 }
 
-/// One client: its bucket, and what was decided for it.
-struct Client {
-    /// None if it is in Redis.
-    bucket: Option<TokenBucket>,
-    admitted: AtomicU64,
-    limited: AtomicU64,
-    /// It has asked since it was last looked at.
-    is_active: AtomicBool,
+enum Clients {
+    Here(KeyedLimiter<str>),
+    InRedis(KeyedDistributedLimiter<str>),
 }
 
-/// Clients, or addresses, remembered at once; more are turned away until idle ones are forgotten.
+/// Clients, or addresses, that are told apart at once while they have used some of their limit;
+/// more are turned away. Their memory is the same however many come by: some 2 MB.
 const MAX_CLIENTS: usize = 100_000;
 
 impl Limits {
     /// The limits; with Redis only if it answers.
     pub(crate) async fn open(options: &Options) -> Result<Self, Failure> {
         let rate = Rate::per_second(options.rate);
-        let redis = match &options.redis {
-            None => None,
+        let clients = match &options.redis {
+            None => Clients::Here(keyed("clients", options)?),
             Some(url) => {
                 let wrong = |why: String| {
                     WrongOption(format!("--redis is {:?}: {why}", without_password(url)))
@@ -77,138 +71,100 @@ impl Limits {
                     .rate(rate)
                     .burst(options.burst)
                     .build()?;
-                Some(limiter)
+                Clients::InRedis(limiter)
             }
         };
+        let strangers = keyed("strangers", options)?;
+        // All limits are alike.
+        let policy = Policy::of("client", &strangers)?;
         Ok(Self {
-            rate,
-            burst: options.burst,
-            redis,
-            clients: Mutex::default(),
-            strangers: Mutex::default(),
-            forgotten: options.serve.is_none().then(Mutex::default),
-            max_clients: MAX_CLIENTS,
+            clients,
+            strangers,
+            fields: Fields::new().policy(policy),
+            counts: options.serve.is_none().then(Mutex::default),
         })
     }
 
     /// Decides for a client that has proved its name.
     pub(crate) async fn decide(&self, name: &str) -> Decision {
-        let Some(client) = self.client(name) else {
-            return Decision::Unavailable;
-        };
-        let decision = match (&client.bucket, &self.redis) {
-            (Some(bucket), _) => take(bucket),
-            (None, Some(limiter)) => match Box::pin(limiter.check(name)).await {
-                Ok(_) => Decision::Admitted,
+        let decision = match &self.clients {
+            Clients::Here(limiter) => decided(limiter.try_acquire(name)),
+            Clients::InRedis(limiter) => match Box::pin(limiter.check(name)).await {
+                Ok(granted) => Decision::Admitted(Granted::new(
+                    granted.remaining(),
+                    granted.limit(),
+                    granted.reset_after(),
+                )),
                 Err(denied) => denied
                     .retry_after()
                     .map_or(Decision::Unavailable, |retry_after| Decision::Limited {
                         retry_after,
                     }),
             },
-            (None, None) => Decision::Unavailable,
         };
-        match decision {
-            Decision::Admitted => client.admitted.fetch_add(1, Ordering::Relaxed),
-            Decision::Limited { .. } => client.limited.fetch_add(1, Ordering::Relaxed),
-            Decision::Unavailable => 0,
-        };
+        if let Some(counts) = &self.counts {
+            let mut counts = lock(counts);
+            let (admitted, limited) = counts.entry(name.to_owned()).or_default();
+            match decision {
+                Decision::Admitted(_) => *admitted += 1,
+                Decision::Limited { .. } => *limited += 1,
+                Decision::Unavailable => {}
+            }
+        }
         decision
     }
 
     /// Decides for somebody at this address who has not proved a name.
     pub(crate) fn stranger(&self, addr: IpAddr) -> Decision {
-        let mut strangers = lock(&self.strangers);
-        if let Some(bucket) = strangers.get(&addr) {
-            return take(bucket);
-        }
-        if strangers.len() >= self.max_clients {
-            return Decision::Unavailable;
-        }
-        let Ok(bucket) = TokenBucket::new(self.rate, self.burst) else {
-            return Decision::Unavailable;
-        };
-        let decision = take(&bucket);
-        strangers.insert(addr, bucket);
-        decision
+        decided(self.strangers.try_acquire(&addr))
     }
 
-    /// Forgets whoever has a full bucket: a new one would be no different. Buckets in Redis look
-    /// after themselves; here a client is forgotten that has not asked since the last time.
-    pub(crate) fn forget_idle(&self) {
-        let is_full = |bucket: &TokenBucket| bucket.available() >= self.burst;
-        lock(&self.strangers).retain(|_, bucket| !is_full(bucket));
-        lock(&self.clients).retain(|name, client| {
-            let is_idle = match &client.bucket {
-                Some(bucket) => is_full(bucket),
-                None => !client.is_active.swap(false, Ordering::Relaxed),
-            };
-            // Whoever holds it is about to count.
-            if !is_idle || Arc::strong_count(client) > 1 {
-                return true;
+    /// Tells a client how it stands.
+    pub(crate) fn tell(&self, decision: Decision, headers: &mut HeaderMap) {
+        match decision {
+            Decision::Admitted(granted) => self.fields.add_granted(&granted, headers),
+            Decision::Limited { retry_after } => {
+                self.fields.add_denied(Some(retry_after), headers);
             }
-            if let Some(forgotten) = &self.forgotten {
-                let mut forgotten = lock(forgotten);
-                let counts = forgotten.entry(name.clone()).or_default();
-                add(counts, client);
-            }
-            false
-        });
+            Decision::Unavailable => {}
+        }
     }
 
-    /// Admitted and limited of every client: in the self-test from its first request, else since
-    /// it was last forgotten.
+    /// Admitted and limited of every client in the self-test.
     pub(crate) fn counts(&self) -> HashMap<String, (u64, u64)> {
-        let forgotten = self.forgotten.as_ref();
-        let mut counts = forgotten.map_or_else(HashMap::new, |before| lock(before).clone());
-        for (name, client) in &*lock(&self.clients) {
-            add(counts.entry(name.clone()).or_default(), client);
-        }
-        counts
+        let counts = self.counts.as_ref();
+        counts.map_or_else(HashMap::new, |counts| lock(counts).clone())
     }
 
-    /// What shows the limiter in Redis in a registry.
-    pub(crate) fn collector(&self) -> Option<Arc<dyn Collect>> {
-        Some(self.redis.as_ref()?.collector())
-    }
-
-    fn client(&self, name: &str) -> Option<Arc<Client>> {
-        let mut clients = lock(&self.clients);
-        if let Some(known) = clients.get(name) {
-            if known.bucket.is_none() {
-                known.is_active.store(true, Ordering::Relaxed);
-            }
-            return Some(known.clone());
-        }
-        if clients.len() >= self.max_clients {
-            return None;
-        }
-        let bucket = match &self.redis {
-            None => Some(TokenBucket::new(self.rate, self.burst).ok()?),
-            Some(_) => None,
+    /// What shows the limits in a registry: none of their keys.
+    pub(crate) fn collectors(&self) -> [Arc<dyn Collect>; 2] {
+        let clients = match &self.clients {
+            Clients::Here(limiter) => limiter.collector(),
+            Clients::InRedis(limiter) => limiter.collector(),
         };
-        let client = Arc::new(Client {
-            bucket,
-            admitted: AtomicU64::new(0),
-            limited: AtomicU64::new(0),
-            is_active: AtomicBool::new(true),
-        });
-        clients.insert(name.to_owned(), client.clone());
-        Some(client)
+        [clients, self.strangers.collector()]
     }
 }
 
-fn take(bucket: &TokenBucket) -> Decision {
-    match bucket.try_acquire() {
-        Ok(_) => Decision::Admitted,
+/// A limit for each key. Who finds no room is turned away: to forget others for them would give
+/// these a new limit.
+fn keyed<K: ?Sized>(name: &'static str, options: &Options) -> Result<KeyedLimiter<K>, Failure> {
+    let limiter = KeyedLimiter::builder()
+        .name(name)
+        .rate(Rate::per_second(options.rate))
+        .burst(options.burst)
+        .max_keys(MAX_CLIENTS)
+        .when_full(WhenFull::Deny)
+        .build()?;
+    Ok(limiter)
+}
+
+fn decided(result: Result<Granted, Denied>) -> Decision {
+    match result {
+        Ok(granted) => Decision::Admitted(granted),
         Err(Denied::NotYet { retry_after, .. }) => Decision::Limited { retry_after },
         Err(_) => Decision::Unavailable,
     }
-}
-
-fn add(counts: &mut (u64, u64), client: &Client) {
-    counts.0 += client.admitted.load(Ordering::Relaxed);
-    counts.1 += client.limited.load(Ordering::Relaxed);
 }
 
 /// Gateways that stay up share their buckets; a self-test has buckets of its own, full ones.

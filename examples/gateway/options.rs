@@ -38,8 +38,9 @@ Options:
   --drain TIME       how long a stop may take before what is left is cut off; with --serve
                                                                        [default: 10s]
   --config FILE      read options from a TOML file with these names; the command line wins. Its
-                     table [jobs] has cron patterns: forget-idle, when idle clients are forgotten,
-                     and report, when to print what was admitted and limited so far
+                     table [jobs] has cron patterns: forget-closed, when connections that were
+                     closed are forgotten, and report, when to print what was admitted and
+                     limited so far
   --help             print this text
 
 Exit codes: 0 all counts agree, or a stop; 1 a mismatch or a failure; 2 a wrong option.

@@ -111,19 +111,21 @@ pub(crate) fn mismatches(counts: &Counts, options: &Options) -> Vec<String> {
         "signatures that the pool checked:",
         checked,
     );
-    if options.redis.is_some() {
-        equal(
+    let (granted, denied) = if options.redis.is_some() {
+        (REDIS_GRANTED, REDIS_DENIED)
+    } else {
+        (CLIENTS_GRANTED, CLIENTS_DENIED)
+    };
+    for (what, saw, part, series) in [
+        (
             "admitted",
             admitted,
-            "the limiter in Redis granted",
-            value(&counts.parts, REDIS_GRANTED),
-        );
-        equal(
-            "limited",
-            limited,
-            "the limiter in Redis denied",
-            value(&counts.parts, REDIS_DENIED),
-        );
+            "the clients' limiter granted",
+            granted,
+        ),
+        ("limited", limited, "the clients' limiter denied", denied),
+    ] {
+        equal(what, saw, part, value(&counts.parts, series));
     }
     let written = value(&counts.parts, LOG_WRITTEN);
     if written != Some(counts.log_bytes) {
@@ -145,6 +147,10 @@ pub(crate) const RUNS: &str =
     "flow_sched_runs_total{scheduler=\"housekeeping\",outcome=\"completed\"}";
 pub(crate) const GRANTED: &str =
     "flow_ratelimit_decisions_total{limiter=\"in-flight\",decision=\"granted\"}";
+pub(crate) const CLIENTS_GRANTED: &str =
+    "flow_ratelimit_decisions_total{limiter=\"clients\",decision=\"granted\"}";
+pub(crate) const CLIENTS_DENIED: &str =
+    "flow_ratelimit_decisions_total{limiter=\"clients\",decision=\"denied\"}";
 pub(crate) const LOG_RECEIVED: &str = "flow_stream_channel_received_total{channel=\"access-log\"}";
 pub(crate) const LOG_WRITTEN: &str =
     "flow_stream_writer_written_bytes_total{writer=\"access-log\"}";
@@ -188,8 +194,10 @@ fn client_mismatches(client: &Seen, counts: &Counts, options: &Options) -> Vec<S
         }
         return wrong;
     }
-    // Tokens that exist between the first request and the last answer.
-    let supplied = options.burst as f64 + options.rate as f64 * client.time.as_secs_f64();
+    // Tokens that exist between the first request and the last answer, and up to the last request,
+    // which found none left.
+    let by = |time: Duration| options.burst as f64 + options.rate as f64 * time.as_secs_f64();
+    let supplied = by(client.time);
     let (admitted, sent) = (client.admitted as f64, client.sent as f64);
     if sent <= supplied && !counts.was_interrupted {
         wrong.push(format!(
@@ -198,7 +206,7 @@ fn client_mismatches(client: &Seen, counts: &Counts, options: &Options) -> Vec<S
              shows it"
         ));
     }
-    let least = (0.98 * supplied).min(sent).floor();
+    let least = (0.98 * by(client.asking)).min(sent).floor();
     if admitted > supplied || admitted < least {
         wrong.push(format!(
             "{name} was admitted {admitted} times; burst + rate x time is {supplied:.1}, so between \

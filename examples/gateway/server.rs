@@ -45,11 +45,11 @@ pub(crate) struct Gateway {
     drain: Duration,
 }
 
-/// How often clients that have been idle are forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// How often connections are forgotten that the upstream has closed.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// The same in the self-test, which is to see it happen.
-const FORGET_OFTEN: Duration = Duration::from_millis(500);
+const TIDY_OFTEN: Duration = Duration::from_millis(500);
 
 impl Gateway {
     pub(crate) fn build(
@@ -79,9 +79,7 @@ impl Gateway {
         registry.register(in_flight.collector())?.forget();
         registry.register(log.entries.collector())?.forget();
         registry.register(log.writer.clone())?.forget();
-        // The buckets in this process are not shown one by one: a series per client is a series
-        // per stranger. In Redis they are one limiter.
-        if let Some(collector) = limits.collector() {
+        for collector in limits.collectors() {
             registry.register(collector)?.forget();
         }
         let gateway = Arc::new(Self {
@@ -98,28 +96,28 @@ impl Gateway {
             patience: options.timeout,
             drain: options.drain,
         });
-        let forget_every = match options.serve {
-            Some(_) => FORGET_EVERY,
-            None => FORGET_OFTEN,
+        let tidy_every = match options.serve {
+            Some(_) => TIDY_EVERY,
+            None => TIDY_OFTEN,
         };
-        gateway.start_jobs(&options.jobs, forget_every)?;
+        gateway.start_jobs(&options.jobs, tidy_every)?;
         Ok(gateway)
     }
 
-    fn start_jobs(self: &Arc<Self>, jobs: &Jobs, forget_every: Duration) -> Result<(), Failure> {
+    fn start_jobs(self: &Arc<Self>, jobs: &Jobs, tidy_every: Duration) -> Result<(), Failure> {
         let gateway = Arc::downgrade(self);
         let forget = self.scheduler.job_with(
-            "forget idle clients",
+            "forget closed connections",
             gateway.clone(),
             async |_cx, gateway| {
                 if let Some(gateway) = gateway.upgrade() {
-                    gateway.limits.forget_idle();
+                    gateway.upstream.forget_closed();
                 }
             },
         );
-        match &jobs.forget_idle {
+        match &jobs.forget_closed {
             Some(cron) => forget.trigger(cron.clone()).start()?,
-            None => forget.every(forget_every).start()?,
+            None => forget.every(tidy_every).start()?,
         };
         if let Some(cron) = &jobs.report {
             let report = async |_cx, gateway: Weak<Self>| {

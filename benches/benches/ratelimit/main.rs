@@ -1,5 +1,5 @@
-//! flow-ratelimit beside its peers: token buckets, for each of many keys too, permits, and circuit
-//! breakers.
+//! flow-ratelimit beside its peers: token buckets, for each of many keys too, permits, circuit
+//! breakers, and layers of all of these.
 
 mod adaptive;
 mod breaker;
@@ -8,6 +8,7 @@ mod credits;
 mod goflow;
 mod goflow_permits;
 mod keyed;
+mod layers;
 mod multi;
 mod permit;
 mod precision;
@@ -24,11 +25,14 @@ fn main() -> ExitCode {
         "async-lock",
         "failsafe",
         "recloser",
+        "tower",
+        "tower_governor",
     ];
     flow_benches::run(
         "ratelimit",
         "`TokenBucket` beside governor, ratelimit and leaky-bucket; `ConcurrencyLimiter` beside \
-         semaphores; `CircuitBreaker` beside failsafe and recloser.",
+         semaphores; `CircuitBreaker` beside failsafe and recloser; layers beside tower's and \
+         tower_governor.",
         &packages,
         |bench| {
             keyed::rows(bench);
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
             permit::rows(bench);
             breaker::rows(bench);
             adaptive::rows(bench);
+            layers::rows(bench);
             waiting::rows(bench);
             bench.note(
                 "Buckets that grant refill faster than the machine takes. leaky-bucket answers \

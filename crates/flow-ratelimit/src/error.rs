@@ -408,6 +408,8 @@ pub enum Denied {
         /// it; `Duration::MAX` if that is never, or longer than the clock can tell.
         retry_after: Duration,
     },
+    /// The limit is one for each key, and there was no key: said by layers, never by limiters.
+    NoKey,
 }
 
 impl Denied {
@@ -450,6 +452,7 @@ impl fmt::Display for Denied {
             Self::KeysFull { retry_after } => {
                 write!(f, "no room for another key; retry after {retry_after:?}")
             }
+            Self::NoKey => f.write_str("nothing says whose limit it is"),
         }
     }
 }

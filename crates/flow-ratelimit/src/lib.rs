@@ -39,6 +39,8 @@
 //! | [`Fairness`] | whether newcomers may pass those who wait |
 //! | [`Limiter`], [`LimiterExt`] | every limiter of this process; its futures |
 //! | [`Decide`] | whoever says who may go, here or on a server: what layers ask |
+//! | `RateLimitLayer`, `ConcurrencyLayer`, `AdaptiveLayer`, `CircuitBreakerLayer` | the same in front of a `tower` service: feature `tower` |
+//! | `fields` | the fields of HTTP that tell of limits: feature `http` |
 //! | [`Granted`], [`Denied`], [`AcquireError`], [`AcquireBlockingError`], [`ConfigError`] | answers |
 //!
 //! # Features
@@ -49,6 +51,8 @@
 //! - `tracing`: events for what is rare: limits changed and closed (`DEBUG`), a runtime that goes
 //!   while callers wait on it, a breaker that opens, an adaptive limiter at its lowest (`WARN`);
 //!   each change of an adaptive limit (`TRACE`).
+//! - `tower`: layers, with `http` for HTTP, and without it for any service.
+//! - `http`: `RateLimit`, `RateLimit-Policy` and `Retry-After`, for servers and clients.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -61,9 +65,13 @@ mod concurrency;
 mod error;
 #[cfg(feature = "tracing")]
 mod events;
+#[cfg(feature = "http")]
+pub mod fields;
 mod granted;
 mod jitter;
 mod keyed;
+#[cfg(feature = "tower")]
+mod layers;
 mod leaky_bucket;
 mod limiter;
 mod multi_bucket;
@@ -105,6 +113,15 @@ pub use keyed::{
     Exact, Hashed, KeyedClass, KeyedLimiter, KeyedLimiterBuilder, KeyedLimiterStats, KeyedSnapshot,
     OneKey, WhenFull,
 };
+#[cfg(feature = "tower")]
+pub use layers::{
+    AdaptiveLayer, Answer, Bounded, BoundedFuture, ByKey, ByResult, CircuitBreakerLayer,
+    CircuitBroken, ConcurrencyLayer, DecideKey, Fail, Judge, Judged, KeyedFuture, KeyedRateLimit,
+    Learning, LimitError, LimitedFuture, OneLimit, PermitSource, RateLimit, RateLimitLayer,
+    Respond, RespondWith, WithoutKey,
+};
+#[cfg(all(feature = "tower", feature = "http"))]
+pub use layers::{ByStatus, NoBody, ProblemJson, Refusal};
 pub use leaky_bucket::{
     LeakyBucket, LeakyBucketBuilder, LeakyBucketStats, Pacer, PacerBuilder, PacerStats,
 };

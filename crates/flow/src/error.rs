@@ -93,6 +93,8 @@ gathers! {
     #[cfg(feature = "ratelimit")] flow_ratelimit::ClassedConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::MergeError<flow_ratelimit::OwnedPermit>,
     #[cfg(feature = "ratelimit")] flow_ratelimit::MergeError<flow_ratelimit::AdaptiveOwnedPermit>,
+    #[cfg(all(feature = "ratelimit", feature = "http"))] flow_ratelimit::fields::PolicyError,
+    #[cfg(all(feature = "ratelimit", feature = "http"))] flow_ratelimit::fields::ProxyError,
     #[cfg(feature = "metrics")] flow_metrics::DescError,
     #[cfg(feature = "metrics")] flow_metrics::RegisterError,
     #[cfg(feature = "metrics")] flow_metrics::RegistryError,
@@ -166,6 +168,40 @@ impl From<flow_ratelimit::DeniedByLimit> for Error {
             retry_after: by.retry_after(),
             ..Self::new(by)
         }
+    }
+}
+
+/// The service's own error stays inside: `downcast_ref` finds it in a `LimitError`.
+#[cfg(all(feature = "ratelimit", feature = "tower"))]
+impl<E: StdError + Send + Sync + 'static> From<flow_ratelimit::LimitError<E>> for Error {
+    fn from(error: flow_ratelimit::LimitError<E>) -> Self {
+        Self {
+            retry_after: error.retry_after(),
+            ..Self::new(error)
+        }
+    }
+}
+
+/// As of limits of rate.
+#[cfg(all(feature = "ratelimit", feature = "tower"))]
+impl<E: StdError + Send + Sync + 'static>
+    From<flow_ratelimit::LimitError<E, flow_ratelimit::CallRejected>> for Error
+{
+    fn from(error: flow_ratelimit::LimitError<E, flow_ratelimit::CallRejected>) -> Self {
+        Self {
+            retry_after: error.retry_after(),
+            ..Self::new(error)
+        }
+    }
+}
+
+/// As of limits of rate.
+#[cfg(all(feature = "ratelimit", feature = "tower"))]
+impl<E: StdError + Send + Sync + 'static>
+    From<flow_ratelimit::LimitError<E, flow_ratelimit::PermitError>> for Error
+{
+    fn from(error: flow_ratelimit::LimitError<E, flow_ratelimit::PermitError>) -> Self {
+        Self::new(error)
     }
 }
 

@@ -17,6 +17,7 @@
 //! **`tsc`** lets limits read the time stamp counter where the kernel trusts it, `fine-timer`
 //! gives a tokio handle timers finer than a millisecond, `sim` is virtual time for your tests.
 //! `chrono` and `jiff` let cron patterns take and give the times of those crates.
+//! With `ratelimit`, `tower` has its limits as layers, and `http` the fields that tell of them.
 //! `full` is every crate on every maintained runtime.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

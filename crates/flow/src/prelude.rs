@@ -10,6 +10,9 @@ pub use flow_ratelimit::{
     LeakyBucket, Limiter, LimiterExt, Pacer, Rate, TokenBucket, Vegas,
 };
 
+#[cfg(all(feature = "ratelimit", feature = "tower"))]
+pub use flow_ratelimit::RateLimitLayer;
+
 #[cfg(feature = "sched")]
 pub use flow_sched::{
     Cron, CronPattern, Dialect, DstPolicy, JobContext, JobHandle, Misfire, Overlap, Scheduler,

@@ -82,6 +82,21 @@ fn those_of_the_limiters() {
     passes::<ratelimit::MergeError<ratelimit::AdaptiveOwnedPermit>>();
 }
 
+#[cfg(feature = "tower")]
+#[test]
+fn those_of_layered_services() {
+    passes::<ratelimit::LimitError<Own>>();
+    passes::<ratelimit::LimitError<Own, ratelimit::CallRejected>>();
+    passes::<ratelimit::LimitError<Own, ratelimit::PermitError>>();
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn those_of_fields() {
+    passes::<ratelimit::fields::PolicyError>();
+    passes::<ratelimit::fields::ProxyError>();
+}
+
 #[test]
 fn a_breaker_that_is_open_says_when_to_come_back() {
     use std::time::Duration;

@@ -22,6 +22,7 @@ fn agreeing() -> (Counts, Options) {
         p50: Duration::from_millis(1),
         p99: Duration::from_millis(2),
         time: Duration::from_secs(1),
+        asking: Duration::from_secs(1),
     };
     let mut plans = plans(2, 10).into_iter();
     let polite = seen(plans.next().unwrap(), 5, 5);
@@ -34,6 +35,8 @@ fn agreeing() -> (Counts, Options) {
         (GRANTED, 20),
         (LOG_RECEIVED, 105),
         (LOG_WRITTEN, 5_000),
+        (CLIENTS_GRANTED, 20),
+        (CLIENTS_DENIED, 85),
         (REDIS_GRANTED, 20),
         (REDIS_DENIED, 85),
     ]
@@ -94,6 +97,7 @@ fn each_count_that_differs_is_named() {
         ("polite-0 sent nothing", |c| c.seen[0].sent = 0),
         ("so between 16 and 16 were due", |c| {
             c.seen[1].time = Duration::from_millis(1_190);
+            c.seen[1].asking = Duration::from_millis(1_190);
         }),
         ("abusive-1 was admitted 16 times", |c| {
             c.seen[1].admitted = 16;
@@ -109,17 +113,22 @@ fn each_count_that_differs_is_named() {
 
 #[test]
 fn each_part_of_flow_is_compared() {
-    for series in [
-        POOL_COMPLETED,
-        RUNS,
-        GRANTED,
-        LOG_RECEIVED,
-        LOG_WRITTEN,
-        REDIS_GRANTED,
-        REDIS_DENIED,
+    for (series, in_redis) in [
+        (POOL_COMPLETED, true),
+        (RUNS, true),
+        (GRANTED, true),
+        (LOG_RECEIVED, true),
+        (LOG_WRITTEN, true),
+        (REDIS_GRANTED, true),
+        (REDIS_DENIED, true),
+        (CLIENTS_GRANTED, false),
+        (CLIENTS_DENIED, false),
     ] {
-        let differs = said(|counts| counts.parts = counts.parts.replace(series, "other"));
-        assert!(!differs.is_empty(), "{series}");
+        let (mut counts, mut options) = agreeing();
+        options.redis = options.redis.filter(|_| in_redis);
+        assert_eq!(mismatches(&counts, &options).len(), 0);
+        counts.parts = counts.parts.replace(series, "other");
+        assert_ne!(mismatches(&counts, &options).len(), 0, "{series}");
     }
 }
 

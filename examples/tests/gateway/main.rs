@@ -167,7 +167,7 @@ fn the_configuration_file_has_jobs_by_cron() {
     let file = dir.join(format!("flow-gateway-jobs-{}.toml", std::process::id()));
     let path = file.to_str().unwrap();
     let jobs = "duration = \"2500ms\"\n[jobs]\nreport = \"* * * * * *\"\n\
-                forget-idle = \"TZ=Europe/Berlin 0 0 29 2 *\"\n";
+                forget-closed = \"TZ=Europe/Berlin 0 0 29 2 *\"\n";
     std::fs::write(&file, jobs).unwrap();
     let good = run(&["--config", path]);
     let out = text(&good.stdout);

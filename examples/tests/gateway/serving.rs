@@ -68,6 +68,12 @@ fn who_does_not_sign_is_limited_by_address_and_costs_the_others_nothing() {
     assert!(answers.iter().any(|status| status == "429"), "{answers:?}");
     let honest = serving.ask("/", &signed("/", "honest"));
     assert!(honest.starts_with("HTTP/1.1 200"), "{honest}");
+    for field in [
+        "ratelimit-policy: \"client\";q=5;w=5",
+        "ratelimit: \"client\";r=4;t=1",
+    ] {
+        assert!(honest.lines().any(|line| line == field), "{honest}");
+    }
 }
 
 #[test]

@@ -1,0 +1,38 @@
+//! Problems in JSON, by RFC 9457, with the types of the draft.
+
+#![cfg_attr(
+    not(feature = "tower"),
+    allow(dead_code, reason = "the layers write them")
+)]
+
+use http::StatusCode;
+
+use super::policy::quoted;
+
+pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// The body of an answer to a request that was not let through.
+pub(crate) fn json(status: StatusCode, policy: &str) -> String {
+    let code = status.as_u16();
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => {
+            // The name is printable ASCII, of which JSON escapes what RFC 9651 does.
+            let policy = quoted(policy);
+            format!(
+                "{{\"type\":\"{TYPES}#quota-exceeded\",\"title\":\"Request cannot be satisfied as \
+                 assigned quota has been exceeded\",\"status\":{code},\
+                 \"violated-policies\":[{policy}]}}"
+            )
+        }
+        StatusCode::SERVICE_UNAVAILABLE => format!(
+            "{{\"type\":\"{TYPES}#temporary-reduced-capacity\",\"title\":\"Request cannot be \
+             satisfied due to temporary server capacity constraints\",\"status\":{code}}}"
+        ),
+        _ => {
+            let title = status.canonical_reason().unwrap_or_default();
+            format!("{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{code}}}")
+        }
+    }
+}
+
+const TYPES: &str = "https://iana.org/assignments/http-problem-types";

@@ -1,0 +1,63 @@
+//! Who decides about a key.
+
+use core::hash::Hash;
+use core::task::{Context, Poll};
+
+use flow_rt::Clock;
+
+use crate::error::Denied;
+use crate::granted::Granted;
+use crate::keyed::KeyedLimiter;
+use crate::wait_state::WaitState;
+
+/// Whoever says who may go, by a key: what [`RateLimitLayer::keyed`] asks.
+///
+/// A [`KeyedLimiter`] does. Limiters that ask a server, or that choose among several by what is in
+/// the key, implement it as [`Decide`](crate::Decide) shows.
+///
+/// [`RateLimitLayer::keyed`]: crate::RateLimitLayer::keyed
+pub trait DecideKey<K: ?Sized>: Send + Sync {
+    /// Decides about `n` tokens of a key, now or later; pending while it waits, with the wait in
+    /// `state`. Poll again with the same key, `n` and `state`.
+    ///
+    /// A wait that would be longer than the [limit](WaitState::limit) of `state` is refused, so that
+    /// nobody waits if that is zero. It need not wait itself: a layer that waits asks again when [`Denied::NotYet`] says so.
+    ///
+    /// # Errors
+    /// [`Denied`]; nothing was taken then, as far as this process knows.
+    ///
+    /// # Cancel safety
+    /// Dropping `state` ends the wait.
+    fn poll_decide_key(
+        &self,
+        cx: &mut Context<'_>,
+        key: &K,
+        n: u64,
+        state: &mut WaitState,
+    ) -> Poll<Result<Granted, Denied>>;
+}
+
+impl<K: Hash + ?Sized, C: Clock> DecideKey<K> for KeyedLimiter<K, C> {
+    fn poll_decide_key(
+        &self,
+        _cx: &mut Context<'_>,
+        key: &K,
+        n: u64,
+        _state: &mut WaitState,
+    ) -> Poll<Result<Granted, Denied>> {
+        Poll::Ready(self.try_acquire_n(key, n))
+    }
+}
+
+/// What becomes of a request that has no key: one without the header, or of which nobody can say
+/// where it came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WithoutKey {
+    /// It is answered with [`Denied::NoKey`].
+    #[default]
+    Deny,
+    /// It passes, and no limit hears of it: for layers that are about some requests only, with
+    /// another limit for the others.
+    Admit,
+}

@@ -1,0 +1,299 @@
+//! The layers before real servers, axum's on tokio and hyper's on smol: 200 clients with a connection
+//! each, counted one by one.
+#![allow(dead_code, reason = "the parts are used as a whole by the examples")]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use flow_ratelimit::KeyedLimiter;
+use flow_ratelimit::fields::{TrustedProxies, quota_policies, retry_after, service_limits};
+use flow_rt::Handle;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{HeaderMap, Request, StatusCode};
+
+#[path = "../http_axum/app.rs"]
+mod app;
+#[path = "../gateway/net.rs"]
+mod net;
+#[path = "../http_hyper/service.rs"]
+mod service;
+
+use net::Net;
+
+const CLIENTS: u32 = 200;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A connection that is kept.
+struct Client {
+    authority: String,
+    sender: http1::SendRequest<Empty<Bytes>>,
+}
+
+impl Client {
+    async fn connect(net: Net, rt: &Handle, addr: SocketAddr) -> Result<Self, Failure> {
+        let authority = addr.to_string();
+        let (sender, connection) = http1::handshake(net.connect(&authority).await?).await?;
+        rt.spawn(async move { drop(connection.await) }).detach();
+        Ok(Self { authority, sender })
+    }
+
+    /// One request with these fields; what was answered.
+    async fn ask(&mut self, fields: &[(&str, &str)]) -> Result<(StatusCode, HeaderMap), Failure> {
+        let mut request = Request::get("/").header("host", &self.authority);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        self.sender.ready().await?;
+        let response = self
+            .sender
+            .send_request(request.body(Empty::new())?)
+            .await?;
+        let (head, body) = response.into_parts();
+        body.collect().await?;
+        Ok((head.status, head.headers))
+    }
+}
+
+/// Each client asks so often, all of them at the same time, and says who it is by its own field;
+/// returns how often each was admitted.
+async fn all_ask(
+    net: Net,
+    rt: &Handle,
+    addr: SocketAddr,
+    times: u32,
+    field: fn(u32) -> (&'static str, String),
+) -> Result<Vec<u32>, Failure> {
+    let ask = |n: u32| {
+        let inner = rt.clone();
+        rt.spawn(async move {
+            let mut client = Client::connect(net, &inner, addr).await?;
+            let (name, value) = field(n);
+            let mut admitted = 0;
+            for _ in 0..times {
+                let (status, headers) = client.ask(&[(name, &value)]).await?;
+                let limit = &service_limits(&headers)[0];
+                match status {
+                    StatusCode::OK => admitted += 1,
+                    StatusCode::TOO_MANY_REQUESTS => assert_eq!(limit.available, 0),
+                    status => panic!("{status}"),
+                }
+                assert_eq!(quota_policies(&headers)[0].name, limit.policy);
+            }
+            Ok::<_, Failure>(admitted)
+        })
+    };
+    let asking: Vec<_> = (0..CLIENTS).map(ask).collect();
+    let mut admitted = Vec::new();
+    for client in asking {
+        admitted.push(client.await??);
+    }
+    Ok(admitted)
+}
+
+/// Each client uses its burst up, is told when to come back, comes back then, and is admitted.
+async fn all_come_back(
+    net: Net,
+    rt: &Handle,
+    addr: SocketAddr,
+    field: fn(u32) -> (&'static str, String),
+) -> Result<(), Failure> {
+    let come_back = |n: u32| {
+        let inner = rt.clone();
+        rt.spawn(async move {
+            let mut client = Client::connect(net, &inner, addr).await?;
+            let (name, value) = field(n);
+            let mut denials = 0;
+            while denials < 2 {
+                let (status, headers) = client.ask(&[(name, &value)]).await?;
+                if status == StatusCode::OK {
+                    continue;
+                }
+                denials += 1;
+                let wait = retry_after(&headers, inner.wall()).ok_or("no Retry-After")?;
+                assert_eq!(service_limits(&headers)[0].window, Some(wait));
+                inner.sleep(wait).await?;
+                let (status, _) = client.ask(&[(name, &value)]).await?;
+                assert_eq!(status, StatusCode::OK, "client {n} waited for {wait:?}");
+            }
+            Ok::<_, Failure>(())
+        })
+    };
+    for client in (0..CLIENTS).map(come_back).collect::<Vec<_>>() {
+        client.await??;
+    }
+    Ok(())
+}
+
+/// However a client forges the field, it stays one.
+async fn forgery_changes_nothing(net: Net, rt: &Handle, addr: SocketAddr) -> Result<u32, Failure> {
+    let mut client = Client::connect(net, rt, addr).await?;
+    let mut admitted = 0;
+    for n in 0..50 {
+        let forged = address(n);
+        let chain = format!("127.0.0.1, {forged}");
+        let fields = match n % 3 {
+            0 => [("x-forwarded-for", &*forged), ("x-real-ip", &*forged)],
+            1 => [("x-forwarded-for", &*chain), ("x-forwarded-for", &*forged)],
+            _ => [("x-forwarded-for", "nonsense"), ("forwarded", &*forged)],
+        };
+        let (status, _) = client.ask(&fields).await?;
+        admitted += u32::from(status == StatusCode::OK);
+    }
+    Ok(admitted)
+}
+
+fn address(n: u32) -> String {
+    IpAddr::from(Ipv4Addr::from_bits(0xCB00_7100 + n)).to_string()
+}
+
+fn by_address(n: u32) -> (&'static str, String) {
+    ("x-forwarded-for", format!("198.51.100.1, {}", address(n)))
+}
+
+fn by_key(n: u32) -> (&'static str, String) {
+    let plan = if n.is_multiple_of(2) { "free" } else { "paid" };
+    ("x-api-key", format!("{plan}-{n}"))
+}
+
+fn local() -> TrustedProxies {
+    TrustedProxies::new(["127.0.0.0/8"]).expect("a network")
+}
+
+/// Serves the app on tokio.
+async fn axum(
+    rt: &Handle,
+    limits: &app::Limits,
+    proxies: TrustedProxies,
+) -> Result<SocketAddr, Failure> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let addr = listener.local_addr()?;
+    let service = app::app(limits, proxies)?.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = async move { drop(axum::serve(listener, service).await) };
+    rt.spawn(serving).detach();
+    Ok(addr)
+}
+
+/// Serves hello on smol.
+async fn hyper(
+    rt: &Handle,
+    limiter: &KeyedLimiter<IpAddr>,
+    proxies: TrustedProxies,
+) -> Result<SocketAddr, Failure> {
+    let listener = smol::net::TcpListener::bind("127.0.0.1:0").await?;
+    let addr = listener.local_addr()?;
+    let service = service::hello(limiter, proxies)?;
+    let inner = rt.clone();
+    let serving = async move { drop(service::serve(inner, listener, service).await) };
+    rt.spawn(serving).detach();
+    Ok(addr)
+}
+
+fn on_tokio<F: Future<Output = Result<(), Failure>>>(test: impl FnOnce(Handle) -> F) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let rt = Handle::tokio(runtime.handle().clone()).expect("it runs");
+    runtime.block_on(test(rt)).expect("no failure");
+}
+
+fn on_smol<F: Future<Output = Result<(), Failure>>>(test: impl FnOnce(Handle) -> F) {
+    smol::block_on(test(Handle::smol())).expect("no failure");
+}
+
+#[test]
+fn axum_counts_each_client_by_its_plan() {
+    on_tokio(async |rt| {
+        let limits = app::Limits::new("1/h burst 3", "1/h burst 6", "1/h burst 2")?;
+        let addr = axum(&rt, &limits, local()).await?;
+        let admitted = all_ask(Net::Tokio, &rt, addr, 8, by_key).await?;
+        for (n, admitted) in admitted.into_iter().enumerate() {
+            assert_eq!(
+                admitted,
+                if n.is_multiple_of(2) { 3 } else { 6 },
+                "client {n}"
+            );
+        }
+        let admitted = all_ask(Net::Tokio, &rt, addr, 4, by_address).await?;
+        assert!(
+            admitted.iter().all(|admitted| *admitted == 2),
+            "{admitted:?}"
+        );
+        let free = limits.free.stats();
+        assert_eq!((free.granted, free.denied, free.evicted), (300, 500, 0));
+        let strangers = limits.strangers.stats();
+        assert_eq!((strangers.granted, strangers.denied), (400, 400));
+        Ok(())
+    });
+}
+
+#[test]
+fn hyper_counts_each_client() {
+    on_smol(async |rt| {
+        let limiter = KeyedLimiter::new("1/h", 5, 10_000)?;
+        let addr = hyper(&rt, &limiter, local()).await?;
+        let admitted = all_ask(Net::Smol, &rt, addr, 8, by_address).await?;
+        assert!(
+            admitted.iter().all(|admitted| *admitted == 5),
+            "{admitted:?}"
+        );
+        let stats = limiter.stats();
+        assert_eq!(
+            (stats.granted, stats.denied, stats.evicted),
+            (1_000, 600, 0)
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn who_waits_as_long_as_axum_says_is_admitted() {
+    on_tokio(async |rt| {
+        let limits = app::Limits::new("1/s burst 2", "1/s burst 1", "1/s burst 1")?;
+        let addr = axum(&rt, &limits, local()).await?;
+        all_come_back(Net::Tokio, &rt, addr, by_key).await
+    });
+}
+
+#[test]
+fn who_waits_as_long_as_hyper_says_is_admitted() {
+    on_smol(async |rt| {
+        let limiter = KeyedLimiter::new("1/s", 2, 10_000)?;
+        let addr = hyper(&rt, &limiter, local()).await?;
+        all_come_back(Net::Smol, &rt, addr, by_address).await
+    });
+}
+
+#[test]
+fn what_untrusted_peers_forge_changes_nothing() {
+    on_tokio(async |rt| {
+        let limits = app::Limits::new("1/h burst 3", "1/h burst 6", "1/h burst 2")?;
+        let addr = axum(&rt, &limits, TrustedProxies::none()).await?;
+        assert_eq!(forgery_changes_nothing(Net::Tokio, &rt, addr).await?, 2);
+        Ok(())
+    });
+    on_smol(async |rt| {
+        let limiter = KeyedLimiter::new("1/h", 5, 10_000)?;
+        let addr = hyper(&rt, &limiter, TrustedProxies::none()).await?;
+        assert_eq!(forgery_changes_nothing(Net::Smol, &rt, addr).await?, 5);
+        assert_eq!(limiter.len(), 1);
+        Ok(())
+    });
+}
+
+/// The problem of a denial is JSON that names the policy.
+#[test]
+fn a_denied_stranger_is_told_what_the_problem_is() {
+    on_smol(async |rt| {
+        let limiter = KeyedLimiter::new("1/h", 1, 10_000)?;
+        let addr = hyper(&rt, &limiter, TrustedProxies::none()).await?;
+        let mut client = Client::connect(Net::Smol, &rt, addr).await?;
+        client.ask(&[]).await?;
+        let (status, headers) = client.ask(&[]).await?;
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(headers["content-type"], "application/problem+json");
+        assert_eq!(headers["ratelimit-policy"], "\"client\";q=1;w=3600");
+        let wait = retry_after(&headers, rt.wall()).ok_or("no Retry-After")?;
+        assert!(wait <= Duration::from_secs(3_600), "{wait:?}");
+        Ok(())
+    });
+}
