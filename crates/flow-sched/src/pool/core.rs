@@ -12,9 +12,9 @@
 //!    in between, and stopped afterwards: a poll that begins then sees the cancellation.
 //! 3. A slot that is dropped before its end means that the host is gone: the pool closes, and
 //!    what is queued is cancelled.
-//! 4. Once the pool has ended no slot starts: whoever wants to start one counts it as alive
-//!    first and looks whether the pool is drained afterwards; the end is judged the other way
-//!    round. Each has a SeqCst fence between.
+//! 4. Once the pool has ended no slot starts, and no submitter runs its own task: whoever wants
+//!    to counts it as alive first and looks whether the pool is drained afterwards; the end is
+//!    judged the other way round. Each has a SeqCst fence between.
 
 use core::time::Duration;
 use std::borrow::Cow;
@@ -25,12 +25,12 @@ use flow_sync::Event;
 
 use super::error::TaskError;
 use super::hooks::Hooks;
+use super::lanes::Lanes;
 use super::room::Room;
-use super::roster::Roster;
+use super::roster::{Roster, Seat};
 use super::slot::{self, Slot};
 use super::stats::{Counters, Gone, PoolStats, Totals};
 use super::task::Job;
-use crate::sync::ArrayQueue;
 use crate::sync::atomic::{AtomicU8, Ordering, fence};
 
 pub(super) struct Core {
@@ -44,7 +44,8 @@ pub(super) struct Core {
     pub(super) task_timeout: Option<Duration>,
     pub(super) idle_timeout: Duration,
     pub(super) hooks: Hooks,
-    queue: ArrayQueue<Arc<dyn Job>>,
+    lanes: Lanes,
+    kind: QueueKind,
     phase: AtomicU8,
     ended: Event,
     /// The counters when the pool was closed first: what a report counts from.
@@ -56,20 +57,36 @@ pub(super) struct Settings {
     pub(super) name: Cow<'static, str>,
     pub(super) rt: Handle,
     pub(super) slots: (usize, usize),
-    pub(super) queue: u32,
+    pub(super) queue: QueueKind,
+    pub(super) priorities: usize,
+    pub(super) ageing: u32,
     pub(super) on_full: OnFull,
     pub(super) task_timeout: Option<Duration>,
     pub(super) idle_timeout: Duration,
     pub(super) hooks: Hooks,
 }
 
+/// How many tasks may wait for a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum QueueKind {
+    Bounded(usize),
+    Unbounded,
+    /// None: a task is accepted when a slot is free for it.
+    Rendezvous,
+}
+
 impl Core {
     pub(super) fn new(settings: Settings) -> Self {
         let (min, max) = settings.slots;
+        let (room, array) = match settings.queue {
+            QueueKind::Bounded(tasks) => (tasks as u64, Some(tasks)),
+            QueueKind::Unbounded => (Room::UNBOUNDED, None),
+            QueueKind::Rendezvous => (max as u64, None),
+        };
         Self {
             name: settings.name,
             rt: settings.rt,
-            room: Room::new(settings.queue),
+            room: Room::new(room),
             roster: Roster::new(min, max),
             counters: Counters::new(max),
             token: CancellationToken::new(),
@@ -77,7 +94,8 @@ impl Core {
             task_timeout: settings.task_timeout,
             idle_timeout: settings.idle_timeout,
             hooks: settings.hooks,
-            queue: ArrayQueue::new(settings.queue as usize),
+            lanes: Lanes::new(settings.priorities, array, settings.ageing),
+            kind: settings.queue,
             phase: AtomicU8::new(RUNS),
             ended: Event::new(),
             closed_at: OnceLock::new(),
@@ -89,11 +107,9 @@ impl Core {
         core::ptr::from_ref(self) as usize
     }
 
-    /// Queues a task, for which the caller has taken room.
-    pub(super) fn push(self: &Arc<Self>, job: Arc<dyn Job>) {
-        self.counters.submitted();
-        let pushed = self.queue.push(job).is_ok();
-        debug_assert!(pushed, "room was taken, so the queue has a free cell");
+    /// Queues a task, for which the caller has a place.
+    pub(super) fn push(self: &Arc<Self>, lane: usize, job: Arc<dyn Job>) {
+        self.lanes.push(lane, job);
         self.notify();
         // After the push, with the fence of `Roster::notify` between: either the drain of a stop
         // finds the task, or this sees the stop.
@@ -102,20 +118,55 @@ impl Core {
         }
     }
 
-    /// The next task, if there is one.
+    /// The next task, if there is one. Whoever got it says later that it has [`left`](Self::left).
     pub(super) fn pop(&self) -> Option<Arc<dyn Job>> {
-        let job = self.queue.pop()?;
-        self.give_back();
+        let job = self.lanes.pop()?;
+        if self.kind != QueueKind::Rendezvous {
+            self.give_back();
+        }
         Some(job)
     }
 
+    /// A task that was popped has ended, or never began. In a hand-off its place was a slot.
+    pub(super) fn left(&self) {
+        if self.kind == QueueKind::Rendezvous {
+            self.give_back();
+        }
+    }
+
+    /// Drops a queued task in favour of another one of `lane`, which gets its place; false if
+    /// nothing that is queued is as little urgent.
+    pub(super) fn evict(&self, lane: usize) -> bool {
+        let Some(job) = self.lanes.pop_least_urgent(lane) else {
+            return false;
+        };
+        // One that was aborted has been counted, and leaves its place all the same.
+        job.discard(self, Gone::Evicted, TaskError::Evicted);
+        contain(|| drop(job));
+        self.counters.without_place();
+        true
+    }
+
+    pub(super) fn priorities(&self) -> usize {
+        self.lanes.count()
+    }
+
+    /// How many tasks may wait for a slot; `None` for no bound.
+    pub(super) fn capacity(&self) -> Option<usize> {
+        match self.kind {
+            QueueKind::Bounded(tasks) => Some(tasks),
+            QueueKind::Unbounded => None,
+            QueueKind::Rendezvous => Some(0),
+        }
+    }
+
     pub(super) fn has_queued(&self) -> bool {
-        !self.queue.is_empty()
+        !self.lanes.is_empty()
     }
 
     /// Sees to it that a slot looks at the queue.
     pub(super) fn notify(self: &Arc<Self>) {
-        if let Some(seat) = self.roster.notify(|| self.queue.len()) {
+        if let Some(seat) = self.roster.notify(|| self.lanes.len()) {
             // After the seat counts as alive: either `has_ended` sees it, or this sees that the
             // other slots have done the work and left (invariant 4).
             fence(Ordering::SeqCst);
@@ -127,6 +178,24 @@ impl Core {
             let slot = Slot::new(self.clone(), seat);
             self.rt.spawn_detached(slot::live(slot));
         }
+    }
+
+    /// A seat for a submitter that runs its own task; `None` if the pool has closed.
+    pub(super) fn guest(&self) -> Option<Arc<Seat>> {
+        let seat = self.roster.open_for_guest();
+        // After it counts: see invariant 4.
+        fence(Ordering::SeqCst);
+        if self.room.is_closed() {
+            self.guest_left(&seat);
+            return None;
+        }
+        self.counters.without_place();
+        Some(seat)
+    }
+
+    pub(super) fn guest_left(&self, seat: &Seat) {
+        self.roster.leave_as_guest(seat);
+        self.settle();
     }
 
     /// Whether a slot that finds the queue empty may go.
@@ -146,7 +215,7 @@ impl Core {
 
     /// Stops the intake.
     pub(super) fn close(&self) {
-        self.closed_at.get_or_init(|| self.counters.totals());
+        self.closed_at.get_or_init(|| self.totals());
         if self.room.close() {
             self.roster.wake_all();
             self.settle();
@@ -205,7 +274,11 @@ impl Core {
         }
         // Between the two looks: see `notify`.
         fence(Ordering::SeqCst);
-        self.roster.alive() == 0
+        self.roster.alive() == 0 && self.roster.guests() == 0
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.counters.totals(&self.room)
     }
 
     pub(super) fn totals_at_close(&self) -> Totals {
@@ -217,12 +290,12 @@ impl Core {
             slots: self.roster.alive(),
             idle_slots: self.roster.idle(),
             waiting: self.room.waiting(),
-            ..self.counters.totals().stats()
+            ..self.totals().stats()
         }
     }
 
     fn discard_queued(&self, why: impl Fn() -> TaskError) {
-        while let Some(job) = self.queue.pop() {
+        while let Some(job) = self.lanes.pop() {
             job.discard(self, Gone::Abandoned, why());
             contain(|| drop(job));
             self.give_back();

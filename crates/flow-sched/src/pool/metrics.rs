@@ -32,6 +32,7 @@ impl Collect for PoolCollector {
             ("panicked", stats.panicked),
             ("timed_out", stats.timed_out),
             ("cancelled", stats.cancelled),
+            ("evicted", stats.evicted),
         ] {
             out.counter(&CATALOGUE[1], &[name, ("outcome", outcome)], tasks);
         }
@@ -40,7 +41,9 @@ impl Collect for PoolCollector {
         out.gauge(&CATALOGUE[4], &[name], stats.running as f64);
         out.gauge(&CATALOGUE[5], &[name], stats.waiting as f64);
         out.gauge(&CATALOGUE[6], &[name], stats.slots as f64);
-        out.gauge(&CATALOGUE[7], &[name], core.room.capacity() as f64);
+        if let Some(capacity) = core.capacity() {
+            out.gauge(&CATALOGUE[7], &[name], capacity as f64);
+        }
     }
 }
 
@@ -82,7 +85,7 @@ static CATALOGUE: &[Desc] = &[
     ),
     Desc::gauge(
         "flow_sched_pool_capacity_tasks",
-        "How many tasks the queue can hold.",
+        "How many tasks the queue can hold; absent without a bound.",
         &["pool"],
     ),
 ];

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `worker_pool`, `builder`, `submit` | what users call |
 //! | `room` | who may put a task into the queue |
+//! | `lanes` | the queues by priority, and which is next |
 //! | `roster` | which slots sleep, and whom to wake |
 //! | `slot`, `task` | running a task, and the cell it shares with its handle |
 //! | `core`, `shutdown` | the pool's life, from open to ended |
@@ -14,6 +15,7 @@ mod core;
 mod error;
 mod hooks;
 mod inside;
+mod lanes;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod room;

@@ -35,9 +35,10 @@
 
 use std::sync::Arc;
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::{AtomicWaker, Mutex};
 use flow_rt::contain;
+use flow_sync::CachePadded;
 
 const FIELD: u64 = (1 << 20) - 1;
 const IDLE: u64 = 1;
@@ -52,9 +53,11 @@ pub(super) const MAX_SLOTS: usize = FIELD as usize;
 const MAX_WAKING: u64 = 4;
 
 pub(super) struct Roster {
-    word: AtomicU64,
+    word: CachePadded<AtomicU64>,
     min: u64,
     max: u64,
+    /// Submitters that run their own tasks: they have seats, and are no slots.
+    guests: AtomicUsize,
     seats: Mutex<Seats>,
 }
 
@@ -89,9 +92,10 @@ impl Seat {
 impl Roster {
     pub(super) fn new(min: usize, max: usize) -> Self {
         Self {
-            word: AtomicU64::new(0),
+            word: CachePadded::new(AtomicU64::new(0)),
             min: min as u64,
             max: max as u64,
+            guests: AtomicUsize::new(0),
             seats: Mutex::new(Seats {
                 taken: Vec::new(),
                 idle: Vec::new(),
@@ -112,8 +116,8 @@ impl Roster {
         if idle(word) == 0 && alive(word) == self.max {
             return None;
         }
-        let (waking, queued) = (waking(word), queued() as u64);
-        if waking >= MAX_WAKING || waking >= queued {
+        let waking = waking(word);
+        if waking >= MAX_WAKING || waking >= queued() as u64 {
             return None;
         }
         self.wake_or_start()
@@ -220,6 +224,21 @@ impl Roster {
         );
     }
 
+    /// A seat for a submitter that runs its own task, so that a stop or an abort finds it.
+    pub(super) fn open_for_guest(&self) -> Arc<Seat> {
+        self.guests.fetch_add(1, Ordering::AcqRel);
+        self.seats.lock().open()
+    }
+
+    pub(super) fn leave_as_guest(&self, seat: &Seat) {
+        self.seats.lock().vacate(seat);
+        self.guests.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn guests(&self) -> usize {
+        self.guests.load(Ordering::Acquire)
+    }
+
     pub(super) fn alive(&self) -> usize {
         alive(self.word.load(Ordering::Acquire)) as usize
     }
@@ -237,8 +256,7 @@ impl Roster {
     }
 
     fn vacate(&self, seats: &mut Seats, seat: &Seat, also: u64) {
-        seats.taken[seat.id as usize] = None;
-        seats.vacant.push(seat.id);
+        seats.vacate(seat);
         self.word.fetch_sub(ALIVE + also, Ordering::AcqRel);
     }
 }
@@ -247,7 +265,7 @@ impl Seats {
     fn open(&mut self) -> Arc<Seat> {
         let id = self.vacant.pop().unwrap_or_else(|| {
             self.taken.push(None);
-            // Fits: at most MAX_SLOTS live.
+            // Fits: at most MAX_SLOTS live, and fewer guests than there is memory for.
             (self.taken.len() - 1) as u32
         });
         let seat = Arc::new(Seat {
@@ -257,6 +275,11 @@ impl Seats {
         });
         self.taken[id as usize] = Some(seat.clone());
         seat
+    }
+
+    fn vacate(&mut self, seat: &Seat) {
+        self.taken[seat.id as usize] = None;
+        self.vacant.push(seat.id);
     }
 
     /// Takes a slot out of the stack; false if it was woken meanwhile. The caller lowers `idle`.

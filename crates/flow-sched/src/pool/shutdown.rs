@@ -20,7 +20,7 @@ pub struct ShutdownReport {
     pub cancelled: u64,
     /// Running tasks that did not stop when told to, and were dropped.
     pub dropped: u64,
-    /// Tasks that never ran.
+    /// Tasks that were queued when the time was over, and never ran.
     pub abandoned: u64,
     /// Tasks that block their threads still: they cannot be dropped.
     pub stuck: u64,
@@ -61,7 +61,7 @@ pub(super) async fn run(core: &Core, timeout: Duration) -> ShutdownReport {
 }
 
 fn report(core: &Core) -> ShutdownReport {
-    let (then, now) = (core.totals_at_close(), core.counters.totals());
+    let (then, now) = (core.totals_at_close(), core.totals());
     let ended = |how| now.ended(how) - then.ended(how);
     ShutdownReport {
         pool: core.name.clone(),

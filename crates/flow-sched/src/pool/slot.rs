@@ -5,7 +5,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use flow_rt::{BoxTimer, CancellationToken, Instant, TaskContext, contain};
+use flow_rt::{BoxTimer, CancellationToken, Deadline, Instant, TaskContext, contain};
 use std::sync::Arc;
 
 use super::core::Core;
@@ -14,10 +14,17 @@ use super::hooks::{self, TaskEnd, TaskOutcome};
 use super::inside;
 use super::roster::Seat;
 use super::stats::{End, Gone};
-use super::task::{Body, Job};
+use super::task::{Body, Job, NoBody};
 
 /// Tasks that a slot runs in a row before it lets the host's other tasks have their turn.
 const BUDGET: u32 = 64;
+
+/// Whether a slot that finds nothing lets the host's other tasks have a turn and looks again,
+/// once, before it falls asleep: a submitter that is at it saves a wake. Models do without.
+const YIELDS: bool = cfg!(not(loom));
+
+/// Bodies up to this size are kept for the next task.
+const KEPT: usize = 1024;
 
 /// A slot's own state. Dropped before its end, it reports that the host is gone.
 pub(super) struct Slot {
@@ -26,19 +33,25 @@ pub(super) struct Slot {
     /// Just woken: to look whether it leaves a task for somebody else.
     fresh: bool,
     in_a_row: u32,
+    /// Whether it has let others have their turn since its last task.
+    rested: bool,
     timers: Timers,
     greeted: bool,
 }
 
-/// What a slot's tasks see of it.
+/// Where tasks run one after the other: a slot's, or that of a submitter that runs its own.
 struct Place {
     core: Arc<Core>,
     seat: Arc<Seat>,
-    /// A child of the pool's token: the parent of the tasks' ones, so that slots do not meet in
+    /// A child of the pool's token: the parent of the tasks' ones, so that places do not meet in
     /// the pool's.
     token: CancellationToken,
-    /// The last task's token, if nobody has kept or cancelled it: the next one's.
-    spare: Option<CancellationToken>,
+    /// The last task's context: the next one's, if nobody has kept or cancelled it.
+    cx: TaskContext,
+    /// What the last task ran in: the next one's, if it is of the same type.
+    body: Pin<Box<dyn Body>>,
+    /// Whether this is a submitter's.
+    is_guest: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,17 +86,12 @@ pub(super) async fn live(mut slot: Slot) {
 
 impl Slot {
     pub(super) fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
-        let token = core.token.child_token();
         Self {
-            place: Place {
-                core,
-                seat,
-                token,
-                spare: None,
-            },
+            place: Place::new(core, seat),
             state: State::Waking,
             fresh: false,
             in_a_row: 0,
+            rested: true,
             timers: Timers::default(),
             greeted: false,
         }
@@ -111,6 +119,7 @@ impl Slot {
             }
             if let Some(job) = self.place.core.pop() {
                 self.in_a_row += 1;
+                self.rested = false;
                 if core::mem::take(&mut self.fresh) && self.place.core.has_queued() {
                     self.place.core.notify();
                 }
@@ -120,6 +129,10 @@ impl Slot {
             self.in_a_row = 0;
             if self.place.core.is_finishing() {
                 return Poll::Ready(None);
+            }
+            if !core::mem::replace(&mut self.rested, true) && YIELDS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             self.place.seat.register(cx);
             self.place.core.roster.park(&self.place.seat);
@@ -169,11 +182,11 @@ impl Slot {
         if self.place.core.is_stopping() {
             job.discard(&self.place.core, Gone::Abandoned, TaskError::Closed);
             contain(|| drop(job));
+            self.place.core.left();
             return;
         }
-        let token = self.place.task_token();
-        let Some(mut running) = Running::start(&self.place, job, token.clone()) else {
-            self.place.spare = Some(token);
+        let Some(mut running) = Running::start(&mut self.place, job) else {
+            self.place.core.left();
             return;
         };
         let (timers, in_a_row) = (&mut self.timers, &mut self.in_a_row);
@@ -185,10 +198,9 @@ impl Slot {
             polled
         })
         .await;
-        // If the handle is gone, the result dies here: its destructor is user code.
-        contain(|| drop(running));
-        if token.is_unique() && !token.is_cancelled() {
-            self.place.spare = Some(token);
+        drop(running);
+        if size_of_val(&*self.place.body) > KEPT {
+            self.place.body = Box::pin(NoBody);
         }
     }
 
@@ -214,10 +226,32 @@ impl Slot {
 }
 
 impl Place {
-    /// A token for the next task.
-    fn task_token(&mut self) -> CancellationToken {
-        let spare = self.spare.take();
-        spare.unwrap_or_else(|| self.token.child_token())
+    fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
+        let token = core.token.child_token();
+        Self {
+            cx: TaskContext::from_token(token.child_token()),
+            core,
+            seat,
+            token,
+            body: Box::pin(NoBody),
+            is_guest: false,
+        }
+    }
+
+    /// Makes context and body fit for a task.
+    fn prepare(&mut self, job: &dyn Job, deadline: Deadline) {
+        let submitter = job.submitted_by();
+        if !self.cx.renew(submitter, deadline) {
+            let token = self.token.child_token();
+            let cx = match submitter {
+                Some(submitter) => submitter.child_with_token(token),
+                None => TaskContext::from_token(token),
+            };
+            self.cx = cx.with_deadline(deadline);
+        }
+        if !self.body.fits(job) {
+            self.body = job.body();
+        }
     }
 }
 
@@ -232,45 +266,68 @@ impl Drop for Slot {
     }
 }
 
-/// A task on a slot. Dropped before its end, it tells the handle that the task was cancelled.
+/// Runs a task where its submitter is, beside the slots.
+pub(super) async fn run_here(mut guest: Guest, job: Arc<dyn Job>) {
+    let mut timers = Timers::default();
+    if let Some(mut running) = Running::start(&mut guest.0, job) {
+        poll_fn(|cx| running.poll(&mut timers, cx)).await;
+    }
+}
+
+/// A submitter's place, which is gone with its one task.
+pub(super) struct Guest(Place);
+
+impl Guest {
+    pub(super) fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
+        Self(Place {
+            is_guest: true,
+            ..Place::new(core, seat)
+        })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.core.guest_left(&self.0.seat);
+    }
+}
+
+/// A task on its place. Dropped before its end, it tells the handle that the task was cancelled.
 struct Running<'s> {
-    place: &'s Place,
-    body: Pin<Box<dyn Body>>,
-    cx: TaskContext,
+    place: &'s mut Place,
     limit: Option<Duration>,
     started: Instant,
-    /// Whether the slot's timer is armed for this task.
+    /// Whether the place's timer is armed for this task.
     armed: bool,
     ended: bool,
 }
 
 impl<'s> Running<'s> {
     /// Starts a task; `None` if it was aborted in the queue.
-    fn start(place: &'s Place, job: Arc<dyn Job>, token: CancellationToken) -> Option<Self> {
-        let core = &place.core;
-        let limit = match (core.task_timeout, job.timeout()) {
+    fn start(place: &'s mut Place, job: Arc<dyn Job>) -> Option<Self> {
+        let limit = match (place.core.task_timeout, job.timeout()) {
             (Some(pool), Some(own)) => Some(pool.min(own)),
             (pool, own) => pool.or(own),
         };
-        let started = if limit.is_some() || core.hooks.task_end.is_some() {
-            core.rt.now()
+        let started = if limit.is_some() || place.core.hooks.task_end.is_some() {
+            place.core.rt.now()
         } else {
             Instant::ORIGIN
         };
-        let mut cx = match job.submitted_by() {
-            Some(submitter) => submitter.child_with_token(token),
-            None => TaskContext::from_token(token),
-        };
-        if let Some(limit) = limit {
-            cx = cx.with_deadline(started + limit);
-        }
-        let body = inside::enter(core.address(), || {
-            job.start(place.seat.id, cx.clone(), core)
-        })?;
-        Some(Self {
-            place,
-            body,
+        let deadline = limit.map_or(Deadline::NONE, |limit| Deadline::after(started, limit));
+        place.prepare(&*job, deadline);
+        let Place {
+            core,
+            seat,
             cx,
+            body,
+            ..
+        } = &mut *place;
+        let (cx, body) = (cx.clone(), body.as_mut());
+        let began = inside::enter(core.address(), || body.begin(job, seat.id, cx, core));
+        // Made only then: its destructor ends the task.
+        began.then(|| Self {
+            place,
             limit,
             started,
             armed: false,
@@ -283,11 +340,11 @@ impl<'s> Running<'s> {
             // Before the poll: if it is set, the task's token was cancelled before (invariant 2
             // of the core), so this poll is the chance to react that it is owed.
             let told = self.place.core.is_stopped();
-            if self.body.is_aborted() {
+            if self.place.body.is_aborted() {
                 self.stop(End::Aborted, TaskError::Cancelled);
                 return Poll::Ready(());
             }
-            let (pool, body) = (self.place.core.address(), self.body.as_mut());
+            let (pool, body) = (self.place.core.address(), self.place.body.as_mut());
             if let Poll::Ready(end) = inside::enter(pool, || body.poll(cx)) {
                 let end = if self.place.core.is_stopping() && end == End::Completed {
                     End::Stopped
@@ -309,7 +366,7 @@ impl<'s> Running<'s> {
             }
             // Before the second look: a stop or an abort from here on wakes the slot.
             self.place.seat.register(cx);
-            if !self.body.is_aborted() && !self.place.core.is_stopped() {
+            if !self.place.body.is_aborted() && !self.place.core.is_stopped() {
                 return Poll::Pending;
             }
         }
@@ -330,19 +387,19 @@ impl<'s> Running<'s> {
 
     /// Ends a task that has not ended itself, and what it has started elsewhere.
     fn stop(&mut self, end: End, why: TaskError) {
-        let body = self.body.as_mut();
+        let body = self.place.body.as_mut();
         inside::enter(self.place.core.address(), || body.stop(why));
-        contain(|| self.cx.cancellation().cancel());
+        contain(|| self.place.cx.cancellation().cancel());
         self.finish(end);
     }
 
     /// Counts, tells, and hands the result over, in this order: whoever awaits the handle finds
-    /// the task counted.
+    /// the task counted and its place free.
     fn finish(&mut self, end: End) {
         self.ended = true;
         let (core, slot) = (&self.place.core, self.place.seat.id);
         core.counters.ended(slot, end);
-        core.hooks.panicked(self.body.panic());
+        core.hooks.panicked(self.place.body.panic());
         if core.hooks.task_end.is_some() {
             let end = TaskEnd {
                 slot: slot as usize,
@@ -351,7 +408,10 @@ impl<'s> Running<'s> {
             };
             hooks::call(core.hooks.task_end.as_ref(), end);
         }
-        self.body.as_mut().publish();
+        if !self.place.is_guest {
+            core.left();
+        }
+        self.place.body.as_mut().publish();
     }
 }
 

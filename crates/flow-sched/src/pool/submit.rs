@@ -14,6 +14,8 @@ use super::core::Core;
 use super::error::{Rejected, SubmitError, TrySubmitError};
 use super::inside;
 use super::room::NoRoom;
+use super::roster::Seat;
+use super::slot::{self, Guest};
 use super::task::{AsyncWork, BlockingWork, Handled, Job, TaskCell, TaskHandle};
 
 /// A task as the queue and its handle get it.
@@ -44,7 +46,8 @@ where
 /// The future of [`WorkerPool::submit`](super::WorkerPool::submit).
 ///
 /// # Cancel safety
-/// Dropping it before it is ready gives its place in the line up, and the task is dropped unrun.
+/// Dropping it before it is ready gives its place in the line up, and the task is dropped: unrun,
+/// unless it was running here ([`CallerRuns`](OnFull::CallerRuns)).
 #[must_use = "the task is not submitted until this is awaited"]
 pub struct Submit<'p, F, T> {
     core: &'p Arc<Core>,
@@ -52,8 +55,16 @@ pub struct Submit<'p, F, T> {
     closure: Option<F>,
     make: Make<F, T>,
     timeout: Option<Duration>,
+    priority: usize,
     on_full: OnFull,
     ticket: Option<Ticket>,
+    here: Option<Here<T>>,
+}
+
+/// A task that its submitter runs.
+struct Here<T> {
+    run: Pin<Box<dyn Future<Output = ()> + Send>>,
+    handle: TaskHandle<T>,
 }
 
 impl<'p, F, T> Submit<'p, F, T> {
@@ -63,8 +74,10 @@ impl<'p, F, T> Submit<'p, F, T> {
             closure: Some(closure),
             make,
             timeout: None,
+            priority: 0,
             on_full: core.on_full,
             ticket: None,
+            here: None,
         }
     }
 
@@ -76,6 +89,15 @@ impl<'p, F, T> Submit<'p, F, T> {
         self
     }
 
+    /// The task's priority: 0 unless set, and of what is queued the highest goes first; see
+    /// [`priorities`](super::WorkerPoolBuilder::priorities).
+    ///
+    /// Submitters that wait for room are served in their order, whatever they bring.
+    pub fn priority(mut self, priority: usize) -> Self {
+        self.priority = priority;
+        self
+    }
+
     /// Waits for room whatever the pool's own answer to a full queue is.
     #[cfg(feature = "scheduler")]
     pub(crate) fn wait_for_room(mut self) -> Self {
@@ -83,58 +105,115 @@ impl<'p, F, T> Submit<'p, F, T> {
         self
     }
 
-    pub(super) fn try_now(mut self) -> Result<TaskHandle<T>, TrySubmitError<F>> {
-        match self.core.room.try_take() {
-            // The closure is there: this future was never polled.
-            Ok(()) => Ok(self
-                .push()
-                .expect("a submit that was not polled holds its task")),
-            Err(why) => {
-                let task = self
-                    .refuse()
-                    .expect("a submit that was not polled holds its task");
-                Err(match why {
-                    NoRoom::Closed => TrySubmitError::Closed(task),
-                    NoRoom::Full => TrySubmitError::Full {
-                        task,
-                        capacity: self.core.room.capacity(),
-                    },
-                })
+    /// Submits the task if the queue has room now, or makes room by
+    /// [`DropOldest`](OnFull::DropOldest); see [`try_submit`](super::WorkerPool::try_submit).
+    ///
+    /// # Errors
+    /// [`TrySubmitError`] with the task; closed, once this future has been polled to its end.
+    pub fn try_now(mut self) -> Result<TaskHandle<T>, TrySubmitError<F>> {
+        let (core, given) = (self.core, self.priority);
+        let (capacity, priorities) = (self.capacity(), core.priorities());
+        let refusal = match self.try_place() {
+            Ok(()) => match self.push() {
+                Some(handle) => return Ok(handle),
+                None => Refusal::Closed,
+            },
+            Err(refusal) => refusal,
+        };
+        let task = self
+            .refuse()
+            .expect("a submit that was not polled holds its task");
+        Err(match refusal {
+            Refusal::Closed => TrySubmitError::Closed(task),
+            Refusal::UnknownPriority => TrySubmitError::UnknownPriority {
+                task,
+                given,
+                priorities,
+            },
+            Refusal::Full | Refusal::Busy | Refusal::Nested => {
+                TrySubmitError::Full { task, capacity }
             }
+        })
+    }
+
+    /// Takes a place in the queue without waiting.
+    fn try_place(&self) -> Result<(), Refusal> {
+        if self.priority >= self.core.priorities() {
+            return Err(Refusal::UnknownPriority);
+        }
+        match self.core.room.try_take() {
+            Ok(()) => Ok(()),
+            Err(NoRoom::Closed) => Err(Refusal::Closed),
+            Err(NoRoom::Full) if self.on_full != OnFull::DropOldest => Err(Refusal::Full),
+            Err(NoRoom::Full) if self.core.evict(self.priority) => Ok(()),
+            Err(NoRoom::Full) if self.core.has_queued() => Err(Refusal::Full),
+            // A slot has taken a task out and not given its place back yet.
+            Err(NoRoom::Full) => Err(Refusal::Busy),
         }
     }
 
-    fn poll_room(&mut self, cx: &Context<'_>) -> Poll<Result<(), Refusal>> {
+    fn poll_place(&mut self, cx: &Context<'_>) -> Poll<Result<Place, Refusal>> {
         if self.ticket.is_none() {
-            match self.core.room.try_take() {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(NoRoom::Closed) => return Poll::Ready(Err(Refusal::Closed)),
-                Err(NoRoom::Full) if self.on_full == OnFull::Reject => {
-                    return Poll::Ready(Err(Refusal::Full));
+            match self.try_place() {
+                Ok(()) => return Poll::Ready(Ok(Place::Queue)),
+                Err(Refusal::Full) => {}
+                Err(Refusal::Busy) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
-                Err(NoRoom::Full) if inside::is_inside(self.core.address()) => {
+                Err(other) => return Poll::Ready(Err(other)),
+            }
+            match self.on_full {
+                OnFull::Wait if inside::is_inside(self.core.address()) => {
                     return Poll::Ready(Err(Refusal::Nested));
                 }
-                Err(NoRoom::Full) => {}
+                OnFull::Wait => {}
+                OnFull::CallerRuns => {
+                    let here = self.core.guest().ok_or(Refusal::Closed);
+                    return Poll::Ready(here.map(Place::Here));
+                }
+                _ => return Poll::Ready(Err(Refusal::Full)),
             }
         }
         // With `Full` out of the way, the wait ends with room or with the pool.
         let room = ready!(self.core.room.poll_take(cx, &mut self.ticket));
-        Poll::Ready(room.map_err(|_| Refusal::Closed))
+        Poll::Ready(room.map(|()| Place::Queue).map_err(|_| Refusal::Closed))
     }
 
     /// Queues the task; `None` if it is gone.
     fn push(&mut self) -> Option<TaskHandle<T>> {
         let closure = self.closure.take()?;
         let (job, cell) = (self.make)(closure, self.timeout);
-        self.core.push(job);
+        self.core.push(self.priority, job);
         Some(TaskHandle::new(cell, self.core.clone()))
+    }
+
+    /// Begins to run the task here.
+    fn start_here(&mut self, seat: Arc<Seat>) {
+        if let Some(closure) = self.closure.take() {
+            let (job, cell) = (self.make)(closure, self.timeout);
+            self.here = Some(Here {
+                run: Box::pin(slot::run_here(Guest::new(self.core.clone(), seat), job)),
+                handle: TaskHandle::new(cell, self.core.clone()),
+            });
+        }
+    }
+
+    fn poll_here(&mut self, cx: &mut Context<'_>) -> Poll<Option<TaskHandle<T>>> {
+        if let Some(here) = &mut self.here {
+            ready!(here.run.as_mut().poll(cx));
+        }
+        Poll::Ready(self.here.take().map(|here| here.handle))
     }
 
     fn refuse(&mut self) -> Option<Rejected<F>> {
         let closure = self.closure.take()?;
         self.core.counters.rejected();
         Some(Rejected::new(closure))
+    }
+
+    fn capacity(&self) -> usize {
+        self.core.capacity().unwrap_or(usize::MAX)
     }
 
     fn leave_line(&mut self) {
@@ -144,10 +223,19 @@ impl<'p, F, T> Submit<'p, F, T> {
     }
 }
 
+/// Where a task goes that was accepted.
+enum Place {
+    Queue,
+    Here(Arc<Seat>),
+}
+
 enum Refusal {
     Closed,
     Full,
+    /// Full for the moment.
+    Busy,
     Nested,
+    UnknownPriority,
 }
 
 // The closure is moved, never pinned.
@@ -157,24 +245,42 @@ impl<F, T> Future for Submit<'_, F, T> {
     type Output = Result<TaskHandle<T>, SubmitError<F>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.closure.is_none() {
+        if self.closure.is_none() && self.here.is_none() {
             // Ready before: stays pending, as all our futures do.
             return Poll::Pending;
         }
-        let answer = match ready!(self.poll_room(cx)) {
-            Ok(()) => self.push().map(Ok),
-            Err(why) => {
-                let capacity = self.core.room.capacity();
-                self.refuse().map(|task| {
-                    Err(match why {
-                        Refusal::Closed => SubmitError::Closed(task),
-                        Refusal::Full => SubmitError::Full { task, capacity },
-                        Refusal::Nested => SubmitError::Nested { task, capacity },
-                    })
-                })
+        if self.here.is_none() {
+            match ready!(self.poll_place(cx)) {
+                Ok(Place::Queue) => return self.push().map_or(Poll::Pending, ok),
+                Ok(Place::Here(seat)) => self.start_here(seat),
+                Err(why) => {
+                    let error = self.error(why);
+                    return error.map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                }
             }
-        };
-        answer.map_or(Poll::Pending, Poll::Ready)
+        }
+        ready!(self.poll_here(cx)).map_or(Poll::Pending, ok)
+    }
+}
+
+fn ok<T, E>(handle: TaskHandle<T>) -> Poll<Result<TaskHandle<T>, E>> {
+    Poll::Ready(Ok(handle))
+}
+
+impl<F, T> Submit<'_, F, T> {
+    fn error(&mut self, why: Refusal) -> Option<SubmitError<F>> {
+        let (given, priorities) = (self.priority, self.core.priorities());
+        let (task, capacity) = (self.refuse()?, self.capacity());
+        Some(match why {
+            Refusal::Closed => SubmitError::Closed(task),
+            Refusal::Full | Refusal::Busy => SubmitError::Full { task, capacity },
+            Refusal::Nested => SubmitError::Nested { task, capacity },
+            Refusal::UnknownPriority => SubmitError::UnknownPriority {
+                task,
+                given,
+                priorities,
+            },
+        })
     }
 }
 
@@ -189,6 +295,7 @@ impl<F, T> fmt::Debug for Submit<'_, F, T> {
         f.debug_struct("Submit")
             .field("pool", &self.core.name)
             .field("timeout", &self.timeout)
+            .field("priority", &self.priority)
             .field("waiting", &self.ticket.is_some())
             .finish_non_exhaustive()
     }
@@ -213,6 +320,18 @@ impl<'p, F, T> SubmitTimeout<'p, F, T> {
             timer: None,
         }
     }
+
+    /// Like [`Submit::timeout`]: bounds the run, not the wait.
+    pub fn run_timeout(mut self, limit: Duration) -> Self {
+        self.submit.timeout = Some(limit);
+        self
+    }
+
+    /// Like [`Submit::priority`].
+    pub fn priority(mut self, priority: usize) -> Self {
+        self.submit.priority = priority;
+        self
+    }
 }
 
 impl<F, T> Future for SubmitTimeout<'_, F, T> {
@@ -223,6 +342,7 @@ impl<F, T> Future for SubmitTimeout<'_, F, T> {
         if let Poll::Ready(answer) = Pin::new(&mut this.submit).poll(cx) {
             return Poll::Ready(answer);
         }
+        // Ready before, or running here: that is no wait.
         if this.submit.closure.is_none() {
             return Poll::Pending;
         }

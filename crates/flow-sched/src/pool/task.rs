@@ -4,6 +4,10 @@
 //! `closure: Mutex<Option<W>>`, there while the task is queued; `slot`, the seat that runs it,
 //! written before the closure's lock is released; `aborted`; `join`, the result.
 //!
+//! Its future is not in the cell but in the body of the slot that runs it, which the slot uses
+//! again for the next task of the same type. So a task is one allocation, and its future none
+//! while a pool runs much of the same.
+//!
 //! # Invariants
 //! 1. Whoever takes the closure decides the task's fate: a slot that runs it, or an abort, a
 //!    shutdown or a vanished runtime that discards it. Exactly one does.
@@ -11,6 +15,7 @@
 //!    dropped and after the pool's counters were raised: so a joiner finds both done.
 //! 3. `aborted` is set before the slot is woken; the slot registers its waker before it looks.
 
+use core::any::Any;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -100,14 +105,9 @@ pub(super) trait Work: Send + 'static {
 }
 
 /// A task as the queue holds it.
-pub(super) trait Job: Send + Sync {
-    /// Takes the closure and calls it; `None` if the task was discarded before.
-    fn start(
-        self: Arc<Self>,
-        slot: u32,
-        cx: TaskContext,
-        core: &Core,
-    ) -> Option<Pin<Box<dyn Body>>>;
+pub(super) trait Job: Any + Send + Sync {
+    /// A body that tasks of this type can begin in.
+    fn body(&self) -> Pin<Box<dyn Body>>;
 
     /// Ends a task that is still queued; false if it is not.
     fn discard(&self, core: &Core, how: Gone, why: TaskError) -> bool;
@@ -127,8 +127,13 @@ pub(super) trait Handled<T>: Send + Sync {
     fn drop_result(&self);
 }
 
-/// A task that has started, as its slot sees it.
+/// Where a slot runs tasks of one type, one after the other.
 pub(super) trait Body: Send {
+    /// Whether a task is of the type.
+    fn fits(&self, job: &dyn Job) -> bool;
+    /// Takes a task's closure and calls it; false if the task was discarded before.
+    fn begin(self: Pin<&mut Self>, job: Arc<dyn Job>, slot: u32, cx: TaskContext, core: &Core)
+    -> bool;
     /// Polls the task's future; its result is kept for [`publish`](Body::publish).
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End>;
     /// Drops the task's future and keeps `why` as its result.
@@ -137,7 +142,7 @@ pub(super) trait Body: Send {
     fn is_aborted(&self) -> bool;
     /// What the task panicked with.
     fn panic(&self) -> Option<&Panic>;
-    /// Hands the result to the handle.
+    /// Hands the result to the handle, and is empty again.
     fn publish(self: Pin<&mut Self>);
 }
 
@@ -162,6 +167,14 @@ impl<W: Work> TaskCell<W> {
         }
     }
 
+    /// Takes the closure, for a slot to call.
+    fn take(&self, slot: u32) -> Option<W> {
+        let mut closure = self.closure.lock();
+        let work = closure.take()?;
+        self.slot.store(slot, Ordering::Relaxed);
+        Some(work)
+    }
+
     fn complete(&self, result: Result<W::Output, TaskError>) {
         // The cell takes one result; a second one would break invariant 2, and is dropped. The
         // waker is the joiner's code.
@@ -170,29 +183,12 @@ impl<W: Work> TaskCell<W> {
 }
 
 impl<W: Work> Job for TaskCell<W> {
-    fn start(
-        self: Arc<Self>,
-        slot: u32,
-        cx: TaskContext,
-        core: &Core,
-    ) -> Option<Pin<Box<dyn Body>>> {
-        let work = {
-            let mut closure = self.closure.lock();
-            let work = closure.take()?;
-            self.slot.store(slot, Ordering::Relaxed);
-            work
-        };
-        core.counters.started(slot);
-        hooks::call(core.hooks.task_start.as_ref(), slot as usize);
-        let (run, outcome) = match catch(|| work.start(cx, core)) {
-            Ok(run) => (Some(run), None),
-            Err(panic) => (None, Some(Err(TaskError::Panicked(panic)))),
-        };
-        Some(Box::pin(Started {
-            run,
-            outcome,
-            cell: self,
-        }))
+    fn body(&self) -> Pin<Box<dyn Body>> {
+        Box::pin(Started::<W> {
+            run: None,
+            outcome: None,
+            cell: None,
+        })
     }
 
     fn discard(&self, core: &Core, how: Gone, why: TaskError) -> bool {
@@ -243,11 +239,41 @@ pin_project_lite::pin_project! {
         #[pin]
         run: Option<W::Run>,
         outcome: Option<Result<W::Output, TaskError>>,
-        cell: Arc<TaskCell<W>>,
+        cell: Option<Arc<TaskCell<W>>>,
     }
 }
 
 impl<W: Work> Body for Started<W> {
+    fn fits(&self, job: &dyn Job) -> bool {
+        let job: &dyn Any = job;
+        job.is::<TaskCell<W>>()
+    }
+
+    fn begin(
+        self: Pin<&mut Self>,
+        job: Arc<dyn Job>,
+        slot: u32,
+        cx: TaskContext,
+        core: &Core,
+    ) -> bool {
+        let job: Arc<dyn Any + Send + Sync> = job;
+        let Ok(cell) = job.downcast::<TaskCell<W>>() else {
+            return false;
+        };
+        let Some(work) = cell.take(slot) else {
+            return false;
+        };
+        core.counters.started(slot);
+        hooks::call(core.hooks.task_start.as_ref(), slot as usize);
+        let mut this = self.project();
+        match catch(|| work.start(cx, core)) {
+            Ok(run) => this.run.set(Some(run)),
+            Err(panic) => *this.outcome = Some(Err(TaskError::Panicked(panic))),
+        }
+        *this.cell = Some(cell);
+        true
+    }
+
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
         let mut this = self.project();
         if let Some(run) = this.run.as_mut().as_pin_mut() {
@@ -274,7 +300,8 @@ impl<W: Work> Body for Started<W> {
     }
 
     fn is_aborted(&self) -> bool {
-        self.cell.aborted.load(Ordering::Acquire)
+        let cell = self.cell.as_ref();
+        cell.is_some_and(|cell| cell.aborted.load(Ordering::Acquire))
     }
 
     fn panic(&self) -> Option<&Panic> {
@@ -286,10 +313,41 @@ impl<W: Work> Body for Started<W> {
 
     fn publish(self: Pin<&mut Self>) {
         let this = self.project();
-        if let Some(outcome) = this.outcome.take() {
-            this.cell.complete(outcome);
+        if let (Some(cell), Some(outcome)) = (this.cell.take(), this.outcome.take()) {
+            cell.complete(outcome);
+            // If the handle is gone, the result dies here: its destructor is user code.
+            contain(|| drop(cell));
         }
     }
+}
+
+/// The body of a slot that has run nothing yet.
+pub(super) struct NoBody;
+
+impl Body for NoBody {
+    fn fits(&self, _job: &dyn Job) -> bool {
+        false
+    }
+
+    fn begin(self: Pin<&mut Self>, _: Arc<dyn Job>, _: u32, _: TaskContext, _: &Core) -> bool {
+        false
+    }
+
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<End> {
+        Poll::Ready(End::Aborted)
+    }
+
+    fn stop(self: Pin<&mut Self>, _why: TaskError) {}
+
+    fn is_aborted(&self) -> bool {
+        false
+    }
+
+    fn panic(&self) -> Option<&Panic> {
+        None
+    }
+
+    fn publish(self: Pin<&mut Self>) {}
 }
 
 /// An async closure.

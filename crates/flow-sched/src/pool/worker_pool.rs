@@ -271,9 +271,9 @@ impl WorkerPool {
         &self.core().rt
     }
 
-    /// How many tasks the queue holds.
-    pub fn capacity(&self) -> usize {
-        self.core().room.capacity()
+    /// How many tasks the queue holds: `None` without a bound, 0 for a rendezvous.
+    pub fn capacity(&self) -> Option<usize> {
+        self.core().capacity()
     }
 
     /// The token above those of the pool's tasks. It fires when a shutdown's time is over;
@@ -305,7 +305,7 @@ impl fmt::Debug for WorkerPool {
             .field("name", &core.name)
             .field("runtime", &core.rt)
             .field("slots", &(min..=max))
-            .field("capacity", &core.room.capacity())
+            .field("capacity", &core.capacity())
             .field("on_full", &core.on_full)
             .field("closed", &self.is_closed())
             .field("stats", &self.stats())

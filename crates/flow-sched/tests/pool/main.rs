@@ -5,10 +5,12 @@
 mod behaviour;
 mod common;
 mod errors;
+mod full;
 mod hostile;
 mod lifecycle;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod priorities;
 mod random;
 mod submitting;
 mod threads;

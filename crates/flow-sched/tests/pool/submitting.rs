@@ -7,7 +7,7 @@ use flow_rt::{CancellationToken, Deadline, OnFull, Panic, TaskContext, TestRunti
 use flow_sched::{Rejected, SubmitError, TaskError, TaskHandle, TrySubmitError, WorkerPool};
 use futures_util::future::join_all;
 
-use crate::common::{Gate, LONG, ms, poll_once};
+use crate::common::{Gate, LONG, ms, occupy, poll_once};
 
 flow_rt::on_every_runtime! {
     seeds 0..50;
@@ -29,18 +29,6 @@ flow_rt::on_every_runtime! {
 fn one_slot(rt: &TestRuntime, queue: usize) -> WorkerPool {
     let builder = WorkerPool::builder().runtime(rt);
     builder.slots(1).queue(queue).build().unwrap()
-}
-
-/// Keeps the pool's one slot busy until the gate opens.
-async fn occupy(rt: &TestRuntime, pool: &WorkerPool) -> Gate {
-    let gate = Gate::new();
-    let busy = gate.clone();
-    pool.try_submit(async move |_| busy.cancelled().await)
-        .unwrap()
-        .detach();
-    rt.settle().await;
-    assert_eq!(pool.stats().running, 1);
-    gate
 }
 
 async fn submitters_are_served_in_order(rt: TestRuntime) {
