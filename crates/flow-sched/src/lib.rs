@@ -16,9 +16,10 @@
 //! | item | for |
 //! |---|---|
 //! | [`WorkerPool`], [`WorkerPoolBuilder`], [`Slots`] | tasks on a bounded number of slots |
-//! | [`Submit`], [`SubmitTimeout`], [`TaskHandle`] | handing a task in, getting its value |
+//! | [`Submit`], [`SubmitTimeout`], [`SubmitDetached`], [`TaskHandle`] | handing a task in, getting its value |
 //! | [`SubmitError`], [`TrySubmitError`], [`TaskError`], [`PoolConfigError`] | what can go wrong |
-//! | [`PoolStats`], [`ShutdownReport`], [`TaskEnd`] | seeing what goes on |
+//! | [`Shutdown`], [`ShutdownReport`] | ending a pool |
+//! | [`PoolStats`], [`TaskEnd`], [`TaskOutcome`] | seeing what goes on |
 //! | [`Scheduler`], [`SchedulerBuilder`], [`SchedulerDriver`] | jobs by time |
 //! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`] | one job: its policies, its control, its run |
 //! | [`Trigger`], [`Overlap`], [`Misfire`], [`CatchUp`] | when a job runs, and when it does not |
@@ -53,9 +54,9 @@ pub use cron::{
 };
 #[cfg(feature = "pool")]
 pub use pool::{
-    PoolConfigError, PoolStats, Rejected, ShutdownReport, Slots, Submit, SubmitError,
-    SubmitTimeout, TaskEnd, TaskError, TaskHandle, TaskOutcome, TrySubmitError, WorkerPool,
-    WorkerPoolBuilder,
+    PoolConfigError, PoolStats, Rejected, Shutdown, ShutdownReport, Slots, Submit, SubmitDetached,
+    SubmitError, SubmitTimeout, TaskEnd, TaskError, TaskHandle, TaskOutcome, TrySubmitError,
+    WorkerPool, WorkerPoolBuilder,
 };
 #[cfg(feature = "scheduler")]
 pub use scheduler::{

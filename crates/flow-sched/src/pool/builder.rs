@@ -11,7 +11,7 @@ use flow_rt::{Handle, OnFull, Panic};
 use super::core::{QueueKind, Settings};
 use super::error::PoolConfigError;
 use super::hooks::{Hooks, TaskEnd};
-use super::roster::MAX_SLOTS;
+use super::roster::{MAX_SLOTS, SlotRange};
 use super::worker_pool::WorkerPool;
 
 /// How many slots a pool has: a number, or a range from those that stay to those that may live.
@@ -22,6 +22,22 @@ use super::worker_pool::WorkerPool;
 pub struct Slots {
     min: usize,
     max: usize,
+}
+
+impl Slots {
+    pub(super) fn checked(self) -> Result<SlotRange, PoolConfigError> {
+        let Self { min, max } = self;
+        if max == 0 && min == 0 {
+            return Err(PoolConfigError::NoSlots);
+        }
+        if min > max {
+            return Err(PoolConfigError::EmptySlotRange { min, max });
+        }
+        if max > MAX_SLOTS {
+            return Err(PoolConfigError::TooManySlots { given: max });
+        }
+        Ok(SlotRange::new(min, max))
+    }
 }
 
 impl From<usize> for Slots {
@@ -201,16 +217,7 @@ impl WorkerPoolBuilder {
     /// # Errors
     /// [`PoolConfigError`] names the option, what was given and what is allowed.
     pub fn build(self) -> Result<WorkerPool, PoolConfigError> {
-        let Slots { min, max } = self.slots;
-        if max == 0 && min == 0 {
-            return Err(PoolConfigError::NoSlots);
-        }
-        if min > max {
-            return Err(PoolConfigError::EmptySlotRange { min, max });
-        }
-        if max > MAX_SLOTS {
-            return Err(PoolConfigError::TooManySlots { given: max });
-        }
+        let slots = self.slots.checked()?;
         match self.queue {
             QueueKind::Bounded(0) => return Err(PoolConfigError::ZeroQueue),
             QueueKind::Bounded(given) if given > MAX_QUEUE => {
@@ -249,7 +256,7 @@ impl WorkerPoolBuilder {
         Ok(WorkerPool::start(Settings {
             name: self.name,
             rt,
-            slots: (min, max),
+            slots,
             queue: self.queue,
             priorities: self.priorities,
             ageing: self.ageing,

@@ -1,15 +1,17 @@
 //! What a pool's handles, its slots and its tasks share.
 //!
 //! # Life
-//! Open; closed (the intake refuses, slots drain the queue and leave); stopped (the deadline of
-//! a shutdown has passed: queued tasks are abandoned, running ones are polled once more and then
-//! dropped). It has ended when no slot lives and nothing is queued.
+//! Open; closed (the intake refuses, slots drain the queue and leave); cancelled (the drain of a
+//! shutdown has taken too long: queued tasks are abandoned, running ones told to stop); stopped
+//! (they have had their time: each is polled once more and then dropped). It has ended when no
+//! slot lives and nothing is queued.
 //!
 //! # Invariants
 //! 1. A task in the queue has a slot that lives, or is being started by whoever pushed it, or is
 //!    discarded by whoever finds the pool stopped after its push.
 //! 2. `phase` says stopping before the pool's token is cancelled, so that no slot starts a task
-//!    in between, and stopped afterwards: a poll that begins then sees the cancellation.
+//!    in between, and cancelled afterwards. Stopped is cancelled and overdue: a poll that begins
+//!    then sees the cancellation. Whoever sets the second of the two bits wakes the slots.
 //! 3. A slot that is dropped before its end means that the host is gone: the pool closes, and
 //!    what is queued is cancelled.
 //! 4. Once the pool has ended no slot starts, and no submitter runs its own task: whoever wants
@@ -27,7 +29,7 @@ use super::error::TaskError;
 use super::hooks::Hooks;
 use super::lanes::Lanes;
 use super::room::Room;
-use super::roster::{Roster, Seat};
+use super::roster::{Roster, Seat, SlotRange};
 use super::slot::{self, Slot};
 use super::stats::{Counters, Gone, PoolStats, Totals};
 use super::task::Job;
@@ -56,7 +58,7 @@ pub(super) struct Core {
 pub(super) struct Settings {
     pub(super) name: Cow<'static, str>,
     pub(super) rt: Handle,
-    pub(super) slots: (usize, usize),
+    pub(super) slots: SlotRange,
     pub(super) queue: QueueKind,
     pub(super) priorities: usize,
     pub(super) ageing: u32,
@@ -77,18 +79,18 @@ pub(super) enum QueueKind {
 
 impl Core {
     pub(super) fn new(settings: Settings) -> Self {
-        let (min, max) = settings.slots;
+        let max = settings.slots.max();
         let (room, array) = match settings.queue {
             QueueKind::Bounded(tasks) => (tasks as u64, Some(tasks)),
             QueueKind::Unbounded => (Room::UNBOUNDED, None),
-            QueueKind::Rendezvous => (max as u64, None),
+            QueueKind::Rendezvous => (max, None),
         };
         Self {
             name: settings.name,
             rt: settings.rt,
             room: Room::new(room),
-            roster: Roster::new(min, max),
-            counters: Counters::new(max),
+            roster: Roster::new(settings.slots),
+            counters: Counters::new(max as usize),
             token: CancellationToken::new(),
             on_full: settings.on_full,
             task_timeout: settings.task_timeout,
@@ -198,6 +200,18 @@ impl Core {
         self.settle();
     }
 
+    /// Sets how many slots stay and how many may live.
+    pub(super) fn resize(self: &Arc<Self>, range: SlotRange) {
+        self.roster.set_range(range);
+        if self.kind == QueueKind::Rendezvous {
+            self.room.set_capacity(range.max());
+        }
+        // The slots that may start now are started one by another, from the first.
+        if self.has_queued() {
+            self.notify();
+        }
+    }
+
     /// Whether a slot that finds the queue empty may go.
     pub(super) fn is_finishing(&self) -> bool {
         self.room.is_drained() || self.is_stopping()
@@ -205,12 +219,12 @@ impl Core {
 
     /// Whether no task starts any more.
     pub(super) fn is_stopping(&self) -> bool {
-        self.phase.load(Ordering::Acquire) >= STOPPING
+        self.phase.load(Ordering::Acquire) & STOPPING != 0
     }
 
-    /// Whether every task has been told to stop.
+    /// Whether every task has been told to stop, and has had its time.
     pub(super) fn is_stopped(&self) -> bool {
-        self.phase.load(Ordering::Acquire) >= STOPPED
+        self.phase.load(Ordering::Acquire) & STOPPED == STOPPED
     }
 
     /// Stops the intake.
@@ -222,21 +236,28 @@ impl Core {
         }
     }
 
-    /// Ends what the drain has left: see [Life](self).
-    pub(super) fn stop(&self) {
+    /// Tells every task that the drain has left to stop: see [Life](self).
+    pub(super) fn cancel(&self) {
         self.close();
-        let first =
-            self.phase
-                .compare_exchange(RUNS, STOPPING, Ordering::AcqRel, Ordering::Relaxed);
-        if first.is_err() {
+        if self.phase.fetch_or(STOPPING, Ordering::AcqRel) & STOPPING != 0 {
             // Whoever was first is at it, and may not have reached every child of the token yet.
             return;
         }
         self.token.cancel_with("the pool was shut down");
-        self.phase.store(STOPPED, Ordering::Release);
-        // Orders the store before the look at the queue: see `push`.
+        self.phase.fetch_or(CANCELLED, Ordering::AcqRel);
+        // Orders the phase before the look at the queue: see `push`.
         fence(Ordering::SeqCst);
         self.discard_queued(|| TaskError::Closed);
+        self.roster.wake_everybody();
+        self.settle();
+    }
+
+    /// Drops the tasks that have been told to stop and do not.
+    pub(super) fn stop(&self) {
+        self.cancel();
+        self.phase.fetch_or(OVERDUE, Ordering::AcqRel);
+        // If another thread is still at the cancellation, it is the one that wakes the slots
+        // after the second of the two bits.
         self.roster.wake_everybody();
         self.settle();
     }
@@ -312,5 +333,7 @@ impl Core {
 }
 
 const RUNS: u8 = 0;
-const STOPPING: u8 = 1;
-const STOPPED: u8 = 2;
+const STOPPING: u8 = 0b001;
+const CANCELLED: u8 = 0b010;
+const OVERDUE: u8 = 0b100;
+const STOPPED: u8 = CANCELLED | OVERDUE;

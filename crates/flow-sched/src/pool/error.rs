@@ -247,7 +247,9 @@ impl<F> fmt::Debug for SubmitError<F> {
             Self::UnknownPriority {
                 given, priorities, ..
             } => {
-                variant.field("given", given).field("priorities", priorities);
+                variant
+                    .field("given", given)
+                    .field("priorities", priorities);
             }
             Self::TimedOut { timeout, .. } => {
                 variant.field("timeout", timeout);
@@ -287,9 +289,9 @@ impl<F> TrySubmitError<F> {
     /// The task that was not taken.
     pub fn into_inner(self) -> F {
         match self {
-            Self::Closed(task)
-            | Self::Full { task, .. }
-            | Self::UnknownPriority { task, .. } => task.into_inner(),
+            Self::Closed(task) | Self::Full { task, .. } | Self::UnknownPriority { task, .. } => {
+                task.into_inner()
+            }
         }
     }
 

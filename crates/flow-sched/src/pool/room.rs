@@ -16,7 +16,8 @@
 //!
 //! # Invariants
 //! 1. Whoever raised `taken` owes one push and, when that task leaves, one
-//!    [`give_back`](Room::give_back). `taken - freed` is at most the capacity at every take.
+//!    [`give_back`](Room::give_back). `taken - freed` is at most the capacity at every take. Only
+//!    a hand-off's capacity changes, and its queue has no bound of its own.
 //! 2. The word's `WAITERS` changes only under the lock; it is set while somebody waits. While it
 //!    is set only the holder of the lock raises `taken`: nobody overtakes.
 //! 3. `CLOSED` is set once, under the lock, and promised places are given back in the same
@@ -262,6 +263,17 @@ impl Room {
         // In this order: `freed` never passes `taken`, which stands still once it is closed.
         let word = self.intake.word.load(Ordering::Acquire);
         word & CLOSED != 0 && self.freed.load(Ordering::SeqCst) == word & TAKEN
+    }
+
+    /// Sets how many places there are. Those in use stay so, however many they are.
+    pub(super) fn set_capacity(&self, capacity: u64) {
+        let mut wakers = Vec::new();
+        {
+            let mut line = self.line.lock();
+            self.marks.capacity.store(capacity, Ordering::Relaxed);
+            self.pump(&mut line, &mut wakers);
+        }
+        wake_all(wakers);
     }
 
     fn capacity(&self) -> u64 {

@@ -13,7 +13,10 @@
 //! 4. `waking` is lowered **before** the slot looks at the queue; if it finds a task and leaves
 //!    another one behind, it notifies (the cascade).
 //! 5. A slot that is alive, and not idle, looks at the queue again. So one that retires gives up
-//!    `idle` and `alive` in one step: a push in between would rely on it.
+//!    `idle` and `alive` in one step: a push in between would rely on it. One that leaves because
+//!    there are too many was busy until then, and notifies in its place.
+//! 6. Once the range was set, each slot compares the number alive with it before its next task.
+//!    So those that are too many leave, and no others.
 //!
 //! # Steps
 //! notify: fence; nothing to do if nobody sleeps and no more may start, or if `waking` is at its
@@ -54,11 +57,30 @@ const MAX_WAKING: u64 = 4;
 
 pub(super) struct Roster {
     word: CachePadded<AtomicU64>,
-    min: u64,
-    max: u64,
+    /// The least number of slots that stay, and 32 bits up the most that may live.
+    range: AtomicU64,
     /// Submitters that run their own tasks: they have seats, and are no slots.
     guests: AtomicUsize,
     seats: Mutex<Seats>,
+}
+
+/// How many slots stay and how many may live.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct SlotRange(u64);
+
+impl SlotRange {
+    /// Both are at most `MAX_SLOTS`.
+    pub(super) const fn new(min: usize, max: usize) -> Self {
+        Self((max as u64) << 32 | min as u64)
+    }
+
+    pub(super) const fn min(self) -> u64 {
+        self.0 & u32::MAX as u64
+    }
+
+    pub(super) const fn max(self) -> u64 {
+        self.0 >> 32
+    }
 }
 
 struct Seats {
@@ -90,11 +112,10 @@ impl Seat {
 }
 
 impl Roster {
-    pub(super) fn new(min: usize, max: usize) -> Self {
+    pub(super) fn new(range: SlotRange) -> Self {
         Self {
             word: CachePadded::new(AtomicU64::new(0)),
-            min: min as u64,
-            max: max as u64,
+            range: AtomicU64::new(range.0),
             guests: AtomicUsize::new(0),
             seats: Mutex::new(Seats {
                 taken: Vec::new(),
@@ -113,7 +134,7 @@ impl Roster {
         // Orders the caller's push before the load: see the header.
         fence(Ordering::SeqCst);
         let word = self.word.load(Ordering::Relaxed);
-        if idle(word) == 0 && alive(word) == self.max {
+        if idle(word) == 0 && alive(word) >= self.range().max() {
             return None;
         }
         let waking = waking(word);
@@ -135,7 +156,7 @@ impl Roster {
             }
             return None;
         }
-        if alive(self.word.load(Ordering::Relaxed)) == self.max {
+        if alive(self.word.load(Ordering::Relaxed)) >= self.range().max() {
             return None;
         }
         self.word.fetch_add(ALIVE + WAKING, Ordering::AcqRel);
@@ -207,7 +228,7 @@ impl Roster {
     /// Lets an idle slot go if more than the minimum live; false if it must stay.
     pub(super) fn retire(&self, seat: &Seat) -> bool {
         let mut seats = self.seats.lock();
-        if alive(self.word.load(Ordering::Relaxed)) <= self.min || !seats.unpark(seat) {
+        if alive(self.word.load(Ordering::Relaxed)) <= self.range().min() || !seats.unpark(seat) {
             return false;
         }
         // At once: between the two a push would take the slot for a busy one, and rely on it.
@@ -248,11 +269,32 @@ impl Roster {
     }
 
     pub(super) fn has_surplus(&self) -> bool {
-        alive(self.word.load(Ordering::Relaxed)) > self.min
+        alive(self.word.load(Ordering::Relaxed)) > self.range().min()
     }
 
-    pub(super) fn range(&self) -> (usize, usize) {
-        (self.min as usize, self.max as usize)
+    #[inline]
+    pub(super) fn range(&self) -> SlotRange {
+        SlotRange(self.range.load(Ordering::Relaxed))
+    }
+
+    /// Sets the range. Idle slots wake to look at it; busy ones do when their tasks have ended.
+    pub(super) fn set_range(&self, range: SlotRange) {
+        {
+            // Under the lock, as everybody decides by it who starts and who leaves.
+            let _seats = self.seats.lock();
+            self.range.store(range.0, Ordering::Relaxed);
+        }
+        self.wake_all();
+    }
+
+    /// Lets a slot that is busy by the word go if there are too many; false if it may stay.
+    pub(super) fn leave_if_too_many(&self, seat: &Seat) -> bool {
+        let mut seats = self.seats.lock();
+        let too_many = alive(self.word.load(Ordering::Relaxed)) > self.range().max();
+        if too_many {
+            self.vacate(&mut seats, seat, 0);
+        }
+        too_many
     }
 
     fn vacate(&self, seats: &mut Seats, seat: &Seat, also: u64) {

@@ -1,8 +1,8 @@
 //! A slot: one host task that takes tasks from the queue and awaits each to its end.
 
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
 use flow_rt::{BoxTimer, CancellationToken, Deadline, Instant, TaskContext, contain};
@@ -12,7 +12,7 @@ use super::core::Core;
 use super::error::TaskError;
 use super::hooks::{self, TaskEnd, TaskOutcome};
 use super::inside;
-use super::roster::Seat;
+use super::roster::{Seat, SlotRange};
 use super::stats::{End, Gone};
 use super::task::{Body, Job, NoBody};
 
@@ -33,6 +33,8 @@ pub(super) struct Slot {
     /// Just woken: to look whether it leaves a task for somebody else.
     fresh: bool,
     in_a_row: u32,
+    /// The range it has compared the number of slots with.
+    range: SlotRange,
     /// Whether it has let others have their turn since its last task.
     rested: bool,
     timers: Timers,
@@ -46,8 +48,9 @@ struct Place {
     /// A child of the pool's token: the parent of the tasks' ones, so that places do not meet in
     /// the pool's.
     token: CancellationToken,
-    /// The last task's context: the next one's, if nobody has kept or cancelled it.
-    cx: TaskContext,
+    /// The last task's context: the next one's, if nobody has kept or cancelled it. Always there,
+    /// but while a task is polled in it.
+    cx: Option<TaskContext>,
     /// What the last task ran in: the next one's, if it is of the same type.
     body: Pin<Box<dyn Body>>,
     /// Whether this is a submitter's.
@@ -87,6 +90,7 @@ pub(super) async fn live(mut slot: Slot) {
 impl Slot {
     pub(super) fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
         Self {
+            range: core.roster.range(),
             place: Place::new(core, seat),
             state: State::Waking,
             fresh: false,
@@ -111,6 +115,9 @@ impl Slot {
                 self.place.core.roster.arrive();
                 self.state = State::Busy;
                 self.fresh = true;
+            }
+            if self.range != self.place.core.roster.range() && self.is_too_many() {
+                return Poll::Ready(None);
             }
             if self.in_a_row >= BUDGET && self.place.core.has_queued() {
                 self.in_a_row = 0;
@@ -148,6 +155,20 @@ impl Slot {
             self.arm_idle();
             return self.poll_idle(cx);
         }
+    }
+
+    /// Leaves if there are too many slots since the range was set.
+    #[cold]
+    fn is_too_many(&mut self) -> bool {
+        let core = &self.place.core;
+        self.range = core.roster.range();
+        let leaves = core.roster.leave_if_too_many(&self.place.seat);
+        if leaves {
+            self.state = State::Left;
+            // Somebody may have relied on it.
+            core.notify();
+        }
+        leaves
     }
 
     /// Waits, asleep, for a wake or for the end of its stay.
@@ -229,7 +250,7 @@ impl Place {
     fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
         let token = core.token.child_token();
         Self {
-            cx: TaskContext::from_token(token.child_token()),
+            cx: None,
             core,
             seat,
             token,
@@ -241,13 +262,14 @@ impl Place {
     /// Makes context and body fit for a task.
     fn prepare(&mut self, job: &dyn Job, deadline: Deadline) {
         let submitter = job.submitted_by();
-        if !self.cx.renew(submitter, deadline) {
+        let spare = self.cx.as_mut();
+        if !spare.is_some_and(|cx| cx.renew(submitter, deadline)) {
             let token = self.token.child_token();
             let cx = match submitter {
                 Some(submitter) => submitter.child_with_token(token),
                 None => TaskContext::from_token(token),
             };
-            self.cx = cx.with_deadline(deadline);
+            self.cx = Some(cx.with_deadline(deadline));
         }
         if !self.body.fits(job) {
             self.body = job.body();
@@ -297,6 +319,7 @@ struct Running<'s> {
     place: &'s mut Place,
     limit: Option<Duration>,
     started: Instant,
+    submitter: Option<Submitter>,
     /// Whether the place's timer is armed for this task.
     armed: bool,
     ended: bool,
@@ -316,6 +339,10 @@ impl<'s> Running<'s> {
         };
         let deadline = limit.map_or(Deadline::NONE, |limit| Deadline::after(started, limit));
         place.prepare(&*job, deadline);
+        let submitter = job.submitted_by().map(|by| Submitter {
+            token: by.cancellation().clone(),
+            wait: None,
+        });
         let Place {
             core,
             seat,
@@ -323,13 +350,16 @@ impl<'s> Running<'s> {
             body,
             ..
         } = &mut *place;
-        let (cx, body) = (cx.clone(), body.as_mut());
-        let began = inside::enter(core.address(), || body.begin(job, seat.id, cx, core));
+        let (body, own) = (body.as_mut(), cx.clone().unwrap_or_default());
+        let began = TaskContext::enter_from(cx, || {
+            inside::enter(core.address(), || body.begin(job, seat.id, own, core))
+        });
         // Made only then: its destructor ends the task.
         began.then(|| Self {
             place,
             limit,
             started,
+            submitter,
             armed: false,
             ended: false,
         })
@@ -344,8 +374,17 @@ impl<'s> Running<'s> {
                 self.stop(End::Aborted, TaskError::Cancelled);
                 return Poll::Ready(());
             }
-            let (pool, body) = (self.place.core.address(), self.place.body.as_mut());
-            if let Poll::Ready(end) = inside::enter(pool, || body.poll(cx)) {
+            self.heed_submitter();
+            let Place {
+                core,
+                cx: own,
+                body,
+                ..
+            } = &mut *self.place;
+            let polled = TaskContext::enter_from(own, || {
+                inside::enter(core.address(), || body.as_mut().poll(cx))
+            });
+            if let Poll::Ready(end) = polled {
                 let end = if self.place.core.is_stopping() && end == End::Completed {
                     End::Stopped
                 } else {
@@ -364,10 +403,26 @@ impl<'s> Running<'s> {
                 self.stop(End::TimedOut, TaskError::TimedOut { limit });
                 return Poll::Ready(());
             }
+            if let Some(submitter) = &mut self.submitter
+                && submitter.poll_cancelled(cx).is_ready()
+            {
+                continue;
+            }
             // Before the second look: a stop or an abort from here on wakes the slot.
             self.place.seat.register(cx);
             if !self.place.body.is_aborted() && !self.place.core.is_stopped() {
                 return Poll::Pending;
+            }
+        }
+    }
+
+    /// Cancels the task if its submitter was.
+    fn heed_submitter(&mut self) {
+        let cancelled = self.submitter.take_if(|by| by.token.is_cancelled());
+        if let (Some(by), Some(cx)) = (cancelled, &self.place.cx) {
+            match by.token.reason() {
+                Some(reason) => cx.cancellation().cancel_with(reason),
+                None => cx.cancellation().cancel(),
             }
         }
     }
@@ -389,7 +444,9 @@ impl<'s> Running<'s> {
     fn stop(&mut self, end: End, why: TaskError) {
         let body = self.place.body.as_mut();
         inside::enter(self.place.core.address(), || body.stop(why));
-        contain(|| self.place.cx.cancellation().cancel());
+        if let Some(cx) = &self.place.cx {
+            contain(|| cx.cancellation().cancel());
+        }
         self.finish(end);
     }
 
@@ -420,6 +477,31 @@ impl Drop for Running<'_> {
         if !self.ended {
             self.stop(End::Aborted, TaskError::Cancelled);
         }
+    }
+}
+
+/// Whoever can cancel the task beside its handle and the pool.
+struct Submitter {
+    token: CancellationToken,
+    /// Made when the task does not end at once; and whom it wakes.
+    wait: Option<(Pin<Box<dyn Future<Output = ()> + Send>>, Waker)>,
+}
+
+impl Submitter {
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some((_, waker)) = &self.wait
+            && waker.will_wake(cx.waker())
+            && !self.token.is_cancelled()
+        {
+            // A cancellation from here on finds the waker that is there.
+            return Poll::Pending;
+        }
+        let (wait, waker) = self.wait.get_or_insert_with(|| {
+            let wait = Box::pin(self.token.clone().cancelled_owned());
+            (wait, cx.waker().clone())
+        });
+        waker.clone_from(cx.waker());
+        wait.as_mut().poll(cx)
     }
 }
 

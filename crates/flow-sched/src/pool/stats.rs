@@ -68,7 +68,8 @@ pub(super) enum Gone {
     Evicted,
 }
 
-/// The counters of a pool. Slots spread over stripes, so that they do not share a cache line.
+/// The counters of a pool. The first slots have stripes of their own, which only they write; the
+/// others share the last one.
 pub(super) struct Counters {
     rejected: AtomicU64,
     /// Tasks accepted without a place of their own: run by their submitters, or put in the place
@@ -104,7 +105,8 @@ pub(super) struct Totals {
     submitted: u64,
 }
 
-const MAX_STRIPES: usize = 16;
+/// Slots with a stripe of their own, at the most: 8 KiB.
+const MAX_STRIPES: usize = 64;
 
 impl Counters {
     pub(super) fn new(slots: usize) -> Self {
@@ -112,7 +114,7 @@ impl Counters {
             rejected: AtomicU64::new(0),
             without_place: AtomicU64::new(0),
             gone: Cold::default(),
-            stripes: (0..slots.clamp(1, MAX_STRIPES))
+            stripes: (0..=slots.min(MAX_STRIPES))
                 .map(|_| Stripe::default())
                 .collect(),
         }
@@ -137,15 +139,24 @@ impl Counters {
     }
 
     pub(super) fn started(&self, slot: u32) {
-        self.stripe(slot).started.fetch_add(1, Ordering::Release);
+        self.raise(slot, |stripe| &stripe.started);
     }
 
     pub(super) fn ended(&self, slot: u32, how: End) {
-        self.stripe(slot).ends[how as usize].fetch_add(1, Ordering::Release);
+        self.raise(slot, |stripe| &stripe.ends[how as usize]);
     }
 
-    fn stripe(&self, slot: u32) -> &Stripe {
-        &self.stripes[slot as usize % self.stripes.len()]
+    #[inline]
+    fn raise(&self, slot: u32, which: impl Fn(&Stripe) -> &AtomicU64) {
+        let shared = self.stripes.len() - 1;
+        if (slot as usize) < shared {
+            // Nobody else writes it: a slot's number is its own while it lives, and handed on
+            // under the roster's lock.
+            let counter = which(&self.stripes[slot as usize]);
+            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Release);
+        } else {
+            which(&self.stripes[shared]).fetch_add(1, Ordering::Release);
+        }
     }
 
     pub(super) fn totals(&self, room: &Room) -> Totals {

@@ -7,7 +7,7 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{BoxTimer, OnFull, TaskContext};
+use flow_rt::{BoxTimer, CancellationToken, OnFull, TaskContext};
 use flow_sync::Ticket;
 
 use super::core::Core;
@@ -16,31 +16,34 @@ use super::inside;
 use super::room::NoRoom;
 use super::roster::Seat;
 use super::slot::{self, Guest};
-use super::task::{AsyncWork, BlockingWork, Handled, Job, TaskCell, TaskHandle};
-
-/// A task as the queue and its handle get it.
-type Made<T> = (Arc<dyn Job>, Arc<dyn Handled<T>>);
+use super::task::{AsyncWork, BlockingWork, Task, TaskCell, TaskHandle};
 
 /// Makes a task of a closure; called once there is room, so that a refusal costs nothing.
-pub(super) type Make<F, T> = fn(F, Option<Duration>) -> Made<T>;
+pub(super) type Make<F, T> = fn(F, Option<Duration>, Option<TaskContext>) -> Arc<dyn Task<T>>;
 
-pub(super) fn make_async<F, Fut>(closure: F, timeout: Option<Duration>) -> Made<Fut::Output>
+pub(super) fn make_async<F, Fut>(
+    closure: F,
+    timeout: Option<Duration>,
+    by: Option<TaskContext>,
+) -> Arc<dyn Task<Fut::Output>>
 where
     F: FnOnce(TaskContext) -> Fut + Send + 'static,
     Fut: Future + Send + 'static,
     Fut::Output: Send + 'static,
 {
-    let cell = Arc::new(TaskCell::new(AsyncWork(closure), timeout));
-    (cell.clone(), cell)
+    Arc::new(TaskCell::new(AsyncWork(closure), timeout, by))
 }
 
-pub(super) fn make_blocking<F, T>(closure: F, timeout: Option<Duration>) -> Made<T>
+pub(super) fn make_blocking<F, T>(
+    closure: F,
+    timeout: Option<Duration>,
+    by: Option<TaskContext>,
+) -> Arc<dyn Task<T>>
 where
     F: FnOnce(TaskContext) -> T + Send + 'static,
     T: Send + 'static,
 {
-    let cell = Arc::new(TaskCell::new(BlockingWork(closure), timeout));
-    (cell.clone(), cell)
+    Arc::new(TaskCell::new(BlockingWork(closure), timeout, by))
 }
 
 /// The future of [`WorkerPool::submit`](super::WorkerPool::submit).
@@ -57,6 +60,8 @@ pub struct Submit<'p, F, T> {
     timeout: Option<Duration>,
     priority: usize,
     on_full: OnFull,
+    /// Whether the task is no longer the submitter's to cancel.
+    handed_over: bool,
     ticket: Option<Ticket>,
     here: Option<Here<T>>,
 }
@@ -76,6 +81,7 @@ impl<'p, F, T> Submit<'p, F, T> {
             timeout: None,
             priority: 0,
             on_full: core.on_full,
+            handed_over: false,
             ticket: None,
             here: None,
         }
@@ -105,16 +111,35 @@ impl<'p, F, T> Submit<'p, F, T> {
         self
     }
 
+    /// Makes the task independent of the submitter's cancellation.
+    #[cfg(feature = "scheduler")]
+    pub(crate) fn handed_over(mut self) -> Self {
+        self.handed_over = true;
+        self
+    }
+
+    /// Lets nobody wait for the task: there is no handle, and what a handle costs is saved.
+    pub fn detach(self) -> SubmitDetached<'p, F, T> {
+        SubmitDetached(self)
+    }
+
     /// Submits the task if the queue has room now, or makes room by
     /// [`DropOldest`](OnFull::DropOldest); see [`try_submit`](super::WorkerPool::try_submit).
     ///
     /// # Errors
     /// [`TrySubmitError`] with the task; closed, once this future has been polled to its end.
     pub fn try_now(mut self) -> Result<TaskHandle<T>, TrySubmitError<F>> {
+        self.try_push(Self::push)
+    }
+
+    fn try_push<H>(
+        &mut self,
+        push: impl FnOnce(&mut Self) -> Option<H>,
+    ) -> Result<H, TrySubmitError<F>> {
         let (core, given) = (self.core, self.priority);
         let (capacity, priorities) = (self.capacity(), core.priorities());
         let refusal = match self.try_place() {
-            Ok(()) => match self.push() {
+            Ok(()) => match push(self) {
                 Some(handle) => return Ok(handle),
                 None => Refusal::Closed,
             },
@@ -182,21 +207,30 @@ impl<'p, F, T> Submit<'p, F, T> {
 
     /// Queues the task; `None` if it is gone.
     fn push(&mut self) -> Option<TaskHandle<T>> {
+        let task = self.task()?;
+        self.core.push(self.priority, task.clone());
+        Some(TaskHandle::new(task, self.core.clone()))
+    }
+
+    /// The same for a task without a handle.
+    fn push_detached(&mut self) -> Option<()> {
+        let task = self.task()?;
+        self.core.push(self.priority, task);
+        Some(())
+    }
+
+    fn task(&mut self) -> Option<Arc<dyn Task<T>>> {
         let closure = self.closure.take()?;
-        let (job, cell) = (self.make)(closure, self.timeout);
-        self.core.push(self.priority, job);
-        Some(TaskHandle::new(cell, self.core.clone()))
+        Some((self.make)(closure, self.timeout, self.submitter()))
     }
 
     /// Begins to run the task here.
     fn start_here(&mut self, seat: Arc<Seat>) {
-        if let Some(closure) = self.closure.take() {
-            let (job, cell) = (self.make)(closure, self.timeout);
-            self.here = Some(Here {
-                run: Box::pin(slot::run_here(Guest::new(self.core.clone(), seat), job)),
-                handle: TaskHandle::new(cell, self.core.clone()),
-            });
-        }
+        let guest = Guest::new(self.core.clone(), seat);
+        self.here = self.task().map(|task| Here {
+            run: Box::pin(slot::run_here(guest, task.clone())),
+            handle: TaskHandle::new(task, self.core.clone()),
+        });
     }
 
     fn poll_here(&mut self, cx: &mut Context<'_>) -> Poll<Option<TaskHandle<T>>> {
@@ -204,6 +238,15 @@ impl<'p, F, T> Submit<'p, F, T> {
             ready!(here.run.as_mut().poll(cx));
         }
         Poll::Ready(self.here.take().map(|here| here.handle))
+    }
+
+    fn submitter(&self) -> Option<TaskContext> {
+        let by = TaskContext::current()?;
+        Some(if self.handed_over {
+            by.child_with_token(CancellationToken::new())
+        } else {
+            by
+        })
     }
 
     fn refuse(&mut self) -> Option<Rejected<F>> {
@@ -245,29 +288,37 @@ impl<F, T> Future for Submit<'_, F, T> {
     type Output = Result<TaskHandle<T>, SubmitError<F>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_with(cx, Self::push, |handle| handle)
+    }
+}
+
+impl<F, T> Submit<'_, F, T> {
+    /// Polls until the task is queued by `push`, has run here, or is refused.
+    fn poll_with<H>(
+        &mut self,
+        cx: &mut Context<'_>,
+        push: impl FnOnce(&mut Self) -> Option<H>,
+        ran: impl FnOnce(TaskHandle<T>) -> H,
+    ) -> Poll<Result<H, SubmitError<F>>> {
         if self.closure.is_none() && self.here.is_none() {
             // Ready before: stays pending, as all our futures do.
             return Poll::Pending;
         }
-        if self.here.is_none() {
+        let answer = if self.here.is_none() {
             match ready!(self.poll_place(cx)) {
-                Ok(Place::Queue) => return self.push().map_or(Poll::Pending, ok),
-                Ok(Place::Here(seat)) => self.start_here(seat),
-                Err(why) => {
-                    let error = self.error(why);
-                    return error.map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                Ok(Place::Queue) => push(self).map(Ok),
+                Ok(Place::Here(seat)) => {
+                    self.start_here(seat);
+                    ready!(self.poll_here(cx)).map(|handle| Ok(ran(handle)))
                 }
+                Err(why) => self.error(why).map(Err),
             }
-        }
-        ready!(self.poll_here(cx)).map_or(Poll::Pending, ok)
+        } else {
+            ready!(self.poll_here(cx)).map(|handle| Ok(ran(handle)))
+        };
+        answer.map_or(Poll::Pending, Poll::Ready)
     }
-}
 
-fn ok<T, E>(handle: TaskHandle<T>) -> Poll<Result<TaskHandle<T>, E>> {
-    Poll::Ready(Ok(handle))
-}
-
-impl<F, T> Submit<'_, F, T> {
     fn error(&mut self, why: Refusal) -> Option<SubmitError<F>> {
         let (given, priorities) = (self.priority, self.core.priorities());
         let (task, capacity) = (self.refuse()?, self.capacity());
@@ -298,6 +349,37 @@ impl<F, T> fmt::Debug for Submit<'_, F, T> {
             .field("priority", &self.priority)
             .field("waiting", &self.ticket.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Submit::detach`].
+///
+/// # Cancel safety
+/// That of [`Submit`].
+#[must_use = "the task is not submitted until this is awaited"]
+pub struct SubmitDetached<'p, F, T>(Submit<'p, F, T>);
+
+impl<F, T> SubmitDetached<'_, F, T> {
+    /// The same as [`Submit::try_now`].
+    ///
+    /// # Errors
+    /// Those of `Submit::try_now`.
+    pub fn try_now(mut self) -> Result<(), TrySubmitError<F>> {
+        self.0.try_push(Submit::push_detached)
+    }
+}
+
+impl<F, T> Future for SubmitDetached<'_, F, T> {
+    type Output = Result<(), SubmitError<F>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_with(cx, Submit::push_detached, drop)
+    }
+}
+
+impl<F, T> fmt::Debug for SubmitDetached<'_, F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SubmitDetached").field(&self.0).finish()
     }
 }
 

@@ -23,7 +23,7 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{JoinError, JoinHandle, Panic, TaskContext, WithContext, catch, contain};
+use flow_rt::{JoinError, JoinHandle, Panic, TaskContext, catch, contain};
 use flow_sync::JoinCell;
 
 use super::core::Core;
@@ -127,13 +127,23 @@ pub(super) trait Handled<T>: Send + Sync {
     fn drop_result(&self);
 }
 
+/// A task as it is made: both of them.
+pub(super) trait Task<T>: Job + Handled<T> {}
+
+impl<W: Work> Task<W::Output> for TaskCell<W> {}
+
 /// Where a slot runs tasks of one type, one after the other.
 pub(super) trait Body: Send {
     /// Whether a task is of the type.
     fn fits(&self, job: &dyn Job) -> bool;
     /// Takes a task's closure and calls it; false if the task was discarded before.
-    fn begin(self: Pin<&mut Self>, job: Arc<dyn Job>, slot: u32, cx: TaskContext, core: &Core)
-    -> bool;
+    fn begin(
+        self: Pin<&mut Self>,
+        job: Arc<dyn Job>,
+        slot: u32,
+        cx: TaskContext,
+        core: &Core,
+    ) -> bool;
     /// Polls the task's future; its result is kept for [`publish`](Body::publish).
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End>;
     /// Drops the task's future and keeps `why` as its result.
@@ -156,13 +166,17 @@ pub(super) struct TaskCell<W: Work> {
 }
 
 impl<W: Work> TaskCell<W> {
-    pub(super) fn new(work: W, timeout: Option<Duration>) -> Self {
+    pub(super) fn new(
+        work: W,
+        timeout: Option<Duration>,
+        submitted_by: Option<TaskContext>,
+    ) -> Self {
         Self {
             closure: Mutex::new(Some(work)),
             slot: AtomicU32::new(0),
             aborted: AtomicBool::new(false),
             timeout,
-            submitted_by: TaskContext::current(),
+            submitted_by,
             join: JoinCell::new(),
         }
     }
@@ -260,7 +274,14 @@ impl<W: Work> Body for Started<W> {
         let Ok(cell) = job.downcast::<TaskCell<W>>() else {
             return false;
         };
-        let Some(work) = cell.take(slot) else {
+        let (work, cell) = if Arc::strong_count(&cell) == 1 {
+            // Nobody has a handle, so nobody will: no lock, and no result to keep.
+            let cell = Arc::into_inner(cell);
+            (cell.and_then(|cell| cell.closure.into_inner()), None)
+        } else {
+            (cell.take(slot), Some(cell))
+        };
+        let Some(work) = work else {
             return false;
         };
         core.counters.started(slot);
@@ -270,7 +291,7 @@ impl<W: Work> Body for Started<W> {
             Ok(run) => this.run.set(Some(run)),
             Err(panic) => *this.outcome = Some(Err(TaskError::Panicked(panic))),
         }
-        *this.cell = Some(cell);
+        *this.cell = cell;
         true
     }
 
@@ -313,11 +334,13 @@ impl<W: Work> Body for Started<W> {
 
     fn publish(self: Pin<&mut Self>) {
         let this = self.project();
-        if let (Some(cell), Some(outcome)) = (this.cell.take(), this.outcome.take()) {
-            cell.complete(outcome);
-            // If the handle is gone, the result dies here: its destructor is user code.
-            contain(|| drop(cell));
-        }
+        let (cell, outcome) = (this.cell.take(), this.outcome.take());
+        // Nobody may want the result, and then it dies here: its destructor is user code.
+        contain(|| {
+            if let (Some(cell), Some(outcome)) = (cell, outcome) {
+                cell.complete(outcome);
+            }
+        });
     }
 }
 
@@ -364,7 +387,7 @@ where
 
     fn start(self, cx: TaskContext, _core: &Core) -> AsyncRun<Fut> {
         AsyncRun {
-            future: cx.scope_with(self.0),
+            future: (self.0)(cx),
         }
     }
 }
@@ -372,7 +395,7 @@ where
 pin_project_lite::pin_project! {
     pub(super) struct AsyncRun<Fut> {
         #[pin]
-        future: WithContext<Fut>,
+        future: Fut,
     }
 }
 

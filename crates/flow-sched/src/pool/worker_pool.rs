@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::future::Future;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use flow_rt::{CancellationToken, Handle, TaskContext};
 use super::builder::{Slots, WorkerPoolBuilder};
 use super::core::{Core, Settings};
 use super::error::{PoolConfigError, TaskError, TrySubmitError};
-use super::shutdown::{self, ShutdownReport};
+use super::shutdown::{self, Shutdown, ShutdownReport};
 use super::stats::PoolStats;
 use super::submit::{AbortOnDrop, Submit, SubmitTimeout, make_async, make_blocking};
 use super::task::TaskHandle;
@@ -32,8 +33,9 @@ use super::task::TaskHandle;
 /// own, or return the handles instead of awaiting them.
 ///
 /// # Cost
-/// A task costs no spawn and four allocations: one while it is queued (its cell), three when it
-/// starts (its future, its context and that one's token).
+/// A task costs no spawn and one allocation, its cell. A slot keeps future and context of its last
+/// task for the next: a task of another type, or after one that keeps its context, costs up to
+/// three allocations more.
 ///
 /// ```
 /// # flow_rt::sim::check(0..3, |rt| async move {
@@ -89,13 +91,14 @@ impl WorkerPool {
     /// Submits a task, waiting for room in the queue if the pool was built with
     /// [`OnFull::Wait`](flow_rt::OnFull::Wait). Submitters that wait are served in their order.
     ///
-    /// The task is called with its [`TaskContext`]: its cancellation fires when the pool's does,
-    /// and when the task is aborted or runs too long. Its deadline, baggage and trace are those
-    /// of a child of the submitter's context, if there is one; the submitter's cancellation is
-    /// not its own. While it runs it is the [current](TaskContext::current) one.
+    /// The task is called with its [`TaskContext`], which is the [current](TaskContext::current)
+    /// one while it runs. Its cancellation fires when the pool's does, when the task is aborted or
+    /// runs too long, and, if it was submitted in a context, when that one's does. Deadline,
+    /// baggage and trace are those of a child of the submitter's context.
     ///
     /// # Errors
-    /// [`SubmitError`](super::SubmitError) with the task: closed, full, or nested.
+    /// [`SubmitError`](super::SubmitError) with the task: closed, full, nested, or of a priority
+    /// that the pool does not have.
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready drops the task unrun and loses no place.
@@ -220,6 +223,41 @@ impl WorkerPool {
     }
 }
 
+/// Resizing.
+impl WorkerPool {
+    /// Sets how many slots there may be, as [`WorkerPoolBuilder::slots`] does, while tasks run.
+    ///
+    /// If they are too many now, idle ones leave at once, and busy ones when their tasks have
+    /// ended: no task is disturbed. If more may live, tasks that wait start them. A rendezvous
+    /// has places as it has slots. The last of several calls counts; a pool that shuts down
+    /// drains with the slots it is given.
+    ///
+    /// # Errors
+    /// [`PoolConfigError`] for no slot, an empty range, or too many; nothing changes then.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use flow_sched::WorkerPool;
+    ///
+    /// let pool = WorkerPool::new(1, 10)?;
+    /// pool.resize(4..=16)?;
+    /// assert_eq!(pool.slots(), 4..=16);
+    /// assert!(pool.resize(0).is_err());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # });
+    /// ```
+    pub fn resize(&self, slots: impl Into<Slots>) -> Result<(), PoolConfigError> {
+        self.core().resize(slots.into().checked()?);
+        Ok(())
+    }
+
+    /// How many slots stay, and how many may live.
+    pub fn slots(&self) -> RangeInclusive<usize> {
+        let range = self.core().roster.range();
+        range.min() as usize..=range.max() as usize
+    }
+}
+
 /// Ending.
 impl WorkerPool {
     /// Stops the intake. What is queued still runs; submitters that wait for room are refused.
@@ -235,19 +273,20 @@ impl WorkerPool {
     /// Closes the pool, waits for its tasks, and says what became of them.
     ///
     /// 1. The intake stops.
-    /// 2. Queued and running tasks have `timeout` to end.
-    /// 3. Then queued ones are abandoned, the pool's cancellation fires, and every running task
-    ///    is polled once more, so that one that listens can return. One that does not is dropped.
+    /// 2. Queued and running tasks have the time of [`Shutdown::drain`] to end.
+    /// 3. Then queued ones are abandoned, and the pool's cancellation fires. Running tasks have
+    ///    the time of [`Shutdown::then_cancel`] to heed it.
+    /// 4. Then each is polled once more, and dropped if it does not end.
     ///
     /// Nothing happens before the first poll. It may be called again and from several tasks at
-    /// once: every call completes, the shortest timeout wins, and all reports count from the
-    /// first close. A task that blocks its thread cannot be stopped; a tenth of a second after
-    /// the timeout the report gives such as [`stuck`](ShutdownReport::stuck).
+    /// once: every call completes, the shortest times win, and all reports count from the first
+    /// close. A task that blocks its thread cannot be stopped; a tenth of a second after the last
+    /// phase the report gives such as [`stuck`](ShutdownReport::stuck).
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the pool closed and draining.
-    pub async fn shutdown(&self, timeout: Duration) -> ShutdownReport {
-        shutdown::run(self.core(), timeout).await
+    /// Dropping the future leaves the pool closed and draining, or in the phase it had reached.
+    pub async fn shutdown(&self, how: impl Into<Shutdown>) -> ShutdownReport {
+        shutdown::run(self.core(), how.into()).await
     }
 }
 
@@ -300,11 +339,10 @@ impl WorkerPool {
 impl fmt::Debug for WorkerPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let core = self.core();
-        let (min, max) = core.roster.range();
         f.debug_struct("WorkerPool")
             .field("name", &core.name)
             .field("runtime", &core.rt)
-            .field("slots", &(min..=max))
+            .field("slots", &self.slots())
             .field("capacity", &core.capacity())
             .field("on_full", &core.on_full)
             .field("closed", &self.is_closed())

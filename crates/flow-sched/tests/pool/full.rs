@@ -54,7 +54,10 @@ async fn the_oldest_task_makes_room(rt: TestRuntime) {
     assert!(results[3..].iter().all(Result::is_ok), "{results:?}");
     assert_eq!(*order.lock().unwrap(), [3, 4]);
     let stats = pool.stats();
-    assert_eq!((stats.submitted, stats.completed, stats.rejected), (6, 3, 0));
+    assert_eq!(
+        (stats.submitted, stats.completed, stats.rejected),
+        (6, 3, 0)
+    );
     assert!(pool.shutdown(LONG).await.is_clean());
     assert!(pool.submit(async |_| ()).await.unwrap_err().is_closed());
 }
@@ -204,7 +207,10 @@ async fn a_hand_off_takes_as_many_as_there_are_slots(rt: TestRuntime) {
     assert_eq!(pool.stats().queued, 0);
     gates[0].cancel();
     rt.settle().await;
-    assert_eq!(pool.try_submit(full.into_inner()).unwrap().await.unwrap(), 3);
+    assert_eq!(
+        pool.try_submit(full.into_inner()).unwrap().await.unwrap(),
+        3
+    );
     gates[1].cancel();
     assert!(pool.shutdown(LONG).await.is_clean());
     assert!(pool.try_submit(async |_| 3).unwrap_err().is_closed());

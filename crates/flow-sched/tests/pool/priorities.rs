@@ -104,7 +104,10 @@ async fn the_least_urgent_makes_room(rt: TestRuntime) {
 async fn a_priority_that_the_pool_does_not_have_is_refused(rt: TestRuntime) {
     let pool = builder(&rt).build().unwrap();
     let refused = pool.submit(async |_| 7).priority(3).await.unwrap_err();
-    let SubmitError::UnknownPriority { given, priorities, .. } = refused else {
+    let SubmitError::UnknownPriority {
+        given, priorities, ..
+    } = refused
+    else {
         panic!("{refused}");
     };
     assert_eq!((given, priorities), (3, 3));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flow_rt::OnFull;
 use flow_rt::sim::{self, Sim, SimRng};
-use flow_sched::{PoolStats, SubmitError, TaskError, TaskHandle, WorkerPool};
+use flow_sched::{PoolStats, Shutdown, SubmitError, TaskError, TaskHandle, WorkerPool};
 
 use crate::common::{Gate, ms, quiet};
 
@@ -82,13 +82,7 @@ fn add_up(stats: &PoolStats) {
     assert_eq!(stats.submitted, parts, "{stats:?}");
 }
 
-async fn submitter(
-    rt: Sim,
-    mut rng: SimRng,
-    pool: WorkerPool,
-    priorities: u64,
-    world: Arc<World>,
-) {
+async fn submitter(rt: Sim, mut rng: SimRng, pool: WorkerPool, priorities: u64, world: Arc<World>) {
     for _ in 0..rng.below(12) {
         let counted = Counted::new(&world);
         let began = Arc::new(AtomicBool::new(false));
@@ -210,15 +204,23 @@ async fn history(rt: Sim) {
     let mut shutdowns = rt.task_group();
     for _ in 0..=rng.below(2) {
         let (delay, within) = (ms(rng.below(30)), ms(rng.below(20)));
+        let grace = ms(rng.below(3) * rng.below(5));
         let (rt, pool) = (rt.clone(), pool.clone());
         shutdowns.spawn(async move {
             rt.sleep(delay).await;
             let called = rt.now();
-            let report = pool.shutdown(within).await;
+            let how = Shutdown::drain(within).then_cancel(grace);
+            let report = pool.shutdown(how).await;
             // It ends by its deadline, whatever the tasks do.
-            assert!(rt.now() - called <= within, "{report}");
+            assert!(rt.now() - called <= within + grace, "{report}");
             report
         });
+    }
+    for _ in 0..rng.below(3) {
+        rt.sleep(ms(rng.below(10))).await;
+        let slots = 1 + rng.below(max as u64) as usize;
+        pool.resize(rng.below(slots as u64 + 1) as usize..=slots)
+            .unwrap();
     }
     let mut reports = Vec::new();
     while let Some(report) = shutdowns.join_next().await {
