@@ -17,7 +17,8 @@
 //! |---|---|
 //! | [`WorkerPool`], [`WorkerPoolBuilder`], [`Slots`] | tasks on a bounded number of slots |
 //! | [`Submit`], [`SubmitTimeout`], [`SubmitDetached`], [`TaskHandle`] | handing a task in, getting its value |
-//! | [`SubmitError`], [`TrySubmitError`], [`TaskError`], [`PoolConfigError`] | what can go wrong |
+//! | [`PoolGroup`], [`ReleaseSlot`] | tasks that wait for others |
+//! | [`SubmitError`], [`TrySubmitError`], [`GroupError`], [`TaskError`], [`PoolConfigError`] | what can go wrong |
 //! | [`Shutdown`], [`ShutdownReport`] | ending a pool |
 //! | [`PoolStats`], [`TaskEnd`], [`TaskOutcome`] | seeing what goes on |
 //! | [`Scheduler`], [`SchedulerBuilder`], [`SchedulerDriver`] | jobs by time |
@@ -54,9 +55,9 @@ pub use cron::{
 };
 #[cfg(feature = "pool")]
 pub use pool::{
-    PoolConfigError, PoolStats, Rejected, Shutdown, ShutdownReport, Slots, Submit, SubmitDetached,
-    SubmitError, SubmitTimeout, TaskEnd, TaskError, TaskHandle, TaskOutcome, TrySubmitError,
-    WorkerPool, WorkerPoolBuilder,
+    GroupError, PoolConfigError, PoolGroup, PoolStats, Rejected, ReleaseSlot, Shutdown,
+    ShutdownReport, Slots, Submit, SubmitDetached, SubmitError, SubmitTimeout, TaskEnd, TaskError,
+    TaskHandle, TaskOutcome, TrySubmitError, WorkerPool, WorkerPoolBuilder,
 };
 #[cfg(feature = "scheduler")]
 pub use scheduler::{

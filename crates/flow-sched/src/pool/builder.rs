@@ -71,6 +71,7 @@ pub struct WorkerPoolBuilder {
     on_full: OnFull,
     task_timeout: Option<Duration>,
     idle_timeout: Duration,
+    lingers: bool,
     hooks: Hooks,
 }
 
@@ -86,7 +87,17 @@ impl WorkerPoolBuilder {
             on_full: OnFull::Wait,
             task_timeout: None,
             idle_timeout: Duration::from_secs(10),
+            lingers: true,
             hooks: Hooks::default(),
+        }
+    }
+
+    /// Of a pool whose slots are another one's.
+    pub(super) fn sub_pool(parent: &WorkerPool) -> Self {
+        Self {
+            runtime: Some(parent.handle()),
+            lingers: false,
+            ..Self::new()
         }
     }
 
@@ -217,7 +228,10 @@ impl WorkerPoolBuilder {
     /// # Errors
     /// [`PoolConfigError`] names the option, what was given and what is allowed.
     pub fn build(self) -> Result<WorkerPool, PoolConfigError> {
-        let slots = self.slots.checked()?;
+        let mut slots = self.slots.checked()?;
+        if !self.lingers {
+            slots = SlotRange::new(0, slots.max() as usize);
+        }
         match self.queue {
             QueueKind::Bounded(0) => return Err(PoolConfigError::ZeroQueue),
             QueueKind::Bounded(given) if given > MAX_QUEUE => {
@@ -263,6 +277,7 @@ impl WorkerPoolBuilder {
             on_full: self.on_full,
             task_timeout: self.task_timeout,
             idle_timeout: self.idle_timeout,
+            lingers: self.lingers,
             hooks: self.hooks,
         }))
     }
@@ -280,6 +295,7 @@ impl fmt::Debug for WorkerPoolBuilder {
             .field("on_full", &self.on_full)
             .field("task_timeout", &self.task_timeout)
             .field("idle_timeout", &self.idle_timeout)
+            .field("is_sub_pool", &!self.lingers)
             .field("hooks", &self.hooks)
             .finish()
     }

@@ -45,6 +45,8 @@ pub(super) struct Core {
     pub(super) on_full: OnFull,
     pub(super) task_timeout: Option<Duration>,
     pub(super) idle_timeout: Duration,
+    /// Whether slots stay when they have nothing to do. A sub-pool's are another pool's tasks.
+    pub(super) lingers: bool,
     pub(super) hooks: Hooks,
     lanes: Lanes,
     kind: QueueKind,
@@ -65,6 +67,7 @@ pub(super) struct Settings {
     pub(super) on_full: OnFull,
     pub(super) task_timeout: Option<Duration>,
     pub(super) idle_timeout: Duration,
+    pub(super) lingers: bool,
     pub(super) hooks: Hooks,
 }
 
@@ -95,6 +98,7 @@ impl Core {
             on_full: settings.on_full,
             task_timeout: settings.task_timeout,
             idle_timeout: settings.idle_timeout,
+            lingers: settings.lingers,
             hooks: settings.hooks,
             lanes: Lanes::new(settings.priorities, array, settings.ageing),
             kind: settings.queue,
@@ -112,6 +116,20 @@ impl Core {
     /// Queues a task, for which the caller has a place.
     pub(super) fn push(self: &Arc<Self>, lane: usize, job: Arc<dyn Job>) {
         self.lanes.push(lane, job);
+        self.pushed();
+    }
+
+    /// Queues a task whether or not there is room; one that comes after the close is dropped.
+    pub(super) fn spawn(self: &Arc<Self>, job: Arc<dyn Job>) {
+        if self.room.take_over() {
+            self.lanes.push_spawned(job);
+            self.pushed();
+        } else {
+            contain(|| drop(job));
+        }
+    }
+
+    fn pushed(self: &Arc<Self>) {
         self.notify();
         // After the push, with the fence of `Roster::notify` between: either the drain of a stop
         // finds the task, or this sees the stop.
@@ -207,9 +225,7 @@ impl Core {
             self.room.set_capacity(range.max());
         }
         // The slots that may start now are started one by another, from the first.
-        if self.has_queued() {
-            self.notify();
-        }
+        self.notify();
     }
 
     /// Whether a slot that finds the queue empty may go.
@@ -229,7 +245,10 @@ impl Core {
 
     /// Stops the intake.
     pub(super) fn close(&self) {
-        self.closed_at.get_or_init(|| self.totals());
+        if self.closed_at.get().is_none() {
+            // Whoever is first has the figures of the first close.
+            let _ = self.closed_at.set(self.totals());
+        }
         if self.room.close() {
             self.roster.wake_all();
             self.settle();

@@ -35,6 +35,8 @@ pub enum PoolConfigError {
         /// The length that was given.
         given: usize,
     },
+    /// A group may have no task out.
+    EmptyGroup,
     /// A pool has no or too many priorities.
     Priorities {
         /// The number that was given.
@@ -82,6 +84,10 @@ impl fmt::Display for PoolConfigError {
                 f,
                 "the queue has room for {given} tasks; at most {MAX_QUEUE} are allowed, because \
                  its memory is taken when the pool is built"
+            ),
+            Self::EmptyGroup => f.write_str(
+                "the group may have 0 tasks out at a time, so that none would ever run; 1 and more \
+                 are allowed",
             ),
             Self::Priorities { given } => write!(
                 f,

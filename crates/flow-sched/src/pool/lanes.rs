@@ -16,8 +16,12 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{ArrayQueue, SegQueue};
 
 pub(super) struct Lanes {
-    /// By urgency, the least urgent first.
-    lanes: Box<[Lane]>,
+    /// The least urgent first.
+    by_urgency: Box<[Lane]>,
+    /// Tasks that were spawned on the pool's handle: they go first, and age the others.
+    spawned: SegQueue<Arc<dyn Job>>,
+    /// Turns that went to those in a row while others had tasks.
+    streak: AtomicU32,
     ageing: u32,
 }
 
@@ -45,19 +49,21 @@ impl Lanes {
             age: AtomicU32::new(0),
         };
         Self {
-            lanes: (0..lanes).map(lane).collect(),
+            by_urgency: (0..lanes).map(lane).collect(),
+            spawned: SegQueue::new(),
+            streak: AtomicU32::new(0),
             ageing,
         }
     }
 
     pub(super) fn count(&self) -> usize {
-        self.lanes.len()
+        self.by_urgency.len()
     }
 
     /// Appends a task to a lane. The caller has taken room.
     #[inline]
     pub(super) fn push(&self, lane: usize, job: Arc<dyn Job>) {
-        match &self.lanes[lane].queue {
+        match &self.by_urgency[lane].queue {
             Queue::Array(queue) => {
                 let pushed = queue.push(job).is_ok();
                 debug_assert!(pushed, "room was taken, so the queue has a free cell");
@@ -66,10 +72,40 @@ impl Lanes {
         }
     }
 
+    /// Appends a task that waits for no room.
+    pub(super) fn push_spawned(&self, job: Arc<dyn Job>) {
+        self.spawned.push(job);
+    }
+
     /// The next task.
     #[inline]
     pub(super) fn pop(&self) -> Option<Arc<dyn Job>> {
-        match &*self.lanes {
+        if self.spawned.is_empty() {
+            self.pop_submitted()
+        } else {
+            self.pop_spawned()
+        }
+    }
+
+    #[cold]
+    fn pop_spawned(&self) -> Option<Arc<dyn Job>> {
+        let is_turn_of_others = self.streak.load(Ordering::Relaxed) >= self.ageing;
+        if is_turn_of_others && let Some(job) = self.pop_submitted() {
+            self.streak.store(0, Ordering::Relaxed);
+            return Some(job);
+        }
+        match self.spawned.pop() {
+            Some(job) => {
+                self.streak.fetch_add(1, Ordering::Relaxed);
+                Some(job)
+            }
+            None => self.pop_submitted(),
+        }
+    }
+
+    #[inline]
+    fn pop_submitted(&self) -> Option<Arc<dyn Job>> {
+        match &*self.by_urgency {
             [only] => only.queue.pop(),
             lanes => self.pop_of(lanes),
         }
@@ -98,15 +134,18 @@ impl Lanes {
 
     /// The oldest task of the least urgent lane that has one, up to `lane`.
     pub(super) fn pop_least_urgent(&self, lane: usize) -> Option<Arc<dyn Job>> {
-        self.lanes[..=lane].iter().find_map(|lane| lane.queue.pop())
+        self.by_urgency[..=lane]
+            .iter()
+            .find_map(|lane| lane.queue.pop())
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.queue.len()).sum()
+        let submitted: usize = self.by_urgency.iter().map(|lane| lane.queue.len()).sum();
+        submitted + self.spawned.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.queue.is_empty())
+        self.spawned.is_empty() && self.by_urgency.iter().all(|lane| lane.queue.is_empty())
     }
 }
 

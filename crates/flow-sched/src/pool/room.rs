@@ -19,7 +19,8 @@
 //!    [`give_back`](Room::give_back). `taken - freed` is at most the capacity at every take. Only
 //!    a hand-off's capacity changes, and its queue has no bound of its own.
 //! 2. The word's `WAITERS` changes only under the lock; it is set while somebody waits. While it
-//!    is set only the holder of the lock raises `taken`: nobody overtakes.
+//!    is set only the holder of the lock raises `taken` for a submitter: nobody overtakes. Those
+//!    who take over, and raise it whatever it is, leave less room to the others.
 //! 3. `CLOSED` is set once, under the lock, and promised places are given back in the same
 //!    critical section. Afterwards `taken` stands still, and once `freed` has reached it the queue
 //!    is empty for ever.
@@ -140,6 +141,25 @@ impl Room {
                 Err(now) => word = now,
             }
         }
+    }
+
+    /// Takes a place whether or not there is one; false once the room is closed.
+    ///
+    /// What takes it does not go into a queue of fixed length.
+    pub(super) fn take_over(&self) -> bool {
+        let mut word = self.intake.word.load(Ordering::Relaxed);
+        while word & CLOSED == 0 {
+            match self.intake.word.compare_exchange_weak(
+                word,
+                word + 1,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
     }
 
     /// Whether a place is free, if the word is still what it was.
@@ -319,7 +339,7 @@ impl Room {
         while !line.waiting.is_empty()
             && self.look_for_room(self.intake.word.load(Ordering::Acquire), self.capacity())
         {
-            // No CAS: nobody else raises `taken` now (invariant 2).
+            // No CAS: no submitter raises `taken` now (invariant 2).
             self.intake.word.fetch_add(1, Ordering::AcqRel);
             self.marks.unmatched.fetch_add(1, Ordering::Release);
             line.promised += 1;

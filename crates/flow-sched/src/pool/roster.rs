@@ -15,8 +15,12 @@
 //! 5. A slot that is alive, and not idle, looks at the queue again. So one that retires gives up
 //!    `idle` and `alive` in one step: a push in between would rely on it. One that leaves because
 //!    there are too many was busy until then, and notifies in its place.
-//! 6. Once the range was set, each slot compares the number alive with it before its next task.
-//!    So those that are too many leave, and no others.
+//! 6. `most` is the range's maximum and one for each slot that is lent, which is one whose task
+//!    waits without it. So tasks that run, those that wait so apart, are never more than the
+//!    maximum: a slot that is wanted back comes back once another has left.
+//! 7. Whenever there may be too many slots `news` changes, and each slot that sees it compares,
+//!    under the lock, before its next task, and looks once more after it has parked. So those that
+//!    are too many leave, and no others.
 //!
 //! # Steps
 //! notify: fence; nothing to do if nobody sleeps and no more may start, or if `waking` is at its
@@ -36,12 +40,13 @@
 //! # Source
 //! tokio's limit on searching workers; async-executor's list of sleepers.
 
+use core::task::Waker;
 use std::sync::Arc;
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::{AtomicWaker, Mutex};
 use flow_rt::contain;
-use flow_sync::CachePadded;
+use flow_sync::{CachePadded, Standing, Ticket, WaitList};
 
 const FIELD: u64 = (1 << 20) - 1;
 const IDLE: u64 = 1;
@@ -57,11 +62,20 @@ const MAX_WAKING: u64 = 4;
 
 pub(super) struct Roster {
     word: CachePadded<AtomicU64>,
-    /// The least number of slots that stay, and 32 bits up the most that may live.
-    range: AtomicU64,
+    limits: CachePadded<Limits>,
     /// Submitters that run their own tasks: they have seats, and are no slots.
     guests: AtomicUsize,
     seats: Mutex<Seats>,
+}
+
+/// What is rarely written; under the lock.
+struct Limits {
+    /// The [`SlotRange`].
+    range: AtomicU64,
+    /// The most slots that may live now: those of the range, and one for each that is lent.
+    most: AtomicU64,
+    /// Raised when there may be too many slots.
+    news: AtomicU64,
 }
 
 /// How many slots stay and how many may live.
@@ -87,6 +101,9 @@ struct Seats {
     taken: Vec<Option<Arc<Seat>>>,
     idle: Vec<u32>,
     vacant: Vec<u32>,
+    /// Slots whose tasks wait without them, and those of them that are wanted back.
+    lent: u64,
+    returning: WaitList,
 }
 
 /// What others know of a slot.
@@ -115,12 +132,18 @@ impl Roster {
     pub(super) fn new(range: SlotRange) -> Self {
         Self {
             word: CachePadded::new(AtomicU64::new(0)),
-            range: AtomicU64::new(range.0),
+            limits: CachePadded::new(Limits {
+                range: AtomicU64::new(range.0),
+                most: AtomicU64::new(range.max()),
+                news: AtomicU64::new(0),
+            }),
             guests: AtomicUsize::new(0),
             seats: Mutex::new(Seats {
                 taken: Vec::new(),
                 idle: Vec::new(),
                 vacant: Vec::new(),
+                lent: 0,
+                returning: WaitList::new(),
             }),
         }
     }
@@ -134,7 +157,7 @@ impl Roster {
         // Orders the caller's push before the load: see the header.
         fence(Ordering::SeqCst);
         let word = self.word.load(Ordering::Relaxed);
-        if idle(word) == 0 && alive(word) >= self.range().max() {
+        if idle(word) == 0 && alive(word) >= self.most() {
             return None;
         }
         let waking = waking(word);
@@ -156,7 +179,7 @@ impl Roster {
             }
             return None;
         }
-        if alive(self.word.load(Ordering::Relaxed)) >= self.range().max() {
+        if alive(self.word.load(Ordering::Relaxed)) >= self.most() {
             return None;
         }
         self.word.fetch_add(ALIVE + WAKING, Ordering::AcqRel);
@@ -274,27 +297,131 @@ impl Roster {
 
     #[inline]
     pub(super) fn range(&self) -> SlotRange {
-        SlotRange(self.range.load(Ordering::Relaxed))
+        SlotRange(self.limits.range.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn most(&self) -> u64 {
+        self.limits.most.load(Ordering::Relaxed)
+    }
+
+    /// A number that changes when there may be too many slots.
+    #[inline]
+    pub(super) fn news(&self) -> u64 {
+        self.limits.news.load(Ordering::Relaxed)
     }
 
     /// Sets the range. Idle slots wake to look at it; busy ones do when their tasks have ended.
     pub(super) fn set_range(&self, range: SlotRange) {
+        let mut wakers = Vec::new();
         {
-            // Under the lock, as everybody decides by it who starts and who leaves.
-            let _seats = self.seats.lock();
-            self.range.store(range.0, Ordering::Relaxed);
+            let mut seats = self.seats.lock();
+            self.limits.range.store(range.0, Ordering::Relaxed);
+            self.adjust(&mut seats, &mut wakers);
         }
+        wake_all(wakers);
         self.wake_all();
     }
 
     /// Lets a slot that is busy by the word go if there are too many; false if it may stay.
     pub(super) fn leave_if_too_many(&self, seat: &Seat) -> bool {
-        let mut seats = self.seats.lock();
-        let too_many = alive(self.word.load(Ordering::Relaxed)) > self.range().max();
-        if too_many {
-            self.vacate(&mut seats, seat, 0);
-        }
+        let mut wakers = Vec::new();
+        let too_many = {
+            let mut seats = self.seats.lock();
+            let wanted = seats.returning.len() as u64;
+            let too_many = alive(self.word.load(Ordering::Relaxed)) + wanted > self.most();
+            if too_many {
+                self.vacate(&mut seats, seat, 0);
+                self.adjust(&mut seats, &mut wakers);
+            }
+            too_many
+        };
+        wake_all(wakers);
         too_many
+    }
+
+    /// A slot's task waits without it: one slot more may live.
+    pub(super) fn lend(&self) {
+        let mut wakers = Vec::new();
+        {
+            let mut seats = self.seats.lock();
+            seats.lent += 1;
+            self.adjust(&mut seats, &mut wakers);
+        }
+        wake_all(wakers);
+    }
+
+    /// The task has waited and wants its slot; a ticket if it has to wait for that too.
+    pub(super) fn take_back(&self) -> Option<Ticket> {
+        let mut wakers = Vec::new();
+        let ticket = {
+            let mut seats = self.seats.lock();
+            let ticket = seats.returning.push(1, None);
+            self.adjust(&mut seats, &mut wakers);
+            if seats.returning.standing(ticket) == Standing::Waiting {
+                Some(ticket)
+            } else {
+                seats.returning.cancel(ticket);
+                None
+            }
+        };
+        wake_all(wakers);
+        if ticket.is_some() {
+            // An idle one leaves in its favour.
+            self.wake_all();
+        }
+        ticket
+    }
+
+    /// Whether a ticket's slot is back; else leaves the waker.
+    pub(super) fn is_back(&self, ticket: Ticket, cx: &core::task::Context<'_>) -> bool {
+        let mut waker = Some(cx.waker().clone());
+        let is_back = {
+            let mut seats = self.seats.lock();
+            let is_back = seats.returning.standing(ticket) != Standing::Waiting;
+            if is_back {
+                seats.returning.cancel(ticket);
+            } else {
+                waker = waker.and_then(|waker| seats.returning.update_waker(ticket, waker));
+            }
+            is_back
+        };
+        contain(|| drop(waker));
+        is_back
+    }
+
+    /// The task is gone, and its slot goes on without it: a slot too many leaves.
+    pub(super) fn take_back_now(&self, ticket: Option<Ticket>) {
+        let mut wakers = Vec::new();
+        let unused = {
+            let mut seats = self.seats.lock();
+            let left = ticket.map(|ticket| seats.returning.cancel(ticket));
+            // One whose ticket was granted has its slot back.
+            if left
+                .as_ref()
+                .is_none_or(|left| left.standing == Standing::Waiting)
+            {
+                seats.lent -= 1;
+            }
+            self.adjust(&mut seats, &mut wakers);
+            left
+        };
+        wake_all(wakers);
+        contain(|| drop(unused));
+    }
+
+    /// Gives slots back to those who want them, as far as there are not too many, and says how
+    /// many may live.
+    fn adjust(&self, seats: &mut Seats, wakers: &mut Vec<Waker>) {
+        let (alive, max) = (alive(self.word.load(Ordering::Relaxed)), self.range().max());
+        while !seats.returning.is_empty() && alive < max + seats.lent {
+            seats.lent -= 1;
+            wakers.extend(seats.returning.grant_head());
+        }
+        self.limits.most.store(max + seats.lent, Ordering::Relaxed);
+        if alive + seats.returning.len() as u64 > max + seats.lent {
+            self.limits.news.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn vacate(&self, seats: &mut Seats, seat: &Seat, also: u64) {
@@ -339,6 +466,12 @@ impl Seats {
         let seat = self.taken[id as usize].clone()?;
         seat.parked.store(false, Ordering::Release);
         Some(seat)
+    }
+}
+
+fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        contain(|| waker.wake());
     }
 }
 

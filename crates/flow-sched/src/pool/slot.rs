@@ -1,20 +1,18 @@
 //! A slot: one host task that takes tasks from the queue and awaits each to its end.
 
-use core::future::{Future, poll_fn};
-use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
-use core::time::Duration;
-
-use flow_rt::{BoxTimer, CancellationToken, Deadline, Instant, TaskContext, contain};
+use core::future::poll_fn;
+use core::task::{Context, Poll};
 use std::sync::Arc;
+
+use flow_rt::{Instant, contain};
 
 use super::core::Core;
 use super::error::TaskError;
-use super::hooks::{self, TaskEnd, TaskOutcome};
-use super::inside;
-use super::roster::{Seat, SlotRange};
-use super::stats::{End, Gone};
-use super::task::{Body, Job, NoBody};
+use super::hooks;
+use super::place::{Place, Running, Timers, arm};
+use super::roster::Seat;
+use super::stats::Gone;
+use super::task::Job;
 
 /// Tasks that a slot runs in a row before it lets the host's other tasks have their turn.
 const BUDGET: u32 = 64;
@@ -23,9 +21,6 @@ const BUDGET: u32 = 64;
 /// once, before it falls asleep: a submitter that is at it saves a wake. Models do without.
 const YIELDS: bool = cfg!(not(loom));
 
-/// Bodies up to this size are kept for the next task.
-const KEPT: usize = 1024;
-
 /// A slot's own state. Dropped before its end, it reports that the host is gone.
 pub(super) struct Slot {
     place: Place,
@@ -33,28 +28,12 @@ pub(super) struct Slot {
     /// Just woken: to look whether it leaves a task for somebody else.
     fresh: bool,
     in_a_row: u32,
-    /// The range it has compared the number of slots with.
-    range: SlotRange,
+    /// The roster's news that it has seen.
+    news: u64,
     /// Whether it has let others have their turn since its last task.
     rested: bool,
     timers: Timers,
     greeted: bool,
-}
-
-/// Where tasks run one after the other: a slot's, or that of a submitter that runs its own.
-struct Place {
-    core: Arc<Core>,
-    seat: Arc<Seat>,
-    /// A child of the pool's token: the parent of the tasks' ones, so that places do not meet in
-    /// the pool's.
-    token: CancellationToken,
-    /// The last task's context: the next one's, if nobody has kept or cancelled it. Always there,
-    /// but while a task is polled in it.
-    cx: Option<TaskContext>,
-    /// What the last task ran in: the next one's, if it is of the same type.
-    body: Pin<Box<dyn Body>>,
-    /// Whether this is a submitter's.
-    is_guest: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,13 +44,6 @@ enum State {
     /// In the list of idle slots, unless it was woken since.
     Parked,
     Left,
-}
-
-/// Made when they are needed first, then armed anew.
-#[derive(Default)]
-struct Timers {
-    task: Option<BoxTimer>,
-    idle: Option<BoxTimer>,
 }
 
 /// A slot's life, as the host's task.
@@ -90,7 +62,7 @@ pub(super) async fn live(mut slot: Slot) {
 impl Slot {
     pub(super) fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
         Self {
-            range: core.roster.range(),
+            news: core.roster.news(),
             place: Place::new(core, seat),
             state: State::Waking,
             fresh: false,
@@ -116,11 +88,15 @@ impl Slot {
                 self.state = State::Busy;
                 self.fresh = true;
             }
-            if self.range != self.place.core.roster.range() && self.is_too_many() {
+            if self.has_news() && self.is_too_many() {
                 return Poll::Ready(None);
             }
             if self.in_a_row >= BUDGET && self.place.core.has_queued() {
                 self.in_a_row = 0;
+                if !self.place.core.lingers {
+                    self.leave_to_others();
+                    return Poll::Ready(None);
+                }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -137,14 +113,15 @@ impl Slot {
             if self.place.core.is_finishing() {
                 return Poll::Ready(None);
             }
-            if !core::mem::replace(&mut self.rested, true) && YIELDS {
+            let lingers = self.place.core.lingers;
+            if lingers && !core::mem::replace(&mut self.rested, true) && YIELDS {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             self.place.seat.register(cx);
             self.place.core.roster.park(&self.place.seat);
             self.state = State::Parked;
-            if self.place.core.has_queued() || self.place.core.is_finishing() {
+            if self.place.core.has_queued() || self.place.core.is_finishing() || self.has_news() {
                 self.state = if self.place.core.roster.unpark(&self.place.seat) {
                     State::Busy
                 } else {
@@ -152,16 +129,26 @@ impl Slot {
                 };
                 continue;
             }
+            if !lingers && self.place.core.roster.retire(&self.place.seat) {
+                self.state = State::Left;
+                return Poll::Ready(None);
+            }
             self.arm_idle();
             return self.poll_idle(cx);
         }
     }
 
-    /// Leaves if there are too many slots since the range was set.
+    /// Whether there may be too many slots since it looked.
+    #[inline]
+    fn has_news(&self) -> bool {
+        self.news != self.place.core.roster.news()
+    }
+
+    /// Leaves if there are too many slots by the news.
     #[cold]
     fn is_too_many(&mut self) -> bool {
         let core = &self.place.core;
-        self.range = core.roster.range();
+        self.news = core.roster.news();
         let leaves = core.roster.leave_if_too_many(&self.place.seat);
         if leaves {
             self.state = State::Left;
@@ -169,6 +156,15 @@ impl Slot {
             core.notify();
         }
         leaves
+    }
+
+    /// Leaves a slot of a sub-pool's in favour of a new one, which comes after what waits for the
+    /// slots of the pool above.
+    fn leave_to_others(&mut self) {
+        let core = &self.place.core;
+        core.roster.leave(&self.place.seat, false);
+        self.state = State::Left;
+        core.notify();
     }
 
     /// Waits, asleep, for a wake or for the end of its stay.
@@ -220,9 +216,7 @@ impl Slot {
         })
         .await;
         drop(running);
-        if size_of_val(&*self.place.body) > KEPT {
-            self.place.body = Box::pin(NoBody);
-        }
+        self.place.tidy();
     }
 
     fn leave(&mut self) {
@@ -246,37 +240,6 @@ impl Slot {
     }
 }
 
-impl Place {
-    fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
-        let token = core.token.child_token();
-        Self {
-            cx: None,
-            core,
-            seat,
-            token,
-            body: Box::pin(NoBody),
-            is_guest: false,
-        }
-    }
-
-    /// Makes context and body fit for a task.
-    fn prepare(&mut self, job: &dyn Job, deadline: Deadline) {
-        let submitter = job.submitted_by();
-        let spare = self.cx.as_mut();
-        if !spare.is_some_and(|cx| cx.renew(submitter, deadline)) {
-            let token = self.token.child_token();
-            let cx = match submitter {
-                Some(submitter) => submitter.child_with_token(token),
-                None => TaskContext::from_token(token),
-            };
-            self.cx = Some(cx.with_deadline(deadline));
-        }
-        if !self.body.fits(job) {
-            self.body = job.body();
-        }
-    }
-}
-
 impl Drop for Slot {
     fn drop(&mut self) {
         if self.state != State::Left {
@@ -285,238 +248,5 @@ impl Drop for Slot {
             self.leave();
             self.place.core.host_gone();
         }
-    }
-}
-
-/// Runs a task where its submitter is, beside the slots.
-pub(super) async fn run_here(mut guest: Guest, job: Arc<dyn Job>) {
-    let mut timers = Timers::default();
-    if let Some(mut running) = Running::start(&mut guest.0, job) {
-        poll_fn(|cx| running.poll(&mut timers, cx)).await;
-    }
-}
-
-/// A submitter's place, which is gone with its one task.
-pub(super) struct Guest(Place);
-
-impl Guest {
-    pub(super) fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
-        Self(Place {
-            is_guest: true,
-            ..Place::new(core, seat)
-        })
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.0.core.guest_left(&self.0.seat);
-    }
-}
-
-/// A task on its place. Dropped before its end, it tells the handle that the task was cancelled.
-struct Running<'s> {
-    place: &'s mut Place,
-    limit: Option<Duration>,
-    started: Instant,
-    submitter: Option<Submitter>,
-    /// Whether the place's timer is armed for this task.
-    armed: bool,
-    ended: bool,
-}
-
-impl<'s> Running<'s> {
-    /// Starts a task; `None` if it was aborted in the queue.
-    fn start(place: &'s mut Place, job: Arc<dyn Job>) -> Option<Self> {
-        let limit = match (place.core.task_timeout, job.timeout()) {
-            (Some(pool), Some(own)) => Some(pool.min(own)),
-            (pool, own) => pool.or(own),
-        };
-        let started = if limit.is_some() || place.core.hooks.task_end.is_some() {
-            place.core.rt.now()
-        } else {
-            Instant::ORIGIN
-        };
-        let deadline = limit.map_or(Deadline::NONE, |limit| Deadline::after(started, limit));
-        place.prepare(&*job, deadline);
-        let submitter = job.submitted_by().map(|by| Submitter {
-            token: by.cancellation().clone(),
-            wait: None,
-        });
-        let Place {
-            core,
-            seat,
-            cx,
-            body,
-            ..
-        } = &mut *place;
-        let (body, own) = (body.as_mut(), cx.clone().unwrap_or_default());
-        let began = TaskContext::enter_from(cx, || {
-            inside::enter(core.address(), || body.begin(job, seat.id, own, core))
-        });
-        // Made only then: its destructor ends the task.
-        began.then(|| Self {
-            place,
-            limit,
-            started,
-            submitter,
-            armed: false,
-            ended: false,
-        })
-    }
-
-    fn poll(&mut self, timers: &mut Timers, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            // Before the poll: if it is set, the task's token was cancelled before (invariant 2
-            // of the core), so this poll is the chance to react that it is owed.
-            let told = self.place.core.is_stopped();
-            if self.place.body.is_aborted() {
-                self.stop(End::Aborted, TaskError::Cancelled);
-                return Poll::Ready(());
-            }
-            self.heed_submitter();
-            let Place {
-                core,
-                cx: own,
-                body,
-                ..
-            } = &mut *self.place;
-            let polled = TaskContext::enter_from(own, || {
-                inside::enter(core.address(), || body.as_mut().poll(cx))
-            });
-            if let Poll::Ready(end) = polled {
-                let end = if self.place.core.is_stopping() && end == End::Completed {
-                    End::Stopped
-                } else {
-                    end
-                };
-                self.finish(end);
-                return Poll::Ready(());
-            }
-            if told {
-                self.stop(End::Dropped, TaskError::Cancelled);
-                return Poll::Ready(());
-            }
-            if let Some(limit) = self.limit
-                && self.poll_limit(limit, timers, cx)
-            {
-                self.stop(End::TimedOut, TaskError::TimedOut { limit });
-                return Poll::Ready(());
-            }
-            if let Some(submitter) = &mut self.submitter
-                && submitter.poll_cancelled(cx).is_ready()
-            {
-                continue;
-            }
-            // Before the second look: a stop or an abort from here on wakes the slot.
-            self.place.seat.register(cx);
-            if !self.place.body.is_aborted() && !self.place.core.is_stopped() {
-                return Poll::Pending;
-            }
-        }
-    }
-
-    /// Cancels the task if its submitter was.
-    fn heed_submitter(&mut self) {
-        let cancelled = self.submitter.take_if(|by| by.token.is_cancelled());
-        if let (Some(by), Some(cx)) = (cancelled, &self.place.cx) {
-            match by.token.reason() {
-                Some(reason) => cx.cancellation().cancel_with(reason),
-                None => cx.cancellation().cancel(),
-            }
-        }
-    }
-
-    /// Whether the task has run for too long.
-    fn poll_limit(&mut self, limit: Duration, timers: &mut Timers, cx: &mut Context<'_>) -> bool {
-        if !self.armed {
-            arm(&mut timers.task, &self.place.core, self.started + limit);
-            self.armed = true;
-        }
-        // A timer whose runtime is gone never fires; that runtime drops the task.
-        timers
-            .task
-            .as_mut()
-            .is_some_and(|timer| matches!(timer.poll_fired(cx), Poll::Ready(Ok(()))))
-    }
-
-    /// Ends a task that has not ended itself, and what it has started elsewhere.
-    fn stop(&mut self, end: End, why: TaskError) {
-        let body = self.place.body.as_mut();
-        inside::enter(self.place.core.address(), || body.stop(why));
-        if let Some(cx) = &self.place.cx {
-            contain(|| cx.cancellation().cancel());
-        }
-        self.finish(end);
-    }
-
-    /// Counts, tells, and hands the result over, in this order: whoever awaits the handle finds
-    /// the task counted and its place free.
-    fn finish(&mut self, end: End) {
-        self.ended = true;
-        let (core, slot) = (&self.place.core, self.place.seat.id);
-        core.counters.ended(slot, end);
-        core.hooks.panicked(self.place.body.panic());
-        if core.hooks.task_end.is_some() {
-            let end = TaskEnd {
-                slot: slot as usize,
-                elapsed: core.rt.now() - self.started,
-                outcome: outcome(end),
-            };
-            hooks::call(core.hooks.task_end.as_ref(), end);
-        }
-        if !self.place.is_guest {
-            core.left();
-        }
-        self.place.body.as_mut().publish();
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.stop(End::Aborted, TaskError::Cancelled);
-        }
-    }
-}
-
-/// Whoever can cancel the task beside its handle and the pool.
-struct Submitter {
-    token: CancellationToken,
-    /// Made when the task does not end at once; and whom it wakes.
-    wait: Option<(Pin<Box<dyn Future<Output = ()> + Send>>, Waker)>,
-}
-
-impl Submitter {
-    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some((_, waker)) = &self.wait
-            && waker.will_wake(cx.waker())
-            && !self.token.is_cancelled()
-        {
-            // A cancellation from here on finds the waker that is there.
-            return Poll::Pending;
-        }
-        let (wait, waker) = self.wait.get_or_insert_with(|| {
-            let wait = Box::pin(self.token.clone().cancelled_owned());
-            (wait, cx.waker().clone())
-        });
-        waker.clone_from(cx.waker());
-        wait.as_mut().poll(cx)
-    }
-}
-
-fn arm(timer: &mut Option<BoxTimer>, core: &Core, at: Instant) {
-    match timer {
-        Some(timer) => timer.arm(at),
-        None => *timer = Some(core.rt.timer(at)),
-    }
-}
-
-const fn outcome(end: End) -> TaskOutcome {
-    match end {
-        End::Completed | End::Stopped => TaskOutcome::Completed,
-        End::Panicked => TaskOutcome::Panicked,
-        End::TimedOut => TaskOutcome::TimedOut,
-        End::Aborted | End::Dropped => TaskOutcome::Cancelled,
     }
 }

@@ -13,9 +13,9 @@ use flow_sync::Ticket;
 use super::core::Core;
 use super::error::{Rejected, SubmitError, TrySubmitError};
 use super::inside;
+use super::place::{self, Guest};
 use super::room::NoRoom;
 use super::roster::Seat;
-use super::slot::{self, Guest};
 use super::task::{AsyncWork, BlockingWork, Task, TaskCell, TaskHandle};
 
 /// Makes a task of a closure; called once there is room, so that a refusal costs nothing.
@@ -116,6 +116,13 @@ impl<'p, F, T> Submit<'p, F, T> {
     pub(crate) fn handed_over(mut self) -> Self {
         self.handed_over = true;
         self
+    }
+
+    /// Queues the task whether or not there is room, or drops it if the pool is closed.
+    pub(super) fn spawn(mut self) {
+        if let Some(task) = self.task() {
+            self.core.spawn(task);
+        }
     }
 
     /// Lets nobody wait for the task: there is no handle, and what a handle costs is saved.
@@ -228,7 +235,7 @@ impl<'p, F, T> Submit<'p, F, T> {
     fn start_here(&mut self, seat: Arc<Seat>) {
         let guest = Guest::new(self.core.clone(), seat);
         self.here = self.task().map(|task| Here {
-            run: Box::pin(slot::run_here(guest, task.clone())),
+            run: Box::pin(place::run_here(guest, task.clone())),
             handle: TaskHandle::new(task, self.core.clone()),
         });
     }
@@ -272,6 +279,7 @@ enum Place {
     Here(Arc<Seat>),
 }
 
+#[derive(Clone, Copy)]
 enum Refusal {
     Closed,
     Full,

@@ -11,6 +11,9 @@ use flow_rt::{CancellationToken, Handle, TaskContext};
 use super::builder::{Slots, WorkerPoolBuilder};
 use super::core::{Core, Settings};
 use super::error::{PoolConfigError, TaskError, TrySubmitError};
+use super::group::PoolGroup;
+use super::release::ReleaseSlot;
+use super::runtime::OnPool;
 use super::shutdown::{self, Shutdown, ShutdownReport};
 use super::stats::PoolStats;
 use super::submit::{AbortOnDrop, Submit, SubmitTimeout, make_async, make_blocking};
@@ -29,8 +32,8 @@ use super::task::TaskHandle;
 /// A task that waits for room in its own pool's full queue keeps the slot that would make it:
 /// [`submit`](Self::submit) refuses to ([`SubmitError::Nested`](super::SubmitError::Nested)).
 /// A task that awaits the *handle* of another one on the same pool keeps its slot too, and that
-/// is not refused: if every slot does so, nothing runs any more. Give nested work a pool of its
-/// own, or return the handles instead of awaiting them.
+/// is not refused: if every slot does so, nothing runs any more. Let it wait in
+/// [`release_slot`](Self::release_slot), or as a [`group`](Self::group), which does so by itself.
 ///
 /// # Cost
 /// A task costs no spawn and one allocation, its cell. A slot keeps future and context of its last
@@ -220,6 +223,80 @@ impl WorkerPool {
             Ok(handle) => AbortOnDrop(handle).await,
             Err(refused) => Err(refused.into_task_error()),
         }
+    }
+}
+
+/// Sharing the slots.
+impl WorkerPool {
+    /// For tasks that belong together: first error, or all results, and so many at once.
+    pub fn group(&self) -> PoolGroup<'_> {
+        PoolGroup::new(self)
+    }
+
+    /// Awaits a future without the slot of the task that awaits it: another task may run for as
+    /// long. The slot comes back before the future's value does, which may mean a wait for one.
+    ///
+    /// For tasks that wait for others of their own pool. Outside of the pool's tasks it just
+    /// awaits the future. What is awaited here may also [`submit`](Self::submit) with a wait.
+    ///
+    /// # Cancel safety
+    /// That of the future. Nothing is lost of the slots.
+    ///
+    /// # Cost
+    /// A short lock if the future is not ready at once, and one when it is.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use flow_sched::WorkerPool;
+    ///
+    /// let pool = WorkerPool::new(1, 10)?;
+    /// let inner = pool.clone();
+    /// // One slot, and a task that waits for another one.
+    /// let sum = pool.run(async move |_cx| {
+    ///     let part = inner.release_slot(inner.run(async |_cx| 20)).await;
+    ///     part.unwrap_or(0) + 1
+    /// });
+    /// assert_eq!(sum.await?, 21);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # });
+    /// ```
+    pub fn release_slot<F: Future>(&self, future: F) -> ReleaseSlot<'_, F> {
+        ReleaseSlot::new(self.core(), future)
+    }
+
+    /// A pool to configure whose slots are this pool's: it never has more tasks running than its
+    /// own [`slots`](WorkerPoolBuilder::slots) say, and these count as tasks of this pool. It has
+    /// a queue, priorities, limits and figures of its own.
+    ///
+    /// One of this pool's slots is taken while the sub-pool has a task for it, after 64 tasks in
+    /// a row it is this pool's again for a turn, and idle it keeps none. A shutdown of this pool
+    /// that does not wait for the sub-pool's ends the sub-pool too.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use flow_sched::WorkerPool;
+    ///
+    /// let pool = WorkerPool::new(8, 100)?;
+    /// let reports = pool.sub_pool().name("reports").slots(2).queue(10).build()?;
+    /// assert_eq!(reports.run(async |_cx| 7).await?, 7);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # });
+    /// ```
+    pub fn sub_pool(&self) -> WorkerPoolBuilder {
+        WorkerPoolBuilder::sub_pool(self)
+    }
+
+    /// The pool as a runtime, for what is to run on its slots: tasks that are spawned on it are
+    /// tasks of the pool. Timers and clocks are those of the pool's own runtime.
+    ///
+    /// A spawn cannot wait: it is queued whatever the bound, and goes before what was submitted,
+    /// with [`ageing`](WorkerPoolBuilder::ageing) for the others. On a closed pool it is dropped,
+    /// as on a runtime that is gone. **A task that waits keeps its slot**: give the pool as many
+    /// slots as such tasks wait for one another.
+    ///
+    /// The handle keeps the pool open, as any handle of it does.
+    pub fn handle(&self) -> Handle {
+        Handle::new(OnPool(self.clone()))
     }
 }
 

@@ -10,6 +10,7 @@ mod hostile;
 mod lifecycle;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod nested;
 mod priorities;
 mod random;
 mod submitting;

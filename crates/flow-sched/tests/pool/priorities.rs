@@ -39,8 +39,7 @@ async fn order(rt: &TestRuntime, pool: &WorkerPool, tasks: &[(usize, u32)]) -> V
     for result in join_all(handles).await {
         result.unwrap();
     }
-    let order = order.lock().unwrap().clone();
-    order
+    core::mem::take(&mut *order.lock().unwrap())
 }
 
 async fn the_most_urgent_goes_first(rt: TestRuntime) {
