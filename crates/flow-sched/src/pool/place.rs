@@ -15,7 +15,7 @@ use super::hooks::{self, TaskEnd, TaskOutcome};
 use super::inside;
 use super::roster::Seat;
 use super::stats::End;
-use super::task::{Body, Job, NoBody};
+use super::task::{Begun, Body, Job, NoBody};
 
 /// Bodies up to this size are kept for the next task.
 const KEPT: usize = 1024;
@@ -32,6 +32,7 @@ pub(super) struct Place {
     cx: Option<TaskContext>,
     /// What the last task ran in: the next one's, if it is of the same type.
     body: Pin<Box<dyn Body>>,
+    run: Run,
     /// Whether this is a submitter's.
     is_guest: bool,
 }
@@ -52,6 +53,7 @@ impl Place {
             seat,
             token,
             body: Box::pin(NoBody),
+            run: Run::NONE,
             is_guest: false,
         }
     }
@@ -72,9 +74,8 @@ impl Place {
         }
     }
 
-    /// Makes context and body fit for a task.
-    fn prepare(&mut self, job: &dyn Job, deadline: Deadline) {
-        let submitter = job.submitted_by();
+    /// Makes the context fit for a task.
+    fn prepare(&mut self, submitter: Option<&TaskContext>, deadline: Deadline) {
         let spare = self.cx.as_mut();
         if !spare.is_some_and(|cx| cx.renew(submitter, deadline)) {
             let token = self.token.child_token();
@@ -84,9 +85,31 @@ impl Place {
             };
             self.cx = Some(cx.with_deadline(deadline));
         }
-        if !self.body.fits(job) {
-            self.body = job.body();
-        }
+    }
+
+    /// Begins a task, in a body of its type; false if it was aborted in the queue.
+    fn begin(&mut self, job: Arc<dyn Job>) -> bool {
+        let pool = self.inside();
+        let Self {
+            core,
+            seat,
+            cx,
+            body,
+            ..
+        } = self;
+        let own = cx.clone().unwrap_or_default();
+        let begun = TaskContext::enter_from(cx, || {
+            inside::enter(pool, || {
+                match body.as_mut().begin(job, seat.id, own, core) {
+                    Begun::Misfit(job, own) => {
+                        *body = job.body();
+                        body.as_mut().begin(job, seat.id, own, core)
+                    }
+                    begun => begun,
+                }
+            })
+        });
+        matches!(begun, Begun::Yes)
     }
 }
 
@@ -119,6 +142,10 @@ impl Drop for Guest {
 /// A task on its place. Dropped before its end, it tells the handle that the task was cancelled.
 pub(super) struct Running<'s> {
     place: &'s mut Place,
+}
+
+/// What a place knows of the task that it runs.
+struct Run {
     limit: Option<Duration>,
     started: Instant,
     submitter: Option<Submitter>,
@@ -127,10 +154,21 @@ pub(super) struct Running<'s> {
     ended: bool,
 }
 
+impl Run {
+    const NONE: Self = Self {
+        limit: None,
+        started: Instant::ORIGIN,
+        submitter: None,
+        armed: false,
+        ended: true,
+    };
+}
+
 impl<'s> Running<'s> {
     /// Starts a task; `None` if it was aborted in the queue.
     pub(super) fn start(place: &'s mut Place, job: Arc<dyn Job>) -> Option<Self> {
-        let limit = match (place.core.task_timeout, job.timeout()) {
+        let terms = job.terms();
+        let limit = match (place.core.task_timeout, terms.timeout) {
             (Some(pool), Some(own)) => Some(pool.min(own)),
             (pool, own) => pool.or(own),
         };
@@ -140,31 +178,19 @@ impl<'s> Running<'s> {
             Instant::ORIGIN
         };
         let deadline = limit.map_or(Deadline::NONE, |limit| Deadline::after(started, limit));
-        place.prepare(&*job, deadline);
-        let submitter = job.submitted_by().map(|by| Submitter {
+        place.prepare(terms.submitted_by, deadline);
+        let run = &mut place.run;
+        run.limit = limit;
+        run.started = started;
+        run.armed = false;
+        run.submitter = terms.submitted_by.map(|by| Submitter {
             token: by.cancellation().clone(),
             wait: None,
         });
-        let pool = place.inside();
-        let Place {
-            core,
-            seat,
-            cx,
-            body,
-            ..
-        } = &mut *place;
-        let (body, own) = (body.as_mut(), cx.clone().unwrap_or_default());
-        let began = TaskContext::enter_from(cx, || {
-            inside::enter(pool, || body.begin(job, seat.id, own, core))
-        });
-        // Made only then: its destructor ends the task.
-        began.then(|| Self {
-            place,
-            limit,
-            started,
-            submitter,
-            armed: false,
-            ended: false,
+        // Made only if it began: its destructor ends the task.
+        place.begin(job).then(|| {
+            place.run.ended = false;
+            Self { place }
         })
     }
 
@@ -196,13 +222,13 @@ impl<'s> Running<'s> {
                 self.stop(End::Dropped, TaskError::Cancelled);
                 return Poll::Ready(());
             }
-            if let Some(limit) = self.limit
+            if let Some(limit) = self.place.run.limit
                 && self.poll_limit(limit, timers, cx)
             {
                 self.stop(End::TimedOut, TaskError::TimedOut { limit });
                 return Poll::Ready(());
             }
-            if let Some(submitter) = &mut self.submitter
+            if let Some(submitter) = &mut self.place.run.submitter
                 && submitter.poll_cancelled(cx).is_ready()
             {
                 continue;
@@ -217,7 +243,11 @@ impl<'s> Running<'s> {
 
     /// Cancels the task if its submitter was.
     fn heed_submitter(&mut self) {
-        let cancelled = self.submitter.take_if(|by| by.token.is_cancelled());
+        let cancelled = self
+            .place
+            .run
+            .submitter
+            .take_if(|by| by.token.is_cancelled());
         if let (Some(by), Some(cx)) = (cancelled, &self.place.cx) {
             match by.token.reason() {
                 Some(reason) => cx.cancellation().cancel_with(reason),
@@ -228,9 +258,13 @@ impl<'s> Running<'s> {
 
     /// Whether the task has run for too long.
     fn poll_limit(&mut self, limit: Duration, timers: &mut Timers, cx: &mut Context<'_>) -> bool {
-        if !self.armed {
-            arm(&mut timers.task, &self.place.core, self.started + limit);
-            self.armed = true;
+        if !self.place.run.armed {
+            arm(
+                &mut timers.task,
+                &self.place.core,
+                self.place.run.started + limit,
+            );
+            self.place.run.armed = true;
         }
         // A timer whose runtime is gone never fires; that runtime drops the task.
         timers
@@ -252,14 +286,17 @@ impl<'s> Running<'s> {
     /// Counts, tells, and hands the result over, in this order: whoever awaits the handle finds
     /// the task counted and its place free.
     fn finish(&mut self, end: End) {
-        self.ended = true;
+        self.place.run.ended = true;
+        self.place.run.submitter = None;
         let (core, slot) = (&self.place.core, self.place.seat.id);
         core.counters.ended(slot, end);
-        core.hooks.panicked(self.place.body.panic());
+        if core.hooks.panic.is_some() {
+            core.hooks.panicked(self.place.body.panic());
+        }
         if core.hooks.task_end.is_some() {
             let end = TaskEnd {
                 slot: slot as usize,
-                elapsed: core.rt.now() - self.started,
+                elapsed: core.rt.now() - self.place.run.started,
                 outcome: outcome(end),
             };
             hooks::call(core.hooks.task_end.as_ref(), end);
@@ -273,7 +310,7 @@ impl<'s> Running<'s> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if !self.ended {
+        if !self.place.run.ended {
             self.stop(End::Aborted, TaskError::Cancelled);
         }
     }

@@ -112,11 +112,16 @@ pub(super) trait Job: Any + Send + Sync {
     /// Ends a task that is still queued; false if it is not.
     fn discard(&self, core: &Core, how: Gone, why: TaskError) -> bool;
 
-    /// The task's own limit.
-    fn timeout(&self) -> Option<Duration>;
+    /// What it was submitted with.
+    fn terms(&self) -> Terms<'_>;
+}
 
-    /// The context of whoever submitted the task.
-    fn submitted_by(&self) -> Option<&TaskContext>;
+/// What a task was submitted with.
+pub(super) struct Terms<'t> {
+    /// Its own limit.
+    pub(super) timeout: Option<Duration>,
+    /// The context of whoever submitted it.
+    pub(super) submitted_by: Option<&'t TaskContext>,
 }
 
 /// A task as its handle sees it.
@@ -132,18 +137,25 @@ pub(super) trait Task<T>: Job + Handled<T> {}
 
 impl<W: Work> Task<W::Output> for TaskCell<W> {}
 
+/// How the begin of a task went.
+pub(super) enum Begun {
+    Yes,
+    /// It was discarded before.
+    Gone,
+    /// It needs another body, and the context that it was given.
+    Misfit(Arc<dyn Job>, TaskContext),
+}
+
 /// Where a slot runs tasks of one type, one after the other.
 pub(super) trait Body: Send {
-    /// Whether a task is of the type.
-    fn fits(&self, job: &dyn Job) -> bool;
-    /// Takes a task's closure and calls it; false if the task was discarded before.
+    /// Takes a task's closure and calls it; the task comes back if it is of another type.
     fn begin(
         self: Pin<&mut Self>,
         job: Arc<dyn Job>,
         slot: u32,
         cx: TaskContext,
         core: &Core,
-    ) -> bool;
+    ) -> Begun;
     /// Polls the task's future; its result is kept for [`publish`](Body::publish).
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End>;
     /// Drops the task's future and keeps `why` as its result.
@@ -166,6 +178,7 @@ pub(super) struct TaskCell<W: Work> {
 }
 
 impl<W: Work> TaskCell<W> {
+    #[inline]
     pub(super) fn new(
         work: W,
         timeout: Option<Duration>,
@@ -215,12 +228,11 @@ impl<W: Work> Job for TaskCell<W> {
         true
     }
 
-    fn timeout(&self) -> Option<Duration> {
-        self.timeout
-    }
-
-    fn submitted_by(&self) -> Option<&TaskContext> {
-        self.submitted_by.as_ref()
+    fn terms(&self) -> Terms<'_> {
+        Terms {
+            timeout: self.timeout,
+            submitted_by: self.submitted_by.as_ref(),
+        }
     }
 }
 
@@ -258,21 +270,20 @@ pin_project_lite::pin_project! {
 }
 
 impl<W: Work> Body for Started<W> {
-    fn fits(&self, job: &dyn Job) -> bool {
-        let job: &dyn Any = job;
-        job.is::<TaskCell<W>>()
-    }
-
     fn begin(
         self: Pin<&mut Self>,
         job: Arc<dyn Job>,
         slot: u32,
         cx: TaskContext,
         core: &Core,
-    ) -> bool {
+    ) -> Begun {
+        let any: &dyn Any = &*job;
+        if !any.is::<TaskCell<W>>() {
+            return Begun::Misfit(job, cx);
+        }
         let job: Arc<dyn Any + Send + Sync> = job;
         let Ok(cell) = job.downcast::<TaskCell<W>>() else {
-            return false;
+            return Begun::Gone;
         };
         let (work, cell) = if Arc::strong_count(&cell) == 1 {
             // Nobody has a handle, so nobody will: no lock, and no result to keep.
@@ -282,7 +293,7 @@ impl<W: Work> Body for Started<W> {
             (cell.take(slot), Some(cell))
         };
         let Some(work) = work else {
-            return false;
+            return Begun::Gone;
         };
         core.counters.started(slot);
         hooks::call(core.hooks.task_start.as_ref(), slot as usize);
@@ -292,7 +303,7 @@ impl<W: Work> Body for Started<W> {
             Err(panic) => *this.outcome = Some(Err(TaskError::Panicked(panic))),
         }
         *this.cell = cell;
-        true
+        Begun::Yes
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
@@ -348,12 +359,14 @@ impl<W: Work> Body for Started<W> {
 pub(super) struct NoBody;
 
 impl Body for NoBody {
-    fn fits(&self, _job: &dyn Job) -> bool {
-        false
-    }
-
-    fn begin(self: Pin<&mut Self>, _: Arc<dyn Job>, _: u32, _: TaskContext, _: &Core) -> bool {
-        false
+    fn begin(
+        self: Pin<&mut Self>,
+        job: Arc<dyn Job>,
+        _slot: u32,
+        cx: TaskContext,
+        _core: &Core,
+    ) -> Begun {
+        Begun::Misfit(job, cx)
     }
 
     fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<End> {
