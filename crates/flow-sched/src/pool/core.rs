@@ -33,6 +33,7 @@ use super::roster::{Roster, Seat, SlotRange};
 use super::slot::{self, Slot};
 use super::stats::{Counters, Gone, PoolStats, Totals};
 use super::task::Job;
+use super::timing::Timing;
 use crate::sync::atomic::{AtomicU8, Ordering, fence};
 
 pub(super) struct Core {
@@ -48,6 +49,7 @@ pub(super) struct Core {
     /// Whether slots stay when they have nothing to do. A sub-pool's are another pool's tasks.
     pub(super) lingers: bool,
     pub(super) hooks: Hooks,
+    pub(super) timing: Timing,
     lanes: Lanes,
     kind: QueueKind,
     phase: AtomicU8,
@@ -100,6 +102,7 @@ impl Core {
             idle_timeout: settings.idle_timeout,
             lingers: settings.lingers,
             hooks: settings.hooks,
+            timing: Timing::default(),
             lanes: Lanes::new(settings.priorities, array, settings.ageing),
             kind: settings.queue,
             phase: AtomicU8::new(RUNS),

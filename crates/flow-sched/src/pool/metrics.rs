@@ -11,6 +11,7 @@ pub(super) struct PoolCollector(Weak<Core>);
 
 impl PoolCollector {
     pub(super) fn new(core: &Arc<Core>) -> Self {
+        core.timing.turn_on();
         Self(Arc::downgrade(core))
     }
 }
@@ -41,6 +42,9 @@ impl Collect for PoolCollector {
         out.gauge(&CATALOGUE[4], &[name], stats.running as f64);
         out.gauge(&CATALOGUE[5], &[name], stats.waiting as f64);
         out.gauge(&CATALOGUE[6], &[name], stats.slots as f64);
+        let times = core.timing.turn_on();
+        out.histogram(&CATALOGUE[8], &[name], &times.waits.snapshot());
+        out.histogram(&CATALOGUE[9], &[name], &times.runs.snapshot());
         if let Some(capacity) = core.capacity() {
             out.gauge(&CATALOGUE[7], &[name], capacity as f64);
         }
@@ -86,6 +90,16 @@ static CATALOGUE: &[Desc] = &[
     Desc::gauge(
         "flow_sched_pool_capacity_tasks",
         "How many tasks the queue can hold; absent without a bound.",
+        &["pool"],
+    ),
+    Desc::histogram(
+        "flow_sched_pool_queue_wait_seconds",
+        "Time that tasks which have started spent in the queue.",
+        &["pool"],
+    ),
+    Desc::histogram(
+        "flow_sched_pool_run_seconds",
+        "Time from the start of tasks to their end, however they ended.",
         &["pool"],
     ),
 ];

@@ -9,7 +9,7 @@
 //! | `slot`, `place`, `task` | a slot's life, running a task, and the cell it shares with its handle |
 //! | `group`, `release`, `runtime` | tasks that wait for others, and pools on pools |
 //! | `core`, `shutdown` | the pool's life, from open to ended |
-//! | `stats`, `hooks`, `metrics`, `error` | what is seen of it |
+//! | `stats`, `timing`, `hooks`, `metrics`, `error` | what is seen of it |
 
 mod builder;
 mod core;
@@ -30,6 +30,7 @@ mod slot;
 mod stats;
 mod submit;
 mod task;
+mod timing;
 mod worker_pool;
 
 pub use builder::{Slots, WorkerPoolBuilder};

@@ -149,6 +149,8 @@ struct Run {
     limit: Option<Duration>,
     started: Instant,
     submitter: Option<Submitter>,
+    /// Whether the length of its run is wanted.
+    timed: bool,
     /// Whether the place's timer is armed for this task.
     armed: bool,
     ended: bool,
@@ -159,6 +161,7 @@ impl Run {
         limit: None,
         started: Instant::ORIGIN,
         submitter: None,
+        timed: false,
         armed: false,
         ended: true,
     };
@@ -167,23 +170,29 @@ impl Run {
 impl<'s> Running<'s> {
     /// Starts a task; `None` if it was aborted in the queue.
     pub(super) fn start(place: &'s mut Place, job: Arc<dyn Job>) -> Option<Self> {
-        let terms = job.terms();
-        let limit = match (place.core.task_timeout, terms.timeout) {
+        let given = job.given();
+        let limit = match (place.core.task_timeout, given.timeout) {
             (Some(pool), Some(own)) => Some(pool.min(own)),
             (pool, own) => pool.or(own),
         };
-        let started = if limit.is_some() || place.core.hooks.task_end.is_some() {
+        let timed = place.core.timing.is_on();
+        let started = if timed || limit.is_some() || place.core.hooks.task_end.is_some() {
             place.core.rt.now()
         } else {
             Instant::ORIGIN
         };
+        if let Some(submitted) = given.at {
+            place.core.timing.waited(started - submitted);
+        }
         let deadline = limit.map_or(Deadline::NONE, |limit| Deadline::after(started, limit));
-        place.prepare(terms.submitted_by, deadline);
+        let submitter = given.submitted_by.as_ref();
+        place.prepare(submitter, deadline);
         let run = &mut place.run;
         run.limit = limit;
         run.started = started;
         run.armed = false;
-        run.submitter = terms.submitted_by.map(|by| Submitter {
+        run.timed = timed;
+        run.submitter = submitter.map(|by| Submitter {
             token: by.cancellation().clone(),
             wait: None,
         });
@@ -293,10 +302,14 @@ impl<'s> Running<'s> {
         if core.hooks.panic.is_some() {
             core.hooks.panicked(self.place.body.panic());
         }
+        let run = &self.place.run;
+        if run.timed {
+            core.timing.ran(core.rt.now() - run.started);
+        }
         if core.hooks.task_end.is_some() {
             let end = TaskEnd {
                 slot: slot as usize,
-                elapsed: core.rt.now() - self.place.run.started,
+                elapsed: core.rt.now() - run.started,
                 outcome: outcome(end),
             };
             hooks::call(core.hooks.task_end.as_ref(), end);

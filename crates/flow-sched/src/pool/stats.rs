@@ -34,8 +34,9 @@ pub struct PoolStats {
     pub rejected: u64,
     /// Tasks that wait for a slot.
     pub queued: u64,
-    /// Tasks that slots are running, or their submitters:
-    /// [`CallerRuns`](flow_rt::OnFull::CallerRuns).
+    /// Tasks that have started and not ended: on a slot, waiting without it in
+    /// [`release_slot`](super::WorkerPool::release_slot), or run by their submitters
+    /// ([`CallerRuns`](flow_rt::OnFull::CallerRuns)).
     pub running: u64,
     /// Slots that live, busy or idle.
     pub slots: usize,

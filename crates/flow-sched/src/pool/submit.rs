@@ -16,34 +16,26 @@ use super::inside;
 use super::place::{self, Guest};
 use super::room::NoRoom;
 use super::roster::Seat;
-use super::task::{AsyncWork, BlockingWork, Task, TaskCell, TaskHandle};
+use super::task::{AsyncWork, BlockingWork, Given, Task, TaskCell, TaskHandle};
 
 /// Makes a task of a closure; called once there is room, so that a refusal costs nothing.
-pub(super) type Make<F, T> = fn(F, Option<Duration>, Option<TaskContext>) -> Arc<dyn Task<T>>;
+pub(super) type Make<F, T> = fn(F, Given) -> Arc<dyn Task<T>>;
 
-pub(super) fn make_async<F, Fut>(
-    closure: F,
-    timeout: Option<Duration>,
-    by: Option<TaskContext>,
-) -> Arc<dyn Task<Fut::Output>>
+pub(super) fn make_async<F, Fut>(closure: F, given: Given) -> Arc<dyn Task<Fut::Output>>
 where
     F: FnOnce(TaskContext) -> Fut + Send + 'static,
     Fut: Future + Send + 'static,
     Fut::Output: Send + 'static,
 {
-    Arc::new(TaskCell::new(AsyncWork(closure), timeout, by))
+    Arc::new(TaskCell::new(AsyncWork(closure), given))
 }
 
-pub(super) fn make_blocking<F, T>(
-    closure: F,
-    timeout: Option<Duration>,
-    by: Option<TaskContext>,
-) -> Arc<dyn Task<T>>
+pub(super) fn make_blocking<F, T>(closure: F, given: Given) -> Arc<dyn Task<T>>
 where
     F: FnOnce(TaskContext) -> T + Send + 'static,
     T: Send + 'static,
 {
-    Arc::new(TaskCell::new(BlockingWork(closure), timeout, by))
+    Arc::new(TaskCell::new(BlockingWork(closure), given))
 }
 
 /// The future of [`WorkerPool::submit`](super::WorkerPool::submit).
@@ -228,7 +220,12 @@ impl<'p, F, T> Submit<'p, F, T> {
 
     fn task(&mut self) -> Option<Arc<dyn Task<T>>> {
         let closure = self.closure.take()?;
-        Some((self.make)(closure, self.timeout, self.submitter()))
+        let given = Given {
+            timeout: self.timeout,
+            submitted_by: self.submitter(),
+            at: self.core.timing.is_on().then(|| self.core.rt.now()),
+        };
+        Some((self.make)(closure, given))
     }
 
     /// Begins to run the task here.

@@ -23,7 +23,7 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{JoinError, JoinHandle, Panic, TaskContext, catch, contain};
+use flow_rt::{Instant, JoinError, JoinHandle, Panic, TaskContext, catch, contain};
 use flow_sync::JoinCell;
 
 use super::core::Core;
@@ -113,15 +113,17 @@ pub(super) trait Job: Any + Send + Sync {
     fn discard(&self, core: &Core, how: Gone, why: TaskError) -> bool;
 
     /// What it was submitted with.
-    fn terms(&self) -> Terms<'_>;
+    fn given(&self) -> &Given;
 }
 
 /// What a task was submitted with.
-pub(super) struct Terms<'t> {
+pub(super) struct Given {
     /// Its own limit.
     pub(super) timeout: Option<Duration>,
     /// The context of whoever submitted it.
-    pub(super) submitted_by: Option<&'t TaskContext>,
+    pub(super) submitted_by: Option<TaskContext>,
+    /// When it was submitted, if somebody wants to know.
+    pub(super) at: Option<Instant>,
 }
 
 /// A task as its handle sees it.
@@ -172,24 +174,18 @@ pub(super) struct TaskCell<W: Work> {
     closure: Mutex<Option<W>>,
     slot: AtomicU32,
     aborted: AtomicBool,
-    timeout: Option<Duration>,
-    submitted_by: Option<TaskContext>,
+    given: Given,
     join: JoinCell<Result<W::Output, TaskError>>,
 }
 
 impl<W: Work> TaskCell<W> {
     #[inline]
-    pub(super) fn new(
-        work: W,
-        timeout: Option<Duration>,
-        submitted_by: Option<TaskContext>,
-    ) -> Self {
+    pub(super) fn new(work: W, given: Given) -> Self {
         Self {
             closure: Mutex::new(Some(work)),
             slot: AtomicU32::new(0),
             aborted: AtomicBool::new(false),
-            timeout,
-            submitted_by,
+            given,
             join: JoinCell::new(),
         }
     }
@@ -228,11 +224,8 @@ impl<W: Work> Job for TaskCell<W> {
         true
     }
 
-    fn terms(&self) -> Terms<'_> {
-        Terms {
-            timeout: self.timeout,
-            submitted_by: self.submitted_by.as_ref(),
-        }
+    fn given(&self) -> &Given {
+        &self.given
     }
 }
 

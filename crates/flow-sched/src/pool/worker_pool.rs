@@ -402,7 +402,8 @@ impl WorkerPool {
     /// neither open nor alive.
     ///
     /// # Cost
-    /// Nothing until the registry collects; then that of [`stats`](Self::stats).
+    /// From the first collector on, three reads of the clock per task, for the times that tasks
+    /// wait and run. When the registry collects, that of [`stats`](Self::stats).
     #[cfg(feature = "metrics")]
     pub fn collector(&self) -> Arc<dyn flow_metrics::Collect> {
         Arc::new(super::metrics::PoolCollector::new(self.core()))

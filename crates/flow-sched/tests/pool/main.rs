@@ -4,6 +4,7 @@
 
 mod behaviour;
 mod common;
+mod conformance;
 mod errors;
 mod full;
 mod hostile;

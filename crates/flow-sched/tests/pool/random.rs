@@ -269,7 +269,7 @@ fn every_task_has_one_end_and_every_figure_adds_up() {
 fn no_wake_up_is_lost() {
     // Three slots, a queue of one, submitters that wait: a lost wake-up is a deadlock, and the
     // simulation reports those.
-    sim::check(0..3_000, |rt| async move {
+    sim::check(0..10_000, |rt| async move {
         let pool = WorkerPool::builder().slots(1..=3).queue(1).build().unwrap();
         let done = Arc::new(AtomicU64::new(0));
         let mut group = rt.task_group();
