@@ -7,6 +7,7 @@ use core::task::{Poll, ready};
 use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 
 use crate::baggage::{BaggageError, Carried};
 use crate::cancel::CancellationToken;
@@ -108,6 +109,36 @@ impl TaskContext {
             deadline: self.0.deadline,
             carried: self.0.carried.as_ref().map(Carried::for_child),
         }))
+    }
+
+    /// Makes this context a new one for other work, without an allocation, if nobody else holds
+    /// it or its token, and the token was not cancelled; false, and nothing is changed, if not.
+    ///
+    /// Its token stays, and is as good as new. Its deadline is `deadline`, or that of `parent` if
+    /// it is earlier; baggage and trace are those of a child of `parent`, or none. For a pool,
+    /// which makes a context per task, and whose tasks mostly leave nothing of theirs behind.
+    pub fn renew(&mut self, parent: Option<&Self>, deadline: Deadline) -> bool {
+        if Arc::strong_count(&self.0) != 1 {
+            return false;
+        }
+        // Pairs with the Release of the last other reference's drop.
+        fence(Ordering::Acquire);
+        let inner = &*self.0;
+        if !inner.cancellation.is_unique() || inner.cancellation.is_cancelled() {
+            return false;
+        }
+        let parents = parent.map_or(Deadline::NONE, |parent| parent.0.deadline);
+        let carried = parent.and_then(|parent| parent.0.carried.as_ref());
+        let deadline = deadline.min(parents);
+        if inner.deadline == deadline && inner.carried.is_none() && carried.is_none() {
+            return true;
+        }
+        let Some(inner) = Arc::get_mut(&mut self.0) else {
+            return false;
+        };
+        inner.deadline = deadline;
+        inner.carried = carried.map(Carried::for_child);
+        true
     }
 
     /// The same work with the earlier of its own deadline and `deadline`.
@@ -216,6 +247,14 @@ impl TaskContext {
     /// Calls `f` with this context as the [`current`](Self::current) one.
     pub fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
         with_context::enter(Some(self.clone()), f)
+    }
+
+    /// Calls `f` with the context in `slot` as the [`current`](Self::current) one, which moves out
+    /// of it for as long and back: unlike [`enter`](Self::enter) it touches no reference count.
+    ///
+    /// Of an empty slot, `f` is called without a context.
+    pub fn enter_from<T>(slot: &mut Option<Self>, f: impl FnOnce() -> T) -> T {
+        with_context::enter_from(slot, f)
     }
 
     /// Runs a future in this context's [`scope`](Self::scope) until it is ready, the context is

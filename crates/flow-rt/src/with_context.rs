@@ -17,7 +17,7 @@ use core::task::{Context, Poll};
 
 use crate::context::TaskContext;
 
-thread_local! {
+flow_sync::sync::thread_local! {
     // By invariant 2 there is nothing to drop at a thread's end; and a thread-local without a
     // destructor is found without asking whether it ran.
     static CURRENT: Cell<ManuallyDrop<Option<TaskContext>>> =
@@ -77,7 +77,13 @@ pub(crate) fn current() -> Option<TaskContext> {
 
 /// Runs `f` under `context`.
 pub(crate) fn enter<T>(mut context: Option<TaskContext>, f: impl FnOnce() -> T) -> T {
-    let _restore = Restore::put(&mut context);
+    enter_from(&mut context, f)
+}
+
+/// Runs `f` under the context in `slot`, which is there again afterwards.
+#[inline]
+pub(crate) fn enter_from<T>(slot: &mut Option<TaskContext>, f: impl FnOnce() -> T) -> T {
+    let _restore = Restore::put(slot);
     f()
 }
 
@@ -91,7 +97,7 @@ struct Restore<'c> {
 impl<'c> Restore<'c> {
     #[inline]
     fn put(slot: &'c mut Option<TaskContext>) -> Self {
-        let outer = CURRENT.replace(ManuallyDrop::new(slot.take()));
+        let outer = replace(ManuallyDrop::new(slot.take()));
         Self { slot, outer }
     }
 }
@@ -100,12 +106,17 @@ impl Drop for Restore<'_> {
     #[inline]
     fn drop(&mut self) {
         let outer = mem::replace(&mut self.outer, ManuallyDrop::new(None));
-        let own = ManuallyDrop::into_inner(CURRENT.replace(outer));
+        let own = ManuallyDrop::into_inner(replace(outer));
         // What is replaced is the `None` that `put` left: nothing to drop.
         mem::forget(mem::replace(self.slot, own));
     }
 }
 
 fn swap(context: Option<TaskContext>) -> Option<TaskContext> {
-    ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(context)))
+    ManuallyDrop::into_inner(replace(ManuallyDrop::new(context)))
+}
+
+#[inline]
+fn replace(context: ManuallyDrop<Option<TaskContext>>) -> ManuallyDrop<Option<TaskContext>> {
+    CURRENT.with(|current| current.replace(context))
 }

@@ -259,3 +259,61 @@ proptest! {
         prop_assert!(near.parse::<TraceContext>().is_err() || near.len() < 55);
     }
 }
+
+#[test]
+fn a_context_that_nobody_has_kept_is_made_new() {
+    let late = Deadline::from(Instant::from_nanos(2_000));
+    let parent = TaskContext::new()
+        .with_deadline(Instant::from_nanos(1_000))
+        .with_baggage("tenant", "acme")
+        .unwrap();
+    let mut cx = TaskContext::new();
+    let token = std::ptr::from_ref(cx.cancellation());
+    assert!(cx.renew(Some(&parent), late));
+    assert_eq!(cx.deadline(), parent.deadline());
+    assert_eq!(cx.baggage("tenant"), Some("acme"));
+    // Nothing is left of that, and the token is the same one.
+    assert!(cx.renew(None, late));
+    assert_eq!((cx.deadline(), cx.baggage_items().count()), (late, 0));
+    assert!(cx.renew(None, Deadline::NONE));
+    assert_eq!(cx.deadline(), Deadline::NONE);
+    assert_eq!(std::ptr::from_ref(cx.cancellation()), token);
+
+    // Kept: the context, its token, a child of that.
+    let kept = cx.clone();
+    assert!(!cx.renew(Some(&parent), late));
+    assert_eq!(cx.deadline(), Deadline::NONE, "nothing was changed");
+    drop(kept);
+    let kept = cx.cancellation().clone();
+    assert!(!cx.renew(None, late));
+    drop(kept);
+    let kept = cx.child();
+    assert!(!cx.renew(None, late));
+    drop(kept);
+    assert!(cx.renew(None, late));
+    cx.cancellation().cancel();
+    assert!(!cx.renew(None, late));
+}
+
+#[test]
+fn a_context_moves_into_its_place_and_back() {
+    let mut slot = Some(TaskContext::new().with_baggage("tenant", "acme").unwrap());
+    let tenant = || {
+        let current = TaskContext::current()?;
+        current.baggage("tenant").map(str::to_owned)
+    };
+    let outer = TaskContext::new().with_baggage("tenant", "outer").unwrap();
+    outer.enter(|| {
+        let inner = TaskContext::enter_from(&mut slot, tenant);
+        assert_eq!(inner.as_deref(), Some("acme"));
+        assert_eq!(tenant().as_deref(), Some("outer"));
+        // Without one there is none, and a panic puts everything back.
+        assert_eq!(TaskContext::enter_from(&mut None, tenant), None);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            TaskContext::enter_from(&mut slot, || panic!("inside"));
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(tenant().as_deref(), Some("outer"));
+    });
+    assert_eq!(slot.unwrap().baggage("tenant"), Some("acme"));
+}

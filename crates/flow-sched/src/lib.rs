@@ -16,9 +16,11 @@
 //! | item | for |
 //! |---|---|
 //! | [`WorkerPool`], [`WorkerPoolBuilder`], [`Slots`] | tasks on a bounded number of slots |
-//! | [`Submit`], [`SubmitTimeout`], [`TaskHandle`] | handing a task in, getting its value |
-//! | [`SubmitError`], [`TrySubmitError`], [`TaskError`], [`PoolConfigError`] | what can go wrong |
-//! | [`PoolStats`], [`ShutdownReport`], [`TaskEnd`] | seeing what goes on |
+//! | [`Submit`], [`SubmitTimeout`], [`SubmitDetached`], [`TaskHandle`] | handing a task in, getting its value |
+//! | [`PoolGroup`], [`ReleaseSlot`] | tasks that wait for others |
+//! | [`SubmitError`], [`TrySubmitError`], [`GroupError`], [`TaskError`], [`PoolConfigError`] | what can go wrong |
+//! | [`Shutdown`], [`ShutdownReport`] | ending a pool |
+//! | [`PoolStats`], [`TaskEnd`], [`TaskOutcome`] | seeing what goes on |
 //! | [`Scheduler`], [`SchedulerBuilder`], [`SchedulerDriver`] | jobs by time |
 //! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`] | one job: its policies, its control, its run |
 //! | [`Trigger`], [`Overlap`], [`Misfire`], [`CatchUp`] | when a job runs, and when it does not |
@@ -55,9 +57,9 @@ pub use cron::{
 };
 #[cfg(feature = "pool")]
 pub use pool::{
-    PoolConfigError, PoolStats, Rejected, ShutdownReport, Slots, Submit, SubmitError,
-    SubmitTimeout, TaskEnd, TaskError, TaskHandle, TaskOutcome, TrySubmitError, WorkerPool,
-    WorkerPoolBuilder,
+    GroupError, PoolConfigError, PoolGroup, PoolStats, Rejected, ReleaseSlot, Shutdown,
+    ShutdownReport, Slots, Submit, SubmitDetached, SubmitError, SubmitTimeout, TaskEnd, TaskError,
+    TaskHandle, TaskOutcome, TrySubmitError, WorkerPool, WorkerPoolBuilder,
 };
 #[cfg(feature = "scheduler")]
 pub use scheduler::{

@@ -7,10 +7,12 @@
 
 #[cfg(not(loom))]
 mod imp {
-    pub(crate) use crossbeam_queue::ArrayQueue;
-    #[cfg(feature = "scheduler")]
-    pub(crate) use crossbeam_queue::SegQueue;
+    pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
     pub(crate) use std::thread_local;
+
+    /// Nothing: the accesses around it are SeqCst.
+    #[inline(always)]
+    pub(crate) fn loom_fence() {}
 }
 
 #[cfg(loom)]
@@ -119,10 +121,8 @@ mod imp {
         number.compare_exchange(from, from + 1, Ordering::Relaxed, Ordering::Relaxed)
     }
 
-    #[cfg(feature = "scheduler")]
     pub(crate) struct SegQueue<T>(ArrayQueue<T>);
 
-    #[cfg(feature = "scheduler")]
     impl<T> SegQueue<T> {
         pub(crate) fn new() -> Self {
             // More than a model pushes.
@@ -141,6 +141,16 @@ mod imp {
         pub(crate) fn is_empty(&self) -> bool {
             self.0.is_empty()
         }
+
+        pub(crate) fn len(&self) -> usize {
+            self.0.len()
+        }
+    }
+
+    /// Loom treats SeqCst accesses as acquiring and releasing; between two of them that rely on
+    /// their single order stands a fence.
+    pub(crate) fn loom_fence() {
+        flow_sync::sync::atomic::fence(Ordering::SeqCst);
     }
 }
 

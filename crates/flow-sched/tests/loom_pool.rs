@@ -104,6 +104,30 @@ fn two_tasks_get_two_slots() {
     });
 }
 
+/// The first task waits for the second one, which gets the only slot for as long; and the slot has
+/// to come back from another one that is busy, asleep, or about to sleep.
+#[test]
+fn a_slot_that_is_lent_comes_back() {
+    explore(
+        "pool: a slot is lent || another comes, and leaves",
+        1,
+        || {
+            let host = Threads::default();
+            let pool = pool(&host, 1, 2);
+            let signal = Arc::new(JoinCell::new());
+            let (heard, lender) = (signal.clone(), pool.clone());
+            let first = pool.try_submit(async move |_| {
+                let waits = poll_fn(|cx| heard.poll_take(cx));
+                lender.release_slot(waits).await
+            });
+            let second = pool.try_submit(async move |_| signal.complete(7).is_ok());
+            assert_eq!(block_on(first.unwrap()).unwrap(), 7);
+            assert!(block_on(second.unwrap()).unwrap());
+            end(&host, &pool);
+        },
+    );
+}
+
 /// The only slot sleeps and may leave at once.
 #[test]
 fn a_push_meets_a_slot_that_retires() {

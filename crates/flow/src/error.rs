@@ -140,6 +140,14 @@ impl From<flow_ratelimit::CallRejected> for Error {
     }
 }
 
+/// The task's own error stays inside: `downcast_ref` finds it in a `GroupError`.
+#[cfg(feature = "sched")]
+impl<E: StdError + Send + Sync + 'static> From<flow_sched::GroupError<E>> for Error {
+    fn from(error: flow_sched::GroupError<E>) -> Self {
+        Self::new(error)
+    }
+}
+
 /// The call's own error stays inside: `downcast_ref` finds it in a `CallError`.
 #[cfg(feature = "ratelimit")]
 impl<E: StdError + Send + Sync + 'static> From<flow_ratelimit::CallError<E>> for Error {

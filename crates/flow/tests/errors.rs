@@ -124,6 +124,7 @@ fn a_breaker_that_is_open_says_when_to_come_back() {
 fn those_of_pool_and_scheduler() {
     passes::<sched::PoolConfigError>();
     passes::<sched::TaskError>();
+    passes::<sched::GroupError<Own>>();
     passes::<sched::SubmitError<Item>>();
     passes::<sched::TrySubmitError<Item>>();
     passes::<sched::SchedulerConfigError>();

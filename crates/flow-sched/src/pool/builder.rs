@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use flow_rt::{Handle, OnFull, Panic};
 
-use super::core::Settings;
+use super::core::{QueueKind, Settings};
 use super::error::PoolConfigError;
 use super::hooks::{Hooks, TaskEnd};
-use super::roster::MAX_SLOTS;
+use super::roster::{MAX_SLOTS, SlotRange};
 use super::worker_pool::WorkerPool;
 
 /// How many slots a pool has: a number, or a range from those that stay to those that may live.
@@ -22,6 +22,22 @@ use super::worker_pool::WorkerPool;
 pub struct Slots {
     min: usize,
     max: usize,
+}
+
+impl Slots {
+    pub(super) fn checked(self) -> Result<SlotRange, PoolConfigError> {
+        let Self { min, max } = self;
+        if max == 0 && min == 0 {
+            return Err(PoolConfigError::NoSlots);
+        }
+        if min > max {
+            return Err(PoolConfigError::EmptySlotRange { min, max });
+        }
+        if max > MAX_SLOTS {
+            return Err(PoolConfigError::TooManySlots { given: max });
+        }
+        Ok(SlotRange::new(min, max))
+    }
 }
 
 impl From<usize> for Slots {
@@ -49,10 +65,13 @@ pub struct WorkerPoolBuilder {
     name: Cow<'static, str>,
     runtime: Option<Handle>,
     slots: Slots,
-    queue: usize,
+    queue: QueueKind,
+    priorities: usize,
+    ageing: u32,
     on_full: OnFull,
     task_timeout: Option<Duration>,
     idle_timeout: Duration,
+    lingers: bool,
     hooks: Hooks,
 }
 
@@ -62,11 +81,23 @@ impl WorkerPoolBuilder {
             name: Cow::Borrowed("pool"),
             runtime: None,
             slots: Slots { min: 1, max: 64 },
-            queue: 1024,
+            queue: QueueKind::Bounded(1024),
+            priorities: 1,
+            ageing: 16,
             on_full: OnFull::Wait,
             task_timeout: None,
             idle_timeout: Duration::from_secs(10),
+            lingers: true,
             hooks: Hooks::default(),
+        }
+    }
+
+    /// Of a pool whose slots are another one's.
+    pub(super) fn sub_pool(parent: &WorkerPool) -> Self {
+        Self {
+            runtime: Some(parent.handle()),
+            lingers: false,
+            ..Self::new()
         }
     }
 
@@ -91,14 +122,55 @@ impl WorkerPoolBuilder {
 
     /// How many tasks may wait for a slot; 1,024 unless set.
     ///
-    /// The queue's memory, 24 bytes per task, is taken when the pool is built.
+    /// The queue's memory, 24 bytes per task, is taken when the pool is built, unless it has
+    /// [`priorities`](Self::priorities). The last call of this, [`unbounded`](Self::unbounded)
+    /// and [`rendezvous`](Self::rendezvous) counts.
     pub fn queue(mut self, tasks: usize) -> Self {
-        self.queue = tasks;
+        self.queue = QueueKind::Bounded(tasks);
         self
     }
 
-    /// What [`submit`](WorkerPool::submit) does when the queue is full: [`OnFull::Wait`], which
-    /// it is unless set, or [`OnFull::Reject`].
+    /// A queue that takes every task: [`submit`](WorkerPool::submit) never waits, and nothing
+    /// but the memory limits what is queued.
+    pub fn unbounded(mut self) -> Self {
+        self.queue = QueueKind::Unbounded;
+        self
+    }
+
+    /// No queue: a task is accepted when a slot is free for it. Submitters wait for slots, in
+    /// their order.
+    pub fn rendezvous(mut self) -> Self {
+        self.queue = QueueKind::Rendezvous;
+        self
+    }
+
+    /// How many priorities tasks may have, from 0 up; one unless set, 16 at the most.
+    ///
+    /// A task's is 0 unless [set](super::Submit::priority), and of what is queued the highest
+    /// goes first. See [`ageing`](Self::ageing) for what becomes of the others.
+    pub fn priorities(mut self, priorities: usize) -> Self {
+        self.priorities = priorities;
+        self
+    }
+
+    /// How often a priority that has tasks in the queue is passed over before one of them has a
+    /// turn; 16 unless set. So the least urgent of two gets one slot in 17 under constant load.
+    ///
+    /// By turns and not by time: in an overload, when priorities matter, everything has waited
+    /// for too long.
+    pub fn ageing(mut self, turns: u32) -> Self {
+        self.ageing = turns;
+        self
+    }
+
+    /// What [`submit`](WorkerPool::submit) does when the queue is full.
+    ///
+    /// | answer | the submitter |
+    /// |---|---|
+    /// | [`Wait`](OnFull::Wait), unless set | waits for room |
+    /// | [`Reject`](OnFull::Reject) | gets the task back |
+    /// | [`DropOldest`](OnFull::DropOldest) | takes the place of the oldest task of the lowest priority, up to its own; that one ends as [`Evicted`](super::TaskError::Evicted). If all that is queued is more urgent it gets the task back |
+    /// | [`CallerRuns`](OnFull::CallerRuns) | runs the task itself, beside the slots, and gets the handle when it has ended |
     pub fn on_full(mut self, on_full: OnFull) -> Self {
         self.on_full = on_full;
         self
@@ -156,27 +228,30 @@ impl WorkerPoolBuilder {
     /// # Errors
     /// [`PoolConfigError`] names the option, what was given and what is allowed.
     pub fn build(self) -> Result<WorkerPool, PoolConfigError> {
-        let Slots { min, max } = self.slots;
-        if max == 0 && min == 0 {
-            return Err(PoolConfigError::NoSlots);
+        let mut slots = self.slots.checked()?;
+        if !self.lingers {
+            slots = SlotRange::new(0, slots.max() as usize);
         }
-        if min > max {
-            return Err(PoolConfigError::EmptySlotRange { min, max });
+        match self.queue {
+            QueueKind::Bounded(0) => return Err(PoolConfigError::ZeroQueue),
+            QueueKind::Bounded(given) if given > MAX_QUEUE => {
+                return Err(PoolConfigError::QueueTooLong { given });
+            }
+            _ => {}
         }
-        if max > MAX_SLOTS {
-            return Err(PoolConfigError::TooManySlots { given: max });
-        }
-        if self.queue == 0 {
-            return Err(PoolConfigError::ZeroQueue);
-        }
-        let queue = u32::try_from(self.queue)
-            .ok()
-            .filter(|&tasks| tasks <= MAX_QUEUE)
-            .ok_or(PoolConfigError::QueueTooLong { given: self.queue })?;
-        if !matches!(self.on_full, OnFull::Wait | OnFull::Reject) {
-            return Err(PoolConfigError::UnsupportedOnFull {
-                given: self.on_full,
+        if self.priorities == 0 || self.priorities > MAX_PRIORITIES {
+            return Err(PoolConfigError::Priorities {
+                given: self.priorities,
             });
+        }
+        if self.ageing == 0 {
+            return Err(PoolConfigError::ZeroAgeing);
+        }
+        match self.on_full {
+            OnFull::Wait | OnFull::Reject | OnFull::CallerRuns => {}
+            OnFull::DropOldest if self.queue != QueueKind::Rendezvous => {}
+            OnFull::DropOldest => return Err(PoolConfigError::NothingToDrop),
+            given => return Err(PoolConfigError::UnsupportedOnFull { given }),
         }
         if self.task_timeout == Some(Duration::ZERO) {
             return Err(PoolConfigError::ZeroDuration {
@@ -195,11 +270,14 @@ impl WorkerPoolBuilder {
         Ok(WorkerPool::start(Settings {
             name: self.name,
             rt,
-            slots: (min, max),
-            queue,
+            slots,
+            queue: self.queue,
+            priorities: self.priorities,
+            ageing: self.ageing,
             on_full: self.on_full,
             task_timeout: self.task_timeout,
             idle_timeout: self.idle_timeout,
+            lingers: self.lingers,
             hooks: self.hooks,
         }))
     }
@@ -212,13 +290,19 @@ impl fmt::Debug for WorkerPoolBuilder {
             .field("runtime", &self.runtime)
             .field("slots", &(self.slots.min..=self.slots.max))
             .field("queue", &self.queue)
+            .field("priorities", &self.priorities)
+            .field("ageing", &self.ageing)
             .field("on_full", &self.on_full)
             .field("task_timeout", &self.task_timeout)
             .field("idle_timeout", &self.idle_timeout)
+            .field("is_sub_pool", &!self.lingers)
             .field("hooks", &self.hooks)
             .finish()
     }
 }
 
 /// A queue of this length takes 400 MB.
-pub(super) const MAX_QUEUE: u32 = 1 << 24;
+pub(super) const MAX_QUEUE: usize = 1 << 24;
+
+/// A pop may look at each of them.
+pub(super) const MAX_PRIORITIES: usize = 16;

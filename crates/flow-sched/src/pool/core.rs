@@ -1,20 +1,22 @@
 //! What a pool's handles, its slots and its tasks share.
 //!
 //! # Life
-//! Open; closed (the intake refuses, slots drain the queue and leave); stopped (the deadline of
-//! a shutdown has passed: queued tasks are abandoned, running ones are polled once more and then
-//! dropped). It has ended when no slot lives and nothing is queued.
+//! Open; closed (the intake refuses, slots drain the queue and leave); cancelled (the drain of a
+//! shutdown has taken too long: queued tasks are abandoned, running ones told to stop); stopped
+//! (they have had their time: each is polled once more and then dropped). It has ended when no
+//! slot lives and nothing is queued.
 //!
 //! # Invariants
 //! 1. A task in the queue has a slot that lives, or is being started by whoever pushed it, or is
 //!    discarded by whoever finds the pool stopped after its push.
 //! 2. `phase` says stopping before the pool's token is cancelled, so that no slot starts a task
-//!    in between, and stopped afterwards: a poll that begins then sees the cancellation.
+//!    in between, and cancelled afterwards. Stopped is cancelled and overdue: a poll that begins
+//!    then sees the cancellation. Whoever sets the second of the two bits wakes the slots.
 //! 3. A slot that is dropped before its end means that the host is gone: the pool closes, and
 //!    what is queued is cancelled.
-//! 4. Once the pool has ended no slot starts: whoever wants to start one counts it as alive
-//!    first and looks whether the pool is drained afterwards; the end is judged the other way
-//!    round. Each has a SeqCst fence between.
+//! 4. Once the pool has ended no slot starts, and no submitter runs its own task: whoever wants
+//!    to counts it as alive first and looks whether the pool is drained afterwards; the end is
+//!    judged the other way round. Each has a SeqCst fence between.
 
 use core::time::Duration;
 use std::borrow::Cow;
@@ -25,12 +27,13 @@ use flow_sync::Event;
 
 use super::error::TaskError;
 use super::hooks::Hooks;
+use super::lanes::Lanes;
 use super::room::Room;
-use super::roster::Roster;
+use super::roster::{Roster, Seat, SlotRange};
 use super::slot::{self, Slot};
 use super::stats::{Counters, Gone, PoolStats, Totals};
 use super::task::Job;
-use crate::sync::ArrayQueue;
+use super::timing::Timing;
 use crate::sync::atomic::{AtomicU8, Ordering, fence};
 
 pub(super) struct Core {
@@ -43,8 +46,12 @@ pub(super) struct Core {
     pub(super) on_full: OnFull,
     pub(super) task_timeout: Option<Duration>,
     pub(super) idle_timeout: Duration,
+    /// Whether slots stay when they have nothing to do. A sub-pool's are another pool's tasks.
+    pub(super) lingers: bool,
     pub(super) hooks: Hooks,
-    queue: ArrayQueue<Arc<dyn Job>>,
+    pub(super) timing: Timing,
+    lanes: Lanes,
+    kind: QueueKind,
     phase: AtomicU8,
     ended: Event,
     /// The counters when the pool was closed first: what a report counts from.
@@ -55,29 +62,49 @@ pub(super) struct Core {
 pub(super) struct Settings {
     pub(super) name: Cow<'static, str>,
     pub(super) rt: Handle,
-    pub(super) slots: (usize, usize),
-    pub(super) queue: u32,
+    pub(super) slots: SlotRange,
+    pub(super) queue: QueueKind,
+    pub(super) priorities: usize,
+    pub(super) ageing: u32,
     pub(super) on_full: OnFull,
     pub(super) task_timeout: Option<Duration>,
     pub(super) idle_timeout: Duration,
+    pub(super) lingers: bool,
     pub(super) hooks: Hooks,
+}
+
+/// How many tasks may wait for a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum QueueKind {
+    Bounded(usize),
+    Unbounded,
+    /// None: a task is accepted when a slot is free for it.
+    Rendezvous,
 }
 
 impl Core {
     pub(super) fn new(settings: Settings) -> Self {
-        let (min, max) = settings.slots;
+        let max = settings.slots.max();
+        let (room, array) = match settings.queue {
+            QueueKind::Bounded(tasks) => (tasks as u64, Some(tasks)),
+            QueueKind::Unbounded => (Room::UNBOUNDED, None),
+            QueueKind::Rendezvous => (max, None),
+        };
         Self {
             name: settings.name,
             rt: settings.rt,
-            room: Room::new(settings.queue),
-            roster: Roster::new(min, max),
-            counters: Counters::new(max),
+            room: Room::new(room),
+            roster: Roster::new(settings.slots),
+            counters: Counters::new(max as usize),
             token: CancellationToken::new(),
             on_full: settings.on_full,
             task_timeout: settings.task_timeout,
             idle_timeout: settings.idle_timeout,
+            lingers: settings.lingers,
             hooks: settings.hooks,
-            queue: ArrayQueue::new(settings.queue as usize),
+            timing: Timing::default(),
+            lanes: Lanes::new(settings.priorities, array, settings.ageing),
+            kind: settings.queue,
             phase: AtomicU8::new(RUNS),
             ended: Event::new(),
             closed_at: OnceLock::new(),
@@ -89,11 +116,23 @@ impl Core {
         core::ptr::from_ref(self) as usize
     }
 
-    /// Queues a task, for which the caller has taken room.
-    pub(super) fn push(self: &Arc<Self>, job: Arc<dyn Job>) {
-        self.counters.submitted();
-        let pushed = self.queue.push(job).is_ok();
-        debug_assert!(pushed, "room was taken, so the queue has a free cell");
+    /// Queues a task, for which the caller has a place.
+    pub(super) fn push(self: &Arc<Self>, lane: usize, job: Arc<dyn Job>) {
+        self.lanes.push(lane, job);
+        self.pushed();
+    }
+
+    /// Queues a task whether or not there is room; one that comes after the close is dropped.
+    pub(super) fn spawn(self: &Arc<Self>, job: Arc<dyn Job>) {
+        if self.room.take_over() {
+            self.lanes.push_spawned(job);
+            self.pushed();
+        } else {
+            contain(|| drop(job));
+        }
+    }
+
+    fn pushed(self: &Arc<Self>) {
         self.notify();
         // After the push, with the fence of `Roster::notify` between: either the drain of a stop
         // finds the task, or this sees the stop.
@@ -102,20 +141,55 @@ impl Core {
         }
     }
 
-    /// The next task, if there is one.
+    /// The next task, if there is one. Whoever got it says later that it has [`left`](Self::left).
     pub(super) fn pop(&self) -> Option<Arc<dyn Job>> {
-        let job = self.queue.pop()?;
-        self.give_back();
+        let job = self.lanes.pop()?;
+        if self.kind != QueueKind::Rendezvous {
+            self.give_back();
+        }
         Some(job)
     }
 
+    /// A task that was popped has ended, or never began. In a hand-off its place was a slot.
+    pub(super) fn left(&self) {
+        if self.kind == QueueKind::Rendezvous {
+            self.give_back();
+        }
+    }
+
+    /// Drops a queued task in favour of another one of `lane`, which gets its place; false if
+    /// nothing that is queued is as little urgent.
+    pub(super) fn evict(&self, lane: usize) -> bool {
+        let Some(job) = self.lanes.pop_least_urgent(lane) else {
+            return false;
+        };
+        // One that was aborted has been counted, and leaves its place all the same.
+        job.discard(self, Gone::Evicted, TaskError::Evicted);
+        contain(|| drop(job));
+        self.counters.without_place();
+        true
+    }
+
+    pub(super) fn priorities(&self) -> usize {
+        self.lanes.count()
+    }
+
+    /// How many tasks may wait for a slot; `None` for no bound.
+    pub(super) fn capacity(&self) -> Option<usize> {
+        match self.kind {
+            QueueKind::Bounded(tasks) => Some(tasks),
+            QueueKind::Unbounded => None,
+            QueueKind::Rendezvous => Some(0),
+        }
+    }
+
     pub(super) fn has_queued(&self) -> bool {
-        !self.queue.is_empty()
+        !self.lanes.is_empty()
     }
 
     /// Sees to it that a slot looks at the queue.
     pub(super) fn notify(self: &Arc<Self>) {
-        if let Some(seat) = self.roster.notify(|| self.queue.len()) {
+        if let Some(seat) = self.roster.notify(|| self.lanes.len()) {
             // After the seat counts as alive: either `has_ended` sees it, or this sees that the
             // other slots have done the work and left (invariant 4).
             fence(Ordering::SeqCst);
@@ -129,6 +203,34 @@ impl Core {
         }
     }
 
+    /// A seat for a submitter that runs its own task; `None` if the pool has closed.
+    pub(super) fn guest(&self) -> Option<Arc<Seat>> {
+        let seat = self.roster.open_for_guest();
+        // After it counts: see invariant 4.
+        fence(Ordering::SeqCst);
+        if self.room.is_closed() {
+            self.guest_left(&seat);
+            return None;
+        }
+        self.counters.without_place();
+        Some(seat)
+    }
+
+    pub(super) fn guest_left(&self, seat: &Seat) {
+        self.roster.leave_as_guest(seat);
+        self.settle();
+    }
+
+    /// Sets how many slots stay and how many may live.
+    pub(super) fn resize(self: &Arc<Self>, range: SlotRange) {
+        self.roster.set_range(range);
+        if self.kind == QueueKind::Rendezvous {
+            self.room.set_capacity(range.max());
+        }
+        // The slots that may start now are started one by another, from the first.
+        self.notify();
+    }
+
     /// Whether a slot that finds the queue empty may go.
     pub(super) fn is_finishing(&self) -> bool {
         self.room.is_drained() || self.is_stopping()
@@ -136,38 +238,48 @@ impl Core {
 
     /// Whether no task starts any more.
     pub(super) fn is_stopping(&self) -> bool {
-        self.phase.load(Ordering::Acquire) >= STOPPING
+        self.phase.load(Ordering::Acquire) & STOPPING != 0
     }
 
-    /// Whether every task has been told to stop.
+    /// Whether every task has been told to stop, and has had its time.
     pub(super) fn is_stopped(&self) -> bool {
-        self.phase.load(Ordering::Acquire) >= STOPPED
+        self.phase.load(Ordering::Acquire) & STOPPED == STOPPED
     }
 
     /// Stops the intake.
     pub(super) fn close(&self) {
-        self.closed_at.get_or_init(|| self.counters.totals());
+        if self.closed_at.get().is_none() {
+            // Whoever is first has the figures of the first close.
+            let _ = self.closed_at.set(self.totals());
+        }
         if self.room.close() {
             self.roster.wake_all();
             self.settle();
         }
     }
 
-    /// Ends what the drain has left: see [Life](self).
-    pub(super) fn stop(&self) {
+    /// Tells every task that the drain has left to stop: see [Life](self).
+    pub(super) fn cancel(&self) {
         self.close();
-        let first =
-            self.phase
-                .compare_exchange(RUNS, STOPPING, Ordering::AcqRel, Ordering::Relaxed);
-        if first.is_err() {
+        if self.phase.fetch_or(STOPPING, Ordering::AcqRel) & STOPPING != 0 {
             // Whoever was first is at it, and may not have reached every child of the token yet.
             return;
         }
         self.token.cancel_with("the pool was shut down");
-        self.phase.store(STOPPED, Ordering::Release);
-        // Orders the store before the look at the queue: see `push`.
+        self.phase.fetch_or(CANCELLED, Ordering::AcqRel);
+        // Orders the phase before the look at the queue: see `push`.
         fence(Ordering::SeqCst);
         self.discard_queued(|| TaskError::Closed);
+        self.roster.wake_everybody();
+        self.settle();
+    }
+
+    /// Drops the tasks that have been told to stop and do not.
+    pub(super) fn stop(&self) {
+        self.cancel();
+        self.phase.fetch_or(OVERDUE, Ordering::AcqRel);
+        // If another thread is still at the cancellation, it is the one that wakes the slots
+        // after the second of the two bits.
         self.roster.wake_everybody();
         self.settle();
     }
@@ -205,7 +317,11 @@ impl Core {
         }
         // Between the two looks: see `notify`.
         fence(Ordering::SeqCst);
-        self.roster.alive() == 0
+        self.roster.alive() == 0 && self.roster.guests() == 0
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.counters.totals(&self.room)
     }
 
     pub(super) fn totals_at_close(&self) -> Totals {
@@ -217,12 +333,12 @@ impl Core {
             slots: self.roster.alive(),
             idle_slots: self.roster.idle(),
             waiting: self.room.waiting(),
-            ..self.counters.totals().stats()
+            ..self.totals().stats()
         }
     }
 
     fn discard_queued(&self, why: impl Fn() -> TaskError) {
-        while let Some(job) = self.queue.pop() {
+        while let Some(job) = self.lanes.pop() {
             job.discard(self, Gone::Abandoned, why());
             contain(|| drop(job));
             self.give_back();
@@ -239,5 +355,7 @@ impl Core {
 }
 
 const RUNS: u8 = 0;
-const STOPPING: u8 = 1;
-const STOPPED: u8 = 2;
+const STOPPING: u8 = 0b001;
+const CANCELLED: u8 = 0b010;
+const OVERDUE: u8 = 0b100;
+const STOPPED: u8 = CANCELLED | OVERDUE;

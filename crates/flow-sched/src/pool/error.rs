@@ -7,7 +7,7 @@ use std::error::Error;
 use flow_rt::{HandleError, OnFull, Panic};
 use flow_sync::sync::Mutex;
 
-use super::builder::MAX_QUEUE;
+use super::builder::{MAX_PRIORITIES, MAX_QUEUE};
 use super::roster::MAX_SLOTS;
 
 /// Why a pool was not built.
@@ -35,6 +35,17 @@ pub enum PoolConfigError {
         /// The length that was given.
         given: usize,
     },
+    /// A group may have no task out.
+    EmptyGroup,
+    /// A pool has no or too many priorities.
+    Priorities {
+        /// The number that was given.
+        given: usize,
+    },
+    /// A lane that is passed over ages by nothing.
+    ZeroAgeing,
+    /// [`OnFull::DropOldest`] for a pool whose queue holds nothing.
+    NothingToDrop,
     /// A pool cannot give this answer to "full".
     UnsupportedOnFull {
         /// The answer that was given.
@@ -66,16 +77,34 @@ impl fmt::Display for PoolConfigError {
             ),
             Self::ZeroQueue => write!(
                 f,
-                "the queue has room for 0 tasks; 1 to {MAX_QUEUE} are allowed"
+                "the queue has room for 0 tasks; 1 to {MAX_QUEUE} are allowed, and `rendezvous` is \
+                 a pool without a queue"
             ),
             Self::QueueTooLong { given } => write!(
                 f,
                 "the queue has room for {given} tasks; at most {MAX_QUEUE} are allowed, because \
                  its memory is taken when the pool is built"
             ),
+            Self::EmptyGroup => f.write_str(
+                "the group may have 0 tasks out at a time, so that none would ever run; 1 and more \
+                 are allowed",
+            ),
+            Self::Priorities { given } => write!(
+                f,
+                "the pool has {given} priorities; 1 to {MAX_PRIORITIES} are allowed"
+            ),
+            Self::ZeroAgeing => f.write_str(
+                "`ageing` is zero, so that the least urgent task would always be next; 1 turn and \
+                 more are allowed",
+            ),
+            Self::NothingToDrop => f.write_str(
+                "a rendezvous has no queue whose oldest task could be dropped; wait, reject and \
+                 caller-runs are allowed",
+            ),
             Self::UnsupportedOnFull { given } => write!(
                 f,
-                "a pool cannot answer \"full\" with {given}; wait and reject are allowed"
+                "a pool cannot answer \"full\" with {given}; wait, reject, drop-oldest and \
+                 caller-runs are allowed"
             ),
             Self::ZeroDuration { option } => write!(
                 f,
@@ -143,6 +172,15 @@ pub enum SubmitError<F> {
         /// How many tasks the queue holds.
         capacity: usize,
     },
+    /// The pool has no such priority.
+    UnknownPriority {
+        /// The task.
+        task: Rejected<F>,
+        /// The priority that was given.
+        given: usize,
+        /// How many the pool has, from 0.
+        priorities: usize,
+    },
     /// There was no room within the time given to
     /// [`submit_timeout`](super::WorkerPool::submit_timeout).
     TimedOut {
@@ -160,6 +198,7 @@ impl<F> SubmitError<F> {
             Self::Closed(task)
             | Self::Full { task, .. }
             | Self::Nested { task, .. }
+            | Self::UnknownPriority { task, .. }
             | Self::TimedOut { task, .. } => task.into_inner(),
         }
     }
@@ -175,6 +214,8 @@ impl<F> SubmitError<F> {
             Self::Full { capacity, .. } => TaskError::Full { capacity },
             Self::Nested { capacity, .. } => TaskError::Nested { capacity },
             Self::TimedOut { timeout, .. } => TaskError::TimedOut { limit: timeout },
+            // `run` asks for no priority, so this is for completeness.
+            Self::UnknownPriority { .. } => TaskError::Cancelled,
         }
     }
 }
@@ -185,6 +226,9 @@ impl<F> fmt::Display for SubmitError<F> {
             Self::Closed(_) => f.write_str(CLOSED),
             Self::Full { capacity, .. } => full(*capacity, f),
             Self::Nested { capacity, .. } => nested(*capacity, f),
+            Self::UnknownPriority {
+                given, priorities, ..
+            } => unknown(*given, *priorities, f),
             Self::TimedOut { timeout, .. } => {
                 write!(f, "the pool's queue had no room within {timeout:?}")
             }
@@ -198,12 +242,20 @@ impl<F> fmt::Debug for SubmitError<F> {
             Self::Closed(_) => "Closed",
             Self::Full { .. } => "Full",
             Self::Nested { .. } => "Nested",
+            Self::UnknownPriority { .. } => "UnknownPriority",
             Self::TimedOut { .. } => "TimedOut",
         });
         match self {
             Self::Closed(_) => {}
             Self::Full { capacity, .. } | Self::Nested { capacity, .. } => {
                 variant.field("capacity", capacity);
+            }
+            Self::UnknownPriority {
+                given, priorities, ..
+            } => {
+                variant
+                    .field("given", given)
+                    .field("priorities", priorities);
             }
             Self::TimedOut { timeout, .. } => {
                 variant.field("timeout", timeout);
@@ -228,13 +280,24 @@ pub enum TrySubmitError<F> {
         /// How many tasks the queue holds.
         capacity: usize,
     },
+    /// The pool has no such priority.
+    UnknownPriority {
+        /// The task.
+        task: Rejected<F>,
+        /// The priority that was given.
+        given: usize,
+        /// How many the pool has, from 0.
+        priorities: usize,
+    },
 }
 
 impl<F> TrySubmitError<F> {
     /// The task that was not taken.
     pub fn into_inner(self) -> F {
         match self {
-            Self::Closed(task) | Self::Full { task, .. } => task.into_inner(),
+            Self::Closed(task) | Self::Full { task, .. } | Self::UnknownPriority { task, .. } => {
+                task.into_inner()
+            }
         }
     }
 
@@ -249,6 +312,9 @@ impl<F> fmt::Display for TrySubmitError<F> {
         match self {
             Self::Closed(_) => f.write_str(CLOSED),
             Self::Full { capacity, .. } => full(*capacity, f),
+            Self::UnknownPriority {
+                given, priorities, ..
+            } => unknown(*given, *priorities, f),
         }
     }
 }
@@ -260,6 +326,13 @@ impl<F> fmt::Debug for TrySubmitError<F> {
             Self::Full { capacity, .. } => f
                 .debug_struct("Full")
                 .field("capacity", capacity)
+                .finish_non_exhaustive(),
+            Self::UnknownPriority {
+                given, priorities, ..
+            } => f
+                .debug_struct("UnknownPriority")
+                .field("given", given)
+                .field("priorities", priorities)
                 .finish_non_exhaustive(),
         }
     }
@@ -282,6 +355,9 @@ pub enum TaskError {
     Cancelled,
     /// The pool closed before the task could run.
     Closed,
+    /// It was the oldest in a full queue, and was dropped in favour of a newer one: the pool's
+    /// answer to "full" is [`OnFull::DropOldest`]. It has not run.
+    Evicted,
     /// Only from [`run`](super::WorkerPool::run): the queue is full, and the pool's answer to
     /// that is [`OnFull::Reject`].
     Full {
@@ -318,6 +394,9 @@ impl fmt::Display for TaskError {
                 "the task was aborted, or stopped by a shutdown of its pool or of its runtime",
             ),
             Self::Closed => f.write_str("the pool was closed before the task could run"),
+            Self::Evicted => {
+                f.write_str("the task was dropped from a full queue in favour of a newer one")
+            }
             Self::Full { capacity } => full(*capacity, f),
             Self::Nested { capacity } => nested(*capacity, f),
         }
@@ -329,13 +408,24 @@ impl Error for TaskError {}
 const CLOSED: &str = "the pool is closed and takes no more tasks";
 
 fn full(capacity: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "the pool's queue is full ({capacity} tasks)")
+    match capacity {
+        0 => f.write_str("no slot of the pool is free, and it has no queue"),
+        _ => write!(f, "the pool's queue is full ({capacity} tasks)"),
+    }
+}
+
+fn unknown(given: usize, priorities: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(
+        f,
+        "the pool has no priority {given}; 0 to {} are allowed",
+        priorities - 1
+    )
 }
 
 fn nested(capacity: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    full(capacity, f)?;
     write!(
         f,
-        "the pool's queue is full ({capacity} tasks), and a task of the same pool that waited \
-         for room would keep the slot that has to make it"
+        "; a task of the same pool that waited for room would keep the slot that has to make it"
     )
 }

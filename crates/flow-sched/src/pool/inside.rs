@@ -7,6 +7,9 @@ crate::sync::thread_local! {
     static POOL: Cell<usize> = const { Cell::new(0) };
 }
 
+/// No pool: for what a task of one does without its slot.
+pub(super) const NOWHERE: usize = 0;
+
 /// Runs `f` as part of a task of `pool`.
 pub(super) fn enter<T>(pool: usize, f: impl FnOnce() -> T) -> T {
     let _leave = Leave(POOL.with(|running| running.replace(pool)));

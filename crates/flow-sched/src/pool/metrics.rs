@@ -11,6 +11,7 @@ pub(super) struct PoolCollector(Weak<Core>);
 
 impl PoolCollector {
     pub(super) fn new(core: &Arc<Core>) -> Self {
+        core.timing.turn_on();
         Self(Arc::downgrade(core))
     }
 }
@@ -32,6 +33,7 @@ impl Collect for PoolCollector {
             ("panicked", stats.panicked),
             ("timed_out", stats.timed_out),
             ("cancelled", stats.cancelled),
+            ("evicted", stats.evicted),
         ] {
             out.counter(&CATALOGUE[1], &[name, ("outcome", outcome)], tasks);
         }
@@ -40,7 +42,12 @@ impl Collect for PoolCollector {
         out.gauge(&CATALOGUE[4], &[name], stats.running as f64);
         out.gauge(&CATALOGUE[5], &[name], stats.waiting as f64);
         out.gauge(&CATALOGUE[6], &[name], stats.slots as f64);
-        out.gauge(&CATALOGUE[7], &[name], core.room.capacity() as f64);
+        let times = core.timing.turn_on();
+        out.histogram(&CATALOGUE[8], &[name], &times.waits.snapshot());
+        out.histogram(&CATALOGUE[9], &[name], &times.runs.snapshot());
+        if let Some(capacity) = core.capacity() {
+            out.gauge(&CATALOGUE[7], &[name], capacity as f64);
+        }
     }
 }
 
@@ -82,7 +89,17 @@ static CATALOGUE: &[Desc] = &[
     ),
     Desc::gauge(
         "flow_sched_pool_capacity_tasks",
-        "How many tasks the queue can hold.",
+        "How many tasks the queue can hold; absent without a bound.",
+        &["pool"],
+    ),
+    Desc::histogram(
+        "flow_sched_pool_queue_wait_seconds",
+        "Time that tasks which have started spent in the queue.",
+        &["pool"],
+    ),
+    Desc::histogram(
+        "flow_sched_pool_run_seconds",
+        "Time from the start of tasks to their end, however they ended.",
         &["pool"],
     ),
 ];

@@ -4,32 +4,42 @@
 //! |---|---|
 //! | `worker_pool`, `builder`, `submit` | what users call |
 //! | `room` | who may put a task into the queue |
+//! | `lanes` | the queues by priority, and which is next |
 //! | `roster` | which slots sleep, and whom to wake |
-//! | `slot`, `task` | running a task, and the cell it shares with its handle |
+//! | `slot`, `place`, `task` | a slot's life, running a task, and the cell it shares with its handle |
+//! | `group`, `release`, `runtime` | tasks that wait for others, and pools on pools |
 //! | `core`, `shutdown` | the pool's life, from open to ended |
-//! | `stats`, `hooks`, `metrics`, `error` | what is seen of it |
+//! | `stats`, `timing`, `hooks`, `metrics`, `error` | what is seen of it |
 
 mod builder;
 mod core;
 mod error;
+mod group;
 mod hooks;
 mod inside;
+mod lanes;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod place;
+mod release;
 mod room;
 mod roster;
+mod runtime;
 mod shutdown;
 mod slot;
 mod stats;
 mod submit;
 mod task;
+mod timing;
 mod worker_pool;
 
 pub use builder::{Slots, WorkerPoolBuilder};
 pub use error::{PoolConfigError, Rejected, SubmitError, TaskError, TrySubmitError};
+pub use group::{GroupError, PoolGroup};
 pub use hooks::{TaskEnd, TaskOutcome};
-pub use shutdown::ShutdownReport;
+pub use release::ReleaseSlot;
+pub use shutdown::{Shutdown, ShutdownReport};
 pub use stats::PoolStats;
-pub use submit::{Submit, SubmitTimeout};
+pub use submit::{Submit, SubmitDetached, SubmitTimeout};
 pub use task::TaskHandle;
 pub use worker_pool::WorkerPool;

@@ -1,57 +1,87 @@
 //! The intake of the queue: who may put a task in, who waits for room, and that it is closed.
 //!
-//! An `ArrayQueue` can neither be sealed against a push that races with a close nor promise a
-//! place to somebody who waits. Both are decided here, in one word, before the queue is touched.
+//! The queues are lock-free, can neither be sealed against a push that races with a close nor
+//! promise a place to somebody who waits. Both are decided here, before a queue is touched.
 //!
 //! # State
-//! `word`: bits 0-31 `used`, the places that are taken or promised; bit 62 `WAITERS`; bit 63
-//! `CLOSED`. `line: Mutex<Line>`: the FIFO of those who wait, and how many were promised a place
-//! and have not come for it.
+//! Three cache lines, so that submitters and slots do not take each other's away.
+//! - Submitters': `word`, bits 0-61 `taken`, the places ever taken or promised; bit 62 `WAITERS`;
+//!   bit 63 `CLOSED`. `seen`: a value that `freed` had.
+//! - Slots': `freed`, the places ever given back.
+//! - Everybody's, rarely written: `marks`, a copy of the word's two bits for those who give
+//!   places back; `capacity`; `unmatched`, the places taken for which no task was queued.
+//!
+//! `line: Mutex<Line>`: the FIFO of those who wait, and how many were promised a place and have
+//! not come for it. A place is used while `freed < taken`.
 //!
 //! # Invariants
-//! 1. Whoever raised `used` owes one push or one [`give_back`](Room::give_back); the queue never
-//!    holds more than `used <= capacity` tasks, so a push after a take always fits.
-//! 2. `WAITERS` changes only under the lock; it is set while somebody waits. While it is set only
-//!    the holder of the lock raises `used`: nobody overtakes.
-//! 3. `CLOSED` is set once, under the lock, and takes promised places back in the same critical
-//!    section. Afterwards `used` only falls; at 0 the queue is empty for ever.
-//! 4. Wakers are woken and dropped without the lock.
+//! 1. Whoever raised `taken` owes one push and, when that task leaves, one
+//!    [`give_back`](Room::give_back). `taken - freed` is at most the capacity at every take. Only
+//!    a hand-off's capacity changes, and its queue has no bound of its own.
+//! 2. The word's `WAITERS` changes only under the lock; it is set while somebody waits. While it
+//!    is set only the holder of the lock raises `taken` for a submitter: nobody overtakes. Those
+//!    who take over, and raise it whatever it is, leave less room to the others.
+//! 3. `CLOSED` is set once, under the lock, and promised places are given back in the same
+//!    critical section. Afterwards `taken` stands still, and once `freed` has reached it the queue
+//!    is empty for ever.
+//! 4. `seen <= freed`: a take that goes by it is careful.
+//! 5. Wakers are woken and dropped without the lock.
 //!
 //! # Steps
-//! take: CAS `used + 1` unless `CLOSED`, `WAITERS` or full. wait: lock; set `WAITERS`; join the
-//! line; **pump**; if not served store the waker. give back: `fetch_sub`; `WAITERS` in the
-//! returned word leads to lock and pump. pump: while there is room raise `used` and promise it
-//! to the head; an empty line clears `WAITERS`. close: lock; `CLOSED`; take promises back; let
-//! everybody go.
+//! take: CAS `taken + 1` unless `CLOSED`, `WAITERS` or `taken - seen` is the capacity; in the last
+//! case look at `freed` first. wait: lock; set `WAITERS` in the word, then in the marks; join the
+//! line; **pump**; if not served store the waker. give back: raise `freed`, **then** look at the
+//! marks; `WAITERS` leads to lock and pump. pump: while there is room raise `taken` and promise it
+//! to the head; an empty line clears `WAITERS`. close: lock; `CLOSED` in the word; give promises
+//! back; let everybody go; `CLOSED` in the marks.
 //!
 //! # Ordering
-//! `fetch_or(WAITERS)` and `fetch_sub` are RMWs of one word, so one precedes the other: a place
-//! given back before is seen by the waiter's pump, one given back later returns `WAITERS` and
-//! pumps under the lock, where it finds the waiter. Release on `fetch_sub` and Acquire on the
-//! taking CAS order the old task's pop before the new one's push.
+//! `freed` and `marks` are two locations, each written by one side and read by the other (Dekker).
+//! All four accesses are SeqCst: whoever gives back sees the mark, or the waiter's pump sees the
+//! place. The same holds for the last place and the mark of a close, which looks for itself
+//! afterwards. Release on `freed` and Acquire where it is looked at, directly or through `seen`,
+//! order the old task's pop before the new one's push.
+//!
+//! # Counting
+//! The tasks ever queued are `taken - unmatched`. A promise raises `taken` first, and whoever
+//! comes for it lowers `unmatched` before its push; a reader takes `unmatched` first. So a reader
+//! that knows that a task has started finds it counted.
 //!
 //! # Fairness
 //! Strictly first in, first out.
 //!
 //! # Source
-//! The permits of flow-sync, with a close that takes promises back.
+//! The permits of flow-sync, with a close that takes promises back; the two indices of a ring
+//! buffer and the cached copy of the other side's.
 
 use core::task::{Context, Poll, Waker};
 
 use flow_rt::contain;
-use flow_sync::{Standing, Ticket, WaitList};
+use flow_sync::{CachePadded, Standing, Ticket, WaitList};
 
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, loom_fence};
 
-const USED: u64 = u32::MAX as u64;
+const TAKEN: u64 = WAITERS - 1;
 const WAITERS: u64 = 1 << 62;
 const CLOSED: u64 = 1 << 63;
 
 pub(super) struct Room {
-    word: AtomicU64,
-    capacity: u32,
+    intake: CachePadded<Intake>,
+    freed: CachePadded<AtomicU64>,
+    marks: CachePadded<Marks>,
     line: Mutex<Line>,
+}
+
+struct Intake {
+    word: AtomicU64,
+    seen: AtomicU64,
+}
+
+struct Marks {
+    bits: AtomicU64,
+    capacity: AtomicU64,
+    unmatched: AtomicU64,
 }
 
 struct Line {
@@ -68,10 +98,21 @@ pub(super) enum NoRoom {
 }
 
 impl Room {
-    pub(super) fn new(capacity: u32) -> Self {
+    /// A capacity that is never reached.
+    pub(super) const UNBOUNDED: u64 = TAKEN;
+
+    pub(super) fn new(capacity: u64) -> Self {
         Self {
-            word: AtomicU64::new(0),
-            capacity,
+            intake: CachePadded::new(Intake {
+                word: AtomicU64::new(0),
+                seen: AtomicU64::new(0),
+            }),
+            freed: CachePadded::new(AtomicU64::new(0)),
+            marks: CachePadded::new(Marks {
+                bits: AtomicU64::new(0),
+                capacity: AtomicU64::new(capacity),
+                unmatched: AtomicU64::new(0),
+            }),
             line: Mutex::new(Line {
                 waiting: WaitList::new(),
                 promised: 0,
@@ -82,24 +123,58 @@ impl Room {
     /// Takes a place without waiting.
     #[inline]
     pub(super) fn try_take(&self) -> Result<(), NoRoom> {
-        let mut word = self.word.load(Ordering::Relaxed);
+        let mut word = self.intake.word.load(Ordering::Relaxed);
         loop {
             if word & CLOSED != 0 {
                 return Err(NoRoom::Closed);
             }
-            if word & WAITERS != 0 || word & USED >= u64::from(self.capacity) {
+            if word & WAITERS != 0 || !self.has_room(word) {
                 return Err(NoRoom::Full);
             }
-            match self.word.compare_exchange_weak(
+            match self.intake.word.compare_exchange_weak(
                 word,
                 word + 1,
-                Ordering::Acquire,
+                Ordering::AcqRel,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return Ok(()),
-                Err(seen) => word = seen,
+                Err(now) => word = now,
             }
         }
+    }
+
+    /// Takes a place whether or not there is one; false once the room is closed.
+    ///
+    /// What takes it does not go into a queue of fixed length.
+    pub(super) fn take_over(&self) -> bool {
+        let mut word = self.intake.word.load(Ordering::Relaxed);
+        while word & CLOSED == 0 {
+            match self.intake.word.compare_exchange_weak(
+                word,
+                word + 1,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Whether a place is free, if the word is still what it was.
+    #[inline]
+    fn has_room(&self, word: u64) -> bool {
+        let capacity = self.marks.capacity.load(Ordering::Relaxed);
+        // A word that is out of date may be behind; the exchange finds out.
+        let used_at_most = (word & TAKEN).saturating_sub(self.intake.seen.load(Ordering::Acquire));
+        used_at_most < capacity || self.look_for_room(word, capacity)
+    }
+
+    fn look_for_room(&self, word: u64, capacity: u64) -> bool {
+        let freed = self.freed.load(Ordering::SeqCst);
+        self.intake.seen.store(freed, Ordering::Release);
+        (word & TAKEN).saturating_sub(freed) < capacity
     }
 
     /// Waits for a place; `ticket` is the caller's standing in the line between polls.
@@ -120,8 +195,9 @@ impl Room {
                 if self.is_closed() {
                     return Poll::Ready(Err(NoRoom::Closed));
                 }
-                // Relaxed would do for the order of RMWs; Acquire takes over what was given back.
-                self.word.fetch_or(WAITERS, Ordering::AcqRel);
+                self.intake.word.fetch_or(WAITERS, Ordering::AcqRel);
+                self.marks.bits.fetch_or(WAITERS, Ordering::SeqCst);
+                loom_fence();
                 let joined = line.waiting.push(1, None);
                 self.pump(&mut line, &mut wakers);
                 joined
@@ -148,7 +224,8 @@ impl Room {
             let left = line.waiting.cancel(ticket);
             if left.standing == Standing::Granted && !self.is_closed() {
                 line.promised -= 1;
-                self.word.fetch_sub(1, Ordering::AcqRel);
+                // It stays unmatched for ever.
+                self.freed.fetch_add(1, Ordering::SeqCst);
             }
             self.pump(&mut line, &mut wakers);
             left.waker
@@ -160,11 +237,19 @@ impl Room {
     /// Gives a place back; true if that was the last one of a closed room.
     #[inline]
     pub(super) fn give_back(&self) -> bool {
-        let before = self.word.fetch_sub(1, Ordering::AcqRel);
-        if before & WAITERS != 0 {
+        let freed = self.freed.fetch_add(1, Ordering::SeqCst) + 1;
+        loom_fence();
+        let marks = self.marks.bits.load(Ordering::SeqCst);
+        marks != 0 && self.tell_of_room(freed, marks)
+    }
+
+    #[cold]
+    fn tell_of_room(&self, freed: u64, marks: u64) -> bool {
+        if marks & WAITERS != 0 {
             self.serve();
         }
-        before & CLOSED != 0 && before & USED == 1
+        // The one whose raise of `freed` reached it; `taken` stands still.
+        marks & CLOSED != 0 && self.intake.word.load(Ordering::Acquire) & TAKEN == freed
     }
 
     /// Closes the room; true for the call that did it.
@@ -175,11 +260,13 @@ impl Room {
             if self.is_closed() {
                 return false;
             }
-            self.word.fetch_or(CLOSED, Ordering::AcqRel);
+            self.intake.word.fetch_or(CLOSED, Ordering::AcqRel);
             line.waiting.close_all(&mut wakers);
-            self.word.fetch_sub(line.promised, Ordering::AcqRel);
+            self.freed.fetch_add(line.promised, Ordering::SeqCst);
             line.promised = 0;
-            self.word.fetch_and(!WAITERS, Ordering::AcqRel);
+            self.intake.word.fetch_and(!WAITERS, Ordering::AcqRel);
+            self.marks.bits.swap(CLOSED, Ordering::SeqCst);
+            loom_fence();
         }
         wake_all(wakers);
         true
@@ -187,22 +274,41 @@ impl Room {
 
     #[inline]
     pub(super) fn is_closed(&self) -> bool {
-        self.word.load(Ordering::Acquire) & CLOSED != 0
+        self.intake.word.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// Whether nothing is queued and nothing ever will be.
     #[inline]
     pub(super) fn is_drained(&self) -> bool {
-        self.word.load(Ordering::Acquire) & (CLOSED | USED) == CLOSED
+        // In this order: `freed` never passes `taken`, which stands still once it is closed.
+        let word = self.intake.word.load(Ordering::Acquire);
+        word & CLOSED != 0 && self.freed.load(Ordering::SeqCst) == word & TAKEN
     }
 
-    pub(super) fn capacity(&self) -> usize {
-        self.capacity as usize
+    /// Sets how many places there are. Those in use stay so, however many they are.
+    pub(super) fn set_capacity(&self, capacity: u64) {
+        let mut wakers = Vec::new();
+        {
+            let mut line = self.line.lock();
+            self.marks.capacity.store(capacity, Ordering::Relaxed);
+            self.pump(&mut line, &mut wakers);
+        }
+        wake_all(wakers);
+    }
+
+    fn capacity(&self) -> u64 {
+        self.marks.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Tasks that were ever queued. See [Counting](self).
+    pub(super) fn queued_ever(&self) -> u64 {
+        let unmatched = self.marks.unmatched.load(Ordering::Acquire);
+        (self.intake.word.load(Ordering::Acquire) & TAKEN) - unmatched
     }
 
     /// Submitters that wait now.
     pub(super) fn waiting(&self) -> usize {
-        if self.word.load(Ordering::Relaxed) & WAITERS == 0 {
+        if self.intake.word.load(Ordering::Relaxed) & WAITERS == 0 {
             return 0;
         }
         self.line.lock().waiting.len()
@@ -214,6 +320,7 @@ impl Room {
         // After a close the promise was taken back: invariant 3.
         if left.standing == Standing::Granted && !self.is_closed() {
             line.promised -= 1;
+            self.marks.unmatched.fetch_sub(1, Ordering::Release);
             Ok(())
         } else {
             Err(NoRoom::Closed)
@@ -230,15 +337,17 @@ impl Room {
     /// Promises free places to the head of the line.
     fn pump(&self, line: &mut Line, wakers: &mut Vec<Waker>) {
         while !line.waiting.is_empty()
-            && self.word.load(Ordering::Acquire) & USED < u64::from(self.capacity)
+            && self.look_for_room(self.intake.word.load(Ordering::Acquire), self.capacity())
         {
-            // No CAS: nobody else raises `used` now (invariant 2).
-            self.word.fetch_add(1, Ordering::AcqRel);
+            // No CAS: no submitter raises `taken` now (invariant 2).
+            self.intake.word.fetch_add(1, Ordering::AcqRel);
+            self.marks.unmatched.fetch_add(1, Ordering::Release);
             line.promised += 1;
             wakers.extend(line.waiting.grant_head());
         }
         if line.waiting.is_empty() {
-            self.word.fetch_and(!WAITERS, Ordering::AcqRel);
+            self.intake.word.fetch_and(!WAITERS, Ordering::AcqRel);
+            self.marks.bits.fetch_and(!WAITERS, Ordering::SeqCst);
         }
     }
 }

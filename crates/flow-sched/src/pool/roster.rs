@@ -13,7 +13,14 @@
 //! 4. `waking` is lowered **before** the slot looks at the queue; if it finds a task and leaves
 //!    another one behind, it notifies (the cascade).
 //! 5. A slot that is alive, and not idle, looks at the queue again. So one that retires gives up
-//!    `idle` and `alive` in one step: a push in between would rely on it.
+//!    `idle` and `alive` in one step: a push in between would rely on it. One that leaves because
+//!    there are too many was busy until then, and notifies in its place.
+//! 6. `most` is the range's maximum and one for each slot that is lent, which is one whose task
+//!    waits without it. So tasks that run, those that wait so apart, are never more than the
+//!    maximum: a slot that is wanted back comes back once another has left.
+//! 7. Whenever there may be too many slots `news` changes, and each slot that sees it compares,
+//!    under the lock, before its next task, and looks once more after it has parked. So those that
+//!    are too many leave, and no others.
 //!
 //! # Steps
 //! notify: fence; nothing to do if nobody sleeps and no more may start, or if `waking` is at its
@@ -33,11 +40,13 @@
 //! # Source
 //! tokio's limit on searching workers; async-executor's list of sleepers.
 
+use core::task::Waker;
 use std::sync::Arc;
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::{AtomicWaker, Mutex};
 use flow_rt::contain;
+use flow_sync::{CachePadded, Standing, Ticket, WaitList};
 
 const FIELD: u64 = (1 << 20) - 1;
 const IDLE: u64 = 1;
@@ -52,16 +61,49 @@ pub(super) const MAX_SLOTS: usize = FIELD as usize;
 const MAX_WAKING: u64 = 4;
 
 pub(super) struct Roster {
-    word: AtomicU64,
-    min: u64,
-    max: u64,
+    word: CachePadded<AtomicU64>,
+    limits: CachePadded<Limits>,
+    /// Submitters that run their own tasks: they have seats, and are no slots.
+    guests: AtomicUsize,
     seats: Mutex<Seats>,
+}
+
+/// What is rarely written; under the lock.
+struct Limits {
+    /// The [`SlotRange`].
+    range: AtomicU64,
+    /// The most slots that may live now: those of the range, and one for each that is lent.
+    most: AtomicU64,
+    /// Raised when there may be too many slots.
+    news: AtomicU64,
+}
+
+/// How many slots stay and how many may live.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct SlotRange(u64);
+
+impl SlotRange {
+    /// Both are at most `MAX_SLOTS`.
+    pub(super) const fn new(min: usize, max: usize) -> Self {
+        Self((max as u64) << 32 | min as u64)
+    }
+
+    pub(super) const fn min(self) -> u64 {
+        self.0 & u32::MAX as u64
+    }
+
+    pub(super) const fn max(self) -> u64 {
+        self.0 >> 32
+    }
 }
 
 struct Seats {
     taken: Vec<Option<Arc<Seat>>>,
     idle: Vec<u32>,
     vacant: Vec<u32>,
+    /// Slots whose tasks wait without them, and those of them that are wanted back.
+    lent: u64,
+    returning: WaitList,
 }
 
 /// What others know of a slot.
@@ -87,15 +129,21 @@ impl Seat {
 }
 
 impl Roster {
-    pub(super) fn new(min: usize, max: usize) -> Self {
+    pub(super) fn new(range: SlotRange) -> Self {
         Self {
-            word: AtomicU64::new(0),
-            min: min as u64,
-            max: max as u64,
+            word: CachePadded::new(AtomicU64::new(0)),
+            limits: CachePadded::new(Limits {
+                range: AtomicU64::new(range.0),
+                most: AtomicU64::new(range.max()),
+                news: AtomicU64::new(0),
+            }),
+            guests: AtomicUsize::new(0),
             seats: Mutex::new(Seats {
                 taken: Vec::new(),
                 idle: Vec::new(),
                 vacant: Vec::new(),
+                lent: 0,
+                returning: WaitList::new(),
             }),
         }
     }
@@ -109,11 +157,11 @@ impl Roster {
         // Orders the caller's push before the load: see the header.
         fence(Ordering::SeqCst);
         let word = self.word.load(Ordering::Relaxed);
-        if idle(word) == 0 && alive(word) == self.max {
+        if idle(word) == 0 && alive(word) >= self.most() {
             return None;
         }
-        let (waking, queued) = (waking(word), queued() as u64);
-        if waking >= MAX_WAKING || waking >= queued {
+        let waking = waking(word);
+        if waking >= MAX_WAKING || waking >= queued() as u64 {
             return None;
         }
         self.wake_or_start()
@@ -131,7 +179,7 @@ impl Roster {
             }
             return None;
         }
-        if alive(self.word.load(Ordering::Relaxed)) == self.max {
+        if alive(self.word.load(Ordering::Relaxed)) >= self.most() {
             return None;
         }
         self.word.fetch_add(ALIVE + WAKING, Ordering::AcqRel);
@@ -203,7 +251,7 @@ impl Roster {
     /// Lets an idle slot go if more than the minimum live; false if it must stay.
     pub(super) fn retire(&self, seat: &Seat) -> bool {
         let mut seats = self.seats.lock();
-        if alive(self.word.load(Ordering::Relaxed)) <= self.min || !seats.unpark(seat) {
+        if alive(self.word.load(Ordering::Relaxed)) <= self.range().min() || !seats.unpark(seat) {
             return false;
         }
         // At once: between the two a push would take the slot for a busy one, and rely on it.
@@ -220,6 +268,21 @@ impl Roster {
         );
     }
 
+    /// A seat for a submitter that runs its own task, so that a stop or an abort finds it.
+    pub(super) fn open_for_guest(&self) -> Arc<Seat> {
+        self.guests.fetch_add(1, Ordering::AcqRel);
+        self.seats.lock().open()
+    }
+
+    pub(super) fn leave_as_guest(&self, seat: &Seat) {
+        self.seats.lock().vacate(seat);
+        self.guests.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn guests(&self) -> usize {
+        self.guests.load(Ordering::Acquire)
+    }
+
     pub(super) fn alive(&self) -> usize {
         alive(self.word.load(Ordering::Acquire)) as usize
     }
@@ -229,16 +292,140 @@ impl Roster {
     }
 
     pub(super) fn has_surplus(&self) -> bool {
-        alive(self.word.load(Ordering::Relaxed)) > self.min
+        alive(self.word.load(Ordering::Relaxed)) > self.range().min()
     }
 
-    pub(super) fn range(&self) -> (usize, usize) {
-        (self.min as usize, self.max as usize)
+    #[inline]
+    pub(super) fn range(&self) -> SlotRange {
+        SlotRange(self.limits.range.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn most(&self) -> u64 {
+        self.limits.most.load(Ordering::Relaxed)
+    }
+
+    /// A number that changes when there may be too many slots.
+    #[inline]
+    pub(super) fn news(&self) -> u64 {
+        self.limits.news.load(Ordering::Relaxed)
+    }
+
+    /// Sets the range. Idle slots wake to look at it; busy ones do when their tasks have ended.
+    pub(super) fn set_range(&self, range: SlotRange) {
+        let mut wakers = Vec::new();
+        {
+            let mut seats = self.seats.lock();
+            self.limits.range.store(range.0, Ordering::Relaxed);
+            self.adjust(&mut seats, &mut wakers);
+        }
+        wake_all(wakers);
+        self.wake_all();
+    }
+
+    /// Lets a slot that is busy by the word go if there are too many; false if it may stay.
+    pub(super) fn leave_if_too_many(&self, seat: &Seat) -> bool {
+        let mut wakers = Vec::new();
+        let too_many = {
+            let mut seats = self.seats.lock();
+            let wanted = seats.returning.len() as u64;
+            let too_many = alive(self.word.load(Ordering::Relaxed)) + wanted > self.most();
+            if too_many {
+                self.vacate(&mut seats, seat, 0);
+                self.adjust(&mut seats, &mut wakers);
+            }
+            too_many
+        };
+        wake_all(wakers);
+        too_many
+    }
+
+    /// A slot's task waits without it: one slot more may live.
+    pub(super) fn lend(&self) {
+        let mut wakers = Vec::new();
+        {
+            let mut seats = self.seats.lock();
+            seats.lent += 1;
+            self.adjust(&mut seats, &mut wakers);
+        }
+        wake_all(wakers);
+    }
+
+    /// The task has waited and wants its slot; a ticket if it has to wait for that too.
+    pub(super) fn take_back(&self) -> Option<Ticket> {
+        let mut wakers = Vec::new();
+        let ticket = {
+            let mut seats = self.seats.lock();
+            let ticket = seats.returning.push(1, None);
+            self.adjust(&mut seats, &mut wakers);
+            if seats.returning.standing(ticket) == Standing::Waiting {
+                Some(ticket)
+            } else {
+                seats.returning.cancel(ticket);
+                None
+            }
+        };
+        wake_all(wakers);
+        if ticket.is_some() {
+            // An idle one leaves in its favour.
+            self.wake_all();
+        }
+        ticket
+    }
+
+    /// Whether a ticket's slot is back; else leaves the waker.
+    pub(super) fn is_back(&self, ticket: Ticket, cx: &core::task::Context<'_>) -> bool {
+        let mut waker = Some(cx.waker().clone());
+        let is_back = {
+            let mut seats = self.seats.lock();
+            let is_back = seats.returning.standing(ticket) != Standing::Waiting;
+            if is_back {
+                seats.returning.cancel(ticket);
+            } else {
+                waker = waker.and_then(|waker| seats.returning.update_waker(ticket, waker));
+            }
+            is_back
+        };
+        contain(|| drop(waker));
+        is_back
+    }
+
+    /// The task is gone, and its slot goes on without it: a slot too many leaves.
+    pub(super) fn take_back_now(&self, ticket: Option<Ticket>) {
+        let mut wakers = Vec::new();
+        let unused = {
+            let mut seats = self.seats.lock();
+            let left = ticket.map(|ticket| seats.returning.cancel(ticket));
+            // One whose ticket was granted has its slot back.
+            if left
+                .as_ref()
+                .is_none_or(|left| left.standing == Standing::Waiting)
+            {
+                seats.lent -= 1;
+            }
+            self.adjust(&mut seats, &mut wakers);
+            left
+        };
+        wake_all(wakers);
+        contain(|| drop(unused));
+    }
+
+    /// Gives slots back to those who want them, as far as there are not too many, and says how
+    /// many may live.
+    fn adjust(&self, seats: &mut Seats, wakers: &mut Vec<Waker>) {
+        let (alive, max) = (alive(self.word.load(Ordering::Relaxed)), self.range().max());
+        while !seats.returning.is_empty() && alive < max + seats.lent {
+            seats.lent -= 1;
+            wakers.extend(seats.returning.grant_head());
+        }
+        self.limits.most.store(max + seats.lent, Ordering::Relaxed);
+        if alive + seats.returning.len() as u64 > max + seats.lent {
+            self.limits.news.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn vacate(&self, seats: &mut Seats, seat: &Seat, also: u64) {
-        seats.taken[seat.id as usize] = None;
-        seats.vacant.push(seat.id);
+        seats.vacate(seat);
         self.word.fetch_sub(ALIVE + also, Ordering::AcqRel);
     }
 }
@@ -247,7 +434,7 @@ impl Seats {
     fn open(&mut self) -> Arc<Seat> {
         let id = self.vacant.pop().unwrap_or_else(|| {
             self.taken.push(None);
-            // Fits: at most MAX_SLOTS live.
+            // Fits: at most MAX_SLOTS live, and fewer guests than there is memory for.
             (self.taken.len() - 1) as u32
         });
         let seat = Arc::new(Seat {
@@ -257,6 +444,11 @@ impl Seats {
         });
         self.taken[id as usize] = Some(seat.clone());
         seat
+    }
+
+    fn vacate(&mut self, seat: &Seat) {
+        self.taken[seat.id as usize] = None;
+        self.vacant.push(seat.id);
     }
 
     /// Takes a slot out of the stack; false if it was woken meanwhile. The caller lowers `idle`.
@@ -274,6 +466,12 @@ impl Seats {
         let seat = self.taken[id as usize].clone()?;
         seat.parked.store(false, Ordering::Release);
         Some(seat)
+    }
+}
+
+fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        contain(|| waker.wake());
     }
 }
 

@@ -7,6 +7,55 @@ use std::borrow::Cow;
 use super::core::Core;
 use super::stats::End;
 
+/// How long a shutdown takes, phase by phase; a [`Duration`] is one that only drains.
+///
+/// ```
+/// # flow_rt::sim::check(0..3, |rt| async move {
+/// use std::time::Duration;
+/// use flow_sched::{Shutdown, WorkerPool};
+///
+/// let pool = WorkerPool::new(1, 10)?;
+/// let task = pool.submit(async move |cx| {
+///     cx.cancellation().cancelled().await;
+///     rt.sleep(Duration::from_millis(100)).await; // tidies up
+/// });
+/// let task = task.await?;
+/// let how = Shutdown::drain(Duration::from_secs(30)).then_cancel(Duration::from_secs(5));
+/// let report = pool.shutdown(how).await;
+/// assert_eq!((report.cancelled, report.dropped), (1, 0));
+/// task.await?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # });
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shutdown {
+    drain: Duration,
+    grace: Duration,
+}
+
+impl Shutdown {
+    /// Gives queued and running tasks so much time to end.
+    pub const fn drain(timeout: Duration) -> Self {
+        Self {
+            drain: timeout,
+            grace: Duration::ZERO,
+        }
+    }
+
+    /// Gives tasks that run on after that, and are told to stop then, so much time to do so. None
+    /// unless set: such a task has one poll.
+    pub const fn then_cancel(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+}
+
+impl From<Duration> for Shutdown {
+    fn from(timeout: Duration) -> Self {
+        Self::drain(timeout)
+    }
+}
+
 /// What a shutdown did with the tasks, counted from the pool's first close.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -20,7 +69,7 @@ pub struct ShutdownReport {
     pub cancelled: u64,
     /// Running tasks that did not stop when told to, and were dropped.
     pub dropped: u64,
-    /// Tasks that never ran.
+    /// Tasks that were queued when the time was over, and never ran.
     pub abandoned: u64,
     /// Tasks that block their threads still: they cannot be dropped.
     pub stuck: u64,
@@ -50,18 +99,25 @@ impl fmt::Display for ShutdownReport {
     }
 }
 
-pub(super) async fn run(core: &Core, timeout: Duration) -> ShutdownReport {
+pub(super) async fn run(core: &Core, how: Shutdown) -> ShutdownReport {
     core.close();
-    if core.rt.timeout(timeout, core.wait_ended()).await.is_err() {
-        core.stop();
-        // Whether it ends in this time or not, the report says how things stand.
-        let _ = core.rt.timeout(LAST_WAIT, core.wait_ended()).await;
+    if !ended_within(core, how.drain).await {
+        core.cancel();
+        if how.grace.is_zero() || !ended_within(core, how.grace).await {
+            core.stop();
+            // Whether it ends in this time or not, the report says how things stand.
+            ended_within(core, LAST_WAIT).await;
+        }
     }
     report(core)
 }
 
+async fn ended_within(core: &Core, timeout: Duration) -> bool {
+    core.rt.timeout(timeout, core.wait_ended()).await.is_ok()
+}
+
 fn report(core: &Core) -> ShutdownReport {
-    let (then, now) = (core.totals_at_close(), core.counters.totals());
+    let (then, now) = (core.totals_at_close(), core.totals());
     let ended = |how| now.ended(how) - then.ended(how);
     ShutdownReport {
         pool: core.name.clone(),

@@ -1,23 +1,25 @@
 //! A slot: one host task that takes tasks from the queue and awaits each to its end.
 
 use core::future::poll_fn;
-use core::pin::Pin;
 use core::task::{Context, Poll};
-use core::time::Duration;
-
-use flow_rt::{BoxTimer, CancellationToken, Instant, TaskContext, contain};
 use std::sync::Arc;
+
+use flow_rt::{Instant, contain};
 
 use super::core::Core;
 use super::error::TaskError;
-use super::hooks::{self, TaskEnd, TaskOutcome};
-use super::inside;
+use super::hooks;
+use super::place::{Place, Running, Timers, arm};
 use super::roster::Seat;
-use super::stats::{End, Gone};
-use super::task::{Body, Job};
+use super::stats::Gone;
+use super::task::Job;
 
 /// Tasks that a slot runs in a row before it lets the host's other tasks have their turn.
 const BUDGET: u32 = 64;
+
+/// Whether a slot that finds nothing lets the host's other tasks have a turn and looks again,
+/// once, before it falls asleep: a submitter that is at it saves a wake. Models do without.
+const YIELDS: bool = cfg!(not(loom));
 
 /// A slot's own state. Dropped before its end, it reports that the host is gone.
 pub(super) struct Slot {
@@ -26,19 +28,12 @@ pub(super) struct Slot {
     /// Just woken: to look whether it leaves a task for somebody else.
     fresh: bool,
     in_a_row: u32,
+    /// The roster's news that it has seen.
+    news: u64,
+    /// Whether it has let others have their turn since its last task.
+    rested: bool,
     timers: Timers,
     greeted: bool,
-}
-
-/// What a slot's tasks see of it.
-struct Place {
-    core: Arc<Core>,
-    seat: Arc<Seat>,
-    /// A child of the pool's token: the parent of the tasks' ones, so that slots do not meet in
-    /// the pool's.
-    token: CancellationToken,
-    /// The last task's token, if nobody has kept or cancelled it: the next one's.
-    spare: Option<CancellationToken>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,13 +44,6 @@ enum State {
     /// In the list of idle slots, unless it was woken since.
     Parked,
     Left,
-}
-
-/// Made when they are needed first, then armed anew.
-#[derive(Default)]
-struct Timers {
-    task: Option<BoxTimer>,
-    idle: Option<BoxTimer>,
 }
 
 /// A slot's life, as the host's task.
@@ -73,17 +61,13 @@ pub(super) async fn live(mut slot: Slot) {
 
 impl Slot {
     pub(super) fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
-        let token = core.token.child_token();
         Self {
-            place: Place {
-                core,
-                seat,
-                token,
-                spare: None,
-            },
+            news: core.roster.news(),
+            place: Place::new(core, seat),
             state: State::Waking,
             fresh: false,
             in_a_row: 0,
+            rested: true,
             timers: Timers::default(),
             greeted: false,
         }
@@ -104,13 +88,21 @@ impl Slot {
                 self.state = State::Busy;
                 self.fresh = true;
             }
+            if self.has_news() && self.is_too_many() {
+                return Poll::Ready(None);
+            }
             if self.in_a_row >= BUDGET && self.place.core.has_queued() {
                 self.in_a_row = 0;
+                if !self.place.core.lingers {
+                    self.leave_to_others();
+                    return Poll::Ready(None);
+                }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             if let Some(job) = self.place.core.pop() {
                 self.in_a_row += 1;
+                self.rested = false;
                 if core::mem::take(&mut self.fresh) && self.place.core.has_queued() {
                     self.place.core.notify();
                 }
@@ -121,10 +113,15 @@ impl Slot {
             if self.place.core.is_finishing() {
                 return Poll::Ready(None);
             }
+            let lingers = self.place.core.lingers;
+            if lingers && !core::mem::replace(&mut self.rested, true) && YIELDS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             self.place.seat.register(cx);
             self.place.core.roster.park(&self.place.seat);
             self.state = State::Parked;
-            if self.place.core.has_queued() || self.place.core.is_finishing() {
+            if self.place.core.has_queued() || self.place.core.is_finishing() || self.has_news() {
                 self.state = if self.place.core.roster.unpark(&self.place.seat) {
                     State::Busy
                 } else {
@@ -132,9 +129,42 @@ impl Slot {
                 };
                 continue;
             }
+            if !lingers && self.place.core.roster.retire(&self.place.seat) {
+                self.state = State::Left;
+                return Poll::Ready(None);
+            }
             self.arm_idle();
             return self.poll_idle(cx);
         }
+    }
+
+    /// Whether there may be too many slots since it looked.
+    #[inline]
+    fn has_news(&self) -> bool {
+        self.news != self.place.core.roster.news()
+    }
+
+    /// Leaves if there are too many slots by the news.
+    #[cold]
+    fn is_too_many(&mut self) -> bool {
+        let core = &self.place.core;
+        self.news = core.roster.news();
+        let leaves = core.roster.leave_if_too_many(&self.place.seat);
+        if leaves {
+            self.state = State::Left;
+            // Somebody may have relied on it.
+            core.notify();
+        }
+        leaves
+    }
+
+    /// Leaves a slot of a sub-pool's in favour of a new one, which comes after what waits for the
+    /// slots of the pool above.
+    fn leave_to_others(&mut self) {
+        let core = &self.place.core;
+        core.roster.leave(&self.place.seat, false);
+        self.state = State::Left;
+        core.notify();
     }
 
     /// Waits, asleep, for a wake or for the end of its stay.
@@ -169,11 +199,11 @@ impl Slot {
         if self.place.core.is_stopping() {
             job.discard(&self.place.core, Gone::Abandoned, TaskError::Closed);
             contain(|| drop(job));
+            self.place.core.left();
             return;
         }
-        let token = self.place.task_token();
-        let Some(mut running) = Running::start(&self.place, job, token.clone()) else {
-            self.place.spare = Some(token);
+        let Some(mut running) = Running::start(&mut self.place, job) else {
+            self.place.core.left();
             return;
         };
         let (timers, in_a_row) = (&mut self.timers, &mut self.in_a_row);
@@ -185,11 +215,8 @@ impl Slot {
             polled
         })
         .await;
-        // If the handle is gone, the result dies here: its destructor is user code.
-        contain(|| drop(running));
-        if token.is_unique() && !token.is_cancelled() {
-            self.place.spare = Some(token);
-        }
+        drop(running);
+        self.place.tidy();
     }
 
     fn leave(&mut self) {
@@ -213,14 +240,6 @@ impl Slot {
     }
 }
 
-impl Place {
-    /// A token for the next task.
-    fn task_token(&mut self) -> CancellationToken {
-        let spare = self.spare.take();
-        spare.unwrap_or_else(|| self.token.child_token())
-    }
-}
-
 impl Drop for Slot {
     fn drop(&mut self) {
         if self.state != State::Left {
@@ -229,152 +248,5 @@ impl Drop for Slot {
             self.leave();
             self.place.core.host_gone();
         }
-    }
-}
-
-/// A task on a slot. Dropped before its end, it tells the handle that the task was cancelled.
-struct Running<'s> {
-    place: &'s Place,
-    body: Pin<Box<dyn Body>>,
-    cx: TaskContext,
-    limit: Option<Duration>,
-    started: Instant,
-    /// Whether the slot's timer is armed for this task.
-    armed: bool,
-    ended: bool,
-}
-
-impl<'s> Running<'s> {
-    /// Starts a task; `None` if it was aborted in the queue.
-    fn start(place: &'s Place, job: Arc<dyn Job>, token: CancellationToken) -> Option<Self> {
-        let core = &place.core;
-        let limit = match (core.task_timeout, job.timeout()) {
-            (Some(pool), Some(own)) => Some(pool.min(own)),
-            (pool, own) => pool.or(own),
-        };
-        let started = if limit.is_some() || core.hooks.task_end.is_some() {
-            core.rt.now()
-        } else {
-            Instant::ORIGIN
-        };
-        let mut cx = match job.submitted_by() {
-            Some(submitter) => submitter.child_with_token(token),
-            None => TaskContext::from_token(token),
-        };
-        if let Some(limit) = limit {
-            cx = cx.with_deadline(started + limit);
-        }
-        let body = inside::enter(core.address(), || {
-            job.start(place.seat.id, cx.clone(), core)
-        })?;
-        Some(Self {
-            place,
-            body,
-            cx,
-            limit,
-            started,
-            armed: false,
-            ended: false,
-        })
-    }
-
-    fn poll(&mut self, timers: &mut Timers, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            // Before the poll: if it is set, the task's token was cancelled before (invariant 2
-            // of the core), so this poll is the chance to react that it is owed.
-            let told = self.place.core.is_stopped();
-            if self.body.is_aborted() {
-                self.stop(End::Aborted, TaskError::Cancelled);
-                return Poll::Ready(());
-            }
-            let (pool, body) = (self.place.core.address(), self.body.as_mut());
-            if let Poll::Ready(end) = inside::enter(pool, || body.poll(cx)) {
-                let end = if self.place.core.is_stopping() && end == End::Completed {
-                    End::Stopped
-                } else {
-                    end
-                };
-                self.finish(end);
-                return Poll::Ready(());
-            }
-            if told {
-                self.stop(End::Dropped, TaskError::Cancelled);
-                return Poll::Ready(());
-            }
-            if let Some(limit) = self.limit
-                && self.poll_limit(limit, timers, cx)
-            {
-                self.stop(End::TimedOut, TaskError::TimedOut { limit });
-                return Poll::Ready(());
-            }
-            // Before the second look: a stop or an abort from here on wakes the slot.
-            self.place.seat.register(cx);
-            if !self.body.is_aborted() && !self.place.core.is_stopped() {
-                return Poll::Pending;
-            }
-        }
-    }
-
-    /// Whether the task has run for too long.
-    fn poll_limit(&mut self, limit: Duration, timers: &mut Timers, cx: &mut Context<'_>) -> bool {
-        if !self.armed {
-            arm(&mut timers.task, &self.place.core, self.started + limit);
-            self.armed = true;
-        }
-        // A timer whose runtime is gone never fires; that runtime drops the task.
-        timers
-            .task
-            .as_mut()
-            .is_some_and(|timer| matches!(timer.poll_fired(cx), Poll::Ready(Ok(()))))
-    }
-
-    /// Ends a task that has not ended itself, and what it has started elsewhere.
-    fn stop(&mut self, end: End, why: TaskError) {
-        let body = self.body.as_mut();
-        inside::enter(self.place.core.address(), || body.stop(why));
-        contain(|| self.cx.cancellation().cancel());
-        self.finish(end);
-    }
-
-    /// Counts, tells, and hands the result over, in this order: whoever awaits the handle finds
-    /// the task counted.
-    fn finish(&mut self, end: End) {
-        self.ended = true;
-        let (core, slot) = (&self.place.core, self.place.seat.id);
-        core.counters.ended(slot, end);
-        core.hooks.panicked(self.body.panic());
-        if core.hooks.task_end.is_some() {
-            let end = TaskEnd {
-                slot: slot as usize,
-                elapsed: core.rt.now() - self.started,
-                outcome: outcome(end),
-            };
-            hooks::call(core.hooks.task_end.as_ref(), end);
-        }
-        self.body.as_mut().publish();
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.stop(End::Aborted, TaskError::Cancelled);
-        }
-    }
-}
-
-fn arm(timer: &mut Option<BoxTimer>, core: &Core, at: Instant) {
-    match timer {
-        Some(timer) => timer.arm(at),
-        None => *timer = Some(core.rt.timer(at)),
-    }
-}
-
-const fn outcome(end: End) -> TaskOutcome {
-    match end {
-        End::Completed | End::Stopped => TaskOutcome::Completed,
-        End::Panicked => TaskOutcome::Panicked,
-        End::TimedOut => TaskOutcome::TimedOut,
-        End::Aborted | End::Dropped => TaskOutcome::Cancelled,
     }
 }

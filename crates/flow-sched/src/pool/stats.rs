@@ -4,14 +4,16 @@
 //! Every counter only rises, and a task raises them in the order submitted, started, ended. They
 //! are read in the opposite order, each with Acquire against the Release of its writer, so a
 //! snapshot never shows an end without its start; `queued` and `running` are differences. So
-//! `submitted = queued + running + completed + panicked + timed_out + cancelled` holds in every
-//! snapshot.
+//! `submitted = queued + running + completed + panicked + timed_out + cancelled + evicted` holds
+//! in every snapshot.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::room::Room;
+
 /// A pool's figures at one time; see [`WorkerPool::stats`](super::WorkerPool::stats).
 ///
-/// `submitted = queued + running + completed + panicked + timed_out + cancelled`, always.
+/// `submitted = queued + running + completed + panicked + timed_out + cancelled + evicted`, always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PoolStats {
@@ -25,11 +27,16 @@ pub struct PoolStats {
     pub timed_out: u64,
     /// Tasks aborted, abandoned in the queue, or dropped by a shutdown or by the runtime.
     pub cancelled: u64,
+    /// Tasks dropped from a full queue in favour of newer ones:
+    /// [`DropOldest`](flow_rt::OnFull::DropOldest).
+    pub evicted: u64,
     /// Tasks that were not accepted: full, closed, waited too long. Not among `submitted`.
     pub rejected: u64,
     /// Tasks that wait for a slot.
     pub queued: u64,
-    /// Tasks that a slot is running.
+    /// Tasks that have started and not ended: on a slot, waiting without it in
+    /// [`release_slot`](super::WorkerPool::release_slot), or run by their submitters
+    /// ([`CallerRuns`](flow_rt::OnFull::CallerRuns)).
     pub running: u64,
     /// Slots that live, busy or idle.
     pub slots: usize,
@@ -58,12 +65,17 @@ pub(super) enum Gone {
     Aborted,
     /// Still queued when the pool stopped.
     Abandoned,
+    /// In a full queue.
+    Evicted,
 }
 
-/// The counters of a pool. Slots spread over stripes, so that they do not share a cache line.
+/// The counters of a pool. The first slots have stripes of their own, which only they write; the
+/// others share the last one.
 pub(super) struct Counters {
-    submitted: AtomicU64,
     rejected: AtomicU64,
+    /// Tasks accepted without a place of their own: run by their submitters, or put in the place
+    /// of one that was evicted.
+    without_place: AtomicU64,
     gone: Cold,
     stripes: Box<[Stripe]>,
 }
@@ -72,6 +84,7 @@ pub(super) struct Counters {
 struct Cold {
     aborted: AtomicU64,
     abandoned: AtomicU64,
+    evicted: AtomicU64,
 }
 
 #[derive(Default)]
@@ -87,54 +100,67 @@ pub(super) struct Totals {
     ends: [u64; 6],
     aborted: u64,
     abandoned: u64,
+    evicted: u64,
     started: u64,
     rejected: u64,
     submitted: u64,
 }
 
-const MAX_STRIPES: usize = 16;
+/// Slots with a stripe of their own, at the most: 8 KiB.
+const MAX_STRIPES: usize = 64;
 
 impl Counters {
     pub(super) fn new(slots: usize) -> Self {
         Self {
-            submitted: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
+            without_place: AtomicU64::new(0),
             gone: Cold::default(),
-            stripes: (0..slots.clamp(1, MAX_STRIPES))
+            stripes: (0..=slots.min(MAX_STRIPES))
                 .map(|_| Stripe::default())
                 .collect(),
         }
-    }
-
-    pub(super) fn submitted(&self) {
-        self.submitted.fetch_add(1, Ordering::Release);
     }
 
     pub(super) fn rejected(&self) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// To be counted before the task can start.
+    pub(super) fn without_place(&self) {
+        self.without_place.fetch_add(1, Ordering::Release);
+    }
+
     pub(super) fn gone(&self, how: Gone) {
         match how {
             Gone::Aborted => &self.gone.aborted,
             Gone::Abandoned => &self.gone.abandoned,
+            Gone::Evicted => &self.gone.evicted,
         }
         .fetch_add(1, Ordering::Release);
     }
 
     pub(super) fn started(&self, slot: u32) {
-        self.stripe(slot).started.fetch_add(1, Ordering::Release);
+        self.raise(slot, |stripe| &stripe.started);
     }
 
     pub(super) fn ended(&self, slot: u32, how: End) {
-        self.stripe(slot).ends[how as usize].fetch_add(1, Ordering::Release);
+        self.raise(slot, |stripe| &stripe.ends[how as usize]);
     }
 
-    fn stripe(&self, slot: u32) -> &Stripe {
-        &self.stripes[slot as usize % self.stripes.len()]
+    #[inline]
+    fn raise(&self, slot: u32, which: impl Fn(&Stripe) -> &AtomicU64) {
+        let shared = self.stripes.len() - 1;
+        if (slot as usize) < shared {
+            // Nobody else writes it: a slot's number is its own while it lives, and handed on
+            // under the roster's lock.
+            let counter = which(&self.stripes[slot as usize]);
+            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Release);
+        } else {
+            which(&self.stripes[shared]).fetch_add(1, Ordering::Release);
+        }
     }
 
-    pub(super) fn totals(&self) -> Totals {
+    pub(super) fn totals(&self, room: &Room) -> Totals {
         let mut totals = Totals::default();
         for stripe in &self.stripes {
             for (sum, end) in totals.ends.iter_mut().zip(&stripe.ends) {
@@ -143,11 +169,13 @@ impl Counters {
         }
         totals.aborted = self.gone.aborted.load(Ordering::Acquire);
         totals.abandoned = self.gone.abandoned.load(Ordering::Acquire);
+        totals.evicted = self.gone.evicted.load(Ordering::Acquire);
         for stripe in &self.stripes {
             totals.started += stripe.started.load(Ordering::Acquire);
         }
         totals.rejected = self.rejected.load(Ordering::Relaxed);
-        totals.submitted = self.submitted.load(Ordering::Acquire);
+        totals.submitted = self.without_place.load(Ordering::Acquire);
+        totals.submitted += room.queued_ever();
         totals
     }
 }
@@ -181,8 +209,9 @@ impl Totals {
             panicked: self.ended(End::Panicked),
             timed_out: self.ended(End::TimedOut),
             cancelled: self.aborted() + self.ended(End::Dropped) + self.abandoned,
+            evicted: self.evicted,
             rejected: self.rejected,
-            queued: self.submitted - self.started - self.aborted - self.abandoned,
+            queued: self.submitted - self.started - self.aborted - self.abandoned - self.evicted,
             running: self.running(),
             ..PoolStats::default()
         }

@@ -7,44 +7,42 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{BoxTimer, OnFull, TaskContext};
+use flow_rt::{BoxTimer, CancellationToken, OnFull, TaskContext};
 use flow_sync::Ticket;
 
 use super::core::Core;
 use super::error::{Rejected, SubmitError, TrySubmitError};
 use super::inside;
+use super::place::{self, Guest};
 use super::room::NoRoom;
-use super::task::{AsyncWork, BlockingWork, Handled, Job, TaskCell, TaskHandle};
-
-/// A task as the queue and its handle get it.
-type Made<T> = (Arc<dyn Job>, Arc<dyn Handled<T>>);
+use super::roster::Seat;
+use super::task::{AsyncWork, BlockingWork, Given, Task, TaskCell, TaskHandle};
 
 /// Makes a task of a closure; called once there is room, so that a refusal costs nothing.
-pub(super) type Make<F, T> = fn(F, Option<Duration>) -> Made<T>;
+pub(super) type Make<F, T> = fn(F, Given) -> Arc<dyn Task<T>>;
 
-pub(super) fn make_async<F, Fut>(closure: F, timeout: Option<Duration>) -> Made<Fut::Output>
+pub(super) fn make_async<F, Fut>(closure: F, given: Given) -> Arc<dyn Task<Fut::Output>>
 where
     F: FnOnce(TaskContext) -> Fut + Send + 'static,
     Fut: Future + Send + 'static,
     Fut::Output: Send + 'static,
 {
-    let cell = Arc::new(TaskCell::new(AsyncWork(closure), timeout));
-    (cell.clone(), cell)
+    Arc::new(TaskCell::new(AsyncWork(closure), given))
 }
 
-pub(super) fn make_blocking<F, T>(closure: F, timeout: Option<Duration>) -> Made<T>
+pub(super) fn make_blocking<F, T>(closure: F, given: Given) -> Arc<dyn Task<T>>
 where
     F: FnOnce(TaskContext) -> T + Send + 'static,
     T: Send + 'static,
 {
-    let cell = Arc::new(TaskCell::new(BlockingWork(closure), timeout));
-    (cell.clone(), cell)
+    Arc::new(TaskCell::new(BlockingWork(closure), given))
 }
 
 /// The future of [`WorkerPool::submit`](super::WorkerPool::submit).
 ///
 /// # Cancel safety
-/// Dropping it before it is ready gives its place in the line up, and the task is dropped unrun.
+/// Dropping it before it is ready gives its place in the line up, and the task is dropped: unrun,
+/// unless it was running here ([`CallerRuns`](OnFull::CallerRuns)).
 #[must_use = "the task is not submitted until this is awaited"]
 pub struct Submit<'p, F, T> {
     core: &'p Arc<Core>,
@@ -52,8 +50,18 @@ pub struct Submit<'p, F, T> {
     closure: Option<F>,
     make: Make<F, T>,
     timeout: Option<Duration>,
+    priority: usize,
     on_full: OnFull,
+    /// Whether the task is no longer the submitter's to cancel.
+    handed_over: bool,
     ticket: Option<Ticket>,
+    here: Option<Here<T>>,
+}
+
+/// A task that its submitter runs.
+struct Here<T> {
+    run: Pin<Box<dyn Future<Output = ()> + Send>>,
+    handle: TaskHandle<T>,
 }
 
 impl<'p, F, T> Submit<'p, F, T> {
@@ -63,8 +71,11 @@ impl<'p, F, T> Submit<'p, F, T> {
             closure: Some(closure),
             make,
             timeout: None,
+            priority: 0,
             on_full: core.on_full,
+            handed_over: false,
             ticket: None,
+            here: None,
         }
     }
 
@@ -76,6 +87,15 @@ impl<'p, F, T> Submit<'p, F, T> {
         self
     }
 
+    /// The task's priority: 0 unless set, and of what is queued the highest goes first; see
+    /// [`priorities`](super::WorkerPoolBuilder::priorities).
+    ///
+    /// Submitters that wait for room are served in their order, whatever they bring.
+    pub fn priority(mut self, priority: usize) -> Self {
+        self.priority = priority;
+        self
+    }
+
     /// Waits for room whatever the pool's own answer to a full queue is.
     #[cfg(feature = "scheduler")]
     pub(crate) fn wait_for_room(mut self) -> Self {
@@ -83,58 +103,164 @@ impl<'p, F, T> Submit<'p, F, T> {
         self
     }
 
-    pub(super) fn try_now(mut self) -> Result<TaskHandle<T>, TrySubmitError<F>> {
-        match self.core.room.try_take() {
-            // The closure is there: this future was never polled.
-            Ok(()) => Ok(self
-                .push()
-                .expect("a submit that was not polled holds its task")),
-            Err(why) => {
-                let task = self
-                    .refuse()
-                    .expect("a submit that was not polled holds its task");
-                Err(match why {
-                    NoRoom::Closed => TrySubmitError::Closed(task),
-                    NoRoom::Full => TrySubmitError::Full {
-                        task,
-                        capacity: self.core.room.capacity(),
-                    },
-                })
-            }
+    /// Makes the task independent of the submitter's cancellation.
+    #[cfg(feature = "scheduler")]
+    pub(crate) fn handed_over(mut self) -> Self {
+        self.handed_over = true;
+        self
+    }
+
+    /// Queues the task whether or not there is room, or drops it if the pool is closed.
+    pub(super) fn spawn(mut self) {
+        if let Some(task) = self.task() {
+            self.core.spawn(task);
         }
     }
 
-    fn poll_room(&mut self, cx: &Context<'_>) -> Poll<Result<(), Refusal>> {
+    /// Lets nobody wait for the task: there is no handle, and what a handle costs is saved.
+    pub fn detach(self) -> SubmitDetached<'p, F, T> {
+        SubmitDetached(self)
+    }
+
+    /// Submits the task if the queue has room now, or makes room by
+    /// [`DropOldest`](OnFull::DropOldest); see [`try_submit`](super::WorkerPool::try_submit).
+    ///
+    /// # Errors
+    /// [`TrySubmitError`] with the task; closed, once this future has been polled to its end.
+    pub fn try_now(mut self) -> Result<TaskHandle<T>, TrySubmitError<F>> {
+        self.try_push(Self::push)
+    }
+
+    fn try_push<H>(
+        &mut self,
+        push: impl FnOnce(&mut Self) -> Option<H>,
+    ) -> Result<H, TrySubmitError<F>> {
+        let (core, given) = (self.core, self.priority);
+        let (capacity, priorities) = (self.capacity(), core.priorities());
+        let refusal = match self.try_place() {
+            Ok(()) => match push(self) {
+                Some(handle) => return Ok(handle),
+                None => Refusal::Closed,
+            },
+            Err(refusal) => refusal,
+        };
+        let task = self
+            .refuse()
+            .expect("a submit that was not polled holds its task");
+        Err(match refusal {
+            Refusal::Closed => TrySubmitError::Closed(task),
+            Refusal::UnknownPriority => TrySubmitError::UnknownPriority {
+                task,
+                given,
+                priorities,
+            },
+            Refusal::Full | Refusal::Busy | Refusal::Nested => {
+                TrySubmitError::Full { task, capacity }
+            }
+        })
+    }
+
+    /// Takes a place in the queue without waiting.
+    fn try_place(&self) -> Result<(), Refusal> {
+        if self.priority >= self.core.priorities() {
+            return Err(Refusal::UnknownPriority);
+        }
+        match self.core.room.try_take() {
+            Ok(()) => Ok(()),
+            Err(NoRoom::Closed) => Err(Refusal::Closed),
+            Err(NoRoom::Full) if self.on_full != OnFull::DropOldest => Err(Refusal::Full),
+            Err(NoRoom::Full) if self.core.evict(self.priority) => Ok(()),
+            Err(NoRoom::Full) if self.core.has_queued() => Err(Refusal::Full),
+            // A slot has taken a task out and not given its place back yet.
+            Err(NoRoom::Full) => Err(Refusal::Busy),
+        }
+    }
+
+    fn poll_place(&mut self, cx: &Context<'_>) -> Poll<Result<Place, Refusal>> {
         if self.ticket.is_none() {
-            match self.core.room.try_take() {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(NoRoom::Closed) => return Poll::Ready(Err(Refusal::Closed)),
-                Err(NoRoom::Full) if self.on_full == OnFull::Reject => {
-                    return Poll::Ready(Err(Refusal::Full));
+            match self.try_place() {
+                Ok(()) => return Poll::Ready(Ok(Place::Queue)),
+                Err(Refusal::Full) => {}
+                Err(Refusal::Busy) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
-                Err(NoRoom::Full) if inside::is_inside(self.core.address()) => {
+                Err(other) => return Poll::Ready(Err(other)),
+            }
+            match self.on_full {
+                OnFull::Wait if inside::is_inside(self.core.address()) => {
                     return Poll::Ready(Err(Refusal::Nested));
                 }
-                Err(NoRoom::Full) => {}
+                OnFull::Wait => {}
+                OnFull::CallerRuns => {
+                    let here = self.core.guest().ok_or(Refusal::Closed);
+                    return Poll::Ready(here.map(Place::Here));
+                }
+                _ => return Poll::Ready(Err(Refusal::Full)),
             }
         }
         // With `Full` out of the way, the wait ends with room or with the pool.
         let room = ready!(self.core.room.poll_take(cx, &mut self.ticket));
-        Poll::Ready(room.map_err(|_| Refusal::Closed))
+        Poll::Ready(room.map(|()| Place::Queue).map_err(|_| Refusal::Closed))
     }
 
     /// Queues the task; `None` if it is gone.
     fn push(&mut self) -> Option<TaskHandle<T>> {
+        let task = self.task()?;
+        self.core.push(self.priority, task.clone());
+        Some(TaskHandle::new(task, self.core.clone()))
+    }
+
+    /// The same for a task without a handle.
+    fn push_detached(&mut self) -> Option<()> {
+        let task = self.task()?;
+        self.core.push(self.priority, task);
+        Some(())
+    }
+
+    fn task(&mut self) -> Option<Arc<dyn Task<T>>> {
         let closure = self.closure.take()?;
-        let (job, cell) = (self.make)(closure, self.timeout);
-        self.core.push(job);
-        Some(TaskHandle::new(cell, self.core.clone()))
+        let given = Given {
+            timeout: self.timeout,
+            submitted_by: self.submitter(),
+            at: self.core.timing.is_on().then(|| self.core.rt.now()),
+        };
+        Some((self.make)(closure, given))
+    }
+
+    /// Begins to run the task here.
+    fn start_here(&mut self, seat: Arc<Seat>) {
+        let guest = Guest::new(self.core.clone(), seat);
+        self.here = self.task().map(|task| Here {
+            run: Box::pin(place::run_here(guest, task.clone())),
+            handle: TaskHandle::new(task, self.core.clone()),
+        });
+    }
+
+    fn poll_here(&mut self, cx: &mut Context<'_>) -> Poll<Option<TaskHandle<T>>> {
+        if let Some(here) = &mut self.here {
+            ready!(here.run.as_mut().poll(cx));
+        }
+        Poll::Ready(self.here.take().map(|here| here.handle))
+    }
+
+    fn submitter(&self) -> Option<TaskContext> {
+        let by = TaskContext::current()?;
+        Some(if self.handed_over {
+            by.child_with_token(CancellationToken::new())
+        } else {
+            by
+        })
     }
 
     fn refuse(&mut self) -> Option<Rejected<F>> {
         let closure = self.closure.take()?;
         self.core.counters.rejected();
         Some(Rejected::new(closure))
+    }
+
+    fn capacity(&self) -> usize {
+        self.core.capacity().unwrap_or(usize::MAX)
     }
 
     fn leave_line(&mut self) {
@@ -144,10 +270,20 @@ impl<'p, F, T> Submit<'p, F, T> {
     }
 }
 
+/// Where a task goes that was accepted.
+enum Place {
+    Queue,
+    Here(Arc<Seat>),
+}
+
+#[derive(Clone, Copy)]
 enum Refusal {
     Closed,
     Full,
+    /// Full for the moment.
+    Busy,
     Nested,
+    UnknownPriority,
 }
 
 // The closure is moved, never pinned.
@@ -157,24 +293,50 @@ impl<F, T> Future for Submit<'_, F, T> {
     type Output = Result<TaskHandle<T>, SubmitError<F>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.closure.is_none() {
+        self.poll_with(cx, Self::push, |handle| handle)
+    }
+}
+
+impl<F, T> Submit<'_, F, T> {
+    /// Polls until the task is queued by `push`, has run here, or is refused.
+    fn poll_with<H>(
+        &mut self,
+        cx: &mut Context<'_>,
+        push: impl FnOnce(&mut Self) -> Option<H>,
+        ran: impl FnOnce(TaskHandle<T>) -> H,
+    ) -> Poll<Result<H, SubmitError<F>>> {
+        if self.closure.is_none() && self.here.is_none() {
             // Ready before: stays pending, as all our futures do.
             return Poll::Pending;
         }
-        let answer = match ready!(self.poll_room(cx)) {
-            Ok(()) => self.push().map(Ok),
-            Err(why) => {
-                let capacity = self.core.room.capacity();
-                self.refuse().map(|task| {
-                    Err(match why {
-                        Refusal::Closed => SubmitError::Closed(task),
-                        Refusal::Full => SubmitError::Full { task, capacity },
-                        Refusal::Nested => SubmitError::Nested { task, capacity },
-                    })
-                })
+        let answer = if self.here.is_none() {
+            match ready!(self.poll_place(cx)) {
+                Ok(Place::Queue) => push(self).map(Ok),
+                Ok(Place::Here(seat)) => {
+                    self.start_here(seat);
+                    ready!(self.poll_here(cx)).map(|handle| Ok(ran(handle)))
+                }
+                Err(why) => self.error(why).map(Err),
             }
+        } else {
+            ready!(self.poll_here(cx)).map(|handle| Ok(ran(handle)))
         };
         answer.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn error(&mut self, why: Refusal) -> Option<SubmitError<F>> {
+        let (given, priorities) = (self.priority, self.core.priorities());
+        let (task, capacity) = (self.refuse()?, self.capacity());
+        Some(match why {
+            Refusal::Closed => SubmitError::Closed(task),
+            Refusal::Full | Refusal::Busy => SubmitError::Full { task, capacity },
+            Refusal::Nested => SubmitError::Nested { task, capacity },
+            Refusal::UnknownPriority => SubmitError::UnknownPriority {
+                task,
+                given,
+                priorities,
+            },
+        })
     }
 }
 
@@ -189,8 +351,40 @@ impl<F, T> fmt::Debug for Submit<'_, F, T> {
         f.debug_struct("Submit")
             .field("pool", &self.core.name)
             .field("timeout", &self.timeout)
+            .field("priority", &self.priority)
             .field("waiting", &self.ticket.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Submit::detach`].
+///
+/// # Cancel safety
+/// That of [`Submit`].
+#[must_use = "the task is not submitted until this is awaited"]
+pub struct SubmitDetached<'p, F, T>(Submit<'p, F, T>);
+
+impl<F, T> SubmitDetached<'_, F, T> {
+    /// The same as [`Submit::try_now`].
+    ///
+    /// # Errors
+    /// Those of `Submit::try_now`.
+    pub fn try_now(mut self) -> Result<(), TrySubmitError<F>> {
+        self.0.try_push(Submit::push_detached)
+    }
+}
+
+impl<F, T> Future for SubmitDetached<'_, F, T> {
+    type Output = Result<(), SubmitError<F>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_with(cx, Submit::push_detached, drop)
+    }
+}
+
+impl<F, T> fmt::Debug for SubmitDetached<'_, F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SubmitDetached").field(&self.0).finish()
     }
 }
 
@@ -213,6 +407,18 @@ impl<'p, F, T> SubmitTimeout<'p, F, T> {
             timer: None,
         }
     }
+
+    /// Like [`Submit::timeout`]: bounds the run, not the wait.
+    pub fn run_timeout(mut self, limit: Duration) -> Self {
+        self.submit.timeout = Some(limit);
+        self
+    }
+
+    /// Like [`Submit::priority`].
+    pub fn priority(mut self, priority: usize) -> Self {
+        self.submit.priority = priority;
+        self
+    }
 }
 
 impl<F, T> Future for SubmitTimeout<'_, F, T> {
@@ -223,6 +429,7 @@ impl<F, T> Future for SubmitTimeout<'_, F, T> {
         if let Poll::Ready(answer) = Pin::new(&mut this.submit).poll(cx) {
             return Poll::Ready(answer);
         }
+        // Ready before, or running here: that is no wait.
         if this.submit.closure.is_none() {
             return Poll::Pending;
         }

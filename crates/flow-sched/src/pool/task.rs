@@ -4,6 +4,10 @@
 //! `closure: Mutex<Option<W>>`, there while the task is queued; `slot`, the seat that runs it,
 //! written before the closure's lock is released; `aborted`; `join`, the result.
 //!
+//! Its future is not in the cell but in the body of the slot that runs it, which the slot uses
+//! again for the next task of the same type. So a task is one allocation, and its future none
+//! while a pool runs much of the same.
+//!
 //! # Invariants
 //! 1. Whoever takes the closure decides the task's fate: a slot that runs it, or an abort, a
 //!    shutdown or a vanished runtime that discards it. Exactly one does.
@@ -11,6 +15,7 @@
 //!    dropped and after the pool's counters were raised: so a joiner finds both done.
 //! 3. `aborted` is set before the slot is woken; the slot registers its waker before it looks.
 
+use core::any::Any;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -18,7 +23,7 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{JoinError, JoinHandle, Panic, TaskContext, WithContext, catch, contain};
+use flow_rt::{Instant, JoinError, JoinHandle, Panic, TaskContext, catch, contain};
 use flow_sync::JoinCell;
 
 use super::core::Core;
@@ -100,23 +105,25 @@ pub(super) trait Work: Send + 'static {
 }
 
 /// A task as the queue holds it.
-pub(super) trait Job: Send + Sync {
-    /// Takes the closure and calls it; `None` if the task was discarded before.
-    fn start(
-        self: Arc<Self>,
-        slot: u32,
-        cx: TaskContext,
-        core: &Core,
-    ) -> Option<Pin<Box<dyn Body>>>;
+pub(super) trait Job: Any + Send + Sync {
+    /// A body that tasks of this type can begin in.
+    fn body(&self) -> Pin<Box<dyn Body>>;
 
     /// Ends a task that is still queued; false if it is not.
     fn discard(&self, core: &Core, how: Gone, why: TaskError) -> bool;
 
-    /// The task's own limit.
-    fn timeout(&self) -> Option<Duration>;
+    /// What it was submitted with.
+    fn given(&self) -> &Given;
+}
 
-    /// The context of whoever submitted the task.
-    fn submitted_by(&self) -> Option<&TaskContext>;
+/// What a task was submitted with.
+pub(super) struct Given {
+    /// Its own limit.
+    pub(super) timeout: Option<Duration>,
+    /// The context of whoever submitted it.
+    pub(super) submitted_by: Option<TaskContext>,
+    /// When it was submitted, if somebody wants to know.
+    pub(super) at: Option<Instant>,
 }
 
 /// A task as its handle sees it.
@@ -127,8 +134,30 @@ pub(super) trait Handled<T>: Send + Sync {
     fn drop_result(&self);
 }
 
-/// A task that has started, as its slot sees it.
+/// A task as it is made: both of them.
+pub(super) trait Task<T>: Job + Handled<T> {}
+
+impl<W: Work> Task<W::Output> for TaskCell<W> {}
+
+/// How the begin of a task went.
+pub(super) enum Begun {
+    Yes,
+    /// It was discarded before.
+    Gone,
+    /// It needs another body, and the context that it was given.
+    Misfit(Arc<dyn Job>, TaskContext),
+}
+
+/// Where a slot runs tasks of one type, one after the other.
 pub(super) trait Body: Send {
+    /// Takes a task's closure and calls it; the task comes back if it is of another type.
+    fn begin(
+        self: Pin<&mut Self>,
+        job: Arc<dyn Job>,
+        slot: u32,
+        cx: TaskContext,
+        core: &Core,
+    ) -> Begun;
     /// Polls the task's future; its result is kept for [`publish`](Body::publish).
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End>;
     /// Drops the task's future and keeps `why` as its result.
@@ -137,7 +166,7 @@ pub(super) trait Body: Send {
     fn is_aborted(&self) -> bool;
     /// What the task panicked with.
     fn panic(&self) -> Option<&Panic>;
-    /// Hands the result to the handle.
+    /// Hands the result to the handle, and is empty again.
     fn publish(self: Pin<&mut Self>);
 }
 
@@ -145,21 +174,28 @@ pub(super) struct TaskCell<W: Work> {
     closure: Mutex<Option<W>>,
     slot: AtomicU32,
     aborted: AtomicBool,
-    timeout: Option<Duration>,
-    submitted_by: Option<TaskContext>,
+    given: Given,
     join: JoinCell<Result<W::Output, TaskError>>,
 }
 
 impl<W: Work> TaskCell<W> {
-    pub(super) fn new(work: W, timeout: Option<Duration>) -> Self {
+    #[inline]
+    pub(super) fn new(work: W, given: Given) -> Self {
         Self {
             closure: Mutex::new(Some(work)),
             slot: AtomicU32::new(0),
             aborted: AtomicBool::new(false),
-            timeout,
-            submitted_by: TaskContext::current(),
+            given,
             join: JoinCell::new(),
         }
+    }
+
+    /// Takes the closure, for a slot to call.
+    fn take(&self, slot: u32) -> Option<W> {
+        let mut closure = self.closure.lock();
+        let work = closure.take()?;
+        self.slot.store(slot, Ordering::Relaxed);
+        Some(work)
     }
 
     fn complete(&self, result: Result<W::Output, TaskError>) {
@@ -170,29 +206,12 @@ impl<W: Work> TaskCell<W> {
 }
 
 impl<W: Work> Job for TaskCell<W> {
-    fn start(
-        self: Arc<Self>,
-        slot: u32,
-        cx: TaskContext,
-        core: &Core,
-    ) -> Option<Pin<Box<dyn Body>>> {
-        let work = {
-            let mut closure = self.closure.lock();
-            let work = closure.take()?;
-            self.slot.store(slot, Ordering::Relaxed);
-            work
-        };
-        core.counters.started(slot);
-        hooks::call(core.hooks.task_start.as_ref(), slot as usize);
-        let (run, outcome) = match catch(|| work.start(cx, core)) {
-            Ok(run) => (Some(run), None),
-            Err(panic) => (None, Some(Err(TaskError::Panicked(panic)))),
-        };
-        Some(Box::pin(Started {
-            run,
-            outcome,
-            cell: self,
-        }))
+    fn body(&self) -> Pin<Box<dyn Body>> {
+        Box::pin(Started::<W> {
+            run: None,
+            outcome: None,
+            cell: None,
+        })
     }
 
     fn discard(&self, core: &Core, how: Gone, why: TaskError) -> bool {
@@ -205,12 +224,8 @@ impl<W: Work> Job for TaskCell<W> {
         true
     }
 
-    fn timeout(&self) -> Option<Duration> {
-        self.timeout
-    }
-
-    fn submitted_by(&self) -> Option<&TaskContext> {
-        self.submitted_by.as_ref()
+    fn given(&self) -> &Given {
+        &self.given
     }
 }
 
@@ -243,11 +258,47 @@ pin_project_lite::pin_project! {
         #[pin]
         run: Option<W::Run>,
         outcome: Option<Result<W::Output, TaskError>>,
-        cell: Arc<TaskCell<W>>,
+        cell: Option<Arc<TaskCell<W>>>,
     }
 }
 
 impl<W: Work> Body for Started<W> {
+    fn begin(
+        self: Pin<&mut Self>,
+        job: Arc<dyn Job>,
+        slot: u32,
+        cx: TaskContext,
+        core: &Core,
+    ) -> Begun {
+        let any: &dyn Any = &*job;
+        if !any.is::<TaskCell<W>>() {
+            return Begun::Misfit(job, cx);
+        }
+        let job: Arc<dyn Any + Send + Sync> = job;
+        let Ok(cell) = job.downcast::<TaskCell<W>>() else {
+            return Begun::Gone;
+        };
+        let (work, cell) = if Arc::strong_count(&cell) == 1 {
+            // Nobody has a handle, so nobody will: no lock, and no result to keep.
+            let cell = Arc::into_inner(cell);
+            (cell.and_then(|cell| cell.closure.into_inner()), None)
+        } else {
+            (cell.take(slot), Some(cell))
+        };
+        let Some(work) = work else {
+            return Begun::Gone;
+        };
+        core.counters.started(slot);
+        hooks::call(core.hooks.task_start.as_ref(), slot as usize);
+        let mut this = self.project();
+        match catch(|| work.start(cx, core)) {
+            Ok(run) => this.run.set(Some(run)),
+            Err(panic) => *this.outcome = Some(Err(TaskError::Panicked(panic))),
+        }
+        *this.cell = cell;
+        Begun::Yes
+    }
+
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
         let mut this = self.project();
         if let Some(run) = this.run.as_mut().as_pin_mut() {
@@ -274,7 +325,8 @@ impl<W: Work> Body for Started<W> {
     }
 
     fn is_aborted(&self) -> bool {
-        self.cell.aborted.load(Ordering::Acquire)
+        let cell = self.cell.as_ref();
+        cell.is_some_and(|cell| cell.aborted.load(Ordering::Acquire))
     }
 
     fn panic(&self) -> Option<&Panic> {
@@ -286,10 +338,45 @@ impl<W: Work> Body for Started<W> {
 
     fn publish(self: Pin<&mut Self>) {
         let this = self.project();
-        if let Some(outcome) = this.outcome.take() {
-            this.cell.complete(outcome);
-        }
+        let (cell, outcome) = (this.cell.take(), this.outcome.take());
+        // Nobody may want the result, and then it dies here: its destructor is user code.
+        contain(|| {
+            if let (Some(cell), Some(outcome)) = (cell, outcome) {
+                cell.complete(outcome);
+            }
+        });
     }
+}
+
+/// The body of a slot that has run nothing yet.
+pub(super) struct NoBody;
+
+impl Body for NoBody {
+    fn begin(
+        self: Pin<&mut Self>,
+        job: Arc<dyn Job>,
+        _slot: u32,
+        cx: TaskContext,
+        _core: &Core,
+    ) -> Begun {
+        Begun::Misfit(job, cx)
+    }
+
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<End> {
+        Poll::Ready(End::Aborted)
+    }
+
+    fn stop(self: Pin<&mut Self>, _why: TaskError) {}
+
+    fn is_aborted(&self) -> bool {
+        false
+    }
+
+    fn panic(&self) -> Option<&Panic> {
+        None
+    }
+
+    fn publish(self: Pin<&mut Self>) {}
 }
 
 /// An async closure.
@@ -306,7 +393,7 @@ where
 
     fn start(self, cx: TaskContext, _core: &Core) -> AsyncRun<Fut> {
         AsyncRun {
-            future: cx.scope_with(self.0),
+            future: (self.0)(cx),
         }
     }
 }
@@ -314,7 +401,7 @@ where
 pin_project_lite::pin_project! {
     pub(super) struct AsyncRun<Fut> {
         #[pin]
-        future: WithContext<Fut>,
+        future: Fut,
     }
 }
 

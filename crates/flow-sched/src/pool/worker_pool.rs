@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::future::Future;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -10,7 +11,10 @@ use flow_rt::{CancellationToken, Handle, TaskContext};
 use super::builder::{Slots, WorkerPoolBuilder};
 use super::core::{Core, Settings};
 use super::error::{PoolConfigError, TaskError, TrySubmitError};
-use super::shutdown::{self, ShutdownReport};
+use super::group::PoolGroup;
+use super::release::ReleaseSlot;
+use super::runtime::OnPool;
+use super::shutdown::{self, Shutdown, ShutdownReport};
 use super::stats::PoolStats;
 use super::submit::{AbortOnDrop, Submit, SubmitTimeout, make_async, make_blocking};
 use super::task::TaskHandle;
@@ -28,12 +32,13 @@ use super::task::TaskHandle;
 /// A task that waits for room in its own pool's full queue keeps the slot that would make it:
 /// [`submit`](Self::submit) refuses to ([`SubmitError::Nested`](super::SubmitError::Nested)).
 /// A task that awaits the *handle* of another one on the same pool keeps its slot too, and that
-/// is not refused: if every slot does so, nothing runs any more. Give nested work a pool of its
-/// own, or return the handles instead of awaiting them.
+/// is not refused: if every slot does so, nothing runs any more. Let it wait in
+/// [`release_slot`](Self::release_slot), or as a [`group`](Self::group), which does so by itself.
 ///
 /// # Cost
-/// A task costs no spawn and four allocations: one while it is queued (its cell), three when it
-/// starts (its future, its context and that one's token).
+/// A task costs no spawn and one allocation, its cell. A slot keeps future and context of its last
+/// task for the next: a task of another type, or after one that keeps its context, costs up to
+/// three allocations more.
 ///
 /// ```
 /// # flow_rt::sim::check(0..3, |rt| async move {
@@ -89,13 +94,14 @@ impl WorkerPool {
     /// Submits a task, waiting for room in the queue if the pool was built with
     /// [`OnFull::Wait`](flow_rt::OnFull::Wait). Submitters that wait are served in their order.
     ///
-    /// The task is called with its [`TaskContext`]: its cancellation fires when the pool's does,
-    /// and when the task is aborted or runs too long. Its deadline, baggage and trace are those
-    /// of a child of the submitter's context, if there is one; the submitter's cancellation is
-    /// not its own. While it runs it is the [current](TaskContext::current) one.
+    /// The task is called with its [`TaskContext`], which is the [current](TaskContext::current)
+    /// one while it runs. Its cancellation fires when the pool's does, when the task is aborted or
+    /// runs too long, and, if it was submitted in a context, when that one's does. Deadline,
+    /// baggage and trace are those of a child of the submitter's context.
     ///
     /// # Errors
-    /// [`SubmitError`](super::SubmitError) with the task: closed, full, or nested.
+    /// [`SubmitError`](super::SubmitError) with the task: closed, full, nested, or of a priority
+    /// that the pool does not have.
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready drops the task unrun and loses no place.
@@ -220,6 +226,115 @@ impl WorkerPool {
     }
 }
 
+/// Sharing the slots.
+impl WorkerPool {
+    /// For tasks that belong together: first error, or all results, and so many at once.
+    pub fn group(&self) -> PoolGroup<'_> {
+        PoolGroup::new(self)
+    }
+
+    /// Awaits a future without the slot of the task that awaits it: another task may run for as
+    /// long. The slot comes back before the future's value does, which may mean a wait for one.
+    ///
+    /// For tasks that wait for others of their own pool. Outside of the pool's tasks it just
+    /// awaits the future. What is awaited here may also [`submit`](Self::submit) with a wait.
+    ///
+    /// # Cancel safety
+    /// That of the future. Nothing is lost of the slots.
+    ///
+    /// # Cost
+    /// A short lock if the future is not ready at once, and one when it is.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use flow_sched::WorkerPool;
+    ///
+    /// let pool = WorkerPool::new(1, 10)?;
+    /// let inner = pool.clone();
+    /// // One slot, and a task that waits for another one.
+    /// let sum = pool.run(async move |_cx| {
+    ///     let part = inner.release_slot(inner.run(async |_cx| 20)).await;
+    ///     part.unwrap_or(0) + 1
+    /// });
+    /// assert_eq!(sum.await?, 21);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # });
+    /// ```
+    pub fn release_slot<F: Future>(&self, future: F) -> ReleaseSlot<'_, F> {
+        ReleaseSlot::new(self.core(), future)
+    }
+
+    /// A pool to configure whose slots are this pool's: it never has more tasks running than its
+    /// own [`slots`](WorkerPoolBuilder::slots) say, and these count as tasks of this pool. It has
+    /// a queue, priorities, limits and figures of its own.
+    ///
+    /// One of this pool's slots is taken while the sub-pool has a task for it, after 64 tasks in
+    /// a row it is this pool's again for a turn, and idle it keeps none. A shutdown of this pool
+    /// that does not wait for the sub-pool's ends the sub-pool too.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use flow_sched::WorkerPool;
+    ///
+    /// let pool = WorkerPool::new(8, 100)?;
+    /// let reports = pool.sub_pool().name("reports").slots(2).queue(10).build()?;
+    /// assert_eq!(reports.run(async |_cx| 7).await?, 7);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # });
+    /// ```
+    pub fn sub_pool(&self) -> WorkerPoolBuilder {
+        WorkerPoolBuilder::sub_pool(self)
+    }
+
+    /// The pool as a runtime, for what is to run on its slots: tasks that are spawned on it are
+    /// tasks of the pool. Timers and clocks are those of the pool's own runtime.
+    ///
+    /// A spawn cannot wait: it is queued whatever the bound, and goes before what was submitted,
+    /// with [`ageing`](WorkerPoolBuilder::ageing) for the others. On a closed pool it is dropped,
+    /// as on a runtime that is gone. **A task that waits keeps its slot**: give the pool as many
+    /// slots as such tasks wait for one another.
+    ///
+    /// The handle keeps the pool open, as any handle of it does.
+    pub fn handle(&self) -> Handle {
+        Handle::new(OnPool(self.clone()))
+    }
+}
+
+/// Resizing.
+impl WorkerPool {
+    /// Sets how many slots there may be, as [`WorkerPoolBuilder::slots`] does, while tasks run.
+    ///
+    /// If they are too many now, idle ones leave at once, and busy ones when their tasks have
+    /// ended: no task is disturbed. If more may live, tasks that wait start them. A rendezvous
+    /// has places as it has slots. The last of several calls counts; a pool that shuts down
+    /// drains with the slots it is given.
+    ///
+    /// # Errors
+    /// [`PoolConfigError`] for no slot, an empty range, or too many; nothing changes then.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use flow_sched::WorkerPool;
+    ///
+    /// let pool = WorkerPool::new(1, 10)?;
+    /// pool.resize(4..=16)?;
+    /// assert_eq!(pool.slots(), 4..=16);
+    /// assert!(pool.resize(0).is_err());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # });
+    /// ```
+    pub fn resize(&self, slots: impl Into<Slots>) -> Result<(), PoolConfigError> {
+        self.core().resize(slots.into().checked()?);
+        Ok(())
+    }
+
+    /// How many slots stay, and how many may live.
+    pub fn slots(&self) -> RangeInclusive<usize> {
+        let range = self.core().roster.range();
+        range.min() as usize..=range.max() as usize
+    }
+}
+
 /// Ending.
 impl WorkerPool {
     /// Stops the intake. What is queued still runs; submitters that wait for room are refused.
@@ -235,19 +350,20 @@ impl WorkerPool {
     /// Closes the pool, waits for its tasks, and says what became of them.
     ///
     /// 1. The intake stops.
-    /// 2. Queued and running tasks have `timeout` to end.
-    /// 3. Then queued ones are abandoned, the pool's cancellation fires, and every running task
-    ///    is polled once more, so that one that listens can return. One that does not is dropped.
+    /// 2. Queued and running tasks have the time of [`Shutdown::drain`] to end.
+    /// 3. Then queued ones are abandoned, and the pool's cancellation fires. Running tasks have
+    ///    the time of [`Shutdown::then_cancel`] to heed it.
+    /// 4. Then each is polled once more, and dropped if it does not end.
     ///
     /// Nothing happens before the first poll. It may be called again and from several tasks at
-    /// once: every call completes, the shortest timeout wins, and all reports count from the
-    /// first close. A task that blocks its thread cannot be stopped; a tenth of a second after
-    /// the timeout the report gives such as [`stuck`](ShutdownReport::stuck).
+    /// once: every call completes, the shortest times win, and all reports count from the first
+    /// close. A task that blocks its thread cannot be stopped; a tenth of a second after the last
+    /// phase the report gives such as [`stuck`](ShutdownReport::stuck).
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the pool closed and draining.
-    pub async fn shutdown(&self, timeout: Duration) -> ShutdownReport {
-        shutdown::run(self.core(), timeout).await
+    /// Dropping the future leaves the pool closed and draining, or in the phase it had reached.
+    pub async fn shutdown(&self, how: impl Into<Shutdown>) -> ShutdownReport {
+        shutdown::run(self.core(), how.into()).await
     }
 }
 
@@ -271,9 +387,9 @@ impl WorkerPool {
         &self.core().rt
     }
 
-    /// How many tasks the queue holds.
-    pub fn capacity(&self) -> usize {
-        self.core().room.capacity()
+    /// How many tasks the queue holds: `None` without a bound, 0 for a rendezvous.
+    pub fn capacity(&self) -> Option<usize> {
+        self.core().capacity()
     }
 
     /// The token above those of the pool's tasks. It fires when a shutdown's time is over;
@@ -286,7 +402,8 @@ impl WorkerPool {
     /// neither open nor alive.
     ///
     /// # Cost
-    /// Nothing until the registry collects; then that of [`stats`](Self::stats).
+    /// From the first collector on, three reads of the clock per task, for the times that tasks
+    /// wait and run. When the registry collects, that of [`stats`](Self::stats).
     #[cfg(feature = "metrics")]
     pub fn collector(&self) -> Arc<dyn flow_metrics::Collect> {
         Arc::new(super::metrics::PoolCollector::new(self.core()))
@@ -300,12 +417,11 @@ impl WorkerPool {
 impl fmt::Debug for WorkerPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let core = self.core();
-        let (min, max) = core.roster.range();
         f.debug_struct("WorkerPool")
             .field("name", &core.name)
             .field("runtime", &core.rt)
-            .field("slots", &(min..=max))
-            .field("capacity", &core.room.capacity())
+            .field("slots", &self.slots())
+            .field("capacity", &core.capacity())
             .field("on_full", &core.on_full)
             .field("closed", &self.is_closed())
             .field("stats", &self.stats())

@@ -36,9 +36,8 @@ pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket) {
         }
         Target::Pool(pool) => {
             // What the pool does not take is dropped, and so reported.
-            if let Err(TrySubmitError::Full { task, .. }) =
-                pool.try_submit(move |cx| run.execute(cx))
-            {
+            let submit = pool.submit(move |cx| run.execute(cx)).handed_over();
+            if let Err(TrySubmitError::Full { task, .. }) = submit.try_now() {
                 wait_for_room(shared, pool, task.into_inner());
             }
         }
@@ -54,7 +53,7 @@ where
     let (pool, stop) = (pool.clone(), shared.stop.clone());
     shared.handle.spawn_detached(async move {
         // Refused, or told to stop: the task is dropped, and its run is reported.
-        let submit = pool.submit(task).wait_for_room();
+        let submit = pool.submit(task).handed_over().wait_for_room();
         drop(stop.run_until_cancelled(submit).await);
     });
 }
@@ -70,7 +69,7 @@ pub(crate) async fn submit(
         return Ok(());
     };
     let run = Run::new(shared.clone(), job.clone(), ticket);
-    match pool.submit(move |cx| run.execute(cx)).await {
+    match pool.submit(move |cx| run.execute(cx)).handed_over().await {
         Ok(_) => Ok(()),
         Err(SubmitError::Nested { task, .. }) => {
             wait_for_room(shared, pool, task.into_inner());

@@ -60,11 +60,27 @@ async fn case_69_sizes(rt: TestRuntime) {
         refused(builder(&rt).queue(usize::MAX)),
         PoolConfigError::QueueTooLong { given: usize::MAX }
     );
-    for given in [OnFull::DropNewest, OnFull::DropOldest, OnFull::CallerRuns] {
-        let error = refused(builder(&rt).on_full(given));
-        assert_eq!(error, PoolConfigError::UnsupportedOnFull { given });
-        assert!(error.to_string().contains("wait and reject are allowed"));
+    let given = OnFull::DropNewest;
+    assert_eq!(
+        refused(builder(&rt).on_full(given)),
+        PoolConfigError::UnsupportedOnFull { given }
+    );
+    let hand_off = builder(&rt).on_full(OnFull::DropOldest).rendezvous();
+    assert_eq!(refused(hand_off), PoolConfigError::NothingToDrop);
+    for given in [0, 17, usize::MAX] {
+        let error = refused(builder(&rt).priorities(given));
+        assert_eq!(error, PoolConfigError::Priorities { given });
     }
+    assert_eq!(
+        refused(builder(&rt).priorities(2).ageing(0)),
+        PoolConfigError::ZeroAgeing
+    );
+    // The last word on the queue counts.
+    assert!(builder(&rt).queue(0).unbounded().build().is_ok());
+    assert_eq!(
+        refused(builder(&rt).rendezvous().queue(0)),
+        PoolConfigError::ZeroQueue
+    );
     assert_eq!(
         refused(builder(&rt).task_timeout(ms(0))),
         PoolConfigError::ZeroDuration {

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use flow_rt::CancellationToken;
+use flow_rt::{CancellationToken, TestRuntime};
+use flow_sched::WorkerPool;
 
 pub(crate) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -16,6 +17,19 @@ pub(crate) const LONG: Duration = Duration::from_secs(3_600);
 
 /// A door that tasks wait at; a token is one already.
 pub(crate) type Gate = CancellationToken;
+
+/// Keeps one slot of the pool busy until the gate opens.
+pub(crate) async fn occupy(rt: &TestRuntime, pool: &WorkerPool) -> Gate {
+    let gate = Gate::new();
+    let busy = gate.clone();
+    let before = pool.stats().running;
+    pool.try_submit(async move |_| busy.cancelled().await)
+        .unwrap()
+        .detach();
+    rt.settle().await;
+    assert_eq!(pool.stats().running, before + 1);
+    gate
+}
 
 /// Polls once, with a waker that does nothing.
 pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {

@@ -43,7 +43,8 @@ fn of_building_a_pool() {
         ),
         (
             PoolConfigError::ZeroQueue,
-            "the queue has room for 0 tasks; 1 to 16777216 are allowed",
+            "the queue has room for 0 tasks; 1 to 16777216 are allowed, and `rendezvous` is a pool \
+             without a queue",
         ),
         (
             PoolConfigError::QueueTooLong { given: 20_000_000 },
@@ -52,9 +53,24 @@ fn of_building_a_pool() {
         ),
         (
             PoolConfigError::UnsupportedOnFull {
-                given: OnFull::DropOldest,
+                given: OnFull::DropNewest,
             },
-            "a pool cannot answer \"full\" with drop-oldest; wait and reject are allowed",
+            "a pool cannot answer \"full\" with drop-newest; wait, reject, drop-oldest and \
+             caller-runs are allowed",
+        ),
+        (
+            PoolConfigError::NothingToDrop,
+            "a rendezvous has no queue whose oldest task could be dropped; wait, reject and \
+             caller-runs are allowed",
+        ),
+        (
+            PoolConfigError::Priorities { given: 0 },
+            "the pool has 0 priorities; 1 to 16 are allowed",
+        ),
+        (
+            PoolConfigError::ZeroAgeing,
+            "`ageing` is zero, so that the least urgent task would always be next; 1 turn and \
+             more are allowed",
         ),
         (
             PoolConfigError::ZeroDuration {
@@ -91,8 +107,9 @@ fn rejected(rt: &TestRuntime) -> Rejected<fn(TaskContext) -> std::future::Ready<
 
 const CLOSED: &str = "the pool is closed and takes no more tasks";
 const FULL: &str = "the pool's queue is full (5 tasks)";
-const NESTED: &str = "the pool's queue is full (5 tasks), and a task of the same pool that waited \
-                      for room would keep the slot that has to make it";
+const UNKNOWN: &str = "the pool has no priority 7; 0 to 2 are allowed";
+const NESTED: &str = "the pool's queue is full (5 tasks); a task of the same pool that waited for \
+                      room would keep the slot that has to make it";
 
 async fn of_submitting(rt: TestRuntime) {
     let errors = [
@@ -112,6 +129,23 @@ async fn of_submitting(rt: TestRuntime) {
             },
             NESTED,
             "Nested { capacity: 5, .. }",
+        ),
+        (
+            SubmitError::UnknownPriority {
+                task: rejected(&rt),
+                given: 7,
+                priorities: 3,
+            },
+            UNKNOWN,
+            "UnknownPriority { given: 7, priorities: 3, .. }",
+        ),
+        (
+            SubmitError::Full {
+                task: rejected(&rt),
+                capacity: 0,
+            },
+            "no slot of the pool is free, and it has no queue",
+            "Full { capacity: 0, .. }",
         ),
         (
             SubmitError::TimedOut {
@@ -187,6 +221,11 @@ async fn of_tasks(rt: TestRuntime) {
         "the pool was closed before the task could run",
         None,
     );
+    says(
+        &TaskError::Evicted,
+        "the task was dropped from a full queue in favour of a newer one",
+        None,
+    );
     says(&TaskError::Full { capacity: 5 }, FULL, None);
     says(&TaskError::Nested { capacity: 5 }, NESTED, None);
 
@@ -217,6 +256,6 @@ async fn a_pool_shows_its_state(rt: TestRuntime) {
         assert!(text.contains(part), "{part} in {text}");
     }
     let pool = builder.build().unwrap();
-    assert_eq!((pool.name(), pool.capacity()), ("jobs", 3));
+    assert_eq!((pool.name(), pool.capacity()), ("jobs", Some(3)));
     assert!(format!("{pool:?}").starts_with("WorkerPool"), "{pool:?}");
 }

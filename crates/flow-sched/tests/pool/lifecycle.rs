@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flow_rt::sim::{self, Sim};
 use flow_rt::{Handle, TestRuntime, block_on};
-use flow_sched::{PoolConfigError, TaskError, WorkerPool};
+use flow_sched::{PoolConfigError, Shutdown, TaskError, TaskHandle, WorkerPool};
 use futures_util::future::{join, join_all};
 
 use crate::common::{Gate, LONG, ms};
@@ -18,6 +18,12 @@ flow_rt::on_every_runtime! {
     shutdown_of_an_idle_pool_and_of_one_that_never_ran,
     the_shortest_timeout_wins,
     the_pools_token_reaches_tasks,
+    tasks_that_are_told_have_their_time,
+    one_grace_ends_while_another_has_time,
+    more_slots_start_and_fewer_stay,
+    a_hand_off_has_places_as_it_has_slots,
+    a_pool_is_resized_while_it_shuts_down,
+    a_bad_size_changes_nothing,
 }
 
 async fn the_last_handle_closes_and_drains(rt: TestRuntime) {
@@ -85,6 +91,166 @@ async fn the_pools_token_reaches_tasks(rt: TestRuntime) {
     told.await.unwrap();
     // The pool is open, and its tasks are born cancelled.
     assert!(pool.run(async |cx| cx.is_cancelled()).await.unwrap());
+}
+
+/// A task that stops so long after it was told to.
+fn tidies_up(rt: &TestRuntime, pool: &WorkerPool, takes: Duration) -> TaskHandle<()> {
+    let rt = rt.clone();
+    let task = pool.try_submit(async move |cx| {
+        cx.cancellation().cancelled().await;
+        rt.sleep(takes).await.unwrap();
+    });
+    task.unwrap()
+}
+
+async fn tasks_that_are_told_have_their_time(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(2).build().unwrap();
+    let (quick, slow) = (tidies_up(&rt, &pool, ms(5)), tidies_up(&rt, &pool, LONG));
+    rt.settle().await;
+    assert_eq!(pool.stats().running, 2);
+    let queued = pool.try_submit(async |_| ()).unwrap();
+    let before = rt.now();
+    let report = pool
+        .shutdown(Shutdown::drain(ms(10)).then_cancel(ms(20)))
+        .await;
+    assert_eq!(rt.now() - before, ms(30));
+    assert_eq!(
+        (report.cancelled, report.dropped, report.abandoned),
+        (1, 1, 1),
+        "{report}"
+    );
+    quick.await.unwrap();
+    assert!(slow.await.unwrap_err().is_cancelled());
+    assert!(matches!(queued.await, Err(TaskError::Closed)));
+    assert_eq!(pool.shutdown(LONG).await, report);
+}
+
+async fn one_grace_ends_while_another_has_time(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
+    let task = tidies_up(&rt, &pool, LONG);
+    rt.settle().await;
+    let before = rt.now();
+    let patient = pool.shutdown(Shutdown::drain(ms(1)).then_cancel(LONG));
+    let (patient, hasty) = join(patient, pool.shutdown(ms(5))).await;
+    assert_eq!(rt.now() - before, ms(5));
+    assert_eq!(patient, hasty);
+    assert_eq!((patient.dropped, patient.stuck), (1, 0));
+    assert!(task.await.is_err());
+    // One that ends within its grace ends the wait.
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
+    let task = tidies_up(&rt, &pool, ms(5));
+    rt.settle().await;
+    let before = rt.now();
+    let how = Shutdown::drain(ms(0)).then_cancel(LONG);
+    assert_eq!(pool.shutdown(how).await.cancelled, 1);
+    assert_eq!(rt.now() - before, ms(5));
+    task.await.unwrap();
+}
+
+/// So many tasks that wait at one gate.
+fn waiting(pool: &WorkerPool, gate: &Gate, tasks: usize) -> Vec<TaskHandle<()>> {
+    let waits = |_| {
+        let gate = gate.clone();
+        pool.try_submit(async move |_| gate.cancelled().await)
+    };
+    (0..tasks).map(waits).collect::<Result<_, _>>().unwrap()
+}
+
+async fn more_slots_start_and_fewer_stay(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
+    let gate = Gate::new();
+    let tasks = waiting(&pool, &gate, 12);
+    rt.settle().await;
+    assert_eq!((pool.stats().running, pool.stats().queued), (1, 11));
+    pool.resize(4..=8).unwrap();
+    rt.settle().await;
+    assert_eq!((pool.stats().running, pool.stats().queued), (8, 4));
+    // No task is disturbed; the first three that end take their slots along, and so on.
+    pool.resize(2).unwrap();
+    rt.settle().await;
+    assert_eq!((pool.stats().running, pool.stats().slots), (8, 8));
+    gate.cancel();
+    join_all(tasks).await;
+    rt.settle().await;
+    assert_eq!((pool.stats().slots, pool.stats().completed), (2, 12));
+    // Idle ones leave at once.
+    pool.resize(0..=1).unwrap();
+    rt.settle().await;
+    assert_eq!((pool.stats().slots, pool.stats().idle_slots), (1, 1));
+    let gate = Gate::new();
+    let tasks = waiting(&pool, &gate, 3);
+    rt.settle().await;
+    assert_eq!((pool.stats().running, pool.stats().queued), (1, 2));
+    gate.cancel();
+    join_all(tasks).await;
+    pool.resize(3).unwrap();
+    let gate = Gate::new();
+    let tasks = waiting(&pool, &gate, 3);
+    rt.settle().await;
+    assert_eq!(pool.stats().running, 3);
+    gate.cancel();
+    join_all(tasks).await;
+    assert!(pool.shutdown(LONG).await.is_clean());
+    assert_eq!(pool.stats().slots, 0);
+}
+
+async fn a_hand_off_has_places_as_it_has_slots(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).rendezvous();
+    let pool = pool.build().unwrap();
+    let gate = Gate::new();
+    let mut tasks = waiting(&pool, &gate, 1);
+    assert!(pool.try_submit(async |_| ()).is_err());
+    let mut waits = pool.submit(async |_| 7);
+    assert!(crate::common::poll_once(&mut waits).is_pending());
+    pool.resize(3).unwrap();
+    assert_eq!(waits.await.unwrap().await.unwrap(), 7);
+    rt.settle().await;
+    tasks.extend(waiting(&pool, &gate, 2));
+    rt.settle().await;
+    pool.resize(1).unwrap();
+    gate.cancel();
+    join_all(tasks).await;
+    rt.settle().await;
+    let gate = Gate::new();
+    let last = waiting(&pool, &gate, 1);
+    assert!(pool.try_submit(async |_| ()).is_err());
+    gate.cancel();
+    join_all(last).await;
+}
+
+async fn a_pool_is_resized_while_it_shuts_down(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
+    let (gate, ended) = (Gate::new(), pool.clone());
+    let tasks = waiting(&pool, &gate, 6);
+    let shutdown = rt.spawn(async move { ended.shutdown(LONG).await });
+    rt.settle().await;
+    pool.resize(4).unwrap();
+    rt.settle().await;
+    assert_eq!(pool.stats().running, 4);
+    pool.resize(1).unwrap();
+    gate.cancel();
+    assert!(shutdown.await.unwrap().is_clean());
+    join_all(tasks).await;
+    pool.resize(4).unwrap();
+    rt.settle().await;
+    assert_eq!(pool.stats().slots, 0, "it has ended");
+}
+
+async fn a_bad_size_changes_nothing(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(2).build().unwrap();
+    assert_eq!(pool.resize(0), Err(PoolConfigError::NoSlots));
+    let given = usize::MAX;
+    assert_eq!(
+        pool.resize(given),
+        Err(PoolConfigError::TooManySlots { given })
+    );
+    #[expect(clippy::reversed_empty_ranges, reason = "the point of the case")]
+    let empty = pool.resize(5..=4);
+    assert_eq!(
+        empty,
+        Err(PoolConfigError::EmptySlotRange { min: 5, max: 4 })
+    );
+    assert_eq!(pool.slots(), 2..=2);
 }
 
 async fn burst(rt: &Sim, pool: &WorkerPool, tasks: usize) {

@@ -4,11 +4,15 @@
 
 mod behaviour;
 mod common;
+mod conformance;
 mod errors;
+mod full;
 mod hostile;
 mod lifecycle;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod nested;
+mod priorities;
 mod random;
 mod submitting;
 mod threads;

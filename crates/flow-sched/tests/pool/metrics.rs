@@ -53,3 +53,33 @@ fn a_registry_shows_a_pool_and_does_not_keep_it() {
         );
     });
 }
+
+/// Case MT 225 of the behaviour catalogue.
+#[test]
+fn waits_and_runs_are_timed_apart() {
+    sim::check(0..3, |rt| async move {
+        let registry = Registry::new();
+        let builder = WorkerPool::builder().name("io").slots(1).queue(8);
+        let pool = builder.build().unwrap();
+        // One that ran before anybody asked is not among them.
+        pool.run(async |_| ()).await.unwrap();
+        registry.register(pool.collector()).unwrap().forget();
+        for _ in 0..3 {
+            let sleeper = rt.clone();
+            pool.submit(async move |_| sleeper.sleep(ms(5)).await)
+                .detach()
+                .await
+                .unwrap();
+        }
+        pool.shutdown(LONG).await;
+        let shown = registry.collect();
+        let times = |metric: &str| shown.histogram(metric, &[("pool", "io")]).unwrap().clone();
+        let runs = times("flow_sched_pool_run_seconds");
+        assert_eq!(runs.count(), 3);
+        assert!((runs.sum() - 0.015).abs() < 1e-9, "{}", runs.sum());
+        // The first waited for nobody, the second for 5 ms, the third for 10.
+        let waits = times("flow_sched_pool_queue_wait_seconds");
+        assert_eq!(waits.count(), 3);
+        assert!((waits.sum() - 0.015).abs() < 1e-9, "{}", waits.sum());
+    });
+}

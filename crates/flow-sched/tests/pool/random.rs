@@ -1,13 +1,13 @@
 //! Random histories over many seeds: nothing is lost, nothing runs twice, the figures add up.
 
 use std::future::pending;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flow_rt::OnFull;
 use flow_rt::sim::{self, Sim, SimRng};
-use flow_sched::{PoolStats, SubmitError, TaskError, TaskHandle, WorkerPool};
+use flow_sched::{PoolStats, Shutdown, SubmitError, TaskError, TaskHandle, WorkerPool};
 
 use crate::common::{Gate, ms, quiet};
 
@@ -30,6 +30,7 @@ struct Results {
     panicked: u64,
     timed_out: u64,
     cancelled: u64,
+    evicted: u64,
 }
 
 /// Counts a task's closure while it lives, and that it runs once.
@@ -76,17 +77,20 @@ fn add_up(stats: &PoolStats) {
         + stats.completed
         + stats.panicked
         + stats.timed_out
-        + stats.cancelled;
+        + stats.cancelled
+        + stats.evicted;
     assert_eq!(stats.submitted, parts, "{stats:?}");
 }
 
-async fn submitter(rt: Sim, mut rng: SimRng, pool: WorkerPool, world: Arc<World>) {
+async fn submitter(rt: Sim, mut rng: SimRng, pool: WorkerPool, priorities: u64, world: Arc<World>) {
     for _ in 0..rng.below(12) {
         let counted = Counted::new(&world);
-        let (kind, inner) = (rng.below(7), rt.clone());
+        let began = Arc::new(AtomicBool::new(false));
+        let (kind, inner, begins) = (rng.below(7), rt.clone(), began.clone());
         let nap = ms(rng.below(6));
         let task = async move |cx: flow_rt::TaskContext| {
             let _inside = Inside::enter(&counted);
+            begins.store(true, Ordering::Relaxed);
             match kind {
                 0 => {}
                 1 => inner.sleep(nap).await,
@@ -105,16 +109,28 @@ async fn submitter(rt: Sim, mut rng: SimRng, pool: WorkerPool, world: Arc<World>
             }
         };
         let refused = |_| world.refused.fetch_add(1, Ordering::Relaxed);
+        let priority = rng.below(priorities) as usize;
         let handle = match rng.below(4) {
-            0 => pool.try_submit(task).map_err(|e| refused(e.into_inner())),
+            0 => pool
+                .submit(task)
+                .priority(priority)
+                .try_now()
+                .map_err(|e| refused(e.into_inner())),
             1 => pool
                 .submit_timeout(task, ms(rng.below(3)))
                 .await
                 .map_err(|e| refused(e.into_inner())),
             2 => {
                 let submit = pool.submit(task).timeout(ms(rng.below(4)));
+                let submit = submit.priority(priority);
                 match rt.timeout(ms(rng.below(4)), submit).await {
                     Ok(answer) => answer.map_err(|e| refused(e.into_inner())),
+                    // Dropped while the submitter ran it.
+                    Err(_) if began.load(Ordering::Relaxed) => {
+                        world.accepted.fetch_add(1, Ordering::Relaxed);
+                        world.results.lock().unwrap().cancelled += 1;
+                        continue;
+                    }
                     // Dropped while it waited: not submitted, and not counted as refused.
                     Err(_) => continue,
                 }
@@ -148,6 +164,7 @@ async fn holder(rt: Sim, mut rng: SimRng, handle: TaskHandle<()>, world: Arc<Wor
         Err(TaskError::Panicked(_)) => results.panicked += 1,
         Err(TaskError::TimedOut { .. }) => results.timed_out += 1,
         Err(TaskError::Cancelled | TaskError::Closed) => results.cancelled += 1,
+        Err(TaskError::Evicted) => results.evicted += 1,
         Err(other) => panic!("not from a handle: {other}"),
     }
 }
@@ -164,26 +181,46 @@ async fn history(rt: Sim) {
     if rng.below(2) == 0 {
         builder = builder.task_timeout(ms(1 + rng.below(6)));
     }
-    if rng.below(3) == 0 {
-        builder = builder.on_full(OnFull::Reject);
-    }
+    let priorities = 1 + rng.below(3);
+    builder = builder.priorities(priorities as usize);
+    let kind = rng.below(8);
+    builder = match kind {
+        0 => builder.unbounded(),
+        1 => builder.rendezvous(),
+        2 => builder.on_full(OnFull::Reject),
+        3 => builder.on_full(OnFull::DropOldest),
+        4 => builder.on_full(OnFull::CallerRuns),
+        5 => builder.on_full(OnFull::CallerRuns).rendezvous(),
+        _ => builder,
+    };
     let pool = builder.build().unwrap();
+    // Each submitter may run one task itself.
+    let guests = if matches!(kind, 4 | 5) { 4 } else { 0 };
     let mut submitters = rt.task_group();
     for _ in 0..=rng.below(4) {
-        submitters.spawn(submitter(rt.clone(), rt.rng(), pool.clone(), world.clone()));
+        let (rt, rng) = (rt.clone(), rt.rng());
+        submitters.spawn(submitter(rt, rng, pool.clone(), priorities, world.clone()));
     }
     let mut shutdowns = rt.task_group();
     for _ in 0..=rng.below(2) {
         let (delay, within) = (ms(rng.below(30)), ms(rng.below(20)));
+        let grace = ms(rng.below(3) * rng.below(5));
         let (rt, pool) = (rt.clone(), pool.clone());
         shutdowns.spawn(async move {
             rt.sleep(delay).await;
             let called = rt.now();
-            let report = pool.shutdown(within).await;
+            let how = Shutdown::drain(within).then_cancel(grace);
+            let report = pool.shutdown(how).await;
             // It ends by its deadline, whatever the tasks do.
-            assert!(rt.now() - called <= within, "{report}");
+            assert!(rt.now() - called <= within + grace, "{report}");
             report
         });
+    }
+    for _ in 0..rng.below(3) {
+        rt.sleep(ms(rng.below(10))).await;
+        let slots = 1 + rng.below(max as u64) as usize;
+        pool.resize(rng.below(slots as u64 + 1) as usize..=slots)
+            .unwrap();
     }
     let mut reports = Vec::new();
     while let Some(report) = shutdowns.join_next().await {
@@ -207,9 +244,10 @@ async fn history(rt: Sim) {
         panicked: stats.panicked,
         timed_out: stats.timed_out,
         cancelled: stats.cancelled,
+        evicted: stats.evicted,
     };
     assert_eq!(*world.results.lock().unwrap(), by_pool);
-    assert!(world.most_inside.load(Ordering::Relaxed) <= max);
+    assert!(world.most_inside.load(Ordering::Relaxed) <= max + guests);
     assert!(world.runs.load(Ordering::Relaxed) <= stats.submitted);
     assert_eq!(world.inside.load(Ordering::Relaxed), 0);
     assert_eq!(world.closures.load(Ordering::Relaxed), 0, "a task leaked");
@@ -231,7 +269,7 @@ fn every_task_has_one_end_and_every_figure_adds_up() {
 fn no_wake_up_is_lost() {
     // Three slots, a queue of one, submitters that wait: a lost wake-up is a deadlock, and the
     // simulation reports those.
-    sim::check(0..3_000, |rt| async move {
+    sim::check(0..10_000, |rt| async move {
         let pool = WorkerPool::builder().slots(1..=3).queue(1).build().unwrap();
         let done = Arc::new(AtomicU64::new(0));
         let mut group = rt.task_group();

@@ -7,7 +7,7 @@ use flow_rt::{CancellationToken, Deadline, OnFull, Panic, TaskContext, TestRunti
 use flow_sched::{Rejected, SubmitError, TaskError, TaskHandle, TrySubmitError, WorkerPool};
 use futures_util::future::join_all;
 
-use crate::common::{Gate, LONG, ms, poll_once};
+use crate::common::{Gate, LONG, ms, occupy, poll_once};
 
 flow_rt::on_every_runtime! {
     seeds 0..50;
@@ -23,24 +23,14 @@ flow_rt::on_every_runtime! {
     blocking_closures_take_slots,
     a_nested_submit_to_a_full_queue_is_refused,
     a_task_works_for_its_submitter,
+    a_submitters_cancellation_reaches_its_tasks,
+    a_detached_task_has_no_handle,
     a_future_that_was_ready_stays_pending,
 }
 
 fn one_slot(rt: &TestRuntime, queue: usize) -> WorkerPool {
     let builder = WorkerPool::builder().runtime(rt);
     builder.slots(1).queue(queue).build().unwrap()
-}
-
-/// Keeps the pool's one slot busy until the gate opens.
-async fn occupy(rt: &TestRuntime, pool: &WorkerPool) -> Gate {
-    let gate = Gate::new();
-    let busy = gate.clone();
-    pool.try_submit(async move |_| busy.cancelled().await)
-        .unwrap()
-        .detach();
-    rt.settle().await;
-    assert_eq!(pool.stats().running, 1);
-    gate
 }
 
 async fn submitters_are_served_in_order(rt: TestRuntime) {
@@ -298,19 +288,17 @@ async fn a_task_works_for_its_submitter(rt: TestRuntime) {
     assert_eq!(current.baggage_items().count(), 0);
     assert!(TaskContext::current().is_none());
 
-    let submitter = CancellationToken::new();
     let deadline = Deadline::after(rt.now(), LONG);
-    let work = TaskContext::from_token(submitter.clone())
+    let work = TaskContext::new()
         .with_deadline(deadline)
         .with_baggage("tenant", "acme")
         .unwrap();
-    submitter.cancel();
     for _ in 0..2 {
         let current = pool.run(async |_| TaskContext::current());
         let current = work.clone().scope(current).await.unwrap().unwrap();
         assert_eq!(current.baggage("tenant"), Some("acme"));
         assert_eq!(current.deadline(), deadline);
-        assert!(!current.is_cancelled(), "it was handed over");
+        assert!(!current.is_cancelled());
     }
     let blocking = pool.run_blocking(|cx| {
         let current = TaskContext::current().unwrap();
@@ -333,6 +321,67 @@ async fn a_future_that_was_ready_stays_pending(rt: TestRuntime) {
     let mut refused = pool.submit_timeout(async |_| 1, LONG);
     assert!((&mut refused).await.is_err());
     assert!(poll_once(&mut refused).is_pending());
+}
+
+async fn a_submitters_cancellation_reaches_its_tasks(rt: TestRuntime) {
+    let pool = one_slot(&rt, 4);
+    let submitter = CancellationToken::new();
+    let work = TaskContext::from_token(submitter.clone());
+    let told = async |cx: TaskContext| {
+        cx.cancellation().cancelled().await;
+        cx.cancellation().reason()
+    };
+    let running = work.enter(|| pool.try_submit(told).unwrap());
+    let queued = work.enter(|| pool.try_submit(told).unwrap());
+    let other = pool.try_submit(async |cx| cx.is_cancelled()).unwrap();
+    rt.settle().await;
+    assert!(!running.is_finished());
+    submitter.cancel_with("enough");
+    assert_eq!(running.await.unwrap().as_deref(), Some("enough"));
+    assert_eq!(queued.await.unwrap().as_deref(), Some("enough"));
+    assert!(!other.await.unwrap(), "it has another submitter");
+    // A context that is cancelled already, without a reason, and a task that does not care.
+    let gone = CancellationToken::new();
+    gone.cancel();
+    let late = TaskContext::from_token(gone).scope(pool.run(told));
+    assert_eq!(late.await.unwrap(), None);
+    let deaf = work.scope(pool.run(async |_| 7));
+    assert_eq!(deaf.await.unwrap(), 7);
+    assert!(!pool.cancellation().is_cancelled());
+}
+
+async fn a_detached_task_has_no_handle(rt: TestRuntime) {
+    let pool = one_slot(&rt, 1);
+    let gate = occupy(&rt, &pool).await;
+    let ran = Arc::new(AtomicUsize::new(0));
+    let task = || {
+        let ran = ran.clone();
+        async move |_| ran.fetch_add(1, Ordering::Relaxed)
+    };
+    let submit = pool.submit(task()).timeout(LONG).priority(0).detach();
+    assert!(
+        format!("{submit:?}").contains("SubmitDetached"),
+        "{submit:?}"
+    );
+    submit.await.unwrap();
+    let full = pool.submit(task()).detach().try_now().unwrap_err();
+    assert!(matches!(full, TrySubmitError::Full { capacity: 1, .. }));
+    let mut waits = pool.submit(task()).detach();
+    assert!(poll_once(&mut waits).is_pending());
+    gate.cancel();
+    waits.await.unwrap();
+    rt.settle().await;
+    pool.submit(task()).detach().try_now().unwrap();
+    // A panic, and a blocking closure.
+    let panics = pool.submit(async |_| -> () { panic!("quietly") }).detach();
+    panics.await.unwrap();
+    let blocking = ran.clone();
+    let blocking = pool.submit_blocking(move |_| blocking.fetch_add(1, Ordering::Relaxed));
+    blocking.detach().await.unwrap();
+    assert!(pool.shutdown(LONG).await.is_clean());
+    assert_eq!(ran.load(Ordering::Relaxed), 4);
+    assert_eq!((pool.stats().completed, pool.stats().panicked), (5, 1));
+    assert!(pool.submit(task()).detach().await.unwrap_err().is_closed());
 }
 
 #[test]

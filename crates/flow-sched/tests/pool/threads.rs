@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flow_rt::{Handle, block_on};
 use flow_sched::{TaskError, WorkerPool};
 
-use crate::common::LONG;
+use crate::common::{LONG, quiet};
 
 fn host() -> (tokio::runtime::Runtime, Handle) {
     let rt = tokio::runtime::Builder::new_multi_thread()
@@ -37,6 +37,31 @@ fn a_task_that_comes_as_the_slot_falls_asleep_runs() {
         }
     });
     assert_eq!(pool.stats().completed, 20_000);
+}
+
+#[test]
+fn a_million_tasks_run_after_a_storm_of_panics() {
+    quiet();
+    let (_host, handle) = host();
+    let builder = WorkerPool::builder().runtime(&handle);
+    let pool = builder.slots(4).queue(1_024).build().unwrap();
+    let ran = Arc::new(AtomicU64::new(0));
+    block_on(async {
+        for _ in 0..2_000 {
+            let panics = pool.submit(async |_| -> () { panic!("quiet: storm") });
+            panics.detach().await.unwrap();
+        }
+        for _ in 0..1_000_000 {
+            let ran = ran.clone();
+            let counts = pool.submit(async move |_| ran.fetch_add(1, Ordering::Relaxed));
+            counts.detach().await.unwrap();
+        }
+        assert!(pool.shutdown(LONG).await.is_clean());
+    })
+    .unwrap();
+    assert_eq!(ran.load(Ordering::Relaxed), 1_000_000);
+    let stats = pool.stats();
+    assert_eq!((stats.completed, stats.panicked), (1_000_000, 2_000));
 }
 
 #[test]

@@ -1,0 +1,174 @@
+//! The queues of a pool: a lane per priority, and which of them is next.
+//!
+//! How many tasks they hold is the [room](super::room)'s business.
+//!
+//! # Ageing
+//! The most urgent lane that has a task goes first. Each time a lane that has tasks is passed
+//! over it ages by one, and at the limit it has a turn. So urgent work cannot starve the rest: a
+//! lane gets one turn in `limit + lanes` at the least. By turns and not by time, because in an
+//! overload, when priorities matter, every task has waited for too long. Ages are approximate
+//! while several slots pop at once; that a lane has its turn does not depend on it.
+
+use std::sync::Arc;
+
+use super::task::Job;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{ArrayQueue, SegQueue};
+
+pub(super) struct Lanes {
+    /// The least urgent first.
+    by_urgency: Box<[Lane]>,
+    /// Tasks that were spawned on the pool's handle: they go first, and age the others.
+    spawned: SegQueue<Arc<dyn Job>>,
+    /// Turns that went to those in a row while others had tasks.
+    streak: AtomicU32,
+    ageing: u32,
+}
+
+struct Lane {
+    queue: Queue,
+    /// Turns that went to others while this lane had a task.
+    age: AtomicU32,
+}
+
+/// An array costs less per task, and its memory is taken ahead.
+enum Queue {
+    Array(ArrayQueue<Arc<dyn Job>>),
+    Segments(SegQueue<Arc<dyn Job>>),
+}
+
+impl Lanes {
+    /// So many lanes; `capacity` if there is to be one, with room for so many tasks.
+    pub(super) fn new(lanes: usize, capacity: Option<usize>, ageing: u32) -> Self {
+        let queue = || match capacity {
+            Some(capacity) if lanes == 1 => Queue::Array(ArrayQueue::new(capacity)),
+            _ => Queue::Segments(SegQueue::new()),
+        };
+        let lane = |_| Lane {
+            queue: queue(),
+            age: AtomicU32::new(0),
+        };
+        Self {
+            by_urgency: (0..lanes).map(lane).collect(),
+            spawned: SegQueue::new(),
+            streak: AtomicU32::new(0),
+            ageing,
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.by_urgency.len()
+    }
+
+    /// Appends a task to a lane. The caller has taken room.
+    #[inline]
+    pub(super) fn push(&self, lane: usize, job: Arc<dyn Job>) {
+        match &self.by_urgency[lane].queue {
+            Queue::Array(queue) => {
+                let pushed = queue.push(job).is_ok();
+                debug_assert!(pushed, "room was taken, so the queue has a free cell");
+            }
+            Queue::Segments(queue) => queue.push(job),
+        }
+    }
+
+    /// Appends a task that waits for no room.
+    pub(super) fn push_spawned(&self, job: Arc<dyn Job>) {
+        self.spawned.push(job);
+    }
+
+    /// The next task.
+    #[inline]
+    pub(super) fn pop(&self) -> Option<Arc<dyn Job>> {
+        if self.spawned.is_empty() {
+            self.pop_submitted()
+        } else {
+            self.pop_spawned()
+        }
+    }
+
+    #[cold]
+    fn pop_spawned(&self) -> Option<Arc<dyn Job>> {
+        let is_turn_of_others = self.streak.load(Ordering::Relaxed) >= self.ageing;
+        if is_turn_of_others && let Some(job) = self.pop_submitted() {
+            self.streak.store(0, Ordering::Relaxed);
+            return Some(job);
+        }
+        match self.spawned.pop() {
+            Some(job) => {
+                self.streak.fetch_add(1, Ordering::Relaxed);
+                Some(job)
+            }
+            None => self.pop_submitted(),
+        }
+    }
+
+    #[inline]
+    fn pop_submitted(&self) -> Option<Arc<dyn Job>> {
+        match &*self.by_urgency {
+            [only] => only.queue.pop(),
+            lanes => self.pop_of(lanes),
+        }
+    }
+
+    fn pop_of(&self, lanes: &[Lane]) -> Option<Arc<dyn Job>> {
+        for lane in lanes {
+            if lane.age.load(Ordering::Relaxed) >= self.ageing {
+                lane.age.store(0, Ordering::Relaxed);
+                if let Some(job) = lane.queue.pop() {
+                    return Some(job);
+                }
+            }
+        }
+        let (at, job) = lanes.iter().enumerate().rev().find_map(|(at, lane)| {
+            let job = lane.queue.pop()?;
+            Some((at, job))
+        })?;
+        for lane in &lanes[..at] {
+            if !lane.queue.is_empty() {
+                lane.age.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Some(job)
+    }
+
+    /// The oldest task of the least urgent lane that has one, up to `lane`.
+    pub(super) fn pop_least_urgent(&self, lane: usize) -> Option<Arc<dyn Job>> {
+        self.by_urgency[..=lane]
+            .iter()
+            .find_map(|lane| lane.queue.pop())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        let submitted: usize = self.by_urgency.iter().map(|lane| lane.queue.len()).sum();
+        submitted + self.spawned.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.spawned.is_empty() && self.by_urgency.iter().all(|lane| lane.queue.is_empty())
+    }
+}
+
+impl Queue {
+    #[inline]
+    fn pop(&self) -> Option<Arc<dyn Job>> {
+        match self {
+            Self::Array(queue) => queue.pop(),
+            Self::Segments(queue) => queue.pop(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Array(queue) => queue.len(),
+            Self::Segments(queue) => queue.len(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Array(queue) => queue.is_empty(),
+            Self::Segments(queue) => queue.is_empty(),
+        }
+    }
+}
