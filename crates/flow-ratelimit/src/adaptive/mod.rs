@@ -327,7 +327,7 @@ impl<C: Clock> AdaptiveLimiter<C> {
         if limit != before {
             // It is within a range that was checked, so it is no limit that would be refused.
             // Wakes those who wait: the algorithm is unlocked.
-            let _ = self.limiter.set_limit(limit);
+            let _ = self.limiter.adjust_limit(limit);
         }
         if limit < before {
             claim.lowered(now);

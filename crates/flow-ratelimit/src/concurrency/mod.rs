@@ -232,12 +232,17 @@ impl ConcurrencyLimiter {
     /// # Cost
     /// One compare-and-swap on the word that permits are taken from; a lock if somebody waits.
     pub fn set_limit(&self, limit: u32) -> Result<u32, ConcurrencyConfigError> {
-        let before = self.permits.set_limit(limit)?;
+        let before = self.adjust_limit(limit)?;
         #[cfg(feature = "tracing")]
         if before != limit {
             crate::events::changed(self.name(), "limit", &limit);
         }
         Ok(before)
+    }
+
+    /// The same without an event, for one who tells it in words of its own.
+    pub(crate) fn adjust_limit(&self, limit: u32) -> Result<u32, ConcurrencyConfigError> {
+        Ok(self.permits.set_limit(limit)?)
     }
 
     /// Stops giving permits, for ever: who waits fails with [`PermitError::Closed`], as later
