@@ -399,14 +399,17 @@ impl Timer for MapTimer {
             this.leave_map();
             return Poll::Ready(Ok(()));
         }
+        // Cloned and dropped without the lock: a waker's code is not ours.
+        let waker = cx.waker().clone();
         let mut state = this.shared.lock();
         if state.stopped {
+            drop(state);
             return Poll::Ready(Err(Stopped::new()));
         }
         let entry = *this.entry.get_or_insert_with(|| (this.at, state.new_id()));
         // The last waker wins. A timer that was woken and is polled early again has left the
         // map: it gets its place back.
-        let replaced = state.timers.insert(entry, cx.waker().clone());
+        let replaced = state.timers.insert(entry, waker);
         drop(state);
         drop(replaced);
         // The first timer may be this one now.

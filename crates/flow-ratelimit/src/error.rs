@@ -599,8 +599,8 @@ fn exceeds_burst(f: &mut fmt::Formatter<'_>, requested: u64, burst: u64) -> fmt:
     )
 }
 
-fn queue_full(f: &mut fmt::Formatter<'_>, max_waiters: usize) -> fmt::Result {
-    write!(f, "{max_waiters} callers wait already, the most that may")
+pub(crate) fn queue_full(f: &mut fmt::Formatter<'_>, max_waiters: usize) -> fmt::Result {
+    write!(f, "as many callers wait already as may: {max_waiters}")
 }
 
 const MISSING_BURST: &str = "no burst was given: call `.burst(..)` on the builder";

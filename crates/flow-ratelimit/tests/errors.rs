@@ -15,7 +15,7 @@ const CLOSED: &str = "the limiter is closed";
 const NEVER: &str = "too few tokens are left and the rate is zero, so none will come";
 const TOO_MANY: &str =
     "3 tokens were asked for, but the bucket never holds more than its burst of 2";
-const QUEUE_FULL: &str = "4 callers wait already, the most that may";
+const QUEUE_FULL: &str = "as many callers wait already as may: 4";
 
 #[track_caller]
 fn says<E: Error>(error: &E, text: &str, source: Option<&dyn Error>) {
@@ -364,7 +364,7 @@ fn of_permits() {
             std::future::poll_fn(|cx| std::task::Poll::Ready(first.as_mut().poll(cx).is_pending()));
         assert!(parked.await);
         let error = limiter.acquire().await.map(drop).unwrap_err();
-        says(&error, "1 callers wait already, the most that may", None);
+        says(&error, "as many callers wait already as may: 1", None);
     });
     drop(full);
     limiter.close();

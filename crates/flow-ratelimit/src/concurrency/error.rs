@@ -158,9 +158,7 @@ impl fmt::Display for PermitError {
         match *self {
             Self::Timeout { limit } => write!(f, "the permits were not there within {limit:?}"),
             Self::ExceedsLimit { requested, limit } => exceeds(f, requested, limit),
-            Self::QueueFull { max_waiters } => {
-                write!(f, "{max_waiters} callers wait already, the most that may")
-            }
+            Self::QueueFull { max_waiters } => crate::error::queue_full(f, max_waiters),
             Self::Closed => f.write_str(CLOSED),
             Self::NoRuntime(_) => f.write_str("there is no async runtime to bound the wait"),
             Self::Stopped(_) => f.write_str("the runtime that bounded the wait was shut down"),
