@@ -23,7 +23,8 @@ block_on(async {
 )]
 //! | item | for |
 //! |---|---|
-//! | `Channel` -> `Sender`, `Receiver` | a bounded queue between tasks, with an answer to "full" |
+//! | `Channel` -> `Sender`, `Receiver` | a queue between tasks, lock-free while nobody waits, with an answer to "full" |
+//! | `SoleReceiver`, `Permit`, `WeakSender` | its only receiver; room taken in advance; an end that does not count |
 //! | `AsyncWriter` | bytes to a file or any other blocking sink, in order, flushed when it says so |
 //!
 //! # Features
@@ -36,18 +37,20 @@ block_on(async {
 
 #[cfg(feature = "channel")]
 mod channel;
-#[cfg(any(feature = "channel", feature = "writer"))]
-#[cfg(any(feature = "channel", feature = "writer"))]
+#[cfg(feature = "writer")]
 mod wait_list;
+#[cfg(any(feature = "channel", feature = "writer"))]
+mod wakers;
 #[cfg(feature = "writer")]
 mod writer;
 
 #[cfg(feature = "channel")]
 pub use channel::{
-    Channel, ChannelBuilder, ChannelConfigError, ChannelStats, DropReason, Receiver,
+    Channel, ChannelBuilder, ChannelConfigError, ChannelStats, DropReason, Permit, Receiver,
     RecvBlockingError, RecvError, RecvFuture, RecvManyFuture, RecvTimeoutError, RecvTimeoutFuture,
-    Rejected, SendBlockingError, SendError, SendFuture, SendTimeoutError, SendTimeoutFuture,
-    Sender, TryRecvError, TrySendError,
+    Rejected, ReserveError, ReserveFuture, SendBlockingError, SendError, SendFuture, SendManyError,
+    SendManyFuture, SendTimeoutError, SendTimeoutFuture, Sender, SoleReceiver, TryRecvError,
+    TrySendError, WeakReceiver, WeakSender,
 };
 #[cfg(feature = "writer")]
 pub use writer::{

@@ -12,6 +12,8 @@ mod channel;
 #[cfg(feature = "channel")]
 mod channel_edges;
 #[cfg(feature = "channel")]
+mod channel_room;
+#[cfg(feature = "channel")]
 mod channel_storm;
 
 #[cfg(feature = "writer")]
