@@ -29,6 +29,7 @@ block_on(async {
 //!
 //! # Features
 //! - `channel` (default): bounded channels.
+//! - `sink`: `Sender::into_sink`, for the trait of `futures-sink`.
 //! - `writer`: `AsyncWriter`.
 //! - `metrics`: `collector()` on a channel's ends and on a writer, for a `flow_metrics::Registry`.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
@@ -44,6 +45,8 @@ mod wakers;
 #[cfg(feature = "writer")]
 mod writer;
 
+#[cfg(feature = "sink")]
+pub use channel::ChannelSink;
 #[cfg(feature = "channel")]
 pub use channel::{
     Channel, ChannelBuilder, ChannelConfigError, ChannelStats, DropReason, Permit, Receiver,

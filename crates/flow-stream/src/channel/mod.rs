@@ -10,6 +10,8 @@ mod metrics;
 mod permit;
 mod receiver;
 mod sender;
+#[cfg(feature = "sink")]
+mod sink;
 mod sole;
 mod stats;
 mod weak;
@@ -31,6 +33,8 @@ pub use many::SendManyFuture;
 pub use permit::{Permit, ReserveFuture};
 pub use receiver::{Receiver, RecvFuture, RecvManyFuture, RecvTimeoutFuture};
 pub use sender::{SendFuture, SendTimeoutFuture, Sender};
+#[cfg(feature = "sink")]
+pub use sink::ChannelSink;
 pub use sole::SoleReceiver;
 pub use stats::ChannelStats;
 pub use weak::{WeakReceiver, WeakSender};

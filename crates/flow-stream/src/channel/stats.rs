@@ -17,8 +17,8 @@ pub struct ChannelStats {
     pub sent: u64,
     /// Items that were received.
     pub received: u64,
-    /// New items dropped because the channel was full (`OnFull::DropNewest`), or closed to a permit
-    /// that had reserved nothing.
+    /// New items dropped because the channel was full (`OnFull::DropNewest`), or because they came
+    /// with a permit or through a sink that had taken no room, and there was none.
     pub dropped_newest: u64,
     /// Queued items dropped to make room for newer ones (`OnFull::DropOldest`).
     pub dropped_oldest: u64,

@@ -13,6 +13,8 @@ mod channel;
 mod channel_edges;
 #[cfg(feature = "channel")]
 mod channel_room;
+#[cfg(feature = "sink")]
+mod channel_sink;
 #[cfg(feature = "channel")]
 mod channel_storm;
 
