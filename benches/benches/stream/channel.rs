@@ -3,31 +3,101 @@
 use core::future::Future;
 use core::time::Duration;
 
-use flow_benches::{Bench, repeat, timed};
+use flow_benches::{Bench, on_threads, repeat, timed};
+use flow_rt::OnFull;
 use flow_stream::Channel;
 use tokio::runtime::Runtime;
 
 const CAPACITY: usize = 1024;
+/// Few enough to be full most of the time.
+const SMALL: usize = 64;
 /// Items that go through a channel between tasks.
 const ITEMS: u64 = 4096;
+/// Items that a receiver takes at once.
+const BATCH: usize = 256;
 
 pub(crate) fn rows(bench: &mut Bench, runtime: &Runtime) {
     pairs(bench, runtime);
+    for (senders, capacity) in [(1, CAPACITY), (4, CAPACITY), (4, SMALL)] {
+        let go = Topology {
+            runtime,
+            senders,
+            receivers: 1,
+            capacity,
+        };
+        bench
+            .row(format!("{senders}:1, capacity {capacity}, single consumer"))
+            .batch(ITEMS)
+            .flow(|n| go.run(n, ours_alone))
+            .peer("tokio", |n| go.run(n, tokio_mpsc))
+            .peer("async-channel", |n| go.run(n, async_channel))
+            .peer("flume", |n| go.run(n, flume))
+            .peer("tachyonix", |n| go.run(n, tachyonix))
+            .peer("kanal", |n| go.run(n, kanal))
+            .measure();
+        bench
+            .row(format!("{senders}:1, capacity {capacity}"))
+            .batch(ITEMS)
+            .flow(|n| go.run(n, ours))
+            .peer("tokio", |n| go.run(n, tokio_mpsc))
+            .peer("async-channel", |n| go.run(n, async_channel))
+            .measure();
+    }
+    for capacity in [CAPACITY, SMALL] {
+        let go = Topology {
+            runtime,
+            senders: 4,
+            receivers: 4,
+            capacity,
+        };
+        bench
+            .row(format!("4:4, capacity {capacity}"))
+            .batch(ITEMS)
+            .flow(|n| go.run(n, ours))
+            .peer("async-channel", |n| go.run(n, async_channel))
+            .peer("flume", |n| go.run(n, flume))
+            .peer("kanal", |n| go.run(n, kanal))
+            .measure();
+    }
+    let go = Topology {
+        runtime,
+        senders: 4,
+        receivers: 1,
+        capacity: CAPACITY,
+    };
     bench
-        .row("1:1, capacity 1024")
+        .row("4 senders, recv_many of 256")
         .batch(ITEMS)
-        .flow(|n| between(runtime, n, 1, ours))
-        .peer("tokio", |n| between(runtime, n, 1, tokio_mpsc))
-        .peer("async-channel", |n| between(runtime, n, 1, async_channel))
-        .peer("flume", |n| between(runtime, n, 1, flume))
+        .flow(|n| go.run(n, |capacity, ends| batches(ours_alone(capacity, ends))))
+        .peer("tokio", |n| {
+            go.run(n, |capacity, ends| batches(tokio_mpsc(capacity, ends)))
+        })
         .measure();
-    bench
-        .row("4:4, capacity 1024")
-        .batch(ITEMS)
-        .flow(|n| between(runtime, n, 4, ours))
-        .peer("async-channel", |n| between(runtime, n, 4, async_channel))
-        .peer("flume", |n| between(runtime, n, 4, flume))
-        .measure();
+    always_full(bench);
+}
+
+/// A channel that nobody receives from and whose oldest item gives way.
+fn always_full(bench: &mut Bench) {
+    let (tx, _rx) = Channel::builder()
+        .capacity(CAPACITY)
+        .on_full(OnFull::DropOldest)
+        .build()
+        .expect("valid");
+    let (mut peer, _peer_rx) = async_broadcast::broadcast(CAPACITY);
+    peer.set_overflow(true);
+    let (tokio_tx, _tokio_rx) = tokio::sync::broadcast::channel(CAPACITY);
+    for threads in [1, 2] {
+        bench
+            .row(format!("drop oldest when full, {threads} thread(s)"))
+            .flow(|n| on_threads(threads, n, |i| drop(tx.try_send(i))))
+            .peer("async-broadcast", |n| {
+                on_threads(threads, n, |i| peer.try_broadcast(i))
+            })
+            .peer("tokio broadcast", |n| {
+                on_threads(threads, n, |i| drop(tokio_tx.send(i)))
+            })
+            .measure();
+    }
 }
 
 fn pairs(bench: &mut Bench, runtime: &Runtime) {
@@ -35,6 +105,7 @@ fn pairs(bench: &mut Bench, runtime: &Runtime) {
     let (tokio_tx, mut tokio_rx) = tokio::sync::mpsc::channel(CAPACITY);
     let (async_tx, async_rx) = async_channel::bounded(CAPACITY);
     let (flume_tx, flume_rx) = flume::bounded(CAPACITY);
+    let (tachyonix_tx, mut tachyonix_rx) = tachyonix::channel(CAPACITY);
     bench
         .row("try_send and try_recv")
         .instructions(10_000)
@@ -48,9 +119,13 @@ fn pairs(bench: &mut Bench, runtime: &Runtime) {
         .peer("flume", |n| {
             repeat(n, |i| (flume_tx.try_send(i), flume_rx.try_recv()))
         })
+        .peer("tachyonix", |n| {
+            repeat(n, |i| (tachyonix_tx.try_send(i), tachyonix_rx.try_recv()))
+        })
         .measure();
 
     let (tokio_tx, mut tokio_rx) = tokio::sync::mpsc::channel(CAPACITY);
+    let (tachyonix_tx, mut tachyonix_rx) = tachyonix::channel(CAPACITY);
     bench
         .row("send and recv, one task")
         .flow(|n| alone(runtime, n, async |i| (tx.send(i).await, rx.recv().await)))
@@ -67,6 +142,11 @@ fn pairs(bench: &mut Bench, runtime: &Runtime) {
         .peer("flume", |n| {
             alone(runtime, n, async |i| {
                 (flume_tx.send_async(i).await, flume_rx.recv_async().await)
+            })
+        })
+        .peer("tachyonix", |n| {
+            alone(runtime, n, async |i| {
+                (tachyonix_tx.send(i).await, tachyonix_rx.recv().await)
             })
         })
         .measure();
@@ -91,7 +171,7 @@ trait Tx: Send + 'static {
 }
 
 trait Rx: Send + 'static {
-    /// `None` once the channel is closed and empty.
+    /// How many items came; `None` once the channel is closed and empty.
     fn take(&mut self) -> impl Future<Output = Option<u64>> + Send;
 }
 
@@ -106,7 +186,7 @@ macro_rules! ends {
         impl Rx for $rx {
             #[inline]
             async fn take(&mut self) -> Option<u64> {
-                self.$recv().await$(.$ok())?
+                self.$recv().await$(.$ok())?.map(|_| 1)
             }
         }
     };
@@ -140,63 +220,154 @@ ends!(
     ok
 );
 
-fn ours(tasks: usize) -> Ends<flow_stream::Sender<u64>, flow_stream::Receiver<u64>> {
-    let (tx, rx) = Channel::bounded(CAPACITY).expect("a valid capacity");
-    (vec![tx; tasks], vec![rx; tasks])
+ends!(
+    tachyonix::Sender<u64>,
+    send,
+    tachyonix::Receiver<u64>,
+    recv,
+    ok
+);
+ends!(
+    kanal::AsyncSender<u64>,
+    send,
+    kanal::AsyncReceiver<u64>,
+    recv,
+    ok
+);
+
+impl Rx for flow_stream::SoleReceiver<u64> {
+    #[inline]
+    async fn take(&mut self) -> Option<u64> {
+        self.recv().await.ok().map(|_| 1)
+    }
+}
+
+/// A receiver that takes what is there.
+struct Batches<R>(R, Vec<u64>);
+
+fn batches<S, R>((senders, receivers): Ends<S, R>) -> Ends<S, Batches<R>> {
+    let with_room = |rx| Batches(rx, Vec::with_capacity(BATCH));
+    (senders, receivers.into_iter().map(with_room).collect())
+}
+
+impl Rx for Batches<flow_stream::SoleReceiver<u64>> {
+    async fn take(&mut self) -> Option<u64> {
+        self.1.clear();
+        let taken = self.0.recv_many(&mut self.1, BATCH).await;
+        (taken > 0).then_some(taken as u64)
+    }
+}
+
+impl Rx for Batches<tokio::sync::mpsc::Receiver<u64>> {
+    async fn take(&mut self) -> Option<u64> {
+        self.1.clear();
+        let taken = self.0.recv_many(&mut self.1, BATCH).await;
+        (taken > 0).then_some(taken as u64)
+    }
+}
+
+fn ours(
+    capacity: usize,
+    (senders, receivers): (usize, usize),
+) -> Ends<flow_stream::Sender<u64>, flow_stream::Receiver<u64>> {
+    let (tx, rx) = Channel::bounded(capacity).expect("a valid capacity");
+    (vec![tx; senders], vec![rx; receivers])
+}
+
+fn ours_alone(
+    capacity: usize,
+    (senders, _): (usize, usize),
+) -> Ends<flow_stream::Sender<u64>, flow_stream::SoleReceiver<u64>> {
+    let channel = Channel::builder().capacity(capacity);
+    let (tx, rx) = channel.build_single_consumer().expect("a valid capacity");
+    (vec![tx; senders], vec![rx])
 }
 
 fn tokio_mpsc(
-    tasks: usize,
+    capacity: usize,
+    (senders, _): (usize, usize),
 ) -> Ends<tokio::sync::mpsc::Sender<u64>, tokio::sync::mpsc::Receiver<u64>> {
-    let (tx, rx) = tokio::sync::mpsc::channel(CAPACITY);
-    (vec![tx; tasks], vec![rx])
+    let (tx, rx) = tokio::sync::mpsc::channel(capacity);
+    (vec![tx; senders], vec![rx])
 }
 
-fn async_channel(tasks: usize) -> Ends<async_channel::Sender<u64>, async_channel::Receiver<u64>> {
-    let (tx, rx) = async_channel::bounded(CAPACITY);
-    (vec![tx; tasks], vec![rx; tasks])
+fn async_channel(
+    capacity: usize,
+    (senders, receivers): (usize, usize),
+) -> Ends<async_channel::Sender<u64>, async_channel::Receiver<u64>> {
+    let (tx, rx) = async_channel::bounded(capacity);
+    (vec![tx; senders], vec![rx; receivers])
 }
 
-fn flume(tasks: usize) -> Ends<flume::Sender<u64>, flume::Receiver<u64>> {
-    let (tx, rx) = flume::bounded(CAPACITY);
-    (vec![tx; tasks], vec![rx; tasks])
+fn flume(
+    capacity: usize,
+    (senders, receivers): (usize, usize),
+) -> Ends<flume::Sender<u64>, flume::Receiver<u64>> {
+    let (tx, rx) = flume::bounded(capacity);
+    (vec![tx; senders], vec![rx; receivers])
 }
 
-/// `n` batches of items from so many tasks to as many others, through one channel.
-#[allow(clippy::disallowed_methods)] // the same host for every contender
-fn between<S: Tx, R: Rx>(
-    runtime: &Runtime,
-    n: u64,
-    tasks: usize,
-    open: fn(usize) -> Ends<S, R>,
-) -> Duration {
-    let share = n * ITEMS / tasks as u64;
-    let (senders, receivers) = open(tasks);
-    timed(|| {
-        runtime.block_on(async {
-            let consumers: Vec<_> = receivers.into_iter().map(consume).collect();
-            for tx in senders {
-                tokio::spawn(async move {
-                    for i in 0..share {
-                        tx.put(i).await;
-                    }
-                });
-            }
-            let mut received = 0;
-            for consumer in consumers {
-                received += consumer.await.expect("a consumer panicked");
-            }
-            assert_eq!(received, share * tasks as u64, "items were lost");
-        });
-    })
+fn tachyonix(
+    capacity: usize,
+    (senders, _): (usize, usize),
+) -> Ends<tachyonix::Sender<u64>, tachyonix::Receiver<u64>> {
+    let (tx, rx) = tachyonix::channel(capacity);
+    (vec![tx; senders], vec![rx])
+}
+
+fn kanal(
+    capacity: usize,
+    (senders, receivers): (usize, usize),
+) -> Ends<kanal::AsyncSender<u64>, kanal::AsyncReceiver<u64>> {
+    let (tx, rx) = kanal::bounded_async(capacity);
+    (vec![tx; senders], vec![rx; receivers])
+}
+
+/// So many tasks that send to so many that receive, through one channel.
+#[derive(Clone, Copy)]
+struct Topology<'a> {
+    runtime: &'a Runtime,
+    senders: usize,
+    receivers: usize,
+    capacity: usize,
+}
+
+impl Topology<'_> {
+    /// `n` batches of items.
+    #[allow(clippy::disallowed_methods)] // the same host for every contender
+    fn run<S: Tx, R: Rx>(
+        self,
+        n: u64,
+        open: impl Fn(usize, (usize, usize)) -> Ends<S, R>,
+    ) -> Duration {
+        let share = n * ITEMS / self.senders as u64;
+        let (senders, receivers) = open(self.capacity, (self.senders, self.receivers));
+        timed(|| {
+            self.runtime.block_on(async {
+                let consumers: Vec<_> = receivers.into_iter().map(consume).collect();
+                for tx in senders {
+                    tokio::spawn(async move {
+                        for i in 0..share {
+                            tx.put(i).await;
+                        }
+                    });
+                }
+                let mut received = 0;
+                for consumer in consumers {
+                    received += consumer.await.expect("a consumer panicked");
+                }
+                assert_eq!(received, share * self.senders as u64, "items were lost");
+            });
+        })
+    }
 }
 
 #[allow(clippy::disallowed_methods)] // as above
 fn consume<R: Rx>(mut rx: R) -> tokio::task::JoinHandle<u64> {
     tokio::spawn(async move {
         let mut received = 0;
-        while rx.take().await.is_some() {
-            received += 1;
+        while let Some(taken) = rx.take().await {
+            received += taken;
         }
         received
     })

@@ -9,10 +9,18 @@ use flow_rt::Handle;
 use tokio::runtime::{Builder, Runtime};
 
 fn main() -> ExitCode {
-    let packages = ["tokio", "async-channel", "flume"];
+    let packages = [
+        "tokio",
+        "async-channel",
+        "flume",
+        "tachyonix",
+        "kanal",
+        "async-broadcast",
+    ];
     flow_benches::run(
         "stream",
-        "`Channel` beside async-channel, tokio's mpsc and flume; `AsyncWriter` beside `BufWriter`.",
+        "`Channel` beside async-channel, tokio's mpsc, flume, tachyonix and kanal; `AsyncWriter` \
+         beside `BufWriter`.",
         &packages,
         |bench| {
             let runtime = Builder::new_multi_thread()
@@ -23,8 +31,9 @@ fn main() -> ExitCode {
             channel::rows(bench, &runtime);
             writer::rows(bench, &runtime);
             bench.note(
-                "Channels hold 1024 items; producers and consumers are tasks on tokio with 2 \
-                 workers. tokio's mpsc has one consumer, so it has no part in 4:4.",
+                "Producers and consumers are tasks on tokio with 2 workers. tokio's mpsc and \
+                 tachyonix have one consumer, so they have no part in 4:4. kanal loses the item of \
+                 a receive that is dropped after it was handed one (kanal#24).",
             );
             bench.note(
                 "`BufWriter` belongs to one thread and blocks it; `AsyncWriter` is shared, and \

@@ -23,11 +23,13 @@ block_on(async {
 )]
 //! | item | for |
 //! |---|---|
-//! | `Channel` -> `Sender`, `Receiver` | a bounded queue between tasks, with an answer to "full" |
+//! | `Channel` -> `Sender`, `Receiver` | a queue between tasks, lock-free while nobody waits, with an answer to "full" |
+//! | `SoleReceiver`, `Permit`, `WeakSender` | its only receiver; room taken in advance; an end that does not count |
 //! | `AsyncWriter` | bytes to a file or any other blocking sink, in order, flushed when it says so |
 //!
 //! # Features
 //! - `channel` (default): bounded channels.
+//! - `sink`: `Sender::into_sink`, for the trait of `futures-sink`.
 //! - `writer`: `AsyncWriter`.
 //! - `metrics`: `collector()` on a channel's ends and on a writer, for a `flow_metrics::Registry`.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
@@ -36,18 +38,22 @@ block_on(async {
 
 #[cfg(feature = "channel")]
 mod channel;
-#[cfg(any(feature = "channel", feature = "writer"))]
-#[cfg(any(feature = "channel", feature = "writer"))]
+#[cfg(feature = "writer")]
 mod wait_list;
+#[cfg(any(feature = "channel", feature = "writer"))]
+mod wakers;
 #[cfg(feature = "writer")]
 mod writer;
 
+#[cfg(feature = "sink")]
+pub use channel::ChannelSink;
 #[cfg(feature = "channel")]
 pub use channel::{
-    Channel, ChannelBuilder, ChannelConfigError, ChannelStats, DropReason, Receiver,
+    Channel, ChannelBuilder, ChannelConfigError, ChannelStats, DropReason, Permit, Receiver,
     RecvBlockingError, RecvError, RecvFuture, RecvManyFuture, RecvTimeoutError, RecvTimeoutFuture,
-    Rejected, SendBlockingError, SendError, SendFuture, SendTimeoutError, SendTimeoutFuture,
-    Sender, TryRecvError, TrySendError,
+    Rejected, ReserveError, ReserveFuture, SendBlockingError, SendError, SendFuture, SendManyError,
+    SendManyFuture, SendTimeoutError, SendTimeoutFuture, Sender, SoleReceiver, TryRecvError,
+    TrySendError, WeakReceiver, WeakSender,
 };
 #[cfg(feature = "writer")]
 pub use writer::{

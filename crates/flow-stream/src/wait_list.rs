@@ -8,7 +8,7 @@
 //! # Invariants
 //! 1. A slot is `Waiting` while linked; `Granted` or `Refused` once it was taken off the front;
 //!    `Free` once its owner has left. Only the owner, who holds the [`Ticket`], frees it.
-//! 2. `waiting` and `granted` count the slots in these states.
+//! 2. `waiting` counts the slots in that state.
 //! 3. No waker is cloned, woken or dropped in here: they are handed out, and the caller does that
 //!    after it has unlocked. (Dropping the last waker of a task may run any destructor.)
 //!
@@ -17,7 +17,7 @@
 
 use core::task::Waker;
 
-use flow_rt::contain;
+use crate::wakers::Wakers;
 
 /// Who waits, with what each of them needs.
 #[derive(Debug)]
@@ -27,7 +27,6 @@ pub(crate) struct WaitList<N> {
     head: Option<usize>,
     tail: Option<usize>,
     waiting: usize,
-    granted: usize,
 }
 
 #[derive(Debug)]
@@ -64,10 +63,6 @@ pub(crate) struct Left<N> {
     /// Its waker, if it was still waiting: to be dropped outside of the lock.
     pub(crate) waker: Option<Waker>,
     /// What was reserved for it, if it had been granted.
-    #[cfg_attr(
-        not(feature = "writer"),
-        expect(dead_code, reason = "channels reserve one each")
-    )]
     pub(crate) granted: Option<N>,
 }
 
@@ -79,7 +74,6 @@ impl<N> WaitList<N> {
             head: None,
             tail: None,
             waiting: 0,
-            granted: 0,
         }
     }
 
@@ -88,14 +82,7 @@ impl<N> WaitList<N> {
         self.waiting
     }
 
-    /// How many have been granted what they need, and have not used it yet.
-    #[cfg(any(feature = "channel", test))]
-    pub(crate) fn granted(&self) -> usize {
-        self.granted
-    }
-
     /// What the first one needs.
-    #[cfg(feature = "writer")]
     pub(crate) fn front(&self) -> Option<&N> {
         match &self.slots[self.head?] {
             Slot::Waiting(waiting) => Some(&waiting.need),
@@ -134,7 +121,6 @@ impl<N> WaitList<N> {
             && let Some(waiting) = self.unlink(at)
         {
             self.slots[at] = Slot::Granted(waiting.need);
-            self.granted += 1;
             wakers.push(waiting.waker);
         }
     }
@@ -176,10 +162,7 @@ impl<N> WaitList<N> {
             };
         }
         let granted = match self.free(at) {
-            Slot::Granted(need) => {
-                self.granted -= 1;
-                Some(need)
-            }
+            Slot::Granted(need) => Some(need),
             _ => None,
         };
         Left {
@@ -217,53 +200,6 @@ impl<N> WaitList<N> {
     fn free(&mut self, at: usize) -> Slot<N> {
         let next = self.first_free.replace(at);
         core::mem::replace(&mut self.slots[at], Slot::Free { next })
-    }
-}
-
-impl Ticket {
-    /// The place as a number, for whoever keeps it in an atomic.
-    #[cfg(feature = "channel")]
-    pub(crate) fn into_raw(self) -> usize {
-        self.0
-    }
-
-    /// The place that [`into_raw`](Self::into_raw) gave.
-    #[cfg(feature = "channel")]
-    pub(crate) fn from_raw(raw: usize) -> Self {
-        Self(raw)
-    }
-}
-
-/// Wakers to be woken after the lock is gone: mostly none or one, so they cost no allocation.
-#[derive(Debug, Default)]
-pub(crate) struct Wakers {
-    first: Option<Waker>,
-    rest: Vec<Waker>,
-}
-
-impl Wakers {
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
-    pub(crate) fn push(&mut self, waker: Waker) {
-        if self.first.is_none() {
-            self.first = Some(waker);
-        } else {
-            self.rest.push(waker);
-        }
-    }
-
-    /// Wakes all, in order; call it without the lock.
-    #[inline]
-    pub(crate) fn wake(self) {
-        if let Some(first) = self.first {
-            // One executor's panic must not lose the wake-ups of the others.
-            contain(|| first.wake());
-            for waker in self.rest {
-                contain(|| waker.wake());
-            }
-        }
     }
 }
 

@@ -139,3 +139,60 @@ fn a_newcomer_leaves_what_is_set_aside() {
         assert_eq!(block_on(recv), Ok(7));
     });
 }
+
+/// An evicting send and a close: the new item is in or comes back, the old one is received or
+/// given to whoever evicted it.
+#[test]
+fn an_evicting_send_meets_a_close() {
+    explore("evicting send || close || recv", 3, || {
+        let dropped = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let hook = dropped.clone();
+        let (tx, rx) = Channel::builder()
+            .capacity(1)
+            .on_full(flow_rt::OnFull::DropOldest)
+            .on_drop(move |item, _| hook.store(item, std::sync::atomic::Ordering::Relaxed))
+            .build()
+            .unwrap();
+        tx.try_send(1).unwrap();
+        let closer = tx.clone();
+        let sender = thread::spawn(move || tx.try_send(2).map_err(|error| error.into_inner()));
+        let closing = thread::spawn(move || closer.close());
+        let first = rx.try_recv();
+        closing.join().unwrap();
+        let second = rx.try_recv();
+        let sent = sender.join().unwrap();
+        let third = rx.try_recv();
+        if second == Err(TryRecvError::Closed) {
+            assert_eq!(third, second, "drained is for ever");
+        }
+        let received = |item| [first, second, third].contains(&Ok(item));
+        match (sent, dropped.load(std::sync::atomic::Ordering::Relaxed)) {
+            (Err(item), 0) => assert!(item == 2 && received(1) && !received(2)),
+            (Ok(()), 0) => assert!(received(1) && received(2)),
+            (Ok(()), 1) => assert!(!received(1) && received(2)),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
+    });
+}
+
+/// A permit that is dropped on a closed channel ends the wait of its receiver (tokio#8260).
+#[test]
+fn a_dropped_permit_ends_the_wait_of_a_closed_channel() {
+    explore("drop of a permit || close || recv", 3, || {
+        let (tx, rx) = Channel::<u32>::bounded(1).unwrap();
+        let closer = tx.clone();
+        // Both stay, so that nothing but the permit can end the wait.
+        let holder = thread::spawn(move || {
+            drop(tx.try_reserve().ok());
+            tx
+        });
+        let closing = thread::spawn(move || {
+            closer.close();
+            closer
+        });
+        assert_eq!(block_on(rx.recv()), Err(RecvError::Closed));
+        drop(holder.join().unwrap());
+        drop(closing.join().unwrap());
+    });
+}

@@ -11,6 +11,7 @@
 //! | [`WaitList`] | the queue under it: a FIFO of waiters with a need each, used under a lock |
 //! | [`WakeList`] | wakers collected under a lock, woken after it |
 //! | [`Event`] | listen, look, wait; next to nothing to notify while nobody listens |
+//! | [`Ring`] | a bounded queue that can be closed, lock-free while nobody waits, FIFO when somebody does |
 //! | [`JoinCell`] | one value from a task that ends to the one that waits for it |
 //! | [`CachePadded`], [`Sharded`] | what many cores write |
 //! | [`PaddedCounter`], [`PaddedCounters`] | what many threads count |
@@ -18,9 +19,11 @@
 //!
 //! # Features
 //! `loom`: for the models of this workspace; used only together with `--cfg loom`.
-#![forbid(unsafe_code)]
+// One file may: `ring/raw.rs`.
+#![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod backoff;
 mod classed;
 mod counter;
 mod error;
@@ -30,6 +33,7 @@ mod join_cell;
 pub mod model;
 mod padded;
 mod permits;
+mod ring;
 mod seat;
 pub mod sync;
 mod wait_list;
@@ -42,5 +46,6 @@ pub use event::{Event, Listener};
 pub use join_cell::JoinCell;
 pub use padded::{CachePadded, Sharded};
 pub use permits::{PermitWait, Permits};
+pub use ring::{PopError, PushError, Ring, Turn};
 pub use wait_list::{Cancelled, Standing, Ticket, WaitList};
 pub use wake_list::WakeList;

@@ -18,10 +18,10 @@ use core::cell::Cell;
 // Seats take part in no protocol of a model: core's atomics under loom too.
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-/// Seats for one thread each.
-pub(crate) const OWN: usize = 16;
+/// Seats for one thread each; next to none for models, whose threads have small stacks.
+pub(crate) const OWN: usize = if cfg!(loom) { 1 } else { 16 };
 /// Seats for all threads beyond those.
-pub(crate) const SHARED: usize = 8;
+pub(crate) const SHARED: usize = if cfg!(loom) { 1 } else { 8 };
 /// All seats.
 pub(crate) const SEATS: usize = OWN + SHARED;
 

@@ -18,6 +18,32 @@ mod imp {
         pub use std::thread::{Thread, current, park, park_timeout};
     }
 
+    /// A cell that its users share by a protocol of their own.
+    pub(crate) mod cell {
+        /// Std's, behind the form that loom's has.
+        pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
+
+        impl<T> UnsafeCell<T> {
+            pub(crate) const fn new(value: T) -> Self {
+                Self(core::cell::UnsafeCell::new(value))
+            }
+
+            /// Calls `f` with the place; what it does there is up to the protocol.
+            #[inline]
+            pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+                f(self.0.get())
+            }
+        }
+    }
+
+    pub(crate) use core::hint::spin_loop as spin;
+    pub(crate) use std::thread::yield_now as thread_yield;
+
+    /// Nothing: a SeqCst RMW followed by a SeqCst load needs no fence between them. Loom takes
+    /// them for AcqRel and Acquire, and does.
+    #[inline]
+    pub(crate) const fn fence_after_rmw() {}
+
     /// How many wakers a wake list takes.
     pub(crate) const WAKES: usize = 16;
 
@@ -80,4 +106,4 @@ use on_loom as imp;
 #[doc(hidden)]
 pub use imp::__loom;
 pub use imp::{Arc, AtomicWaker, Mutex, MutexGuard, Weak, atomic, thread, thread_local};
-pub(crate) use imp::{SHARDS, WAKES};
+pub(crate) use imp::{SHARDS, WAKES, cell, fence_after_rmw, spin, thread_yield};

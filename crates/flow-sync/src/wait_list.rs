@@ -294,6 +294,35 @@ impl WaitList {
         }
     }
 
+    /// Puts a granted waiter back into the queue, where it would stand had it not been granted;
+    /// the waker comes back if it is not granted. O(n) in those before it that were put back too.
+    pub fn requeue(&mut self, ticket: Ticket, waker: Waker) -> Option<Waker> {
+        if self.standing(ticket) != Standing::Granted {
+            return Some(waker);
+        }
+        let (mut prev, mut next) = (NIL, self.queue.first);
+        while next != NIL && self.slot(next).number < ticket.number {
+            (prev, next) = (next, self.slot(next).links.next);
+        }
+        let slot = self.slot_mut(ticket.slot);
+        slot.standing = Standing::Waiting;
+        slot.waker = Some(waker);
+        slot.links = Links { prev, next };
+        let (need, marked) = (slot.need, slot.marked);
+        match prev {
+            NIL => self.queue.first = ticket.slot,
+            prev => self.slot_mut(prev).links.next = ticket.slot,
+        }
+        match next {
+            NIL => self.queue.last = ticket.slot,
+            next => self.slot_mut(next).links.prev = ticket.slot,
+        }
+        self.len += 1;
+        self.marked += usize::from(marked);
+        self.sum += u128::from(need);
+        None
+    }
+
     /// How the waiter stands.
     #[inline]
     pub fn standing(&self, ticket: Ticket) -> Standing {

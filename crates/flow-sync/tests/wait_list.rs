@@ -159,3 +159,29 @@ fn a_granted_slot_holds_its_chunk() {
     }
     assert_eq!(list.capacity(), 4096);
 }
+
+#[test]
+fn whoever_is_put_back_stands_where_it_stood() {
+    let mut list = WaitList::new();
+    let tickets: Vec<_> = (0..5).map(|need| list.push(need, None)).collect();
+    let waker = || std::task::Waker::noop().clone();
+    assert!(list.requeue(tickets[0], waker()).is_some(), "it waits");
+    for _ in 0..3 {
+        list.grant_head();
+    }
+    for put_back in [2, 0, 1] {
+        assert!(list.requeue(tickets[put_back], waker()).is_none());
+    }
+    assert!(list.needs().eq(0..5));
+    assert_eq!((list.len(), list.sum()), (5, 10));
+    // The last one too.
+    for _ in 0..5 {
+        list.grant_head();
+    }
+    assert!(list.requeue(tickets[4], waker()).is_none());
+    assert!(list.requeue(tickets[3], waker()).is_none());
+    assert_eq!(list.head(), Some(tickets[3]));
+    list.cancel(tickets[3]);
+    assert_eq!(list.head(), Some(tickets[4]));
+    assert!(list.requeue(tickets[3], waker()).is_some(), "it is gone");
+}

@@ -107,6 +107,8 @@ gathers! {
     #[cfg(feature = "sched")] flow_sched::CronError,
     #[cfg(feature = "sched")] flow_sched::UnknownZone,
     #[cfg(feature = "stream")] flow_stream::ChannelConfigError,
+    #[cfg(feature = "stream")] flow_stream::ReserveError,
+    #[cfg(feature = "stream")] flow_stream::SendManyError,
     #[cfg(feature = "stream")] flow_stream::RecvError,
     #[cfg(feature = "stream")] flow_stream::TryRecvError,
     #[cfg(feature = "stream")] flow_stream::RecvTimeoutError,

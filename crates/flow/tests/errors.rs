@@ -141,6 +141,8 @@ fn those_of_channel_and_writer() {
     passes::<stream::TrySendError<Item>>();
     passes::<stream::SendTimeoutError<Item>>();
     passes::<stream::SendBlockingError<Item>>();
+    passes::<stream::ReserveError>();
+    passes::<stream::SendManyError>();
     passes::<stream::RecvError>();
     passes::<stream::TryRecvError>();
     passes::<stream::RecvTimeoutError>();

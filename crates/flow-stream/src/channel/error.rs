@@ -308,6 +308,49 @@ impl<T> Error for SendBlockingError<T> {
     }
 }
 
+/// Why [`reserve`](super::Sender::reserve) and [`try_reserve`](super::Sender::try_reserve) gave no
+/// permit. The channel is unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReserveError {
+    /// The channel is closed.
+    Closed,
+    /// There is no room that nobody waits for, and the call or the channel does not wait.
+    Full,
+}
+
+/// Why [`send_many`](super::Sender::send_many) and [`try_send_many`](super::Sender::try_send_many)
+/// stopped. What was not sent is in the queue still, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendManyError {
+    /// The channel is closed.
+    Closed,
+    /// There is no room that nobody waits for, and the call or the channel does not wait.
+    Full,
+}
+
+impl fmt::Display for ReserveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => CLOSED,
+            Self::Full => FULL,
+        })
+    }
+}
+
+impl fmt::Display for SendManyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => CLOSED,
+            Self::Full => FULL,
+        })
+    }
+}
+
+impl Error for ReserveError {}
+impl Error for SendManyError {}
+
 /// Why [`recv`](super::Receiver::recv) has no item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

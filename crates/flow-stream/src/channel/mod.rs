@@ -3,11 +3,18 @@
 mod core;
 mod error;
 mod limit;
+mod locked;
+mod many;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod permit;
 mod receiver;
 mod sender;
+#[cfg(feature = "sink")]
+mod sink;
+mod sole;
 mod stats;
+mod weak;
 
 use ::core::fmt;
 use ::core::marker::PhantomData;
@@ -16,16 +23,24 @@ use std::borrow::Cow;
 use flow_rt::{Handle, OnFull, contain};
 use flow_sync::sync::Arc;
 use flow_sync::sync::atomic::{AtomicUsize, Ordering};
+use flow_sync::{CachePadded, Event};
 
 pub use error::{
-    ChannelConfigError, RecvBlockingError, RecvError, RecvTimeoutError, Rejected,
-    SendBlockingError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+    ChannelConfigError, RecvBlockingError, RecvError, RecvTimeoutError, Rejected, ReserveError,
+    SendBlockingError, SendError, SendManyError, SendTimeoutError, TryRecvError, TrySendError,
 };
+pub use many::SendManyFuture;
+pub use permit::{Permit, ReserveFuture};
 pub use receiver::{Receiver, RecvFuture, RecvManyFuture, RecvTimeoutFuture};
 pub use sender::{SendFuture, SendTimeoutFuture, Sender};
+#[cfg(feature = "sink")]
+pub use sink::ChannelSink;
+pub use sole::SoleReceiver;
 pub use stats::ChannelStats;
+pub use weak::{WeakReceiver, WeakSender};
 
 use self::core::Core;
+use self::stats::Rare;
 
 /// A bounded channel of many senders and many receivers, to be built.
 ///
@@ -65,6 +80,7 @@ impl<T> Channel<T> {
             capacity: None,
             on_full: OnFull::Wait,
             on_drop: None,
+            on_block: None,
             runtime: None,
         }
     }
@@ -85,6 +101,22 @@ impl<T> Channel<T> {
     pub fn bounded(capacity: usize) -> Result<(Sender<T>, Receiver<T>), ChannelConfigError> {
         Self::builder().capacity(capacity).build()
     }
+
+    /// A channel that is never full: memory is its only bound.
+    ///
+    /// Senders that outrun their receivers fill it. Where that can happen a bound and an answer to
+    /// "full" are the better choice; [`ChannelStats::max_len`] shows how far it went.
+    ///
+    /// ```
+    /// let (tx, rx) = flow_stream::Channel::unbounded();
+    /// for item in 0..100_000 {
+    ///     tx.try_send(item).expect("it is open");
+    /// }
+    /// assert_eq!((rx.len(), rx.try_recv()), (100_000, Ok(0)));
+    /// ```
+    pub fn unbounded() -> (Sender<T>, Receiver<T>) {
+        Self::builder().open(Policy::Wait, usize::MAX)
+    }
 }
 
 impl<T> fmt::Debug for Channel<T> {
@@ -100,10 +132,12 @@ pub struct ChannelBuilder<T> {
     capacity: Option<usize>,
     on_full: OnFull,
     on_drop: Option<OnDrop<T>>,
+    on_block: Option<OnBlock>,
     runtime: Option<Handle>,
 }
 
 type OnDrop<T> = Box<dyn Fn(T, DropReason) + Send + Sync>;
+type OnBlock = Box<dyn Fn() + Send + Sync>;
 
 impl<T> ChannelBuilder<T> {
     /// What the channel is called in `Debug` and metrics; `channel` unless said.
@@ -112,7 +146,11 @@ impl<T> ChannelBuilder<T> {
         self
     }
 
-    /// How many items the channel holds; at least 1. Memory grows with use up to that.
+    /// How many items the channel holds; at least 1.
+    ///
+    /// Their memory, 64 bytes each or what the item needs, is taken at once, up to 8 MiB; a larger
+    /// channel grows with use, and so does one with [`OnFull::DropOldest`]. These two have a lock
+    /// over them where the others are lock-free while nobody waits.
     pub fn capacity(mut self, items: usize) -> Self {
         self.capacity = Some(items);
         self
@@ -136,6 +174,15 @@ impl<T> ChannelBuilder<T> {
         self
     }
 
+    /// Who is told that a send found the channel full and waits; once per send.
+    ///
+    /// The hook runs in the sender, outside of every lock, before the send first waits. Its panic
+    /// is contained.
+    pub fn on_block(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_block = Some(Box::new(hook));
+        self
+    }
+
     /// The runtime that keeps the time of `send_timeout` and `recv_timeout`.
     ///
     /// Unless given it is [`Handle::current`] where such a future first has to wait. Nothing
@@ -150,6 +197,31 @@ impl<T> ChannelBuilder<T> {
     /// # Errors
     /// No capacity or a capacity of 0; [`OnFull::CallerRuns`], since an item cannot be run.
     pub fn build(self) -> Result<(Sender<T>, Receiver<T>), ChannelConfigError> {
+        let (policy, capacity) = self.checked()?;
+        Ok(self.open(policy, capacity))
+    }
+
+    /// Builds the channel with one receiver that cannot be cloned.
+    ///
+    /// # Errors
+    /// Those of [`build`](Self::build).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use flow_stream::Channel;
+    ///
+    /// let (tx, mut rx) = Channel::builder().capacity(8).build_single_consumer()?;
+    /// tx.try_send("hello")?;
+    /// assert_eq!(rx.try_recv(), Ok("hello"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn build_single_consumer(self) -> Result<(Sender<T>, SoleReceiver<T>), ChannelConfigError> {
+        let (sender, receiver) = self.build()?;
+        Ok((sender, SoleReceiver::new(receiver)))
+    }
+
+    fn checked(&self) -> Result<(Policy, usize), ChannelConfigError> {
         let capacity = match self.capacity {
             None => return Err(ChannelConfigError::CapacityMissing),
             Some(0) => return Err(ChannelConfigError::ZeroCapacity),
@@ -162,16 +234,23 @@ impl<T> ChannelBuilder<T> {
             OnFull::DropOldest => Policy::DropOldest,
             given => return Err(ChannelConfigError::UnsupportedOnFull { given }),
         };
+        Ok((policy, capacity))
+    }
+
+    fn open(self, policy: Policy, capacity: usize) -> (Sender<T>, Receiver<T>) {
         let shared = Arc::new(Shared {
-            name: self.name,
-            core: Core::new(capacity),
+            core: Core::new(capacity, policy == Policy::DropOldest),
             policy,
+            name: self.name,
             on_drop: self.on_drop,
+            on_block: self.on_block,
             runtime: self.runtime,
+            rare: CachePadded::default(),
             senders: AtomicUsize::new(1),
             receivers: AtomicUsize::new(1),
+            closed: Event::new(),
         });
-        Ok((Sender::new(shared.clone()), Receiver::new(shared)))
+        (Sender::new(shared.clone()), Receiver::new(shared))
     }
 }
 
@@ -182,6 +261,7 @@ impl<T> fmt::Debug for ChannelBuilder<T> {
             .field("capacity", &self.capacity)
             .field("on_full", &self.on_full)
             .field("on_drop", &self.on_drop.is_some())
+            .field("on_block", &self.on_block.is_some())
             .field("runtime", &self.runtime)
             .finish()
     }
@@ -197,6 +277,9 @@ pub enum DropReason {
     Oldest,
     /// It was in the channel when the last receiver went away.
     NoReceiver,
+    /// It came with a permit that had reserved nothing ([`OnFull::DropOldest`]), and the channel
+    /// had been closed since.
+    Closed,
 }
 
 impl fmt::Display for DropReason {
@@ -205,6 +288,7 @@ impl fmt::Display for DropReason {
             Self::Newest => "the channel was full, and the new item gave way",
             Self::Oldest => "the channel was full, and the oldest item gave way",
             Self::NoReceiver => "the last receiver went away",
+            Self::Closed => "the channel was closed",
         })
     }
 }
@@ -220,13 +304,17 @@ enum Policy {
 
 /// What the ends of a channel share.
 struct Shared<T> {
-    name: Cow<'static, str>,
     core: Core<T>,
     policy: Policy,
+    name: Cow<'static, str>,
     on_drop: Option<OnDrop<T>>,
+    on_block: Option<OnBlock>,
     runtime: Option<Handle>,
+    rare: CachePadded<Rare>,
     senders: AtomicUsize,
     receivers: AtomicUsize,
+    /// For those who wait for the close.
+    closed: Event,
 }
 
 impl<T> Shared<T> {
@@ -238,17 +326,47 @@ impl<T> Shared<T> {
         });
     }
 
-    fn stats(&self) -> ChannelStats {
-        self.core.counters().snapshot(self.core.capacity())
+    /// Once per send, when it has found the channel full and is about to wait.
+    #[cold]
+    fn blocked(&self) {
+        stats::count(&self.rare.blocked_sends, 1);
+        self.rare.seen(self.core.len());
+        if let Some(hook) = &self.on_block {
+            contain(hook);
+        }
+    }
+
+    fn close(&self) {
+        self.core.close();
+        self.closed.notify_all();
+    }
+
+    /// Drops what is in a channel that nobody receives from any more.
+    fn abandon(&self) {
+        while let Some(item) = self.core.pop_claimed() {
+            stats::count(&self.rare.abandoned, 1);
+            self.dropped(item, DropReason::NoReceiver);
+        }
+    }
+
+    /// After a push into room that was promised, which the close does not stop.
+    ///
+    /// The last receiver drops what was claimed before its close. What is claimed later is seen to
+    /// be so here: the claim and the close are changes of one word, and the receiver is gone
+    /// before it closes.
+    fn pushed_on_promise(&self) {
+        if self.core.is_closed() && self.receivers.load(Ordering::Acquire) == 0 {
+            self.abandon();
+        }
     }
 
     fn debug(&self, end: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(end)
             .field("name", &self.name)
-            .field("len", &self.core.counters().len())
+            .field("len", &self.core.len())
             .field("capacity", &self.core.capacity())
             .field("on_full", &self.policy)
-            .field("closed", &self.core.counters().is_closed())
+            .field("closed", &self.core.is_closed())
             .field("senders", &self.senders.load(Ordering::Relaxed))
             .field("receivers", &self.receivers.load(Ordering::Relaxed))
             .finish_non_exhaustive()

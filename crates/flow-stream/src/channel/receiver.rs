@@ -3,36 +3,38 @@
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
 use flow_rt::block_on;
-use flow_sync::sync::Arc;
+use flow_sync::sync::{Arc, Mutex};
+use flow_sync::{PopError, Turn};
 use futures_core::future::FusedFuture;
 use futures_core::stream::{FusedStream, Stream};
 
-use super::core::{PopError, State, Wait};
 use super::error::{RecvBlockingError, RecvError, RecvTimeoutError, TryRecvError};
 use super::limit::{Limit, LimitError};
 use super::stats::ChannelStats;
-use super::{DropReason, Shared};
-use crate::wait_list::Ticket;
+use super::{Shared, WeakReceiver};
 
 /// The receiving end of a [`Channel`](super::Channel); clones share the items among them.
 ///
 /// It is a [`Stream`] too. Dropping the last one closes the channel, and what is still in it goes
 /// to the `on_drop` hook.
 pub struct Receiver<T> {
-    shared: Arc<Shared<T>>,
-    stream: StreamWait,
+    pub(super) shared: Arc<Shared<T>>,
+    stream: StreamTurn,
+    /// Whether it yields before it parks: not one that is alone.
+    pub(super) yields: bool,
 }
 
 impl<T> Receiver<T> {
     pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
         Self {
             shared,
-            stream: StreamWait::default(),
+            stream: StreamTurn::default(),
+            yields: true,
         }
     }
 
@@ -48,11 +50,13 @@ impl<T> Receiver<T> {
     /// for it go to the next.
     ///
     /// # Cost
-    /// One short lock; no allocation, no runtime, no timer.
+    /// One atomic RMW and no lock while nobody waits; no allocation, no runtime, no timer.
+    #[inline]
     pub fn recv(&self) -> RecvFuture<'_, T> {
         RecvFuture {
             shared: self.newcomer(),
-            wait: Wait::New,
+            turn: Turn::New,
+            yields: self.yields,
             done: false,
         }
     }
@@ -62,6 +66,7 @@ impl<T> Receiver<T> {
     /// # Errors
     /// [`TryRecvError::Empty`] if there is none, or all are set aside for receivers that wait;
     /// [`TryRecvError::Closed`] only once everything was received.
+    #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         self.newcomer().core.try_pop().map_err(|why| match why {
             PopError::Empty => TryRecvError::Empty,
@@ -104,8 +109,9 @@ impl<T> Receiver<T> {
 
     /// Appends up to `max` items to `batch`, waiting for the first; returns how many.
     ///
-    /// It takes what is there, under one lock, and does not wait for `max`. 0 means closed and
-    /// everything received (or a `max` of 0, which takes nothing and returns at once).
+    /// It takes what is there, in one piece and with one atomic RMW, and does not wait for `max`.
+    /// 0 means closed and everything received (or a `max` of 0, which takes nothing and returns at
+    /// once).
     ///
     /// # Cancel safety
     /// A future dropped before it was ready has taken nothing.
@@ -114,26 +120,40 @@ impl<T> Receiver<T> {
             shared: self.newcomer(),
             batch,
             max,
-            wait: Wait::New,
+            turn: Turn::New,
+            yields: self.yields,
             done: false,
         }
+    }
+
+    /// Appends up to `max` items that are there to `batch`, without waiting; returns how many.
+    ///
+    /// Items that are set aside for receivers that wait stay there.
+    pub fn drain(&self, batch: &mut Vec<T>, max: usize) -> usize {
+        let drained = self.newcomer().core.try_pop_many(batch, max);
+        drained.unwrap_or(0)
     }
 
     /// Stops intake, for all senders. Idempotent.
     ///
     /// Senders that wait get their items back; what is buffered is still received.
     pub fn close(&self) {
-        self.shared.core.close();
+        self.shared.close();
+    }
+
+    /// A handle that does not keep the channel open.
+    pub fn downgrade(&self) -> WeakReceiver<T> {
+        WeakReceiver::new(self.shared.clone())
     }
 
     /// Whether intake has stopped; there may be items left.
     pub fn is_closed(&self) -> bool {
-        self.shared.core.counters().is_closed()
+        self.shared.core.is_closed()
     }
 
     /// How many items are in the channel. No lock.
     pub fn len(&self) -> usize {
-        self.shared.core.counters().len()
+        self.shared.core.len()
     }
 
     /// Whether no item is in the channel. No lock.
@@ -164,9 +184,10 @@ impl<T> Receiver<T> {
     ///
     /// Whoever polled it as a stream and then receives in another way would else wait behind its
     /// own abandoned place.
+    #[inline]
     fn newcomer(&self) -> &Shared<T> {
-        if let Some(mut wait) = self.stream.take() {
-            self.shared.core.leave_pop(&mut wait);
+        if self.stream.is_set() {
+            self.shared.core.leave_pop(&mut self.stream.take());
         }
         &self.shared
     }
@@ -184,10 +205,8 @@ impl<T> Drop for Receiver<T> {
         self.newcomer();
         // AcqRel: the last one closes after everything the others did.
         if self.shared.receivers.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.core.close();
-            for item in self.shared.core.abandon() {
-                self.shared.dropped(item, DropReason::NoReceiver);
-            }
+            self.shared.close();
+            self.shared.abandon();
         }
     }
 }
@@ -206,10 +225,14 @@ impl<T> Stream for Receiver<T> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let mut wait = self.stream.take().unwrap_or_default();
-        let polled = self.shared.core.poll_pop(cx, &mut wait, State::pop);
+        let mut turn = if self.stream.is_set() {
+            self.stream.take()
+        } else {
+            Turn::New
+        };
+        let polled = self.shared.core.poll_pop(cx, &mut turn, self.yields);
         if polled.is_pending() {
-            self.stream.set(wait);
+            self.stream.set(turn);
         }
         polled
     }
@@ -233,20 +256,38 @@ impl<T> FusedStream for Receiver<T> {
 #[must_use = "futures do nothing unless polled"]
 pub struct RecvFuture<'a, T> {
     shared: &'a Shared<T>,
-    wait: Wait,
+    turn: Turn,
+    yields: bool,
     done: bool,
 }
 
 impl<T> Future for RecvFuture<'_, T> {
     type Output = Result<T, RecvError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.done {
+        if this.turn == Turn::New
+            && !this.done
+            && let Ok(item) = this.shared.core.try_pop()
+        {
+            this.done = true;
+            return Poll::Ready(Ok(item));
+        }
+        this.wait(cx)
+    }
+}
+
+impl<T> RecvFuture<'_, T> {
+    /// The poll of one that has found the channel empty.
+    #[cold]
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, RecvError>> {
+        if self.done {
             return Poll::Pending;
         }
-        let popped = ready!(this.shared.core.poll_pop(cx, &mut this.wait, State::pop));
-        this.done = true;
+        let core = &self.shared.core;
+        let popped = ready!(core.poll_pop(cx, &mut self.turn, self.yields));
+        self.done = true;
         Poll::Ready(popped.ok_or(RecvError::Closed))
     }
 }
@@ -259,14 +300,14 @@ impl<T> FusedFuture for RecvFuture<'_, T> {
 
 impl<T> Drop for RecvFuture<'_, T> {
     fn drop(&mut self) {
-        self.shared.core.leave_pop(&mut self.wait);
+        self.shared.core.leave_pop(&mut self.turn);
     }
 }
 
 impl<T> fmt::Debug for RecvFuture<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvFuture")
-            .field("parked", &matches!(self.wait, Wait::Parked(_)))
+            .field("parked", &matches!(self.turn, Turn::Parked(_)))
             .field("done", &self.done)
             .finish_non_exhaustive()
     }
@@ -293,10 +334,10 @@ impl<T> Future for RecvTimeoutFuture<'_, T> {
         if this.recv.done {
             return Poll::Pending;
         }
-        let parked = matches!(this.recv.wait, Wait::Parked(_));
+        let parked = matches!(this.recv.turn, Turn::Parked(_));
         let runtime = this.recv.shared.runtime.as_ref();
         let why = ready!(this.limit.poll(runtime, parked, cx));
-        this.recv.shared.core.leave_pop(&mut this.recv.wait);
+        this.recv.shared.core.leave_pop(&mut this.recv.turn);
         this.recv.done = true;
         Poll::Ready(Err(match why {
             LimitError::Elapsed => RecvTimeoutError::TimedOut {
@@ -332,7 +373,8 @@ pub struct RecvManyFuture<'a, T> {
     shared: &'a Shared<T>,
     batch: &'a mut Vec<T>,
     max: usize,
-    wait: Wait,
+    turn: Turn,
+    yields: bool,
     done: bool,
 }
 
@@ -344,16 +386,12 @@ impl<T> Future for RecvManyFuture<'_, T> {
         if this.done {
             return Poll::Pending;
         }
-        let taken = if this.max == 0 {
+        let core = &this.shared.core;
+        let (batch, max) = (&mut *this.batch, this.max);
+        let taken = if max == 0 {
             None
         } else {
-            let (batch, max) = (&mut *this.batch, this.max);
-            let core = &this.shared.core;
-            ready!(
-                core.poll_pop(cx, &mut this.wait, |state, counters, wakers| {
-                    state.pop_many(batch, max, counters, wakers)
-                })
-            )
+            ready!(core.poll_pop_many(cx, &mut this.turn, this.yields, batch, max))
         };
         this.done = true;
         Poll::Ready(taken.unwrap_or(0))
@@ -368,7 +406,7 @@ impl<T> FusedFuture for RecvManyFuture<'_, T> {
 
 impl<T> Drop for RecvManyFuture<'_, T> {
     fn drop(&mut self) {
-        self.shared.core.leave_pop(&mut self.wait);
+        self.shared.core.leave_pop(&mut self.turn);
     }
 }
 
@@ -376,36 +414,38 @@ impl<T> fmt::Debug for RecvManyFuture<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvManyFuture")
             .field("max", &self.max)
-            .field("parked", &matches!(self.wait, Wait::Parked(_)))
+            .field("parked", &matches!(self.turn, Turn::Parked(_)))
             .field("done", &self.done)
             .finish_non_exhaustive()
     }
 }
 
-/// The wait of a receiver as a stream, between two polls: 0 new, 1 yielded, n + 2 parked at n.
+/// The turn of a receiver as a stream, between two polls.
 ///
-/// An atomic, because `recv(&self)` on any thread may take it away; the polls themselves have
-/// `&mut`. Whoever swaps it out owns the place. It guards no other data, so Relaxed is enough.
+/// A lock, because `recv(&self)` on any thread may take it away; a flag in front of it, because
+/// hardly anybody mixes the two.
 #[derive(Default)]
-struct StreamWait(AtomicUsize);
+struct StreamTurn {
+    set: AtomicBool,
+    turn: Mutex<Turn>,
+}
 
-impl StreamWait {
-    fn take(&self) -> Option<Wait> {
-        if self.0.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        match self.0.swap(0, Ordering::Relaxed) {
-            0 => None,
-            1 => Some(Wait::Yielded),
-            parked => Some(Wait::Parked(Ticket::from_raw(parked - 2))),
-        }
+impl StreamTurn {
+    #[inline]
+    fn is_set(&self) -> bool {
+        self.set.load(Ordering::Relaxed)
     }
 
-    fn set(&mut self, wait: Wait) {
-        *self.0.get_mut() = match wait {
-            Wait::New => 0,
-            Wait::Yielded => 1,
-            Wait::Parked(ticket) => ticket.into_raw() + 2,
-        };
+    /// Whoever takes a place owns it.
+    #[cold]
+    fn take(&self) -> Turn {
+        let mut turn = self.turn.lock();
+        self.set.store(false, Ordering::Relaxed);
+        core::mem::take(&mut turn)
+    }
+
+    fn set(&mut self, turn: Turn) {
+        *self.turn.lock() = turn;
+        self.set.store(true, Ordering::Relaxed);
     }
 }

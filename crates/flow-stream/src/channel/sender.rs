@@ -9,19 +9,19 @@ use core::time::Duration;
 
 use flow_rt::block_on;
 use flow_sync::sync::Arc;
+use flow_sync::{PushError, Turn};
 use futures_core::future::FusedFuture;
 
-use super::core::{PushError, Wait};
 use super::error::{Rejected, SendBlockingError, SendError, SendTimeoutError, TrySendError};
 use super::limit::{Limit, LimitError};
-use super::stats::ChannelStats;
-use super::{DropReason, Policy, Shared};
+use super::stats::{ChannelStats, count};
+use super::{DropReason, Policy, Shared, WeakSender};
 
 /// The sending end of a [`Channel`](super::Channel); clones send into the same one.
 ///
 /// Dropping the last one closes the channel; what is buffered is still received.
 pub struct Sender<T> {
-    shared: Arc<Shared<T>>,
+    pub(super) shared: Arc<Shared<T>>,
 }
 
 impl<T> Sender<T> {
@@ -44,12 +44,13 @@ impl<T> Sender<T> {
     /// it go to the next. [`SendFuture::into_inner`] gives the item back.
     ///
     /// # Cost
-    /// One short lock; no allocation, no runtime, no timer.
+    /// Two atomic RMWs and no lock while nobody waits; no allocation, no runtime, no timer.
+    #[inline]
     pub fn send(&self, item: T) -> SendFuture<'_, T> {
         SendFuture {
             shared: &self.shared,
             item: Some(item),
-            wait: Wait::New,
+            turn: Turn::New,
         }
     }
 
@@ -58,6 +59,7 @@ impl<T> Sender<T> {
     /// # Errors
     /// The item comes back if the channel is closed, or if it is full and its answer to that is
     /// `Wait` or `Reject`. Room that is promised to senders who wait counts as taken.
+    #[inline]
     pub fn try_send(&self, item: T) -> Result<(), TrySendError<T>> {
         self.shared
             .offer(item)
@@ -122,17 +124,32 @@ impl<T> Sender<T> {
     ///
     /// Senders that wait get their items back; what is buffered is still received.
     pub fn close(&self) {
-        self.shared.core.close();
+        self.shared.close();
     }
 
     /// Whether intake has stopped.
     pub fn is_closed(&self) -> bool {
-        self.shared.core.counters().is_closed()
+        self.shared.core.is_closed()
+    }
+
+    /// Waits until the channel is closed: by either end, or because the last receiver went away.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn closed(&self) {
+        let shared = &self.shared;
+        let closed = || shared.core.is_closed().then_some(());
+        shared.closed.wait_until(closed).await;
+    }
+
+    /// A handle that does not keep the channel open.
+    pub fn downgrade(&self) -> WeakSender<T> {
+        WeakSender::new(self.shared.clone())
     }
 
     /// How many items are in the channel. No lock.
     pub fn len(&self) -> usize {
-        self.shared.core.counters().len()
+        self.shared.core.len()
     }
 
     /// Whether no item is in the channel. No lock.
@@ -171,7 +188,7 @@ impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         // AcqRel: the last one closes after everything the others did.
         if self.shared.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.core.close();
+            self.shared.close();
         }
     }
 }
@@ -184,12 +201,13 @@ impl<T> fmt::Debug for Sender<T> {
 
 impl<T> Shared<T> {
     /// Sends as far as that goes without waiting, by the channel's policy.
-    fn offer(&self, item: T) -> Result<(), (T, PushError)> {
+    #[inline]
+    pub(super) fn offer(&self, item: T) -> Result<(), (T, PushError)> {
         match self.policy {
             Policy::Wait | Policy::Reject => self.core.try_push(item),
             Policy::DropNewest => match self.core.try_push(item) {
                 Err((item, PushError::Full)) => {
-                    self.core.counters().count_dropped_newest();
+                    count(&self.rare.dropped_newest, 1);
                     self.dropped(item, DropReason::Newest);
                     Ok(())
                 }
@@ -197,11 +215,28 @@ impl<T> Shared<T> {
             },
             Policy::DropOldest => self.core.push_evicting(item).map(|evicted| {
                 if let Some(oldest) = evicted {
-                    self.core.counters().count_dropped_oldest();
+                    count(&self.rare.dropped_oldest, 1);
                     self.dropped(oldest, DropReason::Oldest);
                 }
             }),
         }
+    }
+
+    /// Sends `slot`'s item, waiting in line for room.
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        turn: &mut Turn,
+        slot: &mut Option<T>,
+    ) -> Poll<Result<(), PushError>> {
+        let before = *turn;
+        let polled = self.core.poll_push(cx, turn, slot);
+        match before {
+            Turn::New if polled.is_pending() && slot.is_some() => self.blocked(),
+            Turn::Parked(_) if polled.is_ready() => self.pushed_on_promise(),
+            _ => {}
+        }
+        polled
     }
 }
 
@@ -216,7 +251,7 @@ pub struct SendFuture<'a, T> {
     shared: &'a Shared<T>,
     /// Until it was sent or given back.
     item: Option<T>,
-    wait: Wait,
+    turn: Turn,
 }
 
 impl<T> SendFuture<'_, T> {
@@ -226,7 +261,7 @@ impl<T> SendFuture<'_, T> {
     }
 
     fn is_parked(&self) -> bool {
-        matches!(self.wait, Wait::Parked(_))
+        matches!(self.turn, Turn::Parked(_))
     }
 }
 
@@ -236,25 +271,44 @@ impl<T> Unpin for SendFuture<'_, T> {}
 impl<T> Future for SendFuture<'_, T> {
     type Output = Result<(), SendError<T>>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let refused = if this.shared.policy == Policy::Wait {
-            let core = &this.shared.core;
-            match ready!(core.poll_push(cx, &mut this.wait, &mut this.item)) {
-                Ok(()) => None,
-                Err(why) => this.item.take().map(|item| (item, why)),
-            }
-        } else {
-            let Some(item) = this.item.take() else {
-                return Poll::Pending;
-            };
-            this.shared.offer(item).err()
+        let Some(item) = this.item.take() else {
+            return Poll::Pending;
         };
-        Poll::Ready(match refused {
-            None => Ok(()),
-            Some((item, PushError::Full)) => Err(SendError::Full(Rejected::new(item))),
-            Some((item, PushError::Closed)) => Err(SendError::Closed(Rejected::new(item))),
-        })
+        if this.turn != Turn::New {
+            this.item = Some(item);
+            return this.wait(cx);
+        }
+        match this.shared.offer(item) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err((item, PushError::Full)) if this.shared.policy == Policy::Wait => {
+                this.item = Some(item);
+                this.wait(cx)
+            }
+            Err(refused) => Poll::Ready(Err(SendError::from_refused(refused))),
+        }
+    }
+}
+
+impl<T> SendFuture<'_, T> {
+    /// The poll of one that has found the channel full.
+    #[cold]
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
+        let sent = ready!(self.shared.poll_send(cx, &mut self.turn, &mut self.item));
+        let refused = sent.err().and_then(|why| Some((self.item.take()?, why)));
+        Poll::Ready(refused.map_or(Ok(()), |refused| Err(SendError::from_refused(refused))))
+    }
+}
+
+impl<T> SendError<T> {
+    fn from_refused((item, why): (T, PushError)) -> Self {
+        let item = Rejected::new(item);
+        match why {
+            PushError::Full => Self::Full(item),
+            PushError::Closed => Self::Closed(item),
+        }
     }
 }
 
@@ -266,7 +320,7 @@ impl<T> FusedFuture for SendFuture<'_, T> {
 
 impl<T> Drop for SendFuture<'_, T> {
     fn drop(&mut self) {
-        self.shared.core.leave_push(&mut self.wait);
+        self.shared.core.leave_push(&mut self.turn);
     }
 }
 
@@ -312,7 +366,7 @@ impl<T> Future for SendTimeoutFuture<'_, T> {
         }
         let (shared, parked) = (this.send.shared, this.send.is_parked());
         let why = ready!(this.limit.poll(shared.runtime.as_ref(), parked, cx));
-        shared.core.leave_push(&mut this.send.wait);
+        shared.core.leave_push(&mut this.send.turn);
         let Some(item) = this.send.item.take().map(Rejected::new) else {
             return Poll::Pending;
         };

@@ -1,11 +1,15 @@
 //! What a channel has seen so far.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+// Plain counts: no part of a protocol, so not loom's.
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use super::Shared;
 
 /// A snapshot of a channel, taken without its lock.
 ///
 /// Each figure is exact when nobody uses the channel, and recent otherwise; figures taken under
-/// way need not add up. At rest `sent = received + dropped_oldest + abandoned + len`.
+/// way need not add up. At rest `sent = received + dropped_oldest + abandoned + len`. Counts that
+/// come with the queue's own work, `sent` and `received`, wrap at 2^48.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChannelStats {
@@ -13,7 +17,8 @@ pub struct ChannelStats {
     pub sent: u64,
     /// Items that were received.
     pub received: u64,
-    /// New items dropped because the channel was full (`OnFull::DropNewest`).
+    /// New items dropped because the channel was full (`OnFull::DropNewest`), or because they came
+    /// with a permit or through a sink that had taken no room, and there was none.
     pub dropped_newest: u64,
     /// Queued items dropped to make room for newer ones (`OnFull::DropOldest`).
     pub dropped_oldest: u64,
@@ -23,7 +28,8 @@ pub struct ChannelStats {
     pub blocked_sends: u64,
     /// Items in the channel.
     pub len: usize,
-    /// The most items that were in the channel at once.
+    /// The most items that were in the channel at once, of the times when somebody looked: at
+    /// each call of `stats`, and whenever a send had to wait. Exact with `OnFull::DropOldest`.
     pub max_len: usize,
     /// How many items the channel can hold.
     pub capacity: usize,
@@ -45,89 +51,52 @@ impl ChannelStats {
     }
 }
 
-/// The cells behind [`ChannelStats`].
-///
-/// Those named in `under_lock` have one writer at a time, the holder of the channel's lock, so a
-/// load and a store do where a locked instruction would cost more than the queue itself.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    under_lock: UnderLock,
-    dropped_newest: AtomicU64,
-    dropped_oldest: AtomicU64,
+/// What a queue counts: it comes with its work.
+pub(crate) struct Tally {
+    pub(crate) pushed: u64,
+    pub(crate) popped: u64,
+    pub(crate) max_len: usize,
 }
 
+/// What is counted beside the queue: it happens on slow paths, or to channels that drop.
 #[derive(Debug, Default)]
-struct UnderLock {
-    sent: AtomicU64,
-    received: AtomicU64,
-    abandoned: AtomicU64,
-    blocked_sends: AtomicU64,
-    len: AtomicUsize,
+pub(crate) struct Rare {
+    pub(crate) dropped_newest: AtomicU64,
+    pub(crate) dropped_oldest: AtomicU64,
+    pub(crate) abandoned: AtomicU64,
+    pub(crate) blocked_sends: AtomicU64,
     max_len: AtomicUsize,
-    closed: AtomicBool,
 }
 
-impl Counters {
-    pub(crate) fn snapshot(&self, capacity: usize) -> ChannelStats {
-        let locked = &self.under_lock;
+impl Rare {
+    /// Notes a length that was seen; gives the greatest so far.
+    pub(crate) fn seen(&self, len: usize) -> usize {
+        self.max_len.fetch_max(len, Relaxed).max(len)
+    }
+}
+
+pub(crate) fn count(cell: &AtomicU64, n: u64) {
+    cell.fetch_add(n, Relaxed);
+}
+
+impl<T> Shared<T> {
+    pub(super) fn stats(&self) -> ChannelStats {
+        let rare = &*self.rare;
+        // Counted before they are popped, so read after: else they would seem to be received.
+        let tally = self.core.tally();
+        let abandoned = rare.abandoned.load(Relaxed);
+        let len = self.core.len();
         ChannelStats {
-            sent: locked.sent.load(Relaxed),
-            received: locked.received.load(Relaxed),
-            dropped_newest: self.dropped_newest.load(Relaxed),
-            dropped_oldest: self.dropped_oldest.load(Relaxed),
-            abandoned: locked.abandoned.load(Relaxed),
-            blocked_sends: locked.blocked_sends.load(Relaxed),
-            len: self.len(),
-            max_len: locked.max_len.load(Relaxed),
-            capacity,
-            closed: self.is_closed(),
+            sent: tally.pushed,
+            received: tally.popped.saturating_sub(abandoned),
+            dropped_newest: rare.dropped_newest.load(Relaxed),
+            dropped_oldest: rare.dropped_oldest.load(Relaxed),
+            abandoned,
+            blocked_sends: rare.blocked_sends.load(Relaxed),
+            len,
+            max_len: rare.seen(len).max(tally.max_len),
+            capacity: self.core.capacity(),
+            closed: self.core.is_closed(),
         }
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.under_lock.len.load(Relaxed)
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.under_lock.closed.load(Relaxed)
-    }
-
-    pub(crate) fn count_sent(&self, len: usize) {
-        let locked = &self.under_lock;
-        add(&locked.sent, 1);
-        locked.len.store(len, Relaxed);
-        if len > locked.max_len.load(Relaxed) {
-            locked.max_len.store(len, Relaxed);
-        }
-    }
-
-    pub(crate) fn count_received(&self, n: usize, len: usize) {
-        add(&self.under_lock.received, n as u64);
-        self.under_lock.len.store(len, Relaxed);
-    }
-
-    pub(crate) fn count_blocked_send(&self) {
-        add(&self.under_lock.blocked_sends, 1);
-    }
-
-    pub(crate) fn count_abandoned(&self, n: usize) {
-        add(&self.under_lock.abandoned, n as u64);
-        self.under_lock.len.store(0, Relaxed);
-    }
-
-    pub(crate) fn set_closed(&self) {
-        self.under_lock.closed.store(true, Relaxed);
-    }
-
-    pub(crate) fn count_dropped_newest(&self) {
-        self.dropped_newest.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn count_dropped_oldest(&self) {
-        self.dropped_oldest.fetch_add(1, Relaxed);
-    }
-}
-
-fn add(cell: &AtomicU64, n: u64) {
-    cell.store(cell.load(Relaxed).wrapping_add(n), Relaxed);
 }

@@ -31,9 +31,8 @@ fn grants_follow_the_order_of_parking_whoever_leaves() {
     list.leave(tickets.remove(0));
     tickets.push(park(&mut list, 5));
     // 1, 3, 4, 5 are left; the slots of 2 and 0 were used again, the order was not.
-    for expected in 1..=2 {
+    for _ in 0..2 {
         list.grant(&mut wakers);
-        assert_eq!(list.granted(), expected);
     }
     let places: Vec<_> = tickets.iter().map(|ticket| list.place(ticket)).collect();
     assert_eq!(places, [Granted, Granted, Waiting, Waiting]);
@@ -42,5 +41,5 @@ fn grants_follow_the_order_of_parking_whoever_leaves() {
     for ticket in tickets {
         list.leave(ticket);
     }
-    assert_eq!((list.waiting(), list.granted()), (0, 0));
+    assert_eq!(list.waiting(), 0);
 }

@@ -36,7 +36,8 @@ use flow_sync::sync::Mutex;
 
 use super::error::{FlushError, WriteError};
 use super::stats::{Counters, WriterReport};
-use crate::wait_list::{Place, Ticket, WaitList, Wakers};
+use crate::wait_list::{Place, Ticket, WaitList};
+use crate::wakers::Wakers;
 
 /// What handles and driver share.
 pub(crate) struct Shared {

@@ -1,6 +1,6 @@
 //! Futures dropped at random points, over many interleavings: nothing is lost, order is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,6 +48,36 @@ async fn stormy_sender(tx: Sender<Item>, who: u64, mut rng: SimRng, ledger: Shar
     for n in 0..ITEMS {
         let mut item = (who, n);
         loop {
+            // Ends come and go.
+            let tx = match rng.below(8) {
+                0 | 1 => tx.downgrade().upgrade().expect("one is here"),
+                2 => {
+                    let mut reserve = tx.reserve();
+                    if let Some(Ok(permit)) = poll_up_to(&mut reserve, rng.below(3) + 1).await
+                        && rng.below(2) == 0
+                    {
+                        // With nobody to receive it, it is dropped: `storm` keeps a receiver.
+                        permit.send(item);
+                        break;
+                    }
+                    continue;
+                }
+                3 => {
+                    let mut many = VecDeque::from([item]);
+                    let mut sending = tx.send_many(&mut many);
+                    poll_up_to(&mut sending, rng.below(3) + 1).await;
+                    drop(sending);
+                    if many.is_empty() {
+                        break;
+                    }
+                    if tx.is_closed() {
+                        ledger.lock().unwrap().returned.push(item);
+                        break;
+                    }
+                    continue;
+                }
+                _ => tx.clone(),
+            };
             let mut send = tx.send(item);
             let sent = match rng.below(4) {
                 0 => Some(send.await),

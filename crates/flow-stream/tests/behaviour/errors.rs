@@ -9,8 +9,8 @@ use std::time::Duration;
 use flow_rt::{BlockOnError, HandleError, OnFull, Stopped};
 use flow_stream::{
     Channel, ChannelConfigError, DropReason, FlushError, RecvBlockingError, RecvError,
-    RecvTimeoutError, Rejected, SendBlockingError, SendError, SendTimeoutError, TryRecvError,
-    TrySendError, WriteError, WriterConfigError,
+    RecvTimeoutError, Rejected, ReserveError, SendBlockingError, SendError, SendManyError,
+    SendTimeoutError, TryRecvError, TrySendError, WriteError, WriterConfigError,
 };
 
 const SEC: Duration = Duration::from_secs(1);
@@ -166,6 +166,14 @@ fn of_sending_from_a_thread() {
         assert_eq!(error.is_closed(), text == CLOSED);
         assert_eq!(error.into_inner().get(), 7);
     }
+}
+
+#[test]
+fn of_reserving_and_of_sending_many() {
+    says(&ReserveError::Closed, CLOSED, None);
+    says(&ReserveError::Full, FULL, None);
+    says(&SendManyError::Closed, CLOSED, None);
+    says(&SendManyError::Full, FULL, None);
 }
 
 #[test]

@@ -12,6 +12,10 @@ mod channel;
 #[cfg(feature = "channel")]
 mod channel_edges;
 #[cfg(feature = "channel")]
+mod channel_room;
+#[cfg(feature = "sink")]
+mod channel_sink;
+#[cfg(feature = "channel")]
 mod channel_storm;
 
 #[cfg(feature = "writer")]

@@ -103,6 +103,16 @@ impl AtomicWaker {
     }
 }
 
+pub(crate) use loom::cell;
+pub(crate) use loom::hint::spin_loop as spin;
+pub(crate) use loom::thread::yield_now as thread_yield;
+
+/// Loom takes SeqCst accesses for AcqRel: the fence that they stand for elsewhere.
+#[inline]
+pub(crate) fn fence_after_rmw() {
+    loom::sync::atomic::fence(loom::sync::atomic::Ordering::SeqCst);
+}
+
 /// One, so that the models go through the rounds that a full list makes necessary.
 pub(crate) const WAKES: usize = 1;
 

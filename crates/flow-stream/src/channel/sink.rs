@@ -1,0 +1,155 @@
+//! A sender as a `Sink`.
+
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+
+use flow_sync::Turn;
+use futures_sink::Sink;
+
+use super::error::ReserveError;
+use super::{DropReason, Policy, Sender, stats};
+
+impl<T> Sender<T> {
+    /// The sender as a [`Sink`](futures_sink::Sink), for `forward` and its like.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use futures_util::{StreamExt, stream};
+    ///
+    /// let (tx, rx) = flow_stream::Channel::bounded(8)?;
+    /// flow_rt::block_on(stream::iter(1..=3).map(Ok).forward(tx.into_sink()))??;
+    /// let received: Vec<u32> = flow_rt::block_on(rx.collect())?;
+    /// assert_eq!(received, [1, 2, 3]); // the sink was closed, and with it the channel
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_sink(self) -> ChannelSink<T> {
+        ChannelSink {
+            sender: Some(self),
+            turn: Turn::New,
+            promised: false,
+        }
+    }
+}
+
+/// A [`Sender`] as a [`Sink`](futures_sink::Sink).
+///
+/// *Ready* means that room has been taken for the next item, as by [`Sender::reserve`]: sending it
+/// does not fail then, and the room goes back if the sink is dropped instead. An item that is sent
+/// unasked, before the sink was ready, is sent if that goes without waiting.
+///
+/// An item that cannot be sent, because the channel was closed or is full and the sink was not
+/// ready, goes to the channel's `on_drop` hook: a sink's errors give no items back.
+///
+/// There is nothing to flush. Closing the sink drops the sender; the channel is closed with the
+/// last one.
+pub struct ChannelSink<T> {
+    /// Until the sink is closed.
+    sender: Option<Sender<T>>,
+    turn: Turn,
+    /// Whether room has been taken.
+    promised: bool,
+}
+
+impl<T> ChannelSink<T> {
+    /// The sender; `None` once the sink was closed. Room that was taken goes back.
+    pub fn into_inner(mut self) -> Option<Sender<T>> {
+        self.give_up();
+        self.sender.take()
+    }
+
+    /// Gives back what was taken, and the place in the line.
+    fn give_up(&mut self) {
+        if let Some(sender) = &self.sender {
+            sender.shared.core.leave_push(&mut self.turn);
+            if core::mem::take(&mut self.promised) {
+                sender.shared.core.withdraw();
+            }
+        }
+    }
+}
+
+// No item is kept in the sink.
+impl<T> Unpin for ChannelSink<T> {}
+
+impl<T> Sink<T> for ChannelSink<T> {
+    type Error = ReserveError;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ReserveError>> {
+        let this = self.get_mut();
+        let Some(sender) = &this.sender else {
+            return Poll::Ready(Err(ReserveError::Closed));
+        };
+        if this.promised {
+            return Poll::Ready(Ok(()));
+        }
+        let shared = &sender.shared;
+        match shared.policy {
+            Policy::Wait => {
+                let new = this.turn == Turn::New;
+                let polled = shared.core.poll_promise(cx, &mut this.turn);
+                if new && polled.is_pending() {
+                    shared.blocked();
+                }
+                ready!(polled)?;
+            }
+            Policy::Reject => shared.core.try_promise()?,
+            // They find out what to do with the item when it is there.
+            Policy::DropNewest | Policy::DropOldest if shared.core.is_closed() => {
+                return Poll::Ready(Err(ReserveError::Closed));
+            }
+            Policy::DropNewest | Policy::DropOldest => return Poll::Ready(Ok(())),
+        }
+        this.promised = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, item: T) -> Result<(), ReserveError> {
+        let this = self.get_mut();
+        let Some(sender) = &this.sender else {
+            return Err(ReserveError::Closed);
+        };
+        let shared = &sender.shared;
+        if core::mem::take(&mut this.promised) {
+            shared.core.push_promised(item);
+            shared.pushed_on_promise();
+            return Ok(());
+        }
+        shared.offer(item).map_err(|(item, why)| {
+            stats::count(&shared.rare.dropped_newest, 1);
+            let reason = match why.into() {
+                ReserveError::Closed => DropReason::Closed,
+                ReserveError::Full => DropReason::Newest,
+            };
+            shared.dropped(item, reason);
+            why.into()
+        })
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), ReserveError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), ReserveError>> {
+        let this = self.get_mut();
+        this.give_up();
+        this.sender = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T> Drop for ChannelSink<T> {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+impl<T> fmt::Debug for ChannelSink<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelSink")
+            .field("sender", &self.sender)
+            .field("ready", &self.promised)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,38 @@
+//! Wakers collected under a lock, to be woken after it.
+
+use core::task::Waker;
+
+use flow_rt::contain;
+
+/// Wakers to be woken after the lock is gone: mostly none or one, so they cost no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    first: Option<Waker>,
+    rest: Vec<Waker>,
+}
+
+impl Wakers {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn push(&mut self, waker: Waker) {
+        if self.first.is_none() {
+            self.first = Some(waker);
+        } else {
+            self.rest.push(waker);
+        }
+    }
+
+    /// Wakes all, in order; call it without the lock.
+    #[inline]
+    pub(crate) fn wake(self) {
+        if let Some(first) = self.first {
+            // One executor's panic must not lose the wake-ups of the others.
+            contain(|| first.wake());
+            for waker in self.rest {
+                contain(|| waker.wake());
+            }
+        }
+    }
+}

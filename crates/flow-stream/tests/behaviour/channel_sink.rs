@@ -1,0 +1,99 @@
+//! A sender as a sink, on every runtime.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use flow_rt::{OnFull, TestRuntime};
+use flow_stream::{Channel, ChannelSink, DropReason, ReserveError};
+use futures_util::{Sink, SinkExt, StreamExt, stream};
+
+flow_rt::on_every_runtime! {
+    a_stream_goes_through_a_sink,
+    ready_means_room,
+    sinks_by_the_answer_to_full,
+    what_a_sink_cannot_send_is_dropped_and_told,
+}
+
+fn poll_ready<T>(sink: &mut ChannelSink<T>) -> Poll<Result<(), ReserveError>> {
+    Pin::new(sink).poll_ready(&mut Context::from_waker(Waker::noop()))
+}
+
+async fn a_stream_goes_through_a_sink(rt: TestRuntime) {
+    let (tx, rx) = Channel::bounded(3).unwrap();
+    let forwarding = rt.spawn(stream::iter(0..100).map(Ok).forward(tx.into_sink()));
+    assert_eq!(rx.collect::<Vec<_>>().await, (0..100).collect::<Vec<_>>());
+    assert_eq!(forwarding.await.unwrap(), Ok(()));
+}
+
+async fn ready_means_room(_: TestRuntime) {
+    let (tx, rx) = Channel::bounded(1).unwrap();
+    let mut sink = tx.clone().into_sink();
+    assert_eq!(poll_ready(&mut sink), Poll::Ready(Ok(())));
+    assert_eq!(poll_ready(&mut sink), Poll::Ready(Ok(())), "still");
+    assert!(format!("{sink:?}").contains("ready: true"));
+    assert!(tx.try_send(9).is_err(), "the room is taken");
+    sink.start_send_unpin(1).unwrap();
+    assert!(poll_ready(&mut sink).is_pending() && poll_ready(&mut sink).is_pending());
+    assert_eq!(tx.stats().blocked_sends, 1);
+    assert_eq!(rx.recv().await, Ok(1));
+    // The room that it was promised goes back with it.
+    assert!(tx.try_send(9).is_err());
+    assert!(sink.into_inner().is_some());
+    tx.try_send(2).unwrap();
+    let mut sink = tx.into_sink();
+    sink.close().await.unwrap();
+    assert!(rx.is_closed());
+    assert_eq!(
+        poll_ready(&mut sink),
+        Poll::Ready(Err(ReserveError::Closed))
+    );
+    assert_eq!(sink.start_send_unpin(3), Err(ReserveError::Closed));
+    assert!(sink.into_inner().is_none());
+    assert_eq!(rx.recv().await, Ok(2));
+}
+
+async fn sinks_by_the_answer_to_full(_: TestRuntime) {
+    for (answer, kept) in [(OnFull::DropNewest, 1), (OnFull::DropOldest, 3)] {
+        let (tx, rx) = Channel::builder()
+            .capacity(1)
+            .on_full(answer)
+            .build()
+            .unwrap();
+        let mut sink = tx.into_sink();
+        for item in 1..=3 {
+            sink.send(item).await.unwrap();
+        }
+        assert_eq!(rx.recv().await, Ok(kept));
+        rx.close();
+        assert_eq!(sink.send(4).await, Err(ReserveError::Closed));
+    }
+    let (tx, _rx) = Channel::builder()
+        .capacity(1)
+        .on_full(OnFull::Reject)
+        .build()
+        .unwrap();
+    let mut sink = tx.into_sink();
+    sink.send(1).await.unwrap();
+    assert_eq!(sink.send(2).await, Err(ReserveError::Full));
+}
+
+async fn what_a_sink_cannot_send_is_dropped_and_told(_: TestRuntime) {
+    let dropped = Arc::new(Mutex::new(Vec::new()));
+    let (tx, rx) = Channel::builder()
+        .capacity(1)
+        .on_drop({
+            let dropped = dropped.clone();
+            move |item, why| dropped.lock().unwrap().push((item, why))
+        })
+        .build()
+        .unwrap();
+    let mut sink = tx.into_sink();
+    sink.start_send_unpin(1).unwrap();
+    assert_eq!(sink.start_send_unpin(2), Err(ReserveError::Full));
+    rx.close();
+    assert_eq!(sink.start_send_unpin(3), Err(ReserveError::Closed));
+    let told = [(2, DropReason::Newest), (3, DropReason::Closed)];
+    assert_eq!(*dropped.lock().unwrap(), told);
+    assert_eq!(rx.stats().dropped_newest, 2);
+}

@@ -1,0 +1,56 @@
+//! How to wait for another thread that is in the middle of a few instructions.
+
+use crate::sync::{spin, thread_yield};
+
+/// Spins for longer and longer; then lets other threads run, as the one that is waited for may
+/// have lost its core.
+pub(crate) struct Backoff {
+    step: u32,
+}
+
+impl Backoff {
+    pub(crate) const fn new() -> Self {
+        Self { step: 0 }
+    }
+
+    /// After a lost race: somebody else has got on, so there is nothing to wait for.
+    #[inline]
+    pub(crate) fn spin(&mut self) {
+        self.pause();
+    }
+
+    /// Until somebody else gets on.
+    #[cold]
+    pub(crate) fn wait(&mut self) {
+        if self.step < SPINS {
+            self.pause();
+            // Loom has no other way to let the other thread get on.
+            #[cfg(loom)]
+            thread_yield();
+        } else {
+            thread_yield();
+        }
+    }
+
+    /// As [`wait`](Self::wait), a few times; false instead of giving the core away.
+    #[cold]
+    pub(crate) fn wait_a_little(&mut self) -> bool {
+        // To a model these are rounds of the same: it answers at once, as if the time were up.
+        if cfg!(loom) || self.step >= ROUNDS {
+            return false;
+        }
+        self.pause();
+        true
+    }
+
+    fn pause(&mut self) {
+        for _ in 0..1_u32 << self.step.min(SPINS) {
+            spin();
+        }
+        self.step += 1;
+    }
+}
+
+const SPINS: u32 = 6;
+/// About two microseconds in all.
+const ROUNDS: u32 = 8;

@@ -1,0 +1,326 @@
+//! A bounded queue of many senders and many receivers that can be closed, with first come first
+//! served among those who wait at either end.
+//!
+//! # State
+//! [`raw`]: positions, slots, closed, promises; lock-free. Per end [`waiters`]: `state`, an atomic
+//! `granted | waiting`, and a short mutex over a [`WaitList`](crate::WaitList), which only those
+//! take who wait, or who find that somebody does.
+//!
+//! # Invariants
+//! Those of `raw`, and:
+//! 1. Somebody waits to send only if no room is unpromised; somebody waits to receive only if no
+//!    more items are published than receivers are granted, and the ring is not drained. Both may
+//!    be broken inside of an operation that is about to grant.
+//! 2. Grants go in the order of the list. A place is left by its owner only.
+//! 3. A granted sender owns one promise: it pushes, or withdraws it. A close takes the promises
+//!    of those back that have not come for them. Permits are promises whose owners have come.
+//! 4. A granted receiver owns one published item, whichever comes first; newcomers leave as many
+//!    as are granted. One that read `state` before it rose may take an item all the same; then
+//!    the receiver that finds none goes back to its place and is the first again.
+//! 5. Whoever frees, publishes, withdraws or closes looks at those who wait on the end that this
+//!    concerns **afterwards**; whoever has begun to wait looks at the ring afterwards.
+//! 6. No waker is cloned, woken or dropped under a lock.
+//!
+//! # Steps
+//! push: somebody waits? full. Claim, fill, publish; receivers wait? grant receivers.
+//! pop: somebody waits? empty. Take, free; senders wait? grant senders.
+//! grant (locked): while the list is not empty and room can be promised (an item is published
+//! beyond those of the granted, or the ring is drained): grant the first. Show; unlock; wake.
+//! park: lock; join the list; **show; fence; grant**, which may serve an earlier one: right.
+//! poll of a granted sender: leave; use the promise. Of a granted receiver, under the lock: take;
+//! leave; grant, as what was taken may have been the last of a closed ring. Nothing there
+//! (invariant 4): back to its place, show, fence, grant.
+//! dropped while waiting: leave. Granted: withdraw and grant the next; on a closed ring the
+//! promise withdrawn may have been the last thing that receivers waited for.
+//! close: set closed; send the senders away; grant receivers.
+//!
+//! # Ordering
+//! Each end has a pair of Dekker's: one side writes `seq` or `head` and then looks at `state`, the
+//! other writes `state` and then looks at `seq` or `head`; one of them sees the other. The fast
+//! side is a SeqCst RMW that it needs anyway and a SeqCst load, no fence; the slow side a swap, a
+//! fence and the look. The fence may not be left out: the look is an Acquire load, which may
+//! overtake the swap. Loom takes SeqCst accesses for AcqRel, so under loom alone the fast side
+//! has a fence too ([`fence_after_rmw`]).
+//! What waits on a drained ring is found by whoever made it so: the close, the last promise, or
+//! the one who took the last item, which, if others wait, was granted and grants as it leaves.
+//!
+//! # Fairness
+//! Strict, from the poll that parks: nobody who comes later gets room, or an item, before one who
+//! waits, but for the newcomer of invariant 4. The first poll only yields: it lets others run
+//! once and tries again as a newcomer. Without that a fast pair parks for every item, and a
+//! wake-up across threads costs a thousand times what a push does.
+//!
+//! # Source
+//! Vyukov's bounded MPMC queue. Room promised instead of announced: tokio's batch semaphore; the
+//! promises in the word that claims: so a granted sender cannot fail, and permits are the same.
+
+mod raw;
+mod wait;
+mod waiters;
+
+use core::fmt;
+use std::collections::VecDeque;
+
+use self::raw::{Raw, Share};
+use self::waiters::Waiters;
+use crate::sync::fence_after_rmw;
+use crate::wait_list::Ticket;
+
+/// A bounded queue between threads and tasks: the core of a channel.
+///
+/// It counts nobody: closing it is up to its user. Items that are still in it when it is dropped
+/// are dropped with it.
+///
+/// ```
+/// use flow_sync::{PopError, PushError, Ring};
+///
+/// let ring = Ring::new(2).expect("a small capacity");
+/// ring.try_push(1).unwrap();
+/// ring.try_promise().unwrap();
+/// assert_eq!(ring.try_push(2), Err((2, PushError::Full)));
+/// ring.push_promised(3);
+/// ring.close();
+/// assert_eq!((ring.try_pop(), ring.try_pop()), (Ok(1), Ok(3)));
+/// assert_eq!(ring.try_pop(), Err(PopError::Closed));
+/// ```
+pub struct Ring<T> {
+    raw: Raw<T>,
+    senders: Waiters,
+    receivers: Waiters,
+}
+
+/// Where one send or receive is in its wait. Give it back with [`Ring::leave_push`] or
+/// [`Ring::leave_pop`] when the wait ends early.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "queues beside the ring wait in the same three steps"
+)]
+pub enum Turn {
+    /// It has not had to wait yet.
+    #[default]
+    New,
+    /// It has let others run once, and has no place in the line yet.
+    Yielded,
+    /// It stands in the line.
+    Parked(Ticket),
+}
+
+/// Why an item was not pushed. It comes back beside this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "channels answer both of them")]
+pub enum PushError {
+    /// There is no room, or what there is is promised.
+    Full,
+    /// Intake has stopped.
+    Closed,
+}
+
+/// Why there is no item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "channels answer both of them")]
+pub enum PopError {
+    /// Nothing is there, or what there is belongs to receivers that wait.
+    Empty,
+    /// Intake has stopped, nothing is promised, and everything was taken.
+    Closed,
+}
+
+impl<T> Ring<T> {
+    /// A ring of `capacity` items, whose memory is taken now; `None` for a capacity of 0 or above
+    /// 2^31.
+    pub fn new(capacity: usize) -> Option<Self> {
+        (1..=1 << 31).contains(&capacity).then(|| Self {
+            raw: Raw::new(capacity),
+            senders: Waiters::new(),
+            receivers: Waiters::new(),
+        })
+    }
+
+    /// The memory that the slots of such a ring take, in bytes.
+    pub fn bytes(capacity: usize) -> usize {
+        Raw::<T>::bytes(capacity)
+    }
+
+    /// How many items it holds.
+    pub fn capacity(&self) -> usize {
+        self.raw.capacity()
+    }
+
+    /// Pushes an item if there is room that nobody waits for.
+    ///
+    /// # Errors
+    /// The item comes back.
+    ///
+    /// # Cost
+    /// Two RMWs.
+    #[inline]
+    pub fn try_push(&self, item: T) -> Result<(), (T, PushError)> {
+        match self.newcomer_may_push() {
+            Ok(()) => self.raw.try_push(item)?,
+            Err(why) => return Err((item, why)),
+        }
+        self.pushed();
+        Ok(())
+    }
+
+    /// Pushes as many items from the front of `items` as there is room for that nobody waits
+    /// for; they lie in the ring in one piece. `Ok` is how many: 0 only of none.
+    pub fn try_push_many(&self, items: &mut VecDeque<T>) -> Result<usize, PushError> {
+        if items.is_empty() {
+            return Ok(0);
+        }
+        self.newcomer_may_push()?;
+        let pushed = self.raw.push_many(items)?;
+        self.pushed();
+        Ok(pushed)
+    }
+
+    /// Promises room for one item, which [`push_promised`](Self::push_promised) uses and
+    /// [`withdraw`](Self::withdraw) gives back. It may be used after the ring was closed too:
+    /// the ring is not drained before.
+    ///
+    /// # Errors
+    /// No room that nobody waits for, or 32,767 promises are out; closed.
+    pub fn try_promise(&self) -> Result<(), PushError> {
+        self.newcomer_may_push()?;
+        self.raw.try_promise()
+    }
+
+    /// Pushes an item into the room that the caller was promised.
+    pub fn push_promised(&self, item: T) {
+        let saturated = self.raw.push_promised(item);
+        self.pushed();
+        if saturated {
+            // Whoever waits may have waited for a promise rather than for room.
+            self.grant_senders(self.senders.lock());
+        }
+    }
+
+    /// Gives back a promise that was not used.
+    pub fn withdraw(&self) {
+        if self.raw.withdraw(1) {
+            self.grant_receivers(self.receivers.lock());
+            return;
+        }
+        self.popped();
+    }
+
+    /// Takes the first item, if it belongs to nobody who waits.
+    ///
+    /// # Cost
+    /// One RMW.
+    #[inline]
+    pub fn try_pop(&self) -> Result<T, PopError> {
+        let share = self.newcomer_may_pop()?;
+        let item = self.raw.try_pop(share)?;
+        self.popped();
+        Ok(item)
+    }
+
+    /// Appends up to `max` items that belong to nobody who waits to `batch`; they lay in the ring
+    /// in one piece. `Ok` is how many: 0 only for a `max` of 0.
+    pub fn try_pop_many(&self, batch: &mut Vec<T>, max: usize) -> Result<usize, PopError> {
+        if max == 0 {
+            return Ok(0);
+        }
+        let share = self.newcomer_may_pop()?;
+        let popped = self.raw.pop_many(batch, max, share)?;
+        self.popped();
+        Ok(popped)
+    }
+
+    /// Takes the first item whoever it belongs to, waiting for one that is being written: to empty
+    /// a ring that nobody receives from any more. `None` if nothing is left now.
+    pub fn pop_claimed(&self) -> Option<T> {
+        let popped = self.raw.pop_claimed()?;
+        self.popped();
+        Some(popped)
+    }
+
+    /// Whether intake has stopped.
+    pub fn is_closed(&self) -> bool {
+        self.raw.is_closed()
+    }
+
+    /// Whether intake has stopped, nothing is promised, and everything was taken: for ever.
+    pub fn is_drained(&self) -> bool {
+        self.raw.is_drained()
+    }
+
+    /// How many items are in it, as of one instant; those count that are being written.
+    pub fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// Whether no item is in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Items that were ever pushed, modulo 2^48.
+    pub fn pushes(&self) -> u64 {
+        self.raw.pushed()
+    }
+
+    /// Items that were ever taken, modulo 2^48.
+    pub fn pops(&self) -> u64 {
+        self.raw.popped()
+    }
+
+    #[inline]
+    fn newcomer_may_push(&self) -> Result<(), PushError> {
+        let (waiting, _) = self.senders.glance();
+        if waiting == 0 {
+            Ok(())
+        } else if self.is_closed() {
+            Err(PushError::Closed)
+        } else {
+            Err(PushError::Full)
+        }
+    }
+
+    #[inline]
+    fn newcomer_may_pop(&self) -> Result<Share, PopError> {
+        let (waiting, granted) = self.receivers.glance();
+        if waiting == 0 {
+            Ok(Share {
+                aside: u64::from(granted),
+                own: false,
+            })
+        } else if self.is_drained() {
+            Err(PopError::Closed)
+        } else {
+            Err(PopError::Empty)
+        }
+    }
+
+    /// After a publication.
+    #[inline]
+    fn pushed(&self) {
+        fence_after_rmw();
+        if self.receivers.any() {
+            self.grant_receivers(self.receivers.lock());
+        }
+    }
+
+    /// After room was made.
+    #[inline]
+    fn popped(&self) {
+        fence_after_rmw();
+        if self.senders.any() {
+            self.grant_senders(self.senders.lock());
+        }
+    }
+}
+
+impl<T> fmt::Debug for Ring<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .field("promised", &self.raw.promised())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}

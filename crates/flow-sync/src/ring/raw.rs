@@ -1,0 +1,580 @@
+//! Positions and slots: who owns which of them. Nobody waits here.
+//!
+//! # State
+//! ```text
+//! tail     63       62        48   47        0
+//!        | closed |   promised   |   index    |     the next position to claim
+//! head                           |   index    |     the next position to take
+//! ```
+//! `promised` counts room that was given away and not yet used: to permits, and to senders that
+//! wait. Positions count modulo 2^48; the slot of a position is its remainder by the `lap`, the
+//! capacity rounded up to a power of two. A slot's `seq` is `2i` while it is free for position
+//! `i`, and `2i + 1` while it holds position `i`; then it is free for `i + lap`. The factor of two
+//! is what tells "holds `i`" from "free for `i + 1`" where the lap is 1.
+//!
+//! # Invariants
+//! 1. `tail.index - head <= capacity`; and `tail.index - head + promised <= capacity`.
+//! 2. A position is claimed by exactly one CAS of `tail`, and taken by exactly one CAS of `head`,
+//!    made after its slot was seen to hold it.
+//! 3. Only the claimer of `i` writes the slot, once it has seen `seq = 2i` (acquire); then it sets
+//!    `2i + 1` (release). Only the taker of `i` reads it, having seen `2i + 1` (acquire); then it
+//!    sets `2(i + lap)` (release). So a slot has one owner at a time, and each sees what the one
+//!    before it did.
+//! 4. Between claim and publication, and between taking and freeing, nothing runs but moves: both
+//!    end, whatever items do.
+//! 5. Once closed is set, `tail.index` grows by promises only. *Drained* is closed, nothing
+//!    promised, `head = tail.index`; it is stable.
+//!
+//! # Ordering
+//! Items go by `seq` alone. The CASes of `tail` and `head` are SeqCst, because each end compares
+//! itself with the other, and because the one that made room or published looks for those who
+//! wait afterwards: see the parent. A full lap is found by `seq` (free for another position); a
+//! capacity that is no power of two, and promises, need `head` as well.
+//!
+//! # Unsafe
+//! Three lines: a slot is shared, written by its claimer, read by its taker. What they rest on is
+//! invariants 2 and 3, which nothing outside of this file can break. The same ring with a lock in
+//! each slot is safe and costs twice as much per item (`benches`, row "try_send and try_recv").
+
+#![allow(unsafe_code)] // the only file of the workspace that may
+
+use core::mem::MaybeUninit;
+use std::collections::VecDeque;
+
+use super::{PopError, PushError};
+use crate::backoff::Backoff;
+use crate::padded::CachePadded;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use crate::sync::cell::UnsafeCell;
+
+pub(super) struct Raw<T> {
+    tail: CachePadded<AtomicU64>,
+    head: CachePadded<AtomicU64>,
+    slots: Box<[Slot<T>]>,
+    capacity: u64,
+    lap: u64,
+    /// Neighbouring positions lie `1 << spread` slots apart.
+    spread: u32,
+    /// Whether a free slot is all that a claim needs, as long as nothing is promised.
+    exact: bool,
+}
+
+struct Slot<T> {
+    seq: AtomicU64,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+// SAFETY: a slot is reached by several threads, but by invariant 3 its value has one owner at a
+// time, to whom the slot's `seq` hands it: values are only ever sent, hence `T: Send`.
+unsafe impl<T: Send> Sync for Slot<T> {}
+
+/// What a taker may take.
+#[derive(Clone, Copy)]
+pub(super) struct Share {
+    /// Items, published, that belong to others: so many must be left.
+    pub(super) aside: u64,
+    /// Whether one of the items is the taker's own, whatever others hold.
+    pub(super) own: bool,
+}
+
+impl<T> Raw<T> {
+    /// `capacity` is from 1 to 2^31.
+    pub(super) fn new(capacity: usize) -> Self {
+        let lap = capacity.next_power_of_two() as u64;
+        let spread = Self::spread(capacity);
+        let slots = (0..lap << spread)
+            .map(|slot| Slot {
+                // START is a multiple of every lap, less a bit: the first positions are those
+                // from START on, wherever in the lap that is.
+                seq: AtomicU64::new(free(first_at(slot >> spread, lap))),
+                value: UnsafeCell::new(MaybeUninit::uninit()),
+            })
+            .collect();
+        Self {
+            tail: CachePadded::new(AtomicU64::new(START)),
+            head: CachePadded::new(AtomicU64::new(START)),
+            slots,
+            capacity: capacity as u64,
+            lap,
+            spread,
+            exact: lap == capacity as u64,
+        }
+    }
+
+    /// The memory that a ring of so many items takes.
+    pub(super) fn bytes(capacity: usize) -> usize {
+        capacity
+            .checked_next_power_of_two()
+            .and_then(|lap| lap.checked_mul(size_of::<Slot<T>>()))
+            .map_or(usize::MAX, |bytes| bytes << Self::spread(capacity))
+    }
+
+    /// Small slots of a small ring lie a cache line apart: 4 senders and 4 receivers that meet in
+    /// one line take twice as long (sync-ring: 88 and 30 ns per item).
+    fn spread(capacity: usize) -> u32 {
+        if capacity > SPREAD_UP_TO {
+            return 0;
+        }
+        (LINE / size_of::<Slot<T>>()).checked_ilog2().unwrap_or(0)
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity as usize
+    }
+
+    /// Pushes an item into room that is promised to nobody.
+    #[inline]
+    pub(super) fn try_push(&self, item: T) -> Result<(), (T, PushError)> {
+        match self.claim() {
+            Ok((at, slot)) => {
+                Self::fill(slot, item);
+                Self::publish(slot, at);
+                Ok(())
+            }
+            Err(why) => Err((item, why)),
+        }
+    }
+
+    /// Pushes an item into room that was promised. True if no more could be promised before.
+    pub(super) fn push_promised(&self, item: T) -> bool {
+        let mut tail = self.tail.load(Relaxed);
+        loop {
+            let used = with_index(tail - PROMISE, next(index(tail), 1));
+            match self.tail.compare_exchange(tail, used, SeqCst, Relaxed) {
+                Ok(_) => break,
+                Err(now) => tail = now,
+            }
+        }
+        let at = index(tail);
+        let slot = self.wait_for_slot(at);
+        Self::fill(slot, item);
+        Self::publish(slot, at);
+        promised(tail) == MOST_PROMISED
+    }
+
+    /// Pushes as many items from the front as there is room for, in one piece.
+    pub(super) fn push_many(&self, items: &mut VecDeque<T>) -> Result<usize, PushError> {
+        let mut backoff = Backoff::new();
+        let mut tail = self.tail.load(Relaxed);
+        let n = loop {
+            if is_closed(tail) {
+                return Err(PushError::Closed);
+            }
+            let n = self.room(tail).min(items.len() as u64);
+            if n == 0 {
+                let now = self.tail.load(SeqCst);
+                if now == tail {
+                    return Err(PushError::Full);
+                }
+                tail = now;
+                continue;
+            }
+            let claimed = with_index(tail, next(index(tail), n));
+            match self.tail.compare_exchange(tail, claimed, SeqCst, Relaxed) {
+                Ok(_) => break n,
+                Err(now) => {
+                    backoff.spin();
+                    tail = now;
+                }
+            }
+        };
+        let first = index(tail);
+        for (nth, item) in (0..n).zip(items.drain(..n as usize)) {
+            let at = next(first, nth);
+            let slot = self.wait_for_slot(at);
+            Self::fill(slot, item);
+            if nth + 1 == n {
+                Self::publish(slot, at);
+            } else {
+                slot.seq.store(full(at), Release);
+            }
+        }
+        Ok(n as usize)
+    }
+
+    /// Promises room for one item.
+    pub(super) fn try_promise(&self) -> Result<(), PushError> {
+        let mut tail = self.tail.load(SeqCst);
+        loop {
+            if is_closed(tail) {
+                return Err(PushError::Closed);
+            }
+            let full = promised(tail) == MOST_PROMISED || self.room(tail) == 0;
+            let seen = if full {
+                match self.tail.load(SeqCst) {
+                    now if now == tail => return Err(PushError::Full),
+                    now => Err(now),
+                }
+            } else {
+                self.tail
+                    .compare_exchange(tail, tail + PROMISE, SeqCst, SeqCst)
+            };
+            match seen {
+                Ok(_) => return Ok(()),
+                Err(now) => tail = now,
+            }
+        }
+    }
+
+    /// Takes promises back. True if the ring is closed: it may be drained now.
+    pub(super) fn withdraw(&self, promises: u64) -> bool {
+        is_closed(self.tail.fetch_sub(promises * PROMISE, SeqCst))
+    }
+
+    /// Takes the first item, if so many others are behind it as must be left.
+    #[inline]
+    pub(super) fn try_pop(&self, share: Share) -> Result<T, PopError> {
+        let head = self.head.load(Relaxed);
+        let slot = self.slot(head);
+        if (share.aside == 0 || share.own)
+            && slot.holds(head)
+            && self
+                .head
+                .compare_exchange(head, next(head, 1), SeqCst, Relaxed)
+                .is_ok()
+        {
+            return Ok(self.vacate(slot, head));
+        }
+        self.try_pop_again(share)
+    }
+
+    #[inline(never)]
+    fn try_pop_again(&self, share: Share) -> Result<T, PopError> {
+        let aside = if share.own { 0 } else { share.aside };
+        let mut backoff = Backoff::new();
+        let mut head = self.head.load(Relaxed);
+        loop {
+            let slot = self.slot(head);
+            if slot.holds(head) && (aside == 0 || self.holds(next(head, aside))) {
+                match self
+                    .head
+                    .compare_exchange(head, next(head, 1), SeqCst, Relaxed)
+                {
+                    Ok(_) => return Ok(self.vacate(slot, head)),
+                    Err(now) => {
+                        backoff.spin();
+                        head = now;
+                    }
+                }
+            } else {
+                head = self.look_again(head, share, &mut backoff)?;
+            }
+        }
+    }
+
+    /// Takes up to `max` items from the front, in one piece.
+    pub(super) fn pop_many(
+        &self,
+        out: &mut Vec<T>,
+        max: usize,
+        share: Share,
+    ) -> Result<usize, PopError> {
+        let max = max as u64;
+        let mut backoff = Backoff::new();
+        let mut head = self.head.load(Acquire);
+        loop {
+            let most = max.saturating_add(share.aside);
+            let mut run = 0;
+            while run < most && self.holds(next(head, run)) {
+                run += 1;
+            }
+            let n = run
+                .saturating_sub(share.aside)
+                .max(u64::from(share.own && run > 0))
+                .min(max);
+            if n == 0 {
+                head = self.look_again(head, share, &mut backoff)?;
+                continue;
+            }
+            // Growing may panic, so it happens while nothing is taken.
+            out.reserve(n as usize);
+            match self
+                .head
+                .compare_exchange(head, next(head, n), SeqCst, Acquire)
+            {
+                Ok(_) => {
+                    out.extend((0..n).map(|nth| {
+                        let at = next(head, nth);
+                        self.vacate(self.slot(at), at)
+                    }));
+                    return Ok(n as usize);
+                }
+                Err(now) => {
+                    backoff.spin();
+                    head = now;
+                }
+            }
+        }
+    }
+
+    /// Takes the first item, waiting for one that is being written; `None` if none was claimed.
+    pub(super) fn pop_claimed(&self) -> Option<T> {
+        let all = Share {
+            aside: 0,
+            own: true,
+        };
+        let mut backoff = Backoff::new();
+        loop {
+            match self.try_pop(all) {
+                Ok(item) => return Some(item),
+                Err(_) if self.len() == 0 => return None,
+                Err(_) => backoff.wait(),
+            }
+        }
+    }
+
+    /// After nothing could be taken at `head`: where to try again, or why not to.
+    #[cold]
+    fn look_again(&self, head: u64, share: Share, backoff: &mut Backoff) -> Result<u64, PopError> {
+        let tail = self.tail.load(SeqCst);
+        let now = self.head.load(SeqCst);
+        if now != head {
+            return Ok(now);
+        }
+        let claimed = distance(head, index(tail));
+        if claimed == 0 && is_closed(tail) && promised(tail) == 0 {
+            return Err(PopError::Closed);
+        }
+        // What is claimed is about to be published; to answer "empty" at once costs a wake-up.
+        // One that was granted has lost its item to a newcomer: it goes back to its place.
+        if share.own || claimed <= share.aside || !backoff.wait_a_little() {
+            return Err(PopError::Empty);
+        }
+        Ok(head)
+    }
+
+    /// Whether the item that lies `ahead` of the first has been published.
+    pub(super) fn is_published(&self, ahead: u64) -> bool {
+        let mut head = self.head.load(SeqCst);
+        loop {
+            if ahead < self.lap && self.holds(next(head, ahead)) {
+                return true;
+            }
+            // It may have been taken since: then the one that is meant now lies further on, and
+            // nobody else will look at it.
+            match self.head.load(SeqCst) {
+                now if now == head => return false,
+                now => head = now,
+            }
+        }
+    }
+
+    /// Stops claims and promises. True the first time.
+    pub(super) fn close(&self) -> bool {
+        !is_closed(self.tail.fetch_or(CLOSED, SeqCst))
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        is_closed(self.tail.load(Acquire))
+    }
+
+    /// Closed, nothing promised, nothing left.
+    pub(super) fn is_drained(&self) -> bool {
+        let tail = self.tail.load(SeqCst);
+        is_closed(tail) && promised(tail) == 0 && self.head.load(SeqCst) == index(tail)
+    }
+
+    /// Items claimed and not taken, as of one instant.
+    pub(super) fn len(&self) -> usize {
+        let mut tail = self.tail.load(SeqCst);
+        loop {
+            let head = self.head.load(SeqCst);
+            let now = self.tail.load(SeqCst);
+            if index(now) == index(tail) {
+                return distance(head, index(tail)) as usize;
+            }
+            tail = now;
+        }
+    }
+
+    /// Items ever claimed, modulo 2^48.
+    pub(super) fn pushed(&self) -> u64 {
+        distance(START, index(self.tail.load(Relaxed)))
+    }
+
+    /// Items ever taken, modulo 2^48.
+    pub(super) fn popped(&self) -> u64 {
+        distance(START, self.head.load(Relaxed))
+    }
+
+    /// Room promised and not yet used.
+    pub(super) fn promised(&self) -> usize {
+        promised(self.tail.load(Relaxed)) as usize
+    }
+
+    /// Claims the next position, whose slot is free.
+    #[inline]
+    fn claim(&self) -> Result<(u64, &Slot<T>), PushError> {
+        let tail = self.tail.load(Relaxed);
+        let slot = self.slot(tail);
+        // Open, and nothing is promised: then the slot is all that matters.
+        if tail == index(tail)
+            && self.exact
+            && slot.seq.load(Acquire) == free(tail)
+            && self
+                .tail
+                .compare_exchange(tail, next(tail, 1), SeqCst, Relaxed)
+                .is_ok()
+        {
+            return Ok((tail, slot));
+        }
+        self.claim_again()
+    }
+
+    #[inline(never)]
+    fn claim_again(&self) -> Result<(u64, &Slot<T>), PushError> {
+        let mut backoff = Backoff::new();
+        let mut tail = self.tail.load(Relaxed);
+        loop {
+            if is_closed(tail) {
+                return Err(PushError::Closed);
+            }
+            let at = index(tail);
+            let slot = self.slot(at);
+            let free = slot.seq.load(Acquire) == free(at);
+            if free && ((self.exact && promised(tail) == 0) || self.room(tail) > 0) {
+                match self.tail.compare_exchange(
+                    tail,
+                    with_index(tail, next(at, 1)),
+                    SeqCst,
+                    Relaxed,
+                ) {
+                    Ok(_) => return Ok((at, slot)),
+                    Err(now) => {
+                        backoff.spin();
+                        tail = now;
+                        continue;
+                    }
+                }
+            }
+            let now = self.tail.load(SeqCst);
+            if now == tail {
+                if self.room(tail) == 0 {
+                    return Err(PushError::Full);
+                }
+                // Somebody has taken what the slot held and is moving it out.
+                backoff.wait();
+            }
+            tail = now;
+        }
+    }
+
+    /// Room that is promised to nobody. Of an old `tail` it may say none, never too much.
+    fn room(&self, tail: u64) -> u64 {
+        let used = distance(self.head.load(SeqCst), index(tail));
+        self.capacity.saturating_sub(used + promised(tail))
+    }
+
+    #[inline]
+    fn holds(&self, at: u64) -> bool {
+        self.slot(at).holds(at)
+    }
+
+    #[inline]
+    fn slot(&self, at: u64) -> &Slot<T> {
+        &self.slots[((at & (self.lap - 1)) << self.spread) as usize]
+    }
+
+    /// The slot of a position that was claimed, once it is free. There is room, but whoever took
+    /// the slot's last item may be about to move it out.
+    fn wait_for_slot(&self, at: u64) -> &Slot<T> {
+        let slot = self.slot(at);
+        let mut backoff = Backoff::new();
+        while slot.seq.load(Acquire) != free(at) {
+            backoff.wait();
+        }
+        slot
+    }
+
+    /// Puts the item into the slot of a position that the caller has claimed and seen free.
+    #[inline]
+    fn fill(slot: &Slot<T>, item: T) {
+        slot.value.with_mut(|value| {
+            // SAFETY: the caller alone claimed the slot's position, and has seen the slot free
+            // for it: it is the caller's until it publishes (invariants 2 and 3).
+            unsafe { (*value).write(item) };
+        });
+    }
+
+    #[inline]
+    fn publish(slot: &Slot<T>, at: u64) {
+        // A swap, because the look at who waits comes after it: publication and fence in one.
+        slot.seq.swap(full(at), SeqCst);
+    }
+
+    /// Moves the item out of the slot of a position that the caller has taken, and frees it.
+    #[inline]
+    fn vacate(&self, slot: &Slot<T>, at: u64) -> T {
+        // SAFETY: the caller saw that the slot holds `at` and alone took it: the item is there
+        // and its own, until it frees the slot (invariants 2 and 3).
+        let item = slot
+            .value
+            .with_mut(|value| unsafe { (*value).assume_init_read() });
+        slot.seq.store(free(next(at, self.lap)), Release);
+        item
+    }
+}
+
+impl<T> Slot<T> {
+    #[inline]
+    fn holds(&self, at: u64) -> bool {
+        self.seq.load(Acquire) == full(at)
+    }
+}
+
+impl<T> Drop for Raw<T> {
+    fn drop(&mut self) {
+        // Nobody claims, writes or takes any more: what was claimed is published.
+        while self.pop_claimed().is_some() {}
+    }
+}
+
+/// The first position at or after START whose slot is this one.
+fn first_at(slot: u64, lap: u64) -> u64 {
+    next(START, slot.wrapping_sub(START) & (lap - 1))
+}
+
+const fn next(at: u64, n: u64) -> u64 {
+    (at + n) & INDEX
+}
+
+const fn distance(from: u64, to: u64) -> u64 {
+    to.wrapping_sub(from) & INDEX
+}
+
+const fn index(tail: u64) -> u64 {
+    tail & INDEX
+}
+
+const fn with_index(tail: u64, index: u64) -> u64 {
+    (tail & !INDEX) | index
+}
+
+const fn promised(tail: u64) -> u64 {
+    (tail & !CLOSED) / PROMISE
+}
+
+const fn is_closed(tail: u64) -> bool {
+    tail & CLOSED != 0
+}
+
+const fn free(at: u64) -> u64 {
+    2 * at
+}
+
+const fn full(at: u64) -> u64 {
+    2 * at + 1
+}
+
+const INDEX: u64 = PROMISE - 1;
+const PROMISE: u64 = 1 << 48;
+const MOST_PROMISED: u64 = (1 << 15) - 1;
+const CLOSED: u64 = 1 << 63;
+
+/// Every ring wraps its positions soon after it was made: no test has to ask for it.
+const START: u64 = INDEX - 999;
+
+const LINE: usize = 64;
+/// 256 KiB of slots.
+const SPREAD_UP_TO: usize = 4096;

@@ -1,0 +1,369 @@
+//! Waiting at the ends of a ring: to park, to grant, to leave.
+
+use core::task::{Context, Poll, Waker, ready};
+
+use super::raw::{Raw, Share};
+use super::waiters::Line;
+use super::{PopError, PushError, Ring, Turn};
+use crate::sync::MutexGuard;
+use crate::sync::atomic::{Ordering, fence};
+use crate::wait_list::{Standing, Ticket};
+use crate::wake_list::WakeList;
+
+/// How a receiver takes its share: one item, or a batch.
+type Take<'a, T, R> = dyn FnMut(&Raw<T>, Share) -> Result<R, PopError> + 'a;
+
+impl<T> Ring<T> {
+    /// Pushes the item in `slot`, or waits in line for room. With nothing there it stays pending.
+    ///
+    /// # Errors
+    /// Only [`PushError::Closed`]; the item is in `slot` then.
+    ///
+    /// # Cancel safety
+    /// While pending the item is in `slot`. Whoever gives up calls [`leave_push`](Self::leave_push).
+    #[inline]
+    pub fn poll_push(
+        &self,
+        cx: &mut Context<'_>,
+        turn: &mut Turn,
+        slot: &mut Option<T>,
+    ) -> Poll<Result<(), PushError>> {
+        if let Turn::Parked(ticket) = *turn {
+            ready!(self.poll_sender(cx, turn, ticket))?;
+            if let Some(item) = slot.take() {
+                self.push_promised(item);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let Some(item) = slot.take() else {
+            return Poll::Pending;
+        };
+        match self.try_push(item) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err((item, why)) => {
+                *slot = Some(item);
+                self.wait_for_room(cx, turn, why)
+            }
+        }
+    }
+
+    /// Promises room for one item as [`try_promise`](Self::try_promise) does, or waits in line.
+    ///
+    /// # Errors
+    /// Only [`PushError::Closed`].
+    ///
+    /// # Cancel safety
+    /// Whoever gives up calls [`leave_push`](Self::leave_push).
+    pub fn poll_promise(
+        &self,
+        cx: &mut Context<'_>,
+        turn: &mut Turn,
+    ) -> Poll<Result<(), PushError>> {
+        if let Turn::Parked(ticket) = *turn {
+            return self.poll_sender(cx, turn, ticket);
+        }
+        match self.try_promise() {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(why) => self.wait_for_room(cx, turn, why),
+        }
+    }
+
+    /// Takes an item, or waits in line for one; `None` once the ring is drained.
+    ///
+    /// Unless `yields`, it parks at once: right for a receiver that is alone. One that yields
+    /// runs after its sender item by item.
+    ///
+    /// # Cancel safety
+    /// While pending nothing was taken. Whoever gives up calls [`leave_pop`](Self::leave_pop).
+    #[inline]
+    pub fn poll_pop(&self, cx: &mut Context<'_>, turn: &mut Turn, yields: bool) -> Poll<Option<T>> {
+        if matches!(turn, Turn::Parked(_)) {
+            return self.poll_receiver(cx, turn, &mut Raw::try_pop);
+        }
+        match self.try_pop() {
+            Ok(item) => Poll::Ready(Some(item)),
+            Err(why) => self.wait_for_item(cx, turn, yields, why).map(|()| None),
+        }
+    }
+
+    /// Appends items to `batch` as [`try_pop_many`](Self::try_pop_many) does, or waits in line for
+    /// the first; `None` once the ring is drained.
+    ///
+    /// # Cancel safety
+    /// That of [`poll_pop`](Self::poll_pop).
+    pub fn poll_pop_many(
+        &self,
+        cx: &mut Context<'_>,
+        turn: &mut Turn,
+        yields: bool,
+        batch: &mut Vec<T>,
+        max: usize,
+    ) -> Poll<Option<usize>> {
+        if max == 0 {
+            return Poll::Ready(Some(0));
+        }
+        if matches!(turn, Turn::Parked(_)) {
+            return self.poll_receiver(cx, turn, &mut |raw: &Raw<T>, share| {
+                raw.pop_many(batch, max, share)
+            });
+        }
+        match self.try_pop_many(batch, max) {
+            Ok(popped) => Poll::Ready(Some(popped)),
+            Err(why) => self.wait_for_item(cx, turn, yields, why).map(|()| None),
+        }
+    }
+
+    /// Ends a sender's wait; what it had been promised goes to the next.
+    #[inline]
+    pub fn leave_push(&self, turn: &mut Turn) {
+        if let Turn::Parked(ticket) = core::mem::take(turn) {
+            self.leave_senders(ticket);
+        }
+    }
+
+    /// Ends a receiver's wait; the item that had been set aside for it goes to the next.
+    #[inline]
+    pub fn leave_pop(&self, turn: &mut Turn) {
+        if let Turn::Parked(ticket) = core::mem::take(turn) {
+            self.leave_receivers(ticket);
+        }
+    }
+
+    /// Stops intake. What is in the ring stays, and permits stay good. True the first time.
+    pub fn close(&self) -> bool {
+        let first = self.raw.close();
+        let mut wakes = WakeList::new();
+        loop {
+            let mut line = self.senders.lock();
+            line.closed = true;
+            // Those granted that have not come for it are refused like those who wait.
+            self.raw.withdraw(u64::from(line.granted));
+            line.granted = 0;
+            while wakes.room() > 0 && !line.list.is_empty() {
+                if let Some(waker) = line.list.close_head() {
+                    // There is room: looked at just above.
+                    let _ = wakes.push(waker);
+                }
+            }
+            let more = !line.list.is_empty();
+            self.senders.show(&line);
+            drop(line);
+            wakes.wake();
+            if !more {
+                break;
+            }
+        }
+        self.grant_receivers(self.receivers.lock());
+        first
+    }
+
+    #[cold]
+    fn wait_for_room(
+        &self,
+        cx: &Context<'_>,
+        turn: &mut Turn,
+        why: PushError,
+    ) -> Poll<Result<(), PushError>> {
+        if why == PushError::Closed {
+            return Poll::Ready(Err(why));
+        }
+        if *turn == Turn::New {
+            *turn = Turn::Yielded;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let waker = cx.waker().clone();
+        let mut line = self.senders.lock();
+        if line.closed {
+            return Poll::Ready(Err(PushError::Closed));
+        }
+        *turn = Turn::Parked(line.list.push(0, Some(waker)));
+        self.senders.show(&line);
+        fence(Ordering::SeqCst);
+        self.grant_senders(line);
+        Poll::Pending
+    }
+
+    /// Ready with `Err` if the ring is drained, in the form of the answer "no item".
+    #[cold]
+    fn wait_for_item(
+        &self,
+        cx: &Context<'_>,
+        turn: &mut Turn,
+        yields: bool,
+        why: PopError,
+    ) -> Poll<()> {
+        if why == PopError::Closed {
+            return Poll::Ready(());
+        }
+        if yields && *turn == Turn::New {
+            *turn = Turn::Yielded;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let waker = cx.waker().clone();
+        let mut line = self.receivers.lock();
+        *turn = Turn::Parked(line.list.push(0, Some(waker)));
+        self.receivers.show(&line);
+        fence(Ordering::SeqCst);
+        self.grant_receivers(line);
+        Poll::Pending
+    }
+
+    /// A parked sender: ready with the promise that it has been granted.
+    #[cold]
+    fn poll_sender(
+        &self,
+        cx: &Context<'_>,
+        turn: &mut Turn,
+        ticket: Ticket,
+    ) -> Poll<Result<(), PushError>> {
+        // A waker that is not needed is dropped last, without the lock.
+        let mut fresh = None;
+        let Some((mut line, standing)) = self.senders.settle(cx, ticket, &mut fresh) else {
+            return Poll::Pending;
+        };
+        line.list.cancel(ticket);
+        *turn = Turn::New;
+        if standing != Standing::Granted || line.closed {
+            return Poll::Ready(Err(PushError::Closed));
+        }
+        line.granted -= 1;
+        Poll::Ready(Ok(()))
+    }
+
+    /// A parked receiver: ready with what it takes once it has been granted.
+    #[cold]
+    fn poll_receiver<R>(
+        &self,
+        cx: &Context<'_>,
+        turn: &mut Turn,
+        take: &mut Take<'_, T, R>,
+    ) -> Poll<Option<R>> {
+        let Turn::Parked(ticket) = *turn else {
+            return Poll::Pending;
+        };
+        let mut fresh: Option<Waker> = None;
+        loop {
+            let Some((mut line, _)) = self.receivers.settle(cx, ticket, &mut fresh) else {
+                return Poll::Pending;
+            };
+            let share = Share {
+                aside: u64::from(line.granted).saturating_sub(1),
+                own: true,
+            };
+            match take(&self.raw, share) {
+                Err(PopError::Empty) => {
+                    let Some(waker) = fresh.take() else {
+                        drop(line);
+                        fresh = Some(cx.waker().clone());
+                        continue;
+                    };
+                    // A newcomer was faster (invariant 4).
+                    line.list.requeue(ticket, waker);
+                    line.granted -= 1;
+                    self.receivers.show(&line);
+                    fence(Ordering::SeqCst);
+                    self.grant_receivers(line);
+                    return Poll::Pending;
+                }
+                taken => {
+                    line.list.cancel(ticket);
+                    line.granted -= 1;
+                    *turn = Turn::New;
+                    self.receivers.show(&line);
+                    self.grant_receivers(line);
+                    if taken.is_ok() {
+                        self.popped();
+                    }
+                    return Poll::Ready(taken.ok());
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn leave_senders(&self, ticket: Ticket) {
+        let mut line = self.senders.lock();
+        let left = line.list.cancel(ticket);
+        let mut closed = false;
+        if left.standing == Standing::Granted && !line.closed {
+            line.granted -= 1;
+            closed = self.raw.withdraw(1);
+        }
+        self.senders.show(&line);
+        self.grant_senders(line);
+        if closed {
+            self.grant_receivers(self.receivers.lock());
+        }
+        // `left.waker` is dropped here, without a lock.
+    }
+
+    #[cold]
+    fn leave_receivers(&self, ticket: Ticket) {
+        let mut line = self.receivers.lock();
+        let left = line.list.cancel(ticket);
+        if left.standing == Standing::Granted {
+            line.granted -= 1;
+        }
+        self.receivers.show(&line);
+        self.grant_receivers(line);
+        drop(left);
+    }
+
+    /// Promises room to those who wait for it, in their order.
+    #[cold]
+    pub(super) fn grant_senders<'a>(&'a self, mut line: MutexGuard<'a, Line>) {
+        let mut wakes = WakeList::new();
+        loop {
+            let before = line.list.len();
+            while wakes.room() > 0 && !line.list.is_empty() && self.raw.try_promise().is_ok() {
+                line.granted += 1;
+                if let Some(waker) = line.list.grant_head() {
+                    // There is room: looked at just above.
+                    let _ = wakes.push(waker);
+                }
+            }
+            if line.list.len() != before {
+                self.senders.show(&line);
+            }
+            let more = wakes.room() == 0;
+            drop(line);
+            wakes.wake();
+            if !more {
+                return;
+            }
+            line = self.senders.lock();
+        }
+    }
+
+    /// Sets published items aside for those who wait, in their order; on a drained ring lets all
+    /// of them go.
+    #[cold]
+    pub(super) fn grant_receivers<'a>(&'a self, mut line: MutexGuard<'a, Line>) {
+        let mut wakes = WakeList::new();
+        loop {
+            let before = line.list.len();
+            while wakes.room() > 0
+                && !line.list.is_empty()
+                && (self.raw.is_published(u64::from(line.granted)) || self.raw.is_drained())
+            {
+                line.granted += 1;
+                if let Some(waker) = line.list.grant_head() {
+                    // There is room: looked at just above.
+                    let _ = wakes.push(waker);
+                }
+            }
+            if line.list.len() != before {
+                self.receivers.show(&line);
+            }
+            let more = wakes.room() == 0;
+            drop(line);
+            wakes.wake();
+            if !more {
+                return;
+            }
+            line = self.receivers.lock();
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The ring against a plain queue with two lines of people: random steps on one thread, after
+//! each of which everything that can be seen is compared.
+#![cfg(not(loom))]
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+
+use flow_sync::{PopError, PushError, Ring, Turn};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Push,
+    PushMany(usize),
+    Pop,
+    PopMany(usize),
+    Promise,
+    UsePromise,
+    Withdraw,
+    ParkSender,
+    ParkReceiver,
+    PollSender(usize),
+    PollReceiver(usize),
+    LeaveSender(usize),
+    LeaveReceiver(usize),
+    Close,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => Just(Step::Push),
+        2 => (0_usize..5).prop_map(Step::PushMany),
+        6 => Just(Step::Pop),
+        2 => (0_usize..5).prop_map(Step::PopMany),
+        2 => Just(Step::Promise),
+        1 => Just(Step::UsePromise),
+        1 => Just(Step::Withdraw),
+        5 => Just(Step::ParkSender),
+        5 => Just(Step::ParkReceiver),
+        5 => any::<usize>().prop_map(Step::PollSender),
+        5 => any::<usize>().prop_map(Step::PollReceiver),
+        2 => any::<usize>().prop_map(Step::LeaveSender),
+        2 => any::<usize>().prop_map(Step::LeaveReceiver),
+        1 => Just(Step::Close),
+    ]
+}
+
+/// The rules, without any cleverness.
+#[derive(Default)]
+struct Model {
+    capacity: usize,
+    items: VecDeque<u32>,
+    promises: usize,
+    closed: bool,
+    /// In the order of parking; true once granted.
+    senders: Vec<bool>,
+    receivers: Vec<bool>,
+}
+
+impl Model {
+    fn granted(line: &[bool]) -> usize {
+        line.iter().filter(|&&granted| granted).count()
+    }
+
+    fn waits(line: &[bool]) -> bool {
+        line.contains(&false)
+    }
+
+    fn room(&self) -> usize {
+        self.capacity - self.items.len() - self.promises - Self::granted(&self.senders)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.closed && self.items.is_empty() && self.promises == 0
+    }
+
+    fn admits(&self) -> Result<(), PushError> {
+        if self.closed {
+            Err(PushError::Closed)
+        } else if Self::waits(&self.senders) || self.room() == 0 {
+            Err(PushError::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn available(&self) -> Result<usize, PopError> {
+        let beyond = self
+            .items
+            .len()
+            .saturating_sub(Self::granted(&self.receivers));
+        match beyond {
+            _ if self.is_drained() => Err(PopError::Closed),
+            0 => Err(PopError::Empty),
+            _ if Self::waits(&self.receivers) => Err(PopError::Empty),
+            n => Ok(n),
+        }
+    }
+
+    fn grant(&mut self) {
+        while !self.closed && self.room() > 0 {
+            match self.senders.iter_mut().find(|granted| !**granted) {
+                Some(granted) => *granted = true,
+                None => break,
+            }
+        }
+        while self.items.len() > Self::granted(&self.receivers) || self.is_drained() {
+            match self.receivers.iter_mut().find(|granted| !**granted) {
+                Some(granted) => *granted = true,
+                None => break,
+            }
+        }
+    }
+}
+
+struct Run {
+    ring: Ring<u32>,
+    model: Model,
+    senders: Vec<(Turn, Option<u32>)>,
+    receivers: Vec<Turn>,
+    next: u32,
+}
+
+impl Run {
+    fn new(capacity: usize) -> Self {
+        Self {
+            ring: Ring::new(capacity).unwrap(),
+            model: Model {
+                capacity,
+                ..Model::default()
+            },
+            senders: Vec::new(),
+            receivers: Vec::new(),
+            next: 0,
+        }
+    }
+
+    fn item(&mut self) -> u32 {
+        self.next += 1;
+        self.next
+    }
+
+    #[allow(clippy::too_many_lines)] // one arm per step
+    fn step(&mut self, step: &Step) {
+        let mut cx = Context::from_waker(Waker::noop());
+        match *step {
+            Step::Push => {
+                let item = self.item();
+                let expected = self.model.admits();
+                assert_eq!(
+                    self.ring.try_push(item),
+                    expected.map_err(|why| (item, why))
+                );
+                if expected.is_ok() {
+                    self.model.items.push_back(item);
+                }
+            }
+            Step::PushMany(n) => {
+                let mut items: VecDeque<_> = (0..n).map(|_| self.item()).collect();
+                let expected = if n == 0 {
+                    Ok(0)
+                } else {
+                    self.model.admits().map(|()| n.min(self.model.room()))
+                };
+                for &item in items.iter().take(expected.unwrap_or(0)) {
+                    self.model.items.push_back(item);
+                }
+                assert_eq!(self.ring.try_push_many(&mut items), expected);
+                assert_eq!(items.len(), n - expected.unwrap_or(0));
+            }
+            Step::Pop => {
+                let expected = self.model.available();
+                let expected = expected.map(|_| self.model.items.pop_front().unwrap());
+                assert_eq!(self.ring.try_pop(), expected);
+            }
+            Step::PopMany(max) => {
+                let mut batch = Vec::new();
+                let expected = if max == 0 {
+                    Ok(0)
+                } else {
+                    self.model.available().map(|n| n.min(max))
+                };
+                assert_eq!(self.ring.try_pop_many(&mut batch, max), expected);
+                let items = self.model.items.drain(..expected.unwrap_or(0));
+                assert!(items.eq(batch));
+            }
+            Step::Promise => {
+                let expected = self.model.admits();
+                assert_eq!(self.ring.try_promise(), expected);
+                self.model.promises += usize::from(expected.is_ok());
+            }
+            Step::UsePromise if self.model.promises > 0 => {
+                let item = self.item();
+                self.ring.push_promised(item);
+                self.model.promises -= 1;
+                self.model.items.push_back(item);
+            }
+            Step::Withdraw if self.model.promises > 0 => {
+                self.ring.withdraw();
+                self.model.promises -= 1;
+            }
+            Step::ParkSender if self.model.admits() == Err(PushError::Full) => {
+                let mut sender = (Turn::New, Some(self.item()));
+                for _ in 0..2 {
+                    let polled = self.ring.poll_push(&mut cx, &mut sender.0, &mut sender.1);
+                    assert!(polled.is_pending());
+                }
+                self.senders.push(sender);
+                self.model.senders.push(false);
+            }
+            Step::ParkReceiver if self.model.available() == Err(PopError::Empty) => {
+                let mut turn = Turn::New;
+                assert!(self.ring.poll_pop(&mut cx, &mut turn, false).is_pending());
+                self.receivers.push(turn);
+                self.model.receivers.push(false);
+            }
+            Step::PollSender(which) if !self.senders.is_empty() => {
+                let which = which % self.senders.len();
+                let (turn, slot) = &mut self.senders[which];
+                let item = *slot;
+                let polled = self.ring.poll_push(&mut cx, turn, slot);
+                if self.model.closed {
+                    assert_eq!(polled, Poll::Ready(Err(PushError::Closed)));
+                    assert_eq!(*slot, item);
+                } else if self.model.senders[which] {
+                    assert_eq!(polled, Poll::Ready(Ok(())));
+                    self.model.items.extend(item);
+                } else {
+                    assert!(polled.is_pending());
+                    return;
+                }
+                self.senders.remove(which);
+                self.model.senders.remove(which);
+            }
+            Step::PollReceiver(which) if !self.receivers.is_empty() => {
+                let which = which % self.receivers.len();
+                let polled = self
+                    .ring
+                    .poll_pop(&mut cx, &mut self.receivers[which], true);
+                if !self.model.receivers[which] {
+                    assert!(polled.is_pending());
+                    return;
+                }
+                // The grant is good for an item, or for the news that there will be none.
+                assert_eq!(polled, Poll::Ready(self.model.items.pop_front()));
+                self.receivers.remove(which);
+                self.model.receivers.remove(which);
+            }
+            Step::LeaveSender(which) if !self.senders.is_empty() => {
+                let which = which % self.senders.len();
+                self.ring.leave_push(&mut self.senders.remove(which).0);
+                self.model.senders.remove(which);
+            }
+            Step::LeaveReceiver(which) if !self.receivers.is_empty() => {
+                let which = which % self.receivers.len();
+                self.ring.leave_pop(&mut self.receivers.remove(which));
+                self.model.receivers.remove(which);
+            }
+            Step::Close => {
+                assert_eq!(self.ring.close(), !self.model.closed);
+                self.model.closed = true;
+                // Room that was granted and not come for is taken back.
+                self.model.senders.fill(false);
+            }
+            _ => {}
+        }
+    }
+
+    fn check(&mut self) {
+        self.model.grant();
+        assert_eq!(self.ring.len(), self.model.items.len());
+        assert_eq!(self.ring.is_closed(), self.model.closed);
+        assert_eq!(self.ring.is_drained(), self.model.is_drained());
+        assert_eq!(
+            self.ring.pushes() - self.ring.pops(),
+            self.ring.len() as u64
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_is_a_queue_with_two_lines(capacity in 1_usize..6, steps in vec(step(), 1..120)) {
+        let mut run = Run::new(capacity);
+        for step in &steps {
+            run.step(step);
+            run.check();
+        }
+    }
+}
