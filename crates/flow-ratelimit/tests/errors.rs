@@ -395,7 +395,7 @@ fn of_breakers() {
     says(
         &BreakerConfigError::from(why),
         "how long to stay open: a delay of 0ns, allowed are 1ns to 365 days",
-        Some(&why),
+        None,
     );
     let breaker = CircuitBreaker::builder()
         .trial_calls(1)

@@ -94,7 +94,8 @@ impl fmt::Display for BreakerConfigError {
 impl std::error::Error for BreakerConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::OpenFor(why) => Some(why),
+            // Its text is part of the whole.
+            Self::OpenFor(why) => why.source(),
             _ => None,
         }
     }

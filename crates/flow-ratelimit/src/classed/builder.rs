@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_rt::Handle;
-use flow_sync::{ClassedPermits, PaddedCounter};
+use flow_sync::{ClassedPermits, PaddedCounters};
 
-use super::{Class, ClassedConfigError, ClassedLimiter, Counters, Shared};
+use super::{Class, ClassedConfigError, ClassedLimiter, Shared};
 
 /// Configures a [`ClassedLimiter`]; everything is checked by [`build`](Self::build).
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ impl ClassedLimiterBuilder {
         self
     }
 
-    /// Whether decisions are counted; they are otherwise. It is 2 KiB for each class, and some
+    /// Whether decisions are counted; they are otherwise. It is 3 KiB for each class, and some
     /// nanoseconds for each decision.
     pub fn counted(mut self, counted: bool) -> Self {
         self.is_counted = counted;
@@ -94,10 +94,7 @@ impl ClassedLimiterBuilder {
         let is_counted = self.is_counted;
         let class = |(name, _)| Class {
             name,
-            counters: is_counted.then(|| Counters {
-                granted: PaddedCounter::new(),
-                denied: PaddedCounter::new(),
-            }),
+            decisions: is_counted.then(PaddedCounters::new),
         };
         Ok(ClassedLimiter {
             permits: Arc::new(permits),

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_rt::Handle;
-use flow_sync::{ClassedPermits, PaddedCounter};
+use flow_sync::{ClassedPermits, PaddedCounters};
 
 pub use builder::ClassedLimiterBuilder;
 pub use class::{ClassStats, PermitClass};
@@ -72,13 +72,12 @@ struct Shared {
 
 struct Class {
     name: Cow<'static, str>,
-    counters: Option<Counters>,
+    decisions: Option<PaddedCounters<2>>,
 }
 
-struct Counters {
-    granted: PaddedCounter,
-    denied: PaddedCounter,
-}
+/// Which of a class's decisions.
+const GRANTED: usize = 0;
+const DENIED: usize = 1;
 
 impl ClassedLimiter {
     /// A limiter to be configured.

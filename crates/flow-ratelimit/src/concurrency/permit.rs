@@ -129,8 +129,8 @@ impl fmt::Debug for OwnedPermit {
     }
 }
 
-/// Permits of different limiters, or classes of one, were to be merged. Nothing was changed: whoever was to take them
-/// has its own, and the others are in here.
+/// Permits of different limiters, or of different classes, were to be merged. Nothing was changed:
+/// whoever was to take them has its own, and the others are in here.
 #[derive(Debug)]
 #[must_use = "the permits in it go back as soon as this is dropped"]
 pub struct MergeError<P> {

@@ -131,6 +131,10 @@ fn check(text: &str) -> Result<(), CronError> {
 
 /// Whether the words and numbers of an item belong in its field. Ranges are croner's matter.
 fn fits(unit: Unit, item: &str) -> bool {
+    if unit == Unit::Weekday && item.eq_ignore_ascii_case("L") {
+        // The last one of no weekday: croner makes no day at all of it.
+        return false;
+    }
     let is_word = |c: char| c.is_ascii_alphanumeric();
     item.chars().all(|c| is_word(c) || "*/-#?".contains(c))
         && item

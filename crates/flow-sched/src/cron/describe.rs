@@ -81,6 +81,8 @@ fn time(fields: &Fields) -> String {
     }
     if minutes != ALL_60 || seconds == 1 {
         parts.push(regular(minutes, ALL_60, 60, "minute"));
+    } else if seconds != ALL_60 && step(seconds, 60).is_none() {
+        parts.push("of every minute".to_owned());
     }
     if hours != u64::from(ALL_HOURS) {
         // "every 2 hours" alone would not say at which minute.

@@ -207,7 +207,8 @@ impl fmt::Display for CronError {
 impl std::error::Error for CronError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::UnknownZone(error) => Some(error),
+            // Its text is that of the whole.
+            Self::UnknownZone(error) => error.source(),
             _ => None,
         }
     }

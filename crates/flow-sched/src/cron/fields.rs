@@ -51,13 +51,13 @@ impl Fields {
         years: None,
     };
 
-    /// Gives one form to day fields that select all days.
+    /// Gives one form to day fields that select the same days.
     pub(super) fn normalize(&mut self) {
         if self.day == ALL_DAYS {
             (self.from_last, self.nearest) = (0, 0);
         }
-        if self.weekday == ALL_WEEKDAYS {
-            self.nth = 0;
+        if self.nth != 0 {
+            self.normalize_nth();
         }
         if self.either && (self.day == ALL_DAYS || self.weekday == ALL_WEEKDAYS) {
             *self = Self {
@@ -71,6 +71,15 @@ impl Fields {
                 ..*self
             };
         }
+    }
+
+    /// A weekday's first to fifth are all of them, and a weekday that fits has no nth of its own.
+    #[cold]
+    fn normalize_nth(&mut self) {
+        let of = |n: u32| (self.nth >> (7 * n)) as u8 & ALL_WEEKDAYS;
+        self.weekday |= (0..5).fold(ALL_WEEKDAYS, |all, n| all & of(n));
+        let all = u64::from(self.weekday);
+        self.nth &= !(0..6).fold(0, |each, n| each | all << (7 * n));
     }
 
     /// The days of a month that fit, as bits 1 to 31; none if its month or year does not fit.

@@ -1,8 +1,10 @@
 //! Serde: a pattern as its text where the text says all, else with what the text leaves out.
 
+use core::fmt;
 use std::borrow::Cow;
 
-use serde::de::Error;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::dialect::Dialect;
@@ -21,23 +23,26 @@ struct Full<'a> {
     dst: Option<DstPolicy>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Either<'a> {
-    Text(Cow<'a, str>),
-    Full(Full<'a>),
-}
+/// Reads either form; what is wrong with one is said of that one.
+struct Either;
 
-impl<'a> Either<'a> {
-    fn full(self) -> Full<'a> {
-        match self {
-            Self::Full(full) => full,
-            Self::Text(pattern) => Full {
-                pattern,
-                dialect: Dialect::Flow,
-                dst: None,
-            },
-        }
+impl<'de> Visitor<'de> for Either {
+    type Value = Full<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a cron pattern, or a map of `pattern` and `dialect`")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Full<'de>, E> {
+        Ok(Full {
+            pattern: Cow::Owned(text.to_owned()),
+            dialect: Dialect::Flow,
+            dst: None,
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Full<'de>, A::Error> {
+        Full::deserialize(MapAccessDeserializer::new(map))
     }
 }
 
@@ -68,7 +73,7 @@ impl Serialize for CronPattern {
 
 impl<'de> Deserialize<'de> for CronPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let full = Either::deserialize(deserializer)?.full();
+        let full = deserializer.deserialize_any(Either)?;
         if full.dst.is_some() {
             return Err(D::Error::unknown_field("dst", &["pattern", "dialect"]));
         }
@@ -87,7 +92,7 @@ impl Serialize for Cron {
 
 impl<'de> Deserialize<'de> for Cron {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let full = Either::deserialize(deserializer)?.full();
+        let full = deserializer.deserialize_any(Either)?;
         let cron = Self::parse_as(&full.pattern, full.dialect).map_err(D::Error::custom)?;
         Ok(match full.dst {
             Some(dst) => cron.dst_policy(dst),

@@ -27,11 +27,12 @@ impl fmt::Display for SchedulerConfigError {
     }
 }
 
+/// The texts of what is inside are part of its own.
 impl std::error::Error for SchedulerConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Runtime(error) => Some(error),
-            Self::UnknownZone(error) => Some(error),
+            Self::Runtime(error) => error.source(),
+            Self::UnknownZone(error) => error.source(),
         }
     }
 }
@@ -118,11 +119,12 @@ impl fmt::Display for ScheduleError {
     }
 }
 
+/// The texts of what is inside are its own.
 impl std::error::Error for ScheduleError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Cron(error) => Some(error),
-            Self::UnknownZone(error) => Some(error),
+            Self::Cron(error) => error.source(),
+            Self::UnknownZone(error) => error.source(),
             _ => None,
         }
     }

@@ -36,6 +36,15 @@ fn normal_forms() {
     }
     let set: HashSet<CronPattern> = ["@weekly", "0 0 * * 7", "0 0 0 ? * SUN"].map(parse).into();
     assert_eq!(set.len(), 1);
+    for (text, same) in [
+        ("0 0 * * MON#1,MON#2,MON#3,MON#4,MON#5", "0 0 * * MON"),
+        ("0 0 * * MON,MON#1,FRI#2", "0 0 * * MON,FRI#2"),
+        ("0 0 * * FRI,FRI#L", "0 0 * * FRI"),
+        ("0 0 13 * 0-5,SAT#1,6#2,6#3,6#4,6#5", "0 0 * * *"),
+    ] {
+        assert_eq!(parse(text), parse(same));
+        assert_eq!(parse(text).to_string(), same);
+    }
 }
 
 #[test]
@@ -91,6 +100,12 @@ fn in_english() {
         ("* * * * *", "every minute"),
         ("* * * * * *", "every second"),
         ("5,20 * * * *", "at minutes 5 and 20 of every hour"),
+        ("5 * * * * *", "at second 5 of every minute"),
+        (
+            "5,7 * 9 * * *",
+            "at seconds 5 and 7 of every minute in the hour 9",
+        ),
+        ("*/20 * * * * *", "every 20 seconds"),
         (
             "0 0 29 2 *",
             "at 00:00, on day 29 of the month, in February",
@@ -161,5 +176,23 @@ fn as_text_or_with_what_the_text_leaves_out() {
     let json = r#"{"pattern":"0 0 9 ? * MON","dialect":"quartz"}"#;
     assert_eq!(serde_json::to_string(&quartz).unwrap(), json);
     assert_eq!(serde_json::from_str::<CronPattern>(json).unwrap(), quartz);
-    assert!(serde_json::from_str::<Cron>(r#""0 0 30 2 *""#).is_err());
+    for (json, told) in [
+        (r#""0 0 30 2 *""#, "30 February never comes"),
+        (
+            r#"{"pattern":"0 0 * * *","dialect":"quarz"}"#,
+            "unknown variant `quarz`",
+        ),
+        (r#"{"dialect":"quartz"}"#, "missing field `pattern`"),
+        (
+            r#"{"pattern":"0 0 * * *","zone":"UTC"}"#,
+            "unknown field `zone`",
+        ),
+        ("5", "expected a cron pattern, or a map"),
+    ] {
+        let refused = serde_json::from_str::<Cron>(json).unwrap_err().to_string();
+        assert!(refused.contains(told), "{refused}");
+    }
+    let policy = r#"{"pattern":"0 0 * * *","dst":{"gap":"skip","overlap":"both"}}"#;
+    let refused = serde_json::from_str::<CronPattern>(policy).unwrap_err();
+    assert!(refused.to_string().contains("`dst`"), "{refused}");
 }

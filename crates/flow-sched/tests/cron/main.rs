@@ -7,6 +7,7 @@ mod common;
 mod croner;
 mod errors;
 mod forms;
+mod grammar;
 mod hostile;
 mod properties;
 mod seeded;
