@@ -93,6 +93,7 @@ gathers! {
     #[cfg(feature = "ratelimit")] flow_ratelimit::ClassedConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::MergeError<flow_ratelimit::OwnedPermit>,
     #[cfg(feature = "ratelimit")] flow_ratelimit::MergeError<flow_ratelimit::AdaptiveOwnedPermit>,
+    #[cfg(feature = "ratelimit")] flow_ratelimit::MergeError<flow_ratelimit::OwnedClassPermit>,
     #[cfg(all(feature = "ratelimit", feature = "http"))] flow_ratelimit::fields::PolicyError,
     #[cfg(all(feature = "ratelimit", feature = "http"))] flow_ratelimit::fields::ProxyError,
     #[cfg(feature = "metrics")] flow_metrics::DescError,

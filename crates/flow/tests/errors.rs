@@ -80,6 +80,7 @@ fn those_of_the_limiters() {
     passes::<ratelimit::ClassedConfigError>();
     passes::<ratelimit::MergeError<ratelimit::OwnedPermit>>();
     passes::<ratelimit::MergeError<ratelimit::AdaptiveOwnedPermit>>();
+    passes::<ratelimit::MergeError<ratelimit::OwnedClassPermit>>();
 }
 
 #[cfg(feature = "tower")]
@@ -118,6 +119,34 @@ fn a_breaker_that_is_open_says_when_to_come_back() {
     assert!(!retry_after.is_zero() && retry_after <= open_for);
     let rejected = breaker.try_acquire().map(drop).unwrap_err();
     assert!(flow::Error::from(rejected).retry_after().is_some());
+}
+
+/// What a `main` shows that returns an error: an error that has another's text in its own does not
+/// name that one as its cause too.
+#[test]
+fn no_cause_is_told_twice() {
+    use std::time::Duration;
+
+    use flow::ratelimit::{AdaptiveLimiterBuilder, Aimd, CircuitBreaker, ConcurrencyLimiter};
+    use flow::sched::Cron;
+
+    let zone = || Cron::new("TZ=Europe/Berlim 0 9 * * *").unwrap_err();
+    let breaker = CircuitBreaker::builder().open_for(Duration::ZERO).build();
+    let adaptive: AdaptiveLimiterBuilder = ConcurrencyLimiter::adaptive(Aimd::new()).range(0..=9);
+    let errors: [flow::Error; 4] = [
+        zone().into(),
+        sched::ScheduleError::Cron(zone()).into(),
+        breaker.map(drop).unwrap_err().into(),
+        adaptive.build().map(drop).unwrap_err().into(),
+    ];
+    for error in errors {
+        let shown = format!("{error:?}");
+        let mut told = shown.split("\ncaused by: ").collect::<Vec<_>>();
+        while let Some(cause) = told.pop() {
+            let twice = told.iter().any(|before| before.contains(cause));
+            assert!(!twice, "{shown}");
+        }
+    }
 }
 
 #[test]
