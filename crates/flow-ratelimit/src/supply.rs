@@ -20,10 +20,9 @@
 //! Numbers modulo 2^63 are compared by their signed distance from `base`, right while that stays
 //! below 2^62. The anchor is therefore moved to the present once the supply since `at` passes
 //! 2^60 grains, or 2^61 parts are over (`horizon`), by whoever comes first after that, and `used`
-//! is lifted with it to
-//! at least `A - burst`; the supply itself saturates below 2^62, so an idle time of any length
-//! does no harm. `burst` is at most 2^61, and rates are bounded so that the horizon is at
-//! least a second away.
+//! is lifted with it to at least `A - burst`; the supply itself saturates below 2^62, so an idle
+//! time of any length does no harm. `burst` is at most 2^61, and rates are bounded so that the
+//! horizon is no nearer than a second, less a nanosecond.
 //!
 //! # What never happens
 //! An instant before `at` counts as `at`: a clock that goes back supplies nothing, and nothing
@@ -35,6 +34,9 @@ use flow_rt::Instant;
 
 use crate::error::ConfigError;
 use crate::rate::{Rate, gcd};
+
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 /// The bits of `used`: the word's top 63.
 pub(crate) const USED_MASK: u64 = u64::MAX >> 1;
@@ -190,8 +192,9 @@ impl Anchor {
         self.base.wrapping_add(spent.cast_unsigned()) & USED_MASK
     }
 
-    /// The first instant at which `grains` beyond `spent` have been supplied, if ever. Beyond the
-    /// horizon it may be late, by no more than one part in `mult`; it is never early.
+    /// The first instant at which `grains` beyond `spent` have been supplied, if a clock can count
+    /// so far. Beyond the horizon it may be late, by no more than one of `mult - 1` parts of the
+    /// time; it is never early.
     pub(crate) fn ready_at(&self, spent: i64, grains: u64) -> Option<Instant> {
         let target = i128::from(spent) + i128::from(grains);
         if target <= 0 {
@@ -262,17 +265,16 @@ impl Anchor {
     /// Whole grains supplied in `elapsed` and the fraction left over, by the rational line.
     fn exactly(&self, elapsed: u64, pace: Pace, bits: u32) -> (u128, u64) {
         let (per, nanos) = grains_per(pace, bits);
-        let (grains, fraction) = match u128::from(elapsed).checked_mul(per) {
-            Some(product) if nanos > 0 => (product / nanos, scaled_up(product % nanos, nanos, 64)),
-            // Numbers too large for that: less, by at most what `mult` was rounded up.
-            _ => {
-                let floor = u128::from(elapsed) * u128::from(self.mult.saturating_sub(1));
-                let fraction = (floor as u64) << self.finer;
-                (floor >> (64 - self.finer), u128::from(fraction))
-            }
+        if nanos == 0 {
+            // Without a limit nothing is supplied.
+            return (0, self.carry);
+        }
+        let (grains, rest) = match u128::from(elapsed).checked_mul(per) {
+            Some(product) => (product / nanos, product % nanos),
+            None => times(elapsed, per, nanos),
         };
         // Two fractions of at most one grain each.
-        let fraction = fraction + u128::from(self.carry);
+        let fraction = scaled_up(rest, nanos, 64) + u128::from(self.carry);
         (grains + (fraction >> 64), fraction as u64)
     }
 
@@ -380,6 +382,23 @@ fn slope(pace: Pace, bits: u32) -> (u64, u32) {
     }
 }
 
+/// `count * part / whole` and what is left over, where the product has more than 128 bits. There
+/// are fewer than 2^31 wholes in a part: that many grains in a nanosecond.
+fn times(count: u64, part: u128, whole: u128) -> (u128, u128) {
+    let (wholes, part) = (part / whole, part % whole);
+    let (mut quotient, mut rest) = (0, 0);
+    for bit in (0..u64::BITS).rev() {
+        (quotient, rest) = next_bit(quotient, rest, whole);
+        if count >> bit & 1 == 1 {
+            rest += part;
+            if rest >= whole {
+                (quotient, rest) = (quotient + 1, rest - whole);
+            }
+        }
+    }
+    (quotient + u128::from(count) * wholes, rest)
+}
+
 /// `part / whole * 2^shift`, rounded up, of a part less than the whole.
 fn scaled_up(part: u128, whole: u128, shift: u32) -> u128 {
     let (mut quotient, mut rest) = (0, part);
@@ -389,8 +408,8 @@ fn scaled_up(part: u128, whole: u128, shift: u32) -> u128 {
     quotient + u128::from(rest > 0)
 }
 
-/// A step of long division in binary. A period is below 2^94 ns and has few parts, so `rest` has
-/// room.
+/// A step of long division in binary. A period is below 2^94 ns and has at most 2^16 parts, so
+/// `rest` has room.
 fn next_bit(quotient: u128, rest: u128, divisor: u128) -> (u128, u128) {
     let rest = rest << 1;
     if rest >= divisor {
@@ -400,7 +419,7 @@ fn next_bit(quotient: u128, rest: u128, divisor: u128) -> (u128, u128) {
     }
 }
 
-/// Nanoseconds in which 2^60 grains come, and no more than 2^61 parts of one pass.
+/// Nanoseconds in which no more than 2^60 grains come, and no more than 2^61 parts of one pass.
 fn horizon(mult: u64, finer: u32) -> u64 {
     if mult == 0 {
         return u64::MAX;
@@ -426,5 +445,5 @@ pub(crate) const MAX_ASIDE: u64 = (1 << 55) - 1;
 /// The most grains supplied since the anchor: what was lost beyond it was beyond the burst too.
 const MAX_SUPPLY: u64 = (1 << 62) - 1;
 
-/// The most grains per second: the horizon is a second away at the least.
+/// The most grains per second: the horizon is about a second away at the least.
 const MAX_PER_SECOND: u64 = 1 << 60;

@@ -136,6 +136,37 @@ fn a_refund_runs_over_meanwhile() {
     });
 }
 
+/// The same where the limit runs over by what came back: the word is what it was, but for its tag,
+/// and `lost` has risen.
+#[test]
+fn a_refund_that_is_lost_is_told_apart() {
+    explore("multi: take || refund of a full limit, take", 3, || {
+        let time = Time::new();
+        let bucket = bucket(&time, &["1000/s burst 2", "1/h burst 9"]);
+        bucket.try_acquire().unwrap();
+        time.set(5);
+        let other = {
+            let bucket = bucket.clone();
+            thread::spawn(move || {
+                bucket.refund(1);
+                u64::from(bucket.try_acquire().is_ok())
+            })
+        };
+        let mine = 2 * u64::from(bucket.try_acquire_n(2).is_ok());
+        let theirs = other.join().unwrap();
+        let left = available(&bucket, 0);
+        // Between the two that were taken the refund was of use, or it was lost.
+        assert!(
+            mine + theirs + left <= 3,
+            "{mine} and {theirs}, {left} left"
+        );
+        assert_eq!(available(&bucket, 1), 9 - mine - theirs);
+        // Nothing is owed.
+        bucket.refund(1);
+        assert_eq!(available(&bucket, 0), (left + 1).min(2));
+    });
+}
+
 /// The line of supply changes under takers: what they take is gone from the new one too.
 #[test]
 fn set_quota_meets_takers() {
