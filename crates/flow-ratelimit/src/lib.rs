@@ -62,6 +62,7 @@ mod circuit_breaker;
 mod classed;
 mod composite;
 mod concurrency;
+mod decisions;
 mod error;
 #[cfg(feature = "tracing")]
 mod events;

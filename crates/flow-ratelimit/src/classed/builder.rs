@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_rt::Handle;
-use flow_sync::{ClassedPermits, PaddedCounters};
+use flow_sync::ClassedPermits;
 
 use super::{Class, ClassedConfigError, ClassedLimiter, Shared};
+use crate::decisions::Decisions;
 
 /// Configures a [`ClassedLimiter`]; everything is checked by [`build`](Self::build).
 #[derive(Clone, Debug)]
@@ -94,7 +95,7 @@ impl ClassedLimiterBuilder {
         let is_counted = self.is_counted;
         let class = |(name, _)| Class {
             name,
-            decisions: is_counted.then(PaddedCounters::new),
+            decisions: Decisions::new(is_counted),
         };
         Ok(ClassedLimiter {
             permits: Arc::new(permits),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flow_rt::{Handle, HandleError};
 use flow_sync::ClassedPermits;
 
-use super::{Class, ClassedConfigError, ClassedLimiter, DENIED, GRANTED, Shared};
+use super::{Class, ClassedConfigError, ClassedLimiter, Shared};
 
 /// A class of a [`ClassedLimiter`]: what permits are taken for.
 ///
@@ -78,8 +78,7 @@ impl PermitClass {
 
     /// Grants and denials so far, if they are counted.
     pub(super) fn counted(&self) -> Option<(u64, u64)> {
-        let decisions = self.class().decisions.as_ref()?;
-        Some((decisions.sum::<GRANTED>(), decisions.sum::<DENIED>()))
+        self.class().decisions.so_far()
     }
 
     /// Whose timers bound a wait.
@@ -92,16 +91,12 @@ impl PermitClass {
 
     #[inline]
     pub(super) fn count_granted(&self) {
-        if let Some(decisions) = &self.class().decisions {
-            decisions.add::<GRANTED>(1);
-        }
+        self.class().decisions.granted(1);
     }
 
     #[cold]
     pub(super) fn count_denied(&self) {
-        if let Some(decisions) = &self.class().decisions {
-            decisions.add::<DENIED>(1);
-        }
+        self.class().decisions.denied();
     }
 
     #[inline]

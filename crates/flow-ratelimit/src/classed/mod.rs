@@ -13,7 +13,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_rt::Handle;
-use flow_sync::{ClassedPermits, PaddedCounters};
+use flow_sync::ClassedPermits;
+
+use crate::decisions::Decisions;
 
 pub use builder::ClassedLimiterBuilder;
 pub use class::{ClassStats, PermitClass};
@@ -72,12 +74,8 @@ struct Shared {
 
 struct Class {
     name: Cow<'static, str>,
-    decisions: Option<PaddedCounters<2>>,
+    decisions: Decisions,
 }
-
-/// Which of a class's decisions.
-const GRANTED: usize = 0;
-const DENIED: usize = 1;
 
 impl ClassedLimiter {
     /// A limiter to be configured.

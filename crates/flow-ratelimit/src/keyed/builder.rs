@@ -148,7 +148,7 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
         self
     }
 
-    /// Whether decisions are counted; they are otherwise. It is 2 KiB and some nanoseconds.
+    /// Whether decisions are counted; they are otherwise. It is 3 KiB and about a nanosecond.
     pub fn counted(mut self, counted: bool) -> Self {
         self.is_counted = counted;
         self

@@ -12,7 +12,6 @@ use core::hash::Hash;
 use std::borrow::Cow;
 
 use flow_rt::{Clock, Handle, Instant};
-use flow_sync::PaddedCounter;
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,6 +19,7 @@ use super::hash::Seed;
 use super::quotas::{Quotas, forgetting};
 use super::store::{Ask, Finds, Store};
 use super::waiting::Waiting;
+use crate::decisions::Decisions;
 use crate::error::{ConfigError, Denied};
 use crate::granted::Granted;
 use crate::rate::Rate;
@@ -31,7 +31,7 @@ pub(super) struct Table<C, S: Store> {
     pub(super) seed: Seed,
     pub(super) clock: C,
     pub(super) store: S,
-    counts: Option<Counts>,
+    decisions: Decisions,
     pub(super) waiters: Mutex<Waiting<S::Tag>>,
     pub(super) max_waiters: usize,
     pub(super) runtime: Option<Handle>,
@@ -47,11 +47,6 @@ pub(super) struct Settings {
     pub(super) name: Option<Cow<'static, str>>,
 }
 
-struct Counts {
-    granted: PaddedCounter,
-    denied: PaddedCounter,
-}
-
 impl<C: Clock, S: Store> Table<C, S> {
     pub(super) fn new(quotas: Quotas, clock: C, store: S, settings: Settings) -> Self {
         Self {
@@ -60,10 +55,7 @@ impl<C: Clock, S: Store> Table<C, S> {
             seed: settings.seed,
             clock,
             store,
-            counts: settings.is_counted.then(|| Counts {
-                granted: PaddedCounter::new(),
-                denied: PaddedCounter::new(),
-            }),
+            decisions: Decisions::new(settings.is_counted),
             waiters: Mutex::new(Waiting::new()),
             max_waiters: settings.max_waiters,
             runtime: settings.runtime,
@@ -115,14 +107,7 @@ impl<C: Clock, S: Store> Table<C, S> {
 
     #[inline]
     pub(super) fn count(&self, granted: bool) {
-        if let Some(counts) = &self.counts {
-            let of = if granted {
-                &counts.granted
-            } else {
-                &counts.denied
-            };
-            of.add(1);
-        }
+        self.decisions.count(granted);
     }
 
     /// Puts a rate, a burst or both in force for a class from now on.
@@ -167,8 +152,7 @@ impl<C: Clock, S: Store> Table<C, S> {
 
     /// Grants and denials so far, if they are counted.
     pub(super) fn counted(&self) -> Option<(u64, u64)> {
-        let counts = self.counts.as_ref()?;
-        Some((counts.granted.sum(), counts.denied.sum()))
+        self.decisions.so_far()
     }
 
     /// How many wait, for any key.

@@ -62,12 +62,13 @@
 use core::time::Duration;
 
 use flow_rt::{Clock, Instant};
+use flow_sync::CachePadded;
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use flow_sync::{CachePadded, PaddedCounter};
 
 use super::denied::DeniedByLimit;
 use super::line::{Limit, Queue};
+use crate::decisions::Decisions;
 use crate::error::{ConfigError, Denied};
 use crate::granted::Granted;
 use crate::params::Params;
@@ -89,7 +90,7 @@ pub(crate) struct Core<C> {
     /// Fraction bits: a token is `1 << bits` grains, of every limit.
     pub(super) bits: u32,
     pub(super) clock: C,
-    counts: Option<Counts>,
+    decisions: Decisions,
     pub(super) queue: Mutex<Queue>,
     /// Mirrors of the queue, stored under its lock, for those who only look.
     pub(super) queued: AtomicU64,
@@ -102,12 +103,6 @@ pub(crate) struct Core<C> {
 pub(super) struct Words {
     pub(super) word: AtomicU64,
     pub(super) lost: [AtomicU64; MAX_LIMITS],
-}
-
-/// Decisions, in cells that the deciding threads do not share.
-struct Counts {
-    granted: PaddedCounter,
-    denied: PaddedCounter,
 }
 
 /// The bit of `word` that sends fast paths to the lock.
@@ -164,10 +159,7 @@ impl<C: Clock> Core<C> {
             denial: CachePadded::new(Denial::new()),
             bits,
             clock,
-            counts: counted.then(|| Counts {
-                granted: PaddedCounter::new(),
-                denied: PaddedCounter::new(),
-            }),
+            decisions: Decisions::new(counted),
             queue: Mutex::new(Queue::new(limits)),
             queued: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
@@ -329,20 +321,12 @@ impl<C: Clock> Core<C> {
 
     /// Grants and denials so far, if they are counted.
     pub(super) fn counted(&self) -> Option<(u64, u64)> {
-        let counts = self.counts.as_ref()?;
-        Some((counts.granted.sum(), counts.denied.sum()))
+        self.decisions.so_far()
     }
 
     #[inline]
     pub(super) fn count_decision(&self, granted: bool) {
-        if let Some(counts) = &self.counts {
-            let of = if granted {
-                &counts.granted
-            } else {
-                &counts.denied
-            };
-            of.add(1);
-        }
+        self.decisions.count(granted);
     }
 
     #[inline]

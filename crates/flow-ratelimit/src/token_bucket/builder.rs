@@ -248,7 +248,7 @@ impl<C: Clock> TokenBucketBuilder<C> {
         self
     }
 
-    /// Whether decisions are counted; they are otherwise. It is 2 KiB and some nanoseconds.
+    /// Whether decisions are counted; they are otherwise. It is 3 KiB and about a nanosecond.
     pub fn counted(mut self, counted: bool) -> Self {
         self.is_counted = counted;
         self

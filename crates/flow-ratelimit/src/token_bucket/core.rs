@@ -42,13 +42,14 @@
 use core::time::Duration;
 
 use flow_rt::{Clock, Instant};
+use flow_sync::CachePadded;
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use flow_sync::{CachePadded, PaddedCounters};
 
 use super::fairness::Fairness;
 use super::line::{Change, Lines, Queue};
 use super::snapshot::Snapshot;
+use crate::decisions::Decisions;
 use crate::error::{ConfigError, Denied};
 use crate::granted::Granted;
 use crate::params::Params;
@@ -72,7 +73,7 @@ pub(crate) struct Core<C> {
     /// [`Core::new`].
     pub(crate) debt: u64,
     pub(crate) clock: C,
-    counts: Option<Counts>,
+    decisions: Decisions,
     pub(crate) queue: Mutex<Queue>,
     /// Mirrors of the queue, stored under its lock, for those who only look.
     pub(crate) queued: AtomicU64,
@@ -123,12 +124,6 @@ pub(crate) enum Start {
     /// What there was, and what has come since.
     From(Snapshot, Duration),
 }
-
-/// Decisions, in cells that the deciding threads do not share.
-type Counts = PaddedCounters<2>;
-
-const GRANTED: usize = 0;
-const DENIED: usize = 1;
 
 /// The bit of `word` that sends fast paths to the lock.
 pub(crate) const W: u64 = 1;
@@ -182,7 +177,7 @@ impl<C: Clock> Core<C> {
             bits,
             debt,
             clock,
-            counts: counted.then(Counts::new),
+            decisions: Decisions::new(counted),
             queue: Mutex::new(Queue::new(Lines {
                 line: anchor,
                 rate,
@@ -347,27 +342,18 @@ impl<C: Clock> Core<C> {
 
     /// Grants and denials so far, if they are counted.
     pub(crate) fn counted(&self) -> Option<(u64, u64)> {
-        let counts = self.counts.as_ref()?;
-        let granted = counts.sum::<GRANTED>() + self.shards.uncounted();
-        Some((granted, counts.sum::<DENIED>()))
+        let (granted, denied) = self.decisions.so_far()?;
+        Some((granted + self.shards.uncounted(), denied))
     }
 
     #[inline]
     pub(crate) fn count(&self, granted: bool) {
-        if let Some(counts) = &self.counts {
-            if granted {
-                counts.add::<GRANTED>(1);
-            } else {
-                counts.add::<DENIED>(1);
-            }
-        }
+        self.decisions.count(granted);
     }
 
     /// Counts grants by credits, all at once.
     pub(crate) fn count_granted(&self, requests: u64) {
-        if let Some(counts) = &self.counts {
-            counts.add::<GRANTED>(requests);
-        }
+        self.decisions.granted(requests);
     }
 
     /// Gives credits back to the bucket, and to those who wait.

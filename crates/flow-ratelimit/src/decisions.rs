@@ -1,0 +1,45 @@
+//! How often a limiter said yes, and how often no.
+
+use flow_sync::PaddedCounters;
+
+/// Decisions in cells that the deciding threads do not share, 3 KiB of them; none if nobody asks.
+pub(crate) struct Decisions(Option<PaddedCounters<2>>);
+
+const GRANTED: usize = 0;
+const DENIED: usize = 1;
+
+impl Decisions {
+    pub(crate) fn new(is_counted: bool) -> Self {
+        Self(is_counted.then(PaddedCounters::new))
+    }
+
+    #[inline]
+    pub(crate) fn count(&self, granted: bool) {
+        if granted {
+            self.granted(1);
+        } else {
+            self.denied();
+        }
+    }
+
+    /// Counts requests that were granted, all at once.
+    #[inline]
+    pub(crate) fn granted(&self, requests: u64) {
+        if let Some(counts) = &self.0 {
+            counts.add::<GRANTED>(requests);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn denied(&self) {
+        if let Some(counts) = &self.0 {
+            counts.add::<DENIED>(1);
+        }
+    }
+
+    /// Grants and denials so far, if they are counted.
+    pub(crate) fn so_far(&self) -> Option<(u64, u64)> {
+        let counts = self.0.as_ref()?;
+        Some((counts.sum::<GRANTED>(), counts.sum::<DENIED>()))
+    }
+}
