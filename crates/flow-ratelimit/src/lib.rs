@@ -116,10 +116,10 @@ pub use keyed::{
 };
 #[cfg(feature = "tower")]
 pub use layers::{
-    AdaptiveLayer, Answer, Bounded, BoundedFuture, ByKey, ByResult, CircuitBreakerLayer,
-    CircuitBroken, ConcurrencyLayer, DecideKey, Fail, Judge, Judged, KeyedFuture, KeyedRateLimit,
-    Learning, LimitError, LimitedFuture, OneLimit, PermitSource, RateLimit, RateLimitLayer,
-    Respond, RespondWith, WithoutKey,
+    AdaptiveLayer, Answer, Bounded, BoundedFuture, BrokenFuture, ByKey, ByResult,
+    CircuitBreakerLayer, CircuitBroken, ConcurrencyLayer, DecideKey, Fail, Judge, Judged,
+    KeyedFuture, KeyedRateLimit, Learning, LimitError, LimitedFuture, OneLimit, PermitSource,
+    RateLimit, RateLimitLayer, Respond, RespondWith, WithoutKey,
 };
 #[cfg(all(feature = "tower", feature = "http"))]
 pub use layers::{ByStatus, NoBody, ProblemJson, Refusal};

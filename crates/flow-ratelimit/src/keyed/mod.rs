@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use flow_rt::{Clock, DefaultClock};
 
-use self::store::{Finds, Store};
+use self::store::Store;
 use self::table::Table;
 use crate::error::{AcquireError, ConfigError, Denied};
 use crate::granted::Granted;
@@ -39,6 +39,7 @@ pub use exact::Exact;
 pub use hashed::Hashed;
 pub use one_key::OneKey;
 pub use snapshot::KeyedSnapshot;
+pub(crate) use store::Finds;
 
 /// A token bucket for each key, all with one rate and burst, in memory fixed when it is built;
 /// shared by cloning.

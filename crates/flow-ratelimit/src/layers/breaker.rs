@@ -2,7 +2,6 @@
 
 use core::fmt;
 use core::future::Future;
-use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
@@ -16,7 +15,7 @@ use super::answer::{NoBody, ProblemJson};
 #[cfg(feature = "http")]
 use super::permits::ByStatus;
 use super::permits::{ByResult, Judge, Judged};
-use crate::circuit_breaker::{CallError, CallRejected, CircuitBreaker, Verdict};
+use crate::circuit_breaker::{CallRejected, CircuitBreaker, OwnedCallPermit, Verdict};
 
 /// Keeps requests from a service that fails, as a [`CircuitBreaker`] says, and tells it how they went.
 ///
@@ -49,7 +48,8 @@ use crate::circuit_breaker::{CallError, CallRejected, CircuitBreaker, Verdict};
 /// ```
 ///
 /// # Cost
-/// That of [`CircuitBreaker::call`], a clone of the service, and a box.
+/// That of [`CircuitBreaker::try_acquire_owned`] and of its permit, and clones of the judge and the
+/// answer.
 pub struct CircuitBreakerLayer<C = DefaultClock, J = ByResult, A = Respond> {
     breaker: CircuitBreaker<C>,
     judge: J,
@@ -154,8 +154,9 @@ impl<C, J, A> fmt::Debug for CircuitBreakerLayer<C, J, A> {
 
 /// A service behind a circuit breaker: see [`CircuitBreakerLayer`].
 ///
-/// It asks the breaker when the future of a call is first polled, so that a trial begins when its
-/// call does.
+/// It asks the breaker in the call, so that a trial begins when its call does, and a service that is
+/// only ready keeps no place from others. A call that is rejected leaves the service that was ready to
+/// the next one.
 pub struct CircuitBroken<S, C, J, A> {
     inner: S,
     with: CircuitBreakerLayer<C, J, A>,
@@ -163,36 +164,33 @@ pub struct CircuitBroken<S, C, J, A> {
 
 impl<S, C, J, A, R> Service<R> for CircuitBroken<S, C, J, A>
 where
-    S: Service<R> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Response: Send,
-    S::Error: Send,
-    R: Send + 'static,
-    C: Clock + 'static,
-    J: Judge<S::Response, S::Error> + Clone + Send + Sync + 'static,
-    A: Answer<S::Response, S::Error, CallRejected> + Send + Sync + 'static,
+    S: Service<R>,
+    C: Clock,
+    J: Judge<S::Response, S::Error> + Clone,
+    A: Answer<S::Response, S::Error, CallRejected>,
 {
     type Response = S::Response;
     type Error = A::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, A::Error>> + Send>>;
+    type Future = BrokenFuture<S::Future, C, J, A>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(A::inner)
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        // The one that is ready goes with the request, its clone takes its place.
-        let clone = self.inner.clone();
-        let mut service = mem::replace(&mut self.inner, clone);
-        let with = self.with.clone();
-        Box::pin(async move {
-            let calls = with.breaker.classify(|result| with.judge.verdict(result));
-            match calls.call(|| service.call(request)).await {
-                Ok(response) => Ok(response),
-                Err(CallError::Inner(error)) => Err(A::inner(error)),
-                Err(CallError::Rejected(why)) => with.answer.denied(why),
-            }
-        })
+        let state = match self.with.breaker.try_acquire_owned() {
+            // The permit is there before the call: if that panics it has failed.
+            Ok(permit) => State::Called {
+                response: self.inner.call(request),
+                permit: Some(permit),
+            },
+            Err(why) => State::Denied { why },
+        };
+        BrokenFuture {
+            state,
+            judge: self.with.judge.clone(),
+            answer: self.with.answer.clone(),
+        }
     }
 }
 
@@ -210,6 +208,75 @@ impl<S: fmt::Debug, C, J, A> fmt::Debug for CircuitBroken<S, C, J, A> {
         f.debug_struct("CircuitBroken")
             .field("inner", &self.inner)
             .field("breaker", &self.with.breaker)
+            .finish_non_exhaustive()
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The response through a [`CircuitBroken`].
+    ///
+    /// # Cancel safety
+    /// That of the service's future, which is dropped with it. The call is ignored then, or a failure
+    /// if the breaker was built [so](crate::CircuitBreakerBuilder::dropped_fails); a trial gives its
+    /// place back.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct BrokenFuture<F, C: Clock, J, A> {
+        #[pin]
+        state: State<F, C>,
+        judge: J,
+        answer: A,
+    }
+}
+
+pin_project_lite::pin_project! {
+    #[project = StateProj]
+    enum State<F, C: Clock> {
+        Called { #[pin] response: F, permit: Option<OwnedCallPermit<C>> },
+        Denied { why: CallRejected },
+        Ended,
+    }
+}
+
+impl<F, C, J, A, Res, E> Future for BrokenFuture<F, C, J, A>
+where
+    F: Future<Output = Result<Res, E>>,
+    C: Clock,
+    J: Judge<Res, E>,
+    A: Answer<Res, E, CallRejected>,
+{
+    type Output = Result<Res, A::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let output = match this.state.as_mut().project() {
+            StateProj::Called { response, permit } => {
+                // Out here it is dropped by a panic, of the call or the judge, which is a failure.
+                let held = permit.take();
+                let Poll::Ready(result) = response.poll(cx) else {
+                    *permit = held;
+                    return Poll::Pending;
+                };
+                if let Some(held) = held {
+                    held.finish(this.judge.verdict(&result));
+                }
+                result.map_err(A::inner)
+            }
+            StateProj::Denied { why } => this.answer.denied(*why),
+            StateProj::Ended => return Poll::Pending,
+        };
+        this.state.set(State::Ended);
+        Poll::Ready(output)
+    }
+}
+
+impl<F, C: Clock, J, A> fmt::Debug for BrokenFuture<F, C, J, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let denied = match &self.state {
+            State::Denied { why } => Some(why),
+            State::Called { .. } | State::Ended => None,
+        };
+        f.debug_struct("BrokenFuture")
+            .field("denied", &denied)
             .finish_non_exhaustive()
     }
 }

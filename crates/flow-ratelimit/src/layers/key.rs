@@ -2,12 +2,14 @@
 
 use core::hash::Hash;
 use core::task::{Context, Poll};
+use core::time::Duration;
 
 use flow_rt::Clock;
 
 use crate::error::Denied;
 use crate::granted::Granted;
-use crate::keyed::KeyedLimiter;
+use crate::keyed::{Finds, KeyedLimiter};
+use crate::limiter::Limiter;
 use crate::wait_state::WaitState;
 
 /// Whoever says who may go, by a key: what [`RateLimitLayer::keyed`] asks.
@@ -21,7 +23,8 @@ pub trait DecideKey<K: ?Sized>: Send + Sync {
     /// `state`. Poll again with the same key, `n` and `state`.
     ///
     /// A wait that would be longer than the [limit](WaitState::limit) of `state` is refused, so that
-    /// nobody waits if that is zero. It need not wait itself: a layer that waits asks again when [`Denied::NotYet`] says so.
+    /// nobody waits if that is zero. It need not wait itself: a layer that waits asks again when
+    /// [`Denied::NotYet`] says so.
     ///
     /// # Errors
     /// [`Denied`]; nothing was taken then, as far as this process knows.
@@ -37,15 +40,26 @@ pub trait DecideKey<K: ?Sized>: Send + Sync {
     ) -> Poll<Result<Granted, Denied>>;
 }
 
-impl<K: Hash + ?Sized, C: Clock> DecideKey<K> for KeyedLimiter<K, C> {
+/// Waits in the key's line, first in, first out.
+impl<K, C, S> DecideKey<K> for KeyedLimiter<K, C, S>
+where
+    K: Hash + Send + Sync + ?Sized,
+    C: Clock + 'static,
+    S: Finds<K>,
+{
     fn poll_decide_key(
         &self,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
         key: &K,
         n: u64,
-        _state: &mut WaitState,
+        state: &mut WaitState,
     ) -> Poll<Result<Granted, Denied>> {
-        Poll::Ready(self.try_acquire_n(key, n))
+        if state.limit() == Some(Duration::ZERO) {
+            // Neither a runtime nor the lock of those who wait is needed to say no.
+            return Poll::Ready(self.try_acquire_n(key, n));
+        }
+        let polled = self.key(key).poll_acquire_n(cx, n, state);
+        polled.map(|result| result.map_err(Denied::from))
     }
 }
 

@@ -2,19 +2,18 @@
 
 use core::fmt;
 use core::future::Future;
-use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker, ready};
 use core::time::Duration;
 
-use flow_rt::{BoxTimer, Handle, Instant};
+use flow_rt::{BoxTimer, Handle};
 use tower_service::Service;
 
 use super::answer::Answer;
 use super::future::passed;
 use super::gate::ByKey;
 use super::key::{DecideKey, WithoutKey};
-use super::patience::{Alone, Patience};
+use super::patience::{Alone, Bound, Ended, Patience};
 use crate::error::Denied;
 use crate::granted::Granted;
 use crate::wait_state::WaitState;
@@ -23,7 +22,9 @@ use crate::wait_state::WaitState;
 /// [`RateLimitLayer::keyed`](crate::RateLimitLayer::keyed).
 ///
 /// It decides in the call, because before that there is no key: it is ready when the service in it
-/// is.
+/// is. A request that waits for its key keeps nobody else from that service: it goes to a clone of it
+/// that is made ready when the wait is over. Like one that is denied, it leaves the service that was
+/// ready to the next call.
 #[derive(Clone)]
 pub struct KeyedRateLimit<S, L, F, A> {
     inner: S,
@@ -66,10 +67,8 @@ where
                     granted: Some(granted),
                 },
                 Said::NotYet(asked) => {
-                    // The one that is ready goes with the request, its clone takes its place.
-                    let clone = self.inner.clone();
-                    let service = mem::replace(&mut self.inner, clone);
-                    let call = Some((service, request));
+                    // Not the one that is ready: it may hold what others need meanwhile.
+                    let call = Some((self.inner.clone(), request));
                     State::Asks { asked, call }
                 }
                 Said::No(why) => State::Denied { why },
@@ -108,15 +107,14 @@ impl<S, L: Clone, F, A> KeyedRateLimit<S, L, F, A> {
             key,
             patience: self.patience,
             state,
-            until: None,
-            timer: None,
+            end: Bound::new(self.patience),
+            again: None,
         });
-        if let Some((retry_after, why)) = put_off
-            && let Err(why) = asked.sleep(retry_after, why)
-        {
-            return Said::No(why);
-        }
-        Said::NotYet(asked)
+        let goes_on = match put_off {
+            Some((retry_after, why)) => asked.sleep(retry_after, why),
+            None => asked.begin(),
+        };
+        goes_on.map_or_else(Said::No, |()| Said::NotYet(asked))
     }
 }
 
@@ -134,8 +132,8 @@ pin_project_lite::pin_project! {
     /// The response through a [`KeyedRateLimit`].
     ///
     /// # Cancel safety
-    /// Before its turn it takes nothing. Then that of the service's future, which is dropped with
-    /// it; the token stays spent.
+    /// Before its turn it takes nothing, and gives its place up. Then that of the service's future,
+    /// which is dropped with it; the token stays spent.
     #[must_use = "futures do nothing unless polled"]
     pub struct KeyedFuture<S: Service<R>, R, L, K, A> {
         #[pin]
@@ -148,6 +146,7 @@ pin_project_lite::pin_project! {
     #[project = StateProj]
     enum State<S, R, L, K, F> {
         Asks { asked: Box<Asked<L, K>>, call: Option<(S, R)> },
+        Readies { granted: Granted, call: Option<(S, R)> },
         Called { #[pin] response: F, granted: Option<Granted> },
         Denied { why: Denied },
         Ended,
@@ -165,17 +164,32 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let StateProj::Asks { asked, call } = this.state.as_mut().project() {
-            let decided = ready!(asked.poll(cx));
-            let next = match (decided, call.take()) {
-                (Ok(granted), Some((mut service, request))) => State::Called {
-                    response: service.call(request),
-                    granted: Some(granted),
+            let next = match ready!(asked.poll(cx)) {
+                Ok(granted) => State::Readies {
+                    granted,
+                    call: call.take(),
                 },
-                (Err(why), _) => State::Denied { why },
-                // The request is taken once only.
-                (Ok(_), None) => State::Ended,
+                Err(why) => State::Denied { why },
             };
             this.state.set(next);
+        }
+        if let StateProj::Readies { granted, call } = this.state.as_mut().project() {
+            let readied = match call {
+                Some((service, _)) => ready!(service.poll_ready(cx)),
+                None => return Poll::Pending,
+            };
+            if let Err(error) = readied {
+                this.state.set(State::Ended);
+                return Poll::Ready(Err(A::inner(error)));
+            }
+            let granted = *granted;
+            // The request is taken once only.
+            let Some((mut service, request)) = call.take() else {
+                return Poll::Pending;
+            };
+            let response = service.call(request);
+            let granted = Some(granted);
+            this.state.set(State::Called { response, granted });
         }
         let output = match this.state.as_mut().project() {
             StateProj::Called { response, granted } => {
@@ -186,7 +200,9 @@ where
                 }
             }
             StateProj::Denied { why } => this.answer.denied(*why),
-            StateProj::Asks { .. } | StateProj::Ended => return Poll::Pending,
+            StateProj::Asks { .. } | StateProj::Readies { .. } | StateProj::Ended => {
+                return Poll::Pending;
+            }
         };
         this.state.set(State::Ended);
         Poll::Ready(output)
@@ -197,6 +213,7 @@ impl<S: Service<R>, R, L, K, A> fmt::Debug for KeyedFuture<S, R, L, K, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stands = match self.state {
             State::Asks { .. } => "asks",
+            State::Readies { .. } => "readies",
             State::Called { .. } => "called",
             State::Denied { .. } => "denied",
             State::Ended => "ended",
@@ -219,23 +236,21 @@ struct Asked<L, K> {
     key: K,
     patience: Patience,
     state: WaitState,
-    /// When the patience is at its end; none as long as it has not been needed.
-    until: Option<Instant>,
-    timer: Option<Alone<BoxTimer>>,
+    /// When the patience is at its end.
+    end: Bound,
+    /// When to ask again, if the decider does not wait itself.
+    again: Option<Alone<BoxTimer>>,
 }
 
 impl<L: DecideKey<K>, K> Asked<L, K> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Granted, Denied>> {
         loop {
-            if let Some(timer) = &mut self.timer
+            if let Some(timer) = &mut self.again
                 && ready!(timer.get().poll_fired(cx)).is_err()
             {
                 return Poll::Ready(Err(Denied::NoRuntime));
             }
-            let decided = self
-                .limiter
-                .poll_decide_key(cx, &self.key, 1, &mut self.state);
-            let why = match ready!(decided) {
+            let why = match ready!(self.poll_decided(cx)) {
                 Ok(granted) => return Poll::Ready(Ok(granted)),
                 Err(why) => why,
             };
@@ -248,20 +263,46 @@ impl<L: DecideKey<K>, K> Asked<L, K> {
         }
     }
 
+    /// What the decider says, or that the patience is at its end.
+    fn poll_decided(&mut self, cx: &mut Context<'_>) -> Poll<Result<Granted, Denied>> {
+        let Self { limiter, key, .. } = self;
+        let polled = limiter.poll_decide_key(cx, key, 1, &mut self.state);
+        // Who has no patience waits for nothing but the decision.
+        if polled.is_ready() || self.patience.limit() == Some(Duration::ZERO) {
+            return polled;
+        }
+        let ended = ready!(self.end.poll_end(cx));
+        self.state.hurry();
+        // The token may have come at this very instant: then it is the answer.
+        let polled = limiter.poll_decide_key(cx, key, 1, &mut self.state);
+        if polled.is_pending() {
+            self.state.leave();
+            return Poll::Ready(Err(match ended {
+                Ended::InTime(limit) => Denied::not_yet(limit),
+                Ended::NoRuntime(_) | Ended::Stopped(_) => Denied::NoRuntime,
+            }));
+        }
+        polled
+    }
+
+    /// Begins the time that the patience lasts.
+    fn begin(&mut self) -> Result<(), Denied> {
+        if !matches!(self.patience, Patience::UpTo(limit) if !limit.is_zero()) {
+            return Ok(());
+        }
+        let runtime = Handle::current().map_err(|_| Denied::NoRuntime)?;
+        self.end.until(&runtime);
+        Ok(())
+    }
+
     /// Puts the next question off, or says that this would be too late.
     fn sleep(&mut self, delay: Duration, why: Denied) -> Result<(), Denied> {
-        let Ok(runtime) = Handle::current() else {
-            return Err(Denied::NoRuntime);
-        };
-        let now = runtime.now();
-        let at = now + delay;
-        if let Some(limit) = self.patience.limit() {
-            let until = *self.until.get_or_insert(now + limit);
-            if at > until {
-                return Err(why);
-            }
+        let runtime = Handle::current().map_err(|_| Denied::NoRuntime)?;
+        let at = runtime.now() + delay;
+        if self.end.until(&runtime).is_some_and(|until| at > until) {
+            return Err(why);
         }
-        match &mut self.timer {
+        match &mut self.again {
             Some(timer) => timer.get().arm(at),
             none => *none = Some(Alone::new(runtime.timer(at))),
         }

@@ -19,7 +19,7 @@ mod rate;
 pub use answer::{Answer, Fail, Respond, RespondWith};
 #[cfg(feature = "http")]
 pub use answer::{NoBody, ProblemJson, Refusal};
-pub use breaker::{CircuitBreakerLayer, CircuitBroken};
+pub use breaker::{BrokenFuture, CircuitBreakerLayer, CircuitBroken};
 pub use error::LimitError;
 pub use future::LimitedFuture;
 pub use gate::{ByKey, OneLimit};

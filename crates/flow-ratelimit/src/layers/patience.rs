@@ -4,7 +4,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::{Mutex, PoisonError};
 
-use flow_rt::{BoxTimer, Handle, HandleError};
+use flow_rt::{BoxTimer, Handle, HandleError, Instant};
 
 use crate::error::Denied;
 
@@ -55,6 +55,8 @@ impl<T> Alone<T> {
 /// The end of a wait: a timer that is made when somebody waits for it.
 pub(super) struct Bound {
     limit: Option<Duration>,
+    /// When it is; none before somebody has asked.
+    until: Option<Instant>,
     timer: Option<Alone<BoxTimer>>,
 }
 
@@ -69,11 +71,20 @@ impl Bound {
     pub(super) fn new(patience: Patience) -> Self {
         Self {
             limit: patience.limit(),
+            until: None,
             timer: None,
         }
     }
 
-    /// Pending while there is time left. The time begins with the first poll.
+    /// When the time is over, if it ever is. It begins when this is first asked, or polled.
+    pub(super) fn until(&mut self, runtime: &Handle) -> Option<Instant> {
+        let limit = self.limit?;
+        let until = || runtime.now().saturating_add(limit);
+        Some(*self.until.get_or_insert_with(until))
+    }
+
+    /// Pending while there is time left. The time begins with the first poll, or when somebody asks
+    /// for its end.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let Some(limit) = self.limit else {
             return Poll::Pending;
@@ -82,12 +93,16 @@ impl Bound {
             // Known without a clock.
             return Poll::Ready(Ended::InTime(limit));
         }
-        let timer = match &mut self.timer {
-            Some(timer) => timer,
-            none => match Handle::current() {
-                Ok(runtime) => none.insert(Alone::new(runtime.sleep(limit))),
+        if self.timer.is_none() {
+            let runtime = match Handle::current() {
+                Ok(runtime) => runtime,
                 Err(error) => return Poll::Ready(Ended::NoRuntime(error)),
-            },
+            };
+            let until = self.until(&runtime).unwrap_or(Instant::FAR_FUTURE);
+            self.timer = Some(Alone::new(runtime.timer(until)));
+        }
+        let Some(timer) = &mut self.timer else {
+            return Poll::Pending;
         };
         timer.get().poll_fired(cx).map(|fired| match fired {
             Ok(()) => Ended::InTime(limit),

@@ -135,7 +135,12 @@ where
             Held::Permit(permit) => Ok(permit),
             Held::Refusal(why) => Err(why),
             // A call that nobody was ready for gets what there is now.
-            Held::Nothing | Held::Waits(_) => self.source.try_now(),
+            Held::Nothing => self.source.try_now(),
+            Held::Waits(wait) => {
+                // Its place, or the permit that has come to it, would be in the way.
+                drop(wait);
+                self.source.try_now()
+            }
         };
         let state = match permit {
             Ok(permit) => State::Called {
@@ -218,9 +223,14 @@ where
         let mut this = self.project();
         let output = match this.state.as_mut().project() {
             StateProj::Called { response, permit } => {
-                let result = ready!(response.poll(cx));
-                if let Some(permit) = permit.take() {
-                    P::end(this.judge, permit, &result);
+                // Out here it goes back at once if the call panics.
+                let held = permit.take();
+                let Poll::Ready(result) = response.poll(cx) else {
+                    *permit = held;
+                    return Poll::Pending;
+                };
+                if let Some(held) = held {
+                    P::end(this.judge, held, &result);
                 }
                 result.map_err(A::inner)
             }

@@ -94,8 +94,9 @@ impl<L: Clone, F> RateLimitLayer<ByKey<L, F>> {
     /// [`by_header`](crate::fields::by_header) and
     /// [`TrustedProxies`](crate::fields::TrustedProxies) for keys.
     ///
-    /// There is no queue for each key: requests that [`wait`](Self::wait) ask again when the limiter
-    /// says that there will be a token, and of several that do one is faster.
+    /// Requests that [`wait`](Self::wait) stand in a line for each key, first in, first out. Those
+    /// for a decider that does not wait itself ask it again when it says that there will be a token,
+    /// and of several that do one is faster.
     pub fn keyed<R, K>(limiter: &L, key: F) -> Self
     where
         F: Fn(&R) -> Option<K>,
@@ -364,7 +365,12 @@ impl<L: Limiter + Clone> Reserved<L> {
         match mem::replace(&mut self.held, Held::Nothing) {
             Held::Token(granted) => Ok(granted),
             Held::Denial(why) => Err(why),
-            Held::Nothing | Held::Waits(_) => self.limiter.try_acquire_n(1),
+            Held::Nothing => self.limiter.try_acquire_n(1),
+            Held::Waits(wait) => {
+                // Its place, or the token that has come to it, would be in the way.
+                drop(wait);
+                self.limiter.try_acquire_n(1)
+            }
         }
     }
 }
