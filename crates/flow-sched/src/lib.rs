@@ -37,6 +37,8 @@
 //! - `chrono`, `jiff`: occurrences as times of these crates.
 //! - `metrics`: `collector()` on a pool and the like on a scheduler, for a
 //!   `flow_metrics::Registry`.
+//! - `tracing`: events for what is rare in a pool: tasks that panic or time out, a queue that
+//!   overflows and how much it cost, the phases of a shutdown.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -6,6 +6,8 @@ mod behaviour;
 mod common;
 mod conformance;
 mod errors;
+#[cfg(feature = "tracing")]
+mod events;
 mod full;
 mod hostile;
 mod lifecycle;
