@@ -33,7 +33,7 @@
 //! - **`pool`**: the worker pool.
 //! - **`cron`**: patterns of times of day, also without a scheduler.
 //! - **`scheduler`**: jobs by time; includes `pool`, which may run them, and `cron`.
-//! - `serde`: patterns as their text.
+//! - `serde`: patterns as their text, and a pool's builder from settings.
 //! - `chrono`, `jiff`: occurrences as times of these crates.
 //! - `metrics`: `collector()` on a pool and the like on a scheduler, for a
 //!   `flow_metrics::Registry`.

@@ -10,6 +10,7 @@
 //! | `group`, `release`, `runtime` | tasks that wait for others, and pools on pools |
 //! | `core`, `shutdown` | the pool's life, from open to ended |
 //! | `stats`, `timing`, `hooks`, `metrics`, `events`, `error` | what is seen of it |
+//! | `settings` | its builder, read from configuration |
 
 mod builder;
 mod core;
@@ -26,6 +27,8 @@ mod release;
 mod room;
 mod roster;
 mod runtime;
+#[cfg(feature = "serde")]
+mod settings;
 mod shutdown;
 mod slot;
 mod stats;

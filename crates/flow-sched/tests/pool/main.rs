@@ -16,5 +16,7 @@ mod metrics;
 mod nested;
 mod priorities;
 mod random;
+#[cfg(feature = "serde")]
+mod settings;
 mod submitting;
 mod threads;
