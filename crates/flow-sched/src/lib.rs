@@ -33,10 +33,12 @@
 //! - **`pool`**: the worker pool.
 //! - **`cron`**: patterns of times of day, also without a scheduler.
 //! - **`scheduler`**: jobs by time; includes `pool`, which may run them, and `cron`.
-//! - `serde`: patterns as their text.
+//! - `serde`: patterns as their text, and a pool's builder from settings.
 //! - `chrono`, `jiff`: occurrences as times of these crates.
 //! - `metrics`: `collector()` on a pool and the like on a scheduler, for a
 //!   `flow_metrics::Registry`.
+//! - `tracing`: events for what is rare in a pool: tasks that panic or time out, a queue that
+//!   overflows and how much it cost, the phases of a shutdown.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

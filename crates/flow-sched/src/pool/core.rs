@@ -26,6 +26,7 @@ use flow_rt::{CancellationToken, Handle, OnFull, contain};
 use flow_sync::Event;
 
 use super::error::TaskError;
+use super::events::{self, Burst};
 use super::hooks::Hooks;
 use super::lanes::Lanes;
 use super::room::Room;
@@ -50,6 +51,7 @@ pub(super) struct Core {
     pub(super) lingers: bool,
     pub(super) hooks: Hooks,
     pub(super) timing: Timing,
+    pub(super) burst: Burst,
     lanes: Lanes,
     kind: QueueKind,
     phase: AtomicU8,
@@ -103,6 +105,7 @@ impl Core {
             lingers: settings.lingers,
             hooks: settings.hooks,
             timing: Timing::default(),
+            burst: Burst::default(),
             lanes: Lanes::new(settings.priorities, array, settings.ageing),
             kind: settings.queue,
             phase: AtomicU8::new(RUNS),
@@ -167,6 +170,7 @@ impl Core {
         job.discard(self, Gone::Evicted, TaskError::Evicted);
         contain(|| drop(job));
         self.counters.without_place();
+        self.burst.lost(self);
         true
     }
 
@@ -246,16 +250,19 @@ impl Core {
         self.phase.load(Ordering::Acquire) & STOPPED == STOPPED
     }
 
-    /// Stops the intake.
-    pub(super) fn close(&self) {
+    /// Stops the intake; true for the call that did it.
+    pub(super) fn close(&self) -> bool {
         if self.closed_at.get().is_none() {
             // Whoever is first has the figures of the first close.
             let _ = self.closed_at.set(self.totals());
         }
-        if self.room.close() {
+        let is_first = self.room.close();
+        if is_first {
+            events::closed(self);
             self.roster.wake_all();
             self.settle();
         }
+        is_first
     }
 
     /// Tells every task that the drain has left to stop: see [Life](self).
@@ -265,6 +272,7 @@ impl Core {
             // Whoever was first is at it, and may not have reached every child of the token yet.
             return;
         }
+        events::cancelling(self);
         self.token.cancel_with("the pool was shut down");
         self.phase.fetch_or(CANCELLED, Ordering::AcqRel);
         // Orders the phase before the look at the queue: see `push`.
@@ -277,7 +285,9 @@ impl Core {
     /// Drops the tasks that have been told to stop and do not.
     pub(super) fn stop(&self) {
         self.cancel();
-        self.phase.fetch_or(OVERDUE, Ordering::AcqRel);
+        if self.phase.fetch_or(OVERDUE, Ordering::AcqRel) & OVERDUE == 0 {
+            events::stopping(self);
+        }
         // If another thread is still at the cancellation, it is the one that wakes the slots
         // after the second of the two bits.
         self.roster.wake_everybody();
@@ -286,7 +296,9 @@ impl Core {
 
     /// The host dropped a slot, which has left: no other will run either.
     pub(super) fn host_gone(&self) {
-        self.close();
+        if self.close() {
+            events::host_gone(self);
+        }
         self.discard_queued(|| TaskError::Cancelled);
     }
 

@@ -9,11 +9,13 @@
 //! | `slot`, `place`, `task` | a slot's life, running a task, and the cell it shares with its handle |
 //! | `group`, `release`, `runtime` | tasks that wait for others, and pools on pools |
 //! | `core`, `shutdown` | the pool's life, from open to ended |
-//! | `stats`, `timing`, `hooks`, `metrics`, `error` | what is seen of it |
+//! | `stats`, `timing`, `hooks`, `metrics`, `events`, `error` | what is seen of it |
+//! | `settings` | its builder, read from configuration |
 
 mod builder;
 mod core;
 mod error;
+mod events;
 mod group;
 mod hooks;
 mod inside;
@@ -25,6 +27,8 @@ mod release;
 mod room;
 mod roster;
 mod runtime;
+#[cfg(feature = "serde")]
+mod settings;
 mod shutdown;
 mod slot;
 mod stats;

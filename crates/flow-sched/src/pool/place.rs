@@ -11,6 +11,7 @@ use flow_rt::{BoxTimer, CancellationToken, Deadline, Instant, TaskContext, conta
 
 use super::core::Core;
 use super::error::TaskError;
+use super::events;
 use super::hooks::{self, TaskEnd, TaskOutcome};
 use super::inside;
 use super::roster::Seat;
@@ -303,6 +304,9 @@ impl<'s> Running<'s> {
             core.hooks.panicked(self.place.body.panic());
         }
         let run = &self.place.run;
+        if matches!(end, End::Panicked | End::TimedOut) {
+            events::ended(core, slot, end, self.place.body.panic(), run.limit);
+        }
         if run.timed {
             core.timing.ran(core.rt.now() - run.started);
         }

@@ -306,6 +306,14 @@ impl Room {
         (self.intake.word.load(Ordering::Acquire) & TAKEN) - unmatched
     }
 
+    /// Whether places but the last one taken use less than half of the room, by and large.
+    #[cfg(feature = "tracing")]
+    pub(super) fn is_half_empty(&self) -> bool {
+        let taken = self.intake.word.load(Ordering::Relaxed) & TAKEN;
+        let used = taken.saturating_sub(self.freed.load(Ordering::Relaxed));
+        used.saturating_sub(1) * 2 < self.capacity()
+    }
+
     /// Submitters that wait now.
     pub(super) fn waiting(&self) -> usize {
         if self.intake.word.load(Ordering::Relaxed) & WAITERS == 0 {

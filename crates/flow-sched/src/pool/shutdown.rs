@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::borrow::Cow;
 
 use super::core::Core;
+use super::events;
 use super::stats::End;
 
 /// How long a shutdown takes, phase by phase; a [`Duration`] is one that only drains.
@@ -109,7 +110,9 @@ pub(super) async fn run(core: &Core, how: Shutdown) -> ShutdownReport {
             ended_within(core, LAST_WAIT).await;
         }
     }
-    report(core)
+    let report = report(core);
+    events::shut_down(core, report.is_clean(), &report);
+    report
 }
 
 async fn ended_within(core: &Core, timeout: Duration) -> bool {

@@ -145,7 +145,7 @@ impl<'p, F, T> Submit<'p, F, T> {
             Err(refusal) => refusal,
         };
         let task = self
-            .refuse()
+            .refuse(refusal)
             .expect("a submit that was not polled holds its task");
         Err(match refusal {
             Refusal::Closed => TrySubmitError::Closed(task),
@@ -166,7 +166,10 @@ impl<'p, F, T> Submit<'p, F, T> {
             return Err(Refusal::UnknownPriority);
         }
         match self.core.room.try_take() {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.core.burst.has_room(self.core);
+                Ok(())
+            }
             Err(NoRoom::Closed) => Err(Refusal::Closed),
             Err(NoRoom::Full) if self.on_full != OnFull::DropOldest => Err(Refusal::Full),
             Err(NoRoom::Full) if self.core.evict(self.priority) => Ok(()),
@@ -253,9 +256,13 @@ impl<'p, F, T> Submit<'p, F, T> {
         })
     }
 
-    fn refuse(&mut self) -> Option<Rejected<F>> {
+    fn refuse(&mut self, why: Refusal) -> Option<Rejected<F>> {
         let closure = self.closure.take()?;
         self.core.counters.rejected();
+        match why {
+            Refusal::Full | Refusal::Busy | Refusal::Nested => self.core.burst.lost(self.core),
+            Refusal::Closed | Refusal::UnknownPriority => {}
+        }
         Some(Rejected::new(closure))
     }
 
@@ -326,7 +333,7 @@ impl<F, T> Submit<'_, F, T> {
 
     fn error(&mut self, why: Refusal) -> Option<SubmitError<F>> {
         let (given, priorities) = (self.priority, self.core.priorities());
-        let (task, capacity) = (self.refuse()?, self.capacity());
+        let (task, capacity) = (self.refuse(why)?, self.capacity());
         Some(match why {
             Refusal::Closed => SubmitError::Closed(task),
             Refusal::Full | Refusal::Busy => SubmitError::Full { task, capacity },
@@ -446,7 +453,7 @@ impl<F, T> Future for SubmitTimeout<'_, F, T> {
             }
         }
         this.submit.leave_line();
-        let refused = this.submit.refuse();
+        let refused = this.submit.refuse(Refusal::Full);
         refused.map_or(Poll::Pending, |task| {
             Poll::Ready(Err(SubmitError::TimedOut { task, timeout }))
         })

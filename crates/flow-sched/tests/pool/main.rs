@@ -6,6 +6,8 @@ mod behaviour;
 mod common;
 mod conformance;
 mod errors;
+#[cfg(feature = "tracing")]
+mod events;
 mod full;
 mod hostile;
 mod lifecycle;
@@ -14,5 +16,7 @@ mod metrics;
 mod nested;
 mod priorities;
 mod random;
+#[cfg(feature = "serde")]
+mod settings;
 mod submitting;
 mod threads;

@@ -1,0 +1,208 @@
+//! A pool's builder in configuration files: each setting by the name of the method that takes it.
+//!
+//! What is left out keeps the builder's default, and what the builder has no method for is an
+//! error that names it. Values are checked where the builder checks them, by `build`.
+
+use core::fmt;
+use core::time::Duration;
+use std::borrow::Cow;
+
+use flow_rt::OnFull;
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::builder::{Slots, WorkerPoolBuilder};
+use super::worker_pool::WorkerPool;
+
+/// From settings named as the methods are.
+///
+/// `slots` is a number or a range like `"1..=64"`; `queue` a number, `"unbounded"` or
+/// `"rendezvous"`; `on_full` is `"wait"`, `"reject"`, `"drop-oldest"` or `"caller-runs"`; times
+/// are text like `"250ms"`. Runtime and hooks are set in code.
+///
+/// ```
+/// # flow_rt::sim::check(0..1, |rt| async move {
+/// use flow_sched::WorkerPoolBuilder;
+///
+/// let text = r#"{ "name": "io", "slots": "1..=8", "queue": 100, "task_timeout": "5s" }"#;
+/// let pool = serde_json::from_str::<WorkerPoolBuilder>(text)?.build()?;
+/// assert_eq!((pool.slots(), pool.capacity()), (1..=8, Some(100)));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # });
+/// ```
+impl<'de> Deserialize<'de> for WorkerPoolBuilder {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Settings {
+            name: Option<String>,
+            slots: Option<Slots>,
+            queue: Option<Queue>,
+            priorities: Option<usize>,
+            ageing: Option<u32>,
+            on_full: Option<Answer>,
+            task_timeout: Option<Period>,
+            idle_timeout: Option<Period>,
+        }
+        let settings = Settings::deserialize(deserializer)?;
+        let mut builder = WorkerPool::builder();
+        if let Some(name) = settings.name {
+            builder = builder.name(name);
+        }
+        if let Some(slots) = settings.slots {
+            builder = builder.slots(slots);
+        }
+        builder = match settings.queue {
+            Some(Queue::Tasks(tasks)) => builder.queue(tasks),
+            Some(Queue::Unbounded) => builder.unbounded(),
+            Some(Queue::Rendezvous) => builder.rendezvous(),
+            None => builder,
+        };
+        if let Some(priorities) = settings.priorities {
+            builder = builder.priorities(priorities);
+        }
+        if let Some(turns) = settings.ageing {
+            builder = builder.ageing(turns);
+        }
+        if let Some(Answer(on_full)) = settings.on_full {
+            builder = builder.on_full(on_full);
+        }
+        if let Some(Period(limit)) = settings.task_timeout {
+            builder = builder.task_timeout(limit);
+        }
+        if let Some(Period(stay)) = settings.idle_timeout {
+            builder = builder.idle_timeout(stay);
+        }
+        Ok(builder)
+    }
+}
+
+/// From a number, or the text of a range with both ends: `"1..=64"`.
+impl<'de> Deserialize<'de> for Slots {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CountOr {
+            expected: "a number of slots, or a range like \"1..=64\"",
+            count: Self::from,
+            text: |text| {
+                let (min, max) = text.split_once("..=")?;
+                let end = |text: &str| text.trim().parse::<usize>().ok();
+                Some(Self::from(end(min)?..=end(max)?))
+            },
+        })
+    }
+}
+
+enum Queue {
+    Tasks(usize),
+    Unbounded,
+    Rendezvous,
+}
+
+impl<'de> Deserialize<'de> for Queue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CountOr {
+            expected: "a number of tasks, \"unbounded\" or \"rendezvous\"",
+            count: Self::Tasks,
+            text: |text| match text {
+                "unbounded" => Some(Self::Unbounded),
+                "rendezvous" => Some(Self::Rendezvous),
+                _ => None,
+            },
+        })
+    }
+}
+
+/// Reads what is a number, or has words for what no number says.
+struct CountOr<T> {
+    expected: &'static str,
+    count: fn(usize) -> T,
+    text: fn(&str) -> Option<T>,
+}
+
+impl<T> Visitor<'_> for CountOr<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_u64<E: Error>(self, count: u64) -> Result<T, E> {
+        let fits = usize::try_from(count);
+        let count = fits.map_err(|_| E::invalid_value(count_of(count), &self))?;
+        Ok((self.count)(count))
+    }
+
+    fn visit_i64<E: Error>(self, count: i64) -> Result<T, E> {
+        match u64::try_from(count) {
+            Ok(count) => self.visit_u64(count),
+            Err(_) => Err(E::invalid_value(
+                serde::de::Unexpected::Signed(count),
+                &self,
+            )),
+        }
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        let value = (self.text)(text.trim());
+        value.ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+    }
+}
+
+const fn count_of(count: u64) -> serde::de::Unexpected<'static> {
+    serde::de::Unexpected::Unsigned(count)
+}
+
+/// The answers that a pool can give, by the words of their `Display`.
+struct Answer(OnFull);
+
+impl<'de> Deserialize<'de> for Answer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const ANSWERS: [OnFull; 4] = [
+            OnFull::Wait,
+            OnFull::Reject,
+            OnFull::DropOldest,
+            OnFull::CallerRuns,
+        ];
+        let word = Cow::<str>::deserialize(deserializer)?;
+        let answer = ANSWERS
+            .into_iter()
+            .find(|answer| answer.to_string() == *word);
+        answer.map(Self).ok_or_else(|| {
+            let words = ANSWERS.map(|answer| format!("`{answer}`")).join(", ");
+            D::Error::custom(format_args!(
+                "unknown answer `{word}`, expected one of {words}"
+            ))
+        })
+    }
+}
+
+/// A time as text: a whole number and a unit.
+struct Period(Duration);
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        parse_period(text.trim()).map(Self).ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "`{text}` is no time: a whole number below 2^64 and `ns`, `us`, `ms`, `s`, `min`, `h` or `d`"
+            ))
+        })
+    }
+}
+
+fn parse_period(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (count, unit) = text.split_at(digits);
+    let count = count.parse::<u64>().ok()?;
+    let seconds = |each| count.checked_mul(each).map(Duration::from_secs);
+    match unit.trim() {
+        "ns" => Some(Duration::from_nanos(count)),
+        "us" | "µs" => Some(Duration::from_micros(count)),
+        "ms" => Some(Duration::from_millis(count)),
+        "s" | "sec" => seconds(1),
+        "m" | "min" => seconds(60),
+        "h" => seconds(3_600),
+        "d" => seconds(86_400),
+        _ => None,
+    }
+}
