@@ -25,15 +25,13 @@ pub struct Granted {
 }
 
 impl Granted {
-    /// A grant of a limiter of your own.
+    /// A grant of a limiter of your own. What takes longer than a clock counts, 584 years, never
+    /// comes.
     pub const fn new(remaining: u64, limit: u64, reset_after: Duration) -> Self {
         let nanos = reset_after.as_nanos();
-        let nanos = if nanos > u64::MAX as u128 {
-            u64::MAX
-        } else {
-            nanos as u64
-        };
-        Self::known(remaining, limit, nanos, true)
+        let comes = nanos <= u64::MAX as u128;
+        let nanos = if comes { nanos as u64 } else { u64::MAX };
+        Self::known(remaining, limit, nanos, comes)
     }
 
     /// A grant that knows how many nanoseconds it is until full, if anything comes at all.
@@ -60,7 +58,8 @@ impl Granted {
         self.limit >> self.bits
     }
 
-    /// How long until the limiter is full again if nobody takes anything, rounded up.
+    /// How long until the limiter is full again if nobody takes anything, rounded up: at most a
+    /// nanosecond too long, as the fraction of a grain that is there already does not count.
     ///
     /// `Duration::MAX` if that is never.
     pub fn reset_after(&self) -> Duration {

@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use allocation_counter::measure;
-use flow_ratelimit::{Limiter, Rate, TokenBucket, WaitState};
+use flow_ratelimit::{KeyedLimiter, Limiter, Rate, TokenBucket, WaitState};
 use flow_rt::Handle;
 use flow_rt::sim::Sim;
 
@@ -103,4 +103,32 @@ fn a_hundred_thousand_who_wait_are_small() {
     assert_eq!(bucket.stats().waiting, 0);
     let given_back = u64::try_from(-gone.bytes_current).expect("less is held than before");
     assert!(given_back * 10 > queued.bytes_max * 9);
+}
+
+/// One for each of 10,000 keys: a line for each, and nothing of it once all are gone.
+#[test]
+fn those_who_wait_for_keys_leave_nothing_behind() {
+    const KEYS: usize = 10_000;
+    let smol = Handle::smol();
+    let _inside = smol.enter();
+    let limiter = KeyedLimiter::<usize>::new(Rate::per_hour(1), 1, KEYS).expect("valid numbers");
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut waits: Vec<WaitState> = std::iter::repeat_with(WaitState::new).take(KEYS).collect();
+    let mut enter = |(key, wait): (usize, &mut WaitState)| {
+        limiter.try_acquire(&key).expect("the first token");
+        let polled = limiter.key(&key).poll_acquire_n(&mut cx, 1, wait);
+        assert!(polled.is_pending());
+    };
+    enter((0, &mut waits[0]));
+    let queued = measure(|| waits.iter_mut().enumerate().skip(1).for_each(&mut enter));
+    let each = queued.bytes_max as f64 / KEYS as f64;
+    // The table of lines is there twice while it grows.
+    assert!(each <= 1_200.0, "{each} bytes");
+    assert_eq!(limiter.stats().waiting, KEYS);
+
+    let gone = measure(|| waits.iter_mut().for_each(WaitState::leave));
+    assert_eq!(limiter.stats().waiting, 0);
+    let given_back = u64::try_from(-gone.bytes_current).expect("less is held than before");
+    let held = u64::try_from(queued.bytes_current).expect("more is held than before");
+    assert!(given_back * 100 > held * 99, "{given_back} of {held}");
 }

@@ -233,6 +233,47 @@ fn the_kept_key_nearest_to_full_makes_room() {
     assert_eq!(available, [5, 6, 10, 1]);
 }
 
+/// Keys that come once each, far more than are kept, push out one another and not the one that has
+/// nothing left; and the memory stays what it is.
+#[test]
+fn a_flood_of_keys_does_not_fill_up_one_that_is_empty() {
+    const KEYS: usize = 1_000;
+    const FLOOD: u64 = 50_000;
+    // A shard that has nobody when the others are full takes one all the same.
+    const SHARDS: usize = 3;
+    let limiter = exact(KEYS, WhenFull::EvictNearestFull);
+    limiter.try_acquire_n(&u64::MAX, 10).unwrap();
+    for key in 0..FLOOD {
+        limiter.try_acquire(&key).unwrap();
+        if key % 100 == 0 {
+            limiter.try_acquire(&u64::MAX).unwrap_err();
+        }
+    }
+    let known = limiter.len();
+    assert!((KEYS..=KEYS + SHARDS).contains(&known), "{known} keys");
+    assert_eq!(limiter.stats().evicted, FLOOD + 1 - known as u64);
+    assert_eq!(limiter.available(&u64::MAX), 0);
+}
+
+/// The same where nobody is pushed out: whoever came first stays, and no more are let in.
+#[test]
+fn a_flood_of_keys_is_denied_room_if_it_is_told_to() {
+    const KEYS: usize = 1_000;
+    const SHARDS: usize = 3;
+    let clock = clock();
+    let builder = builder(&clock, KEYS).when_full(WhenFull::Deny);
+    let limiter = builder.build_exact().unwrap();
+    let let_in = (0..50_000).filter(|key| limiter.try_acquire(key).is_ok());
+    let let_in = let_in.count();
+    assert!((KEYS..=KEYS + SHARDS).contains(&let_in), "{let_in} keys");
+    assert_eq!((limiter.len(), limiter.stats().evicted), (let_in, 0));
+    // Their time over, there is room for others: as many for each shard as it had keys.
+    clock.advance(SECOND);
+    let others = (50_000..50_000 + KEYS as u64).filter(|key| limiter.try_acquire(key).is_ok());
+    let others = others.count();
+    assert!(others * 10 > KEYS * 7, "{others} keys");
+}
+
 #[test]
 fn kept_keys_are_denied_room_if_it_is_told_to() {
     let clock = clock();

@@ -13,8 +13,9 @@ use crate::seat;
 /// beside them may miss additions that are under way. It wraps at 2^64.
 ///
 /// # Cost
-/// 3 KiB. `add` is a load and a store while no more than 16 threads of the process count; those
-/// beyond share 8 cells, by a relaxed read-modify-write. `sum` reads 24 lines.
+/// 3 KiB. `add` is a load and a store for 16 threads of the process at a time; whoever begins to
+/// count beside them shares 8 cells, by a relaxed read-modify-write, for as long as it lives. `sum`
+/// reads 24 lines.
 ///
 /// ```
 /// use flow_sync::PaddedCounter;

@@ -7,8 +7,8 @@
 //! # Invariants
 //! 1. A seat below `OWN` is in use by the one thread that set its bit, until that thread clears
 //!    it.
-//! 2. Who finds none free, or counts while its thread-locals are being destroyed, gets one of
-//!    the [`SHARED`] seats above.
+//! 2. Who finds none free, or counts when its `OWNER` has been destroyed, gets one of the
+//!    [`SHARED`] seats above, and keeps it.
 //!
 //! # Ordering
 //! A seat is cleared by Release and taken by Acquire: what its last owner stored there by plain

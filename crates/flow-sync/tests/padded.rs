@@ -4,10 +4,9 @@
 mod common;
 
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::Count;
-use flow_sync::{CachePadded, PaddedCounter, PaddedCounters, Sharded, WakeList};
+use flow_sync::{CachePadded, PaddedCounter, PaddedCounters, WakeList};
 
 #[test]
 fn padded_values_are_lines_apart() {
@@ -99,31 +98,6 @@ fn counters_side_by_side_are_apart() {
     counters.add::<2>(3);
     assert_eq!(format!("{counters:?}"), "[1, 0, 2]");
     assert_eq!(size_of::<PaddedCounters<16>>(), size_of::<PaddedCounter>());
-}
-
-#[test]
-fn a_thread_keeps_to_its_shard_and_all_are_seen() {
-    let seen: Sharded<AtomicU64> = Sharded::default();
-    // All at once: one that has ended leaves its shard to the next.
-    let all = Barrier::new(16);
-    std::thread::scope(|scope| {
-        for _ in 0..16 {
-            scope.spawn(|| {
-                let mine = seen.mine();
-                all.wait();
-                (0..100).for_each(|_| {
-                    assert!(std::ptr::eq(mine, seen.mine()));
-                    mine.fetch_add(1, Ordering::Relaxed);
-                });
-            });
-        }
-    });
-    let shards: Vec<_> = seen.iter().map(|it| it.load(Ordering::Relaxed)).collect();
-    assert_eq!(shards.iter().sum::<u64>(), 1_600);
-    assert!(
-        shards.len() > 1 && shards.iter().all(|it| *it > 0),
-        "{seen:?}"
-    );
 }
 
 #[test]

@@ -10,7 +10,8 @@
 //! 2. A key stands once in its shard, in one class: whoever decides holds the shard's lock.
 //! 3. Who decides finds that the parameters it read are still in force after it locked, so they are
 //!    at least as new as what it finds: every word was written under the lock before.
-//! 4. No more keys are known than `max_keys`, but by [`WhenFull::Grow`].
+//! 4. No more keys are known than `max_keys`, but by [`WhenFull::Grow`], and one for each shard that
+//!    had none when as many were known: it has nobody to let go.
 //!
 //! # Steps
 //! - take: parameters; lock; in force? Find; write.
@@ -18,8 +19,8 @@
 //!   next from the hand on, and take the place of the one that lacks least.
 //!
 //! # Ordering
-//! All by the locks. `known` is changed under them, and exact where it matters: it never exceeds
-//! what it may.
+//! All by the locks. `known` is changed under those of several shards, each time by one atomic
+//! operation: it exceeds what it may by no race.
 
 use core::borrow::Borrow;
 use std::sync::Arc;

@@ -13,9 +13,9 @@
 //!
 //! # Steps
 //! - take: clock; parameters; find; load; parameters in force? Within the horizon? Compare-and-swap.
-//! - take by a key that stands nowhere: lock both its sets; look again. It stands in another class?
-//!   Pass its slot to its hash of this class, with what it lacks. Else recycle the slot that is lost
-//!   least.
+//! - take by a key that stands nowhere: lock both its sets; look again, and whether the parameters
+//!   are still in force. It stands in another class? Pass its slot to its hash of this class, with
+//!   what it lacks. Else recycle the slot that is lost least.
 //!
 //! # Ordering
 //! That of `slots` and `params`. A decision that overlaps a change is made by the old line, as if
@@ -33,6 +33,7 @@ use super::slots::{Locked, Slot, Slots};
 use super::store::{Ask, Finds, Stood, Store};
 use crate::error::Denied;
 use crate::granted::Granted;
+use crate::params::Look;
 use crate::supply::{Anchor, USED_MASK};
 use crate::token_bucket::core::not_yet;
 
@@ -90,7 +91,7 @@ impl Hashed {
             }
             let decided = match found {
                 Some((slot, used)) => decide_at(class, anchor, slot, (hash, used), n, ask, now),
-                None => self.decide_absent(quotas, anchor, hash, n, ask, now),
+                None => self.decide_absent(quotas, &look, hash, n, ask, now),
             };
             if let Some(decided) = decided {
                 return decided;
@@ -105,16 +106,22 @@ impl Hashed {
     fn decide_absent(
         &self,
         quotas: &Quotas,
-        anchor: &Anchor,
+        look: &Look,
         hash: u64,
         n: u64,
         ask: Ask,
         now: Instant,
     ) -> Option<Result<Granted, Denied>> {
-        let class = quotas.of(hash);
+        let (class, anchor) = (quotas.of(hash), &look.anchor);
         let locked = self.slots.lock(hash);
-        if let Some(slot) = locked.find(hash) {
-            let used = slot.load(hash)?;
+        let found = locked.find(hash);
+        let used = found.and_then(|slot| slot.load(hash));
+        // It took a lock, and perhaps long: after the word again (2).
+        if !class.params.is_in_force(look) {
+            return None;
+        }
+        if let Some(slot) = found {
+            let used = used?;
             return decide_at(class, anchor, slot, (hash, used), n, ask, now);
         }
         let need = match class.grains(anchor, n) {

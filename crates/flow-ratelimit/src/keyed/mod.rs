@@ -41,8 +41,8 @@ pub use one_key::OneKey;
 pub use snapshot::KeyedSnapshot;
 pub(crate) use store::Finds;
 
-/// A token bucket for each key, all with one rate and burst, in memory fixed when it is built;
-/// shared by cloning.
+/// A token bucket for each key, all by one quota or by a few, in memory fixed when it is built; shared
+/// by cloning.
 ///
 /// Each key is limited as exactly as a [`TokenBucket`](crate::TokenBucket) limits. A key that was
 /// never seen is full, and one that has become full again need not be remembered: so nothing has
@@ -77,9 +77,10 @@ pub(crate) use store::Finds;
 ///
 /// # What is kept of a key
 /// A hash of 64 bits under a secret drawn at random, never the key itself. Two keys share a limit
-/// if their hashes are the same, with a chance of one in two million millions for a million keys.
+/// if their hashes are the same. By chance a key does so with one of a million others once in 18
+/// million millions, and any two of a million do once in 37 millions.
 /// Nobody who does not know the secret can choose keys that do. (Each doubling of the number of
-/// classes doubles that chance.) Where that is too much, or keys shall be looked through,
+/// classes doubles these chances.) Where that is too much, or keys shall be looked through,
 /// [`build_exact`](KeyedLimiterBuilder::build_exact) makes a limiter that keeps its keys and compares
 /// them.
 ///

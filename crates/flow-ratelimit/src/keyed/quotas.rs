@@ -9,8 +9,9 @@
 //! # Invariants
 //! 1. Parameters are published only under `line`'s lock. The lock of `line` is taken before those
 //!    of a store, never after them; those of two classes never together.
-//! 2. `unswept` is how far `base` has moved since full keys were last forgotten, at most 2^60
-//!    grains; burst and horizon are at most as much. So every `used` is within 2^62 of `base`.
+//! 2. `unswept` is how far `base` has moved since full keys were last forgotten: at most 2^60
+//!    grains, and a burst more where a limit began. Burst and horizon are at most 2^60 too. So every
+//!    `used` is within 2^62 of `base`.
 //! 3. Before a larger burst is in force, keys that are full by the smaller one have been forgotten:
 //!    they are full by the larger one too, whether or not they were still known.
 //!
@@ -297,7 +298,7 @@ impl Class {
     ) -> Anchor {
         let anchor = line.anchor;
         let moved = anchor.moved(now, line.rate, self.bits);
-        // Below 2^62, and `unswept` not much above 2^60.
+        // Below 2^62, and `unswept` at most 2^61.
         line.unswept += moved.base.wrapping_sub(anchor.base) & USED_MASK;
         if forgets || line.unswept > MAX_UNSWEPT {
             forget(&anchor);

@@ -15,8 +15,8 @@
 //!    within 2^62 of their `base`.
 //! 3. W changes only under the lock of `queue` (see `waiting`).
 //! 4. Parameters are published only under that lock, whose holders have a plain copy of them in
-//!    `queue`, after `used` was lifted to `A - burst` by the line that ends. So a larger burst finds no tokens that ran over before, and the anchor
-//!    never loses sight of `used`.
+//!    `queue`, after `used` was lifted to `A - burst` by the line that ends. So a larger burst finds
+//!    no tokens that ran over before, and the anchor never loses sight of `used`.
 //!
 //! # Ordering
 //! The swap is AcqRel and the load Acquire, so that what a thread did before it gave tokens back
