@@ -2,6 +2,8 @@
 //! example that is built as a test is not there to be run.
 #![allow(dead_code, reason = "the parts are used as a whole by the example")]
 
+#[path = "../gateway/access_log.rs"]
+mod access_log;
 #[path = "../gateway/in_flight.rs"]
 mod in_flight;
 #[path = "../gateway/jobs.rs"]

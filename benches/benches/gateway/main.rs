@@ -28,7 +28,7 @@ const SECRET: &str = "benches/gateway";
 const PLAIN: &str = "plain hyper";
 
 /// Requests per connection in the shorter run under callgrind; the longer one has twice as many.
-const COUNTED: u64 = 100;
+const COUNTED: u64 = 400;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -38,6 +38,7 @@
 
 mod client;
 mod date;
+mod item;
 mod origin;
 mod pace;
 mod policy;

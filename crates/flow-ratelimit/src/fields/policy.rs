@@ -1,12 +1,12 @@
 //! What a server tells its clients that they are allowed.
 
 use core::fmt;
-use core::fmt::Write;
 use core::time::Duration;
 use std::sync::Arc;
 
 use flow_rt::Clock;
 
+use super::item::item;
 use super::structured::MAX_INTEGER;
 use crate::keyed::KeyedLimiter;
 use crate::rate::Rate;
@@ -113,7 +113,7 @@ impl Policy {
     }
 
     /// The item of the field `RateLimit-Policy`.
-    pub(super) fn item(&self) -> String {
+    pub(super) fn item(&self) -> Vec<u8> {
         let (quota, seconds) = match &self.numbers {
             Numbers::Fixed { quota, window } => (*quota, window.map(seconds)),
             Numbers::Live(limiter) => {
@@ -121,12 +121,11 @@ impl Policy {
                 (burst, window(burst, rate))
             }
         };
-        let mut item = format!("{};q={}", self.quoted, quota.min(MAX_INTEGER));
-        if let Some(seconds) = seconds {
-            // Writing to a string does not fail.
-            let _ = write!(item, ";w={seconds}");
-        }
-        item
+        item(
+            &self.quoted,
+            (b'q', quota.min(MAX_INTEGER)),
+            (b'w', seconds),
+        )
     }
 
     /// The quota now.
@@ -140,7 +139,10 @@ impl Policy {
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Policy").field(&self.item()).finish()
+        let item = self.item();
+        f.debug_tuple("Policy")
+            .field(&String::from_utf8_lossy(&item))
+            .finish()
     }
 }
 

@@ -5,6 +5,7 @@ use core::time::Duration;
 use http::header::{Entry, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::item::item;
 use super::policy::{Policy, seconds};
 use super::structured::MAX_INTEGER;
 use super::{RATELIMIT, RATELIMIT_POLICY};
@@ -69,11 +70,11 @@ impl Fields {
         let available = available.min(MAX_INTEGER);
         let reset = (reset != Duration::MAX).then(|| seconds(reset));
         let name = self.policy.as_ref().map_or(QUOTED_DEFAULT, Policy::quoted);
-        let item = match reset {
-            Some(reset) => format!("{name};r={available};t={reset}"),
-            None => format!("{name};r={available}"),
-        };
-        append(headers, &RATELIMIT, item);
+        append(
+            headers,
+            &RATELIMIT,
+            item(name, (b'r', available), (b't', reset)),
+        );
         if let Some(policy) = &self.policy {
             append(headers, &RATELIMIT_POLICY, policy.item());
         }
@@ -130,7 +131,7 @@ fn replace_if(
     }
 }
 
-fn append(headers: &mut HeaderMap, name: &HeaderName, item: String) {
+fn append(headers: &mut HeaderMap, name: &HeaderName, item: Vec<u8>) {
     // A name is printable ASCII, and all else are digits.
     if let Ok(value) = HeaderValue::try_from(item) {
         headers.append(name, value);
