@@ -6,6 +6,7 @@ use core::time::Duration;
 use flow_benches::{Bench, on_threads, repeat};
 use flow_ratelimit::{Rate, TokenBucket};
 use flow_rt::{CoarseClock, Handle};
+use governor::middleware::StateInformationMiddleware;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use leaky_bucket::RateLimiter as LeakyBucket;
 use ratelimit::Ratelimiter;
@@ -25,6 +26,12 @@ pub(crate) fn rows(bench: &mut Bench) {
 fn granted(bench: &mut Bench) {
     let ours = TokenBucket::new(Rate::per_second(PLENTY.into()), PLENTY.into());
     let ours = ours.expect("a valid limit");
+    let uncounted = TokenBucket::builder()
+        .rate(Rate::per_second(PLENTY.into()))
+        .burst(PLENTY.into())
+        .counted(false)
+        .build()
+        .expect("a valid limit");
     let governor = governor(Quota::per_second(some(PLENTY)));
     let leaky = LeakyBucket::builder()
         .initial(PLENTY as usize)
@@ -43,19 +50,49 @@ fn granted(bench: &mut Bench) {
     bench
         .row("try_acquire, 1 thread")
         .instructions(10_000)
-        .flow(|n| repeat(n, |_| ours.try_acquire()))
-        .peer("governor", |n| repeat(n, |_| governor.check()))
-        .peer("ratelimit", |n| repeat(n, |_| scaled.try_wait()))
+        .flow(|n| repeat(n, |_| ours.try_acquire().is_ok()))
+        .peer("governor", |n| repeat(n, |_| governor.check().is_ok()))
+        .peer("ratelimit", |n| repeat(n, |_| scaled.try_wait().is_ok()))
         .peer("leaky-bucket", |n| repeat(n, |_| leaky.try_acquire(1)))
         .peer("goflow", |n| repeat(n, |_| goflow.allow()))
+        .peer("flow, not counted", |n| {
+            repeat(n, |_| uncounted.try_acquire().is_ok())
+        })
         .measure();
     bench
         .row("try_acquire, 2 threads")
-        .flow(|n| on_threads(2, n, |_| ours.try_acquire()))
-        .peer("governor", |n| on_threads(2, n, |_| governor.check()))
-        .peer("ratelimit", |n| on_threads(2, n, |_| scaled.try_wait()))
+        .flow(|n| on_threads(2, n, |_| ours.try_acquire().is_ok()))
+        .peer("governor", |n| {
+            on_threads(2, n, |_| governor.check().is_ok())
+        })
+        .peer("ratelimit", |n| {
+            on_threads(2, n, |_| scaled.try_wait().is_ok())
+        })
         .peer("leaky-bucket", |n| {
             on_threads(2, n, |_| leaky.try_acquire(1))
+        })
+        .measure();
+    let telling = RateLimiter::direct(Quota::per_second(some(PLENTY)))
+        .with_middleware::<StateInformationMiddleware>();
+    bench
+        .row("try_acquire, and what is left")
+        .instructions(10_000)
+        .flow(|n| repeat(n, |_| ours.try_acquire().map(|granted| granted.remaining())))
+        .peer("governor", |n| {
+            repeat(n, |_| {
+                telling
+                    .check()
+                    .map(|state| state.remaining_burst_capacity())
+            })
+        })
+        .measure();
+    bench
+        .row("try_acquire, the answer as a whole")
+        .instructions(10_000)
+        .flow(|n| repeat(n, |_| ours.try_acquire()))
+        .peer("governor", |n| repeat(n, |_| telling.check()))
+        .peer("governor, which tells nothing", |n| {
+            repeat(n, |_| governor.check())
         })
         .measure();
 }
