@@ -2,7 +2,7 @@
 
 use super::civil::{self, FIRST_YEAR, LAST_YEAR, is_leap, month_length};
 
-/// What a calendar pattern selects. Equal masks are equal patterns.
+/// What a calendar pattern selects. Fields are equal if they select the same: see `meaning`.
 ///
 /// # Days
 /// A day fits the day of month if its bit is in `day`, or it lies so many days before the month's
@@ -10,7 +10,7 @@ use super::civil::{self, FIRST_YEAR, LAST_YEAR, is_leap, month_length};
 /// the day of week if its bit is in `weekday` (Sunday 0), or it is the nth of its weekday in
 /// `nth`: seven bits for each n of 1 to 5, and seven for the month's last. `either` says whether
 /// one of the two is enough; then neither selects all days by itself (`normalize`).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub(super) struct Fields {
     pub(super) second: u64,
     pub(super) minute: u64,
@@ -86,10 +86,18 @@ impl Fields {
     ///
     /// `first` is the weekday of the month's first day.
     pub(super) fn days(&self, year: i32, month: u32, first: u32) -> u32 {
-        if self.month & (1 << month) == 0 || !self.fits_year(year) {
+        if !self.fits_year(year) {
             return 0;
         }
-        self.month_days(month_length(month, is_leap(year)), first)
+        self.days_of_month(month, month_length(month, is_leap(year)), first)
+    }
+
+    /// The same in every year in which the month has this length and first weekday.
+    pub(super) fn days_of_month(&self, month: u32, length: u32, first: u32) -> u32 {
+        if self.month & (1 << month) == 0 {
+            return 0;
+        }
+        self.month_days(length, first)
     }
 
     fn month_days(&self, length: u32, first: u32) -> u32 {
@@ -225,7 +233,7 @@ impl Fields {
     fn occurs_in(&self, mut first: u32, leap: bool) -> bool {
         (1..=12).any(|month| {
             let length = month_length(month, leap);
-            let fits = self.month & (1 << month) != 0 && self.month_days(length, first) != 0;
+            let fits = self.days_of_month(month, length, first) != 0;
             first = (first + length) % 7;
             fits
         })
@@ -238,7 +246,7 @@ fn rotate(weekdays: u8, first: u32) -> u8 {
 }
 
 /// The years 1970 to 2199 as bits.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Years([u64; 4]);
 
 impl Years {

@@ -22,6 +22,7 @@ mod error;
 mod fields;
 mod item;
 mod iter;
+mod meaning;
 pub(crate) mod name;
 mod nickname;
 mod parser;

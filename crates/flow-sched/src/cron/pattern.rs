@@ -16,9 +16,11 @@ use super::{describe, display, parser};
 /// Reading one is a single pass without allocation (a field of years takes one), so it is cheap
 /// enough for input as it is typed. [`Cron`](super::Cron) is such a pattern in a zone.
 ///
-/// Equal patterns mean the same, on days on which clocks change too: `0 0 * * 7` and `@weekly` are
-/// equal and hash alike, and so is `0 0 0 ? * 1` in Quartz' dialect. What is displayed is the
-/// pattern's normal form, and reads back as an equal pattern in its dialect.
+/// Patterns are equal if and only if they mean the same, on days on which clocks change too:
+/// `0 0 * * 7` and `@weekly` are equal and hash alike, and so is `0 0 0 ? * 1` in Quartz' dialect;
+/// `0 0 31 4,5 *` is `0 0 31 5 *`, since April has 30 days. To compare two whose days are written
+/// differently takes some microseconds. What is displayed reads back as an equal pattern in its
+/// dialect.
 ///
 /// ```
 /// use flow_sched::{CronPattern, Dialect};

@@ -48,6 +48,32 @@ fn normal_forms() {
 }
 
 #[test]
+fn patterns_that_select_the_same_are_equal() {
+    for (text, same) in [
+        ("0 0 31 4,5 *", "0 0 31 5 *"),
+        ("0 0 29-31 2 *", "0 0 29 2 *"),
+        ("0 0 L 1,3 *", "0 0 31 1,3 *"),
+        ("0 0 1-7 * +MON", "0 0 * * MON#1"),
+        ("0 0 22-28 2 +TUE", "0 0 22-28 FEB +TUE#4"),
+        ("0 0 0 29 2 * 2023-2025", "0 0 0 29 2 * 2024"),
+        ("0 0 0 L 2 * 2023,2025", "0 0 0 28 2 * 2023,2025"),
+    ] {
+        let (pattern, same) = (parse(text), parse(same));
+        assert_eq!(pattern, same, "{text}");
+        assert_eq!(HashSet::from([pattern, same]).len(), 1, "{text}");
+    }
+    for (text, other) in [
+        ("0 0 L 1,2 *", "0 0 31 1,2 *"),
+        ("0 0 1-8 * +MON", "0 0 * * MON#1"),
+        ("0 0 0 29 2 * 2023-2025", "0 0 0 28 2 * 2024"),
+        ("0 0 0 1 1 * 2023", "0 0 0 1 1 * 2023,2024"),
+        ("0 0 29 2 *", "0 0 0 29 2 * 2000-2199"),
+    ] {
+        assert_ne!(parse(text), parse(other), "{text}");
+    }
+}
+
+#[test]
 fn dialects_differ() {
     let first = |text, dialect| {
         let cron = Cron::parse_as(text, dialect).unwrap();

@@ -1,5 +1,7 @@
 //! Against models: brute force over the minutes, croner, and each other.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
 use chrono::{DateTime, Datelike, Timelike, Utc};
 use flow_sched::{Cron, CronError, CronPattern, Dialect};
 use proptest::prelude::*;
@@ -149,6 +151,44 @@ proptest! {
                 Err(error) => return Err(TestCaseError::fail(format!("{text}: {shown}: {error}"))),
             }
             prop_assert!(!pattern.describe().is_empty());
+        }
+    }
+}
+
+/// The day fields of patterns of which many are the same.
+fn days_of_few_kinds() -> impl Strategy<Value = String> {
+    let day = ["*", "29", "30,31", "31", "L", "28-31", "1-7", "1W", "15-31"];
+    let month = ["*", "2", "4,6", "1,3", "2,4"];
+    let weekday = ["*", "MON", "+MON", "MON#1", "MON#1,TUE#L"];
+    let year = ["*", "2023", "2023,2024", "1999,2024", "2026-2030/2"];
+    let one_of = |texts: &[&'static str]| prop::sample::select(texts.to_vec());
+    (
+        one_of(&day),
+        one_of(&month),
+        one_of(&weekday),
+        one_of(&year),
+    )
+        .prop_map(|(day, month, weekday, year)| format!("0 0 0 {day} {month} {weekday} {year}"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// Every shape of a year comes within 40 years.
+    #[test]
+    fn patterns_are_equal_if_they_select_the_same(
+        one in days_of_few_kinds(),
+        other in days_of_few_kinds(),
+    ) {
+        let (Some(one), Some(other)) = (parse(&one), parse(&other)) else { return Ok(()) };
+        let times = |cron: &Cron| -> Vec<_> {
+            let until = at(70 * 366 * 86_400);
+            cron.iter_after(at(20 * 366 * 86_400)).take_while(|time| *time < until).collect()
+        };
+        prop_assert_eq!(one == other, times(&one) == times(&other), "{} and {}", one, other);
+        if one == other {
+            let hash = |cron: &Cron| BuildHasherDefault::<DefaultHasher>::default().hash_one(cron);
+            prop_assert_eq!(hash(&one), hash(&other));
         }
     }
 }
