@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_lock::Semaphore as AsyncLock;
 use flow_benches::{Bench, on_threads, repeat, timed};
-use flow_ratelimit::{ConcurrencyLimiter, Fairness};
+use flow_ratelimit::{ClassedLimiter, ConcurrencyLimiter, Fairness};
 use flow_rt::Handle;
 use tokio::sync::Semaphore as Tokio;
 
@@ -44,6 +44,13 @@ fn free(bench: &mut Bench) {
     let tokio = Tokio::new(LIMIT as usize);
     let async_lock = AsyncLock::new(LIMIT as usize);
     let goflow = Goflow::new(u64::from(LIMIT));
+    let classed = ClassedLimiter::builder()
+        .limit(LIMIT)
+        .class("interactive", LIMIT / 2)
+        .class("batch", 1)
+        .build()
+        .expect("valid classes");
+    let class = classed.class("batch").expect("it is there");
     let word = AtomicU64::new(0);
     bench
         .row("permit acquire and release, 1 thread")
@@ -83,6 +90,9 @@ fn free(bench: &mut Bench) {
                 assert!(goflow.acquire());
                 goflow.release();
             })
+        })
+        .peer("flow, of a class", |n| {
+            repeat(n, |_| drop(class.try_acquire()))
         })
         .measure();
 }
