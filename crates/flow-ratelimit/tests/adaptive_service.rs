@@ -137,28 +137,36 @@ fn a_slower_service_is_found_out() {
     }
 }
 
+/// By the mean of 2,000 windows, for four runs each.
 #[test]
 fn two_clients_come_to_equal_shares() {
     for (name, room, make) in algorithms() {
-        let mut service = Service::new(1, 100, MEAN, Noise::Half);
-        service.refuse_beyond(room);
-        let one = make().limiter(service.clock(), WINDOW);
-        let other = make().limiter(service.clock(), WINDOW);
-        service.join(one.clone());
-        // The first has all of it when the second comes.
-        service.run(100 * WINDOW);
-        service.join(other.clone());
-        service.run(300 * WINDOW);
-        let (mut shares, windows) = ((0.0, 0.0), 2_000);
-        for _ in 0..windows {
-            service.run(WINDOW);
-            shares.0 += f64::from(one.limit());
-            shares.1 += f64::from(other.limit());
+        // It has nothing that draws the larger of two down, and its shares wander.
+        let apart = if name == "gradient2" { 1.4 } else { 1.2 };
+        for seed in 1..=4 {
+            let mut service = Service::new(seed, 100, MEAN, Noise::Half);
+            service.refuse_beyond(room);
+            let one = make().limiter(service.clock(), WINDOW);
+            let other = make().limiter(service.clock(), WINDOW);
+            service.join(one.clone());
+            // The first has all of it when the second comes.
+            service.run(100 * WINDOW);
+            service.join(other.clone());
+            service.run(300 * WINDOW);
+            let (mut shares, windows) = ((0.0, 0.0), 2_000);
+            for _ in 0..windows {
+                service.run(WINDOW);
+                shares.0 += f64::from(one.limit());
+                shares.1 += f64::from(other.limit());
+            }
+            let ratio = shares.0 / shares.1;
+            let sum = (shares.0 + shares.1) / f64::from(windows) / 100.0;
+            assert!(
+                (1.0 / apart..=apart).contains(&ratio),
+                "{name}, {seed}: {ratio:.3}"
+            );
+            assert!((0.9..=1.15).contains(&sum), "{name}, {seed}: {sum:.3}");
         }
-        let ratio = shares.0 / shares.1;
-        let sum = (shares.0 + shares.1) / f64::from(windows) / 100.0;
-        assert!((0.8..=1.25).contains(&ratio), "{name}: {ratio:.3}");
-        assert!((0.9..=1.15).contains(&sum), "{name}: {sum:.3}");
     }
 }
 

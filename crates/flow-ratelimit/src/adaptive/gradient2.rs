@@ -20,7 +20,8 @@ use super::{AdaptiveConfigError, LimitAlgorithm, Window, check, share};
 /// and not at one and a half of it.
 ///
 /// It finds the capacity of services whose latency rises when they are full; it is smoother than
-/// [`Vegas`](super::Vegas) and takes more windows down.
+/// [`Vegas`](super::Vegas) and takes more windows down. Several clients of one service share it
+/// less evenly than with Vegas or [`Aimd`](super::Aimd): nothing in it draws the larger one down.
 #[derive(Clone, Debug)]
 pub struct Gradient2 {
     tolerance: f64,

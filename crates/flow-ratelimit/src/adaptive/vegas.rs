@@ -6,12 +6,16 @@ use super::{AdaptiveConfigError, LimitAlgorithm, Window, check, share};
 /// Keeps a short queue at the service: the limit grows while less than `alpha` of it queues, and
 /// is cut to just below the service's capacity when more than `beta` of it does.
 ///
+/// Both are shares of a limit of 150. Of other limits what may queue goes with the square root: a
+/// quarter of the limit may have half of the queue. So of several clients the larger sees too long
+/// a queue first and makes room, and they come to equal shares.
+///
 /// How much queues follows from latency by Little's law: `limit × (1 − unloaded / latency)`. The
 /// unloaded latency is what was seen after cuts and, where none was due, in *probes*: every 30
 /// windows the limit is a fifth lower for one window.
 ///
 /// After TCP Vegas (Brakmo and Peterson 1995) and Netflix's `VegasLimit`. Different from those:
-/// the unloaded latency is never measured with a queue of its own in it, a cut is as deep as the
+/// what may queue is neither a number nor a share, the unloaded latency is never measured with a queue of its own in it, a cut is as deep as the
 /// queue instead of a step per window, steps of growth widen, and windows in which less than half
 /// of the limit was used change nothing.
 ///
@@ -34,13 +38,13 @@ impl Vegas {
         }
     }
 
-    /// The share of the limit that queues below which the limit grows; 0.03 otherwise.
+    /// The share of a limit of 150 that queues below which the limit grows; 0.03 otherwise.
     pub fn alpha(mut self, share: f64) -> Self {
         self.alpha = share;
         self
     }
 
-    /// The share of the limit that queues above which the limit is cut; 0.08 otherwise.
+    /// The share of a limit of 150 that queues above which the limit is cut; 0.08 otherwise.
     pub fn beta(mut self, share: f64) -> Self {
         self.beta = share;
         self
@@ -71,14 +75,15 @@ impl Vegas {
         };
         let capacity = now.limit * now.unloaded.mean / now.recent.mean;
         let queue = now.limit - capacity;
-        let is_long = queue > (self.beta * now.limit).max(1.5);
+        let size = (now.limit * SIZE).sqrt();
+        let is_long = queue > (self.beta * size).max(1.5);
         if now.is_due {
             self.probing.probe(now);
         } else if is_long && now.recent.is_above(now.unloaded, LIKELY) {
             let least = now.limit / 2.0;
             self.probing.cut((capacity * BELOW).max(least), now);
         } else {
-            self.probing.grow(queue > self.alpha * now.limit);
+            self.probing.grow(queue > self.alpha * size);
         }
     }
 }
@@ -105,3 +110,5 @@ impl LimitAlgorithm for Vegas {
 
 /// Of the capacity: where a cut ends, so that the queue drains.
 const BELOW: f64 = 0.95;
+/// The limit of which `alpha` and `beta` are shares.
+const SIZE: f64 = 150.0;
