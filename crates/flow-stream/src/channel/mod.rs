@@ -318,6 +318,11 @@ struct Shared<T> {
 }
 
 impl<T> Shared<T> {
+    /// Whether a receiver that parks may be woken by one sender after the other.
+    fn has_many_senders(&self) -> bool {
+        self.senders.load(Ordering::Relaxed) > 1
+    }
+
     /// Hands a dropped item to the hook, or drops it. Never called with a lock held.
     fn dropped(&self, item: T, why: DropReason) {
         contain(|| match &self.on_drop {

@@ -25,7 +25,7 @@ use super::{Shared, WeakReceiver};
 pub struct Receiver<T> {
     pub(super) shared: Arc<Shared<T>>,
     stream: StreamTurn,
-    /// Whether it yields before it parks: not one that is alone.
+    /// Whether it yields before it parks, however many senders there are.
     pub(super) yields: bool,
 }
 
@@ -230,7 +230,8 @@ impl<T> Stream for Receiver<T> {
         } else {
             Turn::New
         };
-        let polled = self.shared.core.poll_pop(cx, &mut turn, self.yields);
+        let yields = self.yields || self.shared.has_many_senders();
+        let polled = self.shared.core.poll_pop(cx, &mut turn, yields);
         if polled.is_pending() {
             self.stream.set(turn);
         }
@@ -286,7 +287,8 @@ impl<T> RecvFuture<'_, T> {
             return Poll::Pending;
         }
         let core = &self.shared.core;
-        let popped = ready!(core.poll_pop(cx, &mut self.turn, self.yields));
+        let yields = self.yields || self.shared.has_many_senders();
+        let popped = ready!(core.poll_pop(cx, &mut self.turn, yields));
         self.done = true;
         Poll::Ready(popped.ok_or(RecvError::Closed))
     }
@@ -391,7 +393,8 @@ impl<T> Future for RecvManyFuture<'_, T> {
         let taken = if max == 0 {
             None
         } else {
-            ready!(core.poll_pop_many(cx, &mut this.turn, this.yields, batch, max))
+            let yields = this.yields || this.shared.has_many_senders();
+            ready!(core.poll_pop_many(cx, &mut this.turn, yields, batch, max))
         };
         this.done = true;
         Poll::Ready(taken.unwrap_or(0))
