@@ -156,6 +156,36 @@ pub enum ConfigError {
         /// How many limits there are.
         limits: usize,
     },
+    /// The builder was given no child.
+    NoChildren,
+    /// Two children have the same name.
+    DuplicateChild {
+        /// The name.
+        name: Box<str>,
+    },
+    /// No child has this name.
+    UnknownChild {
+        /// The name that was asked for.
+        given: Box<str>,
+        /// Those that there are.
+        known: Vec<Box<str>>,
+    },
+    /// A child without a part of the rate.
+    ZeroWeight,
+    /// The weights of all children together are too many parts.
+    WeightsTooLarge {
+        /// How many they are.
+        given: u64,
+        /// The most possible.
+        max: u64,
+    },
+    /// A child would have less than one token of the burst.
+    BurstBelowShares {
+        /// The burst that was given.
+        given: u64,
+        /// The smallest one possible with these weights.
+        min: u64,
+    },
     /// The builder was given no number of keys.
     MissingMaxKeys,
     /// A limiter of keys that can tell none apart.
@@ -212,14 +242,9 @@ impl fmt::Display for ConfigError {
             Self::ZeroBurst => {
                 f.write_str("the burst must be at least 1: a bucket of 0 would grant nothing")
             }
-            Self::MissingCapacity => f.write_str(MISSING_CAPACITY),
-            Self::ZeroCapacity => {
-                f.write_str("the capacity must be at least 1: one of 0 would let nobody go")
+            Self::MissingCapacity | Self::ZeroCapacity | Self::LevelAboveCapacity { .. } => {
+                self.fmt_of_capacity(f)
             }
-            Self::LevelAboveCapacity { given, capacity } => write!(
-                f,
-                "a level of {given} to start with does not fit a capacity of {capacity}"
-            ),
             Self::RateTooHigh {
                 given,
                 max_per_second,
@@ -280,6 +305,12 @@ impl fmt::Display for ConfigError {
             | Self::LimitWithoutBurst { .. }
             | Self::OtherSnapshots { .. }
             | Self::NoSuchLimit { .. } => self.fmt_of_limits(f),
+            Self::NoChildren
+            | Self::DuplicateChild { .. }
+            | Self::UnknownChild { .. }
+            | Self::ZeroWeight
+            | Self::WeightsTooLarge { .. }
+            | Self::BurstBelowShares { .. } => self.fmt_of_children(f),
             Self::MissingMaxKeys
             | Self::ZeroKeys
             | Self::TooManyKeys { .. }
@@ -292,6 +323,20 @@ impl fmt::Display for ConfigError {
 }
 
 impl ConfigError {
+    /// The texts about what a leaky bucket holds.
+    fn fmt_of_capacity(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroCapacity => {
+                f.write_str("the capacity must be at least 1: one of 0 would let nobody go")
+            }
+            Self::LevelAboveCapacity { given, capacity } => write!(
+                f,
+                "a level of {given} to start with does not fit a capacity of {capacity}"
+            ),
+            _ => f.write_str(MISSING_CAPACITY),
+        }
+    }
+
     /// The texts about credits that a bucket does not offer.
     fn fmt_of_credits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -332,6 +377,34 @@ impl ConfigError {
                 "there is no limit {given}: the bucket has {limits}, from 0 on"
             ),
             _ => f.write_str("no limit was given: call `.limit(..)` on the builder"),
+        }
+    }
+
+    /// The texts about children that share a rate.
+    fn fmt_of_children(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DuplicateChild { name } => {
+                write!(
+                    f,
+                    "two children are called {name:?}: give each a name of its own"
+                )
+            }
+            Self::UnknownChild { given, known } => {
+                write!(f, "there is no child {given:?}, only {known:?}")
+            }
+            Self::ZeroWeight => {
+                f.write_str("the weight of a child must be at least 1: one of 0 would have nothing")
+            }
+            Self::WeightsTooLarge { given, max } => write!(
+                f,
+                "the weights of all children are {given} together: at most {max}"
+            ),
+            Self::BurstBelowShares { given, min } => write!(
+                f,
+                "the burst {given} is too small for these weights: at least {min}, so that every \
+                 child has one token of it"
+            ),
+            _ => f.write_str("no child was given: call `.child(..)` on the builder"),
         }
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use flow_ratelimit::{
     AdaptiveLimiterBuilder, Aimd, CircuitBreaker, CircuitBreakerBuilder, ClassedConfigError,
-    ClassedLimiterBuilder, ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConfigError, Fairness,
-    Gradient2, KeyedLimiterBuilder, LeakyBucketBuilder, MultiBucketBuilder, PacerBuilder, Rate,
-    TokenBucketBuilder, Vegas,
+    ClassedLimiterBuilder, ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConfigError,
+    FairShareBuilder, Fairness, Gradient2, KeyedLimiterBuilder, LeakyBucketBuilder,
+    MultiBucketBuilder, PacerBuilder, Rate, TokenBucketBuilder, Vegas,
 };
 use flow_rt::Backoff;
 use serde_json::from_str;
@@ -152,6 +152,33 @@ fn every_setting_of_a_multi_bucket_is_read() {
     assert_eq!(none.build().unwrap_err(), ConfigError::NoLimits);
     let unknown = from_str::<MultiBucketBuilder>(r#"{ "rate": "1/s" }"#);
     assert!(unknown.unwrap_err().to_string().contains("`limits`"));
+}
+
+#[test]
+fn every_setting_of_a_fair_share_is_read() {
+    let text = r#"{
+        "rate": "1000/s", "burst": 200, "name": "api", "max_waiters": 9, "counted": false,
+        "catch_up": "0ms",
+        "children": [{ "name": "web", "weight": 3 }, { "name": "batch", "weight": 1 }]
+    }"#;
+    let read = from_str::<FairShareBuilder>(text).unwrap();
+    let written = flow_ratelimit::FairShare::builder()
+        .rate("1000/s")
+        .burst(200)
+        .child("web", 3)
+        .child("batch", 1)
+        .name("api")
+        .max_waiters(9)
+        .counted(false)
+        .catch_up(Duration::ZERO);
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    let share = read.build().unwrap();
+    assert_eq!(share.child("batch").unwrap().burst(), 50);
+    let none = from_str::<FairShareBuilder>(r#"{ "rate": "1/s burst 1" }"#).unwrap();
+    assert_eq!(none.build().unwrap_err(), ConfigError::NoChildren);
+    let unknown = r#"{ "children": [{ "name": "web", "share": 3 }] }"#;
+    let unknown = from_str::<FairShareBuilder>(unknown);
+    assert!(unknown.unwrap_err().to_string().contains("`weight`"));
 }
 
 #[test]
