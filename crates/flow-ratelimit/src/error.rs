@@ -204,8 +204,18 @@ pub enum ConfigError {
         /// How much it would have been.
         bytes: usize,
     },
-    /// Keys that are known by their hashes stand in slots that are all there from the start.
-    HashedKeysCannotGrow,
+    /// A limiter that grows to fewer keys than it starts with.
+    GrowthBelowKeys {
+        /// The keys to grow to.
+        given: usize,
+        /// The keys it starts with.
+        keys: usize,
+    },
+    /// How far it may grow was said of a limiter that does not.
+    GrowthWithoutGrow {
+        /// The keys to grow to.
+        given: usize,
+    },
     /// More classes of keys than can be told apart.
     TooManyClasses {
         /// The classes that were given, the builder's own quota among them.
@@ -315,7 +325,8 @@ impl fmt::Display for ConfigError {
             | Self::ZeroKeys
             | Self::TooManyKeys { .. }
             | Self::NoMemoryForKeys { .. }
-            | Self::HashedKeysCannotGrow
+            | Self::GrowthBelowKeys { .. }
+            | Self::GrowthWithoutGrow { .. }
             | Self::TooManyClasses { .. }
             | Self::NoSuchClass { .. } => self.fmt_of_keys(f),
         }
@@ -421,9 +432,14 @@ impl ConfigError {
             Self::ZeroKeys => f.write_str(
                 "max_keys must be at least 1: a table of 0 keys would tell none from another",
             ),
-            Self::HashedKeysCannotGrow => f.write_str(
-                "a limiter cannot grow whose keys are known by their hashes: build it with \
-                 `build_exact()`, or choose another `when_full`",
+            Self::GrowthBelowKeys { given, keys } => write!(
+                f,
+                "a limiter for {keys} keys cannot grow to {given}: to as many at the least"
+            ),
+            Self::GrowthWithoutGrow { given } => write!(
+                f,
+                "a limiter grows to {given} keys only by `WhenFull::Grow`: choose that, or leave \
+                 `grow_to` out"
             ),
             Self::TooManyClasses { given, max } => {
                 write!(f, "{given} classes of keys are too many: at most {max}")

@@ -164,6 +164,7 @@ from_settings! {
         max_keys: usize,
         max_waiters: usize,
         when_full: WhenFull,
+        grow_to: usize,
         name: String,
         counted: bool,
     }

@@ -175,9 +175,12 @@ fn of_settings_for_keys() {
             "there is no memory for 9 keys: their slots would take 256 bytes",
         ),
         (
-            ConfigError::HashedKeysCannotGrow,
-            "a limiter cannot grow whose keys are known by their hashes: build it with \
-             `build_exact()`, or choose another `when_full`",
+            ConfigError::GrowthBelowKeys { given: 8, keys: 9 },
+            "a limiter for 9 keys cannot grow to 8: to as many at the least",
+        ),
+        (
+            ConfigError::GrowthWithoutGrow { given: 8 },
+            "a limiter grows to 8 keys only by `WhenFull::Grow`: choose that, or leave `grow_to` out",
         ),
         (
             ConfigError::TooManyClasses {

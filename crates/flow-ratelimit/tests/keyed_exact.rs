@@ -292,15 +292,22 @@ fn kept_keys_are_denied_room_if_it_is_told_to() {
 
 #[test]
 fn a_limiter_grows_if_it_is_told_to() {
-    let limiter = exact(4, WhenFull::Grow);
+    let limiter = builder(&clock(), 4).when_full(WhenFull::Grow);
+    let limiter = limiter.grow_to(10_000).build_exact().unwrap();
     for key in 0..10_000 {
         limiter.try_acquire(&key).unwrap();
     }
     assert_eq!((limiter.len(), limiter.capacity()), (10_000, 10_000));
     assert!((0..10_000).all(|key| limiter.available(&key) == 9));
     assert_eq!(limiter.stats().evicted, 0);
-    let refused = builder(&clock(), 4).when_full(WhenFull::Grow).build();
-    assert_eq!(refused.unwrap_err(), ConfigError::HashedKeysCannotGrow);
+    // As many as it may know: from here on the one nearest to full is forgotten.
+    limiter.try_acquire(&10_000).unwrap();
+    assert_eq!((limiter.len(), limiter.stats().evicted), (10_000, 1));
+    let limiter = exact(4, WhenFull::Grow);
+    for key in 0..100 {
+        limiter.try_acquire(&key).unwrap();
+    }
+    assert_eq!((limiter.len(), limiter.stats().evicted), (64, 36));
 }
 
 #[test]

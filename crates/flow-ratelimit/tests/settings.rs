@@ -199,6 +199,10 @@ fn every_setting_of_a_keyed_limiter_is_read() {
     assert_eq!(format!("{read:?}"), format!("{written:?}"));
     let limiter = read.build().unwrap();
     assert_eq!((limiter.capacity(), limiter.burst()), (1_000, 10));
+    let grows = r#"{ "rate": "1/s burst 1", "max_keys": 8, "when_full": "grow", "grow_to": 7 }"#;
+    let refused = from_str::<KeyedLimiterBuilder<str>>(grows).unwrap().build();
+    let expected = ConfigError::GrowthBelowKeys { given: 7, keys: 8 };
+    assert_eq!(refused.map(drop).unwrap_err(), expected);
     assert_eq!(limiter.class(2).unwrap().burst(), 5);
     let unknown = from_str::<KeyedLimiterBuilder<str>>(r#"{ "seed": 1 }"#);
     assert!(unknown.unwrap_err().to_string().contains("`seed`"));

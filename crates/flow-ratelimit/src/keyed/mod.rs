@@ -6,6 +6,7 @@ mod exact;
 mod hash;
 mod hashed;
 mod iter;
+mod levels;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod one_key;
@@ -48,8 +49,8 @@ pub(crate) use store::Finds;
 /// never seen is full, and one that has become full again need not be remembered: so nothing has
 /// to be swept up, and the memory stays what it is however many keys come by. Only while more than
 /// [`max_keys`](KeyedLimiterBuilder::max_keys) keys are *not* full some of them may be forgotten
-/// too early ([`WhenFull`]), and that is counted. (Before that fewer than one in five thousand is,
-/// at the full number of keys; of up to eight none is.)
+/// too early, and that is counted; or it may be told to deny, or to grow ([`WhenFull`]). (Before that
+/// fewer than one in five thousand is, at the full number of keys; of up to eight none is.)
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
