@@ -41,6 +41,7 @@ mod date;
 mod origin;
 mod pace;
 mod policy;
+#[cfg(feature = "tower")]
 pub(crate) mod problem;
 mod server;
 mod structured;
