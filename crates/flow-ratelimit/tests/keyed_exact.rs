@@ -368,3 +368,29 @@ fn a_closed_limiter_lets_nobody_go() {
     assert_eq!((limiter.available(&1), limiter.len()), (0, 0));
     assert_eq!(limiter.stats().waiting, 0);
 }
+
+/// It finds room wherever there is any, though it does not look at all keys: of 100,000 so many in a
+/// hundred are not full.
+#[test]
+fn how_full_a_limiter_is_that_denies() {
+    let denied_at = |live: u64| {
+        let clock = clock();
+        let builder = builder(&clock, 100_000).when_full(WhenFull::Deny);
+        let limiter = builder.build_exact().unwrap();
+        for key in 0..100_000 {
+            let n = if key % 100 < live { 9 } else { 1 };
+            limiter.try_acquire_n(&key, n).unwrap();
+        }
+        clock.advance(SECOND);
+        let newcomers = 1_000_000..1_000_200_u64;
+        let denied = newcomers.filter(|key| limiter.try_acquire(key).is_err());
+        denied.count()
+    };
+    let denied = [50, 90, 95, 98, 99, 100].map(denied_at);
+    assert_eq!(
+        (&denied[..3], denied[5]),
+        (&[0, 0, 0][..], 200),
+        "{denied:?}"
+    );
+    assert!(denied[3] <= 10 && denied[4] <= 40, "{denied:?}");
+}

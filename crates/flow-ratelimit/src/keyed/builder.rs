@@ -325,7 +325,10 @@ impl<K: Eq + Clone + Send + Sync + 'static, C: Clock> KeyedLimiterBuilder<K, C> 
     /// It forgets no key that is not full while it knows fewer than
     /// [`max_keys`](Self::max_keys). To make room for another one it looks at 32 of those it knows,
     /// all of them if they are so few, and forgets one that is full, or else goes by
-    /// [`when_full`](Self::when_full).
+    /// [`when_full`](Self::when_full). Before it [denies](WhenFull::Deny) it looks at 256. So a
+    /// new key may be denied although there is room: of 100,000 keys that it knows, once in a hundred
+    /// if 98 in a hundred are not full, once in eight if 99 are, and never up to 95. All that it looks
+    /// at are of one shard, so with fewer than 256 keys in each it is every one of them.
     ///
     /// # Cost
     /// Each call takes a lock, out of up to 256, and a key that comes anew is cloned. Memory is taken

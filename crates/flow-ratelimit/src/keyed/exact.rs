@@ -16,7 +16,8 @@
 //! # Steps
 //! - take: parameters; lock; in force? Find; write.
 //! - a key that is not known while as many are known as may be: look at some keys of its shard, the
-//!   next from the hand on, and take the place of the one that lacks least.
+//!   next from the hand on, and take the place of the one that lacks least. To be denied, look at
+//!   more of them before.
 //!
 //! # Ordering
 //! All by the locks. `known` is changed under those of several shards, each time by one atomic
@@ -215,12 +216,20 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
         if self.takes_another(self.max_keys) {
             return Ok(());
         }
-        let looked = shard.next(SAMPLE).filter_map(|number| {
-            let entry = shard.entries().get(number)?;
-            Some((quotas.debt(entry.hash, entry.used, now), number))
-        });
-        let least = looked.min();
-        let forgets_nobody = least.is_none_or(|(lacks, _)| lacks > 0);
+        let mut least_of = |sample| {
+            let looked = shard.next(sample).filter_map(|number| {
+                let entry = shard.entries().get(number)?;
+                Some((quotas.debt(entry.hash, entry.used, now), number))
+            });
+            looked.min()
+        };
+        let lacks_something = |least: Option<(i128, usize)>| least.is_none_or(|(it, _)| it > 0);
+        let mut least = least_of(SAMPLE);
+        if self.when_full == WhenFull::Deny && lacks_something(least) {
+            let others = least_of(SAMPLE_TO_DENY);
+            least = [least, others].into_iter().flatten().min();
+        }
+        let forgets_nobody = lacks_something(least);
         if forgets_nobody && self.takes_another(self.grow_to) {
             return Ok(());
         }
@@ -396,3 +405,6 @@ const KEYS_PER_SHARD: usize = 256;
 
 /// How many keys are looked at to make room for one.
 const SAMPLE: usize = 32;
+
+/// How many more before one is denied for want of room.
+const SAMPLE_TO_DENY: usize = 224;
