@@ -4,6 +4,7 @@ use flow_metrics::{Collect, Desc, Sink};
 use flow_rt::Clock;
 
 use super::FairShare;
+use crate::decisions;
 
 /// Looks at all children when somebody collects; in between it costs nothing.
 pub(super) struct FairShareCollector<C>(pub(super) FairShare<C>);
@@ -20,14 +21,8 @@ impl<C: Clock> Collect for FairShareCollector<C> {
         out.gauge(&CATALOGUE[0], &[name], all.available as f64);
         out.gauge(&CATALOGUE[1], &[name], all.burst as f64);
         for child in share.children() {
-            let child_name = ("child", child.name());
-            let labels = [name, child_name];
-            if let Some((granted, denied)) = child.counted() {
-                for (decision, count) in [("granted", granted), ("denied", denied)] {
-                    let labels = [name, child_name, ("decision", decision)];
-                    out.counter(&CATALOGUE[2], &labels, count);
-                }
-            }
+            let labels = [name, ("child", child.name())];
+            decisions::show(child.counted(), out, &CATALOGUE[2], &labels);
             let stats = child.stats();
             out.counter(&CATALOGUE[3], &labels, stats.borrowed);
             out.gauge(&CATALOGUE[4], &labels, stats.waiting as f64);
