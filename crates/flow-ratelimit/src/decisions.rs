@@ -1,5 +1,7 @@
 //! How often a limiter said yes, and how often no.
 
+#[cfg(feature = "metrics")]
+use flow_metrics::{Desc, Sink};
 use flow_sync::PaddedCounters;
 
 /// Decisions in cells that the deciding threads do not share, 3 KiB of them; none if nobody asks.
@@ -41,5 +43,26 @@ impl Decisions {
     pub(crate) fn so_far(&self) -> Option<(u64, u64)> {
         let counts = self.0.as_ref()?;
         Some((counts.sum::<GRANTED>(), counts.sum::<DENIED>()))
+    }
+}
+
+/// Shows grants and denials, if they are counted, by a counter whose last label is the decision.
+#[cfg(feature = "metrics")]
+pub(crate) fn show(
+    counted: Option<(u64, u64)>,
+    out: &mut dyn Sink,
+    desc: &'static Desc,
+    labels: &[(&'static str, &str)],
+) {
+    let Some((granted, denied)) = counted else {
+        return;
+    };
+    for (decision, count) in [("granted", granted), ("denied", denied)] {
+        let labels: Vec<_> = labels
+            .iter()
+            .copied()
+            .chain([("decision", decision)])
+            .collect();
+        out.counter(desc, &labels, count);
     }
 }

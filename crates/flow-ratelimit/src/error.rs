@@ -156,6 +156,36 @@ pub enum ConfigError {
         /// How many limits there are.
         limits: usize,
     },
+    /// The builder was given no child.
+    NoChildren,
+    /// Two children have the same name.
+    DuplicateChild {
+        /// The name.
+        name: Box<str>,
+    },
+    /// No child has this name.
+    UnknownChild {
+        /// The name that was asked for.
+        given: Box<str>,
+        /// Those that there are.
+        known: Vec<Box<str>>,
+    },
+    /// A child without a part of the rate.
+    ZeroWeight,
+    /// The weights of all children together are too many parts.
+    WeightsTooLarge {
+        /// How many they are.
+        given: u64,
+        /// The most possible.
+        max: u64,
+    },
+    /// A child would have less than one token of the burst.
+    BurstBelowShares {
+        /// The burst that was given.
+        given: u64,
+        /// The smallest one possible with these weights.
+        min: u64,
+    },
     /// The builder was given no number of keys.
     MissingMaxKeys,
     /// A limiter of keys that can tell none apart.
@@ -174,8 +204,18 @@ pub enum ConfigError {
         /// How much it would have been.
         bytes: usize,
     },
-    /// Keys that are known by their hashes stand in slots that are all there from the start.
-    HashedKeysCannotGrow,
+    /// A limiter that grows to fewer keys than it starts with.
+    GrowthBelowKeys {
+        /// The keys to grow to.
+        given: usize,
+        /// The keys it starts with.
+        keys: usize,
+    },
+    /// How far it may grow was said of a limiter that does not.
+    GrowthWithoutGrow {
+        /// The keys to grow to.
+        given: usize,
+    },
     /// More classes of keys than can be told apart.
     TooManyClasses {
         /// The classes that were given, the builder's own quota among them.
@@ -212,14 +252,9 @@ impl fmt::Display for ConfigError {
             Self::ZeroBurst => {
                 f.write_str("the burst must be at least 1: a bucket of 0 would grant nothing")
             }
-            Self::MissingCapacity => f.write_str(MISSING_CAPACITY),
-            Self::ZeroCapacity => {
-                f.write_str("the capacity must be at least 1: one of 0 would let nobody go")
+            Self::MissingCapacity | Self::ZeroCapacity | Self::LevelAboveCapacity { .. } => {
+                self.fmt_of_capacity(f)
             }
-            Self::LevelAboveCapacity { given, capacity } => write!(
-                f,
-                "a level of {given} to start with does not fit a capacity of {capacity}"
-            ),
             Self::RateTooHigh {
                 given,
                 max_per_second,
@@ -280,11 +315,18 @@ impl fmt::Display for ConfigError {
             | Self::LimitWithoutBurst { .. }
             | Self::OtherSnapshots { .. }
             | Self::NoSuchLimit { .. } => self.fmt_of_limits(f),
+            Self::NoChildren
+            | Self::DuplicateChild { .. }
+            | Self::UnknownChild { .. }
+            | Self::ZeroWeight
+            | Self::WeightsTooLarge { .. }
+            | Self::BurstBelowShares { .. } => self.fmt_of_children(f),
             Self::MissingMaxKeys
             | Self::ZeroKeys
             | Self::TooManyKeys { .. }
             | Self::NoMemoryForKeys { .. }
-            | Self::HashedKeysCannotGrow
+            | Self::GrowthBelowKeys { .. }
+            | Self::GrowthWithoutGrow { .. }
             | Self::TooManyClasses { .. }
             | Self::NoSuchClass { .. } => self.fmt_of_keys(f),
         }
@@ -292,6 +334,20 @@ impl fmt::Display for ConfigError {
 }
 
 impl ConfigError {
+    /// The texts about what a leaky bucket holds.
+    fn fmt_of_capacity(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroCapacity => {
+                f.write_str("the capacity must be at least 1: one of 0 would let nobody go")
+            }
+            Self::LevelAboveCapacity { given, capacity } => write!(
+                f,
+                "a level of {given} to start with does not fit a capacity of {capacity}"
+            ),
+            _ => f.write_str(MISSING_CAPACITY),
+        }
+    }
+
     /// The texts about credits that a bucket does not offer.
     fn fmt_of_credits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -335,6 +391,34 @@ impl ConfigError {
         }
     }
 
+    /// The texts about children that share a rate.
+    fn fmt_of_children(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DuplicateChild { name } => {
+                write!(
+                    f,
+                    "two children are called {name:?}: give each a name of its own"
+                )
+            }
+            Self::UnknownChild { given, known } => {
+                write!(f, "there is no child {given:?}, only {known:?}")
+            }
+            Self::ZeroWeight => {
+                f.write_str("the weight of a child must be at least 1: one of 0 would have nothing")
+            }
+            Self::WeightsTooLarge { given, max } => write!(
+                f,
+                "the weights of all children are {given} together: at most {max}"
+            ),
+            Self::BurstBelowShares { given, min } => write!(
+                f,
+                "the burst {given} is too small for these weights: at least {min}, so that every \
+                 child has one token of it"
+            ),
+            _ => f.write_str("no child was given: call `.child(..)` on the builder"),
+        }
+    }
+
     /// The texts about how many keys there may be, and of which classes.
     fn fmt_of_keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -348,9 +432,14 @@ impl ConfigError {
             Self::ZeroKeys => f.write_str(
                 "max_keys must be at least 1: a table of 0 keys would tell none from another",
             ),
-            Self::HashedKeysCannotGrow => f.write_str(
-                "a limiter cannot grow whose keys are known by their hashes: build it with \
-                 `build_exact()`, or choose another `when_full`",
+            Self::GrowthBelowKeys { given, keys } => write!(
+                f,
+                "a limiter for {keys} keys cannot grow to {given}: to as many at the least"
+            ),
+            Self::GrowthWithoutGrow { given } => write!(
+                f,
+                "a limiter grows to {given} keys only by `WhenFull::Grow`: choose that, or leave \
+                 `grow_to` out"
             ),
             Self::TooManyClasses { given, max } => {
                 write!(f, "{given} classes of keys are too many: at most {max}")

@@ -90,6 +90,24 @@ impl Granted {
         }
     }
 
+    /// A grant of a part of a limit, which is full once `missing` more have been supplied to all.
+    pub(crate) const fn of_part(
+        (mult, finer): (u64, u32),
+        left: u64,
+        limit: u64,
+        missing: u64,
+        bits: u32,
+    ) -> Self {
+        Self {
+            left,
+            limit,
+            missing,
+            mult,
+            finer,
+            bits,
+        }
+    }
+
     /// A grant of a line of supply.
     #[inline]
     pub(crate) fn of(anchor: &Anchor, free: i64, debt: u64, bits: u32) -> Self {

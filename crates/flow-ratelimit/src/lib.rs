@@ -26,9 +26,10 @@
 //! | [`Pacer`] | one at a time, evenly spaced: the leaky bucket as a queue |
 //! | [`KeyedLimiter`], [`KeyedClass`], [`OneKey`] | a bucket for each key, in fixed memory |
 //! | [`MultiBucket`] | per second and per hour: several limits in one bucket |
+//! | [`FairShare`], [`Share`] | one rate for several children, by weight: guaranteed, and borrowed |
 //! | [`Composite`] | several limiters of any kind at once, all or nothing |
 //! | [`Reservation`] | tokens taken ahead of time |
-//! | [`Snapshot`], [`KeyedSnapshot`] | a bucket carried over a restart; those of many keys |
+//! | [`Snapshot`], [`KeyedSnapshot`], [`FairShareSnapshot`] | a bucket carried over a restart; those of many keys; children |
 //! | [`LocalBucket`], [`OwnedLocalBucket`] | its tokens, taken by the batch |
 //! | [`ConcurrencyLimiter`], [`Permit`], [`OwnedPermit`] | so many at once |
 //! | [`ClassedLimiter`], [`PermitClass`] | the same by priority, with a share for each class |
@@ -47,7 +48,7 @@
 //! - **`tsc`** (on unless switched off): the default clock reads the processor's time stamp counter
 //!   where the kernel trusts it, at less than half the price; on Linux on x86-64.
 //! - `metrics`: `collector()` on a limiter, for a `flow_metrics::Registry`.
-//! - `serde`: [`Rate`] and [`Quota`] as their text, builders from settings, [`Snapshot`] and [`KeyedSnapshot`].
+//! - `serde`: [`Rate`] and [`Quota`] as their text, builders from settings, snapshots.
 //! - `tracing`: events for what is rare: limits changed and closed (`DEBUG`), a runtime that goes
 //!   while callers wait on it, a breaker that opens, an adaptive limiter at its lowest (`WARN`);
 //!   each change of an adaptive limit (`TRACE`).
@@ -66,6 +67,7 @@ mod decisions;
 mod error;
 #[cfg(feature = "tracing")]
 mod events;
+mod fair_share;
 #[cfg(feature = "http")]
 pub mod fields;
 mod granted;
@@ -109,6 +111,9 @@ pub use concurrency::{
     Permit, PermitError, TryPermitError,
 };
 pub use error::{AcquireBlockingError, AcquireError, ConfigError, Denied};
+pub use fair_share::{
+    FairShare, FairShareBuilder, FairShareSnapshot, FairShareStats, Share, ShareStats,
+};
 pub use granted::Granted;
 pub use keyed::{
     Exact, Hashed, KeyedClass, KeyedLimiter, KeyedLimiterBuilder, KeyedLimiterStats, KeyedSnapshot,

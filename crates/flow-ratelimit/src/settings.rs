@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::classed::{ClassedLimiter, ClassedLimiterBuilder};
 use crate::concurrency::{ConcurrencyLimiter, ConcurrencyLimiterBuilder};
+use crate::fair_share::{FairShare, FairShareBuilder};
 use crate::keyed::{KeyedLimiter, KeyedLimiterBuilder, WhenFull};
 use crate::leaky_bucket::{LeakyBucket, LeakyBucketBuilder, Pacer, PacerBuilder};
 use crate::multi_bucket::{MultiBucket, MultiBucketBuilder};
@@ -115,6 +116,20 @@ from_settings! {
 }
 
 from_settings! {
+    /// From settings named as the methods are; `children` is a list of
+    /// `{ "name": .., "weight": .. }`.
+    FairShareBuilder of FairShare {
+        rate: Quota,
+        burst: u64,
+        children: Vec<ChildSettings>,
+        name: String,
+        max_waiters: usize,
+        counted: bool,
+    }
+    periods { catch_up }
+}
+
+from_settings! {
     /// From settings named as the methods are.
     ConcurrencyLimiterBuilder of ConcurrencyLimiter {
         limit: u32,
@@ -149,10 +164,26 @@ from_settings! {
         max_keys: usize,
         max_waiters: usize,
         when_full: WhenFull,
+        grow_to: usize,
         name: String,
         counted: bool,
     }
     periods {}
+}
+
+/// A child that shares a rate.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChildSettings {
+    name: String,
+    weight: u32,
+}
+
+impl FairShareBuilder {
+    fn children(self, children: Vec<ChildSettings>) -> Self {
+        let add = |builder: Self, child: ChildSettings| builder.child(child.name, child.weight);
+        children.into_iter().fold(self, add)
+    }
 }
 
 /// A class of a limiter; one without a share has only what the others leave.

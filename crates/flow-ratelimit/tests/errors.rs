@@ -175,9 +175,12 @@ fn of_settings_for_keys() {
             "there is no memory for 9 keys: their slots would take 256 bytes",
         ),
         (
-            ConfigError::HashedKeysCannotGrow,
-            "a limiter cannot grow whose keys are known by their hashes: build it with \
-             `build_exact()`, or choose another `when_full`",
+            ConfigError::GrowthBelowKeys { given: 8, keys: 9 },
+            "a limiter for 9 keys cannot grow to 8: to as many at the least",
+        ),
+        (
+            ConfigError::GrowthWithoutGrow { given: 8 },
+            "a limiter grows to 8 keys only by `WhenFull::Grow`: choose that, or leave `grow_to` out",
         ),
         (
             ConfigError::TooManyClasses {
@@ -192,6 +195,43 @@ fn of_settings_for_keys() {
                 classes: 2,
             },
             "there is no class 2: the limiter has 2, counted from 0",
+        ),
+    ];
+    for (error, text) in &errors {
+        says(error, text, None);
+    }
+}
+
+#[test]
+fn of_children_that_share_a_rate() {
+    let errors = [
+        (
+            ConfigError::NoChildren,
+            "no child was given: call `.child(..)` on the builder",
+        ),
+        (
+            ConfigError::DuplicateChild { name: "web".into() },
+            "two children are called \"web\": give each a name of its own",
+        ),
+        (
+            ConfigError::UnknownChild {
+                given: "batch".into(),
+                known: vec!["web".into()],
+            },
+            "there is no child \"batch\", only [\"web\"]",
+        ),
+        (
+            ConfigError::ZeroWeight,
+            "the weight of a child must be at least 1: one of 0 would have nothing",
+        ),
+        (
+            ConfigError::WeightsTooLarge { given: 9, max: 8 },
+            "the weights of all children are 9 together: at most 8",
+        ),
+        (
+            ConfigError::BurstBelowShares { given: 9, min: 10 },
+            "the burst 9 is too small for these weights: at least 10, so that every child has one \
+             token of it",
         ),
     ];
     for (error, text) in &errors {

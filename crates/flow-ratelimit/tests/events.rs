@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use flow_ratelimit::{
-    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, KeyedLimiter, LeakyBucket,
+    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, FairShare, KeyedLimiter, LeakyBucket,
     MultiBucket, Rate, TokenBucket,
 };
 use flow_rt::{Handle, ManualClock};
@@ -271,6 +271,28 @@ fn an_adaptive_limiter_tells_of_its_changes_and_warns_once_a_minute_at_its_lowes
     assert_eq!(again(), [up.clone(), down.clone()]);
     clock.advance(Duration::from_secs(60));
     assert_eq!(again(), [up, down, format!("{lowest} {half}")]);
+}
+
+#[test]
+fn changes_and_the_end_of_a_fair_share_are_told() {
+    let builder = FairShare::builder().rate("1/h burst 9").name("api");
+    let share = builder.child("web", 2).child("batch", 1).build().unwrap();
+    let told = told(|| {
+        let web = share.child("web").unwrap();
+        web.try_acquire().unwrap();
+        web.set_weight(3).unwrap();
+        web.set_weight(0).unwrap_err();
+        share.set_rate("2/h").unwrap();
+        share.set_burst(8).unwrap();
+        share.set_burst(3).unwrap_err();
+        share.close();
+        share.close();
+    });
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(told[0].contains("3 for web") && told[0].contains("weight"));
+    assert!(told[1].contains("2/h") && told[1].contains("rate"));
+    assert!(told[2].contains('8') && told[2].contains("burst"));
+    assert!(told[3].contains("closed"));
 }
 
 #[test]

@@ -292,15 +292,22 @@ fn kept_keys_are_denied_room_if_it_is_told_to() {
 
 #[test]
 fn a_limiter_grows_if_it_is_told_to() {
-    let limiter = exact(4, WhenFull::Grow);
+    let limiter = builder(&clock(), 4).when_full(WhenFull::Grow);
+    let limiter = limiter.grow_to(10_000).build_exact().unwrap();
     for key in 0..10_000 {
         limiter.try_acquire(&key).unwrap();
     }
     assert_eq!((limiter.len(), limiter.capacity()), (10_000, 10_000));
     assert!((0..10_000).all(|key| limiter.available(&key) == 9));
     assert_eq!(limiter.stats().evicted, 0);
-    let refused = builder(&clock(), 4).when_full(WhenFull::Grow).build();
-    assert_eq!(refused.unwrap_err(), ConfigError::HashedKeysCannotGrow);
+    // As many as it may know: from here on the one nearest to full is forgotten.
+    limiter.try_acquire(&10_000).unwrap();
+    assert_eq!((limiter.len(), limiter.stats().evicted), (10_000, 1));
+    let limiter = exact(4, WhenFull::Grow);
+    for key in 0..100 {
+        limiter.try_acquire(&key).unwrap();
+    }
+    assert_eq!((limiter.len(), limiter.stats().evicted), (64, 36));
 }
 
 #[test]
@@ -360,4 +367,30 @@ fn a_closed_limiter_lets_nobody_go() {
     limiter.refund(&1, 4);
     assert_eq!((limiter.available(&1), limiter.len()), (0, 0));
     assert_eq!(limiter.stats().waiting, 0);
+}
+
+/// It finds room wherever there is any, though it does not look at all keys: of 100,000 so many in a
+/// hundred are not full.
+#[test]
+fn how_full_a_limiter_is_that_denies() {
+    let denied_at = |live: u64| {
+        let clock = clock();
+        let builder = builder(&clock, 100_000).when_full(WhenFull::Deny);
+        let limiter = builder.build_exact().unwrap();
+        for key in 0..100_000 {
+            let n = if key % 100 < live { 9 } else { 1 };
+            limiter.try_acquire_n(&key, n).unwrap();
+        }
+        clock.advance(SECOND);
+        let newcomers = 1_000_000..1_000_200_u64;
+        let denied = newcomers.filter(|key| limiter.try_acquire(key).is_err());
+        denied.count()
+    };
+    let denied = [50, 90, 95, 98, 99, 100].map(denied_at);
+    assert_eq!(
+        (&denied[..3], denied[5]),
+        (&[0, 0, 0][..], 200),
+        "{denied:?}"
+    );
+    assert!(denied[3] <= 10 && denied[4] <= 40, "{denied:?}");
 }

@@ -4,7 +4,7 @@
 
 mod loom_common;
 
-use flow_ratelimit::{KeyedLimiter, KeyedLimiterBuilder, Rate};
+use flow_ratelimit::{KeyedLimiter, KeyedLimiterBuilder, Rate, WhenFull};
 use flow_rt::{Clock, Instant};
 use loom::thread;
 use loom_common::{Time, explore, per_milli};
@@ -191,5 +191,41 @@ fn a_larger_burst_meets_a_kept_key() {
         limiter.set_burst(2).unwrap();
         assert!(hit.join().unwrap());
         assert!(limiter.available(&1) < 2, "it spent one");
+    });
+}
+
+/// Two come with one key that has no room: there is a second table, and it stands there once.
+#[test]
+fn a_key_comes_twice_while_the_table_grows() {
+    explore("keyed: grow || grow, of one key", 2, || {
+        let limiter = builder(1).when_full(WhenFull::Grow).grow_to(4);
+        let limiter = limiter.build().unwrap();
+        limiter.try_acquire(&1).unwrap();
+        limiter.try_acquire(&2).unwrap();
+        let other = spawn(&limiter, |it| it.try_acquire(&3).is_ok());
+        let ours = limiter.try_acquire(&3).is_ok();
+        assert!(ours != other.join().unwrap(), "one of the two");
+        assert_eq!((limiter.len(), limiter.capacity()), (3, 4));
+        assert_eq!(limiter.stats().evicted, 0);
+        assert!(limiter.try_acquire(&1).is_err(), "it has not been moved");
+    });
+}
+
+/// Two keys come at once: whoever finds that the other has made room does not make more.
+#[test]
+fn two_keys_come_while_the_table_grows() {
+    explore("keyed: grow || grow, of two keys", 2, || {
+        let limiter = builder(1).when_full(WhenFull::Grow).grow_to(8);
+        let limiter = limiter.build().unwrap();
+        limiter.try_acquire(&1).unwrap();
+        limiter.try_acquire(&2).unwrap();
+        let other = spawn(&limiter, |it| it.try_acquire(&3).is_ok());
+        limiter.try_acquire(&4).unwrap();
+        assert!(other.join().unwrap());
+        assert_eq!((limiter.len(), limiter.capacity()), (4, 4));
+        assert!(limiter.try_acquire(&3).is_err() && limiter.try_acquire(&4).is_err());
+        // Nobody has taken it for grown.
+        limiter.try_acquire(&5).unwrap();
+        assert_eq!((limiter.len(), limiter.capacity()), (5, 8));
     });
 }

@@ -8,8 +8,8 @@ use std::task::{Context, Waker};
 
 use flow_metrics::{Collect, Desc, HistogramSnapshot, Registry, Sink};
 use flow_ratelimit::{
-    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, KeyedLimiter, MultiBucket, Rate,
-    TokenBucket,
+    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, FairShare, KeyedLimiter, MultiBucket,
+    Rate, TokenBucket,
 };
 use flow_rt::{ManualClock, sim};
 
@@ -302,6 +302,42 @@ fn a_multi_bucket_shows_each_limit_by_its_place() {
         ("burst_tokens/api/1", "8"),
     ] {
         let shown = samples.get(&format!("flow_ratelimit_multi_{key}"));
+        assert_eq!(shown.as_deref(), Some(value), "{key}");
+    }
+}
+
+#[test]
+fn a_fair_share_shows_each_child_by_its_name() {
+    let builder = FairShare::builder().rate("0/s burst 12").name("api");
+    let share = builder.child("web", 2).child("batch", 1).build();
+    let share = share.expect("valid");
+    let registry = Registry::new();
+    let registered = registry.register(share.collector());
+    registered.expect("its catalogue is sound").forget();
+    let (web, batch) = (share.child("web"), share.child("batch"));
+    let (web, batch) = (web.expect("it"), batch.expect("it"));
+    // Two more than its part has room for.
+    batch.try_acquire_n(2).expect("full");
+    web.try_acquire_n(3).expect("full");
+    batch.refund(4);
+    batch.try_acquire_n(4).expect("full again");
+    web.try_acquire_n(7)
+        .expect("its own, and two that were left");
+    web.try_acquire().expect_err("none is left");
+    let samples = Samples::of(&*share.collector());
+    for (key, value) in [
+        ("pool_available_tokens/api", "0"),
+        ("pool_burst_tokens/api", "12"),
+        ("decisions_total/api/web/granted", "2"),
+        ("decisions_total/api/web/denied", "1"),
+        ("decisions_total/api/batch/granted", "2"),
+        ("borrowed_tokens_total/api/web", "2"),
+        ("borrowed_tokens_total/api/batch", "0"),
+        ("waiting_callers/api/web", "0"),
+        ("available_tokens/api/web", "0"),
+        ("weight_parts/api/web", "2"),
+    ] {
+        let shown = samples.get(&format!("flow_ratelimit_share_{key}"));
         assert_eq!(shown.as_deref(), Some(value), "{key}");
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use flow_ratelimit::{
     AdaptiveLimiterBuilder, Aimd, CircuitBreaker, CircuitBreakerBuilder, ClassedConfigError,
-    ClassedLimiterBuilder, ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConfigError, Fairness,
-    Gradient2, KeyedLimiterBuilder, LeakyBucketBuilder, MultiBucketBuilder, PacerBuilder, Rate,
-    TokenBucketBuilder, Vegas,
+    ClassedLimiterBuilder, ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConfigError,
+    FairShareBuilder, Fairness, Gradient2, KeyedLimiterBuilder, LeakyBucketBuilder,
+    MultiBucketBuilder, PacerBuilder, Rate, TokenBucketBuilder, Vegas,
 };
 use flow_rt::Backoff;
 use serde_json::from_str;
@@ -155,6 +155,33 @@ fn every_setting_of_a_multi_bucket_is_read() {
 }
 
 #[test]
+fn every_setting_of_a_fair_share_is_read() {
+    let text = r#"{
+        "rate": "1000/s", "burst": 200, "name": "api", "max_waiters": 9, "counted": false,
+        "catch_up": "0ms",
+        "children": [{ "name": "web", "weight": 3 }, { "name": "batch", "weight": 1 }]
+    }"#;
+    let read = from_str::<FairShareBuilder>(text).unwrap();
+    let written = flow_ratelimit::FairShare::builder()
+        .rate("1000/s")
+        .burst(200)
+        .child("web", 3)
+        .child("batch", 1)
+        .name("api")
+        .max_waiters(9)
+        .counted(false)
+        .catch_up(Duration::ZERO);
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    let share = read.build().unwrap();
+    assert_eq!(share.child("batch").unwrap().burst(), 50);
+    let none = from_str::<FairShareBuilder>(r#"{ "rate": "1/s burst 1" }"#).unwrap();
+    assert_eq!(none.build().unwrap_err(), ConfigError::NoChildren);
+    let unknown = r#"{ "children": [{ "name": "web", "share": 3 }] }"#;
+    let unknown = from_str::<FairShareBuilder>(unknown);
+    assert!(unknown.unwrap_err().to_string().contains("`weight`"));
+}
+
+#[test]
 fn every_setting_of_a_keyed_limiter_is_read() {
     let text = r#"{
         "rate": "60/min burst 10", "max_keys": 1000, "when_full": "deny", "name": "clients",
@@ -172,6 +199,10 @@ fn every_setting_of_a_keyed_limiter_is_read() {
     assert_eq!(format!("{read:?}"), format!("{written:?}"));
     let limiter = read.build().unwrap();
     assert_eq!((limiter.capacity(), limiter.burst()), (1_000, 10));
+    let grows = r#"{ "rate": "1/s burst 1", "max_keys": 8, "when_full": "grow", "grow_to": 7 }"#;
+    let refused = from_str::<KeyedLimiterBuilder<str>>(grows).unwrap().build();
+    let expected = ConfigError::GrowthBelowKeys { given: 7, keys: 8 };
+    assert_eq!(refused.map(drop).unwrap_err(), expected);
     assert_eq!(limiter.class(2).unwrap().burst(), 5);
     let unknown = from_str::<KeyedLimiterBuilder<str>>(r#"{ "seed": 1 }"#);
     assert!(unknown.unwrap_err().to_string().contains("`seed`"));

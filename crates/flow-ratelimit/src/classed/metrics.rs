@@ -3,6 +3,7 @@
 use flow_metrics::{Collect, Desc, Sink};
 
 use super::ClassedLimiter;
+use crate::decisions;
 
 /// Looks at a limiter when somebody collects; in between it costs nothing.
 pub(super) struct ClassesCollector(pub(super) ClassedLimiter);
@@ -19,14 +20,8 @@ impl Collect for ClassesCollector {
         out.gauge(&CATALOGUE[1], &[name], f64::from(limiter.limit()));
         for class in limiter.classes() {
             let stats = class.stats();
-            let class_name = ("class", class.name());
-            if let Some((granted, denied)) = class.counted() {
-                for (decision, count) in [("granted", granted), ("denied", denied)] {
-                    let labels = [name, class_name, ("decision", decision)];
-                    out.counter(&CATALOGUE[2], &labels, count);
-                }
-            }
-            let labels = [name, class_name];
+            let labels = [name, ("class", class.name())];
+            decisions::show(class.counted(), out, &CATALOGUE[2], &labels);
             out.gauge(&CATALOGUE[3], &labels, stats.waiting as f64);
             out.gauge(&CATALOGUE[4], &labels, f64::from(stats.in_flight));
             out.gauge(&CATALOGUE[5], &labels, f64::from(stats.share));

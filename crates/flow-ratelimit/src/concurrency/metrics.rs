@@ -3,6 +3,7 @@
 use flow_metrics::{Collect, Desc, Sink};
 
 use super::ConcurrencyLimiter;
+use crate::decisions;
 
 /// Looks at a limiter when somebody collects; in between it costs nothing.
 pub(super) struct LimiterCollector(pub(super) ConcurrencyLimiter);
@@ -16,11 +17,7 @@ impl Collect for LimiterCollector {
         let limiter = &self.0;
         let stats = limiter.stats();
         let name = ("limiter", limiter.name().unwrap_or(UNNAMED));
-        if let Some((granted, denied)) = limiter.counted() {
-            for (decision, count) in [("granted", granted), ("denied", denied)] {
-                out.counter(&CATALOGUE[0], &[name, ("decision", decision)], count);
-            }
-        }
+        decisions::show(limiter.counted(), out, &CATALOGUE[0], &[name]);
         out.gauge(&CATALOGUE[1], &[name], stats.waiting as f64);
         out.gauge(&CATALOGUE[2], &[name], f64::from(stats.in_flight));
         out.gauge(&CATALOGUE[3], &[name], f64::from(stats.limit));

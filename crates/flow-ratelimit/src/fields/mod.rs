@@ -42,6 +42,7 @@ mod item;
 mod origin;
 mod pace;
 mod policy;
+#[cfg(feature = "tower")]
 pub(crate) mod problem;
 mod server;
 mod structured;

@@ -1,10 +1,5 @@
 //! Problems in JSON, by RFC 9457, with the types of the draft.
 
-#![cfg_attr(
-    not(feature = "tower"),
-    allow(dead_code, reason = "the layers write them")
-)]
-
 use http::StatusCode;
 
 use super::policy::quoted;

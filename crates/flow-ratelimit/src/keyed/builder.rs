@@ -34,9 +34,15 @@ pub enum WhenFull {
     /// It is denied, with [`Denied::KeysFull`](crate::Denied::KeysFull): no limit is exceeded, and
     /// whoever makes up keys can keep others out.
     Deny,
-    /// The limiter takes more memory, and knows more keys than it was built for. Only one whose keys
-    /// are [exact](KeyedLimiterBuilder::build_exact) can: whoever makes up keys can make it take all
-    /// memory there is.
+    /// The limiter takes more memory, and knows more keys than it was built for: as many as
+    /// [`grow_to`](KeyedLimiterBuilder::grow_to) says, and whoever makes up keys can make it take the
+    /// memory of so many. Beyond that, or where there is no memory, it goes by
+    /// [`EvictNearestFull`](Self::EvictNearestFull).
+    ///
+    /// Keys that are known by their hashes get a second table as large as the first, a third as
+    /// large as both, and so on; none is moved, and nobody waits for it but who is let in. A key in a
+    /// later table is found by a look into those before it, and memory is not given back. It grows
+    /// when a key finds no room, which is at about `max_keys`, and may be a little before.
     Grow,
 }
 
@@ -49,6 +55,7 @@ pub struct KeyedLimiterBuilder<K: ?Sized, C = DefaultClock> {
     max_keys: Option<usize>,
     max_waiters: usize,
     when_full: WhenFull,
+    grow_to: Option<usize>,
     seed: Option<u64>,
     runtime: Option<Handle>,
     name: Option<Cow<'static, str>>,
@@ -66,6 +73,7 @@ impl<K: ?Sized> KeyedLimiterBuilder<K> {
             max_keys: None,
             max_waiters: usize::MAX,
             when_full: WhenFull::default(),
+            grow_to: None,
             seed: None,
             runtime: None,
             name: None,
@@ -109,8 +117,8 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
 
     /// How many keys that are not full it can tell apart at once. Required.
     ///
-    /// All memory is taken when it is built: some 22 bytes for each of many keys. That of
-    /// [exact](Self::build_exact) keys is taken as they come.
+    /// All memory is taken when it is built, some 22 bytes for each of many keys, unless it is to
+    /// [grow](WhenFull::Grow). That of [exact](Self::build_exact) keys is taken as they come.
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = Some(keys);
         self
@@ -120,6 +128,13 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
     /// otherwise.
     pub fn when_full(mut self, policy: WhenFull) -> Self {
         self.when_full = policy;
+        self
+    }
+
+    /// How many keys it may come to tell apart at the most, by [`WhenFull::Grow`]; sixteen times
+    /// [`max_keys`](Self::max_keys) otherwise.
+    pub fn grow_to(mut self, keys: usize) -> Self {
+        self.grow_to = Some(keys);
         self
     }
 
@@ -164,6 +179,7 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
             max_keys: self.max_keys,
             max_waiters: self.max_waiters,
             when_full: self.when_full,
+            grow_to: self.grow_to,
             seed: self.seed,
             runtime: self.runtime,
             name: self.name,
@@ -177,14 +193,12 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
     ///
     /// # Errors
     /// [`ConfigError`] if rate, burst or the number of keys is missing or out of range, there is no
-    /// memory for so many keys, there are too many classes, or it shall [grow](WhenFull::Grow).
+    /// memory for so many keys, there are too many classes, or [`grow_to`](Self::grow_to) is fewer
+    /// keys or said of a limiter that does not grow.
     pub fn build(self) -> Result<KeyedLimiter<K, C>, ConfigError> {
-        let max_keys = self.check()?;
-        if self.when_full == WhenFull::Grow {
-            return Err(ConfigError::HashedKeysCannotGrow);
-        }
+        let (max_keys, grow_to) = self.check()?;
         let quotas = self.quotas()?;
-        let store = Hashed::new(max_keys, self.when_full);
+        let store = Hashed::new(max_keys, grow_to, self.when_full);
         let store = store.map_err(|_| ConfigError::NoMemoryForKeys {
             given: max_keys,
             bytes: Slots::bytes_for(max_keys),
@@ -236,18 +250,31 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
         snapshot.check(1 + self.classes.len())
     }
 
-    /// What every build checks first: how many keys there may be.
-    fn check(&self) -> Result<usize, ConfigError> {
+    /// What every build checks first: how many keys there may be, and how many it may grow to.
+    fn check(&self) -> Result<(usize, usize), ConfigError> {
         // The quota is what is missed first.
         self.base()?;
-        match self.max_keys.ok_or(ConfigError::MissingMaxKeys)? {
-            0 => Err(ConfigError::ZeroKeys),
-            given if given > MAX_KEYS => Err(ConfigError::TooManyKeys {
-                given,
-                max: MAX_KEYS,
-            }),
-            _ if self.max_waiters == 0 => Err(ConfigError::ZeroWaiters),
-            keys => Ok(keys),
+        let keys = self.max_keys.ok_or(ConfigError::MissingMaxKeys)?;
+        if keys == 0 {
+            return Err(ConfigError::ZeroKeys);
+        }
+        let fits = |given| {
+            let max = MAX_KEYS;
+            let too_many = ConfigError::TooManyKeys { given, max };
+            (given <= max).then_some(given).ok_or(too_many)
+        };
+        fits(keys)?;
+        if self.max_waiters == 0 {
+            return Err(ConfigError::ZeroWaiters);
+        }
+        match (self.when_full, self.grow_to) {
+            (WhenFull::Grow, None) => Ok((keys, keys.saturating_mul(GROWTH).min(MAX_KEYS))),
+            (WhenFull::Grow, Some(given)) if given < keys => {
+                Err(ConfigError::GrowthBelowKeys { given, keys })
+            }
+            (WhenFull::Grow, Some(given)) => Ok((keys, fits(given)?)),
+            (_, Some(given)) => Err(ConfigError::GrowthWithoutGrow { given }),
+            (_, None) => Ok((keys, keys)),
         }
     }
 
@@ -298,19 +325,23 @@ impl<K: Eq + Clone + Send + Sync + 'static, C: Clock> KeyedLimiterBuilder<K, C> 
     /// It forgets no key that is not full while it knows fewer than
     /// [`max_keys`](Self::max_keys). To make room for another one it looks at 32 of those it knows,
     /// all of them if they are so few, and forgets one that is full, or else goes by
-    /// [`when_full`](Self::when_full).
+    /// [`when_full`](Self::when_full). Before it [denies](WhenFull::Deny) it looks at 256. So a
+    /// new key may be denied although there is room: of 100,000 keys that it knows, once in a hundred
+    /// if 98 in a hundred are not full, once in eight if 99 are, and never up to 95. All that it looks
+    /// at are of one shard, so with fewer than 256 keys in each it is every one of them.
     ///
     /// # Cost
     /// Each call takes a lock, out of up to 256, and a key that comes anew is cloned. Memory is taken
     /// as keys come: each is kept with 16 bytes beside it, and 8 to 16 for the table.
     ///
     /// # Errors
-    /// [`ConfigError`] if rate, burst or the number of keys is missing or out of range, or there are
-    /// too many classes.
+    /// [`ConfigError`] if rate, burst or the number of keys is missing or out of range, there are too
+    /// many classes, or [`grow_to`](Self::grow_to) is fewer keys or said of a limiter that does not
+    /// grow.
     pub fn build_exact(self) -> Result<KeyedLimiter<K, C, Exact<K>>, ConfigError> {
-        let max_keys = self.check()?;
+        let (max_keys, grow_to) = self.check()?;
         let quotas = self.quotas()?;
-        let store = Exact::new(max_keys, self.when_full);
+        let store = Exact::new(max_keys, grow_to, self.when_full);
         Ok(self.finish(quotas, store))
     }
 
@@ -348,6 +379,7 @@ impl<K: ?Sized, C> fmt::Debug for KeyedLimiterBuilder<K, C> {
             .field("max_keys", &self.max_keys)
             .field("max_waiters", &self.max_waiters)
             .field("when_full", &self.when_full)
+            .field("grow_to", &self.grow_to)
             .field("name", &self.name)
             .field("counted", &self.is_counted)
             .finish_non_exhaustive()
@@ -360,6 +392,9 @@ const MAX_KEYS: usize = if usize::BITS < 64 {
 } else {
     u32::MAX as usize
 };
+
+/// A limiter that may grow does so to so many times its keys, unless told otherwise.
+const GROWTH: usize = 16;
 
 /// The most classes: eight bits of a hash say which one it is.
 const MAX_CLASSES: usize = 256;

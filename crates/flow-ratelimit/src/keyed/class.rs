@@ -24,6 +24,9 @@ use crate::rate::{IntoRate, Rate};
 /// [`class`](crate::KeyedLimiter::class).
 ///
 /// Each method is that of the limiter, by the quota of this class.
+///
+/// # Cost
+/// That of the limiter's methods of the same names.
 pub struct KeyedClass<'a, K: ?Sized, C = DefaultClock, S: Store = Hashed> {
     table: &'a Arc<Table<C, S>>,
     class: u8,

@@ -10,13 +10,14 @@
 //! 2. A key stands once in its shard, in one class: whoever decides holds the shard's lock.
 //! 3. Who decides finds that the parameters it read are still in force after it locked, so they are
 //!    at least as new as what it finds: every word was written under the lock before.
-//! 4. No more keys are known than `max_keys`, but by [`WhenFull::Grow`], and one for each shard that
-//!    had none when as many were known: it has nobody to let go.
+//! 4. No more keys are known than `grow_to`, which is `max_keys` but by [`WhenFull::Grow`], and one
+//!    for each shard that had none when as many were known: it has nobody to let go.
 //!
 //! # Steps
 //! - take: parameters; lock; in force? Find; write.
 //! - a key that is not known while as many are known as may be: look at some keys of its shard, the
-//!   next from the hand on, and take the place of the one that lacks least.
+//!   next from the hand on, and take the place of the one that lacks least. To be denied, look at
+//!   more of them before.
 //!
 //! # Ordering
 //! All by the locks. `known` is changed under those of several shards, each time by one atomic
@@ -44,6 +45,8 @@ pub struct Exact<K> {
     shards: Box<[Mutex<Shard<K>>]>,
     known: AtomicUsize,
     max_keys: usize,
+    /// The most that may be known: as many, unless it may grow.
+    grow_to: usize,
     when_full: WhenFull,
     evicted: AtomicU64,
 }
@@ -56,12 +59,14 @@ struct Asked<'a, Q: ?Sized> {
 }
 
 impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
-    pub(super) fn new(max_keys: usize, when_full: WhenFull) -> Self {
+    /// Room for so many keys, and for so many if it is to grow.
+    pub(super) fn new(max_keys: usize, grow_to: usize, when_full: WhenFull) -> Self {
         let shards = (max_keys / KEYS_PER_SHARD).clamp(1, MAX_SHARDS);
         Self {
             shards: (0..shards).map(|_| Mutex::new(Shard::new())).collect(),
             known: AtomicUsize::new(0),
             max_keys,
+            grow_to,
             when_full,
             evicted: AtomicU64::new(0),
         }
@@ -208,22 +213,34 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
 
     /// Makes room for another key in a shard, or says why there is none.
     fn make_room(&self, shard: &mut Shard<K>, quotas: &Quotas, now: Instant) -> Result<(), Denied> {
-        if self.takes_another() {
+        if self.takes_another(self.max_keys) {
             return Ok(());
         }
-        let looked = shard.next(SAMPLE).filter_map(|number| {
-            let entry = shard.entries().get(number)?;
-            Some((quotas.debt(entry.hash, entry.used, now), number))
-        });
-        let least = looked.min();
+        let mut least_of = |sample| {
+            let looked = shard.next(sample).filter_map(|number| {
+                let entry = shard.entries().get(number)?;
+                Some((quotas.debt(entry.hash, entry.used, now), number))
+            });
+            looked.min()
+        };
+        let lacks_something = |least: Option<(i128, usize)>| least.is_none_or(|(it, _)| it > 0);
+        let mut least = least_of(SAMPLE);
+        if self.when_full == WhenFull::Deny && lacks_something(least) {
+            let others = least_of(SAMPLE_TO_DENY);
+            least = [least, others].into_iter().flatten().min();
+        }
+        let forgets_nobody = lacks_something(least);
+        if forgets_nobody && self.takes_another(self.grow_to) {
+            return Ok(());
+        }
         match (least, self.when_full) {
-            (Some((lacks, number)), when_full) if lacks <= 0 || when_full == EVICT => {
+            (Some((lacks, number)), when_full) if lacks <= 0 || when_full != WhenFull::Deny => {
                 shard.remove(number);
                 if lacks > 0 {
                     self.evicted.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            (Some((_, number)), WhenFull::Deny) => {
+            (Some((_, number)), _) => {
                 let entry = shard.entries().get(number);
                 return Err(Denied::KeysFull {
                     retry_after: entry.map_or(core::time::Duration::MAX, |entry| {
@@ -233,19 +250,19 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
                 });
             }
             // A shard that has nobody while the others are full: one more does no harm.
-            _ => {
+            (None, _) => {
                 self.known.fetch_add(1, Ordering::Relaxed);
             }
         }
         Ok(())
     }
 
-    /// Counts another key, if as many may be known.
-    fn takes_another(&self) -> bool {
+    /// Counts another key, if it is one of so many at the most.
+    fn takes_another(&self, most: usize) -> bool {
         let known = self
             .known
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |known| {
-                (known < self.max_keys).then_some(known + 1)
+                (known < most).then_some(known + 1)
             });
         known.is_ok()
     }
@@ -389,4 +406,5 @@ const KEYS_PER_SHARD: usize = 256;
 /// How many keys are looked at to make room for one.
 const SAMPLE: usize = 32;
 
-const EVICT: WhenFull = WhenFull::EvictNearestFull;
+/// How many more before one is denied for want of room.
+const SAMPLE_TO_DENY: usize = 224;

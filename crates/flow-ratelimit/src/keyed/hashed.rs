@@ -1,7 +1,7 @@
 //! Keys by their hashes: what is decided about one, by one compare-and-swap of its word.
 //!
 //! # State
-//! The keys' words are in `slots`, the lines of supply they go by in [`Quotas`].
+//! The keys' words are in `slots`, in one table or several (see `levels`), the lines of supply they go by in [`Quotas`].
 //!
 //! # Invariants
 //! 1. A key that stands nowhere is full. A key that is full (`used` at or below `A - burst`) may be
@@ -15,7 +15,8 @@
 //! - take: clock; parameters; find; load; parameters in force? Within the horizon? Compare-and-swap.
 //! - take by a key that stands nowhere: lock both its sets; look again, and whether the parameters
 //!   are still in force. It stands in another class? Pass its slot to its hash of this class, with
-//!   what it lacks. Else recycle the slot that is lost least.
+//!   what it lacks. Else recycle the slot that is lost least; if that is lost too early, and there
+//!   may be more slots, unlock, make more, and begin again.
 //!
 //! # Ordering
 //! That of `slots` and `params`. A decision that overlaps a change is made by the old line, as if
@@ -25,11 +26,12 @@ use core::hash::Hash;
 use std::collections::TryReserveError;
 
 use flow_rt::Instant;
-use flow_sync::sync::atomic::{AtomicU64, Ordering};
+use flow_sync::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::builder::WhenFull;
+use super::levels::{Levels, LockedLevels};
 use super::quotas::{Class, Quotas, forgetting, full, full_after, kept};
-use super::slots::{Locked, Slot, Slots};
+use super::slots::Slot;
 use super::store::{Ask, Finds, Stood, Store};
 use crate::error::Denied;
 use crate::granted::Granted;
@@ -37,25 +39,30 @@ use crate::params::Look;
 use crate::supply::{Anchor, USED_MASK};
 use crate::token_bucket::core::not_yet;
 
-/// Keys are known by a hash of 64 bits, in slots that are all there from the start: what a
-/// [`KeyedLimiter`](crate::KeyedLimiter) does unless told otherwise.
+/// Keys are known by a hash of 64 bits, in slots that are all there from the start, unless it may
+/// [grow](WhenFull::Grow): what a [`KeyedLimiter`](crate::KeyedLimiter) does unless told otherwise.
 pub struct Hashed {
-    slots: Slots,
-    max_keys: usize,
+    slots: Levels,
     denies: bool,
+    /// There can be no more slots.
+    is_grown: AtomicBool,
     evicted: AtomicU64,
 }
 
 impl Hashed {
-    /// Slots for so many keys.
+    /// Slots for so many keys, and room to grow to so many.
     ///
     /// # Errors
     /// There is no memory for them.
-    pub(super) fn new(max_keys: usize, when_full: WhenFull) -> Result<Self, TryReserveError> {
+    pub(super) fn new(
+        max_keys: usize,
+        grow_to: usize,
+        when_full: WhenFull,
+    ) -> Result<Self, TryReserveError> {
         Ok(Self {
-            slots: Slots::for_keys(max_keys)?,
-            max_keys,
+            slots: Levels::new(max_keys, grow_to)?,
             denies: when_full == WhenFull::Deny,
+            is_grown: AtomicBool::new(false),
             evicted: AtomicU64::new(0),
         })
     }
@@ -150,29 +157,51 @@ impl Hashed {
         if need == 0 || anchor.unlimited || ask == Ask::Peek {
             return Some(Ok(class.granted(anchor, free)));
         }
-        Some(self.let_in(quotas, anchor, &locked, hash, need, now))
+        let let_in = self.let_in(quotas, anchor, &locked, hash, need, now);
+        if let_in.is_none() {
+            self.grow(locked);
+        }
+        let_in
     }
 
-    /// Gives a key that is full a slot, and takes what it needs.
+    /// Makes more slots than those that were locked; none, if there can be no more.
+    fn grow(&self, locked: LockedLevels<'_>) {
+        let seen = locked.seen();
+        drop(locked);
+        if !self.slots.grow(seen) {
+            self.is_grown.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a key that is not full is worth more slots.
+    fn may_grow(&self, locked: &LockedLevels<'_>) -> bool {
+        self.slots.has_place(locked.seen()) && !self.is_grown.load(Ordering::Relaxed)
+    }
+
+    /// Gives a key that is full a slot, and takes what it needs; `None` if there should be more slots
+    /// for that.
     fn let_in(
         &self,
         quotas: &Quotas,
         anchor: &Anchor,
-        locked: &Locked<'_>,
+        locked: &LockedLevels<'_>,
         hash: u64,
         need: u64,
         now: Instant,
-    ) -> Result<Granted, Denied> {
+    ) -> Option<Result<Granted, Denied>> {
         let used = full(anchor, now).wrapping_add(need) & USED_MASK;
         // A set always has slots.
         while let Some(candidate) = locked.candidate(|hash, used| quotas.debt(hash, used, now)) {
             if candidate.owed > 0 && self.denies {
                 let class = quotas.of(candidate.hash);
                 let line = class.params.anchor();
-                return Err(Denied::KeysFull {
+                return Some(Err(Denied::KeysFull {
                     // When that key is full.
                     retry_after: full_after(&line, candidate.used, now),
-                });
+                }));
+            }
+            if candidate.owed > 0 && self.may_grow(locked) {
+                return None;
             }
             if candidate.recycle(hash, used) {
                 if candidate.owed > 0 {
@@ -181,26 +210,33 @@ impl Hashed {
                 break;
             }
         }
-        Ok(quotas
-            .of(hash)
-            .granted(anchor, (anchor.burst - need).cast_signed()))
+        let granted = quotas.of(hash);
+        let left = (anchor.burst - need).cast_signed();
+        Some(Ok(granted.granted(anchor, left)))
     }
 
     /// Lets a key in that was carried over a restart.
     pub(super) fn restore(&self, quotas: &Quotas, hash: u64, used: u64, now: Instant) {
-        let locked = self.slots.lock(hash);
-        if locked
-            .find_same(|it| quotas.is_same_key(hash, it))
-            .is_some()
-        {
-            return;
-        }
         let debt = |hash, used| quotas.debt(hash, used, now);
-        if let Some(candidate) = locked.candidate(debt)
-            && candidate.recycle(hash, used)
-            && candidate.owed > 0
-        {
-            self.evicted.fetch_add(1, Ordering::Relaxed);
+        loop {
+            let locked = self.slots.lock(hash);
+            if locked
+                .find_same(|it| quotas.is_same_key(hash, it))
+                .is_some()
+            {
+                return;
+            }
+            let Some(candidate) = locked.candidate(debt) else {
+                return;
+            };
+            if candidate.owed > 0 && self.may_grow(&locked) {
+                self.grow(locked);
+                continue;
+            }
+            if candidate.recycle(hash, used) && candidate.owed > 0 {
+                self.evicted.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
         }
     }
 
@@ -297,7 +333,7 @@ impl Store for Hashed {
     }
 
     fn capacity(&self) -> usize {
-        self.max_keys
+        self.slots.keys()
     }
 
     fn decide_tagged(

@@ -49,6 +49,9 @@ where
     /// gives memory back that no key needs.
     ///
     /// Nothing is locked while `keep` runs: it may use this limiter.
+    ///
+    /// # Cost
+    /// That of [`iter`](Self::iter), a lock for each key that goes, and a walk over all shards.
     pub fn retain(&self, mut keep: impl FnMut(&K, u64) -> bool) {
         for (key, available) in self.iter() {
             if !keep(&key, available) {
@@ -59,6 +62,9 @@ where
     }
 
     /// Forgets a key, which so becomes full. Whether it was known.
+    ///
+    /// # Cost
+    /// A lock, out of up to 256, and another if somebody waits for any key.
     pub fn remove<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,

@@ -7,6 +7,7 @@ use flow_rt::Clock;
 
 use super::store::Store;
 use super::table::Table;
+use crate::decisions;
 
 /// Looks at a limiter when somebody collects; in between it costs nothing.
 pub(super) struct KeyedCollector<C, S: Store>(pub(super) Arc<Table<C, S>>);
@@ -19,11 +20,7 @@ impl<C: Clock, S: Store> Collect for KeyedCollector<C, S> {
     fn collect(&self, out: &mut dyn Sink) {
         let table = &self.0;
         let name = ("limiter", table.name.as_deref().unwrap_or(UNNAMED));
-        if let Some((granted, denied)) = table.counted() {
-            for (decision, count) in [("granted", granted), ("denied", denied)] {
-                out.counter(&CATALOGUE[0], &[name, ("decision", decision)], count);
-            }
-        }
+        decisions::show(table.counted(), out, &CATALOGUE[0], &[name]);
         out.counter(&CATALOGUE[1], &[name], table.store.evicted());
         out.gauge(&CATALOGUE[2], &[name], table.len() as f64);
         out.gauge(&CATALOGUE[3], &[name], table.store.capacity() as f64);

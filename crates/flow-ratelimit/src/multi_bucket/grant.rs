@@ -149,7 +149,7 @@ impl<C: Clock> Source for Core<C> {
         self.count_decision(granted);
     }
 
-    fn before_first(&self, queue: &Queue, now: Instant) {
+    fn before_first(&self, queue: &mut Queue, now: Instant) {
         self.clip_all(queue, now, |line| line.burst);
     }
 }

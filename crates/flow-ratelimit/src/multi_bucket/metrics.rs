@@ -4,6 +4,7 @@ use flow_metrics::{Collect, Desc, Sink};
 use flow_rt::Clock;
 
 use super::MultiBucket;
+use crate::decisions;
 
 /// Looks at a bucket when somebody collects; in between it costs nothing.
 pub(super) struct MultiBucketCollector<C>(pub(super) MultiBucket<C>);
@@ -17,11 +18,7 @@ impl<C: Clock> Collect for MultiBucketCollector<C> {
         let bucket = &self.0;
         let stats = bucket.stats();
         let name = ("limiter", bucket.name().unwrap_or(UNNAMED));
-        if let Some((granted, denied)) = bucket.core.counted() {
-            for (decision, count) in [("granted", granted), ("denied", denied)] {
-                out.counter(&CATALOGUE[0], &[name, ("decision", decision)], count);
-            }
-        }
+        decisions::show(bucket.core.counted(), out, &CATALOGUE[0], &[name]);
         out.gauge(&CATALOGUE[1], &[name], stats.waiting as f64);
         for (index, place) in PLACES.iter().enumerate() {
             let Some(limit) = bucket.limit(index) else {

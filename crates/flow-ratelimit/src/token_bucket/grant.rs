@@ -167,7 +167,7 @@ impl<C: Clock> Source for Core<C> {
         self.count(granted);
     }
 
-    fn before_first(&self, queue: &Queue, now: Instant) {
+    fn before_first(&self, queue: &mut Queue, now: Instant) {
         self.keep_a_burst(queue, now);
     }
 

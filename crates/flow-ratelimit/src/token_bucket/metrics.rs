@@ -7,6 +7,7 @@ use flow_rt::Clock;
 
 use super::TokenBucket;
 use super::core::Core;
+use crate::decisions;
 
 /// Looks at a bucket when somebody collects; in between it costs nothing.
 pub(super) struct BucketCollector<C>(pub(super) Arc<Core<C>>);
@@ -22,11 +23,7 @@ impl<C: Clock> Collect for BucketCollector<C> {
         };
         let stats = bucket.stats();
         let name = ("limiter", bucket.name().unwrap_or(UNNAMED));
-        if let Some((granted, denied)) = bucket.core.counted() {
-            for (decision, count) in [("granted", granted), ("denied", denied)] {
-                out.counter(&CATALOGUE[0], &[name, ("decision", decision)], count);
-            }
-        }
+        decisions::show(bucket.core.counted(), out, &CATALOGUE[0], &[name]);
         out.gauge(&CATALOGUE[1], &[name], stats.waiting as f64);
         out.gauge(&CATALOGUE[2], &[name], stats.available as f64);
         out.gauge(&CATALOGUE[3], &[name], stats.burst as f64);

@@ -163,7 +163,7 @@ pub(crate) trait Drives: Source {
         if self.pump(queue, now, wakes) {
             return Step::Again;
         }
-        if queue.list.is_empty() {
+        if queue.is_idle() {
             return queue.rest(number, waker, fired);
         }
         let is_late = |queue: &Queue<Self::Supply>| queue.fire_at.saturating_add(SLACK) <= now;

@@ -2,8 +2,9 @@
 //! first out, driven by one small task per runtime, or by a thread that waits itself.
 //!
 //! # State
-//! [`Queue`], under one lock: the list of waiters with their needs in grains; the *seats*, one
-//! per runtime that has waiters and one of all threads that wait, each with its driver's waker;
+//! [`Queue`], under one lock: the list of waiters with their needs in grains, or several *lines* of
+//! them, where several sources share a queue (see `fair_share`, whose needs are tokens); the *seats*,
+//! one per runtime that has waiters and one of all threads that wait, each with its driver's waker;
 //! which seat is `primary`; `fire_at`, when it will look; `last_fire`, when its timer last fired;
 //! the threads that wait without a seat; `closed`; `first`, the head once it was found to be too
 //! early. The W bit stands in the limiter's word (see `token_bucket::core`, `multi_bucket::core`).

@@ -13,13 +13,16 @@ use crate::wakes::Wakes;
 pub(crate) struct Queue<L> {
     /// What they are served from.
     pub(crate) supply: L,
+    /// Those who wait; of a limiter with several lines, those in the first.
     pub(crate) list: WaitList,
+    /// The other lines.
+    others: Box<[WaitList]>,
     pub(crate) closed: bool,
     /// The head, once it was found to be too early; what ran over before is gone then.
     pub(crate) first: Option<Ticket>,
     pub(super) seats: Vec<Seat>,
     /// Threads that wait beside the one that has their seat.
-    threads: VecDeque<Ticket>,
+    threads: VecDeque<(usize, Ticket)>,
     pub(super) primary: Option<u64>,
     next_seat: u64,
     pub(super) fire_at: Instant,
@@ -50,10 +53,16 @@ pub(crate) enum Home {
 }
 
 impl<L> Queue<L> {
-    pub(crate) const fn new(supply: L) -> Self {
+    pub(crate) fn new(supply: L) -> Self {
+        Self::with_lines(supply, 1)
+    }
+
+    /// A queue of so many lines, at least one.
+    pub(crate) fn with_lines(supply: L, lines: usize) -> Self {
         Self {
             supply,
             list: WaitList::new(),
+            others: (1..lines).map(|_| WaitList::new()).collect(),
             closed: false,
             first: None,
             seats: Vec::new(),
@@ -63,6 +72,32 @@ impl<L> Queue<L> {
             fire_at: Instant::ORIGIN,
             last_fire: Instant::ORIGIN,
         }
+    }
+
+    /// Those who wait in a line, from 0.
+    pub(crate) fn line(&self, line: usize) -> &WaitList {
+        match line {
+            0 => &self.list,
+            line => &self.others[line - 1],
+        }
+    }
+
+    /// The same, to change them.
+    pub(crate) fn line_mut(&mut self, line: usize) -> &mut WaitList {
+        match line {
+            0 => &mut self.list,
+            line => &mut self.others[line - 1],
+        }
+    }
+
+    /// All lines, to change them.
+    pub(super) fn lines_mut(&mut self) -> impl Iterator<Item = &mut WaitList> {
+        core::iter::once(&mut self.list).chain(&mut self.others)
+    }
+
+    /// Whether nobody waits, in any line.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.list.is_empty() && self.others.iter().all(WaitList::is_empty)
     }
 
     /// What the reservation needs that stands first, and has since before its time.
@@ -77,8 +112,8 @@ impl<L> Queue<L> {
     }
 
     /// Makes a seat for a home that has none; its driver is the caller's to start. If there is
-    /// one already, `waiter` stands by for it: a thread may have to take it over.
-    pub(super) fn seat_for(&mut self, home: Home, waiter: Ticket) -> Option<u64> {
+    /// one already, `waiter`, in its line, stands by for it: a thread may have to take it over.
+    pub(super) fn seat_for(&mut self, home: Home, waiter: (usize, Ticket)) -> Option<u64> {
         if self.seats.iter().any(|seat| seat.home == home) {
             if home == Home::Threads && !self.threads.contains(&waiter) {
                 self.threads.push_back(waiter);
@@ -109,7 +144,7 @@ impl<L> Queue<L> {
     }
 
     /// Takes a thread off the list of those who may get their seat.
-    pub(super) fn stand_down(&mut self, thread: Ticket) {
+    pub(super) fn stand_down(&mut self, thread: (usize, Ticket)) {
         self.threads.retain(|&it| it != thread);
     }
 
@@ -117,7 +152,9 @@ impl<L> Queue<L> {
     pub(super) fn hand_over(&mut self, was_primary: bool, wakes: &mut Wakes) {
         let thread_comes = self.seat_next_thread(wakes);
         if self.seats.is_empty() && !thread_comes {
-            self.list.take_wakers(wakes.all());
+            for line in self.lines_mut() {
+                line.take_wakers(wakes.all());
+            }
         } else if was_primary {
             self.wake_seats(wakes);
         }
@@ -128,10 +165,11 @@ impl<L> Queue<L> {
         if self.seats.iter().any(|seat| seat.home == Home::Threads) {
             return false;
         }
-        while let Some(next) = self.threads.pop_front() {
+        while let Some((line, next)) = self.threads.pop_front() {
+            let line = self.line_mut(line);
             // One that was granted meanwhile is on its way out.
-            if self.list.standing(next) == Standing::Waiting {
-                wakes.push(self.list.take_waker(next));
+            if line.standing(next) == Standing::Waiting {
+                wakes.push(line.take_waker(next));
                 return true;
             }
         }

@@ -27,6 +27,11 @@ pub(crate) trait Source: Send + Sync + Sized {
 
     fn rules(&self) -> &Rules;
 
+    /// Which line of the queue its callers stand in: the only one, unless it shares the queue.
+    fn line(&self) -> usize {
+        0
+    }
+
     /// How many wait, for those without the lock.
     #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "events tell it"))]
     fn waiting(&self) -> &AtomicUsize;
@@ -76,7 +81,7 @@ pub(crate) trait Source: Send + Sync + Sized {
     fn note_decision(&self, granted: bool);
 
     /// Before somebody comes to stand first.
-    fn before_first(&self, _: &Queue<Self::Supply>, _: Instant) {}
+    fn before_first(&self, _: &mut Queue<Self::Supply>, _: Instant) {}
 
     /// After tokens came back.
     fn note_supply(&self, _: &mut Queue<Self::Supply>, _: Instant) {}
@@ -135,10 +140,12 @@ pub(crate) trait Serves: Source {
         }
     }
 
-    /// The queue became empty by other means than a grant.
+    /// Its line became empty by other means than a grant.
     fn open_fast_path(&self, queue: &mut Queue<Self::Supply>, now: Instant, wakes: &mut Wakes) {
         self.open(queue);
-        queue.wake_sleepers(now, wakes);
+        if queue.is_idle() {
+            queue.wake_sleepers(now, wakes);
+        }
     }
 
     /// Why the queue was left with nothing.
@@ -168,7 +175,9 @@ pub(crate) trait Serves: Source {
             // Before W: who sees W set must find out why.
             self.closed().store(true, Ordering::Release);
             self.shut();
-            queue.list.close_all(wakes.all());
+            for line in queue.lines_mut() {
+                line.close_all(wakes.all());
+            }
             queue.wake_seats(&mut wakes);
             self.mirror(queue);
         }

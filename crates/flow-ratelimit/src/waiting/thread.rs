@@ -127,7 +127,7 @@ trait Sits: Source {
         let old = {
             let mut queue = self.queue().lock();
             let queue = &mut *queue;
-            queue.stand_down(thread);
+            queue.stand_down((self.line(), thread));
             let was_primary = seat.is_some() && queue.primary == seat;
             let old = seat.and_then(|seat| queue.remove_seat(seat));
             queue.hand_over(was_primary, &mut wakes);

@@ -116,31 +116,33 @@ pub(crate) trait Waits: Source {
         }
         // From here on nobody passes; what came back before is seen by the pump.
         self.shut();
-        let was_empty = queue.list.is_empty();
+        let was_idle = queue.is_idle();
+        let line = self.line();
+        let was_empty = queue.line(line).is_empty();
         if was_empty {
             self.before_first(queue, now);
         }
-        let ticket = queue.list.push(need, None);
+        let ticket = queue.line_mut(line).push(need, None);
         self.mirror(queue);
         let more = self.pump(queue, now, wakes);
-        if queue.list.standing(ticket) == Standing::Granted {
-            queue.list.cancel(ticket);
+        if queue.line(line).standing(ticket) == Standing::Granted {
+            queue.line_mut(line).cancel(ticket);
             return Ok(Entered::Granted(self.answer(queue, now)));
         }
-        if queue.list.len() > self.rules().max_waiters {
+        if queue.line(line).len() > self.rules().max_waiters {
             self.unlink(queue, ticket, now, wakes);
             return Err(AcquireError::QueueFull {
                 max_waiters: self.rules().max_waiters,
             });
         }
         if let Some(new) = waker.take() {
-            *waker = queue.list.update_waker(ticket, new);
+            *waker = queue.line_mut(line).update_waker(ticket, new);
         }
-        let seat = queue.seat_for(home, ticket);
-        if was_empty {
+        let seat = queue.seat_for(home, (line, ticket));
+        if was_idle {
             // Whoever lingers looks when it comes to that only.
             queue.rouse(now, wakes);
-        } else if more {
+        } else if more || was_empty {
             self.kick(queue, now, wakes);
         }
         Ok(Entered::Waits { ticket, seat })
@@ -211,22 +213,23 @@ pub(crate) trait Waits: Source {
             // Its thread is about to wake others only: the driver goes on with the rest.
             self.kick(queue, now, wakes);
         }
-        match queue.list.standing(ticket) {
+        let line = self.line();
+        match queue.line(line).standing(ticket) {
             Standing::Waiting => {
                 // Clone before the lock, exchange under it, drop after it (7).
                 if let Some(new) = waker.take() {
-                    *waker = queue.list.update_waker(ticket, new);
+                    *waker = queue.line_mut(line).update_waker(ticket, new);
                 }
                 Looked::Waits {
-                    seat: home.and_then(|home| queue.seat_for(home, ticket)),
+                    seat: home.and_then(|home| queue.seat_for(home, (line, ticket))),
                 }
             }
             Standing::Granted => {
-                queue.list.cancel(ticket);
+                queue.line_mut(line).cancel(ticket);
                 Looked::Ends(Ok(self.answer(queue, now)))
             }
             Standing::Closed | Standing::Gone => {
-                queue.list.cancel(ticket);
+                queue.line_mut(line).cancel(ticket);
                 Looked::Ends(Err(self.why_closed(queue, n)))
             }
         }
@@ -243,7 +246,7 @@ pub(crate) trait Waits: Source {
     /// Whether the waiter waits and nobody drives: a spawn was dropped at once.
     fn is_stranded(&self, ticket: Ticket) -> bool {
         let queue = self.queue().lock();
-        queue.list.standing(ticket) == Standing::Waiting && queue.seats.is_empty()
+        queue.line(self.line()).standing(ticket) == Standing::Waiting && queue.seats.is_empty()
     }
 
     /// Ends a wait, however it stands.
@@ -253,10 +256,11 @@ pub(crate) trait Waits: Source {
         let (waker, refund) = {
             let mut queue = self.queue().lock();
             let queue = &mut *queue;
-            if queue.list.standing(ticket) == Standing::Waiting {
+            let line = queue.line_mut(self.line());
+            if line.standing(ticket) == Standing::Waiting {
                 (self.unlink(queue, ticket, now, &mut wakes), 0)
             } else {
-                let cancelled = queue.list.cancel(ticket);
+                let cancelled = line.cancel(ticket);
                 let granted = cancelled.standing == Standing::Granted;
                 (cancelled.waker, if granted { cancelled.need } else { 0 })
             }
@@ -268,7 +272,7 @@ pub(crate) trait Waits: Source {
         }
     }
 
-    /// Takes one who waits out of the queue. Its waker is to be dropped without the lock.
+    /// Takes one who waits out of its line. Its waker is to be dropped without the lock.
     fn unlink(
         &self,
         queue: &mut Queue<Self::Supply>,
@@ -276,13 +280,17 @@ pub(crate) trait Waits: Source {
         now: Instant,
         wakes: &mut Wakes,
     ) -> Option<Waker> {
-        let cancelled = queue.list.cancel(ticket);
+        let line = queue.line_mut(self.line());
+        let cancelled = line.cancel(ticket);
+        let is_empty = line.is_empty();
         self.mirror(queue);
-        if queue.list.is_empty() {
+        if is_empty {
             self.open_fast_path(queue, now, wakes);
         } else if cancelled.was_head {
             self.before_first(queue, now);
-            // Smaller needs behind a large one may fit at once.
+        }
+        if cancelled.was_head && !queue.is_idle() {
+            // Smaller needs behind a large one may fit at once, or those of another line.
             self.pump(queue, now, wakes);
             self.kick(queue, now, wakes);
         }

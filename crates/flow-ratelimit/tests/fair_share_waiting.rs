@@ -1,0 +1,432 @@
+//! Waiting for children of one rate, on every runtime: on real ones in stepped time, and in the
+//! simulation.
+#![cfg(not(loom))]
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use flow_ratelimit::{
+    AcquireBlockingError, AcquireError, Composite, Denied, FairShare, LimiterExt, Rate, Share,
+    TokenBucket,
+};
+use flow_rt::{JoinHandle, TestRuntime};
+
+const MS: Duration = Duration::from_millis(1);
+
+flow_rt::on_every_runtime! {
+    seeds 0..50;
+    a_child_waits_for_its_own,
+    an_idle_child_leaves_all_it_has,
+    what_is_left_goes_by_weight,
+    large_needs_borrow_as_much_as_small_ones,
+    everybody_has_a_part_whatever_others_do,
+    serves_a_child_in_order,
+    a_large_need_holds_up_its_own_line_only,
+    a_dropped_wait_takes_nothing,
+    a_turn_that_is_given_up_is_the_next_ones,
+    hopeless_timeouts_fail_at_once,
+    changes_reach_those_who_wait,
+    a_smaller_part_ends_a_wait,
+    close_ends_the_waits_of_all,
+    newcomers_borrow_nothing_before_those_who_wait,
+    a_refund_serves_those_who_wait,
+    a_line_may_be_full,
+    late_timers_cost_nothing,
+    it_waits_in_a_composite,
+}
+
+/// Children that hold nothing, and nothing is shared.
+fn empty(quota: &str, children: &[(&'static str, u32)]) -> (FairShare, Vec<Share>) {
+    let builder = FairShare::builder().rate(quota);
+    let children = children.iter();
+    let builder = children.fold(builder, |builder, &(name, weight)| {
+        builder.child(name, weight)
+    });
+    let share = builder.build().expect("valid");
+    let children: Vec<_> = share.children().collect();
+    for child in &children {
+        while child.try_acquire().is_ok() {}
+    }
+    (share, children)
+}
+
+fn poll_once(future: Pin<&mut impl Future>) -> bool {
+    future
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_ready()
+}
+
+/// A task that asks for `n` tokens again and again, and counts those it was granted.
+fn asks(rt: &TestRuntime, child: &Share, n: u64) -> (Arc<AtomicU64>, JoinHandle<()>) {
+    let (count, child) = (Arc::new(AtomicU64::new(0)), child.clone());
+    let granted = count.clone();
+    let task = rt.spawn(async move {
+        while child.acquire_n(n).await.is_ok() {
+            granted.fetch_add(n, Ordering::Relaxed);
+        }
+    });
+    (count, task)
+}
+
+async fn a_child_waits_for_its_own(rt: TestRuntime) {
+    let (share, children) = empty("100/s burst 20", &[("a", 1), ("b", 4)]);
+    let start = rt.now();
+    // Neither is full before the other is served: each waits for its own part.
+    let mut b = pin!(children[1].acquire_n(4));
+    let mut a = pin!(children[0].acquire());
+    assert!(!poll_once(a.as_mut()) && !poll_once(b.as_mut()));
+    assert_eq!(share.stats().waiting, 2);
+    b.await.expect("open");
+    a.await.expect("open");
+    assert_eq!(rt.now() - start, 50 * MS);
+    let stats = children[0].stats();
+    assert_eq!((stats.granted, stats.waiting, stats.borrowed), (5, 0, 0));
+    rt.advance(200 * MS).await;
+    assert_eq!(rt.live_tasks(), 0, "a driver stays");
+}
+
+async fn an_idle_child_leaves_all_it_has(rt: TestRuntime) {
+    let (_, children) = empty("100/s burst 20", &[("a", 1), ("b", 1)]);
+    // In 200 ms the other has its part of the burst, and all comes here.
+    rt.advance(200 * MS).await;
+    assert_eq!(
+        (children[0].available(), children[1].stats().kept),
+        (10, 10)
+    );
+    children[0].try_acquire_n(10).expect("its own");
+    let start = rt.now();
+    for _ in 0..10 {
+        children[0].acquire_n(5).await.expect("open");
+    }
+    assert_eq!(rt.now() - start, 500 * MS);
+    assert_eq!(children[0].stats().borrowed, 25);
+    children[1].try_acquire_n(10).expect("nobody touched it");
+}
+
+async fn what_is_left_goes_by_weight(rt: TestRuntime) {
+    let (share, children) = empty("1000/s burst 60", &[("a", 3), ("b", 1), ("idle", 2)]);
+    rt.advance(60 * MS).await;
+    let (a, _a) = asks(&rt, &children[0], 1);
+    let (b, _b) = asks(&rt, &children[1], 1);
+    rt.settle().await;
+    let before = (a.load(Ordering::Relaxed), b.load(Ordering::Relaxed));
+    rt.advance(1_000 * MS).await;
+    let a = a.load(Ordering::Relaxed) - before.0;
+    let b = b.load(Ordering::Relaxed) - before.1;
+    // All of it, a third of which nobody asks for whose it is.
+    assert!((999..=1_001).contains(&(a + b)), "{a} and {b}");
+    assert!((749..=751).contains(&a), "{a} and {b}");
+    share.close();
+}
+
+async fn large_needs_borrow_as_much_as_small_ones(rt: TestRuntime) {
+    let (share, children) = empty("1000/s burst 90", &[("a", 1), ("b", 1), ("idle", 1)]);
+    rt.advance(90 * MS).await;
+    let (large, _a) = asks(&rt, &children[0], 25);
+    let (small, _b) = asks(&rt, &children[1], 1);
+    rt.settle().await;
+    let before = (large.load(Ordering::Relaxed), small.load(Ordering::Relaxed));
+    rt.advance(3_000 * MS).await;
+    let large = large.load(Ordering::Relaxed) - before.0;
+    let small = small.load(Ordering::Relaxed) - before.1;
+    assert!(
+        (2_970..=3_030).contains(&(large + small)),
+        "{large}, {small}"
+    );
+    assert!(large.abs_diff(small) <= 50, "{large} and {small}");
+    share.close();
+}
+
+/// One that comes back finds its part of the burst, and from then on its part of the rate.
+async fn everybody_has_a_part_whatever_others_do(rt: TestRuntime) {
+    let (share, children) = empty("1000/s burst 40", &[("quiet", 1), ("loud", 3)]);
+    let (loud, _loud) = asks(&rt, &children[1], 2);
+    rt.advance(500 * MS).await;
+    assert!(loud.load(Ordering::Relaxed) >= 480);
+    children[0].try_acquire_n(10).expect("it was kept");
+    let before = loud.load(Ordering::Relaxed);
+    let (quiet, _quiet) = asks(&rt, &children[0], 1);
+    rt.advance(1_000 * MS).await;
+    let loud = loud.load(Ordering::Relaxed) - before;
+    let quiet = quiet.load(Ordering::Relaxed);
+    assert!((249..=251).contains(&quiet), "{quiet} and {loud}");
+    assert!((748..=752).contains(&loud), "{quiet} and {loud}");
+    share.close();
+}
+
+async fn serves_a_child_in_order(rt: TestRuntime) {
+    let (_, children) = empty("1000/s burst 4", &[("a", 1), ("b", 1)]);
+    let start = rt.now();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    for number in 0..10 {
+        let (child, order) = (children[number % 2].clone(), order.clone());
+        tasks.push(rt.spawn(async move {
+            let granted = child.acquire().await;
+            order.lock().expect("no panic").push(number);
+            granted
+        }));
+        // In the line before the next one comes.
+        rt.settle().await;
+    }
+    for task in tasks {
+        task.await.expect("no panic").expect("open");
+    }
+    let order = order.lock().expect("no panic").clone();
+    for child in 0..2 {
+        let of = order.iter().copied().filter(|number| number % 2 == child);
+        assert!(of.is_sorted(), "{order:?}");
+    }
+    assert_eq!(rt.now() - start, 10 * MS);
+}
+
+async fn a_large_need_holds_up_its_own_line_only(rt: TestRuntime) {
+    let (_, children) = empty("100/s burst 20", &[("a", 1), ("b", 1)]);
+    let mut large = pin!(children[0].acquire_n(4));
+    let mut small = pin!(children[0].acquire());
+    let mut other = pin!(children[1].acquire());
+    assert!(!poll_once(large.as_mut()) && !poll_once(small.as_mut()));
+    assert!(!poll_once(other.as_mut()));
+    rt.advance(20 * MS).await;
+    assert!(!poll_once(small.as_mut()) && poll_once(other.as_mut()));
+    rt.advance(59 * MS).await;
+    assert!(!poll_once(large.as_mut()));
+    rt.advance(MS).await;
+    assert!(poll_once(large.as_mut()) && !poll_once(small.as_mut()));
+    rt.advance(20 * MS).await;
+    assert!(poll_once(small.as_mut()));
+}
+
+async fn a_dropped_wait_takes_nothing(rt: TestRuntime) {
+    let (share, children) = empty("100/s burst 6", &[("a", 1), ("b", 1)]);
+    let mut granted = Box::pin(children[0].acquire_n(2));
+    let mut waiting = Box::pin(children[0].acquire_n(3));
+    let mut last = pin!(children[0].acquire());
+    assert!(!poll_once(granted.as_mut()) && !poll_once(waiting.as_mut()));
+    assert!(!poll_once(last.as_mut()));
+    rt.advance(40 * MS).await;
+    // Both tokens are its own by now; they go back, and to the next who fits.
+    drop(granted);
+    drop(waiting);
+    assert!(poll_once(last.as_mut()));
+    assert_eq!((children[0].stats().kept, children[1].stats().kept), (1, 2));
+    assert_eq!((share.stats().waiting, share.available()), (0, 3));
+}
+
+/// Two lines wait for what a third has left; the first of them leaves.
+async fn a_turn_that_is_given_up_is_the_next_ones(rt: TestRuntime) {
+    let (share, children) = empty("1/h burst 30", &[("a", 1), ("b", 1), ("idle", 1)]);
+    let mut first = Box::pin(children[0].acquire_n(2));
+    let mut second = Box::pin(children[1].acquire());
+    assert!(!poll_once(first.as_mut()) && !poll_once(second.as_mut()));
+    // Its own part has room for all of it.
+    children[2].refund(10);
+    assert!(!poll_once(first.as_mut()) && !poll_once(second.as_mut()));
+    // This goes to all, and it is not the second's turn.
+    children[2].refund(1);
+    assert!(!poll_once(first.as_mut()) && !poll_once(second.as_mut()));
+    drop(first);
+    assert!(poll_once(second.as_mut()));
+    assert_eq!(share.available(), 10);
+    drop(rt);
+}
+
+async fn hopeless_timeouts_fail_at_once(rt: TestRuntime) {
+    let (share, children) = empty("100/s burst 6", &[("a", 1), ("b", 1)]);
+    let start = rt.now();
+    // The other will be full after 60 ms: two of its own by then, and one more.
+    let refused = children[0].acquire_n(3).await;
+    assert!(refused.is_ok() && rt.now() - start == 60 * MS);
+    let refused = children[0].acquire_timeout(9 * MS).await;
+    let would_wait = 10 * MS;
+    assert!(
+        matches!(refused, Err(AcquireError::Timeout { would_wait: it, .. }) if it == would_wait),
+        "{refused:?}"
+    );
+    children[0]
+        .acquire_timeout(10 * MS)
+        .await
+        .expect("just in time");
+    assert_eq!(rt.now() - start, 70 * MS);
+    let refused = children[0].acquire_n(4).await;
+    assert!(matches!(
+        refused,
+        Err(AcquireError::ExceedsBurst {
+            requested: 4,
+            burst: 3,
+            ..
+        })
+    ));
+    share.set_rate(Rate::ZERO).expect("in range");
+    let refused = children[0].acquire_timeout(Duration::MAX).await;
+    assert_eq!(refused, Err(AcquireError::NeverRefills));
+}
+
+async fn changes_reach_those_who_wait(rt: TestRuntime) {
+    let (share, children) = empty("1/h burst 20", &[("a", 1), ("b", 1)]);
+    let start = rt.now();
+    let waits = {
+        let child = children[0].clone();
+        rt.spawn(async move { child.acquire_n(2).await })
+    };
+    rt.settle().await;
+    share.set_rate(Rate::per_second(100)).expect("in range");
+    rt.advance(20 * MS).await;
+    // Half of what is still to come, then four fifths of it.
+    children[0].set_weight(4).expect("room for all");
+    waits.await.expect("no panic").expect("open");
+    assert_eq!(rt.now() - start, 32_500 * Duration::from_micros(1));
+}
+
+async fn a_smaller_part_ends_a_wait(rt: TestRuntime) {
+    let (share, children) = empty("100/s burst 20", &[("a", 1), ("b", 1)]);
+    let mut large = pin!(children[0].acquire_n(6));
+    let mut small = pin!(children[0].acquire());
+    assert!(!poll_once(large.as_mut()) && !poll_once(small.as_mut()));
+    rt.advance(20 * MS).await;
+    share.set_burst(10).expect("room for all");
+    assert!(matches!(
+        large.await,
+        Err(AcquireError::ExceedsBurst {
+            requested: 6,
+            burst: 5,
+            ..
+        })
+    ));
+    assert!(poll_once(small.as_mut()));
+}
+
+async fn close_ends_the_waits_of_all(rt: TestRuntime) {
+    let (share, children) = empty("1/h burst 2", &[("a", 1), ("b", 1)]);
+    let waits: Vec<_> = children
+        .iter()
+        .cloned()
+        .map(|child| rt.spawn(async move { child.acquire().await }))
+        .collect();
+    rt.settle().await;
+    share.close();
+    for wait in waits {
+        assert_eq!(wait.await.expect("no panic"), Err(AcquireError::Closed));
+    }
+    assert_eq!(children[1].acquire().await, Err(AcquireError::Closed));
+    assert_eq!(children[0].try_acquire(), Err(Denied::Closed));
+    assert_eq!(children[0].peek(), Err(Denied::Closed));
+    assert!(share.is_closed() && share.stats().waiting == 0);
+}
+
+async fn newcomers_borrow_nothing_before_those_who_wait(rt: TestRuntime) {
+    let (_, children) = empty("1/h burst 30", &[("a", 1), ("b", 1), ("idle", 1)]);
+    children[2].refund(12);
+    // Two are for whoever waits, and this one needs more.
+    let mut waits = pin!(children[0].acquire_n(3));
+    assert!(!poll_once(waits.as_mut()));
+    assert_eq!(children[1].available(), 2);
+    let denied = children[1].try_acquire().expect_err("others wait");
+    // When its own will be there.
+    assert_eq!(denied.retry_after(), Some(3 * Duration::from_secs(3_600)));
+    assert_eq!(children[1].peek(), Err(denied));
+    children[2].refund(1);
+    assert!(poll_once(waits.as_mut()));
+    children[2].refund(1);
+    children[1].try_acquire().expect("nobody waits any more");
+    drop(rt);
+}
+
+async fn a_refund_serves_those_who_wait(rt: TestRuntime) {
+    let (_, children) = empty("1/h burst 10", &[("a", 1), ("b", 1)]);
+    let start = rt.now();
+    let mut waits = pin!(children[0].acquire_n(3));
+    assert!(!poll_once(waits.as_mut()));
+    children[0].refund(3);
+    assert!(poll_once(waits.as_mut()));
+    children[0].refund(1);
+    children[0].try_acquire().expect("nobody waits any more");
+    assert_eq!(rt.now(), start);
+}
+
+async fn a_line_may_be_full(rt: TestRuntime) {
+    let share = FairShare::builder().rate("1/s burst 2").max_waiters(1);
+    let share = share.child("a", 1).child("b", 1).build().expect("valid");
+    let (a, b) = (share.child("a").expect("it"), share.child("b").expect("it"));
+    a.acquire().await.expect("it starts full");
+    b.acquire().await.expect("it starts full");
+    let mut waits = pin!(a.acquire());
+    let mut other = pin!(b.acquire());
+    assert!(!poll_once(waits.as_mut()) && !poll_once(other.as_mut()));
+    let refused = a.acquire().await;
+    assert!(matches!(
+        refused,
+        Err(AcquireError::QueueFull { max_waiters: 1, .. })
+    ));
+    drop(rt);
+}
+
+/// Far more comes in a timer's tick than the burst holds.
+async fn late_timers_cost_nothing(rt: TestRuntime) {
+    let (share, children) = empty("100000/s burst 4", &[("a", 1), ("b", 1)]);
+    let tasks: Vec<_> = (0..2_000)
+        .map(|number| {
+            let child = children[number % 2].clone();
+            rt.spawn(async move { child.acquire().await })
+        })
+        .collect();
+    let start = rt.now();
+    for task in tasks {
+        task.await.expect("no panic").expect("open");
+    }
+    assert!((20 * MS..=22 * MS).contains(&(rt.now() - start)));
+    // What was kept for a late driver is nobody's.
+    rt.advance(MS).await;
+    assert_eq!(share.available(), 4);
+}
+
+async fn it_waits_in_a_composite(rt: TestRuntime) {
+    let (_, children) = empty("100/s burst 2", &[("a", 1), ("b", 1)]);
+    let other = TokenBucket::builder().rate("40/s").burst(1).initial(0);
+    let other = other.build().expect("valid");
+    let all = Composite::new((&children[0], &other));
+    let start = rt.now();
+    all.acquire().await.expect("open");
+    assert_eq!(rt.now() - start, 25 * MS);
+    assert_eq!((children[0].stats().kept, other.available()), (0, 0));
+}
+
+/// Real threads in real time: a lower bound only.
+#[test]
+fn threads_wait_too() {
+    let (share, children) = empty("1000/s burst 4", &[("a", 1), ("b", 1)]);
+    #[allow(clippy::disallowed_methods, reason = "real time is what is tested")]
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let child = &children[number % 2];
+            scope.spawn(move || {
+                for _ in 0..5 {
+                    child.acquire_blocking().expect("open");
+                }
+            });
+        }
+    });
+    // Up to four had come before.
+    assert!(start.elapsed() >= 16 * MS);
+    share.set_rate(Rate::ZERO).expect("in range");
+    while children[0].try_acquire().is_ok() {}
+    children[0]
+        .acquire_n_blocking_timeout(1, Duration::ZERO)
+        .expect_err("none is left");
+    let refused = children[0].acquire_n_blocking(3);
+    assert!(matches!(
+        refused,
+        Err(AcquireBlockingError::NotGranted(
+            AcquireError::ExceedsBurst { .. }
+        ))
+    ));
+    share.set_rate(Rate::per_second(1_000)).expect("in range");
+    children[1]
+        .acquire_blocking_timeout(Duration::MAX)
+        .expect("it comes");
+}
