@@ -23,7 +23,10 @@
 //! | [`PoolStats`], [`TaskEnd`], [`TaskOutcome`] | seeing what goes on |
 //! | [`Scheduler`], [`SchedulerBuilder`], [`SchedulerDriver`] | jobs by time |
 //! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`] | one job: its policies, its control, its run |
-//! | [`Trigger`], [`Overlap`], [`Misfire`], [`CatchUp`] | when a job runs, and when it does not |
+//! | [`Every`], [`FixedDelay`], [`Once`], [`After`] | triggers by the clock |
+//! | [`Trigger`], [`TriggerContext`], [`CatchUp`] | a trigger of your own |
+//! | [`Overlap`], [`Misfire`] | when a job runs, and when it does not |
+//! | [`Precision`] | how exactly |
 //! | [`Cron`], [`CronPattern`], [`Dialect`], [`DstPolicy`] | times of day by pattern, in any zone |
 //! | [`CronTime`], [`CronAfter`], [`CronBefore`] | occurrences, in std's times or those of chrono and jiff |
 //! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`] | seeing what goes on |
@@ -35,6 +38,7 @@
 //! - **`scheduler`**: jobs by time; includes `pool`, which may run them, and `cron`.
 //! - `serde`: patterns as their text, and a pool's builder from settings.
 //! - `chrono`, `jiff`: occurrences as times of these crates.
+//! - `fine-timer`: a scheduler on tokio with timers of async-io's precision.
 //! - `metrics`: `collector()` on a pool and the like on a scheduler, for a
 //!   `flow_metrics::Registry`.
 //! - `tracing`: events for what is rare in a pool: tasks that panic or time out, a queue that
@@ -65,8 +69,9 @@ pub use pool::{
 };
 #[cfg(feature = "scheduler")]
 pub use scheduler::{
-    BoxError, CatchUp, Due, EndReason, JobBuilder, JobContext, JobEvent, JobEventKind, JobHandle,
-    JobState, JobStats, Misfire, Outcome, Overlap, RunCounts, RunOutcome, RunReport, ScheduleError,
-    Scheduler, SchedulerBuilder, SchedulerConfigError, SchedulerDriver, SchedulerReport,
-    SchedulerStats, Trigger, TriggerContext, TriggerNowError,
+    After, BoxError, CatchUp, Due, EndReason, Every, FixedDelay, JobBuilder, JobContext, JobEvent,
+    JobEventKind, JobHandle, JobState, JobStats, Misfire, Once, Outcome, Overlap, Precision,
+    RunCounts, RunOutcome, RunReport, ScheduleError, Scheduler, SchedulerBuilder,
+    SchedulerConfigError, SchedulerDriver, SchedulerReport, SchedulerStats, Trigger,
+    TriggerContext, TriggerNowError,
 };

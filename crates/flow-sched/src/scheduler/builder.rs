@@ -9,6 +9,7 @@ use flow_rt::Handle;
 
 use super::driver::SchedulerDriver;
 use super::error::SchedulerConfigError;
+use super::policy::Precision;
 use super::report::JobEvent;
 use super::run::Target;
 use super::shared::{Hook, Shared};
@@ -24,6 +25,7 @@ pub struct SchedulerBuilder {
     runtime: Option<Handle>,
     pool: Option<WorkerPool>,
     zone: Option<Cow<'static, str>>,
+    precision: Precision,
     on_event: Option<Hook>,
 }
 
@@ -55,6 +57,14 @@ impl SchedulerBuilder {
     /// The zone in which cron patterns without one of their own are read; UTC unless set.
     pub fn time_zone(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.zone = Some(name.into());
+        self
+    }
+
+    /// How exactly the scheduler wakes up; [`Precision::Coarse`] unless set.
+    ///
+    /// However exact, no job runs before it is due.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
         self
     }
 
@@ -93,6 +103,11 @@ impl SchedulerBuilder {
             (None, Some(pool)) => pool.runtime().clone(),
             (None, None) => Handle::current().map_err(SchedulerConfigError::Runtime)?,
         };
+        let handle = match self.precision {
+            Precision::Coarse => handle,
+            #[cfg(feature = "fine-timer")]
+            Precision::Fine => handle.with_fine_timers(),
+        };
         let target = self.pool.map_or(Target::Runtime, Target::Pool);
         let name = self
             .name
@@ -113,6 +128,7 @@ impl fmt::Debug for SchedulerBuilder {
             .field("runtime", &self.runtime)
             .field("pool", &self.pool)
             .field("time_zone", &self.zone)
+            .field("precision", &self.precision)
             .field("on_event", &self.on_event.is_some())
             .finish()
     }

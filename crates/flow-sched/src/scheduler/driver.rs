@@ -27,8 +27,9 @@ use std::sync::atomic::Ordering;
 
 use flow_rt::{BoxTimer, Instant, contain};
 
-use super::job::{Clock, Job};
+use super::job::Job;
 use super::shared::Shared;
+use super::state::Clock;
 use super::trigger::Due;
 use super::wall;
 use super::wheel::Wheel;
@@ -80,7 +81,7 @@ impl SchedulerDriver {
 
     fn sync(&mut self, job: &Arc<Job>) {
         let armed = job.armed();
-        let old = job.state.lock().timer.take();
+        let old = job.state.lock().replace_timer(None);
         // What the wheel held is a reference like `job`: dropping it here runs nothing.
         match old {
             Some((Clock::Monotonic, key)) => drop(self.monotonic.cancel(key)),
@@ -98,7 +99,7 @@ impl SchedulerDriver {
                 (Clock::Wall, self.wall.insert(at, job.id, job.clone()))
             }
         };
-        job.state.lock().timer = Some(timer);
+        job.state.lock().replace_timer(Some(timer));
     }
 
     /// Takes the next job that is due.
@@ -122,8 +123,11 @@ impl SchedulerDriver {
     }
 
     fn fire(&mut self, job: &Arc<Job>) {
-        job.state.lock().timer = None;
-        if job.settings.cheap {
+        let (_, cheap) = {
+            let mut state = job.state.lock();
+            (state.replace_timer(None), state.is_cheap())
+        };
+        if cheap {
             if self.shared.fire(job) {
                 self.sync(job);
             }

@@ -9,7 +9,8 @@ use flow_rt::{catch, contain};
 
 use super::error::TriggerNowError;
 use super::guarded::current;
-use super::job::{Admission, Job, When};
+use super::job::{Admission, Job};
+use super::plan::When;
 use super::report::{EndReason, JobState, JobStats};
 use super::run;
 use super::shared::Shared;
@@ -75,7 +76,7 @@ impl JobHandle {
             due: self.shared.handle.now(),
             scheduled_at: self.shared.handle.wall(),
         };
-        match self.job.admit_by_hand(when) {
+        match self.job.admit_by_hand(when, &self.shared.running) {
             Admission::Start(ticket) => run::submit(&self.shared, &self.job, ticket).await,
             Admission::Buffered { stop, replaced } => {
                 for token in stop {
@@ -124,7 +125,7 @@ impl JobHandle {
 
     async fn runs_ended(&self) {
         loop {
-            let ended = self.job.ended.listen();
+            let ended = self.shared.ended.listen();
             // Looked at in every poll: the future may be polled by the run itself.
             let own = usize::from(current() == self.shared.id_of(&self.job));
             if self.job.running() <= own {

@@ -6,17 +6,19 @@ use core::marker::PhantomData;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
-use flow_rt::{catch, contain};
+use flow_rt::{Instant, catch, contain};
 
 use super::error::ScheduleError;
 use super::handle::JobHandle;
-use super::job::{Body, Job, Settings};
+use super::job::{Body, Job};
 use super::outcome::Outcome;
 use super::policy::{Misfire, Overlap};
+use super::settings::Settings;
 use super::shared::{Refused, Shared};
-use super::timetable;
-use super::trigger::{After, Due, Every, FixedDelay, Once, Trigger, TriggerContext};
+use super::timetable::{self, Timetable};
+use super::trigger::{Due, Trigger, TriggerContext};
 use crate::cron::name;
 
 /// Makes a job; see [`Scheduler::job`](crate::Scheduler::job).
@@ -27,32 +29,27 @@ use crate::cron::name;
 #[must_use = "a job does nothing until it is started"]
 pub struct JobBuilder<O> {
     shared: Arc<Shared>,
-    name: Cow<'static, str>,
+    /// `None` for a job without a name.
+    name: Option<Cow<'static, str>>,
     body: Body,
     trigger: Option<Spec>,
     second_trigger: bool,
     zone: Option<Cow<'static, str>>,
     immediately: bool,
-    overlap: Overlap,
-    misfire: Misfire,
-    max_runs: u64,
-    timeout: Option<Duration>,
+    settings: Arc<Settings>,
     outcome: PhantomData<fn() -> O>,
 }
 
 enum Spec {
-    Once(Due),
-    After(Duration),
-    Every(Duration),
-    FixedDelay(Duration),
+    Ours(Timetable),
     Cron(Cow<'static, str>),
-    Own(Box<dyn Trigger>),
+    Own(Arc<dyn Trigger>),
 }
 
 impl<O: Outcome> JobBuilder<O> {
     pub(crate) fn new<F>(
         shared: Arc<Shared>,
-        name: Cow<'static, str>,
+        name: Option<Cow<'static, str>>,
         run: impl Fn(super::JobContext) -> F + Send + Sync + 'static,
     ) -> Self
     where
@@ -63,6 +60,7 @@ impl<O: Outcome> JobBuilder<O> {
             Box::pin(async move { future.await.into_result().map_err(Into::into) })
         });
         Self {
+            settings: shared.settings.clone(),
             shared,
             name,
             body,
@@ -70,37 +68,38 @@ impl<O: Outcome> JobBuilder<O> {
             second_trigger: false,
             zone: None,
             immediately: false,
-            overlap: Overlap::default(),
-            misfire: Misfire::default(),
-            max_runs: 0,
-            timeout: None,
             outcome: PhantomData,
         }
+    }
+
+    /// The job's own settings, made from the scheduler's at the first difference.
+    fn settings(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.settings)
     }
 
     /// Once, at an [`Instant`](flow_rt::Instant) of the runtime or at a `SystemTime` of the wall
     /// clock. A time that has passed is due at once, and then a matter of
     /// [`misfire`](Self::misfire).
     pub fn once_at(self, at: impl Into<Due>) -> Self {
-        self.with_trigger(Spec::Once(at.into()))
+        self.with_trigger(Spec::Ours(Timetable::Once(at.into())))
     }
 
     /// Once, `delay` after the start.
     pub fn after(self, delay: Duration) -> Self {
-        self.with_trigger(Spec::After(delay))
+        self.with_trigger(Spec::Ours(Timetable::After(delay)))
     }
 
     /// At a fixed rate: every `period` from the start, the first time one period from it.
     ///
     /// Lateness does not add up: run n is due n periods after the start, for ever.
     pub fn every(self, period: Duration) -> Self {
-        self.with_trigger(Spec::Every(period))
+        self.with_trigger(Spec::Ours(Timetable::Every(period)))
     }
 
     /// With a fixed delay: the first time `delay` after the start, then `delay` after the end of
     /// each run.
     pub fn fixed_delay(self, delay: Duration) -> Self {
-        self.with_trigger(Spec::FixedDelay(delay))
+        self.with_trigger(Spec::Ours(Timetable::FixedDelay(delay)))
     }
 
     /// At the times of a cron pattern; see [`Cron`](crate::Cron) for what it may hold.
@@ -110,7 +109,7 @@ impl<O: Outcome> JobBuilder<O> {
 
     /// At the times of a trigger of your own.
     pub fn trigger(self, trigger: impl Trigger) -> Self {
-        self.with_trigger(Spec::Own(Box::new(trigger)))
+        self.with_trigger(Spec::Own(Arc::new(trigger)))
     }
 
     fn with_trigger(mut self, trigger: Spec) -> Self {
@@ -134,26 +133,26 @@ impl<O: Outcome> JobBuilder<O> {
     /// What to do when a run is due and an earlier one has not ended; [`Overlap::Skip`] unless
     /// set.
     pub fn overlap(mut self, policy: Overlap) -> Self {
-        self.overlap = policy;
+        self.settings().overlap = policy;
         self
     }
 
     /// What to do with runs whose time passed unnoticed; one run for all of them unless set.
     pub fn misfire(mut self, policy: Misfire) -> Self {
-        self.misfire = policy;
+        self.settings().misfire = policy;
         self
     }
 
     /// Ends the job after so many runs, those by hand among them; 0 is no limit.
     pub fn max_runs(mut self, runs: u64) -> Self {
-        self.max_runs = runs;
+        self.settings().max_runs = (runs > 0).then_some(runs);
         self
     }
 
     /// Drops a run that takes longer, counted from its first poll. Its context's deadline says
     /// so.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.settings().timeout = Some(timeout);
         self
     }
 
@@ -166,104 +165,85 @@ impl<O: Outcome> JobBuilder<O> {
     /// One short lock and the trigger's first answer; the driver is woken only if the job is due
     /// before all others.
     pub fn start(self) -> Result<JobHandle, ScheduleError> {
-        let mut settings = self.check()?;
-        let trigger = build_trigger(self.trigger, self.zone.as_deref(), &self.shared)?;
-        settings.cheap = guarded(|| trigger.is_cheap())?;
-        let (now, wall) = (self.shared.handle.now(), self.shared.handle.wall());
+        self.check()?;
+        let timetable = build_timetable(self.trigger, self.zone.as_deref(), &self.shared)?;
+        guarded(|| timetable.check())??;
+        let now = self.shared.handle.now();
         let first = if self.immediately {
             Due::At(now)
         } else {
-            first_due(&*trigger, &TriggerContext::new(now, wall))?
+            first_due(&timetable, &self.shared, now)?
         };
-        let job = Arc::new(Job::new(
-            &self.shared,
-            self.name.as_ref().into(),
-            settings,
-            trigger,
+        let name = match &self.name {
+            None => self.shared.unnamed.clone(),
+            Some(name) => name.as_ref().into(),
+        };
+        let job = Job::new(
+            self.shared.next_id(),
+            name,
+            self.settings,
+            timetable,
             self.body,
             now,
             first,
-        ));
-        match self.shared.insert(&job) {
+        );
+        let job = Arc::new(job);
+        match self.shared.insert(&job, first) {
             Ok(()) => Ok(JobHandle::new(self.shared, job)),
             Err(Refused::ShutDown) => Err(ScheduleError::Closed),
             Err(Refused::NameTaken) => Err(ScheduleError::NameTaken {
-                name: self.name.into_owned(),
+                name: job.name.as_ref().to_owned(),
             }),
         }
     }
 
-    fn check(&self) -> Result<Settings, ScheduleError> {
-        if self.name.is_empty() {
+    fn check(&self) -> Result<(), ScheduleError> {
+        if self.name.as_ref().is_some_and(|name| name.is_empty()) {
             return Err(ScheduleError::EmptyName);
         }
         if self.second_trigger {
             return Err(ScheduleError::TwoTriggers);
         }
-        if self.overlap == Overlap::Allow(0) {
-            return Err(ScheduleError::ZeroOverlap);
-        }
-        if self.misfire.within().is_zero() {
-            return Err(ScheduleError::ZeroWithin);
-        }
-        if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return Err(ScheduleError::ZeroTimeout);
-        }
-        let interval = match self.trigger {
-            Some(Spec::Every(interval) | Spec::FixedDelay(interval)) => interval,
-            _ => Duration::MAX,
-        };
-        if interval.is_zero() {
-            return Err(ScheduleError::ZeroInterval);
-        }
-        // Before the trigger is made, so that an answer comes cheap; `insert` decides.
-        if self.shared.has(&self.name) {
-            return Err(ScheduleError::NameTaken {
-                name: self.name.clone().into_owned(),
-            });
-        }
-        Ok(Settings {
-            overlap: self.overlap,
-            misfire: self.misfire,
-            max_runs: (self.max_runs > 0).then_some(self.max_runs),
-            timeout: self.timeout,
-            cheap: false,
-            recurring: !matches!(self.trigger, Some(Spec::Once(_) | Spec::After(_))),
-        })
+        self.settings.check()
     }
 }
 
-fn build_trigger(
+fn build_timetable(
     spec: Option<Spec>,
     zone: Option<&str>,
     shared: &Shared,
-) -> Result<Box<dyn Trigger>, ScheduleError> {
+) -> Result<Timetable, ScheduleError> {
     let spec = spec.ok_or(ScheduleError::NoTrigger)?;
     if zone.is_some() && !matches!(spec, Spec::Cron(_)) {
         return Err(ScheduleError::ZoneWithoutCron);
     }
     Ok(match spec {
-        Spec::Once(due) => Box::new(Once(due)),
-        Spec::After(delay) => Box::new(After(delay)),
-        Spec::Every(period) => Box::new(Every(period)),
-        Spec::FixedDelay(delay) => Box::new(FixedDelay(delay)),
+        Spec::Ours(timetable) => timetable,
         Spec::Cron(pattern) => {
             let cron = timetable::cron(&pattern, shared.zone).map_err(ScheduleError::Cron)?;
-            Box::new(match zone {
+            let cron = match zone {
                 Some(name) => cron.in_zone(name::find(name).map_err(ScheduleError::UnknownZone)?),
                 None => cron,
-            })
+            };
+            Timetable::of(Arc::new(cron))
         }
-        Spec::Own(trigger) => trigger,
+        Spec::Own(trigger) => guarded(|| Timetable::of(trigger))?,
     })
 }
 
-fn first_due(trigger: &dyn Trigger, cx: &TriggerContext) -> Result<Due, ScheduleError> {
-    match guarded(|| trigger.next(cx))? {
+fn first_due(timetable: &Timetable, shared: &Shared, now: Instant) -> Result<Due, ScheduleError> {
+    // Our own triggers do not look at the wall clock before anything was due.
+    let wall = if timetable.is_ours() {
+        UNIX_EPOCH
+    } else {
+        shared.handle.wall()
+    };
+    let cx = TriggerContext::new(now, wall);
+    match guarded(|| timetable.next(&cx))? {
         None => Err(ScheduleError::NeverDue),
         Some(Due::At(at)) if at.is_far_future() => Err(ScheduleError::NeverDue),
         // There is no run before the first.
-        Some(Due::AfterRun(delay)) => Ok(Due::At(cx.now() + delay)),
+        Some(Due::AfterRun(delay)) => Ok(Due::At(now + delay)),
         Some(due) => Ok(due),
     }
 }
@@ -280,11 +260,8 @@ fn guarded<T>(ask: impl FnOnce() -> T) -> Result<T, ScheduleError> {
 impl<O> fmt::Debug for JobBuilder<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobBuilder")
-            .field("name", &self.name)
-            .field("overlap", &self.overlap)
-            .field("misfire", &self.misfire)
-            .field("max_runs", &self.max_runs)
-            .field("timeout", &self.timeout)
+            .field("name", &self.name.as_deref().unwrap_or_default())
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }

@@ -26,12 +26,17 @@ mod job_builder;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod outcome;
+mod plan;
 mod policy;
+mod registry;
 mod report;
 mod run;
+mod settings;
 mod shared;
+mod state;
 mod timetable;
 mod trigger;
+mod triggers;
 mod wall;
 mod wheel;
 
@@ -42,12 +47,13 @@ pub use error::{ScheduleError, SchedulerConfigError, TriggerNowError};
 pub use handle::JobHandle;
 pub use job_builder::JobBuilder;
 pub use outcome::{BoxError, Outcome};
-pub use policy::{Misfire, Overlap};
+pub use policy::{Misfire, Overlap, Precision};
 pub use report::{
     EndReason, JobEvent, JobEventKind, JobState, JobStats, RunCounts, RunOutcome, RunReport,
     SchedulerReport, SchedulerStats,
 };
 pub use trigger::{CatchUp, Due, Trigger, TriggerContext};
+pub use triggers::{After, Every, FixedDelay, Once};
 
 use report::EndReason as Reason;
 use shared::Shared;
@@ -138,7 +144,7 @@ impl Scheduler {
         Fut: Future + Send + 'static,
         Fut::Output: Outcome,
     {
-        JobBuilder::new(self.shared().clone(), name.into(), run)
+        JobBuilder::new(self.shared().clone(), Some(name.into()), run)
     }
 
     /// A job whose runs each get a clone of `state`: an `Arc`, a client, a sender.
@@ -155,6 +161,39 @@ impl Scheduler {
         Fut::Output: Outcome,
     {
         self.job(name, move |cx| run(cx, state.clone()))
+    }
+
+    /// A job like [`job`](Self::job) without a name: it is found by its handle and in
+    /// [`list`](Self::list), and costs less. Its name reads as the empty string.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use flow_sched::Scheduler;
+    /// # flow_rt::sim::check(0..1, |rt| async move {
+    /// # let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let reminder = scheduler.unnamed(async |_cx| ()).after(Duration::from_secs(3_600));
+    /// let reminder = reminder.start().unwrap();
+    /// assert!(reminder.remove().await); // not needed any more
+    /// # });
+    /// ```
+    pub fn unnamed<F, Fut>(&self, run: F) -> JobBuilder<Fut::Output>
+    where
+        F: Fn(JobContext) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        JobBuilder::new(self.shared().clone(), None, run)
+    }
+
+    /// A job like [`job_with`](Self::job_with) without a name.
+    pub fn unnamed_with<S, F, Fut>(&self, state: S, run: F) -> JobBuilder<Fut::Output>
+    where
+        S: Clone + Send + Sync + 'static,
+        F: Fn(JobContext, S) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        self.unnamed(move |cx| run(cx, state.clone()))
     }
 
     /// The job of that name, unless it has ended.

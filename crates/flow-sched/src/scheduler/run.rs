@@ -9,10 +9,12 @@ use flow_rt::{Instant, Panic, TaskContext, catch, contain};
 use super::context::JobContext;
 use super::error::TriggerNowError;
 use super::guarded::Guarded;
-use super::job::{Job, Ticket, When};
+use super::job::Job;
 use super::outcome::BoxError;
+use super::plan::When;
 use super::report::{JobEventKind, RunOutcome, RunReport};
 use super::shared::Shared;
+use super::state::Ticket;
 use crate::pool::{SubmitError, TrySubmitError, WorkerPool};
 
 /// Where runs go.
@@ -170,12 +172,11 @@ impl Run {
         // Counted and told first: whoever waits for the run or its job finds both.
         self.shared.count_end(&report.outcome);
         self.shared.emit(&self.job, JobEventKind::RunEnded(&report));
-        let effects = self.job.finish(report, now);
+        let effects = self.job.finish(report, &self.shared.running, now);
         if self.shared.apply(&self.job, effects) {
             self.shared.touch(&self.job);
         }
         self.shared.run_left();
-        self.job.ended.notify_all();
         self.number = 0;
     }
 }

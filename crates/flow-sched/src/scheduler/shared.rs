@@ -1,6 +1,5 @@
 //! What the scheduler's handles, its driver and its runs share.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -11,8 +10,10 @@ use flow_sync::Event;
 use super::guarded::RunId;
 use super::handoff::Handoff;
 use super::job::{Effects, Job};
+use super::registry::Registry;
 use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
 use super::run::{self, Target};
+use super::settings::Settings;
 use super::trigger::Due;
 use super::{Core, Scheduler, wall};
 use crate::sync::Mutex;
@@ -29,13 +30,17 @@ pub(crate) struct Shared {
     /// Cancelled when the time for a shutdown is over.
     pub(crate) stop: CancellationToken,
     /// Runs that were let in and have not ended. Raised by the jobs.
-    pub(crate) running: Arc<AtomicUsize>,
+    pub(crate) running: AtomicUsize,
     /// Notified when a run has ended.
     pub(crate) ended: Event,
     pub(crate) counters: Counters,
     closed: AtomicBool,
     next_id: AtomicU64,
-    jobs: Mutex<HashMap<Arc<str>, Arc<Job>>>,
+    jobs: Mutex<Registry>,
+    /// What jobs have that were told nothing else.
+    pub(crate) settings: Arc<Settings>,
+    /// The name of those without one.
+    pub(crate) unnamed: Arc<str>,
     on_event: Option<Hook>,
     core: OnceLock<Weak<Core>>,
 }
@@ -77,12 +82,14 @@ impl Shared {
             zone,
             handoff: Handoff::new(),
             stop: CancellationToken::new(),
-            running: Arc::new(AtomicUsize::new(0)),
+            running: AtomicUsize::new(0),
             ended: Event::new(),
             counters: Counters::default(),
             closed: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
             jobs: Mutex::default(),
+            settings: Arc::default(),
+            unnamed: "".into(),
             on_event,
             core: OnceLock::new(),
         }
@@ -116,45 +123,43 @@ impl Shared {
     }
 
     /// Takes a new job in and hands it to the driver.
-    pub(crate) fn insert(&self, job: &Arc<Job>) -> Result<(), Refused> {
+    pub(crate) fn insert(&self, job: &Arc<Job>, first: Due) -> Result<(), Refused> {
         {
             let mut jobs = self.jobs.lock();
             // Under the lock, so that `close` finds every job that was let in before it.
             if self.is_closed() {
                 return Err(Refused::ShutDown);
             }
-            if jobs.contains_key(&job.name) {
+            if !jobs.insert(job) {
                 return Err(Refused::NameTaken);
             }
-            jobs.insert(job.name.clone(), job.clone());
         }
         self.counters.scheduled.fetch_add(1, Ordering::Relaxed);
         self.emit(job, JobEventKind::Scheduled);
-        self.touch(job);
+        self.hand_over(job, Some(first));
         Ok(())
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Job>> {
-        self.jobs.lock().get(name).cloned()
-    }
-
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.jobs.lock().contains_key(name)
+        self.jobs.lock().find(name)
     }
 
     /// All jobs, in the order in which they were started.
     pub(crate) fn list(&self) -> Vec<Arc<Job>> {
-        let mut jobs: Vec<_> = self.jobs.lock().values().cloned().collect();
-        jobs.sort_unstable_by_key(|job| job.id);
-        jobs
+        self.jobs.lock().list()
     }
 
     /// Tells the driver that what a job waits for has changed.
     pub(crate) fn touch(&self, job: &Arc<Job>) {
+        self.hand_over(job, job.armed());
+    }
+
+    /// Hands a job to the driver, which needs it by the time it is due.
+    fn hand_over(&self, job: &Arc<Job>, due: Option<Due>) {
         if self.is_closed() {
             return;
         }
-        let needed_by = match job.armed() {
+        let needed_by = match due {
             None => u64::MAX,
             Some(Due::At(at)) => at.as_nanos(),
             Some(Due::Wall(at)) => {
@@ -174,30 +179,20 @@ impl Shared {
         if !job.end(reason) {
             return false;
         }
-        self.forget(job);
+        let known = self.jobs.lock().remove(job);
+        drop(known);
         if reason == EndReason::Removed {
             self.counters.removed.fetch_add(1, Ordering::Relaxed);
         }
-        self.touch(job);
+        self.hand_over(job, None);
         self.emit(job, JobEventKind::Ended(reason));
         true
-    }
-
-    fn forget(&self, job: &Arc<Job>) {
-        let mut jobs = self.jobs.lock();
-        // The name may belong to a later job by now.
-        if jobs
-            .get(&job.name)
-            .is_some_and(|known| Arc::ptr_eq(known, job))
-        {
-            jobs.remove(&job.name);
-        }
     }
 
     /// A job is due: asks its trigger and does what follows. Contains the trigger's panic.
     pub(crate) fn fire(self: &Arc<Self>, job: &Arc<Job>) -> bool {
         let now = self.handle.now();
-        match catch(|| job.fire(now, self.handle.wall())) {
+        match catch(|| job.fire(&self.running, now, self.handle.wall())) {
             Ok(effects) => self.apply(job, effects),
             Err(panic) => {
                 contain(|| drop(panic));
@@ -243,10 +238,13 @@ impl Shared {
             core::mem::take(&mut *jobs)
         };
         let ended = jobs
-            .values()
+            .list()
+            .iter()
             .filter(|job| self.end(job, EndReason::ShutDown))
             .count();
         self.handoff.wake();
+        // The last references of jobs, and so the users' triggers, may go here.
+        contain(|| drop(jobs));
         ended
     }
 

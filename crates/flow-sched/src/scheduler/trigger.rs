@@ -1,4 +1,4 @@
-//! When a job is due: the trait, and the triggers that need no calendar.
+//! When a job is due: the trait, and what a trigger may look at.
 
 use core::fmt;
 use core::time::Duration;
@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use flow_rt::Instant;
 
+use super::error::ScheduleError;
 use super::wall;
 
 /// When a run is due.
@@ -163,6 +164,14 @@ pub trait Trigger: Send + Sync + 'static {
     fn is_cheap(&self) -> bool {
         false
     }
+
+    /// Checks the trigger's own values; asked once, when its job is started.
+    ///
+    /// # Errors
+    /// [`ScheduleError`] for the first value that is out of its range.
+    fn check(&self) -> Result<(), ScheduleError> {
+        Ok(())
+    }
 }
 
 /// Catches up step by step.
@@ -198,95 +207,6 @@ pub(crate) fn moves_on(due: Due, cx: &TriggerContext) -> bool {
         (None, _) | (_, Due::AfterRun(_)) => true,
         (Some(_), Due::At(at)) => cx.previous_instant().is_none_or(|previous| at > previous),
         (Some(_), Due::Wall(at)) => at > cx.previous_wall(),
-    }
-}
-
-/// Due once. A time that has passed is due at once, and then for [`Misfire`](crate::Misfire).
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Once(pub(crate) Due);
-
-impl Trigger for Once {
-    fn next(&self, cx: &TriggerContext) -> Option<Due> {
-        cx.previous.is_none().then_some(self.0)
-    }
-
-    fn is_cheap(&self) -> bool {
-        true
-    }
-}
-
-/// Due once, so long after the job's start.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct After(pub(crate) Duration);
-
-impl Trigger for After {
-    fn next(&self, cx: &TriggerContext) -> Option<Due> {
-        cx.previous
-            .is_none()
-            .then_some(Due::At(cx.started + self.0))
-    }
-
-    fn is_cheap(&self) -> bool {
-        true
-    }
-}
-
-/// Fixed rate: the job's start plus whole periods, for ever; no lateness adds up.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Every(pub(crate) Duration);
-
-impl Every {
-    /// The period in nanoseconds, one at the least.
-    fn nanos(self) -> u64 {
-        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX).max(1)
-    }
-
-    /// Whole periods from the start to `at`.
-    fn periods(self, cx: &TriggerContext, at: Instant) -> u64 {
-        at.as_nanos().saturating_sub(cx.started.as_nanos()) / self.nanos()
-    }
-
-    fn tick(self, cx: &TriggerContext, periods: u64) -> Instant {
-        let passed = self.nanos().saturating_mul(periods);
-        Instant::from_nanos(cx.started.as_nanos().saturating_add(passed))
-    }
-}
-
-impl Trigger for Every {
-    fn next(&self, cx: &TriggerContext) -> Option<Due> {
-        let previous = cx.previous_instant().unwrap_or(cx.started);
-        let next = self.tick(cx, self.periods(cx, previous).saturating_add(1));
-        Some(Due::At(next))
-    }
-
-    fn catch_up(&self, cx: &TriggerContext) -> Option<CatchUp> {
-        let previous = self.periods(cx, cx.previous_instant().unwrap_or(cx.started));
-        let latest = self.periods(cx, cx.now);
-        (latest > previous).then(|| CatchUp {
-            latest: Due::At(self.tick(cx, latest)),
-            passed: latest - previous,
-        })
-    }
-
-    fn is_cheap(&self) -> bool {
-        true
-    }
-}
-
-/// Fixed delay: so long after the end of each run; the first one so long after the job's start.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FixedDelay(pub(crate) Duration);
-
-impl Trigger for FixedDelay {
-    fn next(&self, cx: &TriggerContext) -> Option<Due> {
-        Some(match cx.previous {
-            None => Due::At(cx.started + self.0),
-            Some(_) => Due::AfterRun(self.0),
-        })
-    }
-
-    fn is_cheap(&self) -> bool {
-        true
     }
 }
 

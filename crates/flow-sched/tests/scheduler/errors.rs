@@ -161,7 +161,7 @@ fn schedulers_and_jobs_show_their_state() {
         for part in [
             "name: \"report\"",
             "overlap: Skip",
-            "max_runs: 5",
+            "max_runs: Some(5)",
             "timeout: Some(1s)",
         ] {
             assert!(text.contains(part), "{part} in {text}");

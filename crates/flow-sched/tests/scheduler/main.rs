@@ -12,4 +12,6 @@ mod lifecycle;
 mod metrics;
 mod policies;
 mod pooled;
+#[cfg(feature = "fine-timer")]
+mod precision;
 mod timing;

@@ -1,0 +1,228 @@
+//! What changes about a job, and what its runs leave behind. Everything here happens under the
+//! job's lock, and runs no user code.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use flow_rt::{CancellationToken, Instant};
+
+use super::job::Body;
+use super::plan::When;
+use super::report::{EndReason, JobState, RunCounts, RunReport};
+use super::timetable::Timetable;
+use super::trigger::{Due, Trigger};
+use super::wheel::Key;
+
+pub(crate) struct State {
+    pub(super) phase: JobState,
+    /// Whether nothing is due after what is armed and running.
+    pub(super) exhausted: bool,
+    pub(super) timetable: Timetable,
+    /// When the timetable was laid out: at the job's start, or when it was changed.
+    pub(super) started: Instant,
+    pub(super) body: Option<Body>,
+    /// What the job waits for.
+    pub(super) armed: Option<Due>,
+    pub(super) epoch: u64,
+    /// The driver's timer, and the driver's alone.
+    timer: Option<Timer>,
+    /// There from the first run on: a job that has not run costs no more than it must.
+    runs: Option<Box<Runs>>,
+}
+
+/// Which clock a timer runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    Monotonic,
+    Wall,
+}
+
+/// A key of one of the driver's wheels, in 16 bytes.
+#[derive(Debug, Clone, Copy)]
+struct Timer {
+    seq: u64,
+    index: u32,
+    clock: Clock,
+}
+
+/// The runs of a job: those in progress, those that wait, and what became of the others.
+#[derive(Default)]
+pub(super) struct Runs {
+    pub(super) active: Vec<Active>,
+    /// Requests that the overlap policy keeps until there is room.
+    pub(super) buffered: VecDeque<When>,
+    /// Missed occurrences that are being made up; before those that are buffered.
+    pub(super) backlog: VecDeque<When>,
+    /// Set while the next due time is to be counted from the end of the runs in progress.
+    pub(super) after_runs: Option<Duration>,
+    pub(super) counts: RunCounts,
+    pub(super) last: Option<RunReport>,
+}
+
+pub(super) struct Active {
+    pub(super) run: u64,
+    /// Told to stop before it began.
+    pub(super) cancelled: bool,
+    pub(super) token: Option<CancellationToken>,
+}
+
+/// A run that was let in.
+pub(crate) struct Ticket {
+    pub(crate) run: u64,
+    pub(crate) when: When,
+    pub(crate) body: Body,
+}
+
+impl Runs {
+    /// The request whose turn it is next.
+    pub(super) fn next_waiting(&mut self) -> Option<When> {
+        self.backlog
+            .pop_front()
+            .or_else(|| self.buffered.pop_front())
+    }
+}
+
+impl State {
+    pub(super) fn new(timetable: Timetable, body: Body, started: Instant, first: Due) -> Self {
+        Self {
+            phase: JobState::Active,
+            exhausted: false,
+            timetable,
+            started,
+            body: Some(body),
+            armed: Some(first),
+            epoch: 0,
+            timer: None,
+            runs: None,
+        }
+    }
+
+    /// Sets the driver's timer, and gives the one that was set before.
+    pub(crate) fn replace_timer(&mut self, timer: Option<(Clock, Key)>) -> Option<(Clock, Key)> {
+        let timer = timer.map(|(clock, Key { index, seq })| Timer { seq, index, clock });
+        let old = core::mem::replace(&mut self.timer, timer)?;
+        let Timer { seq, index, clock } = old;
+        Some((clock, Key { index, seq }))
+    }
+
+    pub(super) fn wanted(&self) -> Option<Due> {
+        if self.phase == JobState::Active {
+            self.armed
+        } else {
+            None
+        }
+    }
+
+    /// Whether the driver itself may ask the trigger.
+    pub(crate) fn is_cheap(&self) -> bool {
+        self.timetable.is_cheap()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.phase, JobState::Ended(_))
+    }
+
+    pub(super) fn runs(&mut self) -> &mut Runs {
+        self.runs.get_or_insert_default()
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.runs.as_ref().map_or(0, |runs| runs.active.len())
+    }
+
+    pub(super) fn counts(&self) -> RunCounts {
+        self.runs
+            .as_ref()
+            .map_or_else(RunCounts::default, |runs| runs.counts)
+    }
+
+    pub(super) fn last(&self) -> Option<RunReport> {
+        self.runs.as_ref()?.last.clone()
+    }
+
+    /// Whether anything waits for a run in progress to end.
+    fn is_waited_for(&self) -> bool {
+        self.runs
+            .as_ref()
+            .is_some_and(|runs| !runs.buffered.is_empty() || !runs.backlog.is_empty())
+    }
+
+    pub(super) fn arm(&mut self, due: Option<Due>) {
+        self.armed = due;
+        self.epoch += 1;
+    }
+
+    /// Takes the trigger's answer over.
+    pub(super) fn set_next(&mut self, next: Option<Due>, now: Instant) {
+        if let Some(runs) = &mut self.runs {
+            runs.after_runs = None;
+        }
+        match next {
+            Some(Due::AfterRun(delay)) if self.running() == 0 => {
+                self.arm(Some(Due::At(now + delay)));
+            }
+            Some(Due::AfterRun(delay)) => {
+                self.runs().after_runs = Some(delay);
+                self.arm(None);
+            }
+            Some(due) => self.arm(Some(due)),
+            None => self.exhaust(),
+        }
+    }
+
+    pub(super) fn exhaust(&mut self) {
+        self.exhausted = true;
+        if let Some(runs) = &mut self.runs {
+            runs.after_runs = None;
+        }
+        self.arm(None);
+    }
+
+    pub(super) fn start(&mut self, body: Body, when: When) -> Ticket {
+        let runs = self.runs();
+        runs.counts.started += 1;
+        let run = runs.counts.started;
+        runs.active.push(Active {
+            run,
+            cancelled: false,
+            token: None,
+        });
+        Ticket { run, when, body }
+    }
+
+    /// Marks the runs in progress as told to stop; the tokens of those that have begun.
+    pub(super) fn cancel_active(&mut self) -> Vec<CancellationToken> {
+        let Some(runs) = &mut self.runs else {
+            return Vec::new();
+        };
+        for active in &mut runs.active {
+            active.cancelled = true;
+        }
+        runs.active
+            .iter()
+            .filter_map(|active| active.token.clone())
+            .collect()
+    }
+
+    /// Whether nothing is left to happen.
+    pub(super) fn is_finished(&self) -> bool {
+        self.exhausted
+            && self.armed.is_none()
+            && self.running() == 0
+            && !self.is_waited_for()
+            && !self.has_ended()
+    }
+
+    /// Ends the job: it is armed for nothing, and what waited does so no more. Its body is the
+    /// user's, to be dropped outside of the lock.
+    pub(super) fn end(&mut self, reason: EndReason) -> Option<Body> {
+        self.phase = JobState::Ended(reason);
+        self.arm(None);
+        if let Some(runs) = &mut self.runs {
+            runs.after_runs = None;
+            runs.buffered.clear();
+            runs.backlog.clear();
+        }
+        self.body.take()
+    }
+}
