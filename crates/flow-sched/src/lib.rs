@@ -23,14 +23,16 @@
 //! | [`PoolStats`], [`TaskEnd`], [`TaskOutcome`] | seeing what goes on |
 //! | [`Scheduler`], [`SchedulerBuilder`], [`SchedulerDriver`] | jobs by time |
 //! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`] | one job: its policies, its control, its run |
-//! | [`Every`], [`FixedDelay`], [`Once`], [`After`] | triggers by the clock |
+//! | [`Every`], [`FixedDelay`], [`RandomInterval`], [`Once`], [`After`] | triggers by the clock |
+//! | [`Union`], [`Intersection`], [`Excluding`], [`Within`], [`Between`] | triggers made of others |
+//! | [`Window`], [`Calendar`], [`Holidays`] | when it is open, and when nothing runs |
 //! | [`Trigger`], [`TriggerContext`], [`CatchUp`] | a trigger of your own |
-//! | [`Overlap`], [`Misfire`] | when a job runs, and when it does not |
+//! | [`Overlap`], [`Misfire`], [`Jitter`] | when a job runs, and when it does not |
 //! | [`Precision`] | how exactly |
 //! | [`Cron`], [`CronPattern`], [`Dialect`], [`DstPolicy`] | times of day by pattern, in any zone |
 //! | [`CronTime`], [`CronAfter`], [`CronBefore`] | occurrences, in std's times or those of chrono and jiff |
 //! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`] | seeing what goes on |
-//! | [`ScheduleError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`] | what can go wrong |
+//! | [`ScheduleError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`], [`WindowError`], [`HolidayError`] | what can go wrong |
 //!
 //! # Features
 //! - **`pool`**: the worker pool.
@@ -69,9 +71,10 @@ pub use pool::{
 };
 #[cfg(feature = "scheduler")]
 pub use scheduler::{
-    After, BoxError, CatchUp, Due, EndReason, Every, FixedDelay, JobBuilder, JobContext, JobEvent,
-    JobEventKind, JobHandle, JobState, JobStats, Misfire, Once, Outcome, Overlap, Precision,
+    After, Between, BoxError, Calendar, CatchUp, Due, EndReason, Every, Excluding, FixedDelay,
+    HolidayError, Holidays, Intersection, Jitter, JobBuilder, JobContext, JobEvent, JobEventKind,
+    JobHandle, JobState, JobStats, Misfire, Once, Outcome, Overlap, Precision, RandomInterval,
     RunCounts, RunOutcome, RunReport, ScheduleError, Scheduler, SchedulerBuilder,
     SchedulerConfigError, SchedulerDriver, SchedulerReport, SchedulerStats, Trigger,
-    TriggerContext, TriggerNowError,
+    TriggerContext, TriggerNowError, Union, Window, WindowError, Within,
 };

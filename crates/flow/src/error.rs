@@ -105,6 +105,8 @@ gathers! {
     #[cfg(feature = "sched")] flow_sched::SchedulerConfigError,
     #[cfg(feature = "sched")] flow_sched::ScheduleError,
     #[cfg(feature = "sched")] flow_sched::TriggerNowError,
+    #[cfg(feature = "sched")] flow_sched::WindowError,
+    #[cfg(feature = "sched")] flow_sched::HolidayError,
     #[cfg(feature = "sched")] flow_sched::CronError,
     #[cfg(feature = "sched")] flow_sched::UnknownZone,
     #[cfg(feature = "stream")] flow_stream::ChannelConfigError,

@@ -80,7 +80,7 @@ impl SchedulerDriver {
     }
 
     fn sync(&mut self, job: &Arc<Job>) {
-        let armed = job.armed();
+        let armed = job.wakes_at(self.shared.drawn);
         let old = job.state.lock().replace_timer(None);
         // What the wheel held is a reference like `job`: dropping it here runs nothing.
         match old {

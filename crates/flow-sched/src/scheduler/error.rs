@@ -1,6 +1,8 @@
 //! Why a scheduler or a job could not be made, or a run not started.
 
 use core::fmt;
+use core::time::Duration;
+use std::time::SystemTime;
 
 use flow_rt::HandleError;
 
@@ -60,6 +62,27 @@ pub enum ScheduleError {
     ZeroOverlap,
     /// `Misfire::FireOnce` within zero: no run could be on time.
     ZeroWithin,
+    /// The least of a range of intervals is more than the most.
+    EmptyRange {
+        /// The least.
+        least: Duration,
+        /// The most.
+        most: Duration,
+    },
+    /// The jitter's most is zero, or less than its least.
+    Jitter {
+        /// The least.
+        least: Duration,
+        /// The most.
+        most: Duration,
+    },
+    /// The last moment of a trigger comes before the first one.
+    EndBeforeStart {
+        /// The first moment.
+        from: SystemTime,
+        /// The last moment.
+        to: SystemTime,
+    },
     /// The cron pattern is refused.
     Cron(CronError),
     /// The time zone is unknown.
@@ -105,6 +128,19 @@ impl fmt::Display for ScheduleError {
                 "`Misfire::FireOnce` within zero lets no run in, since no timer is exact; use \
                  `Misfire::Skip` for runs on time only",
             ),
+            Self::EmptyRange { least, most } => write!(
+                f,
+                "the intervals from {least:?} to {most:?} are none; the least comes first"
+            ),
+            Self::Jitter { least, most } => write!(
+                f,
+                "a jitter from {least:?} to {most:?}; the most must be more than zero, and no less \
+                 than the least"
+            ),
+            Self::EndBeforeStart { from, to } => {
+                let short = from.duration_since(*to).unwrap_or_default();
+                write!(f, "the job would end {short:?} before it begins")
+            }
             Self::Cron(error) => error.fmt(f),
             Self::UnknownZone(error) => error.fmt(f),
             Self::ZoneWithoutCron => {

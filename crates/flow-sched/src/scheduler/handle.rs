@@ -50,6 +50,9 @@ impl JobHandle {
             Ok(resumed) => {
                 if resumed {
                     self.shared.touch(&self.job);
+                    if self.job.is_finished() {
+                        self.shared.end(&self.job, EndReason::Finished);
+                    }
                 }
                 resumed
             }

@@ -17,6 +17,7 @@
 //! 6. A run counts in `running` from the step that lets it in, under the lock: so whoever ends a
 //!    job, and then waits until nothing runs, waits for every run that came before.
 
+use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::SystemTime;
@@ -24,7 +25,9 @@ use std::time::SystemTime;
 use flow_rt::{CancellationToken, Instant, contain};
 
 use super::context::JobContext;
+use super::draw::{mix, of_text};
 use super::guarded::BoxFuture;
+use super::jitter::Jitter;
 use super::outcome::BoxError;
 use super::plan::{Plan, When, lateness, now_like, plan, when};
 use super::policy::Overlap;
@@ -33,6 +36,7 @@ use super::settings::Settings;
 use super::state::{State, Ticket};
 use super::timetable::Timetable;
 use super::trigger::{Due, Trigger, TriggerContext, is_past, moves_on};
+use super::wall;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
@@ -48,6 +52,13 @@ pub(crate) struct Job {
     pub(crate) place: AtomicU32,
     pub(crate) settings: Arc<Settings>,
     pub(crate) state: Mutex<State>,
+}
+
+/// What the end of a run has fixed, and the trigger has to approve.
+pub(crate) struct AfterRun {
+    pub(super) due: Due,
+    pub(super) epoch: u64,
+    pub(super) timetable: Timetable,
 }
 
 /// What became of a request to run.
@@ -77,6 +88,8 @@ pub(crate) struct Effects {
     pub(crate) skipped: u64,
     pub(crate) missed: u64,
     pub(crate) end: Option<EndReason>,
+    /// The trigger is to be asked about the time that comes after the run.
+    pub(crate) after_run: Option<AfterRun>,
 }
 
 impl Job {
@@ -98,38 +111,88 @@ impl Job {
         }
     }
 
-    /// What the job waits for, if it is to wait.
-    pub(crate) fn armed(&self) -> Option<Due> {
-        self.state.lock().wanted()
+    /// When the job is to be looked at, if it waits for anything: what it is armed for, with its
+    /// jitter.
+    pub(crate) fn wakes_at(&self, drawn: u64) -> Option<Due> {
+        let armed = self.state.lock().wanted()?;
+        Some(armed.delayed(self.jitter(armed, drawn)))
+    }
+
+    /// The delay of a time that is due; `drawn` is the scheduler's number.
+    pub(crate) fn jitter(&self, due: Due, drawn: u64) -> Duration {
+        let Some(jitter) = self.settings.jitter else {
+            return Duration::ZERO;
+        };
+        let seed = self.seed();
+        let due = match due {
+            Due::At(at) => at.as_nanos(),
+            // The low bits are as good as all.
+            Due::Wall(at) => wall::nanos(at) as u64,
+            Due::AfterRun(_) => return Duration::ZERO,
+        };
+        jitter.delay(seed, mix(seed ^ drawn), due)
+    }
+
+    /// A number of the job's own.
+    fn seed(&self) -> u64 {
+        if self.name.is_empty() {
+            mix(self.id)
+        } else {
+            of_text(&self.name)
+        }
+    }
+
+    fn context(&self, state: &State, now: Instant, wall: SystemTime) -> TriggerContext {
+        let cx = TriggerContext::new(now, wall).started_at(state.started);
+        if state.timetable.is_ours() {
+            // They draw no lots.
+            return cx;
+        }
+        cx.seeded(self.seed())
     }
 
     /// Asks the trigger about the time that is due, and lets a run in; `running` counts the runs
     /// of the whole scheduler. Calls a user's trigger outside of the lock, and lets its panic
     /// through for the caller to contain; nothing has changed then.
-    pub(crate) fn fire(&self, running: &AtomicUsize, now: Instant, wall: SystemTime) -> Effects {
+    pub(crate) fn fire(
+        &self,
+        running: &AtomicUsize,
+        drawn: u64,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Effects {
         let (cx, due, epoch, timetable) = {
             let mut state = self.state.lock();
-            let cx = TriggerContext::new(now, wall).started_at(state.started);
-            let due = match state.wanted() {
-                Some(due) if is_past(due, &cx) => due,
-                // Paused, removed or moved meanwhile, or the clock was set back.
-                _ => return Effects::rearm(),
+            let Some(due) = state.wanted() else {
+                // Paused or removed meanwhile.
+                return Effects::rearm();
             };
+            let cx = self.context(&state, now, wall);
+            if !is_past(due.delayed(self.jitter(due, drawn)), &cx) {
+                // Moved meanwhile, or the clock was set back.
+                return Effects::rearm();
+            }
             let timetable = state.timetable.clone();
             if timetable.is_ours() {
-                let plan = plan(&timetable, due, &cx);
-                return self.carry_out(&mut state, &plan, &cx, running);
+                let plan = self.plan(&timetable, due, &cx);
+                return self.carry_out(&mut state, &plan, &cx, running, drawn);
             }
             (cx, due, state.epoch, timetable)
         };
-        let plan = plan(&timetable, due, &cx);
+        let plan = self.plan(&timetable, due, &cx);
         // It may be the last reference to a trigger that was replaced meanwhile.
         drop(timetable);
         let mut state = self.state.lock();
         if state.epoch != epoch {
             return Effects::rearm();
         }
-        self.carry_out(&mut state, &plan, &cx, running)
+        self.carry_out(&mut state, &plan, &cx, running, drawn)
+    }
+
+    fn plan(&self, timetable: &Timetable, due: Due, cx: &TriggerContext) -> Plan {
+        // What jitter may still delay is not in the past yet.
+        let most = self.settings.jitter.map_or(Duration::ZERO, Jitter::most);
+        plan(timetable, due, &cx.earlier(most))
     }
 
     fn carry_out(
@@ -138,11 +201,13 @@ impl Job {
         plan: &Plan,
         cx: &TriggerContext,
         running: &AtomicUsize,
+        drawn: u64,
     ) -> Effects {
         let mut effects = Effects::rearm();
         effects.missed = plan.missed;
         let when = when(plan.latest, cx);
-        if lateness(plan.latest, cx) <= self.settings.misfire.within() {
+        let jitter = self.jitter(plan.latest, drawn);
+        if lateness(plan.latest.delayed(jitter), cx) <= self.settings.misfire.within() {
             effects.admit(self.admit(state, when, running));
         } else {
             effects.missed += 1;
@@ -152,8 +217,10 @@ impl Job {
         }
         if plan.failed {
             effects.end = Some(EndReason::TriggerFailed);
-        } else if !self.is_used_up(state) {
-            state.set_next(plan.next, cx.now());
+        } else if !self.is_used_up(state)
+            && let Some(delay) = state.set_next(plan.next)
+        {
+            effects.after_run = Some(state.fix(cx.now() + delay));
         }
         if effects.end.is_none() && state.is_finished() {
             effects.end = Some(EndReason::Finished);
@@ -252,13 +319,39 @@ impl Job {
         } else if state.running() == 0
             && let Some(delay) = state.runs().after_runs.take()
         {
-            state.arm(Some(Due::At(now + delay)));
-            effects.rearm = true;
+            effects.after_run = Some(state.fix(now + delay));
         }
         if state.is_finished() {
             effects.end = Some(EndReason::Finished);
         }
         effects
+    }
+
+    /// Asks the trigger about a time that the end of a run has fixed, and arms the job; false if
+    /// something else has happened to it since. Lets a panic of the trigger through.
+    pub(crate) fn approve(&self, fixed: AfterRun, now: Instant, wall: SystemTime) -> bool {
+        let AfterRun {
+            due,
+            epoch,
+            timetable,
+        } = fixed;
+        let cx = self.context(&self.state.lock(), now, wall);
+        let next = timetable.after_run(due, &cx);
+        drop(timetable);
+        let mut state = self.state.lock();
+        if state.epoch != epoch {
+            return false;
+        }
+        match next {
+            Some(next) => state.arm(Some(next)),
+            None => state.exhaust(),
+        }
+        true
+    }
+
+    /// Whether nothing is left to happen to it.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.state.lock().is_finished()
     }
 
     /// Stops the timetable; false if the job is not active.
@@ -289,7 +382,7 @@ impl Job {
                 if state.phase != JobState::Paused {
                     return false;
                 }
-                let cx = TriggerContext::new(now, wall).started_at(state.started);
+                let cx = self.context(&state, now, wall);
                 (cx, state.armed, state.epoch, state.timetable.clone())
             };
             // What passed in the pause is not made up, unless it was the last: a job that is due
@@ -297,6 +390,11 @@ impl Job {
             let next = armed
                 .filter(|&due| is_past(due, &cx))
                 .and_then(|due| timetable.next(&cx.after(now_like(due, &cx))));
+            // Without a run to wait for, a delay counts from now.
+            let fixed = match next {
+                Some(Due::AfterRun(delay)) => timetable.after_run(Due::At(now + delay), &cx),
+                _ => None,
+            };
             drop(timetable);
             let mut state = self.state.lock();
             if state.epoch != epoch {
@@ -304,8 +402,11 @@ impl Job {
             }
             state.phase = JobState::Active;
             state.epoch += 1;
-            if next.is_some() {
-                state.set_next(next, now);
+            if next.is_some() && state.set_next(next).is_some() {
+                match fixed {
+                    Some(fixed) => state.arm(Some(fixed)),
+                    None => state.exhaust(),
+                }
             }
             return true;
         }
@@ -348,7 +449,7 @@ impl Job {
                 .settings
                 .max_runs
                 .map_or(u64::MAX, |max| max - state.counts().started);
-            let cx = TriggerContext::new(now, wall).started_at(state.started);
+            let cx = self.context(&state, now, wall);
             (cx, state.wanted(), left, state.timetable.clone())
         };
         let n = n.min(usize::try_from(left).unwrap_or(usize::MAX));

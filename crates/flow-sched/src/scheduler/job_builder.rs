@@ -6,12 +6,15 @@ use core::marker::PhantomData;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use chrono_tz::Tz;
 use flow_rt::{Instant, catch, contain};
 
+use super::calendar::Calendar;
 use super::error::ScheduleError;
 use super::handle::JobHandle;
+use super::jitter::Jitter;
 use super::job::{Body, Job};
 use super::outcome::Outcome;
 use super::policy::{Misfire, Overlap};
@@ -19,6 +22,8 @@ use super::settings::Settings;
 use super::shared::{Refused, Shared};
 use super::timetable::{self, Timetable};
 use super::trigger::{Due, Trigger, TriggerContext};
+use super::triggers::Between;
+use super::window::Window;
 use crate::cron::name;
 
 /// Makes a job; see [`Scheduler::job`](crate::Scheduler::job).
@@ -36,6 +41,10 @@ pub struct JobBuilder<O> {
     second_trigger: bool,
     zone: Option<Cow<'static, str>>,
     immediately: bool,
+    window: Option<Window>,
+    exclude: Vec<Arc<dyn Calendar>>,
+    from: Option<SystemTime>,
+    to: Option<SystemTime>,
     settings: Arc<Settings>,
     outcome: PhantomData<fn() -> O>,
 }
@@ -68,6 +77,10 @@ impl<O: Outcome> JobBuilder<O> {
             second_trigger: false,
             zone: None,
             immediately: false,
+            window: None,
+            exclude: Vec::new(),
+            from: None,
+            to: None,
             outcome: PhantomData,
         }
     }
@@ -130,6 +143,38 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
+    /// Puts runs that are due outside of a window off to its next opening; several of them are one
+    /// run then. See [`Trigger::within`]; runs by hand are not held up.
+    pub fn window(mut self, window: Window) -> Self {
+        self.window = Some(window);
+        self
+    }
+
+    /// Leaves out the times that a calendar excludes, [`Holidays`](crate::Holidays) or one of your
+    /// own. May be called again for further ones.
+    pub fn exclude(mut self, calendar: impl Calendar) -> Self {
+        self.exclude.push(Arc::new(calendar));
+        self
+    }
+
+    /// Leaves out the times before `from`, on the wall clock.
+    pub fn not_before(mut self, from: SystemTime) -> Self {
+        self.from = Some(from);
+        self
+    }
+
+    /// Leaves out the times after `to`, on the wall clock; the job ends with the last one before.
+    pub fn not_after(mut self, to: SystemTime) -> Self {
+        self.to = Some(to);
+        self
+    }
+
+    /// Adds a delay to each time it is due; none unless set.
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        self.settings().jitter = Some(jitter);
+        self
+    }
+
     /// What to do when a run is due and an earlier one has not ended; [`Overlap::Skip`] unless
     /// set.
     pub fn overlap(mut self, policy: Overlap) -> Self {
@@ -167,6 +212,13 @@ impl<O: Outcome> JobBuilder<O> {
     pub fn start(self) -> Result<JobHandle, ScheduleError> {
         self.check()?;
         let timetable = build_timetable(self.trigger, self.zone.as_deref(), &self.shared)?;
+        let limits = Limits {
+            window: self.window,
+            exclude: self.exclude,
+            from: self.from,
+            to: self.to,
+        };
+        let timetable = limits.around(timetable, self.shared.zone);
         guarded(|| timetable.check())??;
         let now = self.shared.handle.now();
         let first = if self.immediately {
@@ -225,10 +277,41 @@ fn build_timetable(
                 Some(name) => cron.in_zone(name::find(name).map_err(ScheduleError::UnknownZone)?),
                 None => cron,
             };
-            Timetable::of(Arc::new(cron))
+            Timetable::of(Arc::new(cron), true)
         }
-        Spec::Own(trigger) => guarded(|| Timetable::of(trigger))?,
+        Spec::Own(trigger) => guarded(|| Timetable::of(trigger, true))?,
     })
+}
+
+/// What a job's builder puts around its trigger.
+struct Limits {
+    window: Option<Window>,
+    exclude: Vec<Arc<dyn Calendar>>,
+    from: Option<SystemTime>,
+    to: Option<SystemTime>,
+}
+
+impl Limits {
+    fn around(self, mut timetable: Timetable, zone: Tz) -> Timetable {
+        let recurring = timetable.is_recurring();
+        // From the inside out: what is put off to an opening may be excluded there, and over.
+        if let Some(window) = self.window {
+            let window = window.or_in_zone(zone);
+            timetable = Timetable::of(Arc::new(timetable.within(window)), recurring);
+        }
+        for calendar in self.exclude {
+            timetable = Timetable::of(Arc::new(timetable.excluding(calendar)), recurring);
+        }
+        if self.from.is_some() || self.to.is_some() {
+            let between = Between {
+                inner: timetable,
+                from: self.from,
+                to: self.to,
+            };
+            timetable = Timetable::of(Arc::new(between), recurring);
+        }
+        timetable
+    }
 }
 
 fn first_due(timetable: &Timetable, shared: &Shared, now: Instant) -> Result<Due, ScheduleError> {

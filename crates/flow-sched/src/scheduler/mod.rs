@@ -14,13 +14,16 @@ use std::sync::atomic::Ordering;
 use flow_rt::Handle;
 
 mod builder;
+mod calendar;
 mod context;
+mod draw;
 mod driver;
 mod error;
 mod guarded;
 mod handle;
 mod handoff;
 mod intern;
+mod jitter;
 mod job;
 mod job_builder;
 #[cfg(feature = "metrics")]
@@ -39,12 +42,15 @@ mod trigger;
 mod triggers;
 mod wall;
 mod wheel;
+mod window;
 
 pub use builder::SchedulerBuilder;
+pub use calendar::{Calendar, HolidayError, Holidays};
 pub use context::JobContext;
 pub use driver::SchedulerDriver;
 pub use error::{ScheduleError, SchedulerConfigError, TriggerNowError};
 pub use handle::JobHandle;
+pub use jitter::Jitter;
 pub use job_builder::JobBuilder;
 pub use outcome::{BoxError, Outcome};
 pub use policy::{Misfire, Overlap, Precision};
@@ -53,7 +59,10 @@ pub use report::{
     SchedulerReport, SchedulerStats,
 };
 pub use trigger::{CatchUp, Due, Trigger, TriggerContext};
-pub use triggers::{After, Every, FixedDelay, Once};
+pub use triggers::{
+    After, Between, Every, Excluding, FixedDelay, Intersection, Once, RandomInterval, Union, Within,
+};
+pub use window::{Window, WindowError};
 
 use report::EndReason as Reason;
 use shared::Shared;

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::error::ScheduleError;
+use super::jitter::Jitter;
 use super::policy::{Misfire, Overlap};
 
 /// A job's policies. Jobs that were told nothing share those of their scheduler.
@@ -12,6 +13,7 @@ pub(crate) struct Settings {
     pub(crate) misfire: Misfire,
     pub(crate) max_runs: Option<u64>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) jitter: Option<Jitter>,
 }
 
 impl Settings {
@@ -26,6 +28,6 @@ impl Settings {
         if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(ScheduleError::ZeroTimeout);
         }
-        Ok(())
+        self.jitter.map_or(Ok(()), Jitter::check)
     }
 }

@@ -7,9 +7,10 @@ use chrono_tz::Tz;
 use flow_rt::{CancellationToken, Handle, catch, contain};
 use flow_sync::Event;
 
+use super::draw::entropy;
 use super::guarded::RunId;
 use super::handoff::Handoff;
-use super::job::{Effects, Job};
+use super::job::{AfterRun, Effects, Job};
 use super::registry::Registry;
 use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
 use super::run::{self, Target};
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     jobs: Mutex<Registry>,
     /// What jobs have that were told nothing else.
     pub(crate) settings: Arc<Settings>,
+    /// Drawn for this scheduler: jitter differs from one process to the next.
+    pub(crate) drawn: u64,
     /// The name of those without one.
     pub(crate) unnamed: Arc<str>,
     on_event: Option<Hook>,
@@ -89,6 +92,7 @@ impl Shared {
             next_id: AtomicU64::new(0),
             jobs: Mutex::default(),
             settings: Arc::default(),
+            drawn: entropy(),
             unnamed: "".into(),
             on_event,
             core: OnceLock::new(),
@@ -136,7 +140,7 @@ impl Shared {
         }
         self.counters.scheduled.fetch_add(1, Ordering::Relaxed);
         self.emit(job, JobEventKind::Scheduled);
-        self.hand_over(job, Some(first));
+        self.hand_over(job, Some(first.delayed(job.jitter(first, self.drawn))));
         Ok(())
     }
 
@@ -151,7 +155,7 @@ impl Shared {
 
     /// Tells the driver that what a job waits for has changed.
     pub(crate) fn touch(&self, job: &Arc<Job>) {
-        self.hand_over(job, job.armed());
+        self.hand_over(job, job.wakes_at(self.drawn));
     }
 
     /// Hands a job to the driver, which needs it by the time it is due.
@@ -192,7 +196,7 @@ impl Shared {
     /// A job is due: asks its trigger and does what follows. Contains the trigger's panic.
     pub(crate) fn fire(self: &Arc<Self>, job: &Arc<Job>) -> bool {
         let now = self.handle.now();
-        match catch(|| job.fire(&self.running, now, self.handle.wall())) {
+        match catch(|| job.fire(&self.running, self.drawn, now, self.handle.wall())) {
             Ok(effects) => self.apply(job, effects),
             Err(panic) => {
                 contain(|| drop(panic));
@@ -220,7 +224,28 @@ impl Shared {
         if let Some(reason) = effects.end {
             self.end(job, reason);
         }
-        effects.rearm
+        let approved = effects
+            .after_run
+            .is_some_and(|fixed| self.approve(job, fixed));
+        effects.rearm || approved
+    }
+
+    /// Lets the trigger look at a time that the end of a run has fixed.
+    fn approve(&self, job: &Arc<Job>, fixed: AfterRun) -> bool {
+        let (now, wall) = (self.handle.now(), self.handle.wall());
+        match catch(|| job.approve(fixed, now, wall)) {
+            Ok(approved) => {
+                if job.is_finished() {
+                    self.end(job, EndReason::Finished);
+                }
+                approved
+            }
+            Err(panic) => {
+                contain(|| drop(panic));
+                self.end(job, EndReason::TriggerFailed);
+                false
+            }
+        }
     }
 
     pub(crate) fn skipped(&self, job: &Job, count: u64) {

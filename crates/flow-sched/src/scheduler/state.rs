@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use flow_rt::{CancellationToken, Instant};
 
-use super::job::Body;
+use super::job::{AfterRun, Body};
 use super::plan::When;
 use super::report::{EndReason, JobState, RunCounts, RunReport};
 use super::timetable::Timetable;
@@ -152,21 +152,32 @@ impl State {
         self.epoch += 1;
     }
 
-    /// Takes the trigger's answer over.
-    pub(super) fn set_next(&mut self, next: Option<Due>, now: Instant) {
+    /// Takes the trigger's answer over; a delay after the runs, if there is none in progress that
+    /// it could wait for.
+    pub(super) fn set_next(&mut self, next: Option<Due>) -> Option<Duration> {
         if let Some(runs) = &mut self.runs {
             runs.after_runs = None;
         }
         match next {
-            Some(Due::AfterRun(delay)) if self.running() == 0 => {
-                self.arm(Some(Due::At(now + delay)));
-            }
             Some(Due::AfterRun(delay)) => {
-                self.runs().after_runs = Some(delay);
                 self.arm(None);
+                if self.running() == 0 {
+                    return Some(delay);
+                }
+                self.runs().after_runs = Some(delay);
             }
             Some(due) => self.arm(Some(due)),
             None => self.exhaust(),
+        }
+        None
+    }
+
+    /// A time that is fixed now, for the trigger to approve.
+    pub(super) fn fix(&self, at: Instant) -> AfterRun {
+        AfterRun {
+            due: Due::At(at),
+            epoch: self.epoch,
+            timetable: self.timetable.clone(),
         }
     }
 

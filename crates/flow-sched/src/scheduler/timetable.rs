@@ -22,21 +22,27 @@ pub(crate) enum Timetable {
         trigger: Arc<dyn Trigger>,
         /// Whether the driver itself may ask it.
         cheap: bool,
+        recurring: bool,
     },
 }
 
 impl Timetable {
     /// Keeps a trigger. Asks it whether it is cheap, so its panic comes through here.
-    pub(crate) fn of(trigger: Arc<dyn Trigger>) -> Self {
+    pub(crate) fn of(trigger: Arc<dyn Trigger>, recurring: bool) -> Self {
         Self::Shared {
             cheap: trigger.is_cheap(),
             trigger,
+            recurring,
         }
     }
 
     /// Whether it is due more than once, as far as one can tell without asking.
     pub(crate) fn is_recurring(&self) -> bool {
-        !matches!(self, Self::Once(_) | Self::After(_))
+        match self {
+            Self::Once(_) | Self::After(_) => false,
+            Self::Every(_) | Self::FixedDelay(_) => true,
+            Self::Shared { recurring, .. } => *recurring,
+        }
     }
 
     /// Whether to ask it runs no code but ours.
@@ -61,6 +67,13 @@ impl Trigger for Timetable {
             Self::Every(period) => Every::new(*period).catch_up(cx),
             Self::Shared { trigger, .. } => trigger.catch_up(cx),
             _ => walk(self, cx),
+        }
+    }
+
+    fn after_run(&self, due: Due, cx: &TriggerContext) -> Option<Due> {
+        match self {
+            Self::Shared { trigger, .. } => trigger.after_run(due, cx),
+            _ => Some(due),
         }
     }
 

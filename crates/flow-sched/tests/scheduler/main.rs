@@ -15,3 +15,4 @@ mod pooled;
 #[cfg(feature = "fine-timer")]
 mod precision;
 mod timing;
+mod triggers;
