@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::time::SystemTime;
 
-use flow_rt::HandleError;
+use flow_rt::{BackoffConfigError, HandleError};
 
 use super::report::EndReason;
 use crate::cron::CronError;
@@ -18,6 +18,8 @@ pub enum SchedulerConfigError {
     Runtime(HandleError),
     /// The default time zone is unknown.
     UnknownZone(UnknownZone),
+    /// The timeout of all runs is zero: none could end in time.
+    ZeroTimeout,
 }
 
 impl fmt::Display for SchedulerConfigError {
@@ -25,6 +27,7 @@ impl fmt::Display for SchedulerConfigError {
         match self {
             Self::Runtime(error) => write!(f, "a scheduler needs a runtime: {error}"),
             Self::UnknownZone(error) => error.fmt(f),
+            Self::ZeroTimeout => ScheduleError::ZeroTimeout.fmt(f),
         }
     }
 }
@@ -35,12 +38,13 @@ impl std::error::Error for SchedulerConfigError {
         match self {
             Self::Runtime(error) => error.source(),
             Self::UnknownZone(error) => error.source(),
+            Self::ZeroTimeout => None,
         }
     }
 }
 
 /// Why a job was not started. The scheduler is as it was before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ScheduleError {
     /// The name is empty.
@@ -60,7 +64,11 @@ pub enum ScheduleError {
     ZeroTimeout,
     /// `Overlap::Allow(0)`: no run could start.
     ZeroOverlap,
-    /// `Misfire::FireOnce` within zero: no run could be on time.
+    /// `Overlap::BufferAll(0)`: no run could wait.
+    ZeroBuffer,
+    /// `Misfire::FireAll` with a limit of zero: not even the run that is due.
+    ZeroLimit,
+    /// `Misfire::FireOnce` or `FireAll` within zero: no run could be on time.
     ZeroWithin,
     /// The least of a range of intervals is more than the most.
     EmptyRange {
@@ -83,6 +91,8 @@ pub enum ScheduleError {
         /// The last moment.
         to: SystemTime,
     },
+    /// The plan of the retries is refused.
+    Retry(BackoffConfigError),
     /// The cron pattern is refused.
     Cron(CronError),
     /// The time zone is unknown.
@@ -124,8 +134,14 @@ impl fmt::Display for ScheduleError {
             Self::ZeroOverlap => {
                 f.write_str("`Overlap::Allow(0)` lets no run in; allow one at the least")
             }
+            Self::ZeroBuffer => f.write_str(
+                "`Overlap::BufferAll(0)` lets no run wait; use `Overlap::Skip`, or let one wait",
+            ),
+            Self::ZeroLimit => f.write_str(
+                "`Misfire::FireAll` with a limit of zero lets no run in; allow one at the least",
+            ),
             Self::ZeroWithin => f.write_str(
-                "`Misfire::FireOnce` within zero lets no run in, since no timer is exact; use \
+                "a misfire policy within zero lets no run in, since no timer is exact; use \
                  `Misfire::Skip` for runs on time only",
             ),
             Self::EmptyRange { least, most } => write!(
@@ -141,6 +157,7 @@ impl fmt::Display for ScheduleError {
                 let short = from.duration_since(*to).unwrap_or_default();
                 write!(f, "the job would end {short:?} before it begins")
             }
+            Self::Retry(error) => write!(f, "the job's retries: {error}"),
             Self::Cron(error) => error.fmt(f),
             Self::UnknownZone(error) => error.fmt(f),
             Self::ZoneWithoutCron => {
@@ -161,6 +178,7 @@ impl std::error::Error for ScheduleError {
         match self {
             Self::Cron(error) => error.source(),
             Self::UnknownZone(error) => error.source(),
+            Self::Retry(error) => error.source(),
             _ => None,
         }
     }
@@ -210,6 +228,7 @@ impl fmt::Display for EndReason {
         f.write_str(match self {
             Self::Finished => "finished",
             Self::Removed => "removed",
+            Self::RunFailed => "a run failed",
             Self::TriggerFailed => "its trigger failed",
             Self::ShutDown => "the scheduler was shut down",
         })

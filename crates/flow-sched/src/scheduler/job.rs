@@ -24,11 +24,8 @@ use std::time::SystemTime;
 
 use flow_rt::{CancellationToken, Instant, contain};
 
-use super::context::JobContext;
 use super::draw::{mix, of_text};
-use super::guarded::BoxFuture;
 use super::jitter::Jitter;
-use super::outcome::BoxError;
 use super::plan::{Plan, When, lateness, now_like, plan, when};
 use super::policy::Overlap;
 use super::report::{EndReason, JobState, JobStats, RunReport};
@@ -37,11 +34,12 @@ use super::state::{State, Ticket};
 use super::timetable::Timetable;
 use super::trigger::{Due, Trigger, TriggerContext, is_past, moves_on};
 use super::wall;
+use super::work::Work;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a job does, erased.
-pub(crate) type Body = Arc<dyn Fn(JobContext) -> BoxFuture<Result<(), BoxError>> + Send + Sync>;
+pub(crate) type Body = Arc<dyn Work>;
 
 pub(crate) struct Job {
     /// Counts the jobs of a scheduler: decides among equal deadlines.
@@ -52,6 +50,12 @@ pub(crate) struct Job {
     pub(crate) place: AtomicU32,
     pub(crate) settings: Arc<Settings>,
     pub(crate) state: Mutex<State>,
+}
+
+/// A run that begins.
+pub(crate) struct Begun {
+    /// Cancelled when a newer run takes its place.
+    pub(crate) kill: Option<CancellationToken>,
 }
 
 /// What the end of a run has fixed, and the trigger has to approve.
@@ -127,7 +131,7 @@ impl Job {
         let due = match due {
             Due::At(at) => at.as_nanos(),
             // The low bits are as good as all.
-            Due::Wall(at) => wall::nanos(at) as u64,
+            Due::Wall(at) => wall::nanos(at).cast_unsigned() as u64,
             Due::AfterRun(_) => return Duration::ZERO,
         };
         jitter.delay(seed, mix(seed ^ drawn), due)
@@ -192,7 +196,12 @@ impl Job {
     fn plan(&self, timetable: &Timetable, due: Due, cx: &TriggerContext) -> Plan {
         // What jitter may still delay is not in the past yet.
         let most = self.settings.jitter.map_or(Duration::ZERO, Jitter::most);
-        plan(timetable, due, &cx.earlier(most))
+        plan(
+            timetable,
+            due,
+            &cx.earlier(most),
+            self.settings.misfire.made_up(),
+        )
     }
 
     fn carry_out(
@@ -204,14 +213,30 @@ impl Job {
         drawn: u64,
     ) -> Effects {
         let mut effects = Effects::rearm();
-        effects.missed = plan.missed;
-        let when = when(plan.latest, cx);
-        let jitter = self.jitter(plan.latest, drawn);
-        if lateness(plan.latest.delayed(jitter), cx) <= self.settings.misfire.within() {
-            effects.admit(self.admit(state, when, running));
-        } else {
-            effects.missed += 1;
+        let within = self.settings.misfire.within();
+        let is_good = |due: Due| {
+            let jitter = self.jitter(due, drawn);
+            lateness(due.delayed(jitter), cx) <= within
+        };
+        let mut missed = plan.missed + 1;
+        let backlog = plan.backlog.iter().filter(|&&due| is_good(due));
+        for &due in backlog {
+            missed -= 1;
+            state.runs().backlog.push_back(when(due, cx));
         }
+        if is_good(plan.latest) {
+            missed -= 1;
+            let when = when(plan.latest, cx);
+            if plan.backlog.is_empty() {
+                effects.admit(self.admit(state, when, running));
+            } else {
+                state.runs().backlog.push_back(when);
+            }
+        }
+        if !plan.backlog.is_empty() {
+            effects.start = self.start_waiting(state, running);
+        }
+        effects.missed = missed;
         if effects.missed > 0 {
             state.runs().counts.missed += effects.missed;
         }
@@ -242,15 +267,28 @@ impl Job {
                 state.runs().counts.skipped += 1;
                 Admission::Skipped { running }
             }
+            Overlap::BufferAll(limit) => {
+                let running = state.running();
+                let runs = state.runs();
+                if runs.buffered.len() >= limit {
+                    runs.counts.skipped += 1;
+                    return Admission::Skipped { running };
+                }
+                runs.buffered.push_back(when);
+                Admission::Buffered {
+                    stop: Vec::new(),
+                    replaced: 0,
+                }
+            }
             policy => {
                 let runs = state.runs();
                 let replaced = u64::from(runs.buffered.pop_front().is_some());
                 runs.buffered.push_back(when);
                 runs.counts.skipped += replaced;
-                let stop = if policy == Overlap::CancelPrevious {
-                    state.cancel_active()
-                } else {
-                    Vec::new()
+                let stop = match policy {
+                    Overlap::CancelPrevious => state.cancel_active(),
+                    Overlap::TerminatePrevious => state.kill_active(),
+                    _ => Vec::new(),
                 };
                 Admission::Buffered { stop, replaced }
             }
@@ -277,6 +315,7 @@ impl Job {
         running.fetch_add(1, Ordering::Relaxed);
         if self.is_used_up(state) {
             state.exhaust();
+            state.drop_waiting();
         }
         Admission::Start(ticket)
     }
@@ -286,21 +325,70 @@ impl Job {
         self.admit(&mut self.state.lock(), when, running)
     }
 
-    /// Notes that a run begins; false if it must not, because the job was removed meanwhile.
-    pub(crate) fn begin(&self, run: u64, token: &CancellationToken) -> bool {
+    /// Lets in the run whose turn it is next, if there is room.
+    fn start_waiting(&self, state: &mut State, running: &AtomicUsize) -> Option<Ticket> {
+        if !self.has_room(state) {
+            return None;
+        }
+        let when = state.runs().next_waiting()?;
+        match self.start(state, when, running) {
+            Admission::Start(ticket) => Some(ticket),
+            _ => None,
+        }
+    }
+
+    /// Notes that a run begins; `None` if it must not, because the job was removed or a newer run
+    /// takes its place. If the overlap policy may ask for its end, the token tells so.
+    pub(crate) fn begin(&self, run: u64, token: &CancellationToken) -> Option<Begun> {
         let mut state = self.state.lock();
         let removed = state.phase == JobState::Ended(EndReason::Removed);
-        let active = &mut state.runs().active;
-        let Some(active) = active.iter_mut().find(|active| active.run == run) else {
-            return false;
-        };
+        let active = state.active(run)?;
+        if removed || active.killed {
+            return None;
+        }
         active.token = Some(token.clone());
         let cancelled = active.cancelled;
+        let kill = if self.settings.overlap == Overlap::TerminatePrevious {
+            active.kill = Some(CancellationToken::new());
+            active.kill.clone()
+        } else {
+            None
+        };
         drop(state);
         if cancelled {
             token.cancel();
         }
-        !removed
+        Some(Begun { kill })
+    }
+
+    /// Lets a run wait, for its gate or its next attempt; `None` if it need not, because the job
+    /// has ended or a newer run takes its place. The token ends the wait.
+    pub(crate) fn rest(&self, run: u64) -> Option<CancellationToken> {
+        let mut state = self.state.lock();
+        if state.has_ended() {
+            return None;
+        }
+        let active = state.active(run).filter(|active| !active.killed)?;
+        let wait = CancellationToken::new();
+        active.wait = Some(wait.clone());
+        Some(wait)
+    }
+
+    /// Notes that a run has waited; false if it is not to go on.
+    pub(crate) fn rested(&self, run: u64) -> bool {
+        let mut state = self.state.lock();
+        let ended = state.has_ended();
+        let Some(active) = state.active(run) else {
+            return false;
+        };
+        active.wait = None;
+        !ended && !active.killed && !active.cancelled
+    }
+
+    /// Whether a newer run takes this one's place.
+    pub(crate) fn is_killed(&self, run: u64) -> bool {
+        let mut state = self.state.lock();
+        state.active(run).is_some_and(|active| active.killed)
     }
 
     /// Notes that a run has ended, and lets in the one that waited for it.
@@ -310,14 +398,16 @@ impl Job {
         let runs = state.runs();
         runs.active.retain(|active| active.run != report.run);
         runs.counts.count(&report.outcome);
+        let failed = report.outcome.is_failure();
         runs.last = Some(report);
-        if self.has_room(&state)
-            && let Some(when) = state.runs().next_waiting()
-            && let Admission::Start(ticket) = self.start(&mut state, when, running)
-        {
-            effects.start = Some(ticket);
-        } else if state.running() == 0
-            && let Some(delay) = state.runs().after_runs.take()
+        if failed && self.settings.stop_on_error && !state.has_ended() {
+            effects.end = Some(EndReason::RunFailed);
+            return effects;
+        }
+        effects.start = self.start_waiting(&mut state, running);
+        if effects.start.is_none()
+            && state.running() == 0
+            && let Some(delay) = state.runs().delay.take()
         {
             effects.after_run = Some(state.fix(now + delay));
         }
@@ -362,13 +452,7 @@ impl Job {
         }
         state.phase = JobState::Paused;
         state.epoch += 1;
-        if state.running() > 0 {
-            let runs = state.runs();
-            let dropped = runs.buffered.len() + runs.backlog.len();
-            runs.buffered.clear();
-            runs.backlog.clear();
-            runs.counts.skipped += dropped as u64;
-        }
+        state.drop_waiting();
         true
     }
 
@@ -414,7 +498,7 @@ impl Job {
 
     /// Ends the job; false if it had ended. Runs in progress go on.
     pub(crate) fn end(&self, reason: EndReason) -> bool {
-        let body = {
+        let (body, waits) = {
             let mut state = self.state.lock();
             if state.has_ended() {
                 return false;
@@ -423,6 +507,9 @@ impl Job {
         };
         // What the closure captured is the user's: not under the lock.
         contain(|| drop(body));
+        for wait in waits {
+            wait.cancel();
+        }
         true
     }
 

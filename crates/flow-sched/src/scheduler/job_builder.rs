@@ -9,21 +9,25 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono_tz::Tz;
-use flow_rt::{Instant, catch, contain};
+use flow_ratelimit::Decide;
+use flow_rt::{Backoff, Instant, catch, contain};
 
 use super::calendar::Calendar;
+use super::context::JobContext;
 use super::error::ScheduleError;
 use super::handle::JobHandle;
 use super::jitter::Jitter;
 use super::job::{Body, Job};
 use super::outcome::Outcome;
 use super::policy::{Misfire, Overlap};
+use super::report::RunReport;
 use super::settings::Settings;
 use super::shared::{Refused, Shared};
 use super::timetable::{self, Timetable};
 use super::trigger::{Due, Trigger, TriggerContext};
 use super::triggers::Between;
 use super::window::Window;
+use super::work::{Closure, Predicate};
 use crate::cron::name;
 
 /// Makes a job; see [`Scheduler::job`](crate::Scheduler::job).
@@ -59,15 +63,12 @@ impl<O: Outcome> JobBuilder<O> {
     pub(crate) fn new<F>(
         shared: Arc<Shared>,
         name: Option<Cow<'static, str>>,
-        run: impl Fn(super::JobContext) -> F + Send + Sync + 'static,
+        run: impl Fn(JobContext) -> F + Send + Sync + 'static,
     ) -> Self
     where
         F: Future<Output = O> + Send + 'static,
     {
-        let body: Body = Arc::new(move |cx| {
-            let future = run(cx);
-            Box::pin(async move { future.await.into_result().map_err(Into::into) })
-        });
+        let body: Body = Arc::new(Closure::new(run));
         Self {
             settings: shared.settings.clone(),
             shared,
@@ -194,10 +195,105 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
-    /// Drops a run that takes longer, counted from its first poll. Its context's deadline says
-    /// so.
+    /// Drops an attempt of a run that takes longer, counted from its first poll, never from when
+    /// it was due. Its context's deadline says so. The scheduler's unless set; `Duration::MAX` is
+    /// no limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings().timeout = Some(timeout);
+        self
+    }
+
+    /// Runs the body again when it has failed: by an error, a panic, or its timeout.
+    ///
+    /// The attempts and the delays between them are one run, which counts as in progress all the
+    /// while; in a pool it gives its slot to others during the delays. When the job ends, by
+    /// [`remove`](JobHandle::remove) for instance, no further attempt begins.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use std::time::Duration;
+    /// use flow_rt::Backoff;
+    /// use flow_sched::{JobContext, Scheduler};
+    ///
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let start = rt.now();
+    /// let job = scheduler.job("flaky", async |cx: JobContext| {
+    ///     if cx.attempt() < 4 { Err("not yet") } else { Ok(()) }
+    /// });
+    /// let backoff = Backoff::exponential(Duration::from_millis(100)).attempts(4);
+    /// let job = job.after(Duration::from_secs(1)).retry(backoff).start().unwrap();
+    /// rt.sleep(Duration::from_secs(2)).await;
+    /// let last = job.stats().last.unwrap();
+    /// assert_eq!((last.attempts, last.duration), (4, Duration::from_millis(700)));
+    /// # let _ = start;
+    /// # });
+    /// ```
+    pub fn retry(mut self, backoff: Backoff) -> Self {
+        self.settings().retry = Some(backoff);
+        self
+    }
+
+    /// Retries only for the errors that `is_transient` says yes to. Panics and timeouts are
+    /// retried all the same.
+    pub fn retry_if(
+        mut self,
+        is_transient: impl Fn(&O::Error) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.settings().retry_if = Some(Arc::new(Predicate(Box::new(is_transient))));
+        self
+    }
+
+    /// A hook for runs that have failed for good: their attempts are spent, the time for them is
+    /// over, or the error was not one to retry for.
+    ///
+    /// It is called before the run counts as ended, for jobs with [`retry`](Self::retry); a panic
+    /// in it is contained.
+    pub fn on_give_up(mut self, hook: impl Fn(&RunReport) + Send + Sync + 'static) -> Self {
+        self.settings().on_give_up = Some(Arc::new(hook));
+        self
+    }
+
+    /// Ends the job with the first run that fails, after its retries if it has any.
+    pub fn stop_on_error(mut self) -> Self {
+        self.settings().stop_on_error = true;
+        self
+    }
+
+    /// Asks before each run whether it may begin; a run that may not is counted as declined.
+    ///
+    /// The condition is asked in a task of its own, runs by hand included. While it is, the run
+    /// counts as in progress. If it panics, so has the run.
+    pub fn when<F, Fut>(mut self, condition: F) -> Self
+    where
+        F: Fn(JobContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = bool> + Send + 'static,
+    {
+        self.settings().when = Some(Arc::new(move |cx| Box::pin(condition(cx))));
+        self
+    }
+
+    /// Lets each run wait for a token of a limiter before it begins, after its condition.
+    ///
+    /// The run counts as in progress while it waits, in the limiter's line with all others, and
+    /// takes up no slot of a pool. When the limiter is closed, or can never give a token, the run
+    /// fails. Retries take no further token.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use std::time::Duration;
+    /// use flow_ratelimit::{Rate, TokenBucket};
+    /// use flow_sched::Scheduler;
+    ///
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let bucket = TokenBucket::new(Rate::per_second(1), 1).unwrap();
+    /// let poll = scheduler.job("poll", async |_cx| ()).every(Duration::from_millis(10));
+    /// let poll = poll.throttle(&bucket).start().unwrap();
+    /// rt.sleep(Duration::from_millis(5_500)).await;
+    /// assert_eq!(poll.stats().runs.completed, 6);
+    /// # });
+    /// ```
+    pub fn throttle<L: Decide + Clone + 'static>(mut self, limiter: &L) -> Self {
+        self.settings().throttle = Some(Arc::new(limiter.clone()));
         self
     }
 

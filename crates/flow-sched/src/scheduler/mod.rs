@@ -19,6 +19,7 @@ mod context;
 mod draw;
 mod driver;
 mod error;
+mod gate;
 mod guarded;
 mod handle;
 mod handoff;
@@ -43,6 +44,7 @@ mod triggers;
 mod wall;
 mod wheel;
 mod window;
+mod work;
 
 pub use builder::SchedulerBuilder;
 pub use calendar::{Calendar, HolidayError, Holidays};
@@ -262,8 +264,10 @@ impl Scheduler {
     /// The jobs have ended from the first poll on; dropped, it tells no run to stop.
     pub async fn shutdown(&self, timeout: Duration) -> SchedulerReport {
         let shared = self.shared();
+        // Before the close, since it ends what waits for a retry; and after it, for what came last.
+        let before = shared.running.load(Ordering::Acquire);
         let jobs = shared.close();
-        let running = shared.running.load(Ordering::Acquire);
+        let running = before.max(shared.running.load(Ordering::Acquire));
         let handle: &Handle = &shared.handle;
         let ended = handle.timeout(timeout, self.runs_ended()).await;
         let mut left = shared.running.load(Ordering::Acquire);

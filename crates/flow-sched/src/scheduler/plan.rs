@@ -1,6 +1,7 @@
 //! What a trigger says about a time that is due: what was missed since, and what comes next.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use flow_rt::Instant;
@@ -14,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) latest: Due,
     /// Times that were due before it, without a run.
     pub(crate) missed: u64,
+    /// The latest of those, as many as are to be made up, the earliest first.
+    pub(crate) backlog: VecDeque<Due>,
     pub(crate) next: Option<Due>,
     /// The trigger does not move on.
     pub(crate) failed: bool,
@@ -26,11 +29,13 @@ pub(crate) struct When {
     pub(crate) scheduled_at: SystemTime,
 }
 
-/// Asks the trigger what was missed since `due`, and what comes next.
-pub(crate) fn plan(trigger: &dyn Trigger, due: Due, cx: &TriggerContext) -> Plan {
+/// Asks the trigger what was missed since `due`, and what comes next; up to `made_up` of the missed
+/// times one by one.
+pub(crate) fn plan(trigger: &dyn Trigger, due: Due, cx: &TriggerContext, made_up: usize) -> Plan {
     let mut plan = Plan {
         latest: due,
         missed: 0,
+        backlog: VecDeque::new(),
         next: None,
         failed: false,
     };
@@ -52,6 +57,9 @@ pub(crate) fn plan(trigger: &dyn Trigger, due: Due, cx: &TriggerContext) -> Plan
         .unwrap_or_else(|| CatchUp::new(next, 1));
     plan.latest = caught.latest;
     plan.missed = caught.passed;
+    if made_up > 0 {
+        plan.backlog = backlog(trigger, due, caught, cx, made_up);
+    }
     // After the latest that was found; if there were more than it was ready to count, after now.
     plan.next = trigger.next(&cx.after(caught.latest));
     if plan.next.is_some_and(|next| is_past(next, cx)) {
@@ -59,6 +67,60 @@ pub(crate) fn plan(trigger: &dyn Trigger, due: Due, cx: &TriggerContext) -> Plan
         plan.failed = plan.next.is_some_and(|next| is_past(next, cx));
     }
     plan
+}
+
+/// The last `most` times from `due` on and before the latest one, by asking for one after the
+/// other.
+///
+/// A trigger can be asked from any time on, but only forwards. So it is asked from where so many
+/// times would lie behind if all were as far apart, and from further back if there are too few.
+fn backlog(
+    trigger: &dyn Trigger,
+    due: Due,
+    caught: CatchUp,
+    cx: &TriggerContext,
+    most: usize,
+) -> VecDeque<Due> {
+    let CatchUp { latest, passed } = caught;
+    let span = (cx.position(latest) - cx.position(due)).max(0);
+    let mut back = span * most as i128 / i128::from(passed.max(1));
+    loop {
+        let all = back >= span;
+        let mut found = VecDeque::new();
+        let mut at = if all { due } else { shifted(latest, back) };
+        if all {
+            found.push_back(due);
+        }
+        // More than so many mean that the trigger is denser than it said; they are let go.
+        for _ in 0..most.saturating_mul(4).saturating_add(16) {
+            let next = trigger.next(&cx.after(at));
+            let Some(next) = next.filter(|&next| cx.position(next) < cx.position(latest)) else {
+                break;
+            };
+            if !moves_on(next, &cx.after(at)) {
+                break;
+            }
+            at = next;
+            found.push_back(next);
+            if found.len() > most {
+                found.pop_front();
+            }
+        }
+        if all || found.len() >= most {
+            return found;
+        }
+        back = (back * 2).max(1);
+    }
+}
+
+/// So many nanoseconds before `due`.
+fn shifted(due: Due, back: i128) -> Due {
+    let back = u64::try_from(back).unwrap_or(u64::MAX);
+    match due {
+        Due::At(at) => Due::At(Instant::from_nanos(at.as_nanos().saturating_sub(back))),
+        Due::Wall(at) => Due::Wall(at.checked_sub(Duration::from_nanos(back)).unwrap_or(at)),
+        Due::AfterRun(_) => due,
+    }
 }
 
 /// Now, on the clock that `due` stands on.

@@ -59,6 +59,8 @@ pub(crate) struct Counters {
     failed: AtomicU64,
     panicked: AtomicU64,
     timed_out: AtomicU64,
+    terminated: AtomicU64,
+    declined: AtomicU64,
     dropped: AtomicU64,
     skipped: AtomicU64,
     missed: AtomicU64,
@@ -76,6 +78,7 @@ impl Shared {
         handle: Handle,
         target: Target,
         zone: Tz,
+        settings: Settings,
         on_event: Option<Hook>,
     ) -> Self {
         Self {
@@ -91,7 +94,7 @@ impl Shared {
             closed: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
             jobs: Mutex::default(),
-            settings: Arc::default(),
+            settings: Arc::new(settings),
             drawn: entropy(),
             unnamed: "".into(),
             on_event,
@@ -285,6 +288,8 @@ impl Shared {
             RunOutcome::Failed(_) => &counters.failed,
             RunOutcome::Panicked(_) => &counters.panicked,
             RunOutcome::TimedOut => &counters.timed_out,
+            RunOutcome::Terminated => &counters.terminated,
+            RunOutcome::Declined => &counters.declined,
             RunOutcome::Dropped => &counters.dropped,
         }
         .fetch_add(1, Ordering::Relaxed);
@@ -318,6 +323,8 @@ impl Shared {
                 failed: read(&counters.failed),
                 panicked: read(&counters.panicked),
                 timed_out: read(&counters.timed_out),
+                terminated: read(&counters.terminated),
+                declined: read(&counters.declined),
                 dropped: read(&counters.dropped),
                 skipped: read(&counters.skipped),
                 missed: read(&counters.missed),

@@ -54,7 +54,7 @@ pub(super) struct Runs {
     /// Missed occurrences that are being made up; before those that are buffered.
     pub(super) backlog: VecDeque<When>,
     /// Set while the next due time is to be counted from the end of the runs in progress.
-    pub(super) after_runs: Option<Duration>,
+    pub(super) delay: Option<Duration>,
     pub(super) counts: RunCounts,
     pub(super) last: Option<RunReport>,
 }
@@ -64,6 +64,12 @@ pub(super) struct Active {
     /// Told to stop before it began.
     pub(super) cancelled: bool,
     pub(super) token: Option<CancellationToken>,
+    /// A newer run takes its place.
+    pub(super) killed: bool,
+    /// Drops the run, if the overlap policy may ask for that.
+    pub(super) kill: Option<CancellationToken>,
+    /// Ends its wait, while it waits at its gate or for its next attempt.
+    pub(super) wait: Option<CancellationToken>,
 }
 
 /// A run that was let in.
@@ -156,7 +162,7 @@ impl State {
     /// it could wait for.
     pub(super) fn set_next(&mut self, next: Option<Due>) -> Option<Duration> {
         if let Some(runs) = &mut self.runs {
-            runs.after_runs = None;
+            runs.delay = None;
         }
         match next {
             Some(Due::AfterRun(delay)) => {
@@ -164,7 +170,7 @@ impl State {
                 if self.running() == 0 {
                     return Some(delay);
                 }
-                self.runs().after_runs = Some(delay);
+                self.runs().delay = Some(delay);
             }
             Some(due) => self.arm(Some(due)),
             None => self.exhaust(),
@@ -184,9 +190,19 @@ impl State {
     pub(super) fn exhaust(&mut self) {
         self.exhausted = true;
         if let Some(runs) = &mut self.runs {
-            runs.after_runs = None;
+            runs.delay = None;
         }
         self.arm(None);
+    }
+
+    /// Forgets the requests that wait; how many.
+    pub(super) fn drop_waiting(&mut self) -> u64 {
+        let Some(runs) = &mut self.runs else { return 0 };
+        let dropped = (runs.buffered.len() + runs.backlog.len()) as u64;
+        runs.buffered.clear();
+        runs.backlog.clear();
+        runs.counts.skipped += dropped;
+        dropped
     }
 
     pub(super) fn start(&mut self, body: Body, when: When) -> Ticket {
@@ -197,6 +213,9 @@ impl State {
             run,
             cancelled: false,
             token: None,
+            killed: false,
+            kill: None,
+            wait: None,
         });
         Ticket { run, when, body }
     }
@@ -215,6 +234,26 @@ impl State {
             .collect()
     }
 
+    /// Marks the runs in progress as to be dropped; the tokens that do so.
+    pub(super) fn kill_active(&mut self) -> Vec<CancellationToken> {
+        let Some(runs) = &mut self.runs else {
+            return Vec::new();
+        };
+        let mut tokens = Vec::new();
+        for active in &mut runs.active {
+            active.killed = true;
+            // Before it has begun it can only wait.
+            tokens.extend(active.kill.take().or_else(|| active.wait.take()));
+        }
+        tokens
+    }
+
+    /// The run of that number, while it is in progress.
+    pub(super) fn active(&mut self, run: u64) -> Option<&mut Active> {
+        let runs = self.runs.as_mut()?;
+        runs.active.iter_mut().find(|active| active.run == run)
+    }
+
     /// Whether nothing is left to happen.
     pub(super) fn is_finished(&self) -> bool {
         self.exhausted
@@ -225,15 +264,21 @@ impl State {
     }
 
     /// Ends the job: it is armed for nothing, and what waited does so no more. Its body is the
-    /// user's, to be dropped outside of the lock.
-    pub(super) fn end(&mut self, reason: EndReason) -> Option<Body> {
+    /// user's, to be dropped outside of the lock, where the waits of its runs are to be ended too.
+    pub(super) fn end(&mut self, reason: EndReason) -> (Option<Body>, Vec<CancellationToken>) {
         self.phase = JobState::Ended(reason);
         self.arm(None);
+        let mut waits = Vec::new();
         if let Some(runs) = &mut self.runs {
-            runs.after_runs = None;
+            runs.delay = None;
             runs.buffered.clear();
             runs.backlog.clear();
+            waits.extend(
+                runs.active
+                    .iter_mut()
+                    .filter_map(|active| active.wait.take()),
+            );
         }
-        self.body.take()
+        (self.body.take(), waits)
     }
 }

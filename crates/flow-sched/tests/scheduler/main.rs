@@ -7,6 +7,7 @@ mod common;
 mod cron;
 mod errors;
 mod faults;
+mod gates;
 mod lifecycle;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -14,5 +15,6 @@ mod policies;
 mod pooled;
 #[cfg(feature = "fine-timer")]
 mod precision;
+mod retries;
 mod timing;
 mod triggers;
