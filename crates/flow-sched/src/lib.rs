@@ -32,7 +32,7 @@
 //! | [`Cron`], [`CronPattern`], [`Dialect`], [`DstPolicy`] | times of day by pattern, in any zone |
 //! | [`CronTime`], [`CronAfter`], [`CronBefore`] | occurrences, in std's times or those of chrono and jiff |
 //! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`] | seeing what goes on |
-//! | [`ScheduleError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`], [`WindowError`], [`HolidayError`] | what can go wrong |
+//! | [`ScheduleError`], [`StartAllError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`], [`WindowError`], [`HolidayError`] | what can go wrong |
 //!
 //! # Features
 //! - **`pool`**: the worker pool.
@@ -75,6 +75,6 @@ pub use scheduler::{
     HolidayError, Holidays, Intersection, Jitter, JobBuilder, JobContext, JobEvent, JobEventKind,
     JobHandle, JobState, JobStats, Misfire, Once, Outcome, Overlap, Precision, RandomInterval,
     RunCounts, RunOutcome, RunReport, ScheduleError, Scheduler, SchedulerBuilder,
-    SchedulerConfigError, SchedulerDriver, SchedulerReport, SchedulerStats, Trigger,
+    SchedulerConfigError, SchedulerDriver, SchedulerReport, SchedulerStats, StartAllError, Trigger,
     TriggerContext, TriggerNowError, Union, Window, WindowError, Within,
 };

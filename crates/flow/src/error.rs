@@ -105,6 +105,7 @@ gathers! {
     #[cfg(feature = "sched")] flow_sched::SchedulerConfigError,
     #[cfg(feature = "sched")] flow_sched::ScheduleError,
     #[cfg(feature = "sched")] flow_sched::TriggerNowError,
+    #[cfg(feature = "sched")] flow_sched::StartAllError,
     #[cfg(feature = "sched")] flow_sched::WindowError,
     #[cfg(feature = "sched")] flow_sched::HolidayError,
     #[cfg(feature = "sched")] flow_sched::CronError,

@@ -170,6 +170,14 @@ impl Future for SchedulerDriver {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            if shared.is_stopped() {
+                // Only news and a start wake it.
+                if shared.handoff.sleep(u64::MAX) {
+                    return Poll::Pending;
+                }
+                shared.handoff.awake(cx.waker());
+                continue;
+            }
             let now = shared.handle.now();
             let wall = wall_nanos(wall::nanos(shared.handle.wall()));
             while let Some(job) = this.pop_due(now, wall) {

@@ -107,6 +107,10 @@ pub enum ScheduleError {
         /// The panic's message.
         message: String,
     },
+    /// The job has ended, and takes no other trigger.
+    Ended,
+    /// The job was made by another scheduler than the one that was to start it.
+    OtherScheduler,
     /// The scheduler was shut down, or its driver is gone.
     Closed,
 }
@@ -167,6 +171,8 @@ impl fmt::Display for ScheduleError {
             Self::TriggerPanicked { message } => {
                 write!(f, "the job's trigger panicked: {message}")
             }
+            Self::Ended => f.write_str("the job has ended and takes no other trigger"),
+            Self::OtherScheduler => f.write_str("the job was made by another scheduler"),
             Self::Closed => f.write_str("the scheduler is closed"),
         }
     }
@@ -181,6 +187,39 @@ impl std::error::Error for ScheduleError {
             Self::Retry(error) => error.source(),
             _ => None,
         }
+    }
+}
+
+/// Why [`Scheduler::start_all`](crate::Scheduler::start_all) started none of its jobs. The
+/// scheduler is as it was before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartAllError {
+    pub(crate) index: usize,
+    pub(crate) error: ScheduleError,
+}
+
+impl StartAllError {
+    /// The place of the job that was refused, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Why it was.
+    pub fn error(&self) -> &ScheduleError {
+        &self.error
+    }
+}
+
+impl fmt::Display for StartAllError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job {} of those to start: {}", self.index, self.error)
+    }
+}
+
+/// The text of what is inside is part of its own.
+impl std::error::Error for StartAllError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
     }
 }
 

@@ -399,7 +399,7 @@ impl Job {
         runs.active.retain(|active| active.run != report.run);
         runs.counts.count(&report.outcome);
         let failed = report.outcome.is_failure();
-        runs.last = Some(report);
+        runs.note(report, self.settings.history);
         if failed && self.settings.stop_on_error && !state.has_ended() {
             effects.end = Some(EndReason::RunFailed);
             return effects;
@@ -494,6 +494,33 @@ impl Job {
             }
             return true;
         }
+    }
+
+    /// Goes by another timetable from `now` on, whose first time is `first`; gives the old one
+    /// back, to be dropped outside of the lock, or the new one if the job has ended.
+    pub(crate) fn replace_timetable(
+        &self,
+        timetable: Timetable,
+        now: Instant,
+        first: Due,
+    ) -> Result<Timetable, Timetable> {
+        let mut state = self.state.lock();
+        if state.has_ended() {
+            return Err(timetable);
+        }
+        let old = core::mem::replace(&mut state.timetable, timetable);
+        state.started = now;
+        if !self.is_used_up(&state) {
+            state.exhausted = false;
+            // No run is waited for: this is no delay after one.
+            state.set_next(Some(first));
+        }
+        Ok(old)
+    }
+
+    /// The runs that ended last, the latest one last.
+    pub(crate) fn history(&self) -> Vec<RunReport> {
+        self.state.lock().history()
     }
 
     /// Ends the job; false if it had ended. Runs in progress go on.

@@ -22,7 +22,7 @@ use super::outcome::Outcome;
 use super::policy::{Misfire, Overlap};
 use super::report::RunReport;
 use super::settings::Settings;
-use super::shared::{Refused, Shared};
+use super::shared::Shared;
 use super::timetable::{self, Timetable};
 use super::trigger::{Due, Trigger, TriggerContext};
 use super::triggers::Between;
@@ -259,6 +259,13 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
+    /// Keeps the reports of so many runs that have ended, for [`JobHandle::history`]; the last one
+    /// is kept always.
+    pub fn history(mut self, runs: usize) -> Self {
+        self.settings().history = runs;
+        self
+    }
+
     /// Asks before each run whether it may begin; a run that may not is counted as declined.
     ///
     /// The condition is asked in a task of its own, runs by hand included. While it is, the run
@@ -306,6 +313,22 @@ impl<O: Outcome> JobBuilder<O> {
     /// One short lock and the trigger's first answer; the driver is woken only if the job is due
     /// before all others.
     pub fn start(self) -> Result<JobHandle, ScheduleError> {
+        let shared = self.shared.clone();
+        let prepared = self.prepare()?;
+        let name = prepared.job.name.clone();
+        match shared.insert(&prepared.job, prepared.first) {
+            Ok(()) => Ok(JobHandle::new(shared, prepared.job)),
+            Err(refused) => Err(refused.into_error(&name)),
+        }
+    }
+
+    /// Whether it is this scheduler that is to run the job.
+    pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+
+    /// Checks everything and makes the job.
+    pub(crate) fn prepare(self) -> Result<Prepared, ScheduleError> {
         self.check()?;
         let timetable = build_timetable(self.trigger, self.zone.as_deref(), &self.shared)?;
         let limits = Limits {
@@ -335,14 +358,10 @@ impl<O: Outcome> JobBuilder<O> {
             now,
             first,
         );
-        let job = Arc::new(job);
-        match self.shared.insert(&job, first) {
-            Ok(()) => Ok(JobHandle::new(self.shared, job)),
-            Err(Refused::ShutDown) => Err(ScheduleError::Closed),
-            Err(Refused::NameTaken) => Err(ScheduleError::NameTaken {
-                name: job.name.as_ref().to_owned(),
-            }),
-        }
+        Ok(Prepared {
+            job: Arc::new(job),
+            first,
+        })
     }
 
     fn check(&self) -> Result<(), ScheduleError> {
@@ -354,6 +373,24 @@ impl<O: Outcome> JobBuilder<O> {
         }
         self.settings.check()
     }
+}
+
+/// A job to be started, and when it is due first.
+pub(crate) struct Prepared {
+    pub(crate) job: Arc<Job>,
+    pub(crate) first: Due,
+}
+
+/// Checks a trigger for a job that exists, and asks it for its first time.
+pub(crate) fn lay_out(
+    trigger: Arc<dyn Trigger>,
+    shared: &Shared,
+) -> Result<(Timetable, Instant, Due), ScheduleError> {
+    guarded(|| trigger.check())??;
+    let timetable = guarded(|| Timetable::of(trigger, true))?;
+    let now = shared.handle.now();
+    let first = first_due(&timetable, shared, now)?;
+    Ok((timetable, now, first))
 }
 
 fn build_timetable(

@@ -50,7 +50,7 @@ pub use builder::SchedulerBuilder;
 pub use calendar::{Calendar, HolidayError, Holidays};
 pub use context::JobContext;
 pub use driver::SchedulerDriver;
-pub use error::{ScheduleError, SchedulerConfigError, TriggerNowError};
+pub use error::{ScheduleError, SchedulerConfigError, StartAllError, TriggerNowError};
 pub use handle::JobHandle;
 pub use jitter::Jitter;
 pub use job_builder::JobBuilder;
@@ -66,6 +66,7 @@ pub use triggers::{
 };
 pub use window::{Window, WindowError};
 
+use job_builder::Prepared;
 use report::EndReason as Reason;
 use shared::Shared;
 
@@ -207,6 +208,52 @@ impl Scheduler {
         self.unnamed(move |cx| run(cx, state.clone()))
     }
 
+    /// Starts all of the jobs, or none.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use flow_sched::Scheduler;
+    /// # flow_rt::sim::check(0..1, |rt| async move {
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let poll = |site: &'static str| {
+    ///     let job = scheduler.job(site, async |cx| println!("polling {}", cx.job()));
+    ///     job.every(Duration::from_secs(60))
+    /// };
+    /// let jobs = scheduler.start_all(["a.example", "b.example"].map(poll)).unwrap();
+    /// assert_eq!(jobs.len(), 2);
+    /// let twice = scheduler.start_all(["c.example", "a.example"].map(poll)).unwrap_err();
+    /// assert_eq!(twice.index(), 1);
+    /// assert_eq!(scheduler.list().len(), 2);
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// [`StartAllError`] with the first job that was refused, and why.
+    pub fn start_all<O: Outcome>(
+        &self,
+        jobs: impl IntoIterator<Item = JobBuilder<O>>,
+    ) -> Result<Vec<JobHandle>, StartAllError> {
+        let shared = self.shared();
+        let mut prepared: Vec<Prepared> = Vec::new();
+        for (index, job) in jobs.into_iter().enumerate() {
+            let job = if job.is_of(shared) {
+                job.prepare()
+            } else {
+                Err(ScheduleError::OtherScheduler)
+            };
+            prepared.push(job.map_err(|error| StartAllError { index, error })?);
+        }
+        if let Err((index, refused)) = shared.insert_all(&prepared) {
+            let name = prepared
+                .get(index)
+                .map_or("", |prepared| &prepared.job.name);
+            let error = refused.into_error(name);
+            return Err(StartAllError { index, error });
+        }
+        let handle = |prepared: Prepared| JobHandle::new(shared.clone(), prepared.job);
+        Ok(prepared.into_iter().map(handle).collect())
+    }
+
     /// The job of that name, unless it has ended.
     pub fn find(&self, name: &str) -> Option<JobHandle> {
         let shared = self.shared();
@@ -248,6 +295,28 @@ impl Scheduler {
 
 /// The whole.
 impl Scheduler {
+    /// Lets the timetables of all jobs stand still, until [`start`](Self::start). False if they do
+    /// already, or the scheduler is closed.
+    ///
+    /// Runs in progress go on, with what waits for them, and runs by hand still begin. Jobs may be
+    /// started, changed and removed meanwhile.
+    pub fn stop(&self) -> bool {
+        self.shared().set_stopped(true)
+    }
+
+    /// Lets the timetables go on. False if they do: a scheduler has been started when it is built.
+    ///
+    /// What was due meanwhile has been missed, and is a matter of each job's
+    /// [`misfire`](JobBuilder::misfire).
+    pub fn start(&self) -> bool {
+        self.shared().set_stopped(false)
+    }
+
+    /// Whether the timetables go on: neither stopped nor closed.
+    pub fn is_running(&self) -> bool {
+        !self.shared().is_stopped() && !self.shared().is_closed()
+    }
+
     /// Stops the intake and ends all jobs. Runs in progress go on. Idempotent.
     pub fn close(&self) {
         self.shared().close();
@@ -318,6 +387,7 @@ impl fmt::Debug for Scheduler {
         f.debug_struct("Scheduler")
             .field("name", &self.name())
             .field("runtime", &self.shared().handle.name())
+            .field("running", &self.is_running())
             .field("closed", &self.is_closed())
             .field("stats", &self.stats())
             .finish()

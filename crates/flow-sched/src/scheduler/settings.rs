@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) retry_if: Option<RetryIf>,
     pub(crate) on_give_up: Option<OnGiveUp>,
     pub(crate) stop_on_error: bool,
+    /// How many reports are kept; the last one always is.
+    pub(crate) history: usize,
     pub(crate) when: Option<Condition>,
     pub(crate) throttle: Option<Arc<dyn Decide>>,
 }

@@ -8,9 +8,11 @@ use flow_rt::{CancellationToken, Handle, catch, contain};
 use flow_sync::Event;
 
 use super::draw::entropy;
+use super::error::ScheduleError;
 use super::guarded::RunId;
 use super::handoff::Handoff;
 use super::job::{AfterRun, Effects, Job};
+use super::job_builder::Prepared;
 use super::registry::Registry;
 use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
 use super::run::{self, Target};
@@ -36,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) ended: Event,
     pub(crate) counters: Counters,
     closed: AtomicBool,
+    /// Whether the timetables of all jobs stand still.
+    stopped: AtomicBool,
     next_id: AtomicU64,
     jobs: Mutex<Registry>,
     /// What jobs have that were told nothing else.
@@ -72,6 +76,17 @@ pub(crate) enum Refused {
     ShutDown,
 }
 
+impl Refused {
+    pub(crate) fn into_error(self, name: &str) -> ScheduleError {
+        match self {
+            Self::ShutDown => ScheduleError::Closed,
+            Self::NameTaken => ScheduleError::NameTaken {
+                name: name.to_owned(),
+            },
+        }
+    }
+}
+
 impl Shared {
     pub(crate) fn new(
         name: String,
@@ -92,6 +107,7 @@ impl Shared {
             ended: Event::new(),
             counters: Counters::default(),
             closed: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
             jobs: Mutex::default(),
             settings: Arc::new(settings),
@@ -113,6 +129,21 @@ impl Shared {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Lets the timetables stand still, or go on; false if they did so already, or the scheduler
+    /// is closed.
+    pub(crate) fn set_stopped(&self, stopped: bool) -> bool {
+        if self.is_closed() || self.stopped.swap(stopped, Ordering::AcqRel) == stopped {
+            return false;
+        }
+        // The driver registers its waker before it looks.
+        self.handoff.wake();
+        true
     }
 
     pub(crate) fn next_id(&self) -> u64 {
@@ -144,6 +175,33 @@ impl Shared {
         self.counters.scheduled.fetch_add(1, Ordering::Relaxed);
         self.emit(job, JobEventKind::Scheduled);
         self.hand_over(job, Some(first.delayed(job.jitter(first, self.drawn))));
+        Ok(())
+    }
+
+    /// Takes all of the jobs in, or none: then the place of the one that was refused.
+    pub(crate) fn insert_all(&self, prepared: &[Prepared]) -> Result<(), (usize, Refused)> {
+        {
+            let mut jobs = self.jobs.lock();
+            if self.is_closed() {
+                return Err((0, Refused::ShutDown));
+            }
+            for (place, Prepared { job, .. }) in prepared.iter().enumerate() {
+                if !jobs.insert(job) {
+                    for Prepared { job, .. } in &prepared[..place] {
+                        // `prepared` holds it too: no last reference goes here.
+                        drop(jobs.remove(job));
+                    }
+                    return Err((place, Refused::NameTaken));
+                }
+            }
+        }
+        let count = prepared.len() as u64;
+        self.counters.scheduled.fetch_add(count, Ordering::Relaxed);
+        for Prepared { job, first } in prepared {
+            self.emit(job, JobEventKind::Scheduled);
+            let first = first.delayed(job.jitter(*first, self.drawn));
+            self.hand_over(job, Some(first));
+        }
         Ok(())
     }
 

@@ -56,7 +56,9 @@ pub(super) struct Runs {
     /// Set while the next due time is to be counted from the end of the runs in progress.
     pub(super) delay: Option<Duration>,
     pub(super) counts: RunCounts,
-    pub(super) last: Option<RunReport>,
+    last: Option<RunReport>,
+    /// Those before the last one, as many as the job is told to keep.
+    history: VecDeque<RunReport>,
 }
 
 pub(super) struct Active {
@@ -80,6 +82,17 @@ pub(crate) struct Ticket {
 }
 
 impl Runs {
+    /// Keeps the report of a run that has ended, and `most` in all.
+    pub(super) fn note(&mut self, report: RunReport, most: usize) {
+        let before = self.last.replace(report);
+        if most > 1 {
+            if self.history.len() + 1 >= most {
+                self.history.pop_front();
+            }
+            self.history.extend(before);
+        }
+    }
+
     /// The request whose turn it is next.
     pub(super) fn next_waiting(&mut self) -> Option<When> {
         self.backlog
@@ -144,6 +157,12 @@ impl State {
 
     pub(super) fn last(&self) -> Option<RunReport> {
         self.runs.as_ref()?.last.clone()
+    }
+
+    pub(super) fn history(&self) -> Vec<RunReport> {
+        self.runs.as_ref().map_or_else(Vec::new, |runs| {
+            runs.history.iter().chain(&runs.last).cloned().collect()
+        })
     }
 
     /// Whether anything waits for a run in progress to end.

@@ -4,6 +4,7 @@
 
 mod behaviour;
 mod common;
+mod control;
 mod cron;
 mod errors;
 mod faults;

@@ -105,7 +105,9 @@ async fn case_117_attempts_come_after_growing_delays(rt: TestRuntime) {
     let (good, bad) = (Log::new(&rt), Log::new(&rt));
     let spent = Arc::new(AtomicU32::new(0));
     let hook = spent.clone();
-    let job = scheduler.job_with("bad", bad.clone(), |cx, log| fails_until(&cx, &log, u32::MAX));
+    let job = scheduler.job_with("bad", bad.clone(), |cx, log| {
+        fails_until(&cx, &log, u32::MAX)
+    });
     let job = job.after(SEC).retry(plan()).on_give_up(move |report| {
         hook.fetch_add(report.attempts, Relaxed);
         panic!("in a hook");
@@ -146,7 +148,9 @@ async fn case_118_removing_the_job_ends_its_retries(rt: TestRuntime) {
     let scheduler = scheduler(&rt);
     let log = Log::new(&rt);
     let start = |name: &'static str| {
-        let job = scheduler.job_with(name, log.clone(), |cx, log| fails_until(&cx, &log, u32::MAX));
+        let job = scheduler.job_with(name, log.clone(), |cx, log| {
+            fails_until(&cx, &log, u32::MAX)
+        });
         let plan = Backoff::constant(HOUR).attempts(100);
         job.after(SEC).retry(plan).start().unwrap()
     };

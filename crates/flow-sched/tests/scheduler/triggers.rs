@@ -301,7 +301,10 @@ async fn random_intervals_come_as_they_were_told(rt: TestRuntime) {
     for (told, at) in told.iter().zip(&seen) {
         assert_eq!(*told, log.wall + *at);
     }
-    let gaps: Vec<_> = seen.windows(2).map(|pair| pair[1].abs_diff(pair[0])).collect();
+    let gaps: Vec<_> = seen
+        .windows(2)
+        .map(|pair| pair[1].abs_diff(pair[0]))
+        .collect();
     assert!(gaps.iter().all(|gap| (SEC..=secs(3)).contains(gap)));
     let distinct: std::collections::BTreeSet<_> = gaps.iter().collect();
     assert!(distinct.len() > 90, "{} of {}", distinct.len(), gaps.len());
@@ -345,7 +348,10 @@ async fn case_128_jitter_is_spread_within_its_bounds_and_does_not_add_up(rt: Tes
             grid,
             "the timetable stays where it is"
         );
-        let late: Vec<_> = (1..).zip(seen).map(|(n, at)| at.abs_diff(HOUR * n)).collect();
+        let late: Vec<_> = (1..)
+            .zip(seen)
+            .map(|(n, at)| at.abs_diff(HOUR * n))
+            .collect();
         assert!(
             late.iter().all(|late| (least..=most).contains(late)),
             "{name}: {late:?}"
