@@ -31,7 +31,7 @@
 //! | [`Precision`] | how exactly |
 //! | [`Cron`], [`CronPattern`], [`Dialect`], [`DstPolicy`] | times of day by pattern, in any zone |
 //! | [`CronTime`], [`CronAfter`], [`CronBefore`] | occurrences, in std's times or those of chrono and jiff |
-//! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`] | seeing what goes on |
+//! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`], [`JobEvents`] | seeing what goes on |
 //! | [`ScheduleError`], [`StartAllError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`], [`WindowError`], [`HolidayError`] | what can go wrong |
 //!
 //! # Features
@@ -73,8 +73,8 @@ pub use pool::{
 pub use scheduler::{
     After, Between, BoxError, Calendar, CatchUp, Due, EndReason, Every, Excluding, FixedDelay,
     HolidayError, Holidays, Intersection, Jitter, JobBuilder, JobContext, JobEvent, JobEventKind,
-    JobHandle, JobState, JobStats, Misfire, Once, Outcome, Overlap, Precision, RandomInterval,
-    RunCounts, RunOutcome, RunReport, ScheduleError, Scheduler, SchedulerBuilder,
-    SchedulerConfigError, SchedulerDriver, SchedulerReport, SchedulerStats, StartAllError, Trigger,
-    TriggerContext, TriggerNowError, Union, Window, WindowError, Within,
+    JobEvents, JobHandle, JobNews, JobNewsKind, JobState, JobStats, Misfire, Once, Outcome,
+    Overlap, Precision, RandomInterval, RunCounts, RunOutcome, RunReport, ScheduleError, Scheduler,
+    SchedulerBuilder, SchedulerConfigError, SchedulerDriver, SchedulerReport, SchedulerStats,
+    StartAllError, Trigger, TriggerContext, TriggerNowError, Union, Window, WindowError, Within,
 };

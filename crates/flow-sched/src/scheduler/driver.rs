@@ -79,16 +79,16 @@ impl SchedulerDriver {
         true
     }
 
+    /// Makes a job's timer match what it waits for. Under the job's lock, since nobody's code runs:
+    /// what the wheel held is a reference like `job`, which dropping does not end.
     fn sync(&mut self, job: &Arc<Job>) {
-        let armed = job.wakes_at(self.shared.drawn);
-        let old = job.state.lock().replace_timer(None);
-        // What the wheel held is a reference like `job`: dropping it here runs nothing.
-        match old {
+        let mut state = job.state.lock();
+        match state.replace_timer(None) {
             Some((Clock::Monotonic, key)) => drop(self.monotonic.cancel(key)),
             Some((Clock::Wall, key)) => drop(self.wall.cancel(key)),
             None => {}
         }
-        let timer = match armed {
+        let timer = match job.wakes(&state, self.shared.drawn) {
             None | Some(Due::AfterRun(_)) => return,
             Some(Due::At(at)) => {
                 let key = self.monotonic.insert(at.as_nanos(), job.id, job.clone());
@@ -99,7 +99,7 @@ impl SchedulerDriver {
                 (Clock::Wall, self.wall.insert(at, job.id, job.clone()))
             }
         };
-        job.state.lock().replace_timer(Some(timer));
+        state.replace_timer(Some(timer));
     }
 
     /// Takes the next job that is due.
@@ -123,22 +123,9 @@ impl SchedulerDriver {
     }
 
     fn fire(&mut self, job: &Arc<Job>) {
-        let (_, cheap) = {
-            let mut state = job.state.lock();
-            (state.replace_timer(None), state.is_cheap())
-        };
-        if cheap {
-            if self.shared.fire(job) {
-                self.sync(job);
-            }
-            return;
+        if self.shared.fire(job, true) {
+            self.sync(job);
         }
-        let (shared, job) = (self.shared.clone(), job.clone());
-        self.shared.handle.spawn_detached(async move {
-            if shared.fire(&job) {
-                shared.touch(&job);
-            }
-        });
     }
 
     /// When to wake: at the earliest deadline, or to look at the wall clock.

@@ -89,6 +89,8 @@ pub(crate) struct Effects {
     pub(crate) stop: Vec<CancellationToken>,
     /// The driver's timer no longer matches.
     pub(crate) rearm: bool,
+    /// The trigger is to be asked in a task of its own; nothing else has happened.
+    pub(crate) elsewhere: bool,
     pub(crate) skipped: u64,
     pub(crate) missed: u64,
     pub(crate) end: Option<EndReason>,
@@ -118,7 +120,11 @@ impl Job {
     /// When the job is to be looked at, if it waits for anything: what it is armed for, with its
     /// jitter.
     pub(crate) fn wakes_at(&self, drawn: u64) -> Option<Due> {
-        let armed = self.state.lock().wanted()?;
+        self.wakes(&self.state.lock(), drawn)
+    }
+
+    pub(crate) fn wakes(&self, state: &State, drawn: u64) -> Option<Due> {
+        let armed = state.wanted()?;
         Some(armed.delayed(self.jitter(armed, drawn)))
     }
 
@@ -157,16 +163,27 @@ impl Job {
 
     /// Asks the trigger about the time that is due, and lets a run in; `running` counts the runs
     /// of the whole scheduler. Calls a user's trigger outside of the lock, and lets its panic
-    /// through for the caller to contain; nothing has changed then.
+    /// through for the caller to contain; nothing has changed then. The driver, whose timer has
+    /// fired, asks cheap triggers only.
     pub(crate) fn fire(
         &self,
         running: &AtomicUsize,
         drawn: u64,
+        by_driver: bool,
         now: Instant,
         wall: SystemTime,
     ) -> Effects {
         let (cx, due, epoch, timetable) = {
             let mut state = self.state.lock();
+            if by_driver {
+                state.replace_timer(None);
+                if !state.timetable.is_cheap() {
+                    return Effects {
+                        elsewhere: true,
+                        ..Effects::default()
+                    };
+                }
+            }
             let Some(due) = state.wanted() else {
                 // Paused or removed meanwhile.
                 return Effects::rearm();

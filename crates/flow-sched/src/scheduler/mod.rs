@@ -19,6 +19,7 @@ mod context;
 mod draw;
 mod driver;
 mod error;
+mod events;
 mod gate;
 mod guarded;
 mod handle;
@@ -51,6 +52,7 @@ pub use calendar::{Calendar, HolidayError, Holidays};
 pub use context::JobContext;
 pub use driver::SchedulerDriver;
 pub use error::{ScheduleError, SchedulerConfigError, StartAllError, TriggerNowError};
+pub use events::{JobEvents, JobNews, JobNewsKind};
 pub use handle::JobHandle;
 pub use jitter::Jitter;
 pub use job_builder::JobBuilder;
@@ -369,6 +371,28 @@ impl Scheduler {
     /// Whether the scheduler was closed or shut down, or its driver is gone.
     pub fn is_closed(&self) -> bool {
         self.shared().is_closed()
+    }
+
+    /// What happens to jobs from now on, for a task to follow. Up to `capacity` events wait for it
+    /// (one at the least); then the oldest one is lost, and counted.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use flow_sched::{JobNewsKind, Scheduler};
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let mut events = scheduler.events(1_024);
+    /// scheduler.job("poll", async |_cx| ()).after(Duration::from_secs(1)).start().unwrap();
+    /// while let Some(event) = events.next().await {
+    ///     if let JobNewsKind::RunEnded(report) = event.kind {
+    ///         assert_eq!((&*event.job, report.run), ("poll", 1));
+    ///         break;
+    ///     }
+    /// }
+    /// # });
+    /// ```
+    pub fn events(&self, capacity: usize) -> JobEvents {
+        JobEvents::new(self.shared().clone(), capacity.max(1))
     }
 
     /// What is going on. Counters, and one short lock for the number of jobs.

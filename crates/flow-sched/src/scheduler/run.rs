@@ -10,13 +10,17 @@ use super::context::JobContext;
 use super::draw::mix;
 use super::error::TriggerNowError;
 use super::guarded::Guarded;
-use super::job::Job;
+use super::job::{Begun, Job};
 use super::outcome::BoxError;
 use super::plan::When;
 use super::report::{JobEventKind, RunOutcome, RunReport};
 use super::shared::Shared;
 use super::state::Ticket;
+use super::work::Failure;
 use crate::pool::{SubmitError, TrySubmitError, WorkerPool};
+
+/// What the user's future leaves.
+type Ended = Result<(), Failure>;
 
 /// Where runs go.
 pub(crate) enum Target {
@@ -52,7 +56,7 @@ pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket) {
 /// The context of a run that has none of a pool: of the driver there is none, and a run by hand
 /// belongs to the work that asked for it.
 fn context(shared: &Shared) -> TaskContext {
-    let stop = shared.stop.clone();
+    let stop = shared.stop.child_token();
     match TaskContext::current() {
         Some(asked_by) => asked_by.child_with_token(stop),
         None => TaskContext::from_token(stop),
@@ -133,10 +137,9 @@ impl Run {
         }
     }
 
-    /// Runs the job's body in the context of the task that carries it.
-    pub(crate) async fn execute(mut self, parent: TaskContext) {
+    /// Runs the job's body in the context of the task that carries it, and nothing else.
+    pub(crate) async fn execute(mut self, task: TaskContext) {
         let began = self.shared.handle.now();
-        let task = parent.child();
         let Some(ticket) = self.ticket.take() else {
             return;
         };
@@ -147,19 +150,41 @@ impl Run {
         self.began = Some(began);
         self.shared
             .emit(&self.job, JobEventKind::RunBegins(self.number));
-        let attempts = self.attempts(&ticket, &task, began);
+        let settings = &self.job.settings;
+        let outcome =
+            if settings.retry.is_none() && settings.timeout.is_none() && begun.kill.is_none() {
+                self.attempts = 1;
+                match self.begin(&ticket, task) {
+                    Ok(future) => outcome(future.await).0,
+                    Err(panic) => panicked(panic),
+                }
+            } else {
+                // Boxed, since every other run would carry its size about.
+                Box::pin(self.under_limits(&ticket, &task, begun, began)).await
+            };
+        // The body's last reference may be this one, and what it captured is the user's.
+        contain(|| drop(ticket));
+        self.report(outcome);
+    }
+
+    /// Runs the body until it succeeds, has failed for good, or a newer run takes its place.
+    async fn under_limits(
+        &mut self,
+        ticket: &Ticket,
+        task: &TaskContext,
+        begun: Begun,
+        began: Instant,
+    ) -> RunOutcome {
+        let attempts = self.attempts(ticket, task, began);
         let ended = match begun.kill {
             None => Some(attempts.await),
             Some(kill) => kill.run_until_cancelled(attempts).await,
         };
-        let outcome = ended.unwrap_or_else(|| {
+        ended.unwrap_or_else(|| {
             let token = task.cancellation();
             token.cancel_with("a newer run of the job takes this one's place");
             RunOutcome::Terminated
-        });
-        // The body's last reference may be this one, and what it captured is the user's.
-        contain(|| drop(ticket));
-        self.report(outcome);
+        })
     }
 
     /// Runs the body until it succeeds, or has failed for good.
@@ -224,13 +249,8 @@ impl Run {
             task = task.with_deadline(self.shared.handle.now() + timeout);
         }
         let token = task.cancellation().clone();
-        let retry_if = self.job.settings.retry_if.clone();
-        let begin = |task| {
-            let cx = self.context(task, self.attempts);
-            ticket.body.begin(cx, retry_if)
-        };
-        let future = match catch(|| task.scope_with(begin)) {
-            Ok(future) => Guarded::new(future, self.shared.id_of(&self.job)),
+        let future = match self.begin(ticket, task) {
+            Ok(future) => future,
             Err(panic) => return (panicked(panic), true),
         };
         let ended = match timeout {
@@ -245,11 +265,18 @@ impl Run {
                 Err(_) => return (RunOutcome::Dropped, false),
             },
         };
-        match ended {
-            Ok(Ok(())) => (RunOutcome::Completed, false),
-            Ok(Err(failure)) => (failed(failure.error), failure.retry),
-            Err(panic) => (panicked(panic), true),
-        }
+        outcome(ended)
+    }
+
+    /// Calls the user's closure; polls nothing.
+    fn begin(&self, ticket: &Ticket, task: TaskContext) -> Result<Guarded<Ended>, Panic> {
+        let retry_if = self.job.settings.retry_if.clone();
+        let begin = |task| {
+            let cx = self.context(task, self.attempts);
+            ticket.body.begin(cx, retry_if)
+        };
+        let future = catch(|| task.scope_with(begin))?;
+        Ok(Guarded::new(future, self.shared.id_of(&self.job)))
     }
 
     /// What the user's code of this run is handed.
@@ -308,6 +335,15 @@ impl Drop for Run {
         if self.number != 0 {
             self.report(RunOutcome::Dropped);
         }
+    }
+}
+
+/// How an attempt ended; also, whether it is worth another one if it failed.
+fn outcome(ended: Result<Ended, Panic>) -> (RunOutcome, bool) {
+    match ended {
+        Ok(Ok(())) => (RunOutcome::Completed, false),
+        Ok(Err(failure)) => (failed(failure.error), failure.retry),
+        Err(panic) => (panicked(panic), true),
     }
 }
 

@@ -9,6 +9,7 @@ use flow_sync::Event;
 
 use super::draw::entropy;
 use super::error::ScheduleError;
+use super::events::Listeners;
 use super::guarded::RunId;
 use super::handoff::Handoff;
 use super::job::{AfterRun, Effects, Job};
@@ -20,7 +21,7 @@ use super::settings::Settings;
 use super::trigger::Due;
 use super::{Core, Scheduler, wall};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 pub(crate) type Hook = Box<dyn Fn(&JobEvent<'_>) + Send + Sync>;
 
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) ended: Event,
     pub(crate) counters: Counters,
     closed: AtomicBool,
+    /// Whether a close has told of the end of every job.
+    told: AtomicBool,
     /// Whether the timetables of all jobs stand still.
     stopped: AtomicBool,
     next_id: AtomicU64,
@@ -49,6 +52,7 @@ pub(crate) struct Shared {
     /// The name of those without one.
     pub(crate) unnamed: Arc<str>,
     on_event: Option<Hook>,
+    pub(crate) listeners: Listeners,
     core: OnceLock<Weak<Core>>,
 }
 
@@ -107,6 +111,7 @@ impl Shared {
             ended: Event::new(),
             counters: Counters::default(),
             closed: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
             jobs: Mutex::default(),
@@ -114,6 +119,7 @@ impl Shared {
             drawn: entropy(),
             unnamed: "".into(),
             on_event,
+            listeners: Listeners::default(),
             core: OnceLock::new(),
         }
     }
@@ -158,6 +164,12 @@ impl Shared {
             };
             contain(|| hook(&event));
         }
+        self.listeners.tell(&job.name, kind);
+    }
+
+    /// Whether all has been told that happens to jobs: they have ended, and so have their runs.
+    pub(crate) fn is_over(&self) -> bool {
+        self.told.load(Ordering::Acquire) && self.running.load(Ordering::Acquire) == 0
     }
 
     /// Takes a new job in and hands it to the driver.
@@ -254,10 +266,20 @@ impl Shared {
         true
     }
 
-    /// A job is due: asks its trigger and does what follows. Contains the trigger's panic.
-    pub(crate) fn fire(self: &Arc<Self>, job: &Arc<Job>) -> bool {
-        let now = self.handle.now();
-        match catch(|| job.fire(&self.running, self.drawn, now, self.handle.wall())) {
+    /// A job is due: asks its trigger and does what follows. Contains the trigger's panic. True if
+    /// the job's timer no longer matches.
+    pub(crate) fn fire(self: &Arc<Self>, job: &Arc<Job>, by_driver: bool) -> bool {
+        let (now, wall) = (self.handle.now(), self.handle.wall());
+        match catch(|| job.fire(&self.running, self.drawn, by_driver, now, wall)) {
+            Ok(effects) if effects.elsewhere => {
+                let (shared, job) = (self.clone(), job.clone());
+                self.handle.spawn_detached(async move {
+                    if shared.fire(&job, false) {
+                        shared.touch(&job);
+                    }
+                });
+                false
+            }
             Ok(effects) => self.apply(job, effects),
             Err(panic) => {
                 contain(|| drop(panic));
@@ -329,6 +351,9 @@ impl Shared {
             .filter(|job| self.end(job, EndReason::ShutDown))
             .count();
         self.handoff.wake();
+        self.told.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        self.listeners.wake();
         // The last references of jobs, and so the users' triggers, may go here.
         contain(|| drop(jobs));
         ended
@@ -357,6 +382,11 @@ impl Shared {
     pub(crate) fn run_left(&self) {
         self.running.fetch_sub(1, Ordering::AcqRel);
         self.ended.notify_all();
+        // The fence of `notify_all` pairs with that of `close`: one of the two wakes those who wait
+        // for the end.
+        if self.told.load(Ordering::Relaxed) {
+            self.listeners.wake();
+        }
     }
 
     /// What names this scheduler to code inside its runs.

@@ -10,7 +10,7 @@ use super::job::{AfterRun, Body};
 use super::plan::When;
 use super::report::{EndReason, JobState, RunCounts, RunReport};
 use super::timetable::Timetable;
-use super::trigger::{Due, Trigger};
+use super::trigger::Due;
 use super::wheel::Key;
 
 pub(crate) struct State {
@@ -130,11 +130,6 @@ impl State {
         } else {
             None
         }
-    }
-
-    /// Whether the driver itself may ask the trigger.
-    pub(crate) fn is_cheap(&self) -> bool {
-        self.timetable.is_cheap()
     }
 
     pub(super) fn has_ended(&self) -> bool {

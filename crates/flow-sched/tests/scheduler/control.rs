@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use flow_rt::TestRuntime;
 use flow_sched::{
-    Cron, Due, EndReason, Every, FixedDelay, JobContext, JobState, Misfire, Once, RunOutcome,
-    ScheduleError, Scheduler, Trigger, TriggerContext,
+    Cron, Due, EndReason, Every, FixedDelay, JobContext, JobNewsKind, JobState, Misfire, Once,
+    RunOutcome, ScheduleError, Scheduler, Trigger, TriggerContext,
 };
 
 use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
@@ -22,6 +22,7 @@ flow_rt::on_every_runtime! {
     a_history_keeps_the_last_runs,
     all_jobs_start_or_none,
     many_tasks_change_one_job,
+    listeners_hear_what_happens_and_when_it_is_over,
 }
 
 async fn case_095_103_a_scheduler_stops_and_starts_again(rt: TestRuntime) {
@@ -333,4 +334,48 @@ async fn many_tasks_change_one_job(rt: TestRuntime) {
     let stats = job.stats().runs;
     assert_eq!(stats.started, stats.completed + stats.dropped);
     assert_eq!(stats.completed, runs.load(Relaxed));
+}
+
+async fn listeners_hear_what_happens_and_when_it_is_over(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let mut all = scheduler.events(100);
+    let mut two = scheduler.events(2);
+    drop(scheduler.events(0));
+    assert!(all.try_next().is_none());
+    let follower = rt.spawn(async move {
+        let mut heard = Vec::new();
+        while let Some(event) = all.next().await {
+            heard.push((event.job.to_string(), event.kind));
+        }
+        (heard, all.lost())
+    });
+    let job = slow(&scheduler, "slow", &log, ms(2_500))
+        .every(SEC)
+        .start()
+        .unwrap();
+    rt.advance(ms(2_500)).await;
+    assert_eq!(two.lost(), 1, "scheduled; begun, skipped are left");
+    assert!(format!("{two:?}").contains("queued: 2, lost: 1"), "{two:?}");
+    assert_eq!(two.try_next().unwrap().kind, JobNewsKind::RunBegins(1));
+    scheduler.shutdown(MIN).await;
+    let (heard, lost) = follower.await.unwrap();
+    assert_eq!(lost, 0);
+    assert!(heard.iter().all(|(job, _)| job == "slow"));
+    let kinds: Vec<_> = heard.into_iter().map(|(_, kind)| kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            JobNewsKind::Scheduled,
+            JobNewsKind::RunBegins(1),
+            JobNewsKind::Skipped(1),
+            JobNewsKind::Ended(EndReason::ShutDown),
+            JobNewsKind::RunEnded(job.last().unwrap()),
+        ]
+    );
+    // Who comes late is told that it is over, after what is left.
+    assert!(two.next().await.is_some());
+    assert!(two.next().await.is_some());
+    assert!(two.next().await.is_none());
+    assert!(scheduler.events(5).next().await.is_none());
 }
