@@ -44,7 +44,8 @@
 //! - `metrics`: `collector()` on a pool and the like on a scheduler, for a
 //!   `flow_metrics::Registry`.
 //! - `tracing`: events for what is rare in a pool: tasks that panic or time out, a queue that
-//!   overflows and how much it cost, the phases of a shutdown.
+//!   overflows and how much it cost, the phases of a shutdown. And for what is rare in a scheduler:
+//!   times that were missed, runs that panic, time out or fail for good, jobs that end by a fault.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

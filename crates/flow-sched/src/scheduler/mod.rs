@@ -43,6 +43,8 @@ mod timetable;
 mod trigger;
 mod triggers;
 mod wall;
+#[cfg(feature = "tracing")]
+mod warnings;
 mod wheel;
 mod window;
 mod work;

@@ -19,6 +19,8 @@ use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, Sc
 use super::run::{self, Target};
 use super::settings::Settings;
 use super::trigger::Due;
+#[cfg(feature = "tracing")]
+use super::warnings;
 use super::{Core, Scheduler, wall};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
@@ -53,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) unnamed: Arc<str>,
     on_event: Option<Hook>,
     pub(crate) listeners: Listeners,
+    #[cfg(feature = "tracing")]
+    pub(crate) misses: warnings::Misses,
     core: OnceLock<Weak<Core>>,
 }
 
@@ -120,6 +124,8 @@ impl Shared {
             unnamed: "".into(),
             on_event,
             listeners: Listeners::default(),
+            #[cfg(feature = "tracing")]
+            misses: warnings::Misses::default(),
             core: OnceLock::new(),
         }
     }
@@ -165,6 +171,8 @@ impl Shared {
             contain(|| hook(&event));
         }
         self.listeners.tell(&job.name, kind);
+        #[cfg(feature = "tracing")]
+        warnings::tell(self, &job.name, kind);
     }
 
     /// Whether all has been told that happens to jobs: they have ended, and so have their runs.

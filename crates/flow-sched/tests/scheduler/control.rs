@@ -193,7 +193,7 @@ async fn a_history_keeps_the_last_runs(rt: TestRuntime) {
     let scheduler = scheduler(&rt);
     let job = |name: &'static str| {
         let job = scheduler.job(name, async |cx: JobContext| {
-            if cx.run() % 2 == 0 {
+            if cx.run().is_multiple_of(2) {
                 Err("even")
             } else {
                 Ok(())

@@ -2,6 +2,7 @@
 //! runtime in stepped time. Numbers are those of the behaviour catalogue's cases.
 #![cfg(all(feature = "scheduler", not(loom)))]
 
+mod allocations;
 mod behaviour;
 mod common;
 mod control;
@@ -19,3 +20,5 @@ mod precision;
 mod retries;
 mod timing;
 mod triggers;
+#[cfg(feature = "tracing")]
+mod warnings;
