@@ -37,7 +37,7 @@ impl<C: Calendar + ?Sized> Calendar for Arc<C> {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // New Year of each year, and one day of one year.
 /// let holidays = Holidays::new(["01-01", "1970-04-03"])?.time_zone("Europe/London")?;
-/// let hour = |h| UNIX_EPOCH + Duration::from_secs(h * 3_600);
+/// let hour = |h: u64| UNIX_EPOCH + Duration::from_secs(h * 3_600);
 /// // London was an hour ahead of UTC in 1970.
 /// assert_eq!(holidays.excluded_until(hour(22)), Some(hour(23)));
 /// assert_eq!(holidays.excluded_until(hour(23)), None);

@@ -26,7 +26,7 @@ use crate::cron::{Cron, CronError, UnknownZone, name};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let night = Window::new("22:00-06:00")?;
-/// let hour = |h| UNIX_EPOCH + Duration::from_secs(h * 3_600);
+/// let hour = |h: u64| UNIX_EPOCH + Duration::from_secs(h * 3_600);
 /// assert!(night.contains(hour(23)) && night.contains(hour(5)));
 /// assert!(!night.contains(hour(12)));
 /// assert_eq!(night.opens_after(hour(12)), Some(hour(22)));
