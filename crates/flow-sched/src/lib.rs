@@ -23,11 +23,16 @@
 //! | [`PoolStats`], [`TaskEnd`], [`TaskOutcome`] | seeing what goes on |
 //! | [`Scheduler`], [`SchedulerBuilder`], [`SchedulerDriver`] | jobs by time |
 //! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`] | one job: its policies, its control, its run |
-//! | [`Trigger`], [`Overlap`], [`Misfire`], [`CatchUp`] | when a job runs, and when it does not |
+//! | [`Every`], [`FixedDelay`], [`RandomInterval`], [`Once`], [`After`] | triggers by the clock |
+//! | [`Union`], [`Intersection`], [`Excluding`], [`Within`], [`Between`] | triggers made of others |
+//! | [`Window`], [`Calendar`], [`Holidays`] | when it is open, and when nothing runs |
+//! | [`Trigger`], [`TriggerContext`], [`CatchUp`] | a trigger of your own |
+//! | [`Overlap`], [`Misfire`], [`Jitter`] | when a job runs, and when it does not |
+//! | [`Precision`] | how exactly |
 //! | [`Cron`], [`CronPattern`], [`Dialect`], [`DstPolicy`] | times of day by pattern, in any zone |
 //! | [`CronTime`], [`CronAfter`], [`CronBefore`] | occurrences, in std's times or those of chrono and jiff |
-//! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`] | seeing what goes on |
-//! | [`ScheduleError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`] | what can go wrong |
+//! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`], [`JobEvents`] | seeing what goes on |
+//! | [`ScheduleError`], [`StartAllError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`], [`WindowError`], [`HolidayError`] | what can go wrong |
 //!
 //! # Features
 //! - **`pool`**: the worker pool.
@@ -35,10 +40,12 @@
 //! - **`scheduler`**: jobs by time; includes `pool`, which may run them, and `cron`.
 //! - `serde`: patterns as their text, and a pool's builder from settings.
 //! - `chrono`, `jiff`: occurrences as times of these crates.
+//! - `fine-timer`: a scheduler on tokio with timers of async-io's precision.
 //! - `metrics`: `collector()` on a pool and the like on a scheduler, for a
 //!   `flow_metrics::Registry`.
 //! - `tracing`: events for what is rare in a pool: tasks that panic or time out, a queue that
-//!   overflows and how much it cost, the phases of a shutdown.
+//!   overflows and how much it cost, the phases of a shutdown. And for what is rare in a scheduler:
+//!   times that were missed, runs that panic, time out or fail for good, jobs that end by a fault.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -65,8 +72,10 @@ pub use pool::{
 };
 #[cfg(feature = "scheduler")]
 pub use scheduler::{
-    BoxError, CatchUp, Due, EndReason, JobBuilder, JobContext, JobEvent, JobEventKind, JobHandle,
-    JobState, JobStats, Misfire, Outcome, Overlap, RunCounts, RunOutcome, RunReport, ScheduleError,
-    Scheduler, SchedulerBuilder, SchedulerConfigError, SchedulerDriver, SchedulerReport,
-    SchedulerStats, Trigger, TriggerContext, TriggerNowError,
+    After, Between, BoxError, Calendar, CatchUp, Due, EndReason, Every, Excluding, FixedDelay,
+    HolidayError, Holidays, Intersection, Jitter, JobBuilder, JobContext, JobEvent, JobEventKind,
+    JobEvents, JobHandle, JobNews, JobNewsKind, JobState, JobStats, Misfire, Once, Outcome,
+    Overlap, Precision, RandomInterval, RunCounts, RunOutcome, RunReport, ScheduleError, Scheduler,
+    SchedulerBuilder, SchedulerConfigError, SchedulerDriver, SchedulerReport, SchedulerStats,
+    StartAllError, Trigger, TriggerContext, TriggerNowError, Union, Window, WindowError, Within,
 };

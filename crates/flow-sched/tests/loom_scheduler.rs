@@ -135,3 +135,40 @@ fn a_shutdown_meets_the_end_of_a_run() {
         drop(job);
     });
 }
+
+#[test]
+fn a_start_meets_the_driver_that_stands_still() {
+    explore("scheduler: start || the driver stands still", 2, || {
+        let host = Threads::default();
+        let scheduler = scheduler(&host);
+        assert!(scheduler.stop());
+        let ran = Arc::new(JoinCell::new());
+        let runs = ran.clone();
+        let job = scheduler.unnamed(move |_| {
+            let ran = runs.clone();
+            async move { assert!(ran.complete(()).is_ok(), "one run") }
+        });
+        let job = job.once_at(Instant::ORIGIN).start().unwrap();
+        assert!(scheduler.start());
+        block_on(poll_fn(|cx| ran.poll_take(cx)));
+        end(&host, &scheduler);
+        drop(job);
+    });
+}
+
+#[test]
+fn a_listener_meets_the_close() {
+    explore("scheduler: close || a listener waits", 2, || {
+        let host = Threads::default();
+        let scheduler = scheduler(&host);
+        let mut events = scheduler.events(1);
+        let follower = thread::spawn(move || {
+            assert_eq!(block_on(events.next()), None);
+            events
+        });
+        block_on(scheduler.shutdown(LONG));
+        let events = follower.join().unwrap();
+        host.join();
+        drop(events);
+    });
+}

@@ -15,8 +15,8 @@ pub use flow_ratelimit::RateLimitLayer;
 
 #[cfg(feature = "sched")]
 pub use flow_sched::{
-    Cron, CronPattern, Dialect, DstPolicy, JobContext, JobHandle, Misfire, Overlap, Scheduler,
-    TaskHandle, WorkerPool,
+    Cron, CronPattern, Dialect, DstPolicy, Jitter, JobContext, JobHandle, Misfire, Overlap,
+    Scheduler, TaskHandle, WorkerPool,
 };
 
 #[cfg(feature = "stream")]

@@ -159,6 +159,9 @@ fn those_of_pool_and_scheduler() {
     passes::<sched::SchedulerConfigError>();
     passes::<sched::ScheduleError>();
     passes::<sched::TriggerNowError>();
+    passes::<sched::StartAllError>();
+    passes::<sched::WindowError>();
+    passes::<sched::HolidayError>();
     passes::<sched::CronError>();
     passes::<sched::UnknownZone>();
 }

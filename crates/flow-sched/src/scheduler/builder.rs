@@ -1,6 +1,7 @@
 //! How a scheduler is made.
 
 use core::fmt;
+use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -9,8 +10,10 @@ use flow_rt::Handle;
 
 use super::driver::SchedulerDriver;
 use super::error::SchedulerConfigError;
+use super::policy::Precision;
 use super::report::JobEvent;
 use super::run::Target;
+use super::settings::Settings;
 use super::shared::{Hook, Shared};
 use super::{Core, Scheduler};
 use crate::cron::name;
@@ -24,6 +27,8 @@ pub struct SchedulerBuilder {
     runtime: Option<Handle>,
     pool: Option<WorkerPool>,
     zone: Option<Cow<'static, str>>,
+    precision: Precision,
+    timeout: Option<Duration>,
     on_event: Option<Hook>,
 }
 
@@ -58,6 +63,21 @@ impl SchedulerBuilder {
         self
     }
 
+    /// How exactly the scheduler wakes up; [`Precision::Coarse`] unless set.
+    ///
+    /// However exact, no job runs before it is due.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// The timeout of all runs, unless their job has one of its own; none unless set. See
+    /// [`JobBuilder::timeout`](crate::JobBuilder::timeout).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
     /// A hook for everything that happens to jobs.
     ///
     /// It runs where the thing happens, under no lock, and may call the scheduler. A panic in it
@@ -70,7 +90,7 @@ impl SchedulerBuilder {
     /// Builds the scheduler and starts its driver on the runtime.
     ///
     /// # Errors
-    /// [`SchedulerConfigError`]: there is no runtime, or the zone is unknown.
+    /// [`SchedulerConfigError`]: there is no runtime, the zone is unknown, or the timeout is zero.
     pub fn build(self) -> Result<Scheduler, SchedulerConfigError> {
         let (scheduler, driver) = self.build_with_driver()?;
         let handle = driver.handle().clone();
@@ -84,6 +104,9 @@ impl SchedulerBuilder {
     /// # Errors
     /// Those of [`build`](Self::build).
     pub fn build_with_driver(self) -> Result<(Scheduler, SchedulerDriver), SchedulerConfigError> {
+        if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(SchedulerConfigError::ZeroTimeout);
+        }
         let zone = match &self.zone {
             None => Tz::UTC,
             Some(name) => name::find(name).map_err(SchedulerConfigError::UnknownZone)?,
@@ -93,11 +116,20 @@ impl SchedulerBuilder {
             (None, Some(pool)) => pool.runtime().clone(),
             (None, None) => Handle::current().map_err(SchedulerConfigError::Runtime)?,
         };
+        let handle = match self.precision {
+            Precision::Coarse => handle,
+            #[cfg(feature = "fine-timer")]
+            Precision::Fine => handle.with_fine_timers(),
+        };
         let target = self.pool.map_or(Target::Runtime, Target::Pool);
         let name = self
             .name
             .map_or_else(|| "scheduler".to_owned(), Cow::into_owned);
-        let shared = Shared::new(name, handle, target, zone, self.on_event);
+        let settings = Settings {
+            timeout: self.timeout,
+            ..Settings::default()
+        };
+        let shared = Shared::new(name, handle, target, zone, settings, self.on_event);
         let shared = Arc::new(shared);
         let core = Arc::new(Core::new(shared.clone()));
         shared.set_core(Arc::downgrade(&core));
@@ -113,6 +145,8 @@ impl fmt::Debug for SchedulerBuilder {
             .field("runtime", &self.runtime)
             .field("pool", &self.pool)
             .field("time_zone", &self.zone)
+            .field("precision", &self.precision)
+            .field("timeout", &self.timeout)
             .field("on_event", &self.on_event.is_some())
             .finish()
     }

@@ -28,6 +28,7 @@ pub struct JobContext {
     pub(crate) shared: Arc<Shared>,
     pub(crate) job: Arc<str>,
     pub(crate) run: u64,
+    pub(crate) attempt: u32,
     pub(crate) due: Instant,
     pub(crate) scheduled_at: SystemTime,
 }
@@ -41,6 +42,12 @@ impl JobContext {
     /// The number of this run, from 1.
     pub fn run(&self) -> u64 {
         self.run
+    }
+
+    /// The number of this attempt of the run, from 1; 0 in a condition
+    /// ([`JobBuilder::when`](crate::JobBuilder::when)), which is asked before all of them.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
     }
 
     /// When this run was due on the wall clock: the key of an effect that must happen once.

@@ -27,8 +27,9 @@ use std::sync::atomic::Ordering;
 
 use flow_rt::{BoxTimer, Instant, contain};
 
-use super::job::{Clock, Job};
+use super::job::Job;
 use super::shared::Shared;
+use super::state::Clock;
 use super::trigger::Due;
 use super::wall;
 use super::wheel::Wheel;
@@ -78,16 +79,16 @@ impl SchedulerDriver {
         true
     }
 
+    /// Makes a job's timer match what it waits for. Under the job's lock, since nobody's code runs:
+    /// what the wheel held is a reference like `job`, which dropping does not end.
     fn sync(&mut self, job: &Arc<Job>) {
-        let armed = job.armed();
-        let old = job.state.lock().timer.take();
-        // What the wheel held is a reference like `job`: dropping it here runs nothing.
-        match old {
+        let mut state = job.state.lock();
+        match state.replace_timer(None) {
             Some((Clock::Monotonic, key)) => drop(self.monotonic.cancel(key)),
             Some((Clock::Wall, key)) => drop(self.wall.cancel(key)),
             None => {}
         }
-        let timer = match armed {
+        let timer = match job.wakes(&state, self.shared.drawn) {
             None | Some(Due::AfterRun(_)) => return,
             Some(Due::At(at)) => {
                 let key = self.monotonic.insert(at.as_nanos(), job.id, job.clone());
@@ -98,7 +99,7 @@ impl SchedulerDriver {
                 (Clock::Wall, self.wall.insert(at, job.id, job.clone()))
             }
         };
-        job.state.lock().timer = Some(timer);
+        state.replace_timer(Some(timer));
     }
 
     /// Takes the next job that is due.
@@ -122,19 +123,9 @@ impl SchedulerDriver {
     }
 
     fn fire(&mut self, job: &Arc<Job>) {
-        job.state.lock().timer = None;
-        if job.settings.cheap {
-            if self.shared.fire(job) {
-                self.sync(job);
-            }
-            return;
+        if self.shared.fire(job, true) {
+            self.sync(job);
         }
-        let (shared, job) = (self.shared.clone(), job.clone());
-        self.shared.handle.spawn_detached(async move {
-            if shared.fire(&job) {
-                shared.touch(&job);
-            }
-        });
     }
 
     /// When to wake: at the earliest deadline, or to look at the wall clock.
@@ -165,6 +156,14 @@ impl Future for SchedulerDriver {
             if !this.take_news(&mut budget) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
+            }
+            if shared.is_stopped() {
+                // Only news and a start wake it.
+                if shared.handoff.sleep(u64::MAX) {
+                    return Poll::Pending;
+                }
+                shared.handoff.awake(cx.waker());
+                continue;
             }
             let now = shared.handle.now();
             let wall = wall_nanos(wall::nanos(shared.handle.wall()));

@@ -1,8 +1,10 @@
 //! Why a scheduler or a job could not be made, or a run not started.
 
 use core::fmt;
+use core::time::Duration;
+use std::time::SystemTime;
 
-use flow_rt::HandleError;
+use flow_rt::{BackoffConfigError, HandleError};
 
 use super::report::EndReason;
 use crate::cron::CronError;
@@ -16,6 +18,8 @@ pub enum SchedulerConfigError {
     Runtime(HandleError),
     /// The default time zone is unknown.
     UnknownZone(UnknownZone),
+    /// The timeout of all runs is zero: none could end in time.
+    ZeroTimeout,
 }
 
 impl fmt::Display for SchedulerConfigError {
@@ -23,6 +27,7 @@ impl fmt::Display for SchedulerConfigError {
         match self {
             Self::Runtime(error) => write!(f, "a scheduler needs a runtime: {error}"),
             Self::UnknownZone(error) => error.fmt(f),
+            Self::ZeroTimeout => ScheduleError::ZeroTimeout.fmt(f),
         }
     }
 }
@@ -33,12 +38,13 @@ impl std::error::Error for SchedulerConfigError {
         match self {
             Self::Runtime(error) => error.source(),
             Self::UnknownZone(error) => error.source(),
+            Self::ZeroTimeout => None,
         }
     }
 }
 
 /// Why a job was not started. The scheduler is as it was before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ScheduleError {
     /// The name is empty.
@@ -58,8 +64,35 @@ pub enum ScheduleError {
     ZeroTimeout,
     /// `Overlap::Allow(0)`: no run could start.
     ZeroOverlap,
-    /// `Misfire::FireOnce` within zero: no run could be on time.
+    /// `Overlap::BufferAll(0)`: no run could wait.
+    ZeroBuffer,
+    /// `Misfire::FireAll` with a limit of zero: not even the run that is due.
+    ZeroLimit,
+    /// `Misfire::FireOnce` or `FireAll` within zero: no run could be on time.
     ZeroWithin,
+    /// The least of a range of intervals is more than the most.
+    EmptyRange {
+        /// The least.
+        least: Duration,
+        /// The most.
+        most: Duration,
+    },
+    /// The jitter's most is zero, or less than its least.
+    Jitter {
+        /// The least.
+        least: Duration,
+        /// The most.
+        most: Duration,
+    },
+    /// The last moment of a trigger comes before the first one.
+    EndBeforeStart {
+        /// The first moment.
+        from: SystemTime,
+        /// The last moment.
+        to: SystemTime,
+    },
+    /// The plan of the retries is refused.
+    Retry(BackoffConfigError),
     /// The cron pattern is refused.
     Cron(CronError),
     /// The time zone is unknown.
@@ -74,6 +107,10 @@ pub enum ScheduleError {
         /// The panic's message.
         message: String,
     },
+    /// The job has ended, and takes no other trigger.
+    Ended,
+    /// The job was made by another scheduler than the one that was to start it.
+    OtherScheduler,
     /// The scheduler was shut down, or its driver is gone.
     Closed,
 }
@@ -101,10 +138,30 @@ impl fmt::Display for ScheduleError {
             Self::ZeroOverlap => {
                 f.write_str("`Overlap::Allow(0)` lets no run in; allow one at the least")
             }
+            Self::ZeroBuffer => f.write_str(
+                "`Overlap::BufferAll(0)` lets no run wait; use `Overlap::Skip`, or let one wait",
+            ),
+            Self::ZeroLimit => f.write_str(
+                "`Misfire::FireAll` with a limit of zero lets no run in; allow one at the least",
+            ),
             Self::ZeroWithin => f.write_str(
-                "`Misfire::FireOnce` within zero lets no run in, since no timer is exact; use \
+                "a misfire policy within zero lets no run in, since no timer is exact; use \
                  `Misfire::Skip` for runs on time only",
             ),
+            Self::EmptyRange { least, most } => write!(
+                f,
+                "the intervals from {least:?} to {most:?} are none; the least comes first"
+            ),
+            Self::Jitter { least, most } => write!(
+                f,
+                "a jitter from {least:?} to {most:?}; the most must be more than zero, and no less \
+                 than the least"
+            ),
+            Self::EndBeforeStart { from, to } => {
+                let short = from.duration_since(*to).unwrap_or_default();
+                write!(f, "the job would end {short:?} before it begins")
+            }
+            Self::Retry(error) => write!(f, "the job's retries: {error}"),
             Self::Cron(error) => error.fmt(f),
             Self::UnknownZone(error) => error.fmt(f),
             Self::ZoneWithoutCron => {
@@ -114,6 +171,8 @@ impl fmt::Display for ScheduleError {
             Self::TriggerPanicked { message } => {
                 write!(f, "the job's trigger panicked: {message}")
             }
+            Self::Ended => f.write_str("the job has ended and takes no other trigger"),
+            Self::OtherScheduler => f.write_str("the job was made by another scheduler"),
             Self::Closed => f.write_str("the scheduler is closed"),
         }
     }
@@ -125,8 +184,42 @@ impl std::error::Error for ScheduleError {
         match self {
             Self::Cron(error) => error.source(),
             Self::UnknownZone(error) => error.source(),
+            Self::Retry(error) => error.source(),
             _ => None,
         }
+    }
+}
+
+/// Why [`Scheduler::start_all`](crate::Scheduler::start_all) started none of its jobs. The
+/// scheduler is as it was before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartAllError {
+    pub(crate) index: usize,
+    pub(crate) error: ScheduleError,
+}
+
+impl StartAllError {
+    /// The place of the job that was refused, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Why it was.
+    pub fn error(&self) -> &ScheduleError {
+        &self.error
+    }
+}
+
+impl fmt::Display for StartAllError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job {} of those to start: {}", self.index, self.error)
+    }
+}
+
+/// The text of what is inside is part of its own.
+impl std::error::Error for StartAllError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
     }
 }
 
@@ -174,6 +267,7 @@ impl fmt::Display for EndReason {
         f.write_str(match self {
             Self::Finished => "finished",
             Self::Removed => "removed",
+            Self::RunFailed => "a run failed",
             Self::TriggerFailed => "its trigger failed",
             Self::ShutDown => "the scheduler was shut down",
         })

@@ -7,12 +7,15 @@ use std::time::SystemTime;
 
 use flow_rt::{catch, contain};
 
-use super::error::TriggerNowError;
+use super::error::{ScheduleError, TriggerNowError};
 use super::guarded::current;
-use super::job::{Admission, Job, When};
-use super::report::{EndReason, JobState, JobStats};
+use super::job::{Admission, Job};
+use super::job_builder;
+use super::plan::When;
+use super::report::{EndReason, JobState, JobStats, RunReport};
 use super::run;
 use super::shared::Shared;
+use super::trigger::Trigger;
 
 /// One job. Clones are the same job; dropping a handle lets the job run on.
 #[derive(Clone)]
@@ -49,6 +52,9 @@ impl JobHandle {
             Ok(resumed) => {
                 if resumed {
                     self.shared.touch(&self.job);
+                    if self.job.is_finished() {
+                        self.shared.end(&self.job, EndReason::Finished);
+                    }
                 }
                 resumed
             }
@@ -75,7 +81,7 @@ impl JobHandle {
             due: self.shared.handle.now(),
             scheduled_at: self.shared.handle.wall(),
         };
-        match self.job.admit_by_hand(when) {
+        match self.job.admit_by_hand(when, &self.shared.running) {
             Admission::Start(ticket) => run::submit(&self.shared, &self.job, ticket).await,
             Admission::Buffered { stop, replaced } => {
                 for token in stop {
@@ -90,6 +96,41 @@ impl JobHandle {
             }
             Admission::Closed => Err(TriggerNowError::Ended),
         }
+    }
+
+    /// Goes by another trigger from now on, as if the job had been started with it now; what was
+    /// due by the old one is forgotten, and runs in progress and those that wait for them stay.
+    ///
+    /// The job's limit of runs holds on, and so do its policies. A window, calendars and ends that
+    /// its builder was told of were part of the old trigger: see
+    /// [`Trigger::within`] and its sisters. A paused job stays paused.
+    ///
+    /// # Errors
+    /// [`ScheduleError`]: the trigger is refused, is never due, or the job has ended. The job goes
+    /// by its old trigger then.
+    pub fn update(&self, trigger: impl Trigger) -> Result<(), ScheduleError> {
+        let (timetable, now, first) = job_builder::lay_out(Arc::new(trigger), &self.shared)?;
+        let replaced = self.job.replace_timetable(timetable, now, first);
+        let result = match replaced {
+            Ok(_) => {
+                self.shared.touch(&self.job);
+                Ok(())
+            }
+            Err(_) => Err(ScheduleError::Ended),
+        };
+        contain(|| drop(replaced));
+        result
+    }
+
+    /// The reports of the runs that ended last, the latest one last: as many as
+    /// [`JobBuilder::history`](crate::JobBuilder::history) keeps, at least the last one.
+    pub fn history(&self) -> Vec<RunReport> {
+        self.job.history()
+    }
+
+    /// The report of the run that ended last.
+    pub fn last(&self) -> Option<RunReport> {
+        self.job.history().pop()
     }
 
     /// The next `n` times the job is due, as things stand: fewer if it ends before; none if it
@@ -124,7 +165,7 @@ impl JobHandle {
 
     async fn runs_ended(&self) {
         loop {
-            let ended = self.job.ended.listen();
+            let ended = self.shared.ended.listen();
             // Looked at in every poll: the future may be polled by the run itself.
             let own = usize::from(current() == self.shared.id_of(&self.job));
             if self.job.running() <= own {

@@ -19,97 +19,50 @@
 
 use core::time::Duration;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::SystemTime;
 
 use flow_rt::{CancellationToken, Instant, contain};
-use flow_sync::Event;
 
-use super::context::JobContext;
-use super::guarded::BoxFuture;
-use super::outcome::BoxError;
-use super::policy::{Misfire, Overlap};
-use super::report::{EndReason, JobState, JobStats, RunCounts, RunReport};
-use super::shared::Shared;
-use super::trigger::{CatchUp, Due, Trigger, TriggerContext, is_past, moves_on};
+use super::draw::{mix, of_text};
+use super::jitter::Jitter;
+use super::plan::{Plan, When, lateness, now_like, plan, when};
+use super::policy::Overlap;
+use super::report::{EndReason, JobState, JobStats, RunReport};
+use super::settings::Settings;
+use super::state::{State, Ticket};
+use super::timetable::Timetable;
+use super::trigger::{Due, Trigger, TriggerContext, is_past, moves_on};
 use super::wall;
-use super::wheel::Key;
+use super::work::Work;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a job does, erased.
-pub(crate) type Body = Arc<dyn Fn(JobContext) -> BoxFuture<Result<(), BoxError>> + Send + Sync>;
+pub(crate) type Body = Arc<dyn Work>;
 
 pub(crate) struct Job {
     /// Counts the jobs of a scheduler: decides among equal deadlines.
     pub(crate) id: u64,
+    /// Empty for one without a name.
     pub(crate) name: Arc<str>,
-    pub(crate) settings: Settings,
-    pub(crate) trigger: Box<dyn Trigger>,
-    pub(crate) started: Instant,
+    /// Where it stands in the registry, which alone uses it.
+    pub(crate) place: AtomicU32,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) state: Mutex<State>,
-    /// The runs of the whole scheduler.
-    running: Arc<AtomicUsize>,
-    /// Notified when a run has ended.
-    pub(crate) ended: Event,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) overlap: Overlap,
-    pub(crate) misfire: Misfire,
-    pub(crate) max_runs: Option<u64>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) recurring: bool,
-    /// Whether the driver itself may ask the trigger.
-    pub(crate) cheap: bool,
+/// A run that begins.
+pub(crate) struct Begun {
+    /// Cancelled when a newer run takes its place.
+    pub(crate) kill: Option<CancellationToken>,
 }
 
-pub(crate) struct State {
-    pub(crate) phase: JobState,
-    body: Option<Body>,
-    /// What the job waits for.
-    armed: Option<Due>,
-    /// What was due last.
-    previous: Option<Due>,
-    /// Set while the next due time is to be counted from the end of the runs in progress.
-    after_runs: Option<Duration>,
-    /// Whether nothing is due after what is armed and running.
-    exhausted: bool,
-    epoch: u64,
-    /// The driver's timer, and the driver's alone.
-    pub(crate) timer: Option<(Clock, Key)>,
-    active: Vec<Active>,
-    buffered: Option<When>,
-    counts: RunCounts,
-    last: Option<RunReport>,
-}
-
-/// Which clock a timer runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Clock {
-    Monotonic,
-    Wall,
-}
-
-struct Active {
-    run: u64,
-    /// Told to stop before it began.
-    cancelled: bool,
-    token: Option<CancellationToken>,
-}
-
-/// When a run is due, on both clocks.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct When {
-    pub(crate) due: Instant,
-    pub(crate) scheduled_at: SystemTime,
-}
-
-/// A run that was let in.
-pub(crate) struct Ticket {
-    pub(crate) run: u64,
-    pub(crate) when: When,
-    pub(crate) body: Body,
+/// What the end of a run has fixed, and the trigger has to approve.
+pub(crate) struct AfterRun {
+    pub(super) due: Due,
+    pub(super) epoch: u64,
+    pub(super) timetable: Timetable,
 }
 
 /// What became of a request to run.
@@ -136,109 +89,180 @@ pub(crate) struct Effects {
     pub(crate) stop: Vec<CancellationToken>,
     /// The driver's timer no longer matches.
     pub(crate) rearm: bool,
+    /// The trigger is to be asked in a task of its own; nothing else has happened.
+    pub(crate) elsewhere: bool,
     pub(crate) skipped: u64,
     pub(crate) missed: u64,
     pub(crate) end: Option<EndReason>,
-}
-
-/// What the trigger said about a time that is due.
-struct Plan {
-    latest: Due,
-    missed: u64,
-    next: Option<Due>,
-    failed: bool,
+    /// The trigger is to be asked about the time that comes after the run.
+    pub(crate) after_run: Option<AfterRun>,
 }
 
 impl Job {
     pub(crate) fn new(
-        shared: &Shared,
+        id: u64,
         name: Arc<str>,
-        settings: Settings,
-        trigger: Box<dyn Trigger>,
+        settings: Arc<Settings>,
+        timetable: Timetable,
         body: Body,
         started: Instant,
         first: Due,
     ) -> Self {
         Self {
-            id: shared.next_id(),
+            id,
             name,
+            place: AtomicU32::new(0),
             settings,
-            trigger,
-            started,
-            state: Mutex::new(State {
-                phase: JobState::Active,
-                body: Some(body),
-                armed: Some(first),
-                previous: None,
-                after_runs: None,
-                exhausted: false,
-                epoch: 0,
-                timer: None,
-                active: Vec::new(),
-                buffered: None,
-                counts: RunCounts::default(),
-                last: None,
-            }),
-            running: shared.running.clone(),
-            ended: Event::new(),
+            state: Mutex::new(State::new(timetable, body, started, first)),
         }
     }
 
-    fn context(&self, now: Instant, wall: SystemTime) -> TriggerContext {
-        TriggerContext::new(now, wall).started_at(self.started)
+    /// When the job is to be looked at, if it waits for anything: what it is armed for, with its
+    /// jitter.
+    pub(crate) fn wakes_at(&self, drawn: u64) -> Option<Due> {
+        self.wakes(&self.state.lock(), drawn)
     }
 
-    /// What the job waits for, if it is to wait.
-    pub(crate) fn armed(&self) -> Option<Due> {
-        self.state.lock().wanted()
+    pub(crate) fn wakes(&self, state: &State, drawn: u64) -> Option<Due> {
+        let armed = state.wanted()?;
+        Some(armed.delayed(self.jitter(armed, drawn)))
     }
 
-    /// Asks the trigger about the time that is due, and lets a run in. Calls the trigger outside
-    /// of the lock, and lets its panic through for the caller to contain; nothing has changed then.
-    pub(crate) fn fire(&self, now: Instant, wall: SystemTime) -> Effects {
-        let cx = self.context(now, wall);
-        let (due, epoch) = {
-            let state = self.state.lock();
-            match state.wanted() {
-                Some(due) if is_past(due, &cx) => (due, state.epoch),
-                // Paused, removed or moved meanwhile, or the clock was set back.
-                _ => {
+    /// The delay of a time that is due; `drawn` is the scheduler's number.
+    pub(crate) fn jitter(&self, due: Due, drawn: u64) -> Duration {
+        let Some(jitter) = self.settings.jitter else {
+            return Duration::ZERO;
+        };
+        let seed = self.seed();
+        let due = match due {
+            Due::At(at) => at.as_nanos(),
+            // The low bits are as good as all.
+            Due::Wall(at) => wall::nanos(at).cast_unsigned() as u64,
+            Due::AfterRun(_) => return Duration::ZERO,
+        };
+        jitter.delay(seed, mix(seed ^ drawn), due)
+    }
+
+    /// A number of the job's own.
+    fn seed(&self) -> u64 {
+        if self.name.is_empty() {
+            mix(self.id)
+        } else {
+            of_text(&self.name)
+        }
+    }
+
+    fn context(&self, state: &State, now: Instant, wall: SystemTime) -> TriggerContext {
+        let cx = TriggerContext::new(now, wall).started_at(state.started);
+        if state.timetable.is_ours() {
+            // They draw no lots.
+            return cx;
+        }
+        cx.seeded(self.seed())
+    }
+
+    /// Asks the trigger about the time that is due, and lets a run in; `running` counts the runs
+    /// of the whole scheduler. Calls a user's trigger outside of the lock, and lets its panic
+    /// through for the caller to contain; nothing has changed then. The driver, whose timer has
+    /// fired, asks cheap triggers only.
+    pub(crate) fn fire(
+        &self,
+        running: &AtomicUsize,
+        drawn: u64,
+        by_driver: bool,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Effects {
+        let (cx, due, epoch, timetable) = {
+            let mut state = self.state.lock();
+            if by_driver {
+                state.replace_timer(None);
+                if !state.timetable.is_cheap() {
                     return Effects {
-                        rearm: true,
+                        elsewhere: true,
                         ..Effects::default()
                     };
                 }
             }
+            let Some(due) = state.wanted() else {
+                // Paused or removed meanwhile.
+                return Effects::rearm();
+            };
+            let cx = self.context(&state, now, wall);
+            if !is_past(due.delayed(self.jitter(due, drawn)), &cx) {
+                // Moved meanwhile, or the clock was set back.
+                return Effects::rearm();
+            }
+            let timetable = state.timetable.clone();
+            if timetable.is_ours() {
+                let plan = self.plan(&timetable, due, &cx);
+                return self.carry_out(&mut state, &plan, &cx, running, drawn);
+            }
+            (cx, due, state.epoch, timetable)
         };
-        let plan = plan(&*self.trigger, due, &cx);
+        let plan = self.plan(&timetable, due, &cx);
+        // It may be the last reference to a trigger that was replaced meanwhile.
+        drop(timetable);
         let mut state = self.state.lock();
         if state.epoch != epoch {
-            return Effects {
-                rearm: true,
-                ..Effects::default()
-            };
+            return Effects::rearm();
         }
-        self.carry_out(&mut state, &plan, &cx)
+        self.carry_out(&mut state, &plan, &cx, running, drawn)
     }
 
-    fn carry_out(&self, state: &mut State, plan: &Plan, cx: &TriggerContext) -> Effects {
-        let mut effects = Effects {
-            missed: plan.missed,
-            rearm: true,
-            ..Effects::default()
+    fn plan(&self, timetable: &Timetable, due: Due, cx: &TriggerContext) -> Plan {
+        // What jitter may still delay is not in the past yet.
+        let most = self.settings.jitter.map_or(Duration::ZERO, Jitter::most);
+        plan(
+            timetable,
+            due,
+            &cx.earlier(most),
+            self.settings.misfire.made_up(),
+        )
+    }
+
+    fn carry_out(
+        &self,
+        state: &mut State,
+        plan: &Plan,
+        cx: &TriggerContext,
+        running: &AtomicUsize,
+        drawn: u64,
+    ) -> Effects {
+        let mut effects = Effects::rearm();
+        let within = self.settings.misfire.within();
+        let is_good = |due: Due| {
+            let jitter = self.jitter(due, drawn);
+            lateness(due.delayed(jitter), cx) <= within
         };
-        state.previous = Some(plan.latest);
-        let when = when(plan.latest, cx);
-        if lateness(plan.latest, cx) <= self.settings.misfire.within() {
-            effects.admit(self.admit(state, when));
-        } else {
-            effects.missed += 1;
+        let mut missed = plan.missed + 1;
+        let backlog = plan.backlog.iter().filter(|&&due| is_good(due));
+        for &due in backlog {
+            missed -= 1;
+            state.runs().backlog.push_back(when(due, cx));
         }
-        state.counts.missed += effects.missed;
+        if is_good(plan.latest) {
+            missed -= 1;
+            let when = when(plan.latest, cx);
+            if plan.backlog.is_empty() {
+                effects.admit(self.admit(state, when, running));
+            } else {
+                state.runs().backlog.push_back(when);
+            }
+        }
+        if !plan.backlog.is_empty() {
+            effects.start = self.start_waiting(state, running);
+        }
+        effects.missed = missed;
+        if effects.missed > 0 {
+            state.runs().counts.missed += effects.missed;
+        }
         if plan.failed {
             effects.end = Some(EndReason::TriggerFailed);
-        } else if !self.is_used_up(state) {
-            state.set_next(plan.next, cx.now());
+        } else if !self.is_used_up(state)
+            && let Some(delay) = state.set_next(plan.next)
+        {
+            effects.after_run = Some(state.fix(cx.now() + delay));
         }
         if effects.end.is_none() && state.is_finished() {
             effects.end = Some(EndReason::Finished);
@@ -247,89 +271,194 @@ impl Job {
     }
 
     /// Lets a run in, by the overlap policy and the run limit.
-    fn admit(&self, state: &mut State, when: When) -> Admission {
-        let Some(body) = &state.body else {
-            return Admission::Closed;
-        };
-        if self.is_used_up(state) {
-            return Admission::Closed;
+    fn admit(&self, state: &mut State, when: When, running: &AtomicUsize) -> Admission {
+        if self.has_room(state) {
+            return self.start(state, when, running);
         }
-        let running = state.active.len();
-        let room = match self.settings.overlap {
-            Overlap::Allow(limit) => running < limit,
-            _ => running == 0,
-        };
-        if room {
-            let body = body.clone();
-            let ticket = state.start(body, when);
-            // Relaxed: the lock publishes it (invariant 6).
-            self.running.fetch_add(1, Ordering::Relaxed);
-            if self.is_used_up(state) {
-                state.exhaust();
-            }
-            return Admission::Start(ticket);
+        if state.body.is_none() || self.is_used_up(state) {
+            return Admission::Closed;
         }
         match self.settings.overlap {
             Overlap::Skip | Overlap::Allow(_) => {
-                state.counts.skipped += 1;
+                let running = state.running();
+                state.runs().counts.skipped += 1;
                 Admission::Skipped { running }
             }
+            Overlap::BufferAll(limit) => {
+                let running = state.running();
+                let runs = state.runs();
+                if runs.buffered.len() >= limit {
+                    runs.counts.skipped += 1;
+                    return Admission::Skipped { running };
+                }
+                runs.buffered.push_back(when);
+                Admission::Buffered {
+                    stop: Vec::new(),
+                    replaced: 0,
+                }
+            }
             policy => {
-                let replaced = u64::from(state.buffered.replace(when).is_some());
-                state.counts.skipped += replaced;
-                let stop = if policy == Overlap::CancelPrevious {
-                    state.cancel_active()
-                } else {
-                    Vec::new()
+                let runs = state.runs();
+                let replaced = u64::from(runs.buffered.pop_front().is_some());
+                runs.buffered.push_back(when);
+                runs.counts.skipped += replaced;
+                let stop = match policy {
+                    Overlap::CancelPrevious => state.cancel_active(),
+                    Overlap::TerminatePrevious => state.kill_active(),
+                    _ => Vec::new(),
                 };
                 Admission::Buffered { stop, replaced }
             }
         }
     }
 
-    /// Lets a run in at once, beside the timetable, paused or not.
-    pub(crate) fn admit_by_hand(&self, when: When) -> Admission {
-        self.admit(&mut self.state.lock(), when)
+    /// Whether the overlap policy lets a further run begin.
+    fn has_room(&self, state: &State) -> bool {
+        match self.settings.overlap {
+            Overlap::Allow(limit) => state.running() < limit,
+            _ => state.running() == 0,
+        }
     }
 
-    /// Notes that a run begins; false if it must not, because the job was removed meanwhile.
-    pub(crate) fn begin(&self, run: u64, token: &CancellationToken) -> bool {
+    fn start(&self, state: &mut State, when: When, running: &AtomicUsize) -> Admission {
+        let Some(body) = state.body.clone() else {
+            return Admission::Closed;
+        };
+        if self.is_used_up(state) {
+            return Admission::Closed;
+        }
+        let ticket = state.start(body, when);
+        // Relaxed: the lock publishes it (invariant 6).
+        running.fetch_add(1, Ordering::Relaxed);
+        if self.is_used_up(state) {
+            state.exhaust();
+            state.drop_waiting();
+        }
+        Admission::Start(ticket)
+    }
+
+    /// Lets a run in at once, beside the timetable, paused or not.
+    pub(crate) fn admit_by_hand(&self, when: When, running: &AtomicUsize) -> Admission {
+        self.admit(&mut self.state.lock(), when, running)
+    }
+
+    /// Lets in the run whose turn it is next, if there is room.
+    fn start_waiting(&self, state: &mut State, running: &AtomicUsize) -> Option<Ticket> {
+        if !self.has_room(state) {
+            return None;
+        }
+        let when = state.runs().next_waiting()?;
+        match self.start(state, when, running) {
+            Admission::Start(ticket) => Some(ticket),
+            _ => None,
+        }
+    }
+
+    /// Notes that a run begins; `None` if it must not, because the job was removed or a newer run
+    /// takes its place. If the overlap policy may ask for its end, the token tells so.
+    pub(crate) fn begin(&self, run: u64, token: &CancellationToken) -> Option<Begun> {
         let mut state = self.state.lock();
         let removed = state.phase == JobState::Ended(EndReason::Removed);
-        let Some(active) = state.active.iter_mut().find(|active| active.run == run) else {
-            return false;
-        };
+        let active = state.active(run)?;
+        if removed || active.killed {
+            return None;
+        }
         active.token = Some(token.clone());
         let cancelled = active.cancelled;
+        let kill = if self.settings.overlap == Overlap::TerminatePrevious {
+            active.kill = Some(CancellationToken::new());
+            active.kill.clone()
+        } else {
+            None
+        };
         drop(state);
         if cancelled {
             token.cancel();
         }
-        !removed
+        Some(Begun { kill })
+    }
+
+    /// Lets a run wait, for its gate or its next attempt; `None` if it need not, because the job
+    /// has ended or a newer run takes its place. The token ends the wait.
+    pub(crate) fn rest(&self, run: u64) -> Option<CancellationToken> {
+        let mut state = self.state.lock();
+        if state.has_ended() {
+            return None;
+        }
+        let active = state.active(run).filter(|active| !active.killed)?;
+        let wait = CancellationToken::new();
+        active.wait = Some(wait.clone());
+        Some(wait)
+    }
+
+    /// Notes that a run has waited; false if it is not to go on.
+    pub(crate) fn rested(&self, run: u64) -> bool {
+        let mut state = self.state.lock();
+        let ended = state.has_ended();
+        let Some(active) = state.active(run) else {
+            return false;
+        };
+        active.wait = None;
+        !ended && !active.killed && !active.cancelled
+    }
+
+    /// Whether a newer run takes this one's place.
+    pub(crate) fn is_killed(&self, run: u64) -> bool {
+        let mut state = self.state.lock();
+        state.active(run).is_some_and(|active| active.killed)
     }
 
     /// Notes that a run has ended, and lets in the one that waited for it.
-    pub(crate) fn finish(&self, report: RunReport, now: Instant) -> Effects {
+    pub(crate) fn finish(&self, report: RunReport, running: &AtomicUsize, now: Instant) -> Effects {
         let mut effects = Effects::default();
         let mut state = self.state.lock();
-        state.active.retain(|active| active.run != report.run);
-        state.counts.count(&report.outcome);
-        state.last = Some(report);
-        if state.active.is_empty() {
-            let buffered = state.buffered.take();
-            if let Some(when) = buffered
-                && let Admission::Start(ticket) = self.admit(&mut state, when)
-            {
-                effects.start = Some(ticket);
-            } else if let Some(delay) = state.after_runs.take() {
-                state.arm(Some(Due::At(now + delay)));
-                effects.rearm = true;
-            }
+        let runs = state.runs();
+        runs.active.retain(|active| active.run != report.run);
+        runs.counts.count(&report.outcome);
+        let failed = report.outcome.is_failure();
+        runs.note(report, self.settings.history);
+        if failed && self.settings.stop_on_error && !state.has_ended() {
+            effects.end = Some(EndReason::RunFailed);
+            return effects;
+        }
+        effects.start = self.start_waiting(&mut state, running);
+        if effects.start.is_none()
+            && state.running() == 0
+            && let Some(delay) = state.runs().delay.take()
+        {
+            effects.after_run = Some(state.fix(now + delay));
         }
         if state.is_finished() {
             effects.end = Some(EndReason::Finished);
         }
         effects
+    }
+
+    /// Asks the trigger about a time that the end of a run has fixed, and arms the job; false if
+    /// something else has happened to it since. Lets a panic of the trigger through.
+    pub(crate) fn approve(&self, fixed: AfterRun, now: Instant, wall: SystemTime) -> bool {
+        let AfterRun {
+            due,
+            epoch,
+            timetable,
+        } = fixed;
+        let cx = self.context(&self.state.lock(), now, wall);
+        let next = timetable.after_run(due, &cx);
+        drop(timetable);
+        let mut state = self.state.lock();
+        if state.epoch != epoch {
+            return false;
+        }
+        match next {
+            Some(next) => state.arm(Some(next)),
+            None => state.exhaust(),
+        }
+        true
+    }
+
+    /// Whether nothing is left to happen to it.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.state.lock().is_finished()
     }
 
     /// Stops the timetable; false if the job is not active.
@@ -340,7 +469,7 @@ impl Job {
         }
         state.phase = JobState::Paused;
         state.epoch += 1;
-        state.counts.skipped += u64::from(state.buffered.take().is_some());
+        state.drop_waiting();
         true
     }
 
@@ -348,48 +477,83 @@ impl Job {
     ///
     /// Lets a panic of the trigger through; the job is still paused then.
     pub(crate) fn resume(&self, now: Instant, wall: SystemTime) -> bool {
-        let cx = self.context(now, wall);
         loop {
-            let (armed, epoch) = {
+            let (cx, armed, epoch, timetable) = {
                 let state = self.state.lock();
                 if state.phase != JobState::Paused {
                     return false;
                 }
-                (state.armed, state.epoch)
+                let cx = self.context(&state, now, wall);
+                (cx, state.armed, state.epoch, state.timetable.clone())
             };
             // What passed in the pause is not made up, unless it was the last: a job that is due
             // once is then due now.
             let next = armed
                 .filter(|&due| is_past(due, &cx))
-                .and_then(|due| self.trigger.next(&cx.after(now_like(due, &cx))));
+                .and_then(|due| timetable.next(&cx.after(now_like(due, &cx))));
+            // Without a run to wait for, a delay counts from now.
+            let fixed = match next {
+                Some(Due::AfterRun(delay)) => timetable.after_run(Due::At(now + delay), &cx),
+                _ => None,
+            };
+            drop(timetable);
             let mut state = self.state.lock();
             if state.epoch != epoch {
                 continue;
             }
             state.phase = JobState::Active;
             state.epoch += 1;
-            if next.is_some() {
-                state.set_next(next, now);
+            if next.is_some() && state.set_next(next).is_some() {
+                match fixed {
+                    Some(fixed) => state.arm(Some(fixed)),
+                    None => state.exhaust(),
+                }
             }
             return true;
         }
     }
 
+    /// Goes by another timetable from `now` on, whose first time is `first`; gives the old one
+    /// back, to be dropped outside of the lock, or the new one if the job has ended.
+    pub(crate) fn replace_timetable(
+        &self,
+        timetable: Timetable,
+        now: Instant,
+        first: Due,
+    ) -> Result<Timetable, Timetable> {
+        let mut state = self.state.lock();
+        if state.has_ended() {
+            return Err(timetable);
+        }
+        let old = core::mem::replace(&mut state.timetable, timetable);
+        state.started = now;
+        if !self.is_used_up(&state) {
+            state.exhausted = false;
+            // No run is waited for: this is no delay after one.
+            state.set_next(Some(first));
+        }
+        Ok(old)
+    }
+
+    /// The runs that ended last, the latest one last.
+    pub(crate) fn history(&self) -> Vec<RunReport> {
+        self.state.lock().history()
+    }
+
     /// Ends the job; false if it had ended. Runs in progress go on.
     pub(crate) fn end(&self, reason: EndReason) -> bool {
-        let body = {
+        let (body, waits) = {
             let mut state = self.state.lock();
-            if matches!(state.phase, JobState::Ended(_)) {
+            if state.has_ended() {
                 return false;
             }
-            state.phase = JobState::Ended(reason);
-            state.arm(None);
-            state.after_runs = None;
-            state.buffered = None;
-            state.body.take()
+            state.end(reason)
         };
         // What the closure captured is the user's: not under the lock.
         contain(|| drop(body));
+        for wait in waits {
+            wait.cancel();
+        }
         true
     }
 
@@ -399,27 +563,27 @@ impl Job {
     }
 
     pub(crate) fn running(&self) -> usize {
-        self.state.lock().active.len()
+        self.state.lock().running()
     }
 
     fn is_used_up(&self, state: &State) -> bool {
         self.settings
             .max_runs
-            .is_some_and(|max| state.counts.started >= max)
+            .is_some_and(|max| state.counts().started >= max)
     }
 
     /// The next `n` times that are due as things stand, on the wall clock.
     pub(crate) fn upcoming(&self, n: usize, now: Instant, wall: SystemTime) -> Vec<SystemTime> {
-        let (armed, left) = {
+        let (mut cx, armed, left, timetable) = {
             let state = self.state.lock();
             let left = self
                 .settings
                 .max_runs
-                .map_or(u64::MAX, |max| max - state.counts.started);
-            (state.wanted(), left)
+                .map_or(u64::MAX, |max| max - state.counts().started);
+            let cx = self.context(&state, now, wall);
+            (cx, state.wanted(), left, state.timetable.clone())
         };
         let n = n.min(usize::try_from(left).unwrap_or(usize::MAX));
-        let mut cx = self.context(now, wall);
         let mut due = armed;
         let mut times = Vec::new();
         while times.len() < n {
@@ -431,94 +595,35 @@ impl Job {
             }
             times.push(when(at, &cx).scheduled_at);
             cx = cx.after(at);
-            due = self.trigger.next(&cx);
+            due = timetable.next(&cx);
         }
         times
     }
 
     pub(crate) fn stats(&self, now: Instant, wall: SystemTime) -> JobStats {
-        let cx = self.context(now, wall);
         let state = self.state.lock();
+        let cx = TriggerContext::new(now, wall);
         JobStats {
             name: self.name.clone(),
             state: state.phase,
-            runs: state.counts,
-            running: state.active.len(),
+            runs: state.counts(),
+            running: state.running(),
             next: state.wanted().map(|due| when(due, &cx).scheduled_at),
-            last: state.last.clone(),
-            recurring: self.settings.recurring,
+            last: state.last(),
+            recurring: state.timetable.is_recurring(),
             max_runs: self.settings.max_runs,
         }
     }
 }
 
-impl State {
-    fn wanted(&self) -> Option<Due> {
-        if self.phase == JobState::Active {
-            self.armed
-        } else {
-            None
-        }
-    }
-
-    fn arm(&mut self, due: Option<Due>) {
-        self.armed = due;
-        self.epoch += 1;
-    }
-
-    /// Takes the trigger's answer over.
-    fn set_next(&mut self, next: Option<Due>, now: Instant) {
-        self.after_runs = None;
-        match next {
-            Some(Due::AfterRun(delay)) if self.active.is_empty() => {
-                self.arm(Some(Due::At(now + delay)));
-            }
-            Some(Due::AfterRun(delay)) => {
-                self.after_runs = Some(delay);
-                self.arm(None);
-            }
-            Some(due) => self.arm(Some(due)),
-            None => self.exhaust(),
-        }
-    }
-
-    fn exhaust(&mut self) {
-        self.exhausted = true;
-        self.after_runs = None;
-        self.arm(None);
-    }
-
-    fn start(&mut self, body: Body, when: When) -> Ticket {
-        self.counts.started += 1;
-        let run = self.counts.started;
-        self.active.push(Active {
-            run,
-            cancelled: false,
-            token: None,
-        });
-        Ticket { run, when, body }
-    }
-
-    fn cancel_active(&mut self) -> Vec<CancellationToken> {
-        for active in &mut self.active {
-            active.cancelled = true;
-        }
-        self.active
-            .iter()
-            .filter_map(|active| active.token.clone())
-            .collect()
-    }
-
-    fn is_finished(&self) -> bool {
-        self.exhausted
-            && self.armed.is_none()
-            && self.active.is_empty()
-            && self.buffered.is_none()
-            && !matches!(self.phase, JobState::Ended(_))
-    }
-}
-
 impl Effects {
+    fn rearm() -> Self {
+        Self {
+            rearm: true,
+            ..Self::default()
+        }
+    }
+
     fn admit(&mut self, admission: Admission) {
         match admission {
             Admission::Start(ticket) => self.start = Some(ticket),
@@ -529,75 +634,5 @@ impl Effects {
             Admission::Skipped { .. } => self.skipped += 1,
             Admission::Closed => {}
         }
-    }
-}
-
-/// Asks the trigger what was missed since `due`, and what comes next.
-fn plan(trigger: &dyn Trigger, due: Due, cx: &TriggerContext) -> Plan {
-    let mut plan = Plan {
-        latest: due,
-        missed: 0,
-        next: None,
-        failed: false,
-    };
-    let after_due = cx.after(due);
-    let Some(next) = trigger.next(&after_due) else {
-        return plan;
-    };
-    plan.next = Some(next);
-    if !moves_on(next, &after_due) {
-        plan.failed = true;
-        return plan;
-    }
-    if !is_past(next, cx) {
-        return plan;
-    }
-    let caught = trigger
-        .catch_up(&after_due)
-        .filter(|caught| is_past(caught.latest, cx) && moves_on(caught.latest, &after_due))
-        .unwrap_or_else(|| CatchUp::new(next, 1));
-    plan.latest = caught.latest;
-    plan.missed = caught.passed;
-    // After the latest that was found; if there were more than it was ready to count, after now.
-    plan.next = trigger.next(&cx.after(caught.latest));
-    if plan.next.is_some_and(|next| is_past(next, cx)) {
-        plan.next = trigger.next(&cx.after(now_like(next, cx)));
-        plan.failed = plan.next.is_some_and(|next| is_past(next, cx));
-    }
-    plan
-}
-
-/// Now, on the clock that `due` stands on.
-fn now_like(due: Due, cx: &TriggerContext) -> Due {
-    match due {
-        Due::Wall(_) => Due::Wall(cx.wall()),
-        Due::At(_) | Due::AfterRun(_) => Due::At(cx.now()),
-    }
-}
-
-fn lateness(due: Due, cx: &TriggerContext) -> Duration {
-    match due {
-        Due::At(at) => cx.now() - at,
-        // On its own clock: the monotonic one may have begun after it.
-        Due::Wall(at) => cx.wall().duration_since(at).unwrap_or_default(),
-        Due::AfterRun(_) => Duration::ZERO,
-    }
-}
-
-fn when(due: Due, cx: &TriggerContext) -> When {
-    match due {
-        Due::At(due) => When {
-            due,
-            scheduled_at: wall::from_instant(due, cx.now(), cx.wall()),
-        },
-        Due::Wall(scheduled_at) => When {
-            due: wall::to_instant(scheduled_at, cx.now(), cx.wall()),
-            scheduled_at,
-        },
-        // Never armed as such: `set_next` turns it into an instant.
-        Due::AfterRun(delay) => When {
-            due: cx.now() + delay,
-            scheduled_at: wall::from_instant(cx.now() + delay, cx.now(), cx.wall()),
-        },
     }
 }

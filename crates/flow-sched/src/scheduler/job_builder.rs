@@ -6,17 +6,28 @@ use core::marker::PhantomData;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use flow_rt::{catch, contain};
+use chrono_tz::Tz;
+use flow_ratelimit::Decide;
+use flow_rt::{Backoff, Instant, catch, contain};
 
+use super::calendar::Calendar;
+use super::context::JobContext;
 use super::error::ScheduleError;
 use super::handle::JobHandle;
-use super::job::{Body, Job, Settings};
+use super::jitter::Jitter;
+use super::job::{Body, Job};
 use super::outcome::Outcome;
 use super::policy::{Misfire, Overlap};
-use super::shared::{Refused, Shared};
-use super::timetable;
-use super::trigger::{After, Due, Every, FixedDelay, Once, Trigger, TriggerContext};
+use super::report::RunReport;
+use super::settings::Settings;
+use super::shared::Shared;
+use super::timetable::{self, Timetable};
+use super::trigger::{Due, Trigger, TriggerContext};
+use super::triggers::Between;
+use super::window::Window;
+use super::work::{Closure, Predicate};
 use crate::cron::name;
 
 /// Makes a job; see [`Scheduler::job`](crate::Scheduler::job).
@@ -27,42 +38,39 @@ use crate::cron::name;
 #[must_use = "a job does nothing until it is started"]
 pub struct JobBuilder<O> {
     shared: Arc<Shared>,
-    name: Cow<'static, str>,
+    /// `None` for a job without a name.
+    name: Option<Cow<'static, str>>,
     body: Body,
     trigger: Option<Spec>,
     second_trigger: bool,
     zone: Option<Cow<'static, str>>,
     immediately: bool,
-    overlap: Overlap,
-    misfire: Misfire,
-    max_runs: u64,
-    timeout: Option<Duration>,
+    window: Option<Window>,
+    exclude: Vec<Arc<dyn Calendar>>,
+    from: Option<SystemTime>,
+    to: Option<SystemTime>,
+    settings: Arc<Settings>,
     outcome: PhantomData<fn() -> O>,
 }
 
 enum Spec {
-    Once(Due),
-    After(Duration),
-    Every(Duration),
-    FixedDelay(Duration),
+    Ours(Timetable),
     Cron(Cow<'static, str>),
-    Own(Box<dyn Trigger>),
+    Own(Arc<dyn Trigger>),
 }
 
 impl<O: Outcome> JobBuilder<O> {
     pub(crate) fn new<F>(
         shared: Arc<Shared>,
-        name: Cow<'static, str>,
-        run: impl Fn(super::JobContext) -> F + Send + Sync + 'static,
+        name: Option<Cow<'static, str>>,
+        run: impl Fn(JobContext) -> F + Send + Sync + 'static,
     ) -> Self
     where
         F: Future<Output = O> + Send + 'static,
     {
-        let body: Body = Arc::new(move |cx| {
-            let future = run(cx);
-            Box::pin(async move { future.await.into_result().map_err(Into::into) })
-        });
+        let body: Body = Arc::new(Closure::new(run));
         Self {
+            settings: shared.settings.clone(),
             shared,
             name,
             body,
@@ -70,37 +78,42 @@ impl<O: Outcome> JobBuilder<O> {
             second_trigger: false,
             zone: None,
             immediately: false,
-            overlap: Overlap::default(),
-            misfire: Misfire::default(),
-            max_runs: 0,
-            timeout: None,
+            window: None,
+            exclude: Vec::new(),
+            from: None,
+            to: None,
             outcome: PhantomData,
         }
+    }
+
+    /// The job's own settings, made from the scheduler's at the first difference.
+    fn settings(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.settings)
     }
 
     /// Once, at an [`Instant`](flow_rt::Instant) of the runtime or at a `SystemTime` of the wall
     /// clock. A time that has passed is due at once, and then a matter of
     /// [`misfire`](Self::misfire).
     pub fn once_at(self, at: impl Into<Due>) -> Self {
-        self.with_trigger(Spec::Once(at.into()))
+        self.with_trigger(Spec::Ours(Timetable::Once(at.into())))
     }
 
     /// Once, `delay` after the start.
     pub fn after(self, delay: Duration) -> Self {
-        self.with_trigger(Spec::After(delay))
+        self.with_trigger(Spec::Ours(Timetable::After(delay)))
     }
 
     /// At a fixed rate: every `period` from the start, the first time one period from it.
     ///
     /// Lateness does not add up: run n is due n periods after the start, for ever.
     pub fn every(self, period: Duration) -> Self {
-        self.with_trigger(Spec::Every(period))
+        self.with_trigger(Spec::Ours(Timetable::Every(period)))
     }
 
     /// With a fixed delay: the first time `delay` after the start, then `delay` after the end of
     /// each run.
     pub fn fixed_delay(self, delay: Duration) -> Self {
-        self.with_trigger(Spec::FixedDelay(delay))
+        self.with_trigger(Spec::Ours(Timetable::FixedDelay(delay)))
     }
 
     /// At the times of a cron pattern; see [`Cron`](crate::Cron) for what it may hold.
@@ -110,7 +123,7 @@ impl<O: Outcome> JobBuilder<O> {
 
     /// At the times of a trigger of your own.
     pub fn trigger(self, trigger: impl Trigger) -> Self {
-        self.with_trigger(Spec::Own(Box::new(trigger)))
+        self.with_trigger(Spec::Own(Arc::new(trigger)))
     }
 
     fn with_trigger(mut self, trigger: Spec) -> Self {
@@ -131,29 +144,163 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
+    /// Puts runs that are due outside of a window off to its next opening; several of them are one
+    /// run then. See [`Trigger::within`]; runs by hand are not held up.
+    pub fn window(mut self, window: Window) -> Self {
+        self.window = Some(window);
+        self
+    }
+
+    /// Leaves out the times that a calendar excludes, [`Holidays`](crate::Holidays) or one of your
+    /// own. May be called again for further ones.
+    pub fn exclude(mut self, calendar: impl Calendar) -> Self {
+        self.exclude.push(Arc::new(calendar));
+        self
+    }
+
+    /// Leaves out the times before `from`, on the wall clock.
+    pub fn not_before(mut self, from: SystemTime) -> Self {
+        self.from = Some(from);
+        self
+    }
+
+    /// Leaves out the times after `to`, on the wall clock; the job ends with the last one before.
+    pub fn not_after(mut self, to: SystemTime) -> Self {
+        self.to = Some(to);
+        self
+    }
+
+    /// Adds a delay to each time it is due; none unless set.
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        self.settings().jitter = Some(jitter);
+        self
+    }
+
     /// What to do when a run is due and an earlier one has not ended; [`Overlap::Skip`] unless
     /// set.
     pub fn overlap(mut self, policy: Overlap) -> Self {
-        self.overlap = policy;
+        self.settings().overlap = policy;
         self
     }
 
     /// What to do with runs whose time passed unnoticed; one run for all of them unless set.
     pub fn misfire(mut self, policy: Misfire) -> Self {
-        self.misfire = policy;
+        self.settings().misfire = policy;
         self
     }
 
     /// Ends the job after so many runs, those by hand among them; 0 is no limit.
     pub fn max_runs(mut self, runs: u64) -> Self {
-        self.max_runs = runs;
+        self.settings().max_runs = (runs > 0).then_some(runs);
         self
     }
 
-    /// Drops a run that takes longer, counted from its first poll. Its context's deadline says
-    /// so.
+    /// Drops an attempt of a run that takes longer, counted from its first poll, never from when
+    /// it was due. Its context's deadline says so. The scheduler's unless set; `Duration::MAX` is
+    /// no limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.settings().timeout = Some(timeout);
+        self
+    }
+
+    /// Runs the body again when it has failed: by an error, a panic, or its timeout.
+    ///
+    /// The attempts and the delays between them are one run, which counts as in progress all the
+    /// while; in a pool it gives its slot to others during the delays. When the job ends, by
+    /// [`remove`](JobHandle::remove) for instance, no further attempt begins.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use std::time::Duration;
+    /// use flow_rt::Backoff;
+    /// use flow_sched::{JobContext, Scheduler};
+    ///
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let start = rt.now();
+    /// let job = scheduler.job("flaky", async |cx: JobContext| {
+    ///     if cx.attempt() < 4 { Err("not yet") } else { Ok(()) }
+    /// });
+    /// let backoff = Backoff::exponential(Duration::from_millis(100)).attempts(4);
+    /// let job = job.after(Duration::from_secs(1)).retry(backoff).start().unwrap();
+    /// rt.sleep(Duration::from_secs(2)).await;
+    /// let last = job.stats().last.unwrap();
+    /// assert_eq!((last.attempts, last.duration), (4, Duration::from_millis(700)));
+    /// # let _ = start;
+    /// # });
+    /// ```
+    pub fn retry(mut self, backoff: Backoff) -> Self {
+        self.settings().retry = Some(backoff);
+        self
+    }
+
+    /// Retries only for the errors that `is_transient` says yes to. Panics and timeouts are
+    /// retried all the same.
+    pub fn retry_if(
+        mut self,
+        is_transient: impl Fn(&O::Error) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.settings().retry_if = Some(Arc::new(Predicate(Box::new(is_transient))));
+        self
+    }
+
+    /// A hook for runs that have failed for good: their attempts are spent, the time for them is
+    /// over, or the error was not one to retry for.
+    ///
+    /// It is called before the run counts as ended, for jobs with [`retry`](Self::retry); a panic
+    /// in it is contained.
+    pub fn on_give_up(mut self, hook: impl Fn(&RunReport) + Send + Sync + 'static) -> Self {
+        self.settings().on_give_up = Some(Arc::new(hook));
+        self
+    }
+
+    /// Ends the job with the first run that fails, after its retries if it has any.
+    pub fn stop_on_error(mut self) -> Self {
+        self.settings().stop_on_error = true;
+        self
+    }
+
+    /// Keeps the reports of so many runs that have ended, for [`JobHandle::history`]; the last one
+    /// is kept always.
+    pub fn history(mut self, runs: usize) -> Self {
+        self.settings().history = runs;
+        self
+    }
+
+    /// Asks before each run whether it may begin; a run that may not is counted as declined.
+    ///
+    /// The condition is asked in a task of its own, runs by hand included. While it is, the run
+    /// counts as in progress. If it panics, so has the run.
+    pub fn when<F, Fut>(mut self, condition: F) -> Self
+    where
+        F: Fn(JobContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = bool> + Send + 'static,
+    {
+        self.settings().when = Some(Arc::new(move |cx| Box::pin(condition(cx))));
+        self
+    }
+
+    /// Lets each run wait for a token of a limiter before it begins, after its condition.
+    ///
+    /// The run counts as in progress while it waits, in the limiter's line with all others, and
+    /// takes up no slot of a pool. When the limiter is closed, or can never give a token, the run
+    /// fails. Retries take no further token.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use std::time::Duration;
+    /// use flow_ratelimit::{Rate, TokenBucket};
+    /// use flow_sched::Scheduler;
+    ///
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let bucket = TokenBucket::new(Rate::per_second(1), 1).unwrap();
+    /// let poll = scheduler.job("poll", async |_cx| ()).every(Duration::from_millis(10));
+    /// let poll = poll.throttle(&bucket).start().unwrap();
+    /// rt.sleep(Duration::from_millis(5_500)).await;
+    /// assert_eq!(poll.stats().runs.completed, 6);
+    /// # });
+    /// ```
+    pub fn throttle<L: Decide + Clone + 'static>(mut self, limiter: &L) -> Self {
+        self.settings().throttle = Some(Arc::new(limiter.clone()));
         self
     }
 
@@ -166,104 +313,153 @@ impl<O: Outcome> JobBuilder<O> {
     /// One short lock and the trigger's first answer; the driver is woken only if the job is due
     /// before all others.
     pub fn start(self) -> Result<JobHandle, ScheduleError> {
-        let mut settings = self.check()?;
-        let trigger = build_trigger(self.trigger, self.zone.as_deref(), &self.shared)?;
-        settings.cheap = guarded(|| trigger.is_cheap())?;
-        let (now, wall) = (self.shared.handle.now(), self.shared.handle.wall());
-        let first = if self.immediately {
-            Due::At(now)
-        } else {
-            first_due(&*trigger, &TriggerContext::new(now, wall))?
-        };
-        let job = Arc::new(Job::new(
-            &self.shared,
-            self.name.as_ref().into(),
-            settings,
-            trigger,
-            self.body,
-            now,
-            first,
-        ));
-        match self.shared.insert(&job) {
-            Ok(()) => Ok(JobHandle::new(self.shared, job)),
-            Err(Refused::ShutDown) => Err(ScheduleError::Closed),
-            Err(Refused::NameTaken) => Err(ScheduleError::NameTaken {
-                name: self.name.into_owned(),
-            }),
+        let shared = self.shared.clone();
+        let prepared = self.prepare()?;
+        let name = prepared.job.name.clone();
+        match shared.insert(&prepared.job, prepared.first) {
+            Ok(()) => Ok(JobHandle::new(shared, prepared.job)),
+            Err(refused) => Err(refused.into_error(&name)),
         }
     }
 
-    fn check(&self) -> Result<Settings, ScheduleError> {
-        if self.name.is_empty() {
+    /// Whether it is this scheduler that is to run the job.
+    pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+
+    /// Checks everything and makes the job.
+    pub(crate) fn prepare(self) -> Result<Prepared, ScheduleError> {
+        self.check()?;
+        let timetable = build_timetable(self.trigger, self.zone.as_deref(), &self.shared)?;
+        let limits = Limits {
+            window: self.window,
+            exclude: self.exclude,
+            from: self.from,
+            to: self.to,
+        };
+        let timetable = limits.around(timetable, self.shared.zone);
+        guarded(|| timetable.check())??;
+        let now = self.shared.handle.now();
+        let first = if self.immediately {
+            Due::At(now)
+        } else {
+            first_due(&timetable, &self.shared, now)?
+        };
+        let name = match &self.name {
+            None => self.shared.unnamed.clone(),
+            Some(name) => name.as_ref().into(),
+        };
+        let job = Job::new(
+            self.shared.next_id(),
+            name,
+            self.settings,
+            timetable,
+            self.body,
+            now,
+            first,
+        );
+        Ok(Prepared {
+            job: Arc::new(job),
+            first,
+        })
+    }
+
+    fn check(&self) -> Result<(), ScheduleError> {
+        if self.name.as_ref().is_some_and(|name| name.is_empty()) {
             return Err(ScheduleError::EmptyName);
         }
         if self.second_trigger {
             return Err(ScheduleError::TwoTriggers);
         }
-        if self.overlap == Overlap::Allow(0) {
-            return Err(ScheduleError::ZeroOverlap);
-        }
-        if self.misfire.within().is_zero() {
-            return Err(ScheduleError::ZeroWithin);
-        }
-        if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return Err(ScheduleError::ZeroTimeout);
-        }
-        let interval = match self.trigger {
-            Some(Spec::Every(interval) | Spec::FixedDelay(interval)) => interval,
-            _ => Duration::MAX,
-        };
-        if interval.is_zero() {
-            return Err(ScheduleError::ZeroInterval);
-        }
-        // Before the trigger is made, so that an answer comes cheap; `insert` decides.
-        if self.shared.has(&self.name) {
-            return Err(ScheduleError::NameTaken {
-                name: self.name.clone().into_owned(),
-            });
-        }
-        Ok(Settings {
-            overlap: self.overlap,
-            misfire: self.misfire,
-            max_runs: (self.max_runs > 0).then_some(self.max_runs),
-            timeout: self.timeout,
-            cheap: false,
-            recurring: !matches!(self.trigger, Some(Spec::Once(_) | Spec::After(_))),
-        })
+        self.settings.check()
     }
 }
 
-fn build_trigger(
+/// A job to be started, and when it is due first.
+pub(crate) struct Prepared {
+    pub(crate) job: Arc<Job>,
+    pub(crate) first: Due,
+}
+
+/// Checks a trigger for a job that exists, and asks it for its first time.
+pub(crate) fn lay_out(
+    trigger: Arc<dyn Trigger>,
+    shared: &Shared,
+) -> Result<(Timetable, Instant, Due), ScheduleError> {
+    guarded(|| trigger.check())??;
+    let timetable = guarded(|| Timetable::of(trigger, true))?;
+    let now = shared.handle.now();
+    let first = first_due(&timetable, shared, now)?;
+    Ok((timetable, now, first))
+}
+
+fn build_timetable(
     spec: Option<Spec>,
     zone: Option<&str>,
     shared: &Shared,
-) -> Result<Box<dyn Trigger>, ScheduleError> {
+) -> Result<Timetable, ScheduleError> {
     let spec = spec.ok_or(ScheduleError::NoTrigger)?;
     if zone.is_some() && !matches!(spec, Spec::Cron(_)) {
         return Err(ScheduleError::ZoneWithoutCron);
     }
     Ok(match spec {
-        Spec::Once(due) => Box::new(Once(due)),
-        Spec::After(delay) => Box::new(After(delay)),
-        Spec::Every(period) => Box::new(Every(period)),
-        Spec::FixedDelay(delay) => Box::new(FixedDelay(delay)),
+        Spec::Ours(timetable) => timetable,
         Spec::Cron(pattern) => {
             let cron = timetable::cron(&pattern, shared.zone).map_err(ScheduleError::Cron)?;
-            Box::new(match zone {
+            let cron = match zone {
                 Some(name) => cron.in_zone(name::find(name).map_err(ScheduleError::UnknownZone)?),
                 None => cron,
-            })
+            };
+            Timetable::of(Arc::new(cron), true)
         }
-        Spec::Own(trigger) => trigger,
+        Spec::Own(trigger) => guarded(|| Timetable::of(trigger, true))?,
     })
 }
 
-fn first_due(trigger: &dyn Trigger, cx: &TriggerContext) -> Result<Due, ScheduleError> {
-    match guarded(|| trigger.next(cx))? {
+/// What a job's builder puts around its trigger.
+struct Limits {
+    window: Option<Window>,
+    exclude: Vec<Arc<dyn Calendar>>,
+    from: Option<SystemTime>,
+    to: Option<SystemTime>,
+}
+
+impl Limits {
+    fn around(self, mut timetable: Timetable, zone: Tz) -> Timetable {
+        let recurring = timetable.is_recurring();
+        // From the inside out: what is put off to an opening may be excluded there, and over.
+        if let Some(window) = self.window {
+            let window = window.or_in_zone(zone);
+            timetable = Timetable::of(Arc::new(timetable.within(window)), recurring);
+        }
+        for calendar in self.exclude {
+            timetable = Timetable::of(Arc::new(timetable.excluding(calendar)), recurring);
+        }
+        if self.from.is_some() || self.to.is_some() {
+            let between = Between {
+                inner: timetable,
+                from: self.from,
+                to: self.to,
+            };
+            timetable = Timetable::of(Arc::new(between), recurring);
+        }
+        timetable
+    }
+}
+
+fn first_due(timetable: &Timetable, shared: &Shared, now: Instant) -> Result<Due, ScheduleError> {
+    // Our own triggers do not look at the wall clock before anything was due.
+    let wall = if timetable.is_ours() {
+        UNIX_EPOCH
+    } else {
+        shared.handle.wall()
+    };
+    let cx = TriggerContext::new(now, wall);
+    match guarded(|| timetable.next(&cx))? {
         None => Err(ScheduleError::NeverDue),
         Some(Due::At(at)) if at.is_far_future() => Err(ScheduleError::NeverDue),
         // There is no run before the first.
-        Some(Due::AfterRun(delay)) => Ok(Due::At(cx.now() + delay)),
+        Some(Due::AfterRun(delay)) => Ok(Due::At(now + delay)),
         Some(due) => Ok(due),
     }
 }
@@ -280,11 +476,8 @@ fn guarded<T>(ask: impl FnOnce() -> T) -> Result<T, ScheduleError> {
 impl<O> fmt::Debug for JobBuilder<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobBuilder")
-            .field("name", &self.name)
-            .field("overlap", &self.overlap)
-            .field("misfire", &self.misfire)
-            .field("max_runs", &self.max_runs)
-            .field("timeout", &self.timeout)
+            .field("name", &self.name.as_deref().unwrap_or_default())
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }

@@ -84,6 +84,8 @@ impl Collect for SchedulerMetrics {
             ("failed", stats.runs.failed),
             ("panicked", stats.runs.panicked),
             ("timed_out", stats.runs.timed_out),
+            ("terminated", stats.runs.terminated),
+            ("declined", stats.runs.declined),
             ("dropped", stats.runs.dropped),
         ];
         for (outcome, count) in outcomes {

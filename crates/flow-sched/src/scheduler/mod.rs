@@ -14,41 +14,63 @@ use std::sync::atomic::Ordering;
 use flow_rt::Handle;
 
 mod builder;
+mod calendar;
 mod context;
+mod draw;
 mod driver;
 mod error;
+mod events;
+mod gate;
 mod guarded;
 mod handle;
 mod handoff;
 mod intern;
+mod jitter;
 mod job;
 mod job_builder;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod outcome;
+mod plan;
 mod policy;
+mod registry;
 mod report;
 mod run;
+mod settings;
 mod shared;
+mod state;
 mod timetable;
 mod trigger;
+mod triggers;
 mod wall;
+#[cfg(feature = "tracing")]
+mod warnings;
 mod wheel;
+mod window;
+mod work;
 
 pub use builder::SchedulerBuilder;
+pub use calendar::{Calendar, HolidayError, Holidays};
 pub use context::JobContext;
 pub use driver::SchedulerDriver;
-pub use error::{ScheduleError, SchedulerConfigError, TriggerNowError};
+pub use error::{ScheduleError, SchedulerConfigError, StartAllError, TriggerNowError};
+pub use events::{JobEvents, JobNews, JobNewsKind};
 pub use handle::JobHandle;
+pub use jitter::Jitter;
 pub use job_builder::JobBuilder;
 pub use outcome::{BoxError, Outcome};
-pub use policy::{Misfire, Overlap};
+pub use policy::{Misfire, Overlap, Precision};
 pub use report::{
     EndReason, JobEvent, JobEventKind, JobState, JobStats, RunCounts, RunOutcome, RunReport,
     SchedulerReport, SchedulerStats,
 };
 pub use trigger::{CatchUp, Due, Trigger, TriggerContext};
+pub use triggers::{
+    After, Between, Every, Excluding, FixedDelay, Intersection, Once, RandomInterval, Union, Within,
+};
+pub use window::{Window, WindowError};
 
+use job_builder::Prepared;
 use report::EndReason as Reason;
 use shared::Shared;
 
@@ -138,7 +160,7 @@ impl Scheduler {
         Fut: Future + Send + 'static,
         Fut::Output: Outcome,
     {
-        JobBuilder::new(self.shared().clone(), name.into(), run)
+        JobBuilder::new(self.shared().clone(), Some(name.into()), run)
     }
 
     /// A job whose runs each get a clone of `state`: an `Arc`, a client, a sender.
@@ -155,6 +177,85 @@ impl Scheduler {
         Fut::Output: Outcome,
     {
         self.job(name, move |cx| run(cx, state.clone()))
+    }
+
+    /// A job like [`job`](Self::job) without a name: it is found by its handle and in
+    /// [`list`](Self::list), and costs less. Its name reads as the empty string.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use flow_sched::Scheduler;
+    /// # flow_rt::sim::check(0..1, |rt| async move {
+    /// # let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let reminder = scheduler.unnamed(async |_cx| ()).after(Duration::from_secs(3_600));
+    /// let reminder = reminder.start().unwrap();
+    /// assert!(reminder.remove().await); // not needed any more
+    /// # });
+    /// ```
+    pub fn unnamed<F, Fut>(&self, run: F) -> JobBuilder<Fut::Output>
+    where
+        F: Fn(JobContext) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        JobBuilder::new(self.shared().clone(), None, run)
+    }
+
+    /// A job like [`job_with`](Self::job_with) without a name.
+    pub fn unnamed_with<S, F, Fut>(&self, state: S, run: F) -> JobBuilder<Fut::Output>
+    where
+        S: Clone + Send + Sync + 'static,
+        F: Fn(JobContext, S) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Outcome,
+    {
+        self.unnamed(move |cx| run(cx, state.clone()))
+    }
+
+    /// Starts all of the jobs, or none.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use flow_sched::Scheduler;
+    /// # flow_rt::sim::check(0..1, |rt| async move {
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let poll = |site: &'static str| {
+    ///     let job = scheduler.job(site, async |cx| println!("polling {}", cx.job()));
+    ///     job.every(Duration::from_secs(60))
+    /// };
+    /// let jobs = scheduler.start_all(["a.example", "b.example"].map(poll)).unwrap();
+    /// assert_eq!(jobs.len(), 2);
+    /// let twice = scheduler.start_all(["c.example", "a.example"].map(poll)).unwrap_err();
+    /// assert_eq!(twice.index(), 1);
+    /// assert_eq!(scheduler.list().len(), 2);
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// [`StartAllError`] with the first job that was refused, and why.
+    pub fn start_all<O: Outcome>(
+        &self,
+        jobs: impl IntoIterator<Item = JobBuilder<O>>,
+    ) -> Result<Vec<JobHandle>, StartAllError> {
+        let shared = self.shared();
+        let mut prepared: Vec<Prepared> = Vec::new();
+        for (index, job) in jobs.into_iter().enumerate() {
+            let job = if job.is_of(shared) {
+                job.prepare()
+            } else {
+                Err(ScheduleError::OtherScheduler)
+            };
+            prepared.push(job.map_err(|error| StartAllError { index, error })?);
+        }
+        if let Err((index, refused)) = shared.insert_all(&prepared) {
+            let name = prepared
+                .get(index)
+                .map_or("", |prepared| &prepared.job.name);
+            let error = refused.into_error(name);
+            return Err(StartAllError { index, error });
+        }
+        let handle = |prepared: Prepared| JobHandle::new(shared.clone(), prepared.job);
+        Ok(prepared.into_iter().map(handle).collect())
     }
 
     /// The job of that name, unless it has ended.
@@ -198,6 +299,28 @@ impl Scheduler {
 
 /// The whole.
 impl Scheduler {
+    /// Lets the timetables of all jobs stand still, until [`start`](Self::start). False if they do
+    /// already, or the scheduler is closed.
+    ///
+    /// Runs in progress go on, with what waits for them, and runs by hand still begin. Jobs may be
+    /// started, changed and removed meanwhile.
+    pub fn stop(&self) -> bool {
+        self.shared().set_stopped(true)
+    }
+
+    /// Lets the timetables go on. False if they do: a scheduler has been started when it is built.
+    ///
+    /// What was due meanwhile has been missed, and is a matter of each job's
+    /// [`misfire`](JobBuilder::misfire).
+    pub fn start(&self) -> bool {
+        self.shared().set_stopped(false)
+    }
+
+    /// Whether the timetables go on: neither stopped nor closed.
+    pub fn is_running(&self) -> bool {
+        !self.shared().is_stopped() && !self.shared().is_closed()
+    }
+
     /// Stops the intake and ends all jobs. Runs in progress go on. Idempotent.
     pub fn close(&self) {
         self.shared().close();
@@ -214,8 +337,10 @@ impl Scheduler {
     /// The jobs have ended from the first poll on; dropped, it tells no run to stop.
     pub async fn shutdown(&self, timeout: Duration) -> SchedulerReport {
         let shared = self.shared();
+        // Before the close, since it ends what waits for a retry; and after it, for what came last.
+        let before = shared.running.load(Ordering::Acquire);
         let jobs = shared.close();
-        let running = shared.running.load(Ordering::Acquire);
+        let running = before.max(shared.running.load(Ordering::Acquire));
         let handle: &Handle = &shared.handle;
         let ended = handle.timeout(timeout, self.runs_ended()).await;
         let mut left = shared.running.load(Ordering::Acquire);
@@ -250,6 +375,28 @@ impl Scheduler {
         self.shared().is_closed()
     }
 
+    /// What happens to jobs from now on, for a task to follow. Up to `capacity` events wait for it
+    /// (one at the least); then the oldest one is lost, and counted.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use flow_sched::{JobNewsKind, Scheduler};
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let mut events = scheduler.events(1_024);
+    /// scheduler.job("poll", async |_cx| ()).after(Duration::from_secs(1)).start().unwrap();
+    /// while let Some(event) = events.next().await {
+    ///     if let JobNewsKind::RunEnded(report) = event.kind {
+    ///         assert_eq!((&*event.job, report.run), ("poll", 1));
+    ///         break;
+    ///     }
+    /// }
+    /// # });
+    /// ```
+    pub fn events(&self, capacity: usize) -> JobEvents {
+        JobEvents::new(self.shared().clone(), capacity.max(1))
+    }
+
     /// What is going on. Counters, and one short lock for the number of jobs.
     pub fn stats(&self) -> SchedulerStats {
         self.shared().stats()
@@ -266,6 +413,7 @@ impl fmt::Debug for Scheduler {
         f.debug_struct("Scheduler")
             .field("name", &self.name())
             .field("runtime", &self.shared().handle.name())
+            .field("running", &self.is_running())
             .field("closed", &self.is_closed())
             .field("stats", &self.stats())
             .finish()

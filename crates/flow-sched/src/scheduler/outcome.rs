@@ -13,7 +13,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 )]
 pub trait Outcome: Send + 'static {
     /// What a failed run leaves; [`Infallible`] where none fails.
-    type Error: Into<BoxError>;
+    type Error: Into<BoxError> + 'static;
 
     /// The error of a failed run.
     #[allow(clippy::missing_errors_doc)] // that is all it does

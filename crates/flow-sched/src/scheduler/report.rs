@@ -17,9 +17,21 @@ pub enum RunOutcome {
     Panicked(Arc<str>),
     /// It was dropped because it took longer than the job's timeout.
     TimedOut,
+    /// It was dropped because a newer run took its place; see
+    /// [`Overlap::TerminatePrevious`](crate::Overlap::TerminatePrevious).
+    Terminated,
+    /// It never began, because the job's condition said no.
+    Declined,
     /// It never began, or was dropped half-way: the pool was closed, the runtime went away, or
     /// the job was removed while the run waited for room.
     Dropped,
+}
+
+impl RunOutcome {
+    /// Whether the run failed: by an error, a panic, or its timeout.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Panicked(_) | Self::TimedOut)
+    }
 }
 
 /// One run that has ended.
@@ -30,8 +42,12 @@ pub struct RunReport {
     pub run: u64,
     /// The time it was due, on the wall clock.
     pub scheduled_at: SystemTime,
-    /// From the first poll to the end; zero if it never began.
+    /// From the first poll to the end, with all attempts and the delays between them; zero if it
+    /// never began.
     pub duration: Duration,
+    /// How often the body was run: once, unless the job is told to retry; never, if the run never
+    /// began.
+    pub attempts: u32,
     /// How it ended.
     pub outcome: RunOutcome,
 }
@@ -56,6 +72,8 @@ pub enum EndReason {
     Finished,
     /// It was removed.
     Removed,
+    /// A run failed, and it was told to stop on errors.
+    RunFailed,
     /// Its trigger panicked, or did not move on.
     TriggerFailed,
     /// The scheduler was shut down or dropped.
@@ -76,6 +94,10 @@ pub struct RunCounts {
     pub panicked: u64,
     /// Took longer than the timeout.
     pub timed_out: u64,
+    /// Were dropped because a newer run took their place.
+    pub terminated: u64,
+    /// Never began, because the job's condition said no.
+    pub declined: u64,
     /// Never began, or were dropped half-way.
     pub dropped: u64,
     /// Not let in because an earlier run had not ended.
@@ -91,6 +113,8 @@ impl RunCounts {
             RunOutcome::Failed(_) => &mut self.failed,
             RunOutcome::Panicked(_) => &mut self.panicked,
             RunOutcome::TimedOut => &mut self.timed_out,
+            RunOutcome::Terminated => &mut self.terminated,
+            RunOutcome::Declined => &mut self.declined,
             RunOutcome::Dropped => &mut self.dropped,
         } += 1;
     }
@@ -180,6 +204,19 @@ pub enum JobEventKind<'a> {
     Scheduled,
     /// A run begins; its number.
     RunBegins(u64),
+    /// An attempt of a run has failed, and the next one follows.
+    Retrying {
+        /// The number of the run.
+        run: u64,
+        /// How many attempts have failed.
+        failed: u32,
+        /// How long until the next one.
+        delay: Duration,
+        /// How the last one ended.
+        outcome: &'a RunOutcome,
+    },
+    /// A run of a job with retries has failed for good.
+    GaveUp(&'a RunReport),
     /// A run has ended.
     RunEnded(&'a RunReport),
     /// Runs were not let in because an earlier one had not ended; how many.

@@ -7,13 +7,20 @@ use std::sync::Arc;
 use flow_rt::{Instant, Panic, TaskContext, catch, contain};
 
 use super::context::JobContext;
+use super::draw::mix;
 use super::error::TriggerNowError;
 use super::guarded::Guarded;
-use super::job::{Job, Ticket, When};
+use super::job::{Begun, Job};
 use super::outcome::BoxError;
+use super::plan::When;
 use super::report::{JobEventKind, RunOutcome, RunReport};
 use super::shared::Shared;
+use super::state::Ticket;
+use super::work::Failure;
 use crate::pool::{SubmitError, TrySubmitError, WorkerPool};
+
+/// What the user's future leaves.
+type Ended = Result<(), Failure>;
 
 /// Where runs go.
 pub(crate) enum Target {
@@ -24,23 +31,44 @@ pub(crate) enum Target {
 /// Starts a run that was let in. It returns at once.
 pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket) {
     let run = Run::new(shared.clone(), job.clone(), ticket);
+    if job.settings.is_gated() {
+        let context = context(shared);
+        shared.handle.spawn_detached(async move {
+            let Some(run) = run.pass(&context).await else {
+                return;
+            };
+            match &run.shared.clone().target {
+                Target::Runtime => run.execute(context).await,
+                Target::Pool(pool) => hand_in(pool, run),
+            }
+        });
+        return;
+    }
     match &shared.target {
         Target::Runtime => {
-            // Of the driver there is none; a run by hand belongs to the work that asked for it.
-            let stop = shared.stop.clone();
-            let context = match TaskContext::current() {
-                Some(asked_by) => asked_by.child_with_token(stop),
-                None => TaskContext::from_token(stop),
-            };
+            let context = context(shared);
             shared.handle.spawn_detached(run.execute(context));
         }
-        Target::Pool(pool) => {
-            // What the pool does not take is dropped, and so reported.
-            let submit = pool.submit(move |cx| run.execute(cx)).handed_over();
-            if let Err(TrySubmitError::Full { task, .. }) = submit.try_now() {
-                wait_for_room(shared, pool, task.into_inner());
-            }
-        }
+        Target::Pool(pool) => hand_in(pool, run),
+    }
+}
+
+/// The context of a run that has none of a pool: of the driver there is none, and a run by hand
+/// belongs to the work that asked for it.
+fn context(shared: &Shared) -> TaskContext {
+    let stop = shared.stop.child_token();
+    match TaskContext::current() {
+        Some(asked_by) => asked_by.child_with_token(stop),
+        None => TaskContext::from_token(stop),
+    }
+}
+
+/// Hands a run to a pool. What the pool does not take is dropped, and so reported.
+fn hand_in(pool: &WorkerPool, run: Run) {
+    let shared = run.shared.clone();
+    let submit = pool.submit(move |cx| run.execute(cx)).handed_over();
+    if let Err(TrySubmitError::Full { task, .. }) = submit.try_now() {
+        wait_for_room(&shared, pool, task.into_inner());
     }
 }
 
@@ -64,9 +92,12 @@ pub(crate) async fn submit(
     job: &Arc<Job>,
     ticket: Ticket,
 ) -> Result<(), TriggerNowError> {
-    let Target::Pool(pool) = &shared.target else {
-        launch(shared, job, ticket);
-        return Ok(());
+    let pool = match &shared.target {
+        Target::Pool(pool) if !job.settings.is_gated() => pool,
+        _ => {
+            launch(shared, job, ticket);
+            return Ok(());
+        }
     };
     let run = Run::new(shared.clone(), job.clone(), ticket);
     match pool.submit(move |cx| run.execute(cx)).handed_over().await {
@@ -82,12 +113,14 @@ pub(crate) async fn submit(
 
 /// A run that was let in. However it goes, even dropped before its first poll, it is reported.
 pub(crate) struct Run {
-    shared: Arc<Shared>,
-    job: Arc<Job>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) job: Arc<Job>,
     ticket: Option<Ticket>,
-    number: u64,
+    /// From 1; 0 once it was reported.
+    pub(super) number: u64,
     when: When,
     began: Option<Instant>,
+    attempts: u32,
 }
 
 impl Run {
@@ -98,84 +131,200 @@ impl Run {
             when: ticket.when,
             ticket: Some(ticket),
             began: None,
+            attempts: 0,
             shared,
             job,
         }
     }
 
-    /// Runs the job's body in the context of the task that carries it.
-    pub(crate) async fn execute(mut self, parent: TaskContext) {
+    /// Runs the job's body in the context of the task that carries it, and nothing else.
+    pub(crate) async fn execute(mut self, task: TaskContext) {
         let began = self.shared.handle.now();
-        let mut task = parent.child();
-        if let Some(timeout) = self.job.settings.timeout {
-            task = task.with_deadline(began + timeout);
-        }
         let Some(ticket) = self.ticket.take() else {
             return;
         };
-        if !self.job.begin(self.number, task.cancellation()) {
+        let Some(begun) = self.job.begin(self.number, task.cancellation()) else {
+            self.report_gone();
             return;
-        }
+        };
         self.began = Some(began);
         self.shared
             .emit(&self.job, JobEventKind::RunBegins(self.number));
-        let token = task.cancellation().clone();
-        let outcome = self.drive(&ticket, task).await;
-        if outcome == RunOutcome::TimedOut {
-            // What the run has spawned with its context stops too.
-            token.cancel_with("the run took longer than its job's timeout");
-        }
+        let settings = &self.job.settings;
+        let outcome =
+            if settings.retry.is_none() && settings.timeout.is_none() && begun.kill.is_none() {
+                self.attempts = 1;
+                match self.begin(&ticket, task) {
+                    Ok(future) => outcome(future.await).0,
+                    Err(panic) => panicked(panic),
+                }
+            } else {
+                // Boxed, since every other run would carry its size about.
+                Box::pin(self.under_limits(&ticket, &task, begun, began)).await
+            };
         // The body's last reference may be this one, and what it captured is the user's.
         contain(|| drop(ticket));
         self.report(outcome);
     }
 
-    async fn drive(&self, ticket: &Ticket, task: TaskContext) -> RunOutcome {
-        let context = |task| JobContext {
+    /// Runs the body until it succeeds, has failed for good, or a newer run takes its place.
+    async fn under_limits(
+        &mut self,
+        ticket: &Ticket,
+        task: &TaskContext,
+        begun: Begun,
+        began: Instant,
+    ) -> RunOutcome {
+        let attempts = self.attempts(ticket, task, began);
+        let ended = match begun.kill {
+            None => Some(attempts.await),
+            Some(kill) => kill.run_until_cancelled(attempts).await,
+        };
+        ended.unwrap_or_else(|| {
+            let token = task.cancellation();
+            token.cancel_with("a newer run of the job takes this one's place");
+            RunOutcome::Terminated
+        })
+    }
+
+    /// Runs the body until it succeeds, or has failed for good.
+    async fn attempts(
+        &mut self,
+        ticket: &Ticket,
+        task: &TaskContext,
+        began: Instant,
+    ) -> RunOutcome {
+        let Some(retry) = self.job.settings.retry else {
+            self.attempts = 1;
+            return self.attempt(ticket, task.clone()).await.0;
+        };
+        // Checked when the job was started; each run draws its own jitter.
+        let seed = mix(self.shared.drawn ^ mix(self.job.id) ^ self.number);
+        let mut delays = retry.delays_with_seed(seed).ok();
+        loop {
+            self.attempts = self.attempts.saturating_add(1);
+            let (outcome, retry) = self.attempt(ticket, task.child()).await;
+            if !outcome.is_failure() || !retry || task.is_cancelled() {
+                return outcome;
+            }
+            let elapsed = self.shared.handle.now() - began;
+            let delay = delays
+                .as_mut()
+                .and_then(|delays| delays.next_within(elapsed).ok());
+            let Some(delay) = delay else {
+                return outcome;
+            };
+            let retrying = JobEventKind::Retrying {
+                run: self.number,
+                failed: self.attempts,
+                delay,
+                outcome: &outcome,
+            };
+            self.shared.emit(&self.job, retrying);
+            if !self.pause(task, delay).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// Waits for the next attempt, without a slot of the pool; false if there is to be none.
+    async fn pause(&self, task: &TaskContext, delay: Duration) -> bool {
+        let Some(wait) = self.job.rest(self.number) else {
+            return false;
+        };
+        let sleep = self.shared.handle.sleep(delay);
+        let cancelled = task.cancellation();
+        let paused = wait.run_until_cancelled(cancelled.run_until_cancelled(sleep));
+        let slept = match &self.shared.target {
+            Target::Runtime => paused.await,
+            Target::Pool(pool) => pool.release_slot(paused).await,
+        };
+        self.job.rested(self.number) && matches!(slept, Some(Some(Ok(()))))
+    }
+
+    /// Runs the body once; also, whether it is worth another attempt if it failed.
+    async fn attempt(&self, ticket: &Ticket, mut task: TaskContext) -> (RunOutcome, bool) {
+        let timeout = self.job.settings.timeout;
+        if let Some(timeout) = timeout {
+            task = task.with_deadline(self.shared.handle.now() + timeout);
+        }
+        let token = task.cancellation().clone();
+        let future = match self.begin(ticket, task) {
+            Ok(future) => future,
+            Err(panic) => return (panicked(panic), true),
+        };
+        let ended = match timeout {
+            None => future.await,
+            Some(timeout) => match self.shared.handle.timeout(timeout, future).await {
+                Ok(ended) => ended,
+                Err(flow_rt::TimeoutError::Elapsed { .. }) => {
+                    // What the run has spawned with its context stops too.
+                    token.cancel_with("the run took longer than its job's timeout");
+                    return (RunOutcome::TimedOut, true);
+                }
+                Err(_) => return (RunOutcome::Dropped, false),
+            },
+        };
+        outcome(ended)
+    }
+
+    /// Calls the user's closure; polls nothing.
+    fn begin(&self, ticket: &Ticket, task: TaskContext) -> Result<Guarded<Ended>, Panic> {
+        let retry_if = self.job.settings.retry_if.clone();
+        let begin = |task| {
+            let cx = self.context(task, self.attempts);
+            ticket.body.begin(cx, retry_if)
+        };
+        let future = catch(|| task.scope_with(begin))?;
+        Ok(Guarded::new(future, self.shared.id_of(&self.job)))
+    }
+
+    /// What the user's code of this run is handed.
+    pub(super) fn context(&self, task: TaskContext, attempt: u32) -> JobContext {
+        JobContext {
             task,
             shared: self.shared.clone(),
             job: self.job.name.clone(),
             run: self.number,
+            attempt,
             due: self.when.due,
             scheduled_at: self.when.scheduled_at,
-        };
-        let future = match catch(|| task.scope_with(|task| (ticket.body)(context(task)))) {
-            Ok(future) => Guarded::new(future, self.shared.id_of(&self.job)),
-            Err(panic) => return panicked(panic),
-        };
-        let handle = &self.shared.handle;
-        let ended = match self.job.settings.timeout {
-            None => future.await,
-            Some(timeout) => match handle.timeout(timeout, future).await {
-                Ok(ended) => ended,
-                Err(flow_rt::TimeoutError::Elapsed { .. }) => return RunOutcome::TimedOut,
-                Err(_) => return RunOutcome::Dropped,
-            },
-        };
-        match ended {
-            Ok(Ok(())) => RunOutcome::Completed,
-            Ok(Err(error)) => failed(error),
-            Err(panic) => panicked(panic),
         }
     }
 
-    fn report(&mut self, outcome: RunOutcome) {
+    /// Reports a run that is not to begin, or to go on.
+    pub(super) fn report_gone(&mut self) {
+        let outcome = if self.job.is_killed(self.number) {
+            RunOutcome::Terminated
+        } else {
+            RunOutcome::Dropped
+        };
+        self.report(outcome);
+    }
+
+    pub(super) fn report(&mut self, outcome: RunOutcome) {
         let now = self.shared.handle.now();
         let report = RunReport {
             run: self.number,
             scheduled_at: self.when.scheduled_at,
             duration: self.began.map_or(Duration::ZERO, |began| now - began),
+            attempts: self.attempts,
             outcome,
         };
         // Counted and told first: whoever waits for the run or its job finds both.
         self.shared.count_end(&report.outcome);
+        if self.job.settings.retry.is_some() && report.outcome.is_failure() {
+            self.shared.emit(&self.job, JobEventKind::GaveUp(&report));
+            if let Some(hook) = &self.job.settings.on_give_up {
+                contain(|| hook(&report));
+            }
+        }
         self.shared.emit(&self.job, JobEventKind::RunEnded(&report));
-        let effects = self.job.finish(report, now);
+        let effects = self.job.finish(report, &self.shared.running, now);
         if self.shared.apply(&self.job, effects) {
             self.shared.touch(&self.job);
         }
         self.shared.run_left();
-        self.job.ended.notify_all();
         self.number = 0;
     }
 }
@@ -186,6 +335,15 @@ impl Drop for Run {
         if self.number != 0 {
             self.report(RunOutcome::Dropped);
         }
+    }
+}
+
+/// How an attempt ended; also, whether it is worth another one if it failed.
+fn outcome(ended: Result<Ended, Panic>) -> (RunOutcome, bool) {
+    match ended {
+        Ok(Ok(())) => (RunOutcome::Completed, false),
+        Ok(Err(failure)) => (failed(failure.error), failure.retry),
+        Err(panic) => (panicked(panic), true),
     }
 }
 
@@ -200,7 +358,7 @@ fn failed(error: BoxError) -> RunOutcome {
     RunOutcome::Failed(message.into())
 }
 
-fn panicked(panic: Panic) -> RunOutcome {
+pub(super) fn panicked(panic: Panic) -> RunOutcome {
     let message = panic.message().into();
     contain(|| drop(panic));
     RunOutcome::Panicked(message)

@@ -1,6 +1,5 @@
 //! What the scheduler's handles, its driver and its runs share.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -8,15 +7,23 @@ use chrono_tz::Tz;
 use flow_rt::{CancellationToken, Handle, catch, contain};
 use flow_sync::Event;
 
+use super::draw::entropy;
+use super::error::ScheduleError;
+use super::events::Listeners;
 use super::guarded::RunId;
 use super::handoff::Handoff;
-use super::job::{Effects, Job};
+use super::job::{AfterRun, Effects, Job};
+use super::job_builder::Prepared;
+use super::registry::Registry;
 use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
 use super::run::{self, Target};
+use super::settings::Settings;
 use super::trigger::Due;
+#[cfg(feature = "tracing")]
+use super::warnings;
 use super::{Core, Scheduler, wall};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 pub(crate) type Hook = Box<dyn Fn(&JobEvent<'_>) + Send + Sync>;
 
@@ -29,14 +36,27 @@ pub(crate) struct Shared {
     /// Cancelled when the time for a shutdown is over.
     pub(crate) stop: CancellationToken,
     /// Runs that were let in and have not ended. Raised by the jobs.
-    pub(crate) running: Arc<AtomicUsize>,
+    pub(crate) running: AtomicUsize,
     /// Notified when a run has ended.
     pub(crate) ended: Event,
     pub(crate) counters: Counters,
     closed: AtomicBool,
+    /// Whether a close has told of the end of every job.
+    told: AtomicBool,
+    /// Whether the timetables of all jobs stand still.
+    stopped: AtomicBool,
     next_id: AtomicU64,
-    jobs: Mutex<HashMap<Arc<str>, Arc<Job>>>,
+    jobs: Mutex<Registry>,
+    /// What jobs have that were told nothing else.
+    pub(crate) settings: Arc<Settings>,
+    /// Drawn for this scheduler: jitter differs from one process to the next.
+    pub(crate) drawn: u64,
+    /// The name of those without one.
+    pub(crate) unnamed: Arc<str>,
     on_event: Option<Hook>,
+    pub(crate) listeners: Listeners,
+    #[cfg(feature = "tracing")]
+    pub(crate) misses: warnings::Misses,
     core: OnceLock<Weak<Core>>,
 }
 
@@ -51,6 +71,8 @@ pub(crate) struct Counters {
     failed: AtomicU64,
     panicked: AtomicU64,
     timed_out: AtomicU64,
+    terminated: AtomicU64,
+    declined: AtomicU64,
     dropped: AtomicU64,
     skipped: AtomicU64,
     missed: AtomicU64,
@@ -62,12 +84,24 @@ pub(crate) enum Refused {
     ShutDown,
 }
 
+impl Refused {
+    pub(crate) fn into_error(self, name: &str) -> ScheduleError {
+        match self {
+            Self::ShutDown => ScheduleError::Closed,
+            Self::NameTaken => ScheduleError::NameTaken {
+                name: name.to_owned(),
+            },
+        }
+    }
+}
+
 impl Shared {
     pub(crate) fn new(
         name: String,
         handle: Handle,
         target: Target,
         zone: Tz,
+        settings: Settings,
         on_event: Option<Hook>,
     ) -> Self {
         Self {
@@ -77,13 +111,21 @@ impl Shared {
             zone,
             handoff: Handoff::new(),
             stop: CancellationToken::new(),
-            running: Arc::new(AtomicUsize::new(0)),
+            running: AtomicUsize::new(0),
             ended: Event::new(),
             counters: Counters::default(),
             closed: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
             jobs: Mutex::default(),
+            settings: Arc::new(settings),
+            drawn: entropy(),
+            unnamed: "".into(),
             on_event,
+            listeners: Listeners::default(),
+            #[cfg(feature = "tracing")]
+            misses: warnings::Misses::default(),
             core: OnceLock::new(),
         }
     }
@@ -101,6 +143,21 @@ impl Shared {
         self.closed.load(Ordering::Acquire)
     }
 
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Lets the timetables stand still, or go on; false if they did so already, or the scheduler
+    /// is closed.
+    pub(crate) fn set_stopped(&self, stopped: bool) -> bool {
+        if self.is_closed() || self.stopped.swap(stopped, Ordering::AcqRel) == stopped {
+            return false;
+        }
+        // The driver registers its waker before it looks.
+        self.handoff.wake();
+        true
+    }
+
     pub(crate) fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
@@ -113,48 +170,81 @@ impl Shared {
             };
             contain(|| hook(&event));
         }
+        self.listeners.tell(&job.name, kind);
+        #[cfg(feature = "tracing")]
+        warnings::tell(self, &job.name, kind);
+    }
+
+    /// Whether all has been told that happens to jobs: they have ended, and so have their runs.
+    pub(crate) fn is_over(&self) -> bool {
+        self.told.load(Ordering::Acquire) && self.running.load(Ordering::Acquire) == 0
     }
 
     /// Takes a new job in and hands it to the driver.
-    pub(crate) fn insert(&self, job: &Arc<Job>) -> Result<(), Refused> {
+    pub(crate) fn insert(&self, job: &Arc<Job>, first: Due) -> Result<(), Refused> {
         {
             let mut jobs = self.jobs.lock();
             // Under the lock, so that `close` finds every job that was let in before it.
             if self.is_closed() {
                 return Err(Refused::ShutDown);
             }
-            if jobs.contains_key(&job.name) {
+            if !jobs.insert(job) {
                 return Err(Refused::NameTaken);
             }
-            jobs.insert(job.name.clone(), job.clone());
         }
         self.counters.scheduled.fetch_add(1, Ordering::Relaxed);
         self.emit(job, JobEventKind::Scheduled);
-        self.touch(job);
+        self.hand_over(job, Some(first.delayed(job.jitter(first, self.drawn))));
+        Ok(())
+    }
+
+    /// Takes all of the jobs in, or none: then the place of the one that was refused.
+    pub(crate) fn insert_all(&self, prepared: &[Prepared]) -> Result<(), (usize, Refused)> {
+        {
+            let mut jobs = self.jobs.lock();
+            if self.is_closed() {
+                return Err((0, Refused::ShutDown));
+            }
+            for (place, Prepared { job, .. }) in prepared.iter().enumerate() {
+                if !jobs.insert(job) {
+                    for Prepared { job, .. } in &prepared[..place] {
+                        // `prepared` holds it too: no last reference goes here.
+                        drop(jobs.remove(job));
+                    }
+                    return Err((place, Refused::NameTaken));
+                }
+            }
+        }
+        let count = prepared.len() as u64;
+        self.counters.scheduled.fetch_add(count, Ordering::Relaxed);
+        for Prepared { job, first } in prepared {
+            self.emit(job, JobEventKind::Scheduled);
+            let first = first.delayed(job.jitter(*first, self.drawn));
+            self.hand_over(job, Some(first));
+        }
         Ok(())
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Job>> {
-        self.jobs.lock().get(name).cloned()
-    }
-
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.jobs.lock().contains_key(name)
+        self.jobs.lock().find(name)
     }
 
     /// All jobs, in the order in which they were started.
     pub(crate) fn list(&self) -> Vec<Arc<Job>> {
-        let mut jobs: Vec<_> = self.jobs.lock().values().cloned().collect();
-        jobs.sort_unstable_by_key(|job| job.id);
-        jobs
+        self.jobs.lock().list()
     }
 
     /// Tells the driver that what a job waits for has changed.
     pub(crate) fn touch(&self, job: &Arc<Job>) {
+        self.hand_over(job, job.wakes_at(self.drawn));
+    }
+
+    /// Hands a job to the driver, which needs it by the time it is due.
+    fn hand_over(&self, job: &Arc<Job>, due: Option<Due>) {
         if self.is_closed() {
             return;
         }
-        let needed_by = match job.armed() {
+        let needed_by = match due {
             None => u64::MAX,
             Some(Due::At(at)) => at.as_nanos(),
             Some(Due::Wall(at)) => {
@@ -174,30 +264,30 @@ impl Shared {
         if !job.end(reason) {
             return false;
         }
-        self.forget(job);
+        let known = self.jobs.lock().remove(job);
+        drop(known);
         if reason == EndReason::Removed {
             self.counters.removed.fetch_add(1, Ordering::Relaxed);
         }
-        self.touch(job);
+        self.hand_over(job, None);
         self.emit(job, JobEventKind::Ended(reason));
         true
     }
 
-    fn forget(&self, job: &Arc<Job>) {
-        let mut jobs = self.jobs.lock();
-        // The name may belong to a later job by now.
-        if jobs
-            .get(&job.name)
-            .is_some_and(|known| Arc::ptr_eq(known, job))
-        {
-            jobs.remove(&job.name);
-        }
-    }
-
-    /// A job is due: asks its trigger and does what follows. Contains the trigger's panic.
-    pub(crate) fn fire(self: &Arc<Self>, job: &Arc<Job>) -> bool {
-        let now = self.handle.now();
-        match catch(|| job.fire(now, self.handle.wall())) {
+    /// A job is due: asks its trigger and does what follows. Contains the trigger's panic. True if
+    /// the job's timer no longer matches.
+    pub(crate) fn fire(self: &Arc<Self>, job: &Arc<Job>, by_driver: bool) -> bool {
+        let (now, wall) = (self.handle.now(), self.handle.wall());
+        match catch(|| job.fire(&self.running, self.drawn, by_driver, now, wall)) {
+            Ok(effects) if effects.elsewhere => {
+                let (shared, job) = (self.clone(), job.clone());
+                self.handle.spawn_detached(async move {
+                    if shared.fire(&job, false) {
+                        shared.touch(&job);
+                    }
+                });
+                false
+            }
             Ok(effects) => self.apply(job, effects),
             Err(panic) => {
                 contain(|| drop(panic));
@@ -225,7 +315,28 @@ impl Shared {
         if let Some(reason) = effects.end {
             self.end(job, reason);
         }
-        effects.rearm
+        let approved = effects
+            .after_run
+            .is_some_and(|fixed| self.approve(job, fixed));
+        effects.rearm || approved
+    }
+
+    /// Lets the trigger look at a time that the end of a run has fixed.
+    fn approve(&self, job: &Arc<Job>, fixed: AfterRun) -> bool {
+        let (now, wall) = (self.handle.now(), self.handle.wall());
+        match catch(|| job.approve(fixed, now, wall)) {
+            Ok(approved) => {
+                if job.is_finished() {
+                    self.end(job, EndReason::Finished);
+                }
+                approved
+            }
+            Err(panic) => {
+                contain(|| drop(panic));
+                self.end(job, EndReason::TriggerFailed);
+                false
+            }
+        }
     }
 
     pub(crate) fn skipped(&self, job: &Job, count: u64) {
@@ -243,10 +354,16 @@ impl Shared {
             core::mem::take(&mut *jobs)
         };
         let ended = jobs
-            .values()
+            .list()
+            .iter()
             .filter(|job| self.end(job, EndReason::ShutDown))
             .count();
         self.handoff.wake();
+        self.told.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        self.listeners.wake();
+        // The last references of jobs, and so the users' triggers, may go here.
+        contain(|| drop(jobs));
         ended
     }
 
@@ -262,6 +379,8 @@ impl Shared {
             RunOutcome::Failed(_) => &counters.failed,
             RunOutcome::Panicked(_) => &counters.panicked,
             RunOutcome::TimedOut => &counters.timed_out,
+            RunOutcome::Terminated => &counters.terminated,
+            RunOutcome::Declined => &counters.declined,
             RunOutcome::Dropped => &counters.dropped,
         }
         .fetch_add(1, Ordering::Relaxed);
@@ -271,6 +390,11 @@ impl Shared {
     pub(crate) fn run_left(&self) {
         self.running.fetch_sub(1, Ordering::AcqRel);
         self.ended.notify_all();
+        // The fence of `notify_all` pairs with that of `close`: one of the two wakes those who wait
+        // for the end.
+        if self.told.load(Ordering::Relaxed) {
+            self.listeners.wake();
+        }
     }
 
     /// What names this scheduler to code inside its runs.
@@ -295,6 +419,8 @@ impl Shared {
                 failed: read(&counters.failed),
                 panicked: read(&counters.panicked),
                 timed_out: read(&counters.timed_out),
+                terminated: read(&counters.terminated),
+                declined: read(&counters.declined),
                 dropped: read(&counters.dropped),
                 skipped: read(&counters.skipped),
                 missed: read(&counters.missed),

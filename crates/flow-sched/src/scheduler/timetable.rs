@@ -1,10 +1,99 @@
-//! Cron patterns as triggers.
+//! A job's trigger as the job keeps it: the common ones in place, all others shared.
+
+use core::time::Duration;
+use std::sync::Arc;
 
 use chrono_tz::Tz;
 
+use super::error::ScheduleError;
 use super::intern::intern;
-use super::trigger::{CatchUp, Due, Every, Trigger, TriggerContext, walk};
+use super::trigger::{CatchUp, Due, Trigger, TriggerContext, walk};
+use super::triggers::{After, Every, FixedDelay, Once};
 use crate::cron::{Cron, CronError, split_zone};
+
+/// What a job asks when it is due. Cheap to clone, so that it can be asked outside of a lock.
+#[derive(Clone)]
+pub(crate) enum Timetable {
+    Once(Due),
+    After(Duration),
+    Every(Duration),
+    FixedDelay(Duration),
+    Shared {
+        trigger: Arc<dyn Trigger>,
+        /// Whether the driver itself may ask it.
+        cheap: bool,
+        recurring: bool,
+    },
+}
+
+impl Timetable {
+    /// Keeps a trigger. Asks it whether it is cheap, so its panic comes through here.
+    pub(crate) fn of(trigger: Arc<dyn Trigger>, recurring: bool) -> Self {
+        Self::Shared {
+            cheap: trigger.is_cheap(),
+            trigger,
+            recurring,
+        }
+    }
+
+    /// Whether it is due more than once, as far as one can tell without asking.
+    pub(crate) fn is_recurring(&self) -> bool {
+        match self {
+            Self::Once(_) | Self::After(_) => false,
+            Self::Every(_) | Self::FixedDelay(_) => true,
+            Self::Shared { recurring, .. } => *recurring,
+        }
+    }
+
+    /// Whether to ask it runs no code but ours.
+    pub(crate) fn is_ours(&self) -> bool {
+        !matches!(self, Self::Shared { .. })
+    }
+}
+
+impl Trigger for Timetable {
+    fn next(&self, cx: &TriggerContext) -> Option<Due> {
+        match self {
+            Self::Once(due) => Once::new(*due).next(cx),
+            Self::After(delay) => After::new(*delay).next(cx),
+            Self::Every(period) => Every::new(*period).next(cx),
+            Self::FixedDelay(delay) => FixedDelay::new(*delay).next(cx),
+            Self::Shared { trigger, .. } => trigger.next(cx),
+        }
+    }
+
+    fn catch_up(&self, cx: &TriggerContext) -> Option<CatchUp> {
+        match self {
+            Self::Every(period) => Every::new(*period).catch_up(cx),
+            Self::Shared { trigger, .. } => trigger.catch_up(cx),
+            _ => walk(self, cx),
+        }
+    }
+
+    fn after_run(&self, due: Due, cx: &TriggerContext) -> Option<Due> {
+        match self {
+            Self::Shared { trigger, .. } => trigger.after_run(due, cx),
+            _ => Some(due),
+        }
+    }
+
+    fn is_cheap(&self) -> bool {
+        match self {
+            Self::Shared { cheap, .. } => *cheap,
+            _ => true,
+        }
+    }
+
+    fn check(&self) -> Result<(), ScheduleError> {
+        match self {
+            Self::Every(interval) | Self::FixedDelay(interval) if interval.is_zero() => {
+                Err(ScheduleError::ZeroInterval)
+            }
+            Self::Shared { trigger, .. } => trigger.check(),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// The pattern of a job, which shares its parsed form with other jobs.
 ///
@@ -20,7 +109,7 @@ pub(super) fn cron(text: &str, zone: Tz) -> Result<Cron, CronError> {
 impl Trigger for Cron {
     fn next(&self, cx: &TriggerContext) -> Option<Due> {
         if let Some(period) = self.pattern().period() {
-            return Every(period).next(cx);
+            return Every::new(period).next(cx);
         }
         if self.pattern().is_reboot() {
             return cx.previous().is_none().then_some(Due::At(cx.started()));
@@ -30,7 +119,7 @@ impl Trigger for Cron {
 
     fn catch_up(&self, cx: &TriggerContext) -> Option<CatchUp> {
         if let Some(period) = self.pattern().period() {
-            return Every(period).catch_up(cx);
+            return Every::new(period).catch_up(cx);
         }
         let walked = walk(self, cx)?;
         let now = cx.wall();

@@ -1,4 +1,4 @@
-//! When a job is due: the trait, and the triggers that need no calendar.
+//! When a job is due: the trait, and what a trigger may look at.
 
 use core::fmt;
 use core::time::Duration;
@@ -6,7 +6,11 @@ use std::time::SystemTime;
 
 use flow_rt::Instant;
 
+use super::calendar::Calendar;
+use super::error::ScheduleError;
+use super::triggers::{Between, Excluding, Intersection, Union, Within};
 use super::wall;
+use super::window::Window;
 
 /// When a run is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +22,26 @@ pub enum Due {
     Wall(SystemTime),
     /// So long after the end of the run that is due before it.
     AfterRun(Duration),
+}
+
+impl Due {
+    /// The last moment before it; `None` at the begin of time.
+    pub(crate) fn just_before(self) -> Option<Self> {
+        Some(match self {
+            Self::At(at) => Self::At(Instant::from_nanos(at.as_nanos().checked_sub(1)?)),
+            Self::Wall(at) => Self::Wall(at.checked_sub(Duration::from_nanos(1))?),
+            Self::AfterRun(delay) => Self::AfterRun(delay),
+        })
+    }
+
+    /// So much later.
+    pub(crate) fn delayed(self, by: Duration) -> Self {
+        match self {
+            Self::At(at) => Self::At(at + by),
+            Self::Wall(at) => Self::Wall(at.checked_add(by).unwrap_or(at)),
+            Self::AfterRun(delay) => Self::AfterRun(delay.saturating_add(by)),
+        }
+    }
 }
 
 impl From<Instant> for Due {
@@ -39,6 +63,7 @@ pub struct TriggerContext {
     wall: SystemTime,
     started: Instant,
     previous: Option<Due>,
+    seed: u64,
 }
 
 impl TriggerContext {
@@ -49,6 +74,7 @@ impl TriggerContext {
             wall,
             started: now,
             previous: None,
+            seed: 0,
         }
     }
 
@@ -61,6 +87,20 @@ impl TriggerContext {
     /// The same moment with `previous` as what was due last.
     pub fn after(mut self, previous: Due) -> Self {
         self.previous = Some(previous);
+        self
+    }
+
+    /// The same moment for a job with this number of its own.
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The same job, so much earlier.
+    pub(crate) fn earlier(mut self, by: Duration) -> Self {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.now = Instant::from_nanos(self.now.as_nanos().saturating_sub(nanos));
+        self.wall = self.wall.checked_sub(by).unwrap_or(self.wall);
         self
     }
 
@@ -77,6 +117,12 @@ impl TriggerContext {
     /// When the job was started: the phase of a fixed rate.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// A number of the job's own, for triggers that draw lots: chosen by its name, and so the same
+    /// in every process; without a name by its place in the order of starts.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// What was due before; `None` if nothing was.
@@ -99,6 +145,37 @@ impl TriggerContext {
             Some(Due::Wall(at)) => at,
             Some(Due::At(at)) => wall::from_instant(at, self.now, self.wall),
             Some(Due::AfterRun(_)) | None => self.wall,
+        }
+    }
+
+    /// A time of either clock on the wall clock, as things stand; `None` for one that hangs on the
+    /// end of a run.
+    pub fn on_wall(&self, due: Due) -> Option<SystemTime> {
+        match due {
+            Due::At(at) => Some(wall::from_instant(at, self.now, self.wall)),
+            Due::Wall(at) => Some(at),
+            Due::AfterRun(_) => None,
+        }
+    }
+
+    /// A time of day on the clock that `due` stands on.
+    pub(crate) fn like(&self, due: Due, at: SystemTime) -> Due {
+        match due {
+            Due::At(_) => Due::At(wall::to_instant(at, self.now, self.wall)),
+            Due::Wall(_) | Due::AfterRun(_) => Due::Wall(at),
+        }
+    }
+
+    /// Where a time lies on one axis for both clocks; one that hangs on the end of a run is as
+    /// early as it can be.
+    pub(crate) fn position(&self, due: Due) -> i128 {
+        match due {
+            Due::At(at) => i128::from(at.as_nanos()),
+            Due::Wall(at) => wall::nanos(at) - wall::offset(self.now, self.wall),
+            Due::AfterRun(delay) => {
+                let previous = self.previous_instant().unwrap_or(self.started);
+                i128::from((previous + delay).as_nanos())
+            }
         }
     }
 }
@@ -156,12 +233,108 @@ pub trait Trigger: Send + Sync + 'static {
         walk(self, cx)
     }
 
+    /// Where a time goes that [`Due::AfterRun`] gave and the end of a run has fixed; `None` if it is
+    /// not to come at all. The provided method leaves it where it is.
+    fn after_run(&self, due: Due, cx: &TriggerContext) -> Option<Due> {
+        let _ = cx;
+        Some(due)
+    }
+
     /// Whether [`next`](Self::next) costs no more than some arithmetic.
     ///
     /// A cheap trigger is asked by the driver of all jobs itself; any other one in a task of its
     /// own, so that it delays no job but its own. Asked once, when the job is started.
     fn is_cheap(&self) -> bool {
         false
+    }
+
+    /// Checks the trigger's own values; asked once, when its job is started.
+    ///
+    /// # Errors
+    /// [`ScheduleError`] for the first value that is out of its range.
+    fn check(&self) -> Result<(), ScheduleError> {
+        Ok(())
+    }
+
+    /// Due when this one is, and when the other one is; once if both are at the same time.
+    fn or<T: Trigger>(self, other: T) -> Union<Self, T>
+    where
+        Self: Sized,
+    {
+        Union(self, other)
+    }
+
+    /// Due when both are, to the nanosecond: cron patterns, and rates that are
+    /// [`aligned`](crate::Every::aligned).
+    ///
+    /// The search takes 10,000 steps at the most; what it does not find does not come. A delay
+    /// after a run meets no other time.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::{Duration, UNIX_EPOCH};
+    /// use flow_rt::Instant;
+    /// use flow_sched::{Cron, Due, Every, Trigger, TriggerContext};
+    ///
+    /// // Mondays, by way of two grids.
+    /// let week = Duration::from_secs(7 * 24 * 3_600);
+    /// let mondays = Cron::new("0 0 * * MON")?.and(Every::new(week / 7).aligned());
+    /// let cx = TriggerContext::new(Instant::ORIGIN, UNIX_EPOCH); // a Thursday
+    /// assert_eq!(mondays.next(&cx), Some(Due::Wall(UNIX_EPOCH + week / 7 * 4)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn and<T: Trigger>(self, other: T) -> Intersection<Self, T>
+    where
+        Self: Sized,
+    {
+        Intersection(self, other)
+    }
+
+    /// Without the times that a calendar excludes.
+    fn excluding<C: Calendar>(self, calendar: C) -> Excluding<Self, C>
+    where
+        Self: Sized,
+    {
+        Excluding {
+            inner: self,
+            calendar,
+        }
+    }
+
+    /// With the times outside of a window put off to its next opening: several of them are one.
+    fn within(self, window: Window) -> Within<Self>
+    where
+        Self: Sized,
+    {
+        Within {
+            inner: self,
+            window,
+        }
+    }
+
+    /// Without the times before `from`, on the wall clock.
+    fn not_before(self, from: SystemTime) -> Between<Self>
+    where
+        Self: Sized,
+    {
+        Between {
+            inner: self,
+            from: Some(from),
+            to: None,
+        }
+    }
+
+    /// Without the times after `to`, on the wall clock.
+    fn not_after(self, to: SystemTime) -> Between<Self>
+    where
+        Self: Sized,
+    {
+        Between {
+            inner: self,
+            from: None,
+            to: Some(to),
+        }
     }
 }
 
@@ -198,95 +371,6 @@ pub(crate) fn moves_on(due: Due, cx: &TriggerContext) -> bool {
         (None, _) | (_, Due::AfterRun(_)) => true,
         (Some(_), Due::At(at)) => cx.previous_instant().is_none_or(|previous| at > previous),
         (Some(_), Due::Wall(at)) => at > cx.previous_wall(),
-    }
-}
-
-/// Due once. A time that has passed is due at once, and then for [`Misfire`](crate::Misfire).
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Once(pub(crate) Due);
-
-impl Trigger for Once {
-    fn next(&self, cx: &TriggerContext) -> Option<Due> {
-        cx.previous.is_none().then_some(self.0)
-    }
-
-    fn is_cheap(&self) -> bool {
-        true
-    }
-}
-
-/// Due once, so long after the job's start.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct After(pub(crate) Duration);
-
-impl Trigger for After {
-    fn next(&self, cx: &TriggerContext) -> Option<Due> {
-        cx.previous
-            .is_none()
-            .then_some(Due::At(cx.started + self.0))
-    }
-
-    fn is_cheap(&self) -> bool {
-        true
-    }
-}
-
-/// Fixed rate: the job's start plus whole periods, for ever; no lateness adds up.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Every(pub(crate) Duration);
-
-impl Every {
-    /// The period in nanoseconds, one at the least.
-    fn nanos(self) -> u64 {
-        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX).max(1)
-    }
-
-    /// Whole periods from the start to `at`.
-    fn periods(self, cx: &TriggerContext, at: Instant) -> u64 {
-        at.as_nanos().saturating_sub(cx.started.as_nanos()) / self.nanos()
-    }
-
-    fn tick(self, cx: &TriggerContext, periods: u64) -> Instant {
-        let passed = self.nanos().saturating_mul(periods);
-        Instant::from_nanos(cx.started.as_nanos().saturating_add(passed))
-    }
-}
-
-impl Trigger for Every {
-    fn next(&self, cx: &TriggerContext) -> Option<Due> {
-        let previous = cx.previous_instant().unwrap_or(cx.started);
-        let next = self.tick(cx, self.periods(cx, previous).saturating_add(1));
-        Some(Due::At(next))
-    }
-
-    fn catch_up(&self, cx: &TriggerContext) -> Option<CatchUp> {
-        let previous = self.periods(cx, cx.previous_instant().unwrap_or(cx.started));
-        let latest = self.periods(cx, cx.now);
-        (latest > previous).then(|| CatchUp {
-            latest: Due::At(self.tick(cx, latest)),
-            passed: latest - previous,
-        })
-    }
-
-    fn is_cheap(&self) -> bool {
-        true
-    }
-}
-
-/// Fixed delay: so long after the end of each run; the first one so long after the job's start.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FixedDelay(pub(crate) Duration);
-
-impl Trigger for FixedDelay {
-    fn next(&self, cx: &TriggerContext) -> Option<Due> {
-        Some(match cx.previous {
-            None => Due::At(cx.started + self.0),
-            Some(_) => Due::AfterRun(self.0),
-        })
-    }
-
-    fn is_cheap(&self) -> bool {
-        true
     }
 }
 

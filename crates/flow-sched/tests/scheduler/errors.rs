@@ -79,8 +79,16 @@ fn of_starting_a_job() {
         ),
         (
             ScheduleError::ZeroWithin,
-            "`Misfire::FireOnce` within zero lets no run in, since no timer is exact; use \
+            "a misfire policy within zero lets no run in, since no timer is exact; use \
              `Misfire::Skip` for runs on time only",
+        ),
+        (
+            ScheduleError::ZeroBuffer,
+            "`Overlap::BufferAll(0)` lets no run wait; use `Overlap::Skip`, or let one wait",
+        ),
+        (
+            ScheduleError::ZeroLimit,
+            "`Misfire::FireAll` with a limit of zero lets no run in; allow one at the least",
         ),
         (
             ScheduleError::ZoneWithoutCron,
@@ -130,6 +138,7 @@ fn of_runs_by_hand_and_of_ends() {
     let reasons = [
         (EndReason::Finished, "finished"),
         (EndReason::Removed, "removed"),
+        (EndReason::RunFailed, "a run failed"),
         (EndReason::TriggerFailed, "its trigger failed"),
         (EndReason::ShutDown, "the scheduler was shut down"),
     ];
@@ -161,7 +170,7 @@ fn schedulers_and_jobs_show_their_state() {
         for part in [
             "name: \"report\"",
             "overlap: Skip",
-            "max_runs: 5",
+            "max_runs: Some(5)",
             "timeout: Some(1s)",
         ] {
             assert!(text.contains(part), "{part} in {text}");

@@ -2,14 +2,23 @@
 //! runtime in stepped time. Numbers are those of the behaviour catalogue's cases.
 #![cfg(all(feature = "scheduler", not(loom)))]
 
+mod allocations;
 mod behaviour;
 mod common;
+mod control;
 mod cron;
 mod errors;
 mod faults;
+mod gates;
 mod lifecycle;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod policies;
 mod pooled;
+#[cfg(feature = "fine-timer")]
+mod precision;
+mod retries;
 mod timing;
+mod triggers;
+#[cfg(feature = "tracing")]
+mod warnings;

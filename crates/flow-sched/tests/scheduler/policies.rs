@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use flow_rt::TestRuntime;
 use flow_rt::sim::Step;
-use flow_sched::{JobContext, Misfire, Overlap, ScheduleError, Scheduler};
+use flow_sched::{JobContext, Misfire, Overlap, RunOutcome, ScheduleError, Scheduler};
 
 use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
+
+/// Due times as whole numbers.
+type Seen = Arc<std::sync::Mutex<Vec<u64>>>;
 
 flow_rt::on_every_runtime! {
     seeds 0..30;
@@ -17,6 +20,11 @@ flow_rt::on_every_runtime! {
     the_wall_clock_is_set_forward_and_back,
     a_suspend_of_eight_hours_is_made_up_by_one_run_or_by_none,
     a_stalled_driver_coalesces_a_fast_job_by_arithmetic,
+    buffer_all_loses_nothing_up_to_its_bound,
+    terminate_previous_drops_the_run_and_never_runs_two,
+    fire_all_makes_up_for_the_latest_in_order,
+    fire_all_finds_the_latest_of_very_many,
+    zero_bounds_are_refused,
 }
 
 async fn case_105_106_overlap_policies(rt: TestRuntime) {
@@ -164,4 +172,221 @@ async fn a_stalled_driver_coalesces_a_fast_job_by_arithmetic(rt: TestRuntime) {
     let runs = fast.stats().runs;
     assert_eq!((runs.started, runs.missed), (2, 8 * 3_600_000_000 - 1));
     drop(task);
+}
+
+async fn buffer_all_loses_nothing_up_to_its_bound(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let job = slow(&scheduler, "all", &log, ms(3_500))
+        .every(SEC)
+        .max_runs(9)
+        .overlap(Overlap::BufferAll(3));
+    let job = job.start().unwrap();
+    rt.advance(ms(10_400)).await;
+    // Due each second from 1 on, run at 1, 4.5 and 8; three wait at the most, from 4 on.
+    let runs = job.stats().runs;
+    assert_eq!(log.millis(), [1_000, 4_500, 8_000]);
+    assert_eq!(
+        (runs.started, runs.skipped),
+        (3, 4),
+        "7, 9 and 10 find no room: {runs:?}"
+    );
+    rt.advance(HOUR).await;
+    assert_eq!(job.stats().runs.completed, 9);
+    assert!(
+        log.millis()
+            .windows(2)
+            .all(|pair| pair[1] - pair[0] >= 3_500)
+    );
+}
+
+async fn terminate_previous_drops_the_run_and_never_runs_two(rt: TestRuntime) {
+    struct Inside(Arc<AtomicUsize>);
+    impl Drop for Inside {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Relaxed);
+        }
+    }
+    let scheduler = scheduler(&rt);
+    let inside = Arc::new(AtomicUsize::new(0));
+    let told = Arc::new(AtomicUsize::new(0));
+    let job = scheduler
+        .job_with(
+            "latest",
+            (inside.clone(), told.clone(), rt.clone()),
+            async |cx: JobContext, (inside, told, rt): (Arc<AtomicUsize>, Arc<AtomicUsize>, TestRuntime)| {
+                assert_eq!(inside.fetch_add(1, Relaxed), 0, "two at once");
+                let _inside = Inside(inside);
+                let token = cx.cancellation().clone();
+                rt.spawn_detached(async move {
+                    token.cancelled().await;
+                    told.fetch_add(1, Relaxed);
+                });
+                std::future::pending::<()>().await;
+            },
+        )
+        .every(SEC)
+        .overlap(Overlap::TerminatePrevious)
+        .start()
+        .unwrap();
+    rt.advance(ms(10_500)).await;
+    let runs = job.stats().runs;
+    assert_eq!((runs.started, runs.terminated, runs.skipped), (10, 9, 0));
+    assert_eq!((inside.load(Relaxed), told.load(Relaxed)), (1, 9));
+    assert_eq!(job.stats().last.unwrap().outcome, RunOutcome::Terminated);
+    scheduler.cancel_all();
+    rt.advance(SEC).await;
+    assert_eq!(
+        told.load(Relaxed),
+        10,
+        "cancelled, not dropped: it ignores that"
+    );
+    assert_eq!(inside.load(Relaxed), 1);
+}
+
+async fn fire_all_makes_up_for_the_latest_in_order(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let seen: Seen = Arc::default();
+    let wall = rt.wall();
+    let with = (seen.clone(), rt.clone());
+    let job = scheduler
+        .job_with(
+            "hourly",
+            with,
+            move |cx: JobContext, (seen, rt): (Seen, TestRuntime)| async move {
+                let due = cx.scheduled_at().duration_since(wall).unwrap();
+                rt.sleep(MIN).await.unwrap();
+                seen.lock().unwrap().push(due.as_secs() / 3_600);
+            },
+        )
+        .cron("0 * * * *")
+        .misfire(Misfire::FireAll {
+            limit: 4,
+            within: 6 * HOUR,
+        })
+        .start()
+        .unwrap();
+    rt.advance(HOUR + 30 * MIN).await;
+    // 01:30 becomes 09:30: eight times have passed, the four latest are made up, one after the
+    // other; 10:00 finds them done.
+    rt.suspend(8 * HOUR);
+    rt.advance(2 * MIN).await;
+    let runs = job.stats().runs;
+    assert_eq!((runs.missed, runs.skipped), (4, 0), "{runs:?}");
+    rt.advance(HOUR).await;
+    assert_eq!(*seen.lock().unwrap(), [1, 6, 7, 8, 9, 10]);
+    assert_eq!(job.stats().runs.skipped, 0);
+    // Of eight hours only those of the last six are still good.
+    let all = scheduler
+        .job("all", async |_cx| ())
+        .cron("0 * * * *")
+        .misfire(Misfire::FireAll {
+            limit: 100,
+            within: 6 * HOUR,
+        })
+        .start()
+        .unwrap();
+    rt.suspend(8 * HOUR);
+    rt.advance(10 * MIN).await;
+    let runs = all.stats().runs;
+    assert_eq!((runs.completed, runs.missed), (6, 2), "{runs:?}");
+    // Paused, what waits is dropped.
+    rt.suspend(4 * HOUR);
+    rt.advance(ms(61_500)).await;
+    assert!(job.stats().running == 1 && job.pause());
+    rt.advance(HOUR).await;
+    assert_eq!(job.stats().running, 0);
+    assert!(job.stats().runs.skipped > 0);
+}
+
+async fn fire_all_finds_the_latest_of_very_many(rt: TestRuntime) {
+    let (scheduler, driver) = Scheduler::builder()
+        .runtime(&rt)
+        .build_with_driver()
+        .unwrap();
+    let start = rt.now();
+    let seen: Seen = Arc::default();
+    let misfire = Misfire::FireAll {
+        limit: 5,
+        within: 100 * HOUR,
+    };
+    let job = |name: &'static str, seen: &Seen| {
+        let job = scheduler.job_with(
+            name,
+            seen.clone(),
+            move |cx: JobContext, seen: Seen| async move {
+                seen.lock()
+                    .unwrap()
+                    .push((cx.due() - start).as_micros() as u64);
+            },
+        );
+        job.misfire(misfire)
+    };
+    let fast = job("fast", &seen)
+        .every(Duration::from_micros(1))
+        .start()
+        .unwrap();
+    let few: Seen = Arc::default();
+    // Three times in all, fewer than may be made up.
+    job("few", &few).every(3 * HOUR).start().unwrap();
+    rt.advance(10 * HOUR).await;
+    fast.pause();
+    let last = 10 * 3_600_000_000_u64;
+    assert!(fast.resume(), "what passed in a pause is not made up");
+    let other = job("other", &seen)
+        .every(Duration::from_micros(2))
+        .start()
+        .unwrap();
+    rt.advance(10 * HOUR).await;
+    let task = rt.spawn(driver);
+    rt.settle().await;
+    other.pause();
+    fast.pause();
+    rt.advance(Duration::from_micros(10)).await;
+    let seen = seen.lock().unwrap().clone();
+    for due in [
+        2 * last - 4,
+        2 * last - 3,
+        2 * last - 2,
+        2 * last - 1,
+        2 * last,
+    ] {
+        assert!(seen.contains(&due), "{due} of {seen:?}");
+    }
+    for due in [
+        2 * last - 8,
+        2 * last - 6,
+        2 * last - 4,
+        2 * last - 2,
+        2 * last,
+    ] {
+        assert!(seen.contains(&due), "{due} of {seen:?}");
+    }
+    let third = 3 * 3_600_000_000;
+    // Six times in twenty hours, the five latest.
+    assert_eq!(
+        *few.lock().unwrap(),
+        [2 * third, 3 * third, 4 * third, 5 * third, 6 * third]
+    );
+    scheduler.close();
+    task.await.unwrap();
+}
+
+async fn zero_bounds_are_refused(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let job = || scheduler.job("x", async |_cx| ()).every(SEC);
+    let buffer = job().overlap(Overlap::BufferAll(0)).start();
+    assert_eq!(buffer.unwrap_err(), ScheduleError::ZeroBuffer);
+    let limit = Misfire::FireAll {
+        limit: 0,
+        within: SEC,
+    };
+    let limit = job().misfire(limit).start();
+    assert_eq!(limit.unwrap_err(), ScheduleError::ZeroLimit);
+    let within = Misfire::FireAll {
+        limit: 1,
+        within: Duration::ZERO,
+    };
+    let within = job().misfire(within).start();
+    assert_eq!(within.unwrap_err(), ScheduleError::ZeroWithin);
 }

@@ -7,7 +7,9 @@ use std::time::UNIX_EPOCH;
 
 use flow_rt::TestRuntime;
 use flow_rt::sim::{Order, Sim};
-use flow_sched::{EndReason, JobContext, JobState, Misfire, RunOutcome, ScheduleError, Scheduler};
+use flow_sched::{
+    EndReason, Every, JobContext, JobState, Misfire, RunOutcome, ScheduleError, Scheduler,
+};
 
 use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
 
@@ -20,6 +22,8 @@ flow_rt::on_every_runtime! {
     case_090_092_run_limits,
     case_098_a_run_that_takes_too_long_is_dropped_counted_from_its_start,
     case_104_fixed_rate_and_fixed_delay,
+    a_grid_may_be_moved_and_laid_from_the_epoch,
+    a_job_without_a_name_is_found_by_its_handle,
     case_113_upcoming_is_increasing_and_in_the_jobs_zone,
     case_108_112_cron_in_seconds_and_with_five_fields,
 }
@@ -192,6 +196,81 @@ async fn case_104_fixed_rate_and_fixed_delay(rt: TestRuntime) {
         [delay.wall + secs(17)],
         "only the next one is known"
     );
+}
+
+async fn a_grid_may_be_moved_and_laid_from_the_epoch(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    // 2026-01-01 00:00:00 UTC and 250 ms.
+    rt.advance(ms(250)).await;
+    let log = |name, every: Every| {
+        let log = Log::new(&rt);
+        noting(&scheduler, name, &log)
+            .trigger(every)
+            .start()
+            .unwrap();
+        log
+    };
+    let every = Every::new(SEC);
+    let moved = log("moved", every.phase(ms(300)));
+    let at_once = log("at once", every.phase(Duration::ZERO));
+    let beyond = log("beyond", every.phase(ms(2_300)));
+    let aligned = log("aligned", every.aligned());
+    let aligned_moved = log("aligned and moved", every.aligned().phase(ms(100)));
+    rt.advance(secs(4)).await;
+    assert_eq!(moved.millis(), [300, 1_300, 2_300, 3_300]);
+    assert_eq!(at_once.millis(), [0, 1_000, 2_000, 3_000, 4_000]);
+    assert_eq!(beyond.millis(), [2_300, 3_300]);
+    assert_eq!(aligned.millis(), [750, 1_750, 2_750, 3_750]);
+    assert_eq!(aligned_moved.millis(), [850, 1_850, 2_850, 3_850]);
+    for zero in [
+        Every::new(Duration::ZERO),
+        Every::new(Duration::ZERO).aligned(),
+    ] {
+        let refused = noting(&scheduler, "zero", &moved).trigger(zero).start();
+        assert_eq!(refused.unwrap_err(), ScheduleError::ZeroInterval);
+    }
+    // A suspend of an hour is counted on both kinds of grid.
+    rt.suspend(HOUR);
+    rt.advance(MIN + SEC).await;
+    for (name, missed) in [("aligned", 3_599..=3_661), ("moved", 0..=0)] {
+        let runs = scheduler.find(name).unwrap().stats().runs;
+        assert!(missed.contains(&runs.missed), "{name}: {runs:?}");
+    }
+}
+
+async fn a_job_without_a_name_is_found_by_its_handle(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let jobs: Vec<_> = (1..=5)
+        .map(|n| {
+            let job = scheduler.unnamed_with(log.clone(), async |_cx, log: Log| log.note());
+            job.every(secs(n)).start().unwrap()
+        })
+        .collect();
+    let named = noting(&scheduler, "named", &log)
+        .every(HOUR)
+        .start()
+        .unwrap();
+    assert!(scheduler.find("").is_none());
+    assert!(!scheduler.remove(""));
+    assert_eq!(jobs[0].name(), "");
+    assert_eq!(scheduler.list().len(), 6);
+    assert!(jobs[1].remove().await);
+    assert!(!jobs[1].remove().await);
+    assert_eq!(scheduler.stats().jobs, 5);
+    // Its place is free for another one, which is not taken for it.
+    let once = scheduler
+        .unnamed(async |_cx| ())
+        .after(secs(2))
+        .start()
+        .unwrap();
+    assert!(!jobs[1].remove().await);
+    rt.advance(secs(6)).await;
+    assert_eq!(log.len(), 6 + 2 + 1 + 1);
+    assert_eq!(once.state(), JobState::Ended(EndReason::Finished));
+    assert_eq!(scheduler.find("named").unwrap().state(), named.state());
+    assert_eq!(scheduler.cancel_all(), 5);
+    assert!(scheduler.list().is_empty());
 }
 
 async fn case_113_upcoming_is_increasing_and_in_the_jobs_zone(rt: TestRuntime) {

@@ -46,8 +46,8 @@ const SWEEP_FLOOR: usize = 32;
 /// Names one timer, never another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key {
-    index: u32,
-    seq: u64,
+    pub(crate) index: u32,
+    pub(crate) seq: u64,
 }
 
 /// Timers in the order of (deadline, order, insertion). One owner, no locks.

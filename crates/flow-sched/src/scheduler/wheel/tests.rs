@@ -120,7 +120,7 @@ proptest! {
 fn equals_a_sorted_map_over_many_random_operations() {
     let mut rng = SimRng::new(7);
     let mut pair = Pair::new(1 << 40);
-    for n in 0..300_000_u64 {
+    for n in 0..1_000_000_u64 {
         match rng.below(10) {
             0..=4 => {
                 let ahead = rng.next_u64() >> (20 + rng.below(30));

@@ -1,0 +1,151 @@
+//! How late runs begin: 10,000 jobs, each once a second.
+
+use core::time::Duration;
+use std::sync::{Arc, Mutex};
+
+use flow_benches::Bench;
+use flow_rt::{Handle, Instant};
+use flow_sched::{Precision, Scheduler};
+use tokio::runtime::Runtime;
+
+const JOBS: u64 = 10_000;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Lateness in nanoseconds, written by whatever runs.
+type Seen = Arc<Mutex<Vec<u64>>>;
+
+/// One way to be woken 10,000 times a second.
+struct Way {
+    name: &'static str,
+    run: Box<dyn Fn(&Seen)>,
+}
+
+pub(crate) fn late(bench: &mut Bench, runtime: &Runtime) {
+    let handle = Handle::tokio(runtime.handle().clone()).expect("it has timers");
+    let smol = Handle::smol();
+    let rows = [
+        (
+            "tokio, coarse",
+            jobs(&handle, Precision::Coarse),
+            "a tokio timer each",
+            timers(&handle, false),
+        ),
+        (
+            "tokio, fine",
+            jobs(&handle, Precision::Fine),
+            "an async-io timer each",
+            timers(&handle, true),
+        ),
+        (
+            "smol",
+            jobs(&smol, Precision::Coarse),
+            "an async-io timer each",
+            timers(&smol, true),
+        ),
+    ];
+    for (host, flow, peer, bare) in rows {
+        let row = |percent| format!("lateness at 10000 jobs/s, {host}, p{percent}");
+        if !bench.wants(&row(50)) && !bench.wants(&row(99)) {
+            continue;
+        }
+        let ways = [
+            Way {
+                name: "flow",
+                run: flow,
+            },
+            Way {
+                name: peer,
+                run: bare,
+            },
+        ];
+        let mut figures = [const { (Vec::new(), Vec::new()) }; 2];
+        for round in 0..bench.rounds() {
+            for turn in 0..2 {
+                let who = (round + turn) % 2;
+                let seen = Seen::default();
+                (ways[who].run)(&seen);
+                let mut seen = core::mem::take(&mut *seen.lock().expect("no panic"));
+                seen.sort_unstable();
+                assert!(!seen.is_empty(), "{} ran nothing", ways[who].name);
+                figures[who].0.push(percentile(&seen, 50));
+                figures[who].1.push(percentile(&seen, 99));
+            }
+        }
+        let [(flow_50, flow_99), (peer_50, peer_99)] = figures;
+        bench.record(&row(50), "µs", &flow_50, &[(peer, peer_50)]);
+        bench.record(&row(99), "µs", &flow_99, &[(peer, peer_99)]);
+    }
+}
+
+fn percentile(sorted: &[u64], percent: usize) -> f64 {
+    sorted[(sorted.len() - 1) * percent / 100] as f64 / 1_000.0
+}
+
+/// How long the jobs run, after a second of settling.
+const RUN: Duration = Duration::from_secs(2);
+
+fn jobs(handle: &Handle, precision: Precision) -> Box<dyn Fn(&Seen)> {
+    let handle = handle.clone();
+    Box::new(move |seen| {
+        let scheduler = Scheduler::builder()
+            .runtime(&handle)
+            .precision(precision)
+            .build()
+            .expect("a valid scheduler");
+        let begin = handle.now() + SECOND;
+        for i in 0..JOBS {
+            let with = (seen.clone(), handle.clone(), begin);
+            let job = scheduler.unnamed_with(
+                with,
+                async |cx: flow_sched::JobContext,
+                       (seen, handle, begin): (Seen, Handle, Instant)| {
+                    note(&seen, cx.due(), handle.now(), begin);
+                },
+            );
+            let every = flow_sched::Every::new(SECOND).phase(phase(i));
+            job.trigger(every)
+                .start()
+                .expect("it has no name to be taken");
+        }
+        std::thread::sleep(SECOND + RUN);
+        scheduler.close();
+    })
+}
+
+/// Spread evenly over the second, in no order.
+fn phase(i: u64) -> Duration {
+    Duration::from_micros(i * 7_919 % JOBS * 100)
+}
+
+fn timers(handle: &Handle, fine: bool) -> Box<dyn Fn(&Seen)> {
+    let handle = handle.clone();
+    Box::new(move |seen| {
+        let start = handle.now();
+        let begin = start + SECOND;
+        for i in 0..JOBS {
+            let (seen, handle) = (seen.clone(), handle.clone());
+            let clock = handle.clone();
+            handle.spawn_detached(async move {
+                let mut due = start + phase(i);
+                while due < begin + RUN {
+                    let at = due.to_std().expect("it is near");
+                    if fine {
+                        async_io::Timer::at(at).await;
+                    } else {
+                        tokio::time::sleep_until(at.into()).await;
+                    }
+                    note(&seen, due, clock.now(), begin);
+                    due += SECOND;
+                }
+            });
+        }
+        std::thread::sleep(SECOND + RUN + Duration::from_millis(100));
+    })
+}
+
+fn note(seen: &Seen, due: Instant, now: Instant, begin: Instant) {
+    if due >= begin {
+        let late = (now - due).as_nanos() as u64;
+        seen.lock().expect("no panic").push(late);
+    }
+}

@@ -1,0 +1,217 @@
+//! What happens to jobs, for whoever listens: hooks hear it where it happens, listeners later.
+//!
+//! A listener has a bounded queue under a short lock. Nobody waits for a listener: when its queue
+//! is full, the oldest event is lost, and counted. Without listeners an event costs one load.
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use flow_sync::Event;
+
+use super::report::{EndReason, JobEventKind, RunOutcome, RunReport};
+use super::shared::Shared;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Something that happened to a job, to keep: what [`JobEvents`] gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobNews {
+    /// The job's name; empty for a job without one.
+    pub job: Arc<str>,
+    /// What happened.
+    pub kind: JobNewsKind,
+}
+
+/// What happened to a job; a [`JobEventKind`] to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobNewsKind {
+    /// It was started.
+    Scheduled,
+    /// A run begins; its number.
+    RunBegins(u64),
+    /// An attempt of a run has failed, and the next one follows.
+    Retrying {
+        /// The number of the run.
+        run: u64,
+        /// How many attempts have failed.
+        failed: u32,
+        /// How long until the next one.
+        delay: Duration,
+        /// How the last one ended.
+        outcome: RunOutcome,
+    },
+    /// A run of a job with retries has failed for good.
+    GaveUp(RunReport),
+    /// A run has ended.
+    RunEnded(RunReport),
+    /// Runs were not let in because an earlier one had not ended; how many.
+    Skipped(u64),
+    /// Occurrences passed unnoticed and were not made up; how many.
+    Missed(u64),
+    /// It will not run any more.
+    Ended(EndReason),
+}
+
+impl From<JobEventKind<'_>> for JobNewsKind {
+    fn from(kind: JobEventKind<'_>) -> Self {
+        match kind {
+            JobEventKind::Scheduled => Self::Scheduled,
+            JobEventKind::RunBegins(run) => Self::RunBegins(run),
+            JobEventKind::Retrying {
+                run,
+                failed,
+                delay,
+                outcome,
+            } => Self::Retrying {
+                run,
+                failed,
+                delay,
+                outcome: outcome.clone(),
+            },
+            JobEventKind::GaveUp(report) => Self::GaveUp(report.clone()),
+            JobEventKind::RunEnded(report) => Self::RunEnded(report.clone()),
+            JobEventKind::Skipped(count) => Self::Skipped(count),
+            JobEventKind::Missed(count) => Self::Missed(count),
+            JobEventKind::Ended(reason) => Self::Ended(reason),
+        }
+    }
+}
+
+/// The events of a scheduler from when it was made on; see
+/// [`Scheduler::events`](crate::Scheduler::events). Dropping it ends the listening. It does not
+/// keep the scheduler alive.
+pub struct JobEvents {
+    shared: Arc<Shared>,
+    listener: Arc<Listener>,
+}
+
+impl JobEvents {
+    pub(crate) fn new(shared: Arc<Shared>, capacity: usize) -> Self {
+        let listener = Arc::new(Listener {
+            queue: Mutex::default(),
+            capacity,
+            lost: AtomicU64::new(0),
+            news: Event::new(),
+        });
+        shared.listeners.add(&listener);
+        Self { shared, listener }
+    }
+
+    /// The next event; `None` when the scheduler is closed, its last run has ended and all has
+    /// been told.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no event.
+    pub async fn next(&mut self) -> Option<JobNews> {
+        loop {
+            let listener = &self.listener;
+            let news = listener.news.listen();
+            // Looked at before the queue: what happened before the end is in it by then.
+            let over = self.shared.is_over();
+            let event = listener.queue.lock().pop_front();
+            if event.is_some() {
+                return event;
+            }
+            if over {
+                return None;
+            }
+            news.await;
+        }
+    }
+
+    /// The next event, if there is one already.
+    pub fn try_next(&mut self) -> Option<JobNews> {
+        self.listener.queue.lock().pop_front()
+    }
+
+    /// How many events were lost because nobody fetched them in time.
+    pub fn lost(&self) -> u64 {
+        self.listener.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for JobEvents {
+    fn drop(&mut self) {
+        self.shared.listeners.remove(&self.listener);
+    }
+}
+
+impl fmt::Debug for JobEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobEvents")
+            .field("scheduler", &self.shared.name)
+            .field("queued", &self.listener.queue.lock().len())
+            .field("lost", &self.lost())
+            .finish_non_exhaustive()
+    }
+}
+
+struct Listener {
+    queue: Mutex<VecDeque<JobNews>>,
+    capacity: usize,
+    lost: AtomicU64,
+    news: Event,
+}
+
+impl Listener {
+    fn tell(&self, news: JobNews) {
+        {
+            let mut queue = self.queue.lock();
+            if queue.len() >= self.capacity {
+                queue.pop_front();
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
+            queue.push_back(news);
+        }
+        self.news.notify_all();
+    }
+}
+
+/// Those who listen to a scheduler.
+#[derive(Default)]
+pub(crate) struct Listeners {
+    /// As many as are in the list, to be looked at without its lock.
+    count: AtomicUsize,
+    list: Mutex<Vec<Weak<Listener>>>,
+}
+
+impl Listeners {
+    fn add(&self, listener: &Arc<Listener>) {
+        self.list.lock().push(Arc::downgrade(listener));
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    fn remove(&self, listener: &Arc<Listener>) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        let mut list = self.list.lock();
+        list.retain(|other| !core::ptr::eq(other.as_ptr(), Arc::as_ptr(listener)));
+    }
+
+    /// Tells all of them.
+    pub(crate) fn tell(&self, job: &Arc<str>, kind: JobEventKind<'_>) {
+        for listener in self.all() {
+            listener.tell(JobNews {
+                job: job.clone(),
+                kind: kind.into(),
+            });
+        }
+    }
+
+    /// Lets all of them look whether the scheduler is over.
+    pub(crate) fn wake(&self) {
+        for listener in self.all() {
+            listener.news.notify_all();
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Listener>> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        self.list.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+}

@@ -1,0 +1,68 @@
+//! What a run waits for before it begins: its condition, then its throttle.
+//!
+//! It waits in a task of its own, and takes up no slot of a pool meanwhile. It counts as a run in
+//! progress, so the overlap policy decides about those that are due until it begins.
+
+use core::future::poll_fn;
+
+use flow_rt::{TaskContext, catch};
+
+use super::guarded::Guarded;
+use super::report::RunOutcome;
+use super::run::{Run, panicked};
+
+impl Run {
+    /// Lets a run through that has nothing to wait for, or nothing any more; reports any other.
+    pub(super) async fn pass(mut self, parent: &TaskContext) -> Option<Self> {
+        let Some(wait) = self.job.rest(self.number) else {
+            self.report_gone();
+            return None;
+        };
+        let stop = parent.cancellation().clone();
+        let passed = wait
+            .run_until_cancelled(stop.run_until_cancelled(self.wait_at_gate(parent)))
+            .await
+            .flatten();
+        match passed {
+            Some(Ok(())) if self.job.rested(self.number) => Some(self),
+            Some(Err(outcome)) => {
+                self.report(outcome);
+                None
+            }
+            _ => {
+                self.report_gone();
+                None
+            }
+        }
+    }
+
+    async fn wait_at_gate(&self, parent: &TaskContext) -> Result<(), RunOutcome> {
+        let settings = &self.job.settings;
+        let id = self.shared.id_of(&self.job);
+        if let Some(when) = &settings.when {
+            let task = parent.child();
+            let future = catch(|| task.scope_with(|task| when(self.context(task, 0))));
+            let future = future.map_err(panicked)?;
+            if !Guarded::new(future, id).await.map_err(panicked)? {
+                return Err(RunOutcome::Declined);
+            }
+        }
+        if let Some(throttle) = &settings.throttle {
+            let throttle = throttle.clone();
+            let task = parent.child();
+            let future = task.scope_with(|_| {
+                let decided: super::guarded::BoxFuture<_> = Box::pin(async move {
+                    let mut state = flow_ratelimit::WaitState::default();
+                    poll_fn(|cx| throttle.poll_decide(cx, 1, &mut state)).await
+                });
+                decided
+            });
+            let decided = Guarded::new(future, id).await.map_err(panicked)?;
+            if let Err(denied) = decided {
+                let message = format!("its throttle lets nothing through: {denied}");
+                return Err(RunOutcome::Failed(message.into()));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! What a job is told once, and keeps.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use flow_ratelimit::Decide;
+use flow_rt::Backoff;
+
+use super::context::JobContext;
+use super::error::ScheduleError;
+use super::guarded::BoxFuture;
+use super::jitter::Jitter;
+use super::policy::{Misfire, Overlap};
+use super::report::RunReport;
+use super::work::RetryIf;
+
+/// Says whether a run may begin.
+pub(crate) type Condition = Arc<dyn Fn(JobContext) -> BoxFuture<bool> + Send + Sync>;
+
+/// Hears of a run that has failed for good.
+pub(crate) type OnGiveUp = Arc<dyn Fn(&RunReport) + Send + Sync>;
+
+/// A job's policies. Jobs that were told nothing share those of their scheduler.
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) overlap: Overlap,
+    pub(crate) misfire: Misfire,
+    pub(crate) max_runs: Option<u64>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) jitter: Option<Jitter>,
+    pub(crate) retry: Option<Backoff>,
+    pub(crate) retry_if: Option<RetryIf>,
+    pub(crate) on_give_up: Option<OnGiveUp>,
+    pub(crate) stop_on_error: bool,
+    /// How many reports are kept; the last one always is.
+    pub(crate) history: usize,
+    pub(crate) when: Option<Condition>,
+    pub(crate) throttle: Option<Arc<dyn Decide>>,
+}
+
+impl Settings {
+    /// Checks every value.
+    pub(crate) fn check(&self) -> Result<(), ScheduleError> {
+        match self.overlap {
+            Overlap::Allow(0) => return Err(ScheduleError::ZeroOverlap),
+            Overlap::BufferAll(0) => return Err(ScheduleError::ZeroBuffer),
+            _ => {}
+        }
+        if matches!(self.misfire, Misfire::FireAll { limit: 0, .. }) {
+            return Err(ScheduleError::ZeroLimit);
+        }
+        if self.misfire.within().is_zero() {
+            return Err(ScheduleError::ZeroWithin);
+        }
+        if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(ScheduleError::ZeroTimeout);
+        }
+        if let Some(retry) = self.retry {
+            retry.validate().map_err(ScheduleError::Retry)?;
+        }
+        self.jitter.map_or(Ok(()), Jitter::check)
+    }
+
+    /// Whether a run has something to wait for before it begins.
+    pub(crate) fn is_gated(&self) -> bool {
+        self.when.is_some() || self.throttle.is_some()
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("overlap", &self.overlap)
+            .field("misfire", &self.misfire)
+            .field("max_runs", &self.max_runs)
+            .field("timeout", &self.timeout)
+            .field("jitter", &self.jitter)
+            .field("retry", &self.retry)
+            .field("stop_on_error", &self.stop_on_error)
+            .field("when", &self.when.is_some())
+            .field("throttle", &self.throttle.is_some())
+            .finish_non_exhaustive()
+    }
+}

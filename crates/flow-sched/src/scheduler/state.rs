@@ -1,0 +1,298 @@
+//! What changes about a job, and what its runs leave behind. Everything here happens under the
+//! job's lock, and runs no user code.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use flow_rt::{CancellationToken, Instant};
+
+use super::job::{AfterRun, Body};
+use super::plan::When;
+use super::report::{EndReason, JobState, RunCounts, RunReport};
+use super::timetable::Timetable;
+use super::trigger::Due;
+use super::wheel::Key;
+
+pub(crate) struct State {
+    pub(super) phase: JobState,
+    /// Whether nothing is due after what is armed and running.
+    pub(super) exhausted: bool,
+    pub(super) timetable: Timetable,
+    /// When the timetable was laid out: at the job's start, or when it was changed.
+    pub(super) started: Instant,
+    pub(super) body: Option<Body>,
+    /// What the job waits for.
+    pub(super) armed: Option<Due>,
+    pub(super) epoch: u64,
+    /// The driver's timer, and the driver's alone.
+    timer: Option<Timer>,
+    /// There from the first run on: a job that has not run costs no more than it must.
+    runs: Option<Box<Runs>>,
+}
+
+/// Which clock a timer runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    Monotonic,
+    Wall,
+}
+
+/// A key of one of the driver's wheels, in 16 bytes.
+#[derive(Debug, Clone, Copy)]
+struct Timer {
+    seq: u64,
+    index: u32,
+    clock: Clock,
+}
+
+/// The runs of a job: those in progress, those that wait, and what became of the others.
+#[derive(Default)]
+pub(super) struct Runs {
+    pub(super) active: Vec<Active>,
+    /// Requests that the overlap policy keeps until there is room.
+    pub(super) buffered: VecDeque<When>,
+    /// Missed occurrences that are being made up; before those that are buffered.
+    pub(super) backlog: VecDeque<When>,
+    /// Set while the next due time is to be counted from the end of the runs in progress.
+    pub(super) delay: Option<Duration>,
+    pub(super) counts: RunCounts,
+    last: Option<RunReport>,
+    /// Those before the last one, as many as the job is told to keep.
+    history: VecDeque<RunReport>,
+}
+
+pub(super) struct Active {
+    pub(super) run: u64,
+    /// Told to stop before it began.
+    pub(super) cancelled: bool,
+    pub(super) token: Option<CancellationToken>,
+    /// A newer run takes its place.
+    pub(super) killed: bool,
+    /// Drops the run, if the overlap policy may ask for that.
+    pub(super) kill: Option<CancellationToken>,
+    /// Ends its wait, while it waits at its gate or for its next attempt.
+    pub(super) wait: Option<CancellationToken>,
+}
+
+/// A run that was let in.
+pub(crate) struct Ticket {
+    pub(crate) run: u64,
+    pub(crate) when: When,
+    pub(crate) body: Body,
+}
+
+impl Runs {
+    /// Keeps the report of a run that has ended, and `most` in all.
+    pub(super) fn note(&mut self, report: RunReport, most: usize) {
+        let before = self.last.replace(report);
+        if most > 1 {
+            if self.history.len() + 1 >= most {
+                self.history.pop_front();
+            }
+            self.history.extend(before);
+        }
+    }
+
+    /// The request whose turn it is next.
+    pub(super) fn next_waiting(&mut self) -> Option<When> {
+        self.backlog
+            .pop_front()
+            .or_else(|| self.buffered.pop_front())
+    }
+}
+
+impl State {
+    pub(super) fn new(timetable: Timetable, body: Body, started: Instant, first: Due) -> Self {
+        Self {
+            phase: JobState::Active,
+            exhausted: false,
+            timetable,
+            started,
+            body: Some(body),
+            armed: Some(first),
+            epoch: 0,
+            timer: None,
+            runs: None,
+        }
+    }
+
+    /// Sets the driver's timer, and gives the one that was set before.
+    pub(crate) fn replace_timer(&mut self, timer: Option<(Clock, Key)>) -> Option<(Clock, Key)> {
+        let timer = timer.map(|(clock, Key { index, seq })| Timer { seq, index, clock });
+        let old = core::mem::replace(&mut self.timer, timer)?;
+        let Timer { seq, index, clock } = old;
+        Some((clock, Key { index, seq }))
+    }
+
+    pub(super) fn wanted(&self) -> Option<Due> {
+        if self.phase == JobState::Active {
+            self.armed
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.phase, JobState::Ended(_))
+    }
+
+    pub(super) fn runs(&mut self) -> &mut Runs {
+        self.runs.get_or_insert_default()
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.runs.as_ref().map_or(0, |runs| runs.active.len())
+    }
+
+    pub(super) fn counts(&self) -> RunCounts {
+        self.runs
+            .as_ref()
+            .map_or_else(RunCounts::default, |runs| runs.counts)
+    }
+
+    pub(super) fn last(&self) -> Option<RunReport> {
+        self.runs.as_ref()?.last.clone()
+    }
+
+    pub(super) fn history(&self) -> Vec<RunReport> {
+        self.runs.as_ref().map_or_else(Vec::new, |runs| {
+            runs.history.iter().chain(&runs.last).cloned().collect()
+        })
+    }
+
+    /// Whether anything waits for a run in progress to end.
+    fn is_waited_for(&self) -> bool {
+        self.runs
+            .as_ref()
+            .is_some_and(|runs| !runs.buffered.is_empty() || !runs.backlog.is_empty())
+    }
+
+    pub(super) fn arm(&mut self, due: Option<Due>) {
+        self.armed = due;
+        self.epoch += 1;
+    }
+
+    /// Takes the trigger's answer over; a delay after the runs, if there is none in progress that
+    /// it could wait for.
+    pub(super) fn set_next(&mut self, next: Option<Due>) -> Option<Duration> {
+        if let Some(runs) = &mut self.runs {
+            runs.delay = None;
+        }
+        match next {
+            Some(Due::AfterRun(delay)) => {
+                self.arm(None);
+                if self.running() == 0 {
+                    return Some(delay);
+                }
+                self.runs().delay = Some(delay);
+            }
+            Some(due) => self.arm(Some(due)),
+            None => self.exhaust(),
+        }
+        None
+    }
+
+    /// A time that is fixed now, for the trigger to approve.
+    pub(super) fn fix(&self, at: Instant) -> AfterRun {
+        AfterRun {
+            due: Due::At(at),
+            epoch: self.epoch,
+            timetable: self.timetable.clone(),
+        }
+    }
+
+    pub(super) fn exhaust(&mut self) {
+        self.exhausted = true;
+        if let Some(runs) = &mut self.runs {
+            runs.delay = None;
+        }
+        self.arm(None);
+    }
+
+    /// Forgets the requests that wait; how many.
+    pub(super) fn drop_waiting(&mut self) -> u64 {
+        let Some(runs) = &mut self.runs else { return 0 };
+        let dropped = (runs.buffered.len() + runs.backlog.len()) as u64;
+        runs.buffered.clear();
+        runs.backlog.clear();
+        runs.counts.skipped += dropped;
+        dropped
+    }
+
+    pub(super) fn start(&mut self, body: Body, when: When) -> Ticket {
+        let runs = self.runs();
+        runs.counts.started += 1;
+        let run = runs.counts.started;
+        runs.active.push(Active {
+            run,
+            cancelled: false,
+            token: None,
+            killed: false,
+            kill: None,
+            wait: None,
+        });
+        Ticket { run, when, body }
+    }
+
+    /// Marks the runs in progress as told to stop; the tokens of those that have begun.
+    pub(super) fn cancel_active(&mut self) -> Vec<CancellationToken> {
+        let Some(runs) = &mut self.runs else {
+            return Vec::new();
+        };
+        for active in &mut runs.active {
+            active.cancelled = true;
+        }
+        runs.active
+            .iter()
+            .filter_map(|active| active.token.clone())
+            .collect()
+    }
+
+    /// Marks the runs in progress as to be dropped; the tokens that do so.
+    pub(super) fn kill_active(&mut self) -> Vec<CancellationToken> {
+        let Some(runs) = &mut self.runs else {
+            return Vec::new();
+        };
+        let mut tokens = Vec::new();
+        for active in &mut runs.active {
+            active.killed = true;
+            // Before it has begun it can only wait.
+            tokens.extend(active.kill.take().or_else(|| active.wait.take()));
+        }
+        tokens
+    }
+
+    /// The run of that number, while it is in progress.
+    pub(super) fn active(&mut self, run: u64) -> Option<&mut Active> {
+        let runs = self.runs.as_mut()?;
+        runs.active.iter_mut().find(|active| active.run == run)
+    }
+
+    /// Whether nothing is left to happen.
+    pub(super) fn is_finished(&self) -> bool {
+        self.exhausted
+            && self.armed.is_none()
+            && self.running() == 0
+            && !self.is_waited_for()
+            && !self.has_ended()
+    }
+
+    /// Ends the job: it is armed for nothing, and what waited does so no more. Its body is the
+    /// user's, to be dropped outside of the lock, where the waits of its runs are to be ended too.
+    pub(super) fn end(&mut self, reason: EndReason) -> (Option<Body>, Vec<CancellationToken>) {
+        self.phase = JobState::Ended(reason);
+        self.arm(None);
+        let mut waits = Vec::new();
+        if let Some(runs) = &mut self.runs {
+            runs.delay = None;
+            runs.buffered.clear();
+            runs.backlog.clear();
+            waits.extend(
+                runs.active
+                    .iter_mut()
+                    .filter_map(|active| active.wait.take()),
+            );
+        }
+        (self.body.take(), waits)
+    }
+}

@@ -1,0 +1,66 @@
+//! What a job does: the user's closure, erased.
+
+use core::any::Any;
+use core::future::Future;
+use core::marker::PhantomData;
+use std::sync::Arc;
+
+use super::context::JobContext;
+use super::guarded::BoxFuture;
+use super::outcome::{BoxError, Outcome};
+
+/// A run that returned an error.
+pub(crate) struct Failure {
+    pub(crate) error: BoxError,
+    /// Whether it is one to run again for.
+    pub(crate) retry: bool,
+}
+
+/// A closure that makes the future of a run. The future is the user's, and so is the predicate
+/// that it may ask: to be polled under guard.
+pub(crate) trait Work: Send + Sync {
+    fn begin(&self, cx: JobContext, retry_if: Option<RetryIf>) -> BoxFuture<Result<(), Failure>>;
+}
+
+/// A [`Predicate`] of the job's error.
+pub(crate) type RetryIf = Arc<dyn Any + Send + Sync>;
+
+/// Says which errors are worth another run.
+pub(crate) struct Predicate<E>(pub(crate) Box<dyn Fn(&E) -> bool + Send + Sync>);
+
+pub(crate) struct Closure<F, O> {
+    run: F,
+    outcome: PhantomData<fn() -> O>,
+}
+
+impl<F, O> Closure<F, O> {
+    pub(crate) fn new(run: F) -> Self {
+        Self {
+            run,
+            outcome: PhantomData,
+        }
+    }
+}
+
+impl<F, Fut, O> Work for Closure<F, O>
+where
+    F: Fn(JobContext) -> Fut + Send + Sync,
+    Fut: Future<Output = O> + Send + 'static,
+    O: Outcome,
+{
+    fn begin(&self, cx: JobContext, retry_if: Option<RetryIf>) -> BoxFuture<Result<(), Failure>> {
+        let future = (self.run)(cx);
+        Box::pin(async move {
+            future.await.into_result().map_err(|error| Failure {
+                retry: is_transient(retry_if.as_ref(), &error),
+                error: error.into(),
+            })
+        })
+    }
+}
+
+fn is_transient<E: 'static>(retry_if: Option<&RetryIf>, error: &E) -> bool {
+    retry_if
+        .and_then(|any| any.downcast_ref::<Predicate<E>>())
+        .is_none_or(|predicate| (predicate.0)(error))
+}
