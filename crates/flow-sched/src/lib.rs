@@ -20,7 +20,8 @@
 //! | [`PoolGroup`], [`ReleaseSlot`] | tasks that wait for others |
 //! | [`SubmitError`], [`TrySubmitError`], [`GroupError`], [`TaskError`], [`PoolConfigError`] | what can go wrong |
 //! | [`Shutdown`], [`ShutdownReport`] | ending a pool |
-//! | [`PoolStats`], [`TaskEnd`], [`TaskOutcome`] | seeing what goes on |
+//! | [`PoolStats`], [`PoolDump`], [`PoolTasks`], [`PoolTask`], [`PoolPhase`] | seeing what goes on |
+//! | [`TaskEnd`], [`TaskOutcome`] | being told of it |
 //! | [`Scheduler`], [`SchedulerBuilder`], [`SchedulerDriver`] | jobs by time |
 //! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`] | one job: its policies, its control, its run |
 //! | [`Trigger`], [`Overlap`], [`Misfire`], [`CatchUp`] | when a job runs, and when it does not |
@@ -59,9 +60,10 @@ pub use cron::{
 };
 #[cfg(feature = "pool")]
 pub use pool::{
-    GroupError, PoolConfigError, PoolGroup, PoolStats, Rejected, ReleaseSlot, Shutdown,
-    ShutdownReport, Slots, Submit, SubmitDetached, SubmitError, SubmitTimeout, TaskEnd, TaskError,
-    TaskHandle, TaskOutcome, TrySubmitError, WorkerPool, WorkerPoolBuilder,
+    GroupError, PoolConfigError, PoolDump, PoolGroup, PoolPhase, PoolStats, PoolTask, PoolTasks,
+    Rejected, ReleaseSlot, Shutdown, ShutdownReport, Slots, Submit, SubmitDetached, SubmitError,
+    SubmitTimeout, TaskEnd, TaskError, TaskHandle, TaskOutcome, TrySubmitError, WorkerPool,
+    WorkerPoolBuilder,
 };
 #[cfg(feature = "scheduler")]
 pub use scheduler::{

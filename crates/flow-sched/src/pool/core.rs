@@ -29,6 +29,7 @@ use super::error::TaskError;
 use super::events::{self, Burst};
 use super::hooks::Hooks;
 use super::lanes::Lanes;
+use super::roll::Roll;
 use super::room::Room;
 use super::roster::{Roster, Seat, SlotRange};
 use super::slot::{self, Slot};
@@ -52,6 +53,8 @@ pub(super) struct Core {
     pub(super) hooks: Hooks,
     pub(super) timing: Timing,
     pub(super) burst: Burst,
+    /// What runs and what waits, if the pool is to tell.
+    pub(super) roll: Option<Arc<Roll>>,
     lanes: Lanes,
     kind: QueueKind,
     phase: AtomicU8,
@@ -73,6 +76,7 @@ pub(super) struct Settings {
     pub(super) idle_timeout: Duration,
     pub(super) lingers: bool,
     pub(super) hooks: Hooks,
+    pub(super) tracks: bool,
 }
 
 /// How many tasks may wait for a slot.
@@ -106,6 +110,7 @@ impl Core {
             hooks: settings.hooks,
             timing: Timing::default(),
             burst: Burst::default(),
+            roll: settings.tracks.then(|| Arc::new(Roll::new())),
             lanes: Lanes::new(settings.priorities, array, settings.ageing),
             kind: settings.queue,
             phase: AtomicU8::new(RUNS),
@@ -172,6 +177,11 @@ impl Core {
         self.counters.without_place();
         self.burst.lost(self);
         true
+    }
+
+    /// Tasks in the queue, by priority, and those that were spawned.
+    pub(super) fn lengths(&self) -> (Vec<usize>, usize) {
+        self.lanes.lengths()
     }
 
     pub(super) fn priorities(&self) -> usize {

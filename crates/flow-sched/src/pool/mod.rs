@@ -9,11 +9,13 @@
 //! | `slot`, `place`, `task` | a slot's life, running a task, and the cell it shares with its handle |
 //! | `group`, `release`, `runtime` | tasks that wait for others, and pools on pools |
 //! | `core`, `shutdown` | the pool's life, from open to ended |
+//! | `roll`, `dump` | its tasks, written down for who wants to read them |
 //! | `stats`, `timing`, `hooks`, `metrics`, `events`, `error` | what is seen of it |
 //! | `settings` | its builder, read from configuration |
 
 mod builder;
 mod core;
+mod dump;
 mod error;
 mod events;
 mod group;
@@ -24,6 +26,7 @@ mod lanes;
 mod metrics;
 mod place;
 mod release;
+mod roll;
 mod room;
 mod roster;
 mod runtime;
@@ -38,6 +41,7 @@ mod timing;
 mod worker_pool;
 
 pub use builder::{Slots, WorkerPoolBuilder};
+pub use dump::{PoolDump, PoolPhase, PoolTask, PoolTasks};
 pub use error::{PoolConfigError, Rejected, SubmitError, TaskError, TrySubmitError};
 pub use group::{GroupError, PoolGroup};
 pub use hooks::{TaskEnd, TaskOutcome};

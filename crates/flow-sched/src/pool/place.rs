@@ -14,6 +14,7 @@ use super::error::TaskError;
 use super::events;
 use super::hooks::{self, TaskEnd, TaskOutcome};
 use super::inside;
+use super::roll::Enrolled;
 use super::roster::Seat;
 use super::stats::End;
 use super::task::{Begun, Body, Job, NoBody};
@@ -150,6 +151,7 @@ struct Run {
     limit: Option<Duration>,
     started: Instant,
     submitter: Option<Submitter>,
+    entry: Option<Arc<Enrolled>>,
     /// Whether the length of its run is wanted.
     timed: bool,
     /// Whether the place's timer is armed for this task.
@@ -162,6 +164,7 @@ impl Run {
         limit: None,
         started: Instant::ORIGIN,
         submitter: None,
+        entry: None,
         timed: false,
         armed: false,
         ended: true,
@@ -177,7 +180,9 @@ impl<'s> Running<'s> {
             (pool, own) => pool.or(own),
         };
         let timed = place.core.timing.is_on();
-        let started = if timed || limit.is_some() || place.core.hooks.task_end.is_some() {
+        let entry = given.entry.clone();
+        let is_asked = timed || place.core.hooks.task_end.is_some() || entry.is_some();
+        let started = if is_asked || limit.is_some() {
             place.core.rt.now()
         } else {
             Instant::ORIGIN
@@ -188,7 +193,12 @@ impl<'s> Running<'s> {
         let deadline = limit.map_or(Deadline::NONE, |limit| Deadline::after(started, limit));
         let submitter = given.submitted_by.as_ref();
         place.prepare(submitter, deadline);
+        if let Some(entry) = &entry {
+            let token = place.cx.as_ref().map(|cx| cx.cancellation().clone());
+            entry.runs(started, (!place.is_guest).then_some(place.seat.id), token);
+        }
         let run = &mut place.run;
+        run.entry = entry;
         run.limit = limit;
         run.started = started;
         run.armed = false;
@@ -298,6 +308,9 @@ impl<'s> Running<'s> {
     fn finish(&mut self, end: End) {
         self.place.run.ended = true;
         self.place.run.submitter = None;
+        if let Some(entry) = self.place.run.entry.take() {
+            entry.strike();
+        }
         let (core, slot) = (&self.place.core, self.place.seat.id);
         core.counters.ended(slot, end);
         if core.hooks.panic.is_some() {

@@ -30,6 +30,7 @@ use super::core::Core;
 use super::error::TaskError;
 use super::hooks;
 use super::inside;
+use super::roll::Enrolled;
 use super::stats::{End, Gone};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -124,6 +125,17 @@ pub(super) struct Given {
     pub(super) submitted_by: Option<TaskContext>,
     /// When it was submitted, if somebody wants to know.
     pub(super) at: Option<Instant>,
+    /// Its entry on the pool's roll, if there is one.
+    pub(super) entry: Option<Arc<Enrolled>>,
+}
+
+impl Given {
+    /// The task has ended, however.
+    pub(super) fn ended(&self) {
+        if let Some(entry) = &self.entry {
+            entry.strike();
+        }
+    }
 }
 
 /// A task as its handle sees it.
@@ -220,6 +232,7 @@ impl<W: Work> Job for TaskCell<W> {
         };
         contain(|| drop(work));
         core.counters.gone(how);
+        self.given.ended();
         self.complete(Err(why));
         true
     }
@@ -243,6 +256,9 @@ impl<W: Work> Handled<W::Output> for TaskCell<W> {
             return;
         }
         self.aborted.store(true, Ordering::Release);
+        if let Some(entry) = &self.given.entry {
+            entry.aborted();
+        }
         // Written under the lock that `discard` found empty, so it is the right one; a slot that
         // has gone on to another task is woken for nothing.
         core.roster.wake_seat(self.slot.load(Ordering::Relaxed));

@@ -5,6 +5,7 @@
 mod behaviour;
 mod common;
 mod conformance;
+mod dump;
 mod errors;
 #[cfg(feature = "tracing")]
 mod events;
