@@ -64,6 +64,8 @@ impl From<RangeInclusive<usize>> for Slots {
 pub struct WorkerPoolBuilder {
     name: Cow<'static, str>,
     runtime: Option<Handle>,
+    /// Where closures that block run, if not there.
+    host: Option<Handle>,
     slots: Slots,
     queue: QueueKind,
     priorities: usize,
@@ -81,6 +83,7 @@ impl WorkerPoolBuilder {
         Self {
             name: Cow::Borrowed("pool"),
             runtime: None,
+            host: None,
             slots: Slots { min: 1, max: 64 },
             queue: QueueKind::Bounded(1024),
             priorities: 1,
@@ -98,6 +101,7 @@ impl WorkerPoolBuilder {
     pub(super) fn sub_pool(parent: &WorkerPool) -> Self {
         Self {
             runtime: Some(parent.handle()),
+            host: Some(parent.host().clone()),
             lingers: false,
             ..Self::new()
         }
@@ -113,6 +117,7 @@ impl WorkerPoolBuilder {
     /// [`build`](Self::build) unless set.
     pub fn runtime(mut self, runtime: &Handle) -> Self {
         self.runtime = Some(runtime.clone());
+        self.host = None;
         self
     }
 
@@ -281,6 +286,7 @@ impl WorkerPoolBuilder {
         Ok(WorkerPool::start(Settings {
             name: self.name,
             rt,
+            host: self.host,
             slots,
             queue: self.queue,
             priorities: self.priorities,
@@ -300,6 +306,7 @@ impl fmt::Debug for WorkerPoolBuilder {
         f.debug_struct("WorkerPoolBuilder")
             .field("name", &self.name)
             .field("runtime", &self.runtime)
+            .field("host", &self.host)
             .field("slots", &(self.slots.min..=self.slots.max))
             .field("queue", &self.queue)
             .field("priorities", &self.priorities)

@@ -41,6 +41,9 @@ use crate::sync::atomic::{AtomicU8, Ordering, fence};
 pub(super) struct Core {
     pub(super) name: Cow<'static, str>,
     pub(super) rt: Handle,
+    /// Where closures that block run: a sub-pool's slots are tasks of the pool above, its closures
+    /// are not.
+    pub(super) host: Handle,
     pub(super) room: Room,
     pub(super) roster: Roster,
     pub(super) counters: Counters,
@@ -67,6 +70,8 @@ pub(super) struct Core {
 pub(super) struct Settings {
     pub(super) name: Cow<'static, str>,
     pub(super) rt: Handle,
+    /// Where closures that block run, if not there.
+    pub(super) host: Option<Handle>,
     pub(super) slots: SlotRange,
     pub(super) queue: QueueKind,
     pub(super) priorities: usize,
@@ -98,6 +103,7 @@ impl Core {
         };
         Self {
             name: settings.name,
+            host: settings.host.unwrap_or_else(|| settings.rt.clone()),
             rt: settings.rt,
             room: Room::new(room),
             roster: Roster::new(settings.slots),

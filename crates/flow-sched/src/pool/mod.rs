@@ -7,12 +7,14 @@
 //! | `lanes` | the queues by priority, and which is next |
 //! | `roster` | which slots sleep, and whom to wake |
 //! | `slot`, `place`, `task` | a slot's life, running a task, and the cell it shares with its handle |
+//! | `blocking` | a slot's blocking closures, on a thread of the host's |
 //! | `group`, `release`, `runtime` | tasks that wait for others, and pools on pools |
 //! | `core`, `shutdown` | the pool's life, from open to ended |
 //! | `roll`, `dump` | its tasks, written down for who wants to read them |
 //! | `stats`, `timing`, `hooks`, `metrics`, `events`, `error` | what is seen of it |
 //! | `settings` | its builder, read from configuration |
 
+mod blocking;
 mod builder;
 mod core;
 mod dump;

@@ -106,6 +106,9 @@ pub(super) struct Totals {
     submitted: u64,
 }
 
+/// The stripe of those who have none of their own.
+pub(super) const SHARED: u32 = u32::MAX;
+
 /// Slots with a stripe of their own, at the most: 8 KiB.
 const MAX_STRIPES: usize = 64;
 
@@ -139,12 +142,12 @@ impl Counters {
         .fetch_add(1, Ordering::Release);
     }
 
-    pub(super) fn started(&self, slot: u32) {
-        self.raise(slot, |stripe| &stripe.started);
+    pub(super) fn started(&self, stripe: u32) {
+        self.raise(stripe, |stripe| &stripe.started);
     }
 
-    pub(super) fn ended(&self, slot: u32, how: End) {
-        self.raise(slot, |stripe| &stripe.ends[how as usize]);
+    pub(super) fn ended(&self, stripe: u32, how: End) {
+        self.raise(stripe, |stripe| &stripe.ends[how as usize]);
     }
 
     #[inline]

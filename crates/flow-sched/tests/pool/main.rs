@@ -3,6 +3,7 @@
 #![cfg(all(feature = "pool", not(loom)))]
 
 mod behaviour;
+mod blocking;
 mod common;
 mod conformance;
 mod dump;
