@@ -22,6 +22,8 @@
 //! | [`Shutdown`], [`ShutdownReport`] | ending a pool |
 //! | [`PoolStats`], [`PoolDump`], [`PoolTasks`], [`PoolTask`], [`PoolPhase`] | seeing what goes on |
 //! | [`TaskEnd`], [`TaskOutcome`] | being told of it |
+//! | `Sizing`, `SizingStats` | a pool that finds its number of slots (feature `adaptive`) |
+//! | [`LoadSource`], [`PoolLoad`], [`CpuLoad`], [`PressureLoad`], [`LoadError`] | how busy something is |
 //! | [`Scheduler`], [`SchedulerBuilder`], [`SchedulerDriver`] | jobs by time |
 //! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`] | one job: its policies, its control, its run |
 //! | [`Trigger`], [`Overlap`], [`Misfire`], [`CatchUp`] | when a job runs, and when it does not |
@@ -32,6 +34,7 @@
 //!
 //! # Features
 //! - **`pool`**: the worker pool.
+//! - `adaptive`: pools that find their number of slots by an algorithm of `flow-ratelimit`'s.
 //! - **`cron`**: patterns of times of day, also without a scheduler.
 //! - **`scheduler`**: jobs by time; includes `pool`, which may run them, and `cron`.
 //! - `serde`: patterns as their text, and a pool's builder from settings.
@@ -47,6 +50,8 @@
 #[cfg(feature = "cron")]
 mod cron;
 #[cfg(feature = "pool")]
+mod load;
+#[cfg(feature = "pool")]
 mod pool;
 #[cfg(feature = "scheduler")]
 mod scheduler;
@@ -59,12 +64,16 @@ pub use cron::{
     DstOverlap, DstPolicy, UnknownZone,
 };
 #[cfg(feature = "pool")]
+pub use load::{CpuLoad, LoadError, LoadSource, PressureLoad};
+#[cfg(feature = "pool")]
 pub use pool::{
-    GroupError, PoolConfigError, PoolDump, PoolGroup, PoolPhase, PoolStats, PoolTask, PoolTasks,
-    Rejected, ReleaseSlot, Shutdown, ShutdownReport, Slots, Submit, SubmitDetached, SubmitError,
-    SubmitTimeout, TaskEnd, TaskError, TaskHandle, TaskOutcome, TrySubmitError, WorkerPool,
-    WorkerPoolBuilder,
+    GroupError, PoolConfigError, PoolDump, PoolGroup, PoolLoad, PoolPhase, PoolStats, PoolTask,
+    PoolTasks, Rejected, ReleaseSlot, Shutdown, ShutdownReport, Slots, Submit, SubmitDetached,
+    SubmitError, SubmitTimeout, TaskEnd, TaskError, TaskHandle, TaskOutcome, TrySubmitError,
+    WorkerPool, WorkerPoolBuilder,
 };
+#[cfg(feature = "adaptive")]
+pub use pool::{Sizing, SizingStats};
 #[cfg(feature = "scheduler")]
 pub use scheduler::{
     BoxError, CatchUp, Due, EndReason, JobBuilder, JobContext, JobEvent, JobEventKind, JobHandle,

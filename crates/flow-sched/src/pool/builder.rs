@@ -12,6 +12,8 @@ use super::core::{QueueKind, Settings};
 use super::error::PoolConfigError;
 use super::hooks::{Hooks, TaskEnd};
 use super::roster::{MAX_SLOTS, SlotRange};
+#[cfg(feature = "adaptive")]
+use super::sizing::Sizing;
 use super::worker_pool::WorkerPool;
 
 /// How many slots a pool has: a number, or a range from those that stay to those that may live.
@@ -76,6 +78,8 @@ pub struct WorkerPoolBuilder {
     lingers: bool,
     hooks: Hooks,
     tracks: bool,
+    #[cfg(feature = "adaptive")]
+    sizing: Option<Sizing>,
 }
 
 impl WorkerPoolBuilder {
@@ -94,6 +98,8 @@ impl WorkerPoolBuilder {
             lingers: true,
             hooks: Hooks::default(),
             tracks: false,
+            #[cfg(feature = "adaptive")]
+            sizing: None,
         }
     }
 
@@ -207,6 +213,16 @@ impl WorkerPoolBuilder {
         self
     }
 
+    /// Lets the pool find its number of slots by itself, between the ends of its
+    /// [`slots`](Self::slots): from how long tasks wait and run, and from loads.
+    ///
+    /// It begins with the fewest. It costs three reads of the clock and two short locks per task.
+    #[cfg(feature = "adaptive")]
+    pub fn adaptive(mut self, sizing: Sizing) -> Self {
+        self.sizing = Some(sizing);
+        self
+    }
+
     /// Called when a slot starts, with its number.
     pub fn on_slot_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
         self.hooks.slot_start = Some(Arc::new(hook));
@@ -279,6 +295,10 @@ impl WorkerPoolBuilder {
                 option: "idle_timeout",
             });
         }
+        #[cfg(feature = "adaptive")]
+        if let Some(sizing) = &self.sizing {
+            sizing.check()?;
+        }
         let rt = match self.runtime {
             Some(runtime) => runtime,
             None => Handle::current()?,
@@ -297,13 +317,16 @@ impl WorkerPoolBuilder {
             lingers: self.lingers,
             hooks: self.hooks,
             tracks: self.tracks,
+            #[cfg(feature = "adaptive")]
+            sizing: self.sizing,
         }))
     }
 }
 
 impl fmt::Debug for WorkerPoolBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkerPoolBuilder")
+        let mut shown = f.debug_struct("WorkerPoolBuilder");
+        shown
             .field("name", &self.name)
             .field("runtime", &self.runtime)
             .field("host", &self.host)
@@ -316,8 +339,10 @@ impl fmt::Debug for WorkerPoolBuilder {
             .field("idle_timeout", &self.idle_timeout)
             .field("is_sub_pool", &!self.lingers)
             .field("track_tasks", &self.tracks)
-            .field("hooks", &self.hooks)
-            .finish()
+            .field("hooks", &self.hooks);
+        #[cfg(feature = "adaptive")]
+        shown.field("adaptive", &self.sizing);
+        shown.finish()
     }
 }
 

@@ -32,6 +32,8 @@ use super::lanes::Lanes;
 use super::roll::Roll;
 use super::room::Room;
 use super::roster::{Roster, Seat, SlotRange};
+#[cfg(feature = "adaptive")]
+use super::sizing::{Sizer, Sizing};
 use super::slot::{self, Slot};
 use super::stats::{Counters, Gone, PoolStats, Totals};
 use super::task::Job;
@@ -82,6 +84,8 @@ pub(super) struct Settings {
     pub(super) lingers: bool,
     pub(super) hooks: Hooks,
     pub(super) tracks: bool,
+    #[cfg(feature = "adaptive")]
+    pub(super) sizing: Option<Sizing>,
 }
 
 /// How many tasks may wait for a slot.
@@ -95,18 +99,19 @@ pub(super) enum QueueKind {
 
 impl Core {
     pub(super) fn new(settings: Settings) -> Self {
+        let (range, timing) = Self::sized(&settings);
         let max = settings.slots.max();
         let (room, array) = match settings.queue {
             QueueKind::Bounded(tasks) => (tasks as u64, Some(tasks)),
             QueueKind::Unbounded => (Room::UNBOUNDED, None),
-            QueueKind::Rendezvous => (max, None),
+            QueueKind::Rendezvous => (range.max(), None),
         };
         Self {
             name: settings.name,
             host: settings.host.unwrap_or_else(|| settings.rt.clone()),
             rt: settings.rt,
             room: Room::new(room),
-            roster: Roster::new(settings.slots),
+            roster: Roster::new(range),
             counters: Counters::new(max as usize),
             token: CancellationToken::new(),
             on_full: settings.on_full,
@@ -114,7 +119,7 @@ impl Core {
             idle_timeout: settings.idle_timeout,
             lingers: settings.lingers,
             hooks: settings.hooks,
-            timing: Timing::default(),
+            timing,
             burst: Burst::default(),
             roll: settings.tracks.then(|| Arc::new(Roll::new())),
             lanes: Lanes::new(settings.priorities, array, settings.ageing),
@@ -123,6 +128,16 @@ impl Core {
             ended: Event::new(),
             closed_at: OnceLock::new(),
         }
+    }
+
+    /// How many slots it begins with, and what changes that.
+    fn sized(settings: &Settings) -> (SlotRange, Timing) {
+        #[cfg(feature = "adaptive")]
+        if let Some(sizing) = &settings.sizing {
+            let sizer = Sizer::new(sizing, settings.slots);
+            return (sizer.range(), Timing::with(sizer));
+        }
+        (settings.slots, Timing::default())
     }
 
     /// Which pool this is, for [`inside`](super::inside).
@@ -239,6 +254,16 @@ impl Core {
     pub(super) fn guest_left(&self, seat: &Seat) {
         self.roster.leave_as_guest(seat);
         self.settle();
+    }
+
+    /// Sets the bounds of how many slots may live.
+    pub(super) fn set_bounds(self: &Arc<Self>, bounds: SlotRange) {
+        #[cfg(feature = "adaptive")]
+        if let Some(sizer) = &self.timing.sizer {
+            sizer.set_bounds(self, bounds);
+            return;
+        }
+        self.resize(bounds);
     }
 
     /// Sets how many slots stay and how many may live.
@@ -359,6 +384,7 @@ impl Core {
     pub(super) fn stats(&self) -> PoolStats {
         PoolStats {
             slots: self.roster.alive(),
+            max_slots: self.roster.range().max() as usize,
             idle_slots: self.roster.idle(),
             waiting: self.room.waiting(),
             ..self.totals().stats()

@@ -9,6 +9,7 @@
 //! | `slot`, `place`, `task` | a slot's life, running a task, and the cell it shares with its handle |
 //! | `blocking` | a slot's blocking closures, on a thread of the host's |
 //! | `group`, `release`, `runtime` | tasks that wait for others, and pools on pools |
+//! | `sizing`, `load` | a pool that finds its number of slots, and how busy it is |
 //! | `core`, `shutdown` | the pool's life, from open to ended |
 //! | `roll`, `dump` | its tasks, written down for who wants to read them |
 //! | `stats`, `timing`, `hooks`, `metrics`, `events`, `error` | what is seen of it |
@@ -24,6 +25,7 @@ mod group;
 mod hooks;
 mod inside;
 mod lanes;
+mod load;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod place;
@@ -35,6 +37,8 @@ mod runtime;
 #[cfg(feature = "serde")]
 mod settings;
 mod shutdown;
+#[cfg(feature = "adaptive")]
+mod sizing;
 mod slot;
 mod stats;
 mod submit;
@@ -47,8 +51,11 @@ pub use dump::{PoolDump, PoolPhase, PoolTask, PoolTasks};
 pub use error::{PoolConfigError, Rejected, SubmitError, TaskError, TrySubmitError};
 pub use group::{GroupError, PoolGroup};
 pub use hooks::{TaskEnd, TaskOutcome};
+pub use load::PoolLoad;
 pub use release::ReleaseSlot;
 pub use shutdown::{Shutdown, ShutdownReport};
+#[cfg(feature = "adaptive")]
+pub use sizing::{Sizing, SizingStats};
 pub use stats::PoolStats;
 pub use submit::{Submit, SubmitDetached, SubmitTimeout};
 pub use task::TaskHandle;

@@ -129,7 +129,8 @@ impl Place {
             Instant::ORIGIN
         };
         if timed && let Some(submitted) = given.at {
-            self.core.timing.waited(started - submitted);
+            let core = &self.core;
+            core.timing.waited(core, started, started - submitted);
         }
         let deadline = limit.map_or(Deadline::NONE, |limit| Deadline::after(started, limit));
         let submitter = given.submitted_by.as_ref();
@@ -300,7 +301,7 @@ impl Facts {
     }
 
     /// Counts a task that has ended, and tells whoever wants to know.
-    pub(super) fn tell(&self, core: &Core, on: Stand, end: End, panic: Option<&Panic>) {
+    pub(super) fn tell(&self, core: &Arc<Core>, on: Stand, end: End, panic: Option<&Panic>) {
         if let Some(entry) = &self.entry {
             entry.strike();
         }
@@ -312,7 +313,8 @@ impl Facts {
             events::ended(core, on.seat, end, panic, self.limit);
         }
         if self.timed {
-            core.timing.ran(core.rt.now() - self.started);
+            let now = core.rt.now();
+            core.timing.ran(core, now, now - self.started, end);
         }
         if core.hooks.task_end.is_some() {
             let end = TaskEnd {

@@ -40,6 +40,8 @@ pub struct PoolStats {
     pub running: u64,
     /// Slots that live, busy or idle.
     pub slots: usize,
+    /// Slots that may live, but for those that are [lent](super::WorkerPool::release_slot).
+    pub max_slots: usize,
     /// Slots that live and have nothing to do.
     pub idle_slots: usize,
     /// Submitters that wait for room.

@@ -249,6 +249,9 @@ impl<'p, F, T> Submit<'p, F, T> {
         let submitted_by = self.submitter();
         let is_asked = self.core.timing.is_on() || self.core.roll.is_some();
         let at = is_asked.then(|| self.core.rt.now());
+        if let Some(now) = at {
+            self.core.timing.submitted(self.core, now);
+        }
         let entry = self.core.roll.as_ref().map(|roll| {
             let token = submitted_by.as_ref().map(|by| by.cancellation().clone());
             let origin = core::mem::take(&mut self.origin);

@@ -13,9 +13,12 @@ use super::core::{Core, Settings};
 use super::dump::PoolDump;
 use super::error::{PoolConfigError, TaskError, TrySubmitError};
 use super::group::PoolGroup;
+use super::load::PoolLoad;
 use super::release::ReleaseSlot;
 use super::runtime::OnPool;
 use super::shutdown::{self, Shutdown, ShutdownReport};
+#[cfg(feature = "adaptive")]
+use super::sizing::{Sizer, SizingStats};
 use super::stats::PoolStats;
 use super::submit::{AbortOnDrop, Submit, SubmitTimeout, make_async, make_blocking};
 use super::task::TaskHandle;
@@ -312,7 +315,8 @@ impl WorkerPool {
     /// If they are too many now, idle ones leave at once, and busy ones when their tasks have
     /// ended: no task is disturbed. If more may live, tasks that wait start them. A rendezvous
     /// has places as it has slots. The last of several calls counts; a pool that shuts down
-    /// drains with the slots it is given.
+    /// drains with the slots it is given. To an [adaptive](WorkerPoolBuilder::adaptive) pool these
+    /// are the bounds within which it sizes itself.
     ///
     /// # Errors
     /// [`PoolConfigError`] for no slot, an empty range, or too many; nothing changes then.
@@ -329,11 +333,11 @@ impl WorkerPool {
     /// # });
     /// ```
     pub fn resize(&self, slots: impl Into<Slots>) -> Result<(), PoolConfigError> {
-        self.core().resize(slots.into().checked()?);
+        self.core().set_bounds(slots.into().checked()?);
         Ok(())
     }
 
-    /// How many slots stay, and how many may live.
+    /// How many slots stay, and how many may live now.
     pub fn slots(&self) -> RangeInclusive<usize> {
         let range = self.core().roster.range();
         range.min() as usize..=range.max() as usize
@@ -414,6 +418,23 @@ impl WorkerPool {
     /// ```
     pub fn dump(&self) -> PoolDump {
         PoolDump::of(self.core())
+    }
+
+    /// How the pool has sized itself; `None` if it is not
+    /// [adaptive](WorkerPoolBuilder::adaptive).
+    ///
+    /// # Cost
+    /// A short lock.
+    #[cfg(feature = "adaptive")]
+    pub fn sizing(&self) -> Option<SizingStats> {
+        let sizer = self.core().timing.sizer.as_ref();
+        sizer.map(Sizer::stats)
+    }
+
+    /// How busy the pool is, as a source for what adapts to it. It keeps the pool neither open
+    /// nor alive.
+    pub fn load(&self) -> PoolLoad {
+        PoolLoad::new(self.core())
     }
 
     /// The pool's name.

@@ -20,5 +20,7 @@ mod priorities;
 mod random;
 #[cfg(feature = "serde")]
 mod settings;
+#[cfg(feature = "adaptive")]
+mod sizing;
 mod submitting;
 mod threads;
