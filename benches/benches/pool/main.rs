@@ -1,5 +1,6 @@
 //! flow's worker pool beside spawning on the host, and beside other pools.
 
+mod blocking;
 mod bytes;
 mod cpu;
 mod fire;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             bytes::rows(bench, &runtime);
             fire::rows(bench, &runtime);
             joined::rows(bench, &runtime);
+            blocking::rows(bench, &runtime);
             cpu::rows(bench, &runtime);
             sleeping::rows(bench, &runtime);
             idle::rows(bench, &runtime);

@@ -20,7 +20,10 @@
 //! | [`PoolGroup`], [`ReleaseSlot`] | tasks that wait for others |
 //! | [`SubmitError`], [`TrySubmitError`], [`GroupError`], [`TaskError`], [`PoolConfigError`] | what can go wrong |
 //! | [`Shutdown`], [`ShutdownReport`] | ending a pool |
-//! | [`PoolStats`], [`TaskEnd`], [`TaskOutcome`] | seeing what goes on |
+//! | [`PoolStats`], [`PoolDump`], [`PoolTasks`], [`PoolTask`], [`PoolPhase`] | seeing what goes on |
+//! | [`TaskEnd`], [`TaskOutcome`] | being told of it |
+//! | `Sizing`, `SizingStats` | a pool that finds its number of slots (feature `adaptive`) |
+//! | [`LoadSource`], [`PoolLoad`], [`CpuLoad`], [`PressureLoad`], [`LoadError`] | how busy something is |
 //! | [`Scheduler`], [`SchedulerBuilder`], [`SchedulerDriver`] | jobs by time |
 //! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`] | one job: its policies, its control, its run |
 //! | [`Every`], [`FixedDelay`], [`RandomInterval`], [`Once`], [`After`] | triggers by the clock |
@@ -36,6 +39,7 @@
 //!
 //! # Features
 //! - **`pool`**: the worker pool.
+//! - `adaptive`: pools that find their number of slots by an algorithm of `flow-ratelimit`'s.
 //! - **`cron`**: patterns of times of day, also without a scheduler.
 //! - **`scheduler`**: jobs by time; includes `pool`, which may run them, and `cron`.
 //! - `serde`: patterns as their text, and a pool's builder from settings.
@@ -53,6 +57,8 @@
 #[cfg(feature = "cron")]
 mod cron;
 #[cfg(feature = "pool")]
+mod load;
+#[cfg(feature = "pool")]
 mod pool;
 #[cfg(feature = "scheduler")]
 mod scheduler;
@@ -65,11 +71,16 @@ pub use cron::{
     DstOverlap, DstPolicy, UnknownZone,
 };
 #[cfg(feature = "pool")]
+pub use load::{CpuLoad, LoadError, LoadSource, PressureLoad};
+#[cfg(feature = "pool")]
 pub use pool::{
-    GroupError, PoolConfigError, PoolGroup, PoolStats, Rejected, ReleaseSlot, Shutdown,
-    ShutdownReport, Slots, Submit, SubmitDetached, SubmitError, SubmitTimeout, TaskEnd, TaskError,
-    TaskHandle, TaskOutcome, TrySubmitError, WorkerPool, WorkerPoolBuilder,
+    GroupError, PoolConfigError, PoolDump, PoolGroup, PoolLoad, PoolPhase, PoolStats, PoolTask,
+    PoolTasks, Rejected, ReleaseSlot, Shutdown, ShutdownReport, Slots, Submit, SubmitDetached,
+    SubmitError, SubmitTimeout, TaskEnd, TaskError, TaskHandle, TaskOutcome, TrySubmitError,
+    WorkerPool, WorkerPoolBuilder,
 };
+#[cfg(feature = "adaptive")]
+pub use pool::{Sizing, SizingStats};
 #[cfg(feature = "scheduler")]
 pub use scheduler::{
     After, Between, BoxError, Calendar, CatchUp, Due, EndReason, Every, Excluding, FixedDelay,

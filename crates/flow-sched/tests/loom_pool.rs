@@ -372,3 +372,54 @@ fn an_abort_meets_a_task_that_goes_to_sleep() {
         end(&host, &pool);
     });
 }
+
+/// Whoever ends the closure, its thread or its slot, the other one does not.
+#[test]
+fn an_abort_meets_a_closure_that_returns() {
+    explore("pool: abort || a blocking closure returns", 2, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 1);
+        let task = pool.submit_blocking(|_| 7).try_now().unwrap();
+        task.abort();
+        let has_run = match block_on(task) {
+            Ok(value) => value == 7,
+            Err(error) => !error.is_cancelled(),
+        };
+        end(&host, &pool);
+        let stats = pool.stats();
+        let expected = (u64::from(has_run), u64::from(!has_run));
+        assert_eq!((stats.completed, stats.cancelled), expected);
+    });
+}
+
+/// The closure waits until its abort has been heeded: one that is overlooked is a deadlock.
+#[test]
+fn an_abort_meets_a_closure_that_blocks() {
+    explore("pool: abort || a blocking closure blocks", 2, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 1);
+        let signal = Arc::new(JoinCell::new());
+        let heard = signal.clone();
+        let closure = move |_| block_on(poll_fn(|cx| heard.poll_take(cx)));
+        let task = pool.submit_blocking(closure).try_now().unwrap();
+        task.abort();
+        assert!(block_on(task).is_err_and(|error| error.is_cancelled()));
+        signal.complete(()).unwrap();
+        end(&host, &pool);
+        assert_eq!(pool.stats().cancelled, 1);
+    });
+}
+
+/// The slot is asleep when the thread hands back, or about to be.
+#[test]
+fn a_closure_hands_back_to_a_slot_that_falls_asleep() {
+    explore("pool: a thread hands back || the slot waits", 2, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 2);
+        let first = pool.submit_blocking(|_| 1).try_now().unwrap();
+        let second = submit(&pool, 2);
+        assert_eq!(block_on(first).unwrap(), 1);
+        assert_eq!(block_on(second).unwrap(), 2);
+        end(&host, &pool);
+    });
+}

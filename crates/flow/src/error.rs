@@ -100,6 +100,7 @@ gathers! {
     #[cfg(feature = "metrics")] flow_metrics::RegisterError,
     #[cfg(feature = "metrics")] flow_metrics::RegistryError,
     #[cfg(feature = "metrics")] flow_metrics::BoundsError,
+    #[cfg(feature = "sched")] flow_sched::LoadError,
     #[cfg(feature = "sched")] flow_sched::PoolConfigError,
     #[cfg(feature = "sched")] flow_sched::TaskError,
     #[cfg(feature = "sched")] flow_sched::SchedulerConfigError,

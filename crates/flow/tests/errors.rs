@@ -151,6 +151,7 @@ fn no_cause_is_told_twice() {
 
 #[test]
 fn those_of_pool_and_scheduler() {
+    passes::<sched::LoadError>();
     passes::<sched::PoolConfigError>();
     passes::<sched::TaskError>();
     passes::<sched::GroupError<Own>>();

@@ -12,6 +12,8 @@ use super::core::{QueueKind, Settings};
 use super::error::PoolConfigError;
 use super::hooks::{Hooks, TaskEnd};
 use super::roster::{MAX_SLOTS, SlotRange};
+#[cfg(feature = "adaptive")]
+use super::sizing::Sizing;
 use super::worker_pool::WorkerPool;
 
 /// How many slots a pool has: a number, or a range from those that stay to those that may live.
@@ -64,6 +66,8 @@ impl From<RangeInclusive<usize>> for Slots {
 pub struct WorkerPoolBuilder {
     name: Cow<'static, str>,
     runtime: Option<Handle>,
+    /// Where closures that block run, if not there.
+    host: Option<Handle>,
     slots: Slots,
     queue: QueueKind,
     priorities: usize,
@@ -73,6 +77,9 @@ pub struct WorkerPoolBuilder {
     idle_timeout: Duration,
     lingers: bool,
     hooks: Hooks,
+    tracks: bool,
+    #[cfg(feature = "adaptive")]
+    sizing: Option<Sizing>,
 }
 
 impl WorkerPoolBuilder {
@@ -80,6 +87,7 @@ impl WorkerPoolBuilder {
         Self {
             name: Cow::Borrowed("pool"),
             runtime: None,
+            host: None,
             slots: Slots { min: 1, max: 64 },
             queue: QueueKind::Bounded(1024),
             priorities: 1,
@@ -89,6 +97,9 @@ impl WorkerPoolBuilder {
             idle_timeout: Duration::from_secs(10),
             lingers: true,
             hooks: Hooks::default(),
+            tracks: false,
+            #[cfg(feature = "adaptive")]
+            sizing: None,
         }
     }
 
@@ -96,6 +107,7 @@ impl WorkerPoolBuilder {
     pub(super) fn sub_pool(parent: &WorkerPool) -> Self {
         Self {
             runtime: Some(parent.handle()),
+            host: Some(parent.host().clone()),
             lingers: false,
             ..Self::new()
         }
@@ -111,6 +123,7 @@ impl WorkerPoolBuilder {
     /// [`build`](Self::build) unless set.
     pub fn runtime(mut self, runtime: &Handle) -> Self {
         self.runtime = Some(runtime.clone());
+        self.host = None;
         self
     }
 
@@ -191,6 +204,25 @@ impl WorkerPoolBuilder {
         self
     }
 
+    /// Whether the pool keeps a roll of its tasks, so that [`dump`](WorkerPool::dump) names each;
+    /// it does not unless set.
+    ///
+    /// It costs two allocations and a few short locks per task, and two reads of the clock.
+    pub fn track_tasks(mut self, tracks: bool) -> Self {
+        self.tracks = tracks;
+        self
+    }
+
+    /// Lets the pool find its number of slots by itself, between the ends of its
+    /// [`slots`](Self::slots): from how long tasks wait and run, and from loads.
+    ///
+    /// It begins with the fewest. It costs three reads of the clock and two short locks per task.
+    #[cfg(feature = "adaptive")]
+    pub fn adaptive(mut self, sizing: Sizing) -> Self {
+        self.sizing = Some(sizing);
+        self
+    }
+
     /// Called when a slot starts, with its number.
     pub fn on_slot_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
         self.hooks.slot_start = Some(Arc::new(hook));
@@ -263,6 +295,10 @@ impl WorkerPoolBuilder {
                 option: "idle_timeout",
             });
         }
+        #[cfg(feature = "adaptive")]
+        if let Some(sizing) = &self.sizing {
+            sizing.check()?;
+        }
         let rt = match self.runtime {
             Some(runtime) => runtime,
             None => Handle::current()?,
@@ -270,6 +306,7 @@ impl WorkerPoolBuilder {
         Ok(WorkerPool::start(Settings {
             name: self.name,
             rt,
+            host: self.host,
             slots,
             queue: self.queue,
             priorities: self.priorities,
@@ -279,15 +316,20 @@ impl WorkerPoolBuilder {
             idle_timeout: self.idle_timeout,
             lingers: self.lingers,
             hooks: self.hooks,
+            tracks: self.tracks,
+            #[cfg(feature = "adaptive")]
+            sizing: self.sizing,
         }))
     }
 }
 
 impl fmt::Debug for WorkerPoolBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkerPoolBuilder")
+        let mut shown = f.debug_struct("WorkerPoolBuilder");
+        shown
             .field("name", &self.name)
             .field("runtime", &self.runtime)
+            .field("host", &self.host)
             .field("slots", &(self.slots.min..=self.slots.max))
             .field("queue", &self.queue)
             .field("priorities", &self.priorities)
@@ -296,8 +338,11 @@ impl fmt::Debug for WorkerPoolBuilder {
             .field("task_timeout", &self.task_timeout)
             .field("idle_timeout", &self.idle_timeout)
             .field("is_sub_pool", &!self.lingers)
-            .field("hooks", &self.hooks)
-            .finish()
+            .field("track_tasks", &self.tracks)
+            .field("hooks", &self.hooks);
+        #[cfg(feature = "adaptive")]
+        shown.field("adaptive", &self.sizing);
+        shown.finish()
     }
 }
 

@@ -29,8 +29,11 @@ use super::error::TaskError;
 use super::events::{self, Burst};
 use super::hooks::Hooks;
 use super::lanes::Lanes;
+use super::roll::Roll;
 use super::room::Room;
 use super::roster::{Roster, Seat, SlotRange};
+#[cfg(feature = "adaptive")]
+use super::sizing::{Sizer, Sizing};
 use super::slot::{self, Slot};
 use super::stats::{Counters, Gone, PoolStats, Totals};
 use super::task::Job;
@@ -40,6 +43,9 @@ use crate::sync::atomic::{AtomicU8, Ordering, fence};
 pub(super) struct Core {
     pub(super) name: Cow<'static, str>,
     pub(super) rt: Handle,
+    /// Where closures that block run: a sub-pool's slots are tasks of the pool above, its closures
+    /// are not.
+    pub(super) host: Handle,
     pub(super) room: Room,
     pub(super) roster: Roster,
     pub(super) counters: Counters,
@@ -52,6 +58,8 @@ pub(super) struct Core {
     pub(super) hooks: Hooks,
     pub(super) timing: Timing,
     pub(super) burst: Burst,
+    /// What runs and what waits, if the pool is to tell.
+    pub(super) roll: Option<Arc<Roll>>,
     lanes: Lanes,
     kind: QueueKind,
     phase: AtomicU8,
@@ -64,6 +72,8 @@ pub(super) struct Core {
 pub(super) struct Settings {
     pub(super) name: Cow<'static, str>,
     pub(super) rt: Handle,
+    /// Where closures that block run, if not there.
+    pub(super) host: Option<Handle>,
     pub(super) slots: SlotRange,
     pub(super) queue: QueueKind,
     pub(super) priorities: usize,
@@ -73,6 +83,9 @@ pub(super) struct Settings {
     pub(super) idle_timeout: Duration,
     pub(super) lingers: bool,
     pub(super) hooks: Hooks,
+    pub(super) tracks: bool,
+    #[cfg(feature = "adaptive")]
+    pub(super) sizing: Option<Sizing>,
 }
 
 /// How many tasks may wait for a slot.
@@ -86,17 +99,19 @@ pub(super) enum QueueKind {
 
 impl Core {
     pub(super) fn new(settings: Settings) -> Self {
+        let (range, timing) = Self::sized(&settings);
         let max = settings.slots.max();
         let (room, array) = match settings.queue {
             QueueKind::Bounded(tasks) => (tasks as u64, Some(tasks)),
             QueueKind::Unbounded => (Room::UNBOUNDED, None),
-            QueueKind::Rendezvous => (max, None),
+            QueueKind::Rendezvous => (range.max(), None),
         };
         Self {
             name: settings.name,
+            host: settings.host.unwrap_or_else(|| settings.rt.clone()),
             rt: settings.rt,
             room: Room::new(room),
-            roster: Roster::new(settings.slots),
+            roster: Roster::new(range),
             counters: Counters::new(max as usize),
             token: CancellationToken::new(),
             on_full: settings.on_full,
@@ -104,14 +119,25 @@ impl Core {
             idle_timeout: settings.idle_timeout,
             lingers: settings.lingers,
             hooks: settings.hooks,
-            timing: Timing::default(),
+            timing,
             burst: Burst::default(),
+            roll: settings.tracks.then(|| Arc::new(Roll::new())),
             lanes: Lanes::new(settings.priorities, array, settings.ageing),
             kind: settings.queue,
             phase: AtomicU8::new(RUNS),
             ended: Event::new(),
             closed_at: OnceLock::new(),
         }
+    }
+
+    /// How many slots it begins with, and what changes that.
+    fn sized(settings: &Settings) -> (SlotRange, Timing) {
+        #[cfg(feature = "adaptive")]
+        if let Some(sizing) = &settings.sizing {
+            let sizer = Sizer::new(sizing, settings.slots);
+            return (sizer.range(), Timing::with(sizer));
+        }
+        (settings.slots, Timing::default())
     }
 
     /// Which pool this is, for [`inside`](super::inside).
@@ -174,6 +200,11 @@ impl Core {
         true
     }
 
+    /// Tasks in the queue, by priority, and those that were spawned.
+    pub(super) fn lengths(&self) -> (Vec<usize>, usize) {
+        self.lanes.lengths()
+    }
+
     pub(super) fn priorities(&self) -> usize {
         self.lanes.count()
     }
@@ -223,6 +254,16 @@ impl Core {
     pub(super) fn guest_left(&self, seat: &Seat) {
         self.roster.leave_as_guest(seat);
         self.settle();
+    }
+
+    /// Sets the bounds of how many slots may live.
+    pub(super) fn set_bounds(self: &Arc<Self>, bounds: SlotRange) {
+        #[cfg(feature = "adaptive")]
+        if let Some(sizer) = &self.timing.sizer {
+            sizer.set_bounds(self, bounds);
+            return;
+        }
+        self.resize(bounds);
     }
 
     /// Sets how many slots stay and how many may live.
@@ -343,6 +384,7 @@ impl Core {
     pub(super) fn stats(&self) -> PoolStats {
         PoolStats {
             slots: self.roster.alive(),
+            max_slots: self.roster.range().max() as usize,
             idle_slots: self.roster.idle(),
             waiting: self.room.waiting(),
             ..self.totals().stats()

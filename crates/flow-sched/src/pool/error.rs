@@ -11,7 +11,7 @@ use super::builder::{MAX_PRIORITIES, MAX_QUEUE};
 use super::roster::MAX_SLOTS;
 
 /// Why a pool was not built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum PoolConfigError {
     /// The pool may have no slot at all.
@@ -56,6 +56,9 @@ pub enum PoolConfigError {
         /// The builder's method.
         option: &'static str,
     },
+    /// What is to find the number of slots has a parameter that is out of its bounds.
+    #[cfg(feature = "adaptive")]
+    Sizing(flow_ratelimit::AdaptiveConfigError),
     /// There is no runtime to run on.
     Runtime(HandleError),
 }
@@ -110,6 +113,8 @@ impl fmt::Display for PoolConfigError {
                 f,
                 "`{option}` is zero; leave it out for no limit, or give more than zero"
             ),
+            #[cfg(feature = "adaptive")]
+            Self::Sizing(error) => error.fmt(f),
             Self::Runtime(error) => error.fmt(f),
         }
     }

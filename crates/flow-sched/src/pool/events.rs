@@ -136,6 +136,12 @@ mod imp {
         });
     }
 
+    #[cfg(feature = "adaptive")]
+    pub(in super::super) fn sized(core: &Core, from: usize, to: usize, wait: Duration, used: f64) {
+        let pool = &*core.name;
+        contain(|| tracing::debug!(pool, from, to, ?wait, used, "a pool has sized itself"));
+    }
+
     pub(in super::super) fn host_gone(core: &Core) {
         let (pool, runtime) = (&*core.name, core.rt.name());
         contain(|| {
@@ -189,6 +195,10 @@ mod imp {
 
     #[inline]
     pub(in super::super) fn shut_down(_: &Core, _: bool, _: &dyn Display) {}
+
+    #[cfg(feature = "adaptive")]
+    #[inline]
+    pub(in super::super) fn sized(_: &Core, _: usize, _: usize, _: Duration, _: f64) {}
 
     #[inline]
     pub(in super::super) fn host_gone(_: &Core) {}

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::ops::ControlFlow;
+use core::panic::Location;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use flow_rt::TaskContext;
 
 use super::error::{PoolConfigError, TaskError};
+use super::roll::Origin;
 use super::submit::{AbortOnDrop, Submit};
 use super::worker_pool::WorkerPool;
 use crate::sync::{AtomicWaker, SegQueue};
@@ -29,13 +31,16 @@ use crate::sync::{AtomicWaker, SegQueue};
 pub struct PoolGroup<'p> {
     pool: &'p WorkerPool,
     at_once: usize,
+    place: &'static Location<'static>,
 }
 
 impl<'p> PoolGroup<'p> {
+    #[track_caller]
     pub(super) fn new(pool: &'p WorkerPool) -> Self {
         Self {
             pool,
             at_once: *pool.slots().end(),
+            place: Location::caller(),
         }
     }
 
@@ -157,7 +162,10 @@ impl<'p> PoolGroup<'p> {
                     Some((index, task)) => {
                         let task = members.watched(index, task);
                         // Room in the queue may be long in coming, and members end meanwhile.
-                        let mut submit = self.pool.submit(task);
+                        let mut submit = self.pool.submit(task).origin(Origin {
+                            name: None,
+                            place: Some(self.place),
+                        });
                         loop {
                             match poll_fn(|cx| members.poll_submit(&mut submit, cx)).await {
                                 Event::Queued(handle) => {

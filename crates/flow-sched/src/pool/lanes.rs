@@ -139,6 +139,12 @@ impl Lanes {
             .find_map(|lane| lane.queue.pop())
     }
 
+    /// How many tasks each lane holds, and the spawned ones.
+    pub(super) fn lengths(&self) -> (Vec<usize>, usize) {
+        let lanes = self.by_urgency.iter().map(|lane| lane.queue.len());
+        (lanes.collect(), self.spawned.len())
+    }
+
     pub(super) fn len(&self) -> usize {
         let submitted: usize = self.by_urgency.iter().map(|lane| lane.queue.len()).sum();
         submitted + self.spawned.len()

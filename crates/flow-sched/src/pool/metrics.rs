@@ -42,6 +42,7 @@ impl Collect for PoolCollector {
         out.gauge(&CATALOGUE[4], &[name], stats.running as f64);
         out.gauge(&CATALOGUE[5], &[name], stats.waiting as f64);
         out.gauge(&CATALOGUE[6], &[name], stats.slots as f64);
+        out.gauge(&CATALOGUE[10], &[name], stats.max_slots as f64);
         let times = core.timing.turn_on();
         out.histogram(&CATALOGUE[8], &[name], &times.waits.snapshot());
         out.histogram(&CATALOGUE[9], &[name], &times.runs.snapshot());
@@ -100,6 +101,11 @@ static CATALOGUE: &[Desc] = &[
     Desc::histogram(
         "flow_sched_pool_run_seconds",
         "Time from the start of tasks to their end, however they ended.",
+        &["pool"],
+    ),
+    Desc::gauge(
+        "flow_sched_pool_max_slots",
+        "Slots that may live; it changes in a pool that is resized, or sizes itself.",
         &["pool"],
     ),
 ];

@@ -7,29 +7,38 @@
 //! | `lanes` | the queues by priority, and which is next |
 //! | `roster` | which slots sleep, and whom to wake |
 //! | `slot`, `place`, `task` | a slot's life, running a task, and the cell it shares with its handle |
+//! | `blocking` | a slot's blocking closures, on a thread of the host's |
 //! | `group`, `release`, `runtime` | tasks that wait for others, and pools on pools |
+//! | `sizing`, `load` | a pool that finds its number of slots, and how busy it is |
 //! | `core`, `shutdown` | the pool's life, from open to ended |
+//! | `roll`, `dump` | its tasks, written down for who wants to read them |
 //! | `stats`, `timing`, `hooks`, `metrics`, `events`, `error` | what is seen of it |
 //! | `settings` | its builder, read from configuration |
 
+mod blocking;
 mod builder;
 mod core;
+mod dump;
 mod error;
 mod events;
 mod group;
 mod hooks;
 mod inside;
 mod lanes;
+mod load;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod place;
 mod release;
+mod roll;
 mod room;
 mod roster;
 mod runtime;
 #[cfg(feature = "serde")]
 mod settings;
 mod shutdown;
+#[cfg(feature = "adaptive")]
+mod sizing;
 mod slot;
 mod stats;
 mod submit;
@@ -38,11 +47,15 @@ mod timing;
 mod worker_pool;
 
 pub use builder::{Slots, WorkerPoolBuilder};
+pub use dump::{PoolDump, PoolPhase, PoolTask, PoolTasks};
 pub use error::{PoolConfigError, Rejected, SubmitError, TaskError, TrySubmitError};
 pub use group::{GroupError, PoolGroup};
 pub use hooks::{TaskEnd, TaskOutcome};
+pub use load::PoolLoad;
 pub use release::ReleaseSlot;
 pub use shutdown::{Shutdown, ShutdownReport};
+#[cfg(feature = "adaptive")]
+pub use sizing::{Sizing, SizingStats};
 pub use stats::PoolStats;
 pub use submit::{Submit, SubmitDetached, SubmitTimeout};
 pub use task::TaskHandle;

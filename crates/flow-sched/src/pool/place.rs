@@ -7,15 +7,17 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{BoxTimer, CancellationToken, Deadline, Instant, TaskContext, contain};
+use flow_rt::{BoxTimer, CancellationToken, Deadline, Instant, Panic, TaskContext, contain};
 
+use super::blocking;
 use super::core::Core;
 use super::error::TaskError;
 use super::events;
 use super::hooks::{self, TaskEnd, TaskOutcome};
 use super::inside;
+use super::roll::Enrolled;
 use super::roster::Seat;
-use super::stats::End;
+use super::stats::{self, End, Gone};
 use super::task::{Begun, Body, Job, NoBody};
 
 /// Bodies up to this size are kept for the next task.
@@ -34,20 +36,33 @@ pub(super) struct Place {
     /// What the last task ran in: the next one's, if it is of the same type.
     body: Pin<Box<dyn Body>>,
     run: Run,
+    stand: Stand,
     /// Whether this is a submitter's.
     is_guest: bool,
+}
+
+/// Whose tasks a place runs, and where they are counted.
+#[derive(Clone, Copy)]
+pub(super) struct Stand {
+    pub(super) seat: u32,
+    /// Of the counters: the seat's own, which one place writes at a time, or the shared one.
+    pub(super) stripe: u32,
 }
 
 /// Made when they are needed first, then armed anew.
 #[derive(Default)]
 pub(super) struct Timers {
-    task: Option<BoxTimer>,
+    pub(super) task: Option<BoxTimer>,
     pub(super) idle: Option<BoxTimer>,
 }
 
 impl Place {
     pub(super) fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
         let token = core.token.child_token();
+        let stand = Stand {
+            seat: seat.id,
+            stripe: seat.id,
+        };
         Self {
             cx: None,
             core,
@@ -55,8 +70,17 @@ impl Place {
             token,
             body: Box::pin(NoBody),
             run: Run::NONE,
+            stand,
             is_guest: false,
         }
+    }
+
+    /// One on another thread than the seat's slot.
+    pub(super) fn elsewhere(core: Arc<Core>, seat: Arc<Seat>, is_guest: bool) -> Self {
+        let mut place = Self::new(core, seat);
+        place.stand.stripe = stats::SHARED;
+        place.is_guest = is_guest;
+        place
     }
 
     /// Keeps no body that is large.
@@ -88,35 +112,126 @@ impl Place {
         }
     }
 
-    /// Begins a task, in a body of its type; false if it was aborted in the queue.
+    /// Starts a task, in a body of its type; false if it was aborted in the queue. One that has
+    /// started is to be [finished](Self::finish).
+    pub(super) fn start(&mut self, job: Arc<dyn Job>) -> bool {
+        let given = job.given();
+        let limit = match (self.core.task_timeout, given.timeout) {
+            (Some(pool), Some(own)) => Some(pool.min(own)),
+            (pool, own) => pool.or(own),
+        };
+        let timed = self.core.timing.is_on();
+        let entry = given.entry.clone();
+        let is_asked = timed || self.core.hooks.task_end.is_some() || entry.is_some();
+        let started = if is_asked || limit.is_some() {
+            self.core.rt.now()
+        } else {
+            Instant::ORIGIN
+        };
+        if timed && let Some(submitted) = given.at {
+            let core = &self.core;
+            core.timing.waited(core, started, started - submitted);
+        }
+        let deadline = limit.map_or(Deadline::NONE, |limit| Deadline::after(started, limit));
+        let submitter = given.submitted_by.as_ref();
+        self.prepare(submitter, deadline);
+        if let Some(entry) = &entry {
+            let token = self.cx.as_ref().map(|cx| cx.cancellation().clone());
+            entry.runs(started, (!self.is_guest).then_some(self.seat.id), token);
+        }
+        let run = &mut self.run;
+        run.facts.limit = limit;
+        run.facts.started = started;
+        run.facts.timed = timed;
+        run.facts.entry = entry;
+        run.armed = false;
+        run.submitter = submitter.map(Submitter::new);
+        let has_begun = self.begin(job);
+        self.run.ended = !has_begun;
+        has_begun
+    }
+
     fn begin(&mut self, job: Arc<dyn Job>) -> bool {
-        let pool = self.inside();
-        let Self {
-            core,
-            seat,
-            cx,
-            body,
-            ..
-        } = self;
+        let (pool, stand) = (self.inside(), self.stand);
+        let Self { core, cx, body, .. } = self;
         let own = cx.clone().unwrap_or_default();
         let begun = TaskContext::enter_from(cx, || {
-            inside::enter(pool, || {
-                match body.as_mut().begin(job, seat.id, own, core) {
-                    Begun::Misfit(job, own) => {
-                        *body = job.body();
-                        body.as_mut().begin(job, seat.id, own, core)
-                    }
-                    begun => begun,
+            inside::enter(pool, || match body.as_mut().begin(job, stand, own, core) {
+                Begun::Misfit(job, own) => {
+                    *body = job.body();
+                    body.as_mut().begin(job, stand, own, core)
                 }
+                begun => begun,
             })
         });
         matches!(begun, Begun::Yes)
+    }
+
+    /// Polls the task in its context.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let pool = self.inside();
+        let Self { cx: own, body, .. } = self;
+        let polled =
+            TaskContext::enter_from(own, || inside::enter(pool, || body.as_mut().poll(cx)));
+        polled.map(|end| {
+            if end == End::Completed && self.core.is_stopping() {
+                End::Stopped
+            } else {
+                end
+            }
+        })
+    }
+
+    /// Counts, tells, and hands the result over, in this order: whoever awaits the handle finds
+    /// the task counted and its place free.
+    pub(super) fn finish(&mut self, end: End) {
+        self.run.ended = true;
+        self.run.submitter = None;
+        let facts = &mut self.run.facts;
+        facts.tell(&self.core, self.stand, end, self.body.panic());
+        facts.entry = None;
+        if !self.is_guest {
+            self.core.left();
+        }
+        self.body.as_mut().publish();
+    }
+
+    /// Drops what there is of a task that somebody else ends.
+    pub(super) fn forget(&mut self) {
+        self.run.ended = true;
+        self.run.submitter = None;
+        self.run.facts.entry = None;
+        self.body.as_mut().forget();
+    }
+
+    /// What is to be told of the task when it has ended.
+    pub(super) fn facts(&self) -> &Facts {
+        &self.run.facts
+    }
+
+    /// The token of the task that runs.
+    pub(super) fn token(&self) -> Option<&CancellationToken> {
+        self.cx.as_ref().map(TaskContext::cancellation)
+    }
+
+    /// That of the context that it was submitted in.
+    pub(super) fn submitter(&self) -> Option<&CancellationToken> {
+        self.run.submitter.as_ref().map(|by| &by.token)
     }
 }
 
 /// Runs a task where its submitter is, beside the slots.
 pub(super) async fn run_here(mut guest: Guest, job: Arc<dyn Job>) {
     let mut timers = Timers::default();
+    if job.blocks() {
+        let Place { core, seat, .. } = &guest.0;
+        let back = blocking::run(core, seat, true, 0, &mut timers, job).await;
+        if let Some(job) = back.next {
+            // The pool has stopped meanwhile.
+            job.discard(core, Gone::Abandoned, TaskError::Closed);
+        }
+        return;
+    }
     if let Some(mut running) = Running::start(&mut guest.0, job) {
         poll_fn(|cx| running.poll(&mut timers, cx)).await;
     }
@@ -147,11 +262,8 @@ pub(super) struct Running<'s> {
 
 /// What a place knows of the task that it runs.
 struct Run {
-    limit: Option<Duration>,
-    started: Instant,
+    facts: Facts,
     submitter: Option<Submitter>,
-    /// Whether the length of its run is wanted.
-    timed: bool,
     /// Whether the place's timer is armed for this task.
     armed: bool,
     ended: bool,
@@ -159,49 +271,67 @@ struct Run {
 
 impl Run {
     const NONE: Self = Self {
-        limit: None,
-        started: Instant::ORIGIN,
+        facts: Facts {
+            limit: None,
+            started: Instant::ORIGIN,
+            timed: false,
+            entry: None,
+        },
         submitter: None,
-        timed: false,
         armed: false,
         ended: true,
     };
 }
 
+/// What is known of a task that runs, and told when it has ended.
+#[derive(Clone)]
+pub(super) struct Facts {
+    pub(super) limit: Option<Duration>,
+    pub(super) started: Instant,
+    /// Whether the length of its run is wanted.
+    timed: bool,
+    entry: Option<Arc<Enrolled>>,
+}
+
+impl Facts {
+    /// When its time is over.
+    pub(super) fn due(&self) -> Instant {
+        self.limit
+            .map_or(Instant::FAR_FUTURE, |limit| self.started + limit)
+    }
+
+    /// Counts a task that has ended, and tells whoever wants to know.
+    pub(super) fn tell(&self, core: &Arc<Core>, on: Stand, end: End, panic: Option<&Panic>) {
+        if let Some(entry) = &self.entry {
+            entry.strike();
+        }
+        core.counters.ended(on.stripe, end);
+        if core.hooks.panic.is_some() {
+            core.hooks.panicked(panic);
+        }
+        if matches!(end, End::Panicked | End::TimedOut) {
+            events::ended(core, on.seat, end, panic, self.limit);
+        }
+        if self.timed {
+            let now = core.rt.now();
+            core.timing.ran(core, now, now - self.started, end);
+        }
+        if core.hooks.task_end.is_some() {
+            let end = TaskEnd {
+                slot: on.seat as usize,
+                elapsed: core.rt.now() - self.started,
+                outcome: outcome(end),
+            };
+            hooks::call(core.hooks.task_end.as_ref(), end);
+        }
+    }
+}
+
 impl<'s> Running<'s> {
     /// Starts a task; `None` if it was aborted in the queue.
     pub(super) fn start(place: &'s mut Place, job: Arc<dyn Job>) -> Option<Self> {
-        let given = job.given();
-        let limit = match (place.core.task_timeout, given.timeout) {
-            (Some(pool), Some(own)) => Some(pool.min(own)),
-            (pool, own) => pool.or(own),
-        };
-        let timed = place.core.timing.is_on();
-        let started = if timed || limit.is_some() || place.core.hooks.task_end.is_some() {
-            place.core.rt.now()
-        } else {
-            Instant::ORIGIN
-        };
-        if let Some(submitted) = given.at {
-            place.core.timing.waited(started - submitted);
-        }
-        let deadline = limit.map_or(Deadline::NONE, |limit| Deadline::after(started, limit));
-        let submitter = given.submitted_by.as_ref();
-        place.prepare(submitter, deadline);
-        let run = &mut place.run;
-        run.limit = limit;
-        run.started = started;
-        run.armed = false;
-        run.timed = timed;
-        run.submitter = submitter.map(|by| Submitter {
-            token: by.cancellation().clone(),
-            wait: None,
-        });
         // Made only if it began: its destructor ends the task.
-        place.begin(job).then(|| {
-            place.run.ended = false;
-            Self { place }
-        })
+        place.start(job).then(|| Self { place })
     }
 
     /// Polls the task, and whatever may end it.
@@ -215,24 +345,15 @@ impl<'s> Running<'s> {
                 return Poll::Ready(());
             }
             self.heed_submitter();
-            let pool = self.place.inside();
-            let Place { cx: own, body, .. } = &mut *self.place;
-            let polled =
-                TaskContext::enter_from(own, || inside::enter(pool, || body.as_mut().poll(cx)));
-            if let Poll::Ready(end) = polled {
-                let end = if self.place.core.is_stopping() && end == End::Completed {
-                    End::Stopped
-                } else {
-                    end
-                };
-                self.finish(end);
+            if let Poll::Ready(end) = self.place.poll(cx) {
+                self.place.finish(end);
                 return Poll::Ready(());
             }
             if told {
                 self.stop(End::Dropped, TaskError::Cancelled);
                 return Poll::Ready(());
             }
-            if let Some(limit) = self.place.run.limit
+            if let Some(limit) = self.place.run.facts.limit
                 && self.poll_limit(limit, timers, cx)
             {
                 self.stop(End::TimedOut, TaskError::TimedOut { limit });
@@ -258,11 +379,8 @@ impl<'s> Running<'s> {
             .run
             .submitter
             .take_if(|by| by.token.is_cancelled());
-        if let (Some(by), Some(cx)) = (cancelled, &self.place.cx) {
-            match by.token.reason() {
-                Some(reason) => cx.cancellation().cancel_with(reason),
-                None => cx.cancellation().cancel(),
-            }
+        if let (Some(by), Some(token)) = (cancelled, self.place.token()) {
+            pass_on(&by.token, token);
         }
     }
 
@@ -272,7 +390,7 @@ impl<'s> Running<'s> {
             arm(
                 &mut timers.task,
                 &self.place.core,
-                self.place.run.started + limit,
+                self.place.run.facts.started + limit,
             );
             self.place.run.armed = true;
         }
@@ -290,38 +408,7 @@ impl<'s> Running<'s> {
         if let Some(cx) = &self.place.cx {
             contain(|| cx.cancellation().cancel());
         }
-        self.finish(end);
-    }
-
-    /// Counts, tells, and hands the result over, in this order: whoever awaits the handle finds
-    /// the task counted and its place free.
-    fn finish(&mut self, end: End) {
-        self.place.run.ended = true;
-        self.place.run.submitter = None;
-        let (core, slot) = (&self.place.core, self.place.seat.id);
-        core.counters.ended(slot, end);
-        if core.hooks.panic.is_some() {
-            core.hooks.panicked(self.place.body.panic());
-        }
-        let run = &self.place.run;
-        if matches!(end, End::Panicked | End::TimedOut) {
-            events::ended(core, slot, end, self.place.body.panic(), run.limit);
-        }
-        if run.timed {
-            core.timing.ran(core.rt.now() - run.started);
-        }
-        if core.hooks.task_end.is_some() {
-            let end = TaskEnd {
-                slot: slot as usize,
-                elapsed: core.rt.now() - run.started,
-                outcome: outcome(end),
-            };
-            hooks::call(core.hooks.task_end.as_ref(), end);
-        }
-        if !self.place.is_guest {
-            core.left();
-        }
-        self.place.body.as_mut().publish();
+        self.place.finish(end);
     }
 }
 
@@ -334,7 +421,7 @@ impl Drop for Running<'_> {
 }
 
 /// Whoever can cancel the task beside its handle and the pool.
-struct Submitter {
+pub(super) struct Submitter {
     token: CancellationToken,
     /// Made when the task does not end at once; and whom it wakes.
     wait: Option<(Wait, Waker)>,
@@ -343,7 +430,19 @@ struct Submitter {
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Submitter {
-    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn new(by: &TaskContext) -> Self {
+        Self::of(by.cancellation().clone())
+    }
+
+    pub(super) const fn of(token: CancellationToken) -> Self {
+        Self { token, wait: None }
+    }
+
+    pub(super) const fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    pub(super) fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some((_, waker)) = &self.wait
             && waker.will_wake(cx.waker())
             && !self.token.is_cancelled()
@@ -357,6 +456,14 @@ impl Submitter {
         });
         waker.clone_from(cx.waker());
         wait.as_mut().poll(cx)
+    }
+}
+
+/// Cancels a task's token for the reason of its submitter's.
+pub(super) fn pass_on(by: &CancellationToken, token: &CancellationToken) {
+    match by.reason() {
+        Some(reason) => token.cancel_with(reason),
+        None => token.cancel(),
     }
 }
 

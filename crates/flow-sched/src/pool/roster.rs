@@ -123,7 +123,7 @@ impl Seat {
         self.parked.load(Ordering::Acquire)
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         contain(|| self.waker.wake());
     }
 }

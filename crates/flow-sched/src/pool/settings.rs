@@ -43,6 +43,7 @@ impl<'de> Deserialize<'de> for WorkerPoolBuilder {
             on_full: Option<Answer>,
             task_timeout: Option<Period>,
             idle_timeout: Option<Period>,
+            track_tasks: Option<bool>,
         }
         let settings = Settings::deserialize(deserializer)?;
         let mut builder = WorkerPool::builder();
@@ -72,6 +73,9 @@ impl<'de> Deserialize<'de> for WorkerPoolBuilder {
         }
         if let Some(Period(stay)) = settings.idle_timeout {
             builder = builder.idle_timeout(stay);
+        }
+        if let Some(tracks) = settings.track_tasks {
+            builder = builder.track_tasks(tracks);
         }
         Ok(builder)
     }

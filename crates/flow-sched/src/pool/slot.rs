@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use flow_rt::{Instant, contain};
 
+use super::blocking;
 use super::core::Core;
 use super::error::TaskError;
 use super::hooks;
@@ -54,7 +55,10 @@ pub(super) async fn live(mut slot: Slot) {
         slot.place.seat.id as usize,
     );
     while let Some(job) = poll_fn(|cx| slot.poll_next(cx)).await {
-        slot.run(job).await;
+        let mut next = Some(job);
+        while let Some(job) = next {
+            next = slot.run(job).await;
+        }
     }
     slot.leave();
 }
@@ -194,17 +198,24 @@ impl Slot {
         arm(&mut self.timers.idle, &self.place.core, until);
     }
 
-    /// Runs one task to its end.
-    async fn run(&mut self, job: Arc<dyn Job>) {
+    /// Runs one task to its end; or several that block, and then there may be one that follows.
+    async fn run(&mut self, job: Arc<dyn Job>) -> Option<Arc<dyn Job>> {
         if self.place.core.is_stopping() {
             job.discard(&self.place.core, Gone::Abandoned, TaskError::Closed);
             contain(|| drop(job));
             self.place.core.left();
-            return;
+            return None;
+        }
+        if job.blocks() {
+            let (place, timers) = (&self.place, &mut self.timers);
+            let back = blocking::run(&place.core, &place.seat, false, self.news, timers, job).await;
+            // Whoever ran many in a row lets others have their turn.
+            self.in_a_row = if back.ran < blocking::MOST { 0 } else { BUDGET };
+            return back.next;
         }
         let Some(mut running) = Running::start(&mut self.place, job) else {
             self.place.core.left();
-            return;
+            return None;
         };
         let (timers, in_a_row) = (&mut self.timers, &mut self.in_a_row);
         poll_fn(|cx| {
@@ -217,6 +228,7 @@ impl Slot {
         .await;
         drop(running);
         self.place.tidy();
+        None
     }
 
     fn leave(&mut self) {

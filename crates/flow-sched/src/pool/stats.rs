@@ -40,6 +40,8 @@ pub struct PoolStats {
     pub running: u64,
     /// Slots that live, busy or idle.
     pub slots: usize,
+    /// Slots that may live, but for those that are [lent](super::WorkerPool::release_slot).
+    pub max_slots: usize,
     /// Slots that live and have nothing to do.
     pub idle_slots: usize,
     /// Submitters that wait for room.
@@ -106,6 +108,9 @@ pub(super) struct Totals {
     submitted: u64,
 }
 
+/// The stripe of those who have none of their own.
+pub(super) const SHARED: u32 = u32::MAX;
+
 /// Slots with a stripe of their own, at the most: 8 KiB.
 const MAX_STRIPES: usize = 64;
 
@@ -139,12 +144,12 @@ impl Counters {
         .fetch_add(1, Ordering::Release);
     }
 
-    pub(super) fn started(&self, slot: u32) {
-        self.raise(slot, |stripe| &stripe.started);
+    pub(super) fn started(&self, stripe: u32) {
+        self.raise(stripe, |stripe| &stripe.started);
     }
 
-    pub(super) fn ended(&self, slot: u32, how: End) {
-        self.raise(slot, |stripe| &stripe.ends[how as usize]);
+    pub(super) fn ended(&self, stripe: u32, how: End) {
+        self.raise(stripe, |stripe| &stripe.ends[how as usize]);
     }
 
     #[inline]

@@ -2,18 +2,21 @@
 
 use core::fmt;
 use core::future::Future;
+use core::panic::Location;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use flow_rt::{BoxTimer, CancellationToken, OnFull, TaskContext};
+use flow_rt::{BoxTimer, CancellationToken, Instant, OnFull, TaskContext};
 use flow_sync::Ticket;
 
 use super::core::Core;
 use super::error::{Rejected, SubmitError, TrySubmitError};
 use super::inside;
 use super::place::{self, Guest};
+use super::roll::Origin;
 use super::room::NoRoom;
 use super::roster::Seat;
 use super::task::{AsyncWork, BlockingWork, Given, Task, TaskCell, TaskHandle};
@@ -51,6 +54,7 @@ pub struct Submit<'p, F, T> {
     make: Make<F, T>,
     timeout: Option<Duration>,
     priority: usize,
+    origin: Origin,
     on_full: OnFull,
     /// Whether the task is no longer the submitter's to cancel.
     handed_over: bool,
@@ -65,6 +69,7 @@ struct Here<T> {
 }
 
 impl<'p, F, T> Submit<'p, F, T> {
+    #[track_caller]
     pub(super) fn new(core: &'p Arc<Core>, closure: F, make: Make<F, T>) -> Self {
         Self {
             core,
@@ -72,6 +77,10 @@ impl<'p, F, T> Submit<'p, F, T> {
             make,
             timeout: None,
             priority: 0,
+            origin: Origin {
+                name: None,
+                place: Some(Location::caller()),
+            },
             on_full: core.on_full,
             handed_over: false,
             ticket: None,
@@ -96,6 +105,19 @@ impl<'p, F, T> Submit<'p, F, T> {
         self
     }
 
+    /// The task's name in a [`dump`](super::WorkerPool::dump); it has none unless set. It goes no
+    /// further in a pool that does not [track](super::WorkerPoolBuilder::track_tasks) its tasks.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.origin.name = Some(name.into());
+        self
+    }
+
+    /// Where the task comes from, if not from where this was made.
+    pub(super) fn origin(mut self, origin: Origin) -> Self {
+        self.origin = origin;
+        self
+    }
+
     /// Waits for room whatever the pool's own answer to a full queue is.
     #[cfg(feature = "scheduler")]
     pub(crate) fn wait_for_room(mut self) -> Self {
@@ -112,7 +134,7 @@ impl<'p, F, T> Submit<'p, F, T> {
 
     /// Queues the task whether or not there is room, or drops it if the pool is closed.
     pub(super) fn spawn(mut self) {
-        if let Some(task) = self.task() {
+        if let Some(task) = self.task(None) {
             self.core.spawn(task);
         }
     }
@@ -209,24 +231,37 @@ impl<'p, F, T> Submit<'p, F, T> {
 
     /// Queues the task; `None` if it is gone.
     fn push(&mut self) -> Option<TaskHandle<T>> {
-        let task = self.task()?;
+        let task = self.task(Some(self.priority))?;
         self.core.push(self.priority, task.clone());
         Some(TaskHandle::new(task, self.core.clone()))
     }
 
     /// The same for a task without a handle.
     fn push_detached(&mut self) -> Option<()> {
-        let task = self.task()?;
+        let task = self.task(Some(self.priority))?;
         self.core.push(self.priority, task);
         Some(())
     }
 
-    fn task(&mut self) -> Option<Arc<dyn Task<T>>> {
+    /// Makes the task; `priority` is none if it is spawned.
+    fn task(&mut self, priority: Option<usize>) -> Option<Arc<dyn Task<T>>> {
         let closure = self.closure.take()?;
+        let submitted_by = self.submitter();
+        let is_asked = self.core.timing.is_on() || self.core.roll.is_some();
+        let at = is_asked.then(|| self.core.rt.now());
+        if let Some(now) = at {
+            self.core.timing.submitted(self.core, now);
+        }
+        let entry = self.core.roll.as_ref().map(|roll| {
+            let token = submitted_by.as_ref().map(|by| by.cancellation().clone());
+            let origin = core::mem::take(&mut self.origin);
+            roll.enrol(origin, priority, at.unwrap_or(Instant::ORIGIN), token)
+        });
         let given = Given {
             timeout: self.timeout,
-            submitted_by: self.submitter(),
-            at: self.core.timing.is_on().then(|| self.core.rt.now()),
+            submitted_by,
+            at,
+            entry,
         };
         Some((self.make)(closure, given))
     }
@@ -234,7 +269,7 @@ impl<'p, F, T> Submit<'p, F, T> {
     /// Begins to run the task here.
     fn start_here(&mut self, seat: Arc<Seat>) {
         let guest = Guest::new(self.core.clone(), seat);
-        self.here = self.task().map(|task| Here {
+        self.here = self.task(Some(self.priority)).map(|task| Here {
             run: Box::pin(place::run_here(guest, task.clone())),
             handle: TaskHandle::new(task, self.core.clone()),
         });
@@ -418,6 +453,12 @@ impl<'p, F, T> SubmitTimeout<'p, F, T> {
     /// Like [`Submit::timeout`]: bounds the run, not the wait.
     pub fn run_timeout(mut self, limit: Duration) -> Self {
         self.submit.timeout = Some(limit);
+        self
+    }
+
+    /// Like [`Submit::name`].
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.submit.origin.name = Some(name.into());
         self
     }
 

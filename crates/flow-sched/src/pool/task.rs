@@ -19,17 +19,18 @@ use core::any::Any;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{Instant, JoinError, JoinHandle, Panic, TaskContext, catch, contain};
+use flow_rt::{Instant, Panic, TaskContext, catch, contain};
 use flow_sync::JoinCell;
 
 use super::core::Core;
 use super::error::TaskError;
 use super::hooks;
-use super::inside;
+use super::place::Stand;
+use super::roll::Enrolled;
 use super::stats::{End, Gone};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -98,10 +99,12 @@ impl<T> fmt::Debug for TaskHandle<T> {
 
 /// What a pool can run: an async closure or a blocking one.
 pub(super) trait Work: Send + 'static {
+    /// Whether a poll of its run blocks the thread.
+    const BLOCKS: bool = false;
     type Output: Send + 'static;
     type Run: Future<Output = Result<Self::Output, TaskError>> + Send + 'static;
 
-    fn start(self, cx: TaskContext, core: &Core) -> Self::Run;
+    fn start(self, cx: TaskContext) -> Self::Run;
 }
 
 /// A task as the queue holds it.
@@ -111,6 +114,15 @@ pub(super) trait Job: Any + Send + Sync {
 
     /// Ends a task that is still queued; false if it is not.
     fn discard(&self, core: &Core, how: Gone, why: TaskError) -> bool;
+
+    /// Whether it blocks the thread that polls it.
+    fn blocks(&self) -> bool;
+
+    /// Whether the handle asked for an abort of what had begun.
+    fn is_aborted(&self) -> bool;
+
+    /// Gives one that has begun a result that is not its own.
+    fn end(&self, why: TaskError);
 
     /// What it was submitted with.
     fn given(&self) -> &Given;
@@ -124,6 +136,17 @@ pub(super) struct Given {
     pub(super) submitted_by: Option<TaskContext>,
     /// When it was submitted, if somebody wants to know.
     pub(super) at: Option<Instant>,
+    /// Its entry on the pool's roll, if there is one.
+    pub(super) entry: Option<Arc<Enrolled>>,
+}
+
+impl Given {
+    /// The task has ended, however.
+    pub(super) fn ended(&self) {
+        if let Some(entry) = &self.entry {
+            entry.strike();
+        }
+    }
 }
 
 /// A task as its handle sees it.
@@ -154,7 +177,7 @@ pub(super) trait Body: Send {
     fn begin(
         self: Pin<&mut Self>,
         job: Arc<dyn Job>,
-        slot: u32,
+        on: Stand,
         cx: TaskContext,
         core: &Core,
     ) -> Begun;
@@ -168,6 +191,8 @@ pub(super) trait Body: Send {
     fn panic(&self) -> Option<&Panic>;
     /// Hands the result to the handle, and is empty again.
     fn publish(self: Pin<&mut Self>);
+    /// Drops future and result, and is empty again.
+    fn forget(self: Pin<&mut Self>);
 }
 
 pub(super) struct TaskCell<W: Work> {
@@ -220,8 +245,21 @@ impl<W: Work> Job for TaskCell<W> {
         };
         contain(|| drop(work));
         core.counters.gone(how);
+        self.given.ended();
         self.complete(Err(why));
         true
+    }
+
+    fn blocks(&self) -> bool {
+        W::BLOCKS
+    }
+
+    fn is_aborted(&self) -> bool {
+        self.aborted.load(Ordering::Acquire)
+    }
+
+    fn end(&self, why: TaskError) {
+        self.complete(Err(why));
     }
 
     fn given(&self) -> &Given {
@@ -241,6 +279,9 @@ impl<W: Work> Handled<W::Output> for TaskCell<W> {
     fn abort(&self, core: &Core) {
         if self.is_finished() || self.discard(core, Gone::Aborted, TaskError::Cancelled) {
             return;
+        }
+        if let Some(entry) = &self.given.entry {
+            entry.aborted();
         }
         self.aborted.store(true, Ordering::Release);
         // Written under the lock that `discard` found empty, so it is the right one; a slot that
@@ -266,7 +307,7 @@ impl<W: Work> Body for Started<W> {
     fn begin(
         self: Pin<&mut Self>,
         job: Arc<dyn Job>,
-        slot: u32,
+        on: Stand,
         cx: TaskContext,
         core: &Core,
     ) -> Begun {
@@ -283,15 +324,15 @@ impl<W: Work> Body for Started<W> {
             let cell = Arc::into_inner(cell);
             (cell.and_then(|cell| cell.closure.into_inner()), None)
         } else {
-            (cell.take(slot), Some(cell))
+            (cell.take(on.seat), Some(cell))
         };
         let Some(work) = work else {
             return Begun::Gone;
         };
-        core.counters.started(slot);
-        hooks::call(core.hooks.task_start.as_ref(), slot as usize);
+        core.counters.started(on.stripe);
+        hooks::call(core.hooks.task_start.as_ref(), on.seat as usize);
         let mut this = self.project();
-        match catch(|| work.start(cx, core)) {
+        match catch(|| work.start(cx)) {
             Ok(run) => this.run.set(Some(run)),
             Err(panic) => *this.outcome = Some(Err(TaskError::Panicked(panic))),
         }
@@ -313,7 +354,7 @@ impl<W: Work> Body for Started<W> {
         Poll::Ready(match this.outcome {
             Some(Ok(_)) => End::Completed,
             Some(Err(TaskError::Panicked(_))) => End::Panicked,
-            // Only a blocking closure whose runtime went away ends like this.
+            // Nothing ends like this by itself.
             Some(Err(_)) | None => End::Aborted,
         })
     }
@@ -326,7 +367,7 @@ impl<W: Work> Body for Started<W> {
 
     fn is_aborted(&self) -> bool {
         let cell = self.cell.as_ref();
-        cell.is_some_and(|cell| cell.aborted.load(Ordering::Acquire))
+        cell.is_some_and(|cell| Job::is_aborted(&**cell))
     }
 
     fn panic(&self) -> Option<&Panic> {
@@ -346,6 +387,14 @@ impl<W: Work> Body for Started<W> {
             }
         });
     }
+
+    fn forget(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        contain(|| this.run.set(None));
+        let (cell, outcome) = (this.cell.take(), this.outcome.take());
+        contain(|| drop(outcome));
+        contain(|| drop(cell));
+    }
 }
 
 /// The body of a slot that has run nothing yet.
@@ -355,7 +404,7 @@ impl Body for NoBody {
     fn begin(
         self: Pin<&mut Self>,
         job: Arc<dyn Job>,
-        _slot: u32,
+        _on: Stand,
         cx: TaskContext,
         _core: &Core,
     ) -> Begun {
@@ -377,6 +426,8 @@ impl Body for NoBody {
     }
 
     fn publish(self: Pin<&mut Self>) {}
+
+    fn forget(self: Pin<&mut Self>) {}
 }
 
 /// An async closure.
@@ -391,7 +442,7 @@ where
     type Output = Fut::Output;
     type Run = AsyncRun<Fut>;
 
-    fn start(self, cx: TaskContext, _core: &Core) -> AsyncRun<Fut> {
+    fn start(self, cx: TaskContext) -> AsyncRun<Fut> {
         AsyncRun {
             future: (self.0)(cx),
         }
@@ -413,7 +464,7 @@ impl<Fut: Future> Future for AsyncRun<Fut> {
     }
 }
 
-/// A blocking closure, run on the host's threads for that while the slot waits.
+/// A blocking closure, which runs where it is polled; see [`blocking`](super::blocking).
 pub(super) struct BlockingWork<F>(pub(super) F);
 
 impl<F, T> Work for BlockingWork<F>
@@ -421,29 +472,29 @@ where
     F: FnOnce(TaskContext) -> T + Send + 'static,
     T: Send + 'static,
 {
+    const BLOCKS: bool = true;
     type Output = T;
-    type Run = BlockingRun<T>;
+    type Run = BlockingRun<F>;
 
-    fn start(self, cx: TaskContext, core: &Core) -> BlockingRun<T> {
-        let pool = core.address();
-        let job = move || {
-            let scope = cx.clone();
-            scope.enter(|| inside::enter(pool, || (self.0)(cx)))
-        };
-        BlockingRun(core.rt.spawn_blocking(job).abort_on_drop())
+    fn start(self, cx: TaskContext) -> BlockingRun<F> {
+        BlockingRun(Some((self.0, cx)))
     }
 }
 
-pub(super) struct BlockingRun<T>(JoinHandle<T>);
+/// `None` once it has run.
+pub(super) struct BlockingRun<F>(Option<(F, TaskContext)>);
 
-impl<T> Future for BlockingRun<T> {
+// The closure is moved, never pinned.
+impl<F> Unpin for BlockingRun<F> {}
+
+impl<F, T> Future for BlockingRun<F>
+where
+    F: FnOnce(TaskContext) -> T,
+{
     type Output = Result<T, TaskError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match ready!(Pin::new(&mut self.0).poll(cx)) {
-            Ok(value) => Ok(value),
-            Err(JoinError::Panicked(panic)) => Err(TaskError::Panicked(panic)),
-            Err(_) => Err(TaskError::Cancelled),
-        })
+    fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let ran = self.0.take().map(|(closure, cx)| Ok(closure(cx)));
+        ran.map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -2,17 +2,25 @@
 //! nobody observes reads no clock for it.
 
 use core::time::Duration;
-
+use std::sync::Arc;
 #[cfg(feature = "metrics")]
 use std::sync::OnceLock;
 
 #[cfg(feature = "metrics")]
 use flow_metrics::Histogram;
+use flow_rt::Instant;
+
+use super::core::Core;
+#[cfg(feature = "adaptive")]
+use super::sizing::Sizer;
+use super::stats::End;
 
 #[derive(Default)]
 pub(super) struct Timing {
     #[cfg(feature = "metrics")]
     times: OnceLock<Times>,
+    #[cfg(feature = "adaptive")]
+    pub(super) sizer: Option<Sizer>,
 }
 
 #[cfg(feature = "metrics")]
@@ -23,13 +31,30 @@ pub(super) struct Times {
     pub(super) runs: Histogram,
 }
 
-#[cfg(feature = "metrics")]
+#[allow(clippy::unused_self)] // without both features, for nobody
 impl Timing {
-    #[inline]
-    pub(super) fn is_on(&self) -> bool {
-        self.times.get().is_some()
+    #[cfg(feature = "adaptive")]
+    pub(super) fn with(sizer: Sizer) -> Self {
+        Self {
+            sizer: Some(sizer),
+            ..Self::default()
+        }
     }
 
+    #[inline]
+    pub(super) fn is_on(&self) -> bool {
+        #[cfg(feature = "adaptive")]
+        if self.sizer.is_some() {
+            return true;
+        }
+        #[cfg(feature = "metrics")]
+        if self.times.get().is_some() {
+            return true;
+        }
+        false
+    }
+
+    #[cfg(feature = "metrics")]
     pub(super) fn turn_on(&self) -> &Times {
         self.times.get_or_init(|| Times {
             waits: Histogram::latency(),
@@ -37,28 +62,40 @@ impl Timing {
         })
     }
 
-    pub(super) fn waited(&self, time: Duration) {
+    /// A task was submitted.
+    pub(super) fn submitted(&self, core: &Arc<Core>, now: Instant) {
+        #[cfg(feature = "adaptive")]
+        if let Some(sizer) = &self.sizer {
+            sizer.look(core, now);
+        }
+        let _ = (core, now);
+    }
+
+    /// A task starts that waited for so long.
+    pub(super) fn waited(&self, core: &Arc<Core>, now: Instant, time: Duration) {
+        #[cfg(feature = "metrics")]
         if let Some(times) = self.times.get() {
             times.waits.record_duration(time);
         }
+        #[cfg(feature = "adaptive")]
+        if let Some(sizer) = &self.sizer {
+            sizer.waited(now, time);
+            sizer.look(core, now);
+        }
+        let _ = (core, now, time);
     }
 
-    pub(super) fn ran(&self, time: Duration) {
+    /// A task has ended that ran for so long.
+    pub(super) fn ran(&self, core: &Arc<Core>, now: Instant, time: Duration, end: End) {
+        #[cfg(feature = "metrics")]
         if let Some(times) = self.times.get() {
             times.runs.record_duration(time);
         }
+        #[cfg(feature = "adaptive")]
+        if let Some(sizer) = &self.sizer {
+            sizer.ran(time, end == End::TimedOut);
+            sizer.look(core, now);
+        }
+        let _ = (core, now, time, end);
     }
-}
-
-#[cfg(not(feature = "metrics"))]
-#[allow(clippy::unused_self)] // as above, for nobody
-impl Timing {
-    #[inline]
-    pub(super) fn is_on(&self) -> bool {
-        false
-    }
-
-    pub(super) fn waited(&self, _time: Duration) {}
-
-    pub(super) fn ran(&self, _time: Duration) {}
 }

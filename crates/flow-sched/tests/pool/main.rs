@@ -3,8 +3,10 @@
 #![cfg(all(feature = "pool", not(loom)))]
 
 mod behaviour;
+mod blocking;
 mod common;
 mod conformance;
+mod dump;
 mod errors;
 #[cfg(feature = "tracing")]
 mod events;
@@ -18,5 +20,7 @@ mod priorities;
 mod random;
 #[cfg(feature = "serde")]
 mod settings;
+#[cfg(feature = "adaptive")]
+mod sizing;
 mod submitting;
 mod threads;

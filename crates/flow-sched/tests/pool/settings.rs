@@ -14,7 +14,8 @@ fn refusal(text: &str) -> String {
 fn every_setting_is_read() {
     let text = r#"{
         "name": "io", "slots": "2 ..= 8", "queue": 100, "priorities": 3, "ageing": 4,
-        "on_full": "drop-oldest", "task_timeout": "250ms", "idle_timeout": "2 min"
+        "on_full": "drop-oldest", "task_timeout": "250ms", "idle_timeout": "2 min",
+        "track_tasks": true
     }"#;
     let read = from_str::<WorkerPoolBuilder>(text).unwrap();
     let written = WorkerPool::builder()
@@ -25,7 +26,8 @@ fn every_setting_is_read() {
         .ageing(4)
         .on_full(OnFull::DropOldest)
         .task_timeout(Duration::from_millis(250))
-        .idle_timeout(Duration::from_secs(120));
+        .idle_timeout(Duration::from_secs(120))
+        .track_tasks(true);
     assert_eq!(format!("{read:?}"), format!("{written:?}"));
     let empty = from_str::<WorkerPoolBuilder>("{}").unwrap();
     assert_eq!(format!("{empty:?}"), format!("{:?}", WorkerPool::builder()));
