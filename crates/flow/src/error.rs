@@ -114,6 +114,10 @@ gathers! {
     #[cfg(feature = "stream")] flow_stream::TryRecvError,
     #[cfg(feature = "stream")] flow_stream::RecvTimeoutError,
     #[cfg(feature = "stream")] flow_stream::RecvBlockingError,
+    #[cfg(feature = "stream")] flow_stream::oneshot::RecvError,
+    #[cfg(feature = "stream")] flow_stream::oneshot::TryRecvError,
+    #[cfg(feature = "stream")] flow_stream::oneshot::RecvTimeoutError,
+    #[cfg(feature = "stream")] flow_stream::oneshot::RecvBlockingError,
     #[cfg(feature = "stream")] flow_stream::WriterConfigError,
     #[cfg(feature = "stream")] flow_stream::WriteError,
     #[cfg(feature = "stream")] flow_stream::FlushError,
@@ -252,4 +256,5 @@ gathers_with_item! {
     #[cfg(feature = "stream")] flow_stream::TrySendError<T>,
     #[cfg(feature = "stream")] flow_stream::SendTimeoutError<T>,
     #[cfg(feature = "stream")] flow_stream::SendBlockingError<T>,
+    #[cfg(feature = "stream")] flow_stream::oneshot::SendError<T>,
 }

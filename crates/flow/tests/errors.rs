@@ -176,6 +176,11 @@ fn those_of_channel_and_writer() {
     passes::<stream::TryRecvError>();
     passes::<stream::RecvTimeoutError>();
     passes::<stream::RecvBlockingError>();
+    passes::<stream::oneshot::SendError<Item>>();
+    passes::<stream::oneshot::RecvError>();
+    passes::<stream::oneshot::TryRecvError>();
+    passes::<stream::oneshot::RecvTimeoutError>();
+    passes::<stream::oneshot::RecvBlockingError>();
     passes::<stream::WriterConfigError>();
     passes::<stream::WriteError>();
     passes::<stream::FlushError>();

@@ -17,6 +17,8 @@ mod channel_room;
 mod channel_sink;
 #[cfg(feature = "channel")]
 mod channel_storm;
+#[cfg(feature = "channel")]
+mod oneshot;
 
 #[cfg(feature = "writer")]
 mod sink;
