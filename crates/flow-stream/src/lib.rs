@@ -26,6 +26,7 @@ block_on(async {
 //! | `Channel` -> `Sender`, `Receiver` | a queue between tasks, lock-free while nobody waits, with an answer to "full" |
 //! | `SoleReceiver`, `Permit`, `WeakSender` | its only receiver; room taken in advance; an end that does not count |
 //! | `oneshot` | one item from one task to another, once |
+//! | `watch` | one value that changes, and many who want to know its latest |
 //! | `AsyncWriter` | bytes to a file or any other blocking sink, in order, flushed when it says so |
 //!
 //! # Features
@@ -48,6 +49,8 @@ pub mod oneshot;
 mod wait_list;
 #[cfg(any(feature = "channel", feature = "writer"))]
 mod wakers;
+#[cfg(feature = "channel")]
+pub mod watch;
 #[cfg(feature = "writer")]
 mod writer;
 

@@ -118,6 +118,7 @@ gathers! {
     #[cfg(feature = "stream")] flow_stream::oneshot::TryRecvError,
     #[cfg(feature = "stream")] flow_stream::oneshot::RecvTimeoutError,
     #[cfg(feature = "stream")] flow_stream::oneshot::RecvBlockingError,
+    #[cfg(feature = "stream")] flow_stream::watch::RecvError,
     #[cfg(feature = "stream")] flow_stream::WriterConfigError,
     #[cfg(feature = "stream")] flow_stream::WriteError,
     #[cfg(feature = "stream")] flow_stream::FlushError,
@@ -257,4 +258,5 @@ gathers_with_item! {
     #[cfg(feature = "stream")] flow_stream::SendTimeoutError<T>,
     #[cfg(feature = "stream")] flow_stream::SendBlockingError<T>,
     #[cfg(feature = "stream")] flow_stream::oneshot::SendError<T>,
+    #[cfg(feature = "stream")] flow_stream::watch::SendError<T>,
 }

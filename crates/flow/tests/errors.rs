@@ -181,6 +181,8 @@ fn those_of_channel_and_writer() {
     passes::<stream::oneshot::TryRecvError>();
     passes::<stream::oneshot::RecvTimeoutError>();
     passes::<stream::oneshot::RecvBlockingError>();
+    passes::<stream::watch::SendError<Item>>();
+    passes::<stream::watch::RecvError>();
     passes::<stream::WriterConfigError>();
     passes::<stream::WriteError>();
     passes::<stream::FlushError>();

@@ -19,6 +19,8 @@ mod channel_sink;
 mod channel_storm;
 #[cfg(feature = "channel")]
 mod oneshot;
+#[cfg(feature = "channel")]
+mod watch;
 
 #[cfg(feature = "writer")]
 mod sink;
