@@ -25,6 +25,7 @@ block_on(async {
 //! |---|---|
 //! | `Channel` -> `Sender`, `Receiver` | a queue between tasks, lock-free while nobody waits, with an answer to "full" |
 //! | `SoleReceiver`, `Permit`, `WeakSender` | its only receiver; room taken in advance; an end that does not count |
+//! | `broadcast` | every receiver gets every item; an answer to a slow one |
 //! | `oneshot` | one item from one task to another, once |
 //! | `watch` | one value that changes, and many who want to know its latest |
 //! | `AsyncWriter` | bytes to a file or any other blocking sink, in order, flushed when it says so |
@@ -39,6 +40,8 @@ block_on(async {
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "channel")]
+pub mod broadcast;
 #[cfg(feature = "channel")]
 mod channel;
 #[cfg(feature = "channel")]

@@ -176,6 +176,15 @@ fn those_of_channel_and_writer() {
     passes::<stream::TryRecvError>();
     passes::<stream::RecvTimeoutError>();
     passes::<stream::RecvBlockingError>();
+    passes::<stream::broadcast::ConfigError>();
+    passes::<stream::broadcast::SendError<Item>>();
+    passes::<stream::broadcast::TrySendError<Item>>();
+    passes::<stream::broadcast::SendTimeoutError<Item>>();
+    passes::<stream::broadcast::SendBlockingError<Item>>();
+    passes::<stream::broadcast::RecvError>();
+    passes::<stream::broadcast::TryRecvError>();
+    passes::<stream::broadcast::RecvTimeoutError>();
+    passes::<stream::broadcast::RecvBlockingError>();
     passes::<stream::oneshot::SendError<Item>>();
     passes::<stream::oneshot::RecvError>();
     passes::<stream::oneshot::TryRecvError>();
