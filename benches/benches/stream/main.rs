@@ -1,6 +1,7 @@
 //! flow-stream beside its peers: channels, and a writer.
 
 mod channel;
+mod fanout;
 mod writer;
 
 use std::process::ExitCode;
@@ -19,8 +20,8 @@ fn main() -> ExitCode {
     ];
     flow_benches::run(
         "stream",
-        "`Channel` beside async-channel, tokio's mpsc, flume, tachyonix and kanal; `AsyncWriter` \
-         beside `BufWriter`.",
+        "`Channel` beside async-channel, tokio's mpsc, flume, tachyonix and kanal; `broadcast`, \
+         `watch` and `oneshot` beside tokio's and async-broadcast; `AsyncWriter` beside `BufWriter`.",
         &packages,
         |bench| {
             let runtime = Builder::new_multi_thread()
@@ -29,11 +30,17 @@ fn main() -> ExitCode {
                 .build()
                 .expect("threads can be started");
             channel::rows(bench, &runtime);
+            fanout::rows(bench, &runtime);
             writer::rows(bench, &runtime);
             bench.note(
                 "Producers and consumers are tasks on tokio with 2 workers. tokio's mpsc and \
                  tachyonix have one consumer, so they have no part in 4:4. kanal loses the item of \
                  a receive that is dropped after it was handed one (kanal#24).",
+            );
+            bench.note(
+                "A broadcast between tasks costs what it costs per item, all 4 receivers together. \
+                 tokio's has no sender that waits, so where nobody lags it holds all items of a \
+                 round.",
             );
             bench.note(
                 "`BufWriter` belongs to one thread and blocks it; `AsyncWriter` is shared, and \

@@ -25,23 +25,35 @@ block_on(async {
 //! |---|---|
 //! | `Channel` -> `Sender`, `Receiver` | a queue between tasks, lock-free while nobody waits, with an answer to "full" |
 //! | `SoleReceiver`, `Permit`, `WeakSender` | its only receiver; room taken in advance; an end that does not count |
+//! | `broadcast` | every receiver gets every item; an answer to a slow one |
+//! | `oneshot` | one item from one task to another, once |
+//! | `watch` | one value that changes, and many who want to know its latest |
 //! | `AsyncWriter` | bytes to a file or any other blocking sink, in order, flushed when it says so |
 //!
 //! # Features
-//! - `channel` (default): bounded channels.
+//! - `channel` (default): channels of every kind.
 //! - `sink`: `Sender::into_sink`, for the trait of `futures-sink`.
 //! - `writer`: `AsyncWriter`.
-//! - `metrics`: `collector()` on a channel's ends and on a writer, for a `flow_metrics::Registry`.
+//! - `metrics`: `collector()` on the ends of channels and on a writer, for a
+//!   `flow_metrics::Registry`.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "channel")]
+pub mod broadcast;
+#[cfg(feature = "channel")]
 mod channel;
+#[cfg(feature = "channel")]
+mod limit;
+#[cfg(feature = "channel")]
+pub mod oneshot;
 #[cfg(feature = "writer")]
 mod wait_list;
 #[cfg(any(feature = "channel", feature = "writer"))]
 mod wakers;
+#[cfg(feature = "channel")]
+pub mod watch;
 #[cfg(feature = "writer")]
 mod writer;
 

@@ -95,6 +95,39 @@ mod imp {
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
         }
     }
+
+    /// A lock for many readers or one writer that ignores poisoning, as [`Mutex`] does.
+    #[derive(Debug, Default)]
+    pub struct RwLock<T>(std::sync::RwLock<T>);
+
+    /// The guard of a reader of a [`RwLock`].
+    pub type RwLockReadGuard<'a, T> = std::sync::RwLockReadGuard<'a, T>;
+
+    /// The guard of the writer of a [`RwLock`].
+    pub type RwLockWriteGuard<'a, T> = std::sync::RwLockWriteGuard<'a, T>;
+
+    impl<T> RwLock<T> {
+        /// Wraps `value`; usable in a `static`.
+        pub const fn new(value: T) -> Self {
+            Self(std::sync::RwLock::new(value))
+        }
+
+        /// Locks for reading, whether or not a writer panicked before.
+        #[inline]
+        pub fn read(&self) -> RwLockReadGuard<'_, T> {
+            self.0
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+
+        /// Locks for writing, whether or not a writer panicked before.
+        #[inline]
+        pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+            self.0
+                .write()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+    }
 }
 
 #[cfg(loom)]
@@ -105,5 +138,8 @@ use on_loom as imp;
 #[cfg(loom)]
 #[doc(hidden)]
 pub use imp::__loom;
-pub use imp::{Arc, AtomicWaker, Mutex, MutexGuard, Weak, atomic, thread, thread_local};
+pub use imp::{
+    Arc, AtomicWaker, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak, atomic,
+    thread, thread_local,
+};
 pub(crate) use imp::{SHARDS, WAKES, cell, fence_after_rmw, spin, thread_yield};

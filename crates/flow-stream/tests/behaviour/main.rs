@@ -8,6 +8,12 @@ mod debug;
 mod errors;
 
 #[cfg(feature = "channel")]
+mod broadcast;
+#[cfg(feature = "channel")]
+mod broadcast_edges;
+#[cfg(feature = "channel")]
+mod broadcast_storm;
+#[cfg(feature = "channel")]
 mod channel;
 #[cfg(feature = "channel")]
 mod channel_edges;
@@ -17,6 +23,12 @@ mod channel_room;
 mod channel_sink;
 #[cfg(feature = "channel")]
 mod channel_storm;
+#[cfg(feature = "channel")]
+mod errors_of_many;
+#[cfg(feature = "channel")]
+mod oneshot;
+#[cfg(feature = "channel")]
+mod watch;
 
 #[cfg(feature = "writer")]
 mod sink;
@@ -29,3 +41,5 @@ mod writer_storm;
 
 #[cfg(all(feature = "metrics", feature = "channel", feature = "writer"))]
 mod metrics;
+#[cfg(all(feature = "metrics", feature = "channel"))]
+mod metrics_of_many;

@@ -154,3 +154,30 @@ impl<T> Mutex<T> {
             .expect("loom mutexes are never poisoned")
     }
 }
+
+/// Loom's lock for many readers or one writer behind the interface that ours has.
+#[derive(Debug, Default)]
+pub struct RwLock<T>(loom::sync::RwLock<T>);
+
+/// The guard of a reader of a [`RwLock`].
+pub type RwLockReadGuard<'a, T> = loom::sync::RwLockReadGuard<'a, T>;
+
+/// The guard of the writer of a [`RwLock`].
+pub type RwLockWriteGuard<'a, T> = loom::sync::RwLockWriteGuard<'a, T>;
+
+impl<T> RwLock<T> {
+    /// Wraps `value`.
+    pub fn new(value: T) -> Self {
+        Self(loom::sync::RwLock::new(value))
+    }
+
+    /// Locks for reading.
+    pub fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().expect("loom locks are never poisoned")
+    }
+
+    /// Locks for writing.
+    pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write().expect("loom locks are never poisoned")
+    }
+}
