@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 
 use flow_sync::{PopError, PushError, Ring, Turn};
 
+use super::error::ReserveError;
 use super::locked::Locked;
+use super::rendezvous::Rendezvous;
+use super::scale::{Unweighed, Weighing};
 use super::stats::Tally;
 
 #[allow(clippy::large_enum_variant)] // one per channel, behind its Arc; a box would cost every send
@@ -14,9 +17,20 @@ pub(crate) enum Core<T> {
     Ring(Ring<T>),
     /// For what a ring is no good at.
     Locked(Locked<T>),
+    /// For items that are weighed.
+    Weighing(Locked<T, Weighing<T>>),
+    /// For channels that hold nothing.
+    Rendezvous(Rendezvous<T>),
 }
 
-use Core::{Locked as L, Ring as R};
+use Core::{Locked as L, Rendezvous as M, Ring as R, Weighing as W};
+
+/// What has to give way to an item.
+pub(crate) enum Evicted<T> {
+    Nothing,
+    One(T),
+    Many(Vec<T>),
+}
 
 impl<T> Core<T> {
     /// A queue of `capacity` items; with `evicts` for one whose oldest items may give way.
@@ -29,13 +43,59 @@ impl<T> Core<T> {
         {
             return R(ring);
         }
-        L(Locked::new(capacity))
+        L(Locked::new(capacity, Unweighed))
+    }
+
+    /// A queue of `capacity` items that are weighed.
+    pub(crate) fn weighing(capacity: usize, scale: Weighing<T>) -> Self {
+        W(Locked::new(capacity, scale))
+    }
+
+    /// A queue that holds nothing.
+    pub(crate) fn rendezvous() -> Self {
+        M(Rendezvous::new())
     }
 
     pub(crate) fn capacity(&self) -> usize {
         match self {
             R(ring) => ring.capacity(),
             L(locked) => locked.capacity(),
+            W(weighing) => weighing.capacity(),
+            M(_) => 0,
+        }
+    }
+
+    /// Whether room can be taken before there is an item to put into it.
+    pub(crate) fn reserves(&self) -> Result<(), ReserveError> {
+        match self {
+            R(_) | L(_) => Ok(()),
+            W(_) => Err(ReserveError::Weighed),
+            M(_) => Err(ReserveError::Rendezvous),
+        }
+    }
+
+    /// What the items weigh and may weigh, if they are weighed.
+    pub(crate) fn weight(&self) -> Option<(u64, u64)> {
+        match self {
+            W(weighing) => Some(weighing.weight()),
+            _ => None,
+        }
+    }
+
+    /// What the item weighs and what is allowed, if it is too heavy for the channel.
+    #[cold]
+    pub(crate) fn too_heavy(&self, item: &T) -> Option<(u64, u64)> {
+        match self {
+            W(weighing) => Some((weighing.too_heavy(item)?, weighing.weight().1)),
+            _ => None,
+        }
+    }
+
+    /// Whether the sender of `turn`, which has just begun to wait, has found the channel full.
+    pub(crate) fn is_blocked(&self, turn: &Turn) -> bool {
+        match self {
+            M(rendezvous) => rendezvous.is_blocked(turn),
+            _ => true,
         }
     }
 
@@ -44,6 +104,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.try_push(item),
             L(locked) => locked.try_push(item),
+            W(weighing) => weighing.try_push(item),
+            M(rendezvous) => rendezvous.try_push(item),
         }
     }
 
@@ -51,14 +113,19 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.try_push_many(items),
             L(locked) => locked.try_push_many(items),
+            W(weighing) => weighing.try_push_many(items),
+            M(rendezvous) => rendezvous.try_push_many(items),
         }
     }
 
-    /// Pushes in place of the oldest item if full; that one comes back. (Of a ring none gives way.)
-    pub(crate) fn push_evicting(&self, item: T) -> Result<Option<T>, (T, PushError)> {
+    /// Pushes in place of the oldest items if full; those come back. (Of a ring none gives way.)
+    pub(crate) fn push_evicting(&self, item: T) -> Result<Evicted<T>, (T, PushError)> {
         match self {
-            R(ring) => ring.try_push(item).map(|()| None),
-            L(locked) => locked.push_evicting(item),
+            L(locked) => locked
+                .push_evicting(item)
+                .map(|oldest| oldest.map_or(Evicted::Nothing, Evicted::One)),
+            W(weighing) => weighing.push_evicting(item).map(Evicted::Many),
+            R(_) | M(_) => self.try_push(item).map(|()| Evicted::Nothing),
         }
     }
 
@@ -72,6 +139,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.poll_push(cx, turn, slot),
             L(locked) => locked.poll_push(cx, turn, slot),
+            W(weighing) => weighing.poll_push(cx, turn, slot),
+            M(rendezvous) => rendezvous.poll_push(cx, turn, slot),
         }
     }
 
@@ -79,6 +148,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.try_promise(),
             L(locked) => locked.try_promise(),
+            // Nobody asks them: `reserves`.
+            W(_) | M(_) => Err(PushError::Full),
         }
     }
 
@@ -90,6 +161,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.poll_promise(cx, turn),
             L(locked) => locked.poll_promise(cx, turn),
+            W(_) | M(_) => Poll::Ready(Err(PushError::Full)),
         }
     }
 
@@ -97,6 +169,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.push_promised(item),
             L(locked) => locked.push_promised(item),
+            // They promise nothing.
+            W(_) | M(_) => drop(item),
         }
     }
 
@@ -104,18 +178,23 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.withdraw(),
             L(locked) => locked.withdraw(),
+            W(_) | M(_) => {}
         }
     }
 
+    /// Ends a sender's wait. An item that waited in the queue comes back, unless it was taken.
     #[inline]
-    pub(crate) fn leave_push(&self, turn: &mut Turn) {
+    pub(crate) fn leave_push(&self, turn: &mut Turn) -> Option<T> {
         if *turn == Turn::New {
-            return;
+            return None;
         }
         match self {
             R(ring) => ring.leave_push(turn),
             L(locked) => locked.leave_push(turn),
+            W(weighing) => weighing.leave_push(turn),
+            M(rendezvous) => return rendezvous.leave_push(turn),
         }
+        None
     }
 
     #[inline]
@@ -123,6 +202,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.try_pop(),
             L(locked) => locked.try_pop(),
+            W(weighing) => weighing.try_pop(),
+            M(rendezvous) => rendezvous.try_pop(),
         }
     }
 
@@ -130,6 +211,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.try_pop_many(batch, max),
             L(locked) => locked.try_pop_many(batch, max),
+            W(weighing) => weighing.try_pop_many(batch, max),
+            M(rendezvous) => rendezvous.try_pop_many(batch, max),
         }
     }
 
@@ -138,6 +221,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.pop_claimed(),
             L(locked) => locked.try_pop().ok(),
+            W(weighing) => weighing.try_pop().ok(),
+            M(rendezvous) => rendezvous.try_pop().ok(),
         }
     }
 
@@ -151,6 +236,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.poll_pop(cx, turn, yields),
             L(locked) => locked.poll_pop(cx, turn),
+            W(weighing) => weighing.poll_pop(cx, turn),
+            M(rendezvous) => rendezvous.poll_pop(cx, turn),
         }
     }
 
@@ -165,6 +252,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.poll_pop_many(cx, turn, yields, batch, max),
             L(locked) => locked.poll_pop_many(cx, turn, batch, max),
+            W(weighing) => weighing.poll_pop_many(cx, turn, batch, max),
+            M(rendezvous) => rendezvous.poll_pop_many(cx, turn, batch, max),
         }
     }
 
@@ -176,6 +265,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.leave_pop(turn),
             L(locked) => locked.leave_pop(turn),
+            W(weighing) => weighing.leave_pop(turn),
+            M(rendezvous) => rendezvous.leave_pop(turn),
         }
     }
 
@@ -184,6 +275,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.close(),
             L(locked) => locked.close(),
+            W(weighing) => weighing.close(),
+            M(rendezvous) => rendezvous.close(),
         }
     }
 
@@ -191,6 +284,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.is_closed(),
             L(locked) => locked.is_closed(),
+            W(weighing) => weighing.is_closed(),
+            M(rendezvous) => rendezvous.is_closed(),
         }
     }
 
@@ -198,6 +293,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.is_drained(),
             L(locked) => locked.is_drained(),
+            W(weighing) => weighing.is_drained(),
+            M(rendezvous) => rendezvous.is_drained(),
         }
     }
 
@@ -205,6 +302,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.len(),
             L(locked) => locked.len(),
+            W(weighing) => weighing.len(),
+            M(rendezvous) => rendezvous.len(),
         }
     }
 
@@ -216,6 +315,8 @@ impl<T> Core<T> {
                 max_len: 0,
             },
             L(locked) => locked.tally(),
+            W(weighing) => weighing.tally(),
+            M(rendezvous) => rendezvous.tally(),
         }
     }
 }

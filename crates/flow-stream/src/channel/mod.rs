@@ -1,14 +1,18 @@
-//! Bounded channels: building one, and what its two ends share.
+//! Channels: building one, and what its two ends share.
 
 mod core;
+mod counters;
 mod error;
 mod limit;
+mod line;
 mod locked;
 mod many;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod permit;
 mod receiver;
+mod rendezvous;
+mod scale;
 mod sender;
 #[cfg(feature = "sink")]
 mod sink;
@@ -23,7 +27,7 @@ use std::borrow::Cow;
 use flow_rt::{Handle, OnFull, contain};
 use flow_sync::sync::Arc;
 use flow_sync::sync::atomic::{AtomicUsize, Ordering};
-use flow_sync::{CachePadded, Event};
+use flow_sync::{CachePadded, Event, Turn};
 
 pub use error::{
     ChannelConfigError, RecvBlockingError, RecvError, RecvTimeoutError, Rejected, ReserveError,
@@ -40,9 +44,10 @@ pub use stats::ChannelStats;
 pub use weak::{WeakReceiver, WeakSender};
 
 use self::core::Core;
+use self::scale::Weighing;
 use self::stats::Rare;
 
-/// A bounded channel of many senders and many receivers, to be built.
+/// A channel of many senders and many receivers, to be built.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -78,6 +83,8 @@ impl<T> Channel<T> {
         ChannelBuilder {
             name: Cow::Borrowed("channel"),
             capacity: None,
+            weighing: None,
+            rendezvous: false,
             on_full: OnFull::Wait,
             on_drop: None,
             on_block: None,
@@ -115,7 +122,25 @@ impl<T> Channel<T> {
     /// assert_eq!((rx.len(), rx.try_recv()), (100_000, Ok(0)));
     /// ```
     pub fn unbounded() -> (Sender<T>, Receiver<T>) {
-        Self::builder().open(Policy::Wait, usize::MAX)
+        Self::builder().open(Policy::Wait, Core::new(usize::MAX, false))
+    }
+
+    /// A channel that holds nothing: a send ends when a receiver has taken its item.
+    ///
+    /// See [`ChannelBuilder::rendezvous`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (tx, rx) = flow_stream::Channel::rendezvous();
+    /// assert!(tx.try_send(1).is_err()); // nobody receives
+    /// let receiver = std::thread::spawn(move || rx.recv_blocking());
+    /// tx.send_blocking(2)?; // it has it
+    /// assert_eq!(receiver.join().expect("it does not panic"), Ok(2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rendezvous() -> (Sender<T>, Receiver<T>) {
+        Self::builder().open(Policy::Wait, Core::rendezvous())
     }
 }
 
@@ -130,6 +155,8 @@ impl<T> fmt::Debug for Channel<T> {
 pub struct ChannelBuilder<T> {
     name: Cow<'static, str>,
     capacity: Option<usize>,
+    weighing: Option<Weighing<T>>,
+    rendezvous: bool,
     on_full: OnFull,
     on_drop: Option<OnDrop<T>>,
     on_block: Option<OnBlock>,
@@ -153,6 +180,63 @@ impl<T> ChannelBuilder<T> {
     /// over them where the others are lock-free while nobody waits.
     pub fn capacity(mut self, items: usize) -> Self {
         self.capacity = Some(items);
+        self
+    }
+
+    /// What the items may weigh together, at least 1, and what weighs each: bytes, say.
+    ///
+    /// It is a limit besides the capacity, or instead of one: without a capacity any number of
+    /// items may be there that is light enough. An item that is heavier than `limit` will never
+    /// fit and comes back in an error of its own, whatever the answer to "full". Order is kept: a
+    /// light item does not overtake a heavy one that waits. With [`OnFull::DropOldest`] as many
+    /// items go as must.
+    ///
+    /// An item is weighed by its sender, outside of every lock, before it is sent, and once more
+    /// when it was refused. A panic of `weigh` is the sender's. Such a channel has a lock over it,
+    /// and gives no [permits](Sender::reserve): what they will be used for is not known.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use flow_stream::{Channel, TrySendError};
+    ///
+    /// let weigh = |line: &String| line.len() as u64;
+    /// let (tx, _rx) = Channel::builder().capacity(1_000).max_weight(8, weigh).build()?;
+    /// tx.try_send("12345".to_owned())?;
+    /// let full = tx.try_send("6789".to_owned());
+    /// assert!(matches!(full, Err(TrySendError::Full(_)))); // though three more bytes would fit
+    /// let never = tx.try_send("123456789".to_owned());
+    /// assert!(matches!(never, Err(TrySendError::TooHeavy { weight: 9, limit: 8, .. })));
+    /// assert_eq!(tx.stats().weight, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn max_weight(
+        mut self,
+        limit: u64,
+        weigh: impl Fn(&T) -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        self.weighing = Some(Weighing {
+            limit,
+            weigh: Box::new(weigh),
+        });
+        self
+    }
+
+    /// A channel that holds nothing, instead of one with a capacity: sender and receiver meet.
+    ///
+    /// A `send` ends when a receiver has taken its item, so that whoever sends knows that it is
+    /// being worked on. "Full" means that no receiver waits: `try_send`, and every send whose
+    /// answer to that is not `Wait`, hands the item to a receiver that waits or not at all. (If
+    /// that receiver then gives up, the item stays for the next one.) First come first served at
+    /// both ends. It has a lock over it, and no room to [reserve](Sender::reserve).
+    ///
+    /// # Cancel safety
+    /// Two parties that may both give up cannot both be sure of the other. The receiver decides:
+    /// what it has taken was sent. A send that is dropped before its item was taken has sent
+    /// nothing; one that is dropped after that, before it could say so, has. In either case
+    /// [`SendFuture::into_inner`] gives the item back if, and only if, nobody has taken it.
+    pub fn rendezvous(mut self) -> Self {
+        self.rendezvous = true;
         self
     }
 
@@ -195,10 +279,12 @@ impl<T> ChannelBuilder<T> {
     /// Builds the channel and gives its first two ends.
     ///
     /// # Errors
-    /// No capacity or a capacity of 0; [`OnFull::CallerRuns`], since an item cannot be run.
-    pub fn build(self) -> Result<(Sender<T>, Receiver<T>), ChannelConfigError> {
-        let (policy, capacity) = self.checked()?;
-        Ok(self.open(policy, capacity))
+    /// No capacity or a limit of 0; a rendezvous that is to hold items, or to drop the oldest;
+    /// [`OnFull::CallerRuns`], since an item cannot be run.
+    pub fn build(mut self) -> Result<(Sender<T>, Receiver<T>), ChannelConfigError> {
+        let policy = self.policy()?;
+        let core = self.core(policy)?;
+        Ok(self.open(policy, core))
     }
 
     /// Builds the channel with one receiver that cannot be cloned.
@@ -221,26 +307,43 @@ impl<T> ChannelBuilder<T> {
         Ok((sender, SoleReceiver::new(receiver)))
     }
 
-    fn checked(&self) -> Result<(Policy, usize), ChannelConfigError> {
-        let capacity = match self.capacity {
-            None => return Err(ChannelConfigError::CapacityMissing),
-            Some(0) => return Err(ChannelConfigError::ZeroCapacity),
-            Some(capacity) => capacity,
-        };
-        let policy = match self.on_full {
-            OnFull::Wait => Policy::Wait,
-            OnFull::Reject => Policy::Reject,
-            OnFull::DropNewest => Policy::DropNewest,
-            OnFull::DropOldest => Policy::DropOldest,
-            given => return Err(ChannelConfigError::UnsupportedOnFull { given }),
-        };
-        Ok((policy, capacity))
+    fn policy(&self) -> Result<Policy, ChannelConfigError> {
+        match self.on_full {
+            OnFull::Wait => Ok(Policy::Wait),
+            OnFull::Reject => Ok(Policy::Reject),
+            OnFull::DropNewest => Ok(Policy::DropNewest),
+            OnFull::DropOldest => Ok(Policy::DropOldest),
+            given => Err(ChannelConfigError::UnsupportedOnFull { given }),
+        }
     }
 
-    fn open(self, policy: Policy, capacity: usize) -> (Sender<T>, Receiver<T>) {
+    fn core(&mut self, policy: Policy) -> Result<Core<T>, ChannelConfigError> {
+        let (capacity, evicts) = (self.capacity, policy == Policy::DropOldest);
+        let weight = self.weighing.as_ref().map(|weighing| weighing.limit);
+        if self.rendezvous {
+            return match (capacity, weight) {
+                (None, None) if evicts => Err(ChannelConfigError::RendezvousDropsOldest),
+                (None, None) => Ok(Core::rendezvous()),
+                _ => Err(ChannelConfigError::RendezvousHolds { capacity, weight }),
+            };
+        }
+        match (capacity, self.weighing.take()) {
+            (Some(0), _) => Err(ChannelConfigError::ZeroCapacity),
+            (_, Some(Weighing { limit: 0, .. })) => Err(ChannelConfigError::ZeroWeight),
+            (capacity, Some(weighing)) => {
+                Ok(Core::weighing(capacity.unwrap_or(usize::MAX), weighing))
+            }
+            (Some(capacity), None) => Ok(Core::new(capacity, evicts)),
+            (None, None) => Err(ChannelConfigError::CapacityMissing),
+        }
+    }
+
+    fn open(self, policy: Policy, core: Core<T>) -> (Sender<T>, Receiver<T>) {
+        let meets = policy == Policy::Wait && core.capacity() == 0;
         let shared = Arc::new(Shared {
-            core: Core::new(capacity, policy == Policy::DropOldest),
+            core,
             policy,
+            first: if meets { Turn::Yielded } else { Turn::New },
             name: self.name,
             on_drop: self.on_drop,
             on_block: self.on_block,
@@ -259,6 +362,8 @@ impl<T> fmt::Debug for ChannelBuilder<T> {
         f.debug_struct("ChannelBuilder")
             .field("name", &self.name)
             .field("capacity", &self.capacity)
+            .field("max_weight", &self.weighing)
+            .field("rendezvous", &self.rendezvous)
             .field("on_full", &self.on_full)
             .field("on_drop", &self.on_drop.is_some())
             .field("on_block", &self.on_block.is_some())
@@ -277,9 +382,11 @@ pub enum DropReason {
     Oldest,
     /// It was in the channel when the last receiver went away.
     NoReceiver,
-    /// It came with a permit that had reserved nothing ([`OnFull::DropOldest`]), and the channel
-    /// had been closed since.
+    /// It came with a permit that had reserved nothing ([`OnFull::DropOldest`]), or into a sink,
+    /// and the channel had been closed since.
     Closed,
+    /// It came into a sink, and is heavier than all items of the channel may be together.
+    TooHeavy,
 }
 
 impl fmt::Display for DropReason {
@@ -289,6 +396,7 @@ impl fmt::Display for DropReason {
             Self::Oldest => "the channel was full, and the oldest item gave way",
             Self::NoReceiver => "the last receiver went away",
             Self::Closed => "the channel was closed",
+            Self::TooHeavy => "it is too heavy for the channel",
         })
     }
 }
@@ -306,6 +414,9 @@ enum Policy {
 struct Shared<T> {
     core: Core<T>,
     policy: Policy,
+    /// How a send begins. One that has to meet its receiver waits from the start: it must not be
+    /// done when it has handed its item over.
+    first: Turn,
     name: Cow<'static, str>,
     on_drop: Option<OnDrop<T>>,
     on_block: Option<OnBlock>,

@@ -21,7 +21,8 @@ impl<T> Sender<T> {
     /// is ready at once, and its item takes the oldest one's place if need be.
     ///
     /// # Errors
-    /// Closed; or full, where the channel's answer to that is not to wait.
+    /// Closed; full, where the channel's answer to that is not to wait; or a channel that has no
+    /// such room: a rendezvous, or one with a limit by weight.
     ///
     /// # Cancel safety
     /// A future dropped before it was ready has taken nothing; its place and the room promised to
@@ -54,6 +55,7 @@ impl<T> Sender<T> {
     /// Closed; or full. At most 32,767 permits of a channel are out at once.
     pub fn try_reserve(&self) -> Result<Permit<'_, T>, ReserveError> {
         let shared = &*self.shared;
+        shared.core.reserves()?;
         if shared.policy == Policy::DropOldest {
             return shared.free_permit();
         }
@@ -151,6 +153,10 @@ impl<'a, T> Future for ReserveFuture<'a, T> {
             return Poll::Pending;
         }
         let shared = this.shared;
+        if let Err(never) = shared.core.reserves() {
+            this.done = true;
+            return Poll::Ready(Err(never));
+        }
         let reserved = match shared.policy {
             Policy::Wait => {
                 let new = this.turn == Turn::New;

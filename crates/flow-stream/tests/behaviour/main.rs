@@ -12,11 +12,15 @@ mod channel;
 #[cfg(feature = "channel")]
 mod channel_edges;
 #[cfg(feature = "channel")]
+mod channel_rendezvous;
+#[cfg(feature = "channel")]
 mod channel_room;
 #[cfg(feature = "sink")]
 mod channel_sink;
 #[cfg(feature = "channel")]
 mod channel_storm;
+#[cfg(feature = "channel")]
+mod channel_weight;
 
 #[cfg(feature = "writer")]
 mod sink;
