@@ -28,10 +28,13 @@ block_on(async {
 //! | `AsyncWriter` | bytes to a file or any other blocking sink, in order, flushed when it says so |
 //!
 //! # Features
-//! - `channel` (default): bounded channels.
+//! - `channel` (default): channels.
 //! - `sink`: `Sender::into_sink`, for the trait of `futures-sink`.
 //! - `writer`: `AsyncWriter`.
 //! - `metrics`: `collector()` on a channel's ends and on a writer, for a `flow_metrics::Registry`.
+//! - `serde`: a channel's builder from settings.
+//! - `tracing`: events for the items that a channel drops: the first of a burst, and how many there
+//!   were at its end.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

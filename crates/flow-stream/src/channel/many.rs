@@ -65,7 +65,12 @@ impl<T> Shared<T> {
         while !items.is_empty() {
             if self.policy != Policy::DropOldest {
                 match self.core.try_push_many(items) {
-                    Ok(_) => continue,
+                    Ok(_) => {
+                        if self.policy == Policy::DropNewest {
+                            self.has_room();
+                        }
+                        continue;
+                    }
                     // One that is too heavy is not dropped, but comes back.
                     Err(PushError::Full) if self.policy == Policy::DropNewest => {}
                     Err(why) => return Err(why),

@@ -3,6 +3,7 @@
 mod core;
 mod counters;
 mod error;
+mod events;
 mod limit;
 mod line;
 mod locked;
@@ -14,6 +15,8 @@ mod receiver;
 mod rendezvous;
 mod scale;
 mod sender;
+#[cfg(feature = "serde")]
+mod settings;
 #[cfg(feature = "sink")]
 mod sink;
 mod sole;
@@ -44,6 +47,7 @@ pub use stats::ChannelStats;
 pub use weak::{WeakReceiver, WeakSender};
 
 use self::core::Core;
+use self::events::Burst;
 use self::scale::Weighing;
 use self::stats::Rare;
 
@@ -349,6 +353,7 @@ impl<T> ChannelBuilder<T> {
             on_block: self.on_block,
             runtime: self.runtime,
             rare: CachePadded::default(),
+            burst: Burst::default(),
             senders: AtomicUsize::new(1),
             receivers: AtomicUsize::new(1),
             closed: Event::new(),
@@ -422,6 +427,7 @@ struct Shared<T> {
     on_block: Option<OnBlock>,
     runtime: Option<Handle>,
     rare: CachePadded<Rare>,
+    burst: Burst,
     senders: AtomicUsize,
     receivers: AtomicUsize,
     /// For those who wait for the close.
@@ -448,16 +454,21 @@ impl<T> Shared<T> {
     }
 
     fn close(&self) {
-        self.core.close();
+        if self.core.close() {
+            self.burst_over();
+        }
         self.closed.notify_all();
     }
 
     /// Drops what is in a channel that nobody receives from any more.
     fn abandon(&self) {
+        let mut items = 0;
         while let Some(item) = self.core.pop_claimed() {
+            items += 1;
             stats::count(&self.rare.abandoned, 1);
             self.dropped(item, DropReason::NoReceiver);
         }
+        self.abandoned(items);
     }
 
     /// After a push into room that was promised, which the close does not stop.

@@ -209,13 +209,17 @@ impl<T> Shared<T> {
             Policy::DropNewest => match self.core.try_push(item) {
                 Err((item, PushError::Full)) if self.core.too_heavy(&item).is_none() => {
                     count(&self.rare.dropped_newest, 1);
+                    self.lost(DropReason::Newest);
                     self.dropped(item, DropReason::Newest);
                     Ok(())
                 }
-                pushed => pushed,
+                pushed => {
+                    self.has_room();
+                    pushed
+                }
             },
             Policy::DropOldest => self.core.push_evicting(item).map(|evicted| match evicted {
-                Evicted::Nothing => {}
+                Evicted::Nothing => self.has_room(),
                 Evicted::One(oldest) => self.evicted(oldest),
                 Evicted::Many(all) => all.into_iter().for_each(|oldest| self.evicted(oldest)),
             }),
@@ -224,6 +228,7 @@ impl<T> Shared<T> {
 
     fn evicted(&self, oldest: T) {
         count(&self.rare.dropped_oldest, 1);
+        self.lost(DropReason::Oldest);
         self.dropped(oldest, DropReason::Oldest);
     }
 

@@ -11,10 +11,14 @@ mod errors;
 mod channel;
 #[cfg(feature = "channel")]
 mod channel_edges;
+#[cfg(all(feature = "channel", feature = "tracing"))]
+mod channel_events;
 #[cfg(feature = "channel")]
 mod channel_rendezvous;
 #[cfg(feature = "channel")]
 mod channel_room;
+#[cfg(feature = "serde")]
+mod channel_settings;
 #[cfg(feature = "sink")]
 mod channel_sink;
 #[cfg(feature = "channel")]
