@@ -25,11 +25,13 @@ block_on(async {
 //! |---|---|
 //! | `Channel` -> `Sender`, `Receiver` | a queue between tasks, lock-free while nobody waits, with an answer to "full" |
 //! | `SoleReceiver`, `Permit`, `WeakSender` | its only receiver; room taken in advance; an end that does not count |
+//! | `Merge`, `FanOut`, `Tee`, `pipe` | many into one, one into any or all of many, a stream into them |
 //! | `AsyncWriter` | bytes to a file or any other blocking sink, in order, flushed when it says so |
 //!
 //! # Features
 //! - `channel` (default): channels.
 //! - `sink`: `Sender::into_sink`, for the trait of `futures-sink`.
+//! - `pipes`: `Merge`, `FanOut`, `Tee` and `pipe`, between channels and any other stream.
 //! - `writer`: `AsyncWriter`.
 //! - `metrics`: `collector()` on a channel's ends and on a writer, for a `flow_metrics::Registry`.
 //! - `serde`: a channel's builder from settings.
@@ -41,6 +43,8 @@ block_on(async {
 
 #[cfg(feature = "channel")]
 mod channel;
+#[cfg(feature = "pipes")]
+mod pipes;
 #[cfg(feature = "writer")]
 mod wait_list;
 #[cfg(any(feature = "channel", feature = "writer"))]
@@ -58,6 +62,8 @@ pub use channel::{
     SendManyFuture, SendTimeoutError, SendTimeoutFuture, Sender, SoleReceiver, TryRecvError,
     TrySendError, WeakReceiver, WeakSender,
 };
+#[cfg(feature = "pipes")]
+pub use pipes::{FanOut, FanOutFuture, Merge, Outlet, Pipe, PipeEnd, Tee, TeeFuture, pipe};
 #[cfg(feature = "writer")]
 pub use writer::{
     AsyncWriter, BlockingSink, FlushError, FlushFuture, LineWriter, ShutdownFuture, WriteError,

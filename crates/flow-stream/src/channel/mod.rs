@@ -408,7 +408,7 @@ impl fmt::Display for DropReason {
 
 /// The answers to "full" that a channel can give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Policy {
+pub(crate) enum Policy {
     Wait,
     Reject,
     DropNewest,
@@ -416,12 +416,12 @@ enum Policy {
 }
 
 /// What the ends of a channel share.
-struct Shared<T> {
-    core: Core<T>,
-    policy: Policy,
+pub(crate) struct Shared<T> {
+    pub(crate) core: Core<T>,
+    pub(crate) policy: Policy,
     /// How a send begins. One that has to meet its receiver waits from the start: it must not be
     /// done when it has handed its item over.
-    first: Turn,
+    pub(crate) first: Turn,
     name: Cow<'static, str>,
     on_drop: Option<OnDrop<T>>,
     on_block: Option<OnBlock>,
@@ -445,7 +445,7 @@ impl<T> Shared<T> {
 
     /// Once per send, when it has found the channel full and is about to wait.
     #[cold]
-    fn blocked(&self) {
+    pub(crate) fn blocked(&self) {
         stats::count(&self.rare.blocked_sends, 1);
         self.rare.seen(self.core.len());
         if let Some(hook) = &self.on_block {
@@ -476,7 +476,7 @@ impl<T> Shared<T> {
     /// The last receiver drops what was claimed before its close. What is claimed later is seen to
     /// be so here: the claim and the close are changes of one word, and the receiver is gone
     /// before it closes.
-    fn pushed_on_promise(&self) {
+    pub(crate) fn pushed_on_promise(&self) {
         if self.core.is_closed() && self.receivers.load(Ordering::Acquire) == 0 {
             self.abandon();
         }

@@ -22,7 +22,7 @@ use super::{DropReason, Policy, Shared, WeakSender};
 ///
 /// Dropping the last one closes the channel; what is buffered is still received.
 pub struct Sender<T> {
-    pub(super) shared: Arc<Shared<T>>,
+    pub(crate) shared: Arc<Shared<T>>,
 }
 
 impl<T> Sender<T> {
@@ -203,7 +203,7 @@ impl<T> fmt::Debug for Sender<T> {
 impl<T> Shared<T> {
     /// Sends as far as that goes without waiting, by the channel's policy.
     #[inline]
-    pub(super) fn offer(&self, item: T) -> Result<(), (T, PushError)> {
+    pub(crate) fn offer(&self, item: T) -> Result<(), (T, PushError)> {
         match self.policy {
             Policy::Wait | Policy::Reject => self.core.try_push(item),
             Policy::DropNewest => match self.core.try_push(item) {
@@ -233,7 +233,7 @@ impl<T> Shared<T> {
     }
 
     /// Whether one that waits for room goes on to wait with this.
-    pub(super) fn waits_after(&self, (item, why): &(T, PushError)) -> bool {
+    pub(crate) fn waits_after(&self, (item, why): &(T, PushError)) -> bool {
         *why == PushError::Full
             && self.policy == Policy::Wait
             && self.core.too_heavy(item).is_none()
@@ -241,7 +241,7 @@ impl<T> Shared<T> {
 
     /// What is told of an item that comes back.
     #[cold]
-    pub(super) fn refused(&self, (item, why): (T, PushError)) -> SendError<T> {
+    pub(crate) fn refused(&self, (item, why): (T, PushError)) -> SendError<T> {
         match why {
             PushError::Closed => SendError::Closed(Rejected::new(item)),
             PushError::Full => match self.core.too_heavy(&item) {
@@ -258,7 +258,7 @@ impl<T> Shared<T> {
     /// Sends `slot`'s item, waiting in line for room.
     ///
     /// While a sender waits for its receiver, the item is in the channel and not in `slot`.
-    pub(super) fn poll_send(
+    pub(crate) fn poll_send(
         &self,
         cx: &mut Context<'_>,
         turn: &mut Turn,

@@ -26,6 +26,8 @@ mod channel_storm;
 #[cfg(feature = "channel")]
 mod channel_weight;
 
+#[cfg(feature = "pipes")]
+mod pipes;
 #[cfg(feature = "writer")]
 mod sink;
 #[cfg(feature = "writer")]
