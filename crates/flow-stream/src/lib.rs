@@ -56,11 +56,11 @@ mod writer;
 pub use channel::ChannelSink;
 #[cfg(feature = "channel")]
 pub use channel::{
-    Channel, ChannelBuilder, ChannelConfigError, ChannelStats, DropReason, Permit, Receiver,
-    RecvBlockingError, RecvError, RecvFuture, RecvManyFuture, RecvTimeoutError, RecvTimeoutFuture,
-    Rejected, ReserveError, ReserveFuture, SendBlockingError, SendError, SendFuture, SendManyError,
-    SendManyFuture, SendTimeoutError, SendTimeoutFuture, Sender, SoleReceiver, TryRecvError,
-    TrySendError, WeakReceiver, WeakSender,
+    Channel, ChannelBuilder, ChannelConfigError, ChannelStats, DropReason, OwnedPermit, Permit,
+    Receiver, RecvBlockingError, RecvError, RecvFuture, RecvManyFuture, RecvTimeoutError,
+    RecvTimeoutFuture, Rejected, ReserveError, ReserveFuture, ReserveOwnedFuture,
+    SendBlockingError, SendError, SendFuture, SendManyError, SendManyFuture, SendTimeoutError,
+    SendTimeoutFuture, Sender, SoleReceiver, TryRecvError, TrySendError, WeakReceiver, WeakSender,
 };
 #[cfg(feature = "pipes")]
 pub use pipes::{FanOut, FanOutFuture, Merge, Outlet, Pipe, PipeEnd, Tee, TeeFuture, pipe};

@@ -344,3 +344,76 @@ fn a_dropped_heavy_send_passes_its_room_on() {
         assert_eq!((first, rx.try_recv()), (Ok(2), Ok(1)));
     });
 }
+
+/// Over the ring: a send that races with a close is received or comes back.
+#[test]
+fn over_a_ring_send_races_with_close_and_recv() {
+    explore("send || close || recv over a ring", 2, || {
+        let (tx, rx) = Channel::over_a_ring(1).unwrap();
+        let closer = tx.clone();
+        let sender = thread::spawn(move || block_on(tx.send(7)).map_err(|e| e.into_inner()));
+        let closing = thread::spawn(move || closer.close());
+        let received = block_on(rx.recv());
+        closing.join().unwrap();
+        match sender.join().unwrap() {
+            Ok(()) => assert_eq!(received, Ok(7)),
+            Err(item) => assert_eq!((item, received), (7, Err(RecvError::Closed))),
+        }
+    });
+}
+
+/// Over the ring: what the last receiver leaves behind, and what comes after it, is dropped with
+/// its hook or comes back.
+#[test]
+fn over_a_ring_the_last_receiver_abandons() {
+    explore("send || drop of the receiver", 3, || {
+        let dropped = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let item = Counted(dropped.clone());
+        let (tx, rx) = Channel::over_a_ring(1).unwrap();
+        let sender = thread::spawn(move || (tx.try_send(item).is_err(), tx));
+        drop(rx);
+        let (_, tx) = sender.join().unwrap();
+        // While a sender is there the channel is too: the item must not wait for its end.
+        assert_eq!(dropped.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_eq!(tx.len(), 0);
+    });
+}
+
+/// Over the ring: an item pushed into promised room after the last receiver has gone is dropped.
+#[test]
+fn over_a_ring_a_permit_outlives_the_receiver() {
+    explore("send of a permit || drop of the receiver", 3, || {
+        let dropped = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let item = Counted(dropped.clone());
+        let (tx, rx) = Channel::over_a_ring(1).unwrap();
+        let permit = tx.try_reserve_owned().unwrap();
+        let sender = thread::spawn(move || permit.send(item));
+        drop(rx);
+        sender.join().unwrap();
+        assert_eq!(dropped.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_eq!(tx.len(), 0);
+    });
+}
+
+/// Over the ring: a permit that is dropped ends the wait of a closed channel (tokio#8260).
+#[test]
+fn over_a_ring_a_dropped_permit_ends_the_wait() {
+    explore("drop of a permit || recv, closed, over a ring", 3, || {
+        let (tx, rx) = Channel::<u32>::over_a_ring(1).unwrap();
+        let permit = tx.try_reserve_owned().unwrap();
+        tx.close();
+        let holder = thread::spawn(move || drop(permit));
+        assert_eq!(block_on(rx.recv()), Err(RecvError::Closed));
+        holder.join().unwrap();
+        drop(tx);
+    });
+}
+
+/// Counts its drops.
+struct Counted(std::sync::Arc<std::sync::atomic::AtomicU32>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}

@@ -35,15 +35,21 @@ pub(crate) enum Evicted<T> {
 impl<T> Core<T> {
     /// A queue of `capacity` items; with `evicts` for one whose oldest items may give way.
     pub(crate) fn new(capacity: usize, evicts: bool) -> Self {
-        // The ring has models of its own, in flow-sync.
+        // The ring has models of its own, in flow-sync, so models of channels are over the lock
+        // unless they say that they are over a ring.
         if !cfg!(loom)
             && !evicts
             && Ring::<T>::bytes(capacity) <= RING_BYTES
-            && let Some(ring) = Ring::new(capacity)
+            && let Some(ring) = Self::ring(capacity)
         {
-            return R(ring);
+            return ring;
         }
         L(Locked::new(capacity, Unweighed))
+    }
+
+    /// A ring of `capacity` items, if one can be so large.
+    pub(crate) fn ring(capacity: usize) -> Option<Self> {
+        Ring::new(capacity).map(R)
     }
 
     /// A queue of `capacity` items that are weighed.

@@ -10,6 +10,7 @@ mod locked;
 mod many;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod owned;
 mod permit;
 mod receiver;
 mod rendezvous;
@@ -37,6 +38,7 @@ pub use error::{
     SendBlockingError, SendError, SendManyError, SendTimeoutError, TryRecvError, TrySendError,
 };
 pub use many::SendManyFuture;
+pub use owned::{OwnedPermit, ReserveOwnedFuture};
 pub use permit::{Permit, ReserveFuture};
 pub use receiver::{Receiver, RecvFuture, RecvManyFuture, RecvTimeoutFuture};
 pub use sender::{SendFuture, SendTimeoutFuture, Sender};
@@ -111,6 +113,14 @@ impl<T> Channel<T> {
     /// ```
     pub fn bounded(capacity: usize) -> Result<(Sender<T>, Receiver<T>), ChannelConfigError> {
         Self::builder().capacity(capacity).build()
+    }
+
+    /// [`bounded`](Self::bounded) over the lock-free ring, for models.
+    #[cfg(loom)]
+    #[doc(hidden)]
+    pub fn over_a_ring(capacity: usize) -> Option<(Sender<T>, Receiver<T>)> {
+        let ring = Core::ring(capacity)?;
+        Some(Self::builder().open(Policy::Wait, ring))
     }
 
     /// A channel that is never full: memory is its only bound.

@@ -270,10 +270,13 @@ impl<T> Shared<T> {
         match before {
             Turn::Parked(_) if polled.is_ready() => self.pushed_on_promise(),
             Turn::Parked(_) => {}
-            first if first == self.first && polled.is_pending() && waits => {
-                if self.core.is_blocked(turn) {
-                    self.blocked();
-                }
+            first
+                if first == self.first
+                    && polled.is_pending()
+                    && waits
+                    && self.core.is_blocked(turn) =>
+            {
+                self.blocked();
             }
             _ => {}
         }

@@ -140,10 +140,8 @@ impl<T> Sink<T> for ChannelSink<T> {
         match shared.policy {
             // They find out what to do with the item when it is there.
             _ if shared.core.reserves().is_err() => {
-                return Poll::Ready(match shared.core.is_closed() {
-                    true => Err(ReserveError::Closed),
-                    false => Ok(()),
-                });
+                let closed = shared.core.is_closed().then_some(ReserveError::Closed);
+                return Poll::Ready(closed.map_or(Ok(()), Err));
             }
             Policy::Wait => {
                 let new = this.turn == Turn::New;

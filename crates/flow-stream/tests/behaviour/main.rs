@@ -14,6 +14,8 @@ mod channel_edges;
 #[cfg(all(feature = "channel", feature = "tracing"))]
 mod channel_events;
 #[cfg(feature = "channel")]
+mod channel_lost;
+#[cfg(feature = "channel")]
 mod channel_rendezvous;
 #[cfg(feature = "channel")]
 mod channel_room;
