@@ -13,9 +13,9 @@
 use core::sync::atomic::AtomicU64;
 
 /// Items that a full channel has cost since there was room.
+#[cfg(feature = "tracing")]
 #[derive(Default)]
 pub(super) struct Burst {
-    #[cfg(feature = "tracing")]
     lost: AtomicU64,
 }
 

@@ -49,6 +49,7 @@ pub use stats::ChannelStats;
 pub use weak::{WeakReceiver, WeakSender};
 
 use self::core::Core;
+#[cfg(feature = "tracing")]
 use self::events::Burst;
 use self::scale::Weighing;
 use self::stats::Rare;
@@ -363,6 +364,7 @@ impl<T> ChannelBuilder<T> {
             on_block: self.on_block,
             runtime: self.runtime,
             rare: CachePadded::default(),
+            #[cfg(feature = "tracing")]
             burst: Burst::default(),
             senders: AtomicUsize::new(1),
             receivers: AtomicUsize::new(1),
@@ -437,6 +439,7 @@ pub(crate) struct Shared<T> {
     on_block: Option<OnBlock>,
     runtime: Option<Handle>,
     rare: CachePadded<Rare>,
+    #[cfg(feature = "tracing")]
     burst: Burst,
     senders: AtomicUsize,
     receivers: AtomicUsize,
