@@ -60,7 +60,8 @@ pub use channel::{
     Receiver, RecvBlockingError, RecvError, RecvFuture, RecvManyFuture, RecvTimeoutError,
     RecvTimeoutFuture, Rejected, ReserveError, ReserveFuture, ReserveOwnedFuture,
     SendBlockingError, SendError, SendFuture, SendManyError, SendManyFuture, SendTimeoutError,
-    SendTimeoutFuture, Sender, SoleReceiver, TryRecvError, TrySendError, WeakReceiver, WeakSender,
+    SendTimeoutFuture, Sender, SoleReceiver, TooHeavy, TryRecvError, TrySendError, WeakReceiver,
+    WeakSender,
 };
 #[cfg(feature = "pipes")]
 pub use pipes::{FanOut, FanOutFuture, Merge, Outlet, Pipe, PipeEnd, Tee, TeeFuture, pipe};

@@ -9,6 +9,7 @@ use super::error::ReserveError;
 use super::locked::Locked;
 use super::rendezvous::Rendezvous;
 use super::scale::{Unweighed, Weighing};
+use super::special::Special;
 use super::stats::Tally;
 
 #[allow(clippy::large_enum_variant)] // one per channel, behind its Arc; a box would cost every send
@@ -17,20 +18,11 @@ pub(crate) enum Core<T> {
     Ring(Ring<T>),
     /// For what a ring is no good at.
     Locked(Locked<T>),
-    /// For items that are weighed.
-    Weighing(Locked<T, Weighing<T>>),
-    /// For channels that hold nothing.
-    Rendezvous(Rendezvous<T>),
+    /// For channels that are neither: out of the way of the other two.
+    Special(Special<T>),
 }
 
-use Core::{Locked as L, Rendezvous as M, Ring as R, Weighing as W};
-
-/// What has to give way to an item.
-pub(crate) enum Evicted<T> {
-    Nothing,
-    One(T),
-    Many(Vec<T>),
-}
+use Core::{Locked as L, Ring as R, Special as S};
 
 impl<T> Core<T> {
     /// A queue of `capacity` items; with `evicts` for one whose oldest items may give way.
@@ -54,20 +46,19 @@ impl<T> Core<T> {
 
     /// A queue of `capacity` items that are weighed.
     pub(crate) fn weighing(capacity: usize, scale: Weighing<T>) -> Self {
-        W(Locked::new(capacity, scale))
+        S(Special::Weighing(Locked::new(capacity, scale)))
     }
 
     /// A queue that holds nothing.
     pub(crate) fn rendezvous() -> Self {
-        M(Rendezvous::new())
+        S(Special::Rendezvous(Rendezvous::new()))
     }
 
     pub(crate) fn capacity(&self) -> usize {
         match self {
             R(ring) => ring.capacity(),
             L(locked) => locked.capacity(),
-            W(weighing) => weighing.capacity(),
-            M(_) => 0,
+            S(special) => special.capacity(),
         }
     }
 
@@ -75,24 +66,22 @@ impl<T> Core<T> {
     pub(crate) fn reserves(&self) -> Result<(), ReserveError> {
         match self {
             R(_) | L(_) => Ok(()),
-            W(_) => Err(ReserveError::Weighed),
-            M(_) => Err(ReserveError::Rendezvous),
+            S(special) => Err(special.reserves_nothing()),
         }
     }
 
     /// What the items weigh and may weigh, if they are weighed.
     pub(crate) fn weight(&self) -> Option<(u64, u64)> {
         match self {
-            W(weighing) => Some(weighing.weight()),
+            S(special) => special.weight(),
             _ => None,
         }
     }
 
     /// What the item weighs and what is allowed, if it is too heavy for the channel.
-    #[cold]
     pub(crate) fn too_heavy(&self, item: &T) -> Option<(u64, u64)> {
         match self {
-            W(weighing) => Some((weighing.too_heavy(item)?, weighing.weight().1)),
+            S(special) => special.too_heavy(item),
             _ => None,
         }
     }
@@ -100,18 +89,20 @@ impl<T> Core<T> {
     /// Whether the sender of `turn`, which has just begun to wait, has found the channel full.
     pub(crate) fn is_blocked(&self, turn: &Turn) -> bool {
         match self {
-            M(rendezvous) => rendezvous.is_blocked(turn),
+            S(special) => special.is_blocked(turn),
             _ => true,
         }
     }
 
-    #[inline]
+    // The compiler leaves it out of line, as it is called for each answer to "full", and the item
+    // is copied once more: 24 instructions of the 156 that a pair takes.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(crate) fn try_push(&self, item: T) -> Result<(), (T, PushError)> {
         match self {
             R(ring) => ring.try_push(item),
             L(locked) => locked.try_push(item),
-            W(weighing) => weighing.try_push(item),
-            M(rendezvous) => rendezvous.try_push(item),
+            S(special) => special.try_push(item),
         }
     }
 
@@ -119,19 +110,16 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.try_push_many(items),
             L(locked) => locked.try_push_many(items),
-            W(weighing) => weighing.try_push_many(items),
-            M(rendezvous) => rendezvous.try_push_many(items),
+            S(special) => special.try_push_many(items),
         }
     }
 
-    /// Pushes in place of the oldest items if full; those come back. (Of a ring none gives way.)
-    pub(crate) fn push_evicting(&self, item: T) -> Result<Evicted<T>, (T, PushError)> {
+    /// Pushes in place of the oldest item if full; that one comes back. (Of a ring none gives way,
+    /// and of the special ones more than one may: see there.)
+    pub(crate) fn push_evicting(&self, item: T) -> Result<Option<T>, (T, PushError)> {
         match self {
-            L(locked) => locked
-                .push_evicting(item)
-                .map(|oldest| oldest.map_or(Evicted::Nothing, Evicted::One)),
-            W(weighing) => weighing.push_evicting(item).map(Evicted::Many),
-            R(_) | M(_) => self.try_push(item).map(|()| Evicted::Nothing),
+            L(locked) => locked.push_evicting(item),
+            R(_) | S(_) => self.try_push(item).map(|()| None),
         }
     }
 
@@ -145,8 +133,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.poll_push(cx, turn, slot),
             L(locked) => locked.poll_push(cx, turn, slot),
-            W(weighing) => weighing.poll_push(cx, turn, slot),
-            M(rendezvous) => rendezvous.poll_push(cx, turn, slot),
+            S(special) => special.poll_push(cx, turn, slot),
         }
     }
 
@@ -154,8 +141,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.try_promise(),
             L(locked) => locked.try_promise(),
-            // Nobody asks them: `reserves`.
-            W(_) | M(_) => Err(PushError::Full),
+            // Nobody asks it: `reserves`.
+            S(_) => Err(PushError::Full),
         }
     }
 
@@ -167,7 +154,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.poll_promise(cx, turn),
             L(locked) => locked.poll_promise(cx, turn),
-            W(_) | M(_) => Poll::Ready(Err(PushError::Full)),
+            S(_) => Poll::Ready(Err(PushError::Full)),
         }
     }
 
@@ -175,8 +162,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.push_promised(item),
             L(locked) => locked.push_promised(item),
-            // They promise nothing.
-            W(_) | M(_) => drop(item),
+            // It promises nothing.
+            S(_) => drop(item),
         }
     }
 
@@ -184,7 +171,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.withdraw(),
             L(locked) => locked.withdraw(),
-            W(_) | M(_) => {}
+            S(_) => {}
         }
     }
 
@@ -197,8 +184,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.leave_push(turn),
             L(locked) => locked.leave_push(turn),
-            W(weighing) => weighing.leave_push(turn),
-            M(rendezvous) => return rendezvous.leave_push(turn),
+            S(special) => return special.leave_push(turn),
         }
         None
     }
@@ -208,8 +194,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.try_pop(),
             L(locked) => locked.try_pop(),
-            W(weighing) => weighing.try_pop(),
-            M(rendezvous) => rendezvous.try_pop(),
+            S(special) => special.try_pop(),
         }
     }
 
@@ -217,8 +202,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.try_pop_many(batch, max),
             L(locked) => locked.try_pop_many(batch, max),
-            W(weighing) => weighing.try_pop_many(batch, max),
-            M(rendezvous) => rendezvous.try_pop_many(batch, max),
+            S(special) => special.try_pop_many(batch, max),
         }
     }
 
@@ -227,8 +211,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.pop_claimed(),
             L(locked) => locked.try_pop().ok(),
-            W(weighing) => weighing.try_pop().ok(),
-            M(rendezvous) => rendezvous.try_pop().ok(),
+            S(special) => special.try_pop().ok(),
         }
     }
 
@@ -242,8 +225,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.poll_pop(cx, turn, yields),
             L(locked) => locked.poll_pop(cx, turn),
-            W(weighing) => weighing.poll_pop(cx, turn),
-            M(rendezvous) => rendezvous.poll_pop(cx, turn),
+            S(special) => special.poll_pop(cx, turn),
         }
     }
 
@@ -258,8 +240,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.poll_pop_many(cx, turn, yields, batch, max),
             L(locked) => locked.poll_pop_many(cx, turn, batch, max),
-            W(weighing) => weighing.poll_pop_many(cx, turn, batch, max),
-            M(rendezvous) => rendezvous.poll_pop_many(cx, turn, batch, max),
+            S(special) => special.poll_pop_many(cx, turn, batch, max),
         }
     }
 
@@ -271,8 +252,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.leave_pop(turn),
             L(locked) => locked.leave_pop(turn),
-            W(weighing) => weighing.leave_pop(turn),
-            M(rendezvous) => rendezvous.leave_pop(turn),
+            S(special) => special.leave_pop(turn),
         }
     }
 
@@ -281,8 +261,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.close(),
             L(locked) => locked.close(),
-            W(weighing) => weighing.close(),
-            M(rendezvous) => rendezvous.close(),
+            S(special) => special.close(),
         }
     }
 
@@ -290,8 +269,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.is_closed(),
             L(locked) => locked.is_closed(),
-            W(weighing) => weighing.is_closed(),
-            M(rendezvous) => rendezvous.is_closed(),
+            S(special) => special.is_closed(),
         }
     }
 
@@ -299,8 +277,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.is_drained(),
             L(locked) => locked.is_drained(),
-            W(weighing) => weighing.is_drained(),
-            M(rendezvous) => rendezvous.is_drained(),
+            S(special) => special.is_drained(),
         }
     }
 
@@ -308,8 +285,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.len(),
             L(locked) => locked.len(),
-            W(weighing) => weighing.len(),
-            M(rendezvous) => rendezvous.len(),
+            S(special) => special.len(),
         }
     }
 
@@ -321,8 +297,7 @@ impl<T> Core<T> {
                 max_len: 0,
             },
             L(locked) => locked.tally(),
-            W(weighing) => weighing.tally(),
-            M(rendezvous) => rendezvous.tally(),
+            S(special) => special.tally(),
         }
     }
 }

@@ -91,6 +91,59 @@ impl<T> fmt::Debug for Rejected<T> {
     }
 }
 
+/// An item that is heavier than all items of its channel may be together.
+///
+/// It is in a box, so that errors that are common are no larger for one that is rare.
+pub struct TooHeavy<T>(Box<Heavy<T>>);
+
+struct Heavy<T> {
+    item: Rejected<T>,
+    weight: u64,
+    limit: u64,
+}
+
+impl<T> TooHeavy<T> {
+    pub(crate) fn new(item: T, weight: u64, limit: u64) -> Self {
+        Self(Box::new(Heavy {
+            item: Rejected::new(item),
+            weight,
+            limit,
+        }))
+    }
+
+    /// What the item weighs.
+    pub fn weight(&self) -> u64 {
+        self.0.weight
+    }
+
+    /// What is allowed.
+    pub fn limit(&self) -> u64 {
+        self.0.limit
+    }
+
+    /// The item.
+    pub fn into_inner(self) -> T {
+        self.0.item.into_inner()
+    }
+
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        too_heavy(f, self.0.weight, self.0.limit)
+    }
+
+    fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TooHeavy")
+            .field("weight", &self.0.weight)
+            .field("limit", &self.0.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for TooHeavy<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.debug(f)
+    }
+}
+
 /// Why [`send`](super::Sender::send) did not take the item. The channel is unchanged.
 #[non_exhaustive]
 pub enum SendError<T> {
@@ -99,23 +152,15 @@ pub enum SendError<T> {
     /// The channel is full, and its answer to that is [`OnFull::Reject`].
     Full(Rejected<T>),
     /// The item weighs more than all items of the channel may weigh together: it will never fit.
-    TooHeavy {
-        /// The item.
-        item: Rejected<T>,
-        /// What it weighs.
-        weight: u64,
-        /// What is allowed.
-        limit: u64,
-    },
+    TooHeavy(TooHeavy<T>),
 }
 
 impl<T> SendError<T> {
     /// The item that was not sent.
     pub fn into_inner(self) -> T {
         match self {
-            Self::Closed(item) | Self::Full(item) | Self::TooHeavy { item, .. } => {
-                item.into_inner()
-            }
+            Self::Closed(item) | Self::Full(item) => item.into_inner(),
+            Self::TooHeavy(heavy) => heavy.into_inner(),
         }
     }
 
@@ -134,23 +179,15 @@ pub enum TrySendError<T> {
     /// rendezvous channel: no receiver waits.
     Full(Rejected<T>),
     /// The item weighs more than all items of the channel may weigh together: it will never fit.
-    TooHeavy {
-        /// The item.
-        item: Rejected<T>,
-        /// What it weighs.
-        weight: u64,
-        /// What is allowed.
-        limit: u64,
-    },
+    TooHeavy(TooHeavy<T>),
 }
 
 impl<T> TrySendError<T> {
     /// The item that was not sent.
     pub fn into_inner(self) -> T {
         match self {
-            Self::Closed(item) | Self::Full(item) | Self::TooHeavy { item, .. } => {
-                item.into_inner()
-            }
+            Self::Closed(item) | Self::Full(item) => item.into_inner(),
+            Self::TooHeavy(heavy) => heavy.into_inner(),
         }
     }
 
@@ -169,14 +206,7 @@ pub enum SendTimeoutError<T> {
     /// The channel is full, and its answer to that is [`OnFull::Reject`].
     Full(Rejected<T>),
     /// The item weighs more than all items of the channel may weigh together: it will never fit.
-    TooHeavy {
-        /// The item.
-        item: Rejected<T>,
-        /// What it weighs.
-        weight: u64,
-        /// What is allowed.
-        limit: u64,
-    },
+    TooHeavy(TooHeavy<T>),
     /// There was no room within the timeout.
     TimedOut {
         /// The item.
@@ -206,10 +236,10 @@ impl<T> SendTimeoutError<T> {
         match self {
             Self::Closed(item)
             | Self::Full(item)
-            | Self::TooHeavy { item, .. }
             | Self::TimedOut { item, .. }
             | Self::NoRuntime { item, .. }
             | Self::Stopped { item, .. } => item.into_inner(),
+            Self::TooHeavy(heavy) => heavy.into_inner(),
         }
     }
 
@@ -228,14 +258,7 @@ pub enum SendBlockingError<T> {
     /// The channel is full, and its answer to that is [`OnFull::Reject`].
     Full(Rejected<T>),
     /// The item weighs more than all items of the channel may weigh together: it will never fit.
-    TooHeavy {
-        /// The item.
-        item: Rejected<T>,
-        /// What it weighs.
-        weight: u64,
-        /// What is allowed.
-        limit: u64,
-    },
+    TooHeavy(TooHeavy<T>),
     /// The send had to wait, on a thread that must not block.
     MustNotBlock {
         /// The item.
@@ -249,10 +272,10 @@ impl<T> SendBlockingError<T> {
     /// The item that was not sent.
     pub fn into_inner(self) -> T {
         match self {
-            Self::Closed(item)
-            | Self::Full(item)
-            | Self::TooHeavy { item, .. }
-            | Self::MustNotBlock { item, .. } => item.into_inner(),
+            Self::Closed(item) | Self::Full(item) | Self::MustNotBlock { item, .. } => {
+                item.into_inner()
+            }
+            Self::TooHeavy(heavy) => heavy.into_inner(),
         }
     }
 
@@ -267,15 +290,7 @@ impl<T> From<SendError<T>> for TrySendError<T> {
         match error {
             SendError::Closed(item) => Self::Closed(item),
             SendError::Full(item) => Self::Full(item),
-            SendError::TooHeavy {
-                item,
-                weight,
-                limit,
-            } => Self::TooHeavy {
-                item,
-                weight,
-                limit,
-            },
+            SendError::TooHeavy(heavy) => Self::TooHeavy(heavy),
         }
     }
 }
@@ -285,15 +300,7 @@ impl<T> From<SendError<T>> for SendTimeoutError<T> {
         match error {
             SendError::Closed(item) => Self::Closed(item),
             SendError::Full(item) => Self::Full(item),
-            SendError::TooHeavy {
-                item,
-                weight,
-                limit,
-            } => Self::TooHeavy {
-                item,
-                weight,
-                limit,
-            },
+            SendError::TooHeavy(heavy) => Self::TooHeavy(heavy),
         }
     }
 }
@@ -303,15 +310,7 @@ impl<T> From<SendError<T>> for SendBlockingError<T> {
         match error {
             SendError::Closed(item) => Self::Closed(item),
             SendError::Full(item) => Self::Full(item),
-            SendError::TooHeavy {
-                item,
-                weight,
-                limit,
-            } => Self::TooHeavy {
-                item,
-                weight,
-                limit,
-            },
+            SendError::TooHeavy(heavy) => Self::TooHeavy(heavy),
         }
     }
 }
@@ -321,7 +320,7 @@ impl<T> fmt::Display for SendError<T> {
         match self {
             Self::Closed(_) => f.write_str(CLOSED),
             Self::Full(_) => f.write_str(FULL),
-            Self::TooHeavy { weight, limit, .. } => too_heavy(f, *weight, *limit),
+            Self::TooHeavy(heavy) => heavy.fmt(f),
         }
     }
 }
@@ -331,7 +330,7 @@ impl<T> fmt::Display for TrySendError<T> {
         match self {
             Self::Closed(_) => f.write_str(CLOSED),
             Self::Full(_) => f.write_str(FULL),
-            Self::TooHeavy { weight, limit, .. } => too_heavy(f, *weight, *limit),
+            Self::TooHeavy(heavy) => heavy.fmt(f),
         }
     }
 }
@@ -341,7 +340,7 @@ impl<T> fmt::Display for SendTimeoutError<T> {
         match self {
             Self::Closed(_) => f.write_str(CLOSED),
             Self::Full(_) => f.write_str(FULL),
-            Self::TooHeavy { weight, limit, .. } => too_heavy(f, *weight, *limit),
+            Self::TooHeavy(heavy) => heavy.fmt(f),
             Self::TimedOut { timeout, .. } => {
                 write!(f, "no room in the channel within {timeout:?}")
             }
@@ -356,7 +355,7 @@ impl<T> fmt::Display for SendBlockingError<T> {
         match self {
             Self::Closed(_) => f.write_str(CLOSED),
             Self::Full(_) => f.write_str(FULL),
-            Self::TooHeavy { weight, limit, .. } => too_heavy(f, *weight, *limit),
+            Self::TooHeavy(heavy) => heavy.fmt(f),
             Self::MustNotBlock { source, .. } => {
                 write!(f, "the channel is full and the send may not wait: {source}")
             }
@@ -369,7 +368,7 @@ impl<T> fmt::Debug for SendError<T> {
         match self {
             Self::Closed(_) => f.write_str("Closed(..)"),
             Self::Full(_) => f.write_str("Full(..)"),
-            Self::TooHeavy { weight, limit, .. } => debug_too_heavy(f, *weight, *limit),
+            Self::TooHeavy(heavy) => heavy.debug(f),
         }
     }
 }
@@ -379,7 +378,7 @@ impl<T> fmt::Debug for TrySendError<T> {
         match self {
             Self::Closed(_) => f.write_str("Closed(..)"),
             Self::Full(_) => f.write_str("Full(..)"),
-            Self::TooHeavy { weight, limit, .. } => debug_too_heavy(f, *weight, *limit),
+            Self::TooHeavy(heavy) => heavy.debug(f),
         }
     }
 }
@@ -389,7 +388,7 @@ impl<T> fmt::Debug for SendTimeoutError<T> {
         match self {
             Self::Closed(_) => f.write_str("Closed(..)"),
             Self::Full(_) => f.write_str("Full(..)"),
-            Self::TooHeavy { weight, limit, .. } => debug_too_heavy(f, *weight, *limit),
+            Self::TooHeavy(heavy) => heavy.debug(f),
             Self::TimedOut { timeout, .. } => write!(f, "TimedOut {{ timeout: {timeout:?}, .. }}"),
             Self::NoRuntime { source, .. } => write!(f, "NoRuntime {{ source: {source:?}, .. }}"),
             Self::Stopped { .. } => f.write_str("Stopped { .. }"),
@@ -402,7 +401,7 @@ impl<T> fmt::Debug for SendBlockingError<T> {
         match self {
             Self::Closed(_) => f.write_str("Closed(..)"),
             Self::Full(_) => f.write_str("Full(..)"),
-            Self::TooHeavy { weight, limit, .. } => debug_too_heavy(f, *weight, *limit),
+            Self::TooHeavy(heavy) => heavy.debug(f),
             Self::MustNotBlock { source, .. } => {
                 write!(f, "MustNotBlock {{ source: {source:?}, .. }}")
             }
@@ -618,10 +617,6 @@ fn too_heavy(f: &mut fmt::Formatter<'_>, weight: u64, limit: u64) -> fmt::Result
         f,
         "an item that weighs {weight} will never fit into the channel; {limit} is allowed"
     )
-}
-
-fn debug_too_heavy(f: &mut fmt::Formatter<'_>, weight: u64, limit: u64) -> fmt::Result {
-    write!(f, "TooHeavy {{ weight: {weight}, limit: {limit}, .. }}")
 }
 
 const CLOSED: &str = "the channel is closed";

@@ -43,7 +43,7 @@ impl<T> Sender<T> {
         SendManyFuture {
             shared: &self.shared,
             items,
-            turn: self.shared.first,
+            turn: Turn::New,
             done: false,
         }
     }
@@ -127,7 +127,7 @@ impl<T> Future for SendManyFuture<'_, T> {
         let ended = loop {
             // One that has a place in the line is no newcomer, and one that has to meet its
             // receivers meets them one by one.
-            if shared.first == Turn::New && !matches!(this.turn, Turn::Parked(_)) {
+            if shared.policy != Policy::Meet && !matches!(this.turn, Turn::Parked(_)) {
                 match shared.offer_many(this.items) {
                     Err(PushError::Full)
                         if shared.policy == Policy::Wait
@@ -141,14 +141,14 @@ impl<T> Future for SendManyFuture<'_, T> {
                 break Ok(());
             }
             // The item of one that waits for its receiver is in the channel.
-            let is_in = shared.first != Turn::New && matches!(this.turn, Turn::Parked(_));
+            let is_in = shared.policy == Policy::Meet && matches!(this.turn, Turn::Parked(_));
             let mut first = if is_in { None } else { this.items.pop_front() };
             let polled = shared.poll_send(cx, &mut this.turn, &mut first);
             if let Some(first) = first {
                 this.items.push_front(first);
             }
             match polled {
-                Poll::Ready(Ok(())) => this.turn = shared.first,
+                Poll::Ready(Ok(())) => this.turn = Turn::New,
                 Poll::Ready(Err(why)) => break Err(why),
                 Poll::Pending => return Poll::Pending,
             }

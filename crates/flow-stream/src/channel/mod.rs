@@ -21,6 +21,7 @@ mod settings;
 #[cfg(feature = "sink")]
 mod sink;
 mod sole;
+mod special;
 mod stats;
 mod weak;
 
@@ -31,11 +32,12 @@ use std::borrow::Cow;
 use flow_rt::{Handle, OnFull, contain};
 use flow_sync::sync::Arc;
 use flow_sync::sync::atomic::{AtomicUsize, Ordering};
-use flow_sync::{CachePadded, Event, Turn};
+use flow_sync::{CachePadded, Event};
 
 pub use error::{
     ChannelConfigError, RecvBlockingError, RecvError, RecvTimeoutError, Rejected, ReserveError,
-    SendBlockingError, SendError, SendManyError, SendTimeoutError, TryRecvError, TrySendError,
+    SendBlockingError, SendError, SendManyError, SendTimeoutError, TooHeavy, TryRecvError,
+    TrySendError,
 };
 pub use many::SendManyFuture;
 pub use owned::{OwnedPermit, ReserveOwnedFuture};
@@ -206,9 +208,10 @@ impl<T> ChannelBuilder<T> {
     /// light item does not overtake a heavy one that waits. With [`OnFull::DropOldest`] as many
     /// items go as must.
     ///
-    /// An item is weighed by its sender, outside of every lock, before it is sent, and once more
-    /// when it was refused. A panic of `weigh` is the sender's. Such a channel has a lock over it,
-    /// and gives no [permits](Sender::reserve): what they will be used for is not known.
+    /// An item is weighed by its sender, outside of every lock, at each try to send it, and the
+    /// weight with which it went in is kept with it. A panic of `weigh` is the sender's. Such a
+    /// channel has a lock over it, and gives no [permits](Sender::reserve): what they will be used
+    /// for is not known.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -219,8 +222,10 @@ impl<T> ChannelBuilder<T> {
     /// tx.try_send("12345".to_owned())?;
     /// let full = tx.try_send("6789".to_owned());
     /// assert!(matches!(full, Err(TrySendError::Full(_)))); // though three more bytes would fit
-    /// let never = tx.try_send("123456789".to_owned());
-    /// assert!(matches!(never, Err(TrySendError::TooHeavy { weight: 9, limit: 8, .. })));
+    /// match tx.try_send("123456789".to_owned()) {
+    ///     Err(TrySendError::TooHeavy(heavy)) => assert_eq!((heavy.weight(), heavy.limit()), (9, 8)),
+    ///     other => panic!("{other:?}"),
+    /// }
     /// assert_eq!(tx.stats().weight, 5);
     /// # Ok(())
     /// # }
@@ -354,11 +359,13 @@ impl<T> ChannelBuilder<T> {
     }
 
     fn open(self, policy: Policy, core: Core<T>) -> (Sender<T>, Receiver<T>) {
-        let meets = policy == Policy::Wait && core.capacity() == 0;
+        let policy = match policy {
+            Policy::Wait if core.capacity() == 0 => Policy::Meet,
+            policy => policy,
+        };
         let shared = Arc::new(Shared {
             core,
             policy,
-            first: if meets { Turn::Yielded } else { Turn::New },
             name: self.name,
             on_drop: self.on_drop,
             on_block: self.on_block,
@@ -422,6 +429,8 @@ impl fmt::Display for DropReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
     Wait,
+    /// To wait until a receiver has taken the item; it must not be done when it is handed over.
+    Meet,
     Reject,
     DropNewest,
     DropOldest,
@@ -431,9 +440,6 @@ pub(crate) enum Policy {
 pub(crate) struct Shared<T> {
     pub(crate) core: Core<T>,
     pub(crate) policy: Policy,
-    /// How a send begins. One that has to meet its receiver waits from the start: it must not be
-    /// done when it has handed its item over.
-    pub(crate) first: Turn,
     name: Cow<'static, str>,
     on_drop: Option<OnDrop<T>>,
     on_block: Option<OnBlock>,
@@ -495,12 +501,21 @@ impl<T> Shared<T> {
         }
     }
 
+    fn on_full(&self) -> OnFull {
+        match self.policy {
+            Policy::Wait | Policy::Meet => OnFull::Wait,
+            Policy::Reject => OnFull::Reject,
+            Policy::DropNewest => OnFull::DropNewest,
+            Policy::DropOldest => OnFull::DropOldest,
+        }
+    }
+
     fn debug(&self, end: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(end)
             .field("name", &self.name)
             .field("len", &self.core.len())
             .field("capacity", &self.core.capacity())
-            .field("on_full", &self.policy)
+            .field("on_full", &self.on_full())
             .field("closed", &self.core.is_closed())
             .field("senders", &self.senders.load(Ordering::Relaxed))
             .field("receivers", &self.receivers.load(Ordering::Relaxed))

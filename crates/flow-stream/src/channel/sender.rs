@@ -12,8 +12,10 @@ use flow_sync::sync::Arc;
 use flow_sync::{PushError, Turn};
 use futures_core::future::FusedFuture;
 
-use super::core::Evicted;
-use super::error::{Rejected, SendBlockingError, SendError, SendTimeoutError, TrySendError};
+use super::core::Core;
+use super::error::{
+    Rejected, SendBlockingError, SendError, SendTimeoutError, TooHeavy, TrySendError,
+};
 use super::limit::{Limit, LimitError};
 use super::stats::{ChannelStats, count};
 use super::{DropReason, Policy, Shared, WeakSender};
@@ -52,7 +54,7 @@ impl<T> Sender<T> {
         SendFuture {
             shared: &self.shared,
             item: Some(item),
-            turn: self.shared.first,
+            turn: Turn::New,
         }
     }
 
@@ -80,13 +82,8 @@ impl<T> Sender<T> {
     /// # Cancel safety
     /// That of [`send`](Self::send).
     pub fn send_timeout(&self, item: T, timeout: Duration) -> SendTimeoutFuture<'_, T> {
-        let mut send = self.send(item);
-        if timeout.is_zero() {
-            // Not to be waited for by one that only tries.
-            send.turn = Turn::New;
-        }
         SendTimeoutFuture {
-            send,
+            send: self.send(item),
             limit: Limit::new(timeout),
         }
     }
@@ -98,14 +95,14 @@ impl<T> Sender<T> {
     /// wait and the thread belongs to a runtime. The item comes back in each.
     pub fn send_blocking(&self, item: T) -> Result<(), SendBlockingError<T>> {
         let shared = &self.shared;
-        let item = if shared.first == Turn::New {
+        let item = if shared.policy == Policy::Meet {
+            item
+        } else {
             match shared.offer(item) {
                 Ok(()) => return Ok(()),
                 Err(refused) if shared.waits_after(&refused) => refused.0,
                 Err(refused) => return Err(shared.refused(refused).into()),
             }
-        } else {
-            item
         };
         let mut send = self.send(item);
         match block_on(&mut send) {
@@ -205,7 +202,7 @@ impl<T> Shared<T> {
     #[inline]
     pub(crate) fn offer(&self, item: T) -> Result<(), (T, PushError)> {
         match self.policy {
-            Policy::Wait | Policy::Reject => self.core.try_push(item),
+            Policy::Wait | Policy::Meet | Policy::Reject => self.core.try_push(item),
             Policy::DropNewest => match self.core.try_push(item) {
                 Err((item, PushError::Full)) if self.core.too_heavy(&item).is_none() => {
                     count(&self.rare.dropped_newest, 1);
@@ -218,11 +215,20 @@ impl<T> Shared<T> {
                     pushed
                 }
             },
-            Policy::DropOldest => self.core.push_evicting(item).map(|evicted| match evicted {
-                Evicted::Nothing => self.has_room(),
-                Evicted::One(oldest) => self.evicted(oldest),
-                Evicted::Many(all) => all.into_iter().for_each(|oldest| self.evicted(oldest)),
-            }),
+            Policy::DropOldest => match &self.core {
+                Core::Special(special) => special.push_evicting(item).map(|evicted| {
+                    if evicted.is_empty() {
+                        self.has_room();
+                    }
+                    for oldest in evicted {
+                        self.evicted(oldest);
+                    }
+                }),
+                core => core.push_evicting(item).map(|evicted| match evicted {
+                    Some(oldest) => self.evicted(oldest),
+                    None => self.has_room(),
+                }),
+            },
         }
     }
 
@@ -233,9 +239,10 @@ impl<T> Shared<T> {
     }
 
     /// Whether one that waits for room goes on to wait with this.
+    #[cold]
     pub(crate) fn waits_after(&self, (item, why): &(T, PushError)) -> bool {
         *why == PushError::Full
-            && self.policy == Policy::Wait
+            && matches!(self.policy, Policy::Wait | Policy::Meet)
             && self.core.too_heavy(item).is_none()
     }
 
@@ -246,11 +253,7 @@ impl<T> Shared<T> {
             PushError::Closed => SendError::Closed(Rejected::new(item)),
             PushError::Full => match self.core.too_heavy(&item) {
                 None => SendError::Full(Rejected::new(item)),
-                Some((weight, limit)) => SendError::TooHeavy {
-                    item: Rejected::new(item),
-                    weight,
-                    limit,
-                },
+                Some((weight, limit)) => SendError::TooHeavy(TooHeavy::new(item, weight, limit)),
             },
         }
     }
@@ -269,13 +272,7 @@ impl<T> Shared<T> {
         let waits = slot.is_some() || matches!(turn, Turn::Parked(_));
         match before {
             Turn::Parked(_) if polled.is_ready() => self.pushed_on_promise(),
-            Turn::Parked(_) => {}
-            first
-                if first == self.first
-                    && polled.is_pending()
-                    && waits
-                    && self.core.is_blocked(turn) =>
-            {
+            Turn::New if polled.is_pending() && waits && self.core.is_blocked(turn) => {
                 self.blocked();
             }
             _ => {}
@@ -326,7 +323,7 @@ impl<T> Future for SendFuture<'_, T> {
         let Some(item) = this.item.take() else {
             return this.wait(cx);
         };
-        if this.turn != Turn::New {
+        if this.turn != Turn::New || this.shared.policy == Policy::Meet {
             this.item = Some(item);
             return this.wait(cx);
         }
@@ -342,6 +339,21 @@ impl<T> Future for SendFuture<'_, T> {
 }
 
 impl<T> SendFuture<'_, T> {
+    /// The poll of one that only tries, whatever it would wait for.
+    fn once(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
+        let Some(item) = self.item.take() else {
+            return self.wait(cx);
+        };
+        match self.shared.offer(item) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(refused) if self.shared.waits_after(&refused) => {
+                self.item = Some(refused.0);
+                Poll::Pending
+            }
+            Err(refused) => Poll::Ready(Err(self.shared.refused(refused))),
+        }
+    }
+
     /// The poll of one that has found the channel full.
     #[cold]
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
@@ -397,7 +409,12 @@ impl<T> Future for SendTimeoutFuture<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Poll::Ready(sent) = Pin::new(&mut this.send).poll(cx) {
+        let polled = if this.limit.duration().is_zero() && this.send.turn == Turn::New {
+            this.send.once(cx)
+        } else {
+            Pin::new(&mut this.send).poll(cx)
+        };
+        if let Poll::Ready(sent) = polled {
             return Poll::Ready(sent.map_err(SendTimeoutError::from));
         }
         if this.send.is_terminated() {

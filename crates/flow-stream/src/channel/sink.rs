@@ -110,7 +110,8 @@ impl<T> Sender<T> {
         let (error, reason) = match &refused {
             SendError::Closed(_) => (ReserveError::Closed, DropReason::Closed),
             SendError::Full(_) => (ReserveError::Full, DropReason::Newest),
-            &SendError::TooHeavy { weight, limit, .. } => {
+            SendError::TooHeavy(heavy) => {
+                let (weight, limit) = (heavy.weight(), heavy.limit());
                 let error = ReserveError::TooHeavy { weight, limit };
                 (error, DropReason::TooHeavy)
             }
@@ -151,7 +152,7 @@ impl<T> Sink<T> for ChannelSink<T> {
                 }
                 ready!(polled)?;
             }
-            Policy::Reject => shared.core.try_promise()?,
+            Policy::Reject | Policy::Meet => shared.core.try_promise()?,
             Policy::DropNewest | Policy::DropOldest if shared.core.is_closed() => {
                 return Poll::Ready(Err(ReserveError::Closed));
             }
@@ -172,9 +173,9 @@ impl<T> Sink<T> for ChannelSink<T> {
             shared.pushed_on_promise();
             return Ok(());
         }
-        if shared.first != Turn::New && this.turn == Turn::New {
+        if shared.policy == Policy::Meet && this.held.is_none() && this.turn == Turn::New {
             // It meets its receiver when it is flushed.
-            (this.held, this.turn) = (Some(item), shared.first);
+            this.held = Some(item);
             return Ok(());
         }
         match shared.offer(item) {

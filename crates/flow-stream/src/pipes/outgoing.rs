@@ -17,7 +17,7 @@ pub(super) struct Outgoing<T> {
 impl<T> Outgoing<T> {
     pub(super) fn new(sender: Sender<T>) -> Self {
         Self {
-            turn: sender.shared.first,
+            turn: Turn::New,
             sender,
             promised: false,
         }
@@ -39,7 +39,7 @@ impl<T> Outgoing<T> {
 
     /// Whether it waits where there is no room.
     pub(super) fn waits(&self) -> bool {
-        self.sender.shared.policy == Policy::Wait
+        matches!(self.sender.shared.policy, Policy::Wait | Policy::Meet)
     }
 
     /// Whether it drops where there is no room.
@@ -62,6 +62,7 @@ impl<T> Outgoing<T> {
     ) -> Poll<Result<(), SendError<T>>> {
         let shared = &self.sender.shared;
         if self.turn == Turn::New
+            && shared.policy != Policy::Meet
             && let Some(item) = slot.take()
         {
             match shared.offer(item) {
@@ -71,7 +72,7 @@ impl<T> Outgoing<T> {
             }
         }
         let sent = ready!(shared.poll_send(cx, &mut self.turn, slot));
-        self.turn = shared.first;
+        self.turn = Turn::New;
         let refused = sent.err().and_then(|why| Some((slot.take()?, why)));
         Poll::Ready(refused.map_or(Ok(()), |refused| Err(shared.refused(refused))))
     }
@@ -118,7 +119,7 @@ impl<T> Outgoing<T> {
     pub(super) fn leave(&mut self) -> Option<T> {
         let shared = &self.sender.shared;
         let item = shared.core.leave_push(&mut self.turn);
-        self.turn = shared.first;
+        self.turn = Turn::New;
         if core::mem::take(&mut self.promised) {
             shared.core.withdraw();
         }

@@ -97,41 +97,23 @@ fn of_items_that_are_too_heavy() {
     says(&error, text, None);
     assert_eq!(format!("{error:?}"), debug);
     assert_eq!(error.into_inner().get(), 7);
-    let TrySendError::TooHeavy {
-        item,
-        weight,
-        limit,
-    } = too_heavy()
-    else {
-        panic!("it is");
+    let heavy = || match too_heavy() {
+        TrySendError::TooHeavy(heavy) => SendError::TooHeavy(heavy),
+        other => panic!("{other:?}"),
     };
-    let error = SendError::TooHeavy {
-        item,
-        weight,
-        limit,
-    };
-    says(&error, text, None);
-    assert_eq!(format!("{error:?}"), debug);
-    let error = SendTimeoutError::from(error);
+    let error = heavy();
     says(&error, text, None);
     assert_eq!(format!("{error:?}"), debug);
     assert_eq!(error.into_inner().get(), 7);
-    let TrySendError::TooHeavy {
-        item,
-        weight,
-        limit,
-    } = too_heavy()
-    else {
-        panic!("it is");
-    };
-    let error = SendBlockingError::from(SendError::TooHeavy {
-        item,
-        weight,
-        limit,
-    });
+    let error = SendTimeoutError::from(heavy());
     says(&error, text, None);
     assert_eq!(format!("{error:?}"), debug);
     assert_eq!(error.into_inner().get(), 7);
+    let error = SendBlockingError::from(heavy());
+    says(&error, text, None);
+    assert_eq!(format!("{error:?}"), debug);
+    assert_eq!(error.into_inner().get(), 7);
+    let (weight, limit) = (9, 5);
     says(&SendManyError::TooHeavy { weight, limit }, text, None);
     says(&ReserveError::TooHeavy { weight, limit }, text, None);
     says(
