@@ -18,49 +18,10 @@ const BATCH: usize = 256;
 
 pub(crate) fn rows(bench: &mut Bench, runtime: &Runtime) {
     pairs(bench, runtime);
-    for (senders, capacity) in [(1, CAPACITY), (4, CAPACITY), (4, SMALL)] {
-        let go = Topology {
-            runtime,
-            senders,
-            receivers: 1,
-            capacity,
-        };
-        bench
-            .row(format!("{senders}:1, capacity {capacity}, single consumer"))
-            .batch(ITEMS)
-            .flow(|n| go.run(n, ours_alone))
-            .peer("tokio", |n| go.run(n, tokio_mpsc))
-            .peer("async-channel", |n| go.run(n, async_channel))
-            .peer("flume", |n| go.run(n, flume))
-            .peer("tachyonix", |n| go.run(n, tachyonix))
-            .peer("kanal", |n| go.run(n, kanal))
-            .measure();
-        bench
-            .row(format!("{senders}:1, capacity {capacity}"))
-            .batch(ITEMS)
-            .flow(|n| go.run(n, ours))
-            .peer("tokio", |n| go.run(n, tokio_mpsc))
-            .peer("async-channel", |n| go.run(n, async_channel))
-            .measure();
-    }
-    for capacity in [CAPACITY, SMALL] {
-        let go = Topology {
-            runtime,
-            senders: 4,
-            receivers: 4,
-            capacity,
-        };
-        bench
-            .row(format!("4:4, capacity {capacity}"))
-            .batch(ITEMS)
-            .flow(|n| go.run(n, ours))
-            .peer("async-channel", |n| go.run(n, async_channel))
-            .peer("flume", |n| go.run(n, flume))
-            .peer("kanal", |n| go.run(n, kanal))
-            .measure();
-    }
+    let tokio = Host::Tokio(runtime);
+    topologies(bench, tokio, "");
     let go = Topology {
-        runtime,
+        host: tokio,
         senders: 4,
         receivers: 1,
         capacity: CAPACITY,
@@ -74,6 +35,54 @@ pub(crate) fn rows(bench: &mut Bench, runtime: &Runtime) {
         })
         .measure();
     always_full(bench);
+    topologies(bench, Host::smol(), ", on smol");
+}
+
+/// So many to so many, between the tasks of one host.
+fn topologies(bench: &mut Bench, host: Host<'_>, on: &str) {
+    for (senders, capacity) in [(1, CAPACITY), (4, CAPACITY), (4, SMALL)] {
+        let go = Topology {
+            host,
+            senders,
+            receivers: 1,
+            capacity,
+        };
+        bench
+            .row(format!(
+                "{senders}:1, capacity {capacity}, single consumer{on}"
+            ))
+            .batch(ITEMS)
+            .flow(|n| go.run(n, ours_alone))
+            .peer("tokio", |n| go.run(n, tokio_mpsc))
+            .peer("async-channel", |n| go.run(n, async_channel))
+            .peer("flume", |n| go.run(n, flume))
+            .peer("tachyonix", |n| go.run(n, tachyonix))
+            .peer("kanal", |n| go.run(n, kanal))
+            .measure();
+        bench
+            .row(format!("{senders}:1, capacity {capacity}{on}"))
+            .batch(ITEMS)
+            .flow(|n| go.run(n, ours))
+            .peer("tokio", |n| go.run(n, tokio_mpsc))
+            .peer("async-channel", |n| go.run(n, async_channel))
+            .measure();
+    }
+    for capacity in [CAPACITY, SMALL] {
+        let go = Topology {
+            host,
+            senders: 4,
+            receivers: 4,
+            capacity,
+        };
+        bench
+            .row(format!("4:4, capacity {capacity}{on}"))
+            .batch(ITEMS)
+            .flow(|n| go.run(n, ours))
+            .peer("async-channel", |n| go.run(n, async_channel))
+            .peer("flume", |n| go.run(n, flume))
+            .peer("kanal", |n| go.run(n, kanal))
+            .measure();
+    }
 }
 
 /// A channel that nobody receives from and whose oldest item gives way.
@@ -323,10 +332,58 @@ fn kanal(
     (vec![tx; senders], vec![rx; receivers])
 }
 
+/// Two threads that run tasks: the same for every contender.
+#[derive(Clone, Copy)]
+enum Host<'a> {
+    Tokio(&'a Runtime),
+    Smol(&'static smol::Executor<'static>),
+}
+
+/// A task's end.
+enum Join<T> {
+    Tokio(tokio::task::JoinHandle<T>),
+    Smol(smol::Task<T>),
+}
+
+impl Host<'_> {
+    /// smol's executor, which has as many threads as tokio's.
+    fn smol() -> Self {
+        let executor: &'static smol::Executor<'static> = Box::leak(Box::default());
+        for _ in 0..2 {
+            std::thread::spawn(|| smol::block_on(executor.run(core::future::pending::<()>())));
+        }
+        Self::Smol(executor)
+    }
+
+    #[allow(clippy::disallowed_methods)] // the host itself is measured
+    fn spawn<T: Send + 'static>(self, task: impl Future<Output = T> + Send + 'static) -> Join<T> {
+        match self {
+            Self::Tokio(runtime) => Join::Tokio(runtime.spawn(task)),
+            Self::Smol(executor) => Join::Smol(executor.spawn(task)),
+        }
+    }
+
+    fn block_on<T>(self, future: impl Future<Output = T>) -> T {
+        match self {
+            Self::Tokio(runtime) => runtime.block_on(future),
+            Self::Smol(_) => smol::block_on(future),
+        }
+    }
+}
+
+impl<T> Join<T> {
+    async fn join(self) -> T {
+        match self {
+            Self::Tokio(task) => task.await.expect("a task panicked"),
+            Self::Smol(task) => task.await,
+        }
+    }
+}
+
 /// So many tasks that send to so many that receive, through one channel.
 #[derive(Clone, Copy)]
 struct Topology<'a> {
-    runtime: &'a Runtime,
+    host: Host<'a>,
     senders: usize,
     receivers: usize,
     capacity: usize,
@@ -334,7 +391,6 @@ struct Topology<'a> {
 
 impl Topology<'_> {
     /// `n` batches of items.
-    #[allow(clippy::disallowed_methods)] // the same host for every contender
     fn run<S: Tx, R: Rx>(
         self,
         n: u64,
@@ -343,18 +399,17 @@ impl Topology<'_> {
         let share = n * ITEMS / self.senders as u64;
         let (senders, receivers) = open(self.capacity, (self.senders, self.receivers));
         timed(|| {
-            self.runtime.block_on(async {
+            self.host.block_on(async {
+                let consume = |rx| self.host.spawn(consume(rx));
                 let consumers: Vec<_> = receivers.into_iter().map(consume).collect();
-                for tx in senders {
-                    tokio::spawn(async move {
-                        for i in 0..share {
-                            tx.put(i).await;
-                        }
-                    });
-                }
+                let produce = |tx| self.host.spawn(produce(tx, share));
+                let producers: Vec<_> = senders.into_iter().map(produce).collect();
                 let mut received = 0;
                 for consumer in consumers {
-                    received += consumer.await.expect("a consumer panicked");
+                    received += consumer.join().await;
+                }
+                for producer in producers {
+                    producer.join().await;
                 }
                 assert_eq!(received, share * self.senders as u64, "items were lost");
             });
@@ -362,13 +417,16 @@ impl Topology<'_> {
     }
 }
 
-#[allow(clippy::disallowed_methods)] // as above
-fn consume<R: Rx>(mut rx: R) -> tokio::task::JoinHandle<u64> {
-    tokio::spawn(async move {
-        let mut received = 0;
-        while let Some(taken) = rx.take().await {
-            received += taken;
-        }
-        received
-    })
+async fn produce<S: Tx>(tx: S, share: u64) {
+    for i in 0..share {
+        tx.put(i).await;
+    }
+}
+
+async fn consume<R: Rx>(mut rx: R) -> u64 {
+    let mut received = 0;
+    while let Some(taken) = rx.take().await {
+        received += taken;
+    }
+    received
 }

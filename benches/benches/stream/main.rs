@@ -33,7 +33,8 @@ fn main() -> ExitCode {
             fanout::rows(bench, &runtime);
             writer::rows(bench, &runtime);
             bench.note(
-                "Producers and consumers are tasks on tokio with 2 workers. tokio's mpsc and \
+                "Producers and consumers are tasks on tokio with 2 workers, or on smol's executor \
+                 with 2 threads. tokio's mpsc and \
                  tachyonix have one consumer, so they have no part in 4:4. kanal loses the item of \
                  a receive that is dropped after it was handed one (kanal#24).",
             );

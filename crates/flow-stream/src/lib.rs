@@ -28,14 +28,18 @@ block_on(async {
 //! | `broadcast` | every receiver gets every item; an answer to a slow one |
 //! | `oneshot` | one item from one task to another, once |
 //! | `watch` | one value that changes, and many who want to know its latest |
+//! | `Merge`, `FanOut`, `Tee`, `pipe` | many into one, one into any or all of many, a stream into them |
 //! | `AsyncWriter` | bytes to a file or any other blocking sink, in order, flushed when it says so |
 //!
 //! # Features
 //! - `channel` (default): channels of every kind.
 //! - `sink`: `Sender::into_sink`, for the trait of `futures-sink`.
+//! - `pipes`: `Merge`, `FanOut`, `Tee` and `pipe`, between channels and any other stream.
 //! - `writer`: `AsyncWriter`.
-//! - `metrics`: `collector()` on the ends of channels and on a writer, for a
-//!   `flow_metrics::Registry`.
+//! - `metrics`: `collector()` on a channel's ends and on a writer, for a `flow_metrics::Registry`.
+//! - `serde`: a channel's builder from settings.
+//! - `tracing`: events for the items that a channel drops: the first of a burst, and how many there
+//!   were at its end.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -48,6 +52,8 @@ mod channel;
 mod limit;
 #[cfg(feature = "channel")]
 pub mod oneshot;
+#[cfg(feature = "pipes")]
+mod pipes;
 #[cfg(feature = "writer")]
 mod wait_list;
 #[cfg(any(feature = "channel", feature = "writer"))]
@@ -61,12 +67,15 @@ mod writer;
 pub use channel::ChannelSink;
 #[cfg(feature = "channel")]
 pub use channel::{
-    Channel, ChannelBuilder, ChannelConfigError, ChannelStats, DropReason, Permit, Receiver,
-    RecvBlockingError, RecvError, RecvFuture, RecvManyFuture, RecvTimeoutError, RecvTimeoutFuture,
-    Rejected, ReserveError, ReserveFuture, SendBlockingError, SendError, SendFuture, SendManyError,
-    SendManyFuture, SendTimeoutError, SendTimeoutFuture, Sender, SoleReceiver, TryRecvError,
-    TrySendError, WeakReceiver, WeakSender,
+    Channel, ChannelBuilder, ChannelConfigError, ChannelStats, DropReason, OwnedPermit, Permit,
+    Receiver, RecvBlockingError, RecvError, RecvFuture, RecvManyFuture, RecvTimeoutError,
+    RecvTimeoutFuture, Rejected, ReserveError, ReserveFuture, ReserveOwnedFuture,
+    SendBlockingError, SendError, SendFuture, SendManyError, SendManyFuture, SendTimeoutError,
+    SendTimeoutFuture, Sender, SoleReceiver, TooHeavy, TryRecvError, TrySendError, WeakReceiver,
+    WeakSender,
 };
+#[cfg(feature = "pipes")]
+pub use pipes::{FanOut, FanOutFuture, Merge, Outlet, Pipe, PipeEnd, Tee, TeeFuture, pipe};
 #[cfg(feature = "writer")]
 pub use writer::{
     AsyncWriter, BlockingSink, FlushError, FlushFuture, LineWriter, ShutdownFuture, WriteError,

@@ -196,3 +196,224 @@ fn a_dropped_permit_ends_the_wait_of_a_closed_channel() {
         drop(closing.join().unwrap());
     });
 }
+
+/// A sender and a receiver meet once, whoever comes first.
+#[test]
+fn two_meet() {
+    explore("send || recv", 3, || {
+        let (tx, rx) = Channel::rendezvous();
+        let sender = thread::spawn(move || block_on(tx.send(7)).is_ok());
+        assert_eq!(block_on(rx.recv()), Ok(7));
+        assert!(sender.join().unwrap());
+        assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
+    });
+}
+
+/// Of two senders each meets one of two receives.
+#[test]
+fn two_senders_meet_a_receiver_each() {
+    explore("send || send || recv, recv", 2, || {
+        let (tx, rx) = Channel::rendezvous();
+        let other = tx.clone();
+        let first = thread::spawn(move || block_on(tx.send(1)).is_ok());
+        let second = thread::spawn(move || block_on(other.send(2)).is_ok());
+        let sum = block_on(rx.recv()).unwrap() + block_on(rx.recv()).unwrap();
+        assert_eq!(sum, 3);
+        assert!(first.join().unwrap() && second.join().unwrap());
+    });
+}
+
+/// A send that meets nobody before the close comes back; one that was taken is done.
+#[test]
+fn a_meeting_races_with_a_close() {
+    explore("send || close || recv over a rendezvous", 3, || {
+        let (tx, rx) = Channel::rendezvous();
+        let closer = tx.clone();
+        let sender = thread::spawn(move || block_on(tx.send(7)).map_err(|e| e.into_inner()));
+        let closing = thread::spawn(move || closer.close());
+        let received = block_on(rx.recv());
+        closing.join().unwrap();
+        match sender.join().unwrap() {
+            Ok(()) => assert_eq!(received, Ok(7)),
+            Err(item) => assert_eq!((item, received), (7, Err(RecvError::Closed))),
+        }
+    });
+}
+
+/// An offer that nobody comes for ends with the close.
+#[test]
+fn a_close_gives_an_offer_back() {
+    explore("send || close", 3, || {
+        let (tx, rx) = Channel::rendezvous();
+        let closer = tx.clone();
+        let closing = thread::spawn(move || closer.close());
+        let refused = block_on(tx.send(7)).unwrap_err();
+        assert_eq!(refused.into_inner(), 7);
+        closing.join().unwrap();
+        assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
+    });
+}
+
+/// A send that is dropped has its item, or a receiver has.
+#[test]
+fn a_dropped_meeting_says_whether_it_took_place() {
+    explore("drop of a send || try_recv", 3, || {
+        let (tx, rx) = Channel::rendezvous();
+        // The receiver stays, so that no close answers the send.
+        let receiver = thread::spawn(move || (rx.try_recv().ok(), rx));
+        let mut send = tx.send(7);
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = Pin::new(&mut send).poll(&mut cx);
+        let back = send.into_inner();
+        let (received, _rx) = receiver.join().unwrap();
+        assert_eq!(back.or(received), Some(7));
+        assert!(back.is_none() || received.is_none(), "one item");
+    });
+}
+
+/// What was handed to a receiver that gives up goes to the one behind it.
+#[test]
+fn a_dropped_receive_passes_its_meeting_on() {
+    explore("try_send || drop of a recv || recv", 3, || {
+        let (tx, rx) = Channel::rendezvous();
+        let other = rx.clone();
+        let mut recv = rx.recv();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut recv).poll(&mut cx).is_pending());
+        tx.try_send(7).unwrap();
+        let receiver = thread::spawn(move || block_on(other.recv()));
+        drop(recv);
+        assert_eq!(receiver.join().unwrap(), Ok(7));
+        // Stays open, so that only the item can end the wait.
+        drop(tx);
+    });
+}
+
+/// A sender that withdraws leaves the receiver it was granted to where it was.
+#[test]
+fn a_withdrawn_offer_leaves_the_receiver_waiting() {
+    explore("drop of a send, send || recv", 3, || {
+        let (tx, rx) = Channel::rendezvous();
+        let receiver = thread::spawn(move || block_on(rx.recv()));
+        let mut send = tx.send(1);
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = Pin::new(&mut send).poll(&mut cx);
+        let back = send.into_inner();
+        if back.is_some() {
+            block_on(tx.send(2)).unwrap();
+        }
+        let received = receiver.join().unwrap();
+        assert_eq!(received, Ok(if back.is_some() { 2 } else { 1 }));
+    });
+}
+
+/// While a heavy item waits, and when it has been granted its room, no light one takes it.
+#[test]
+fn a_light_item_waits_behind_a_heavy_one() {
+    explore("recv, recv || try_send light, heavy parked", 3, || {
+        let weighed = Channel::builder().max_weight(2, |item: &u64| *item);
+        let (tx, rx) = weighed.build().unwrap();
+        tx.try_send(1).unwrap();
+        tx.try_send(1).unwrap();
+        let mut heavy = tx.send(2);
+        assert!(park(&mut heavy));
+        let light = tx.clone();
+        let newcomer = thread::spawn(move || light.try_send(1).is_err());
+        assert_eq!((rx.try_recv(), rx.try_recv()), (Ok(1), Ok(1)));
+        assert!(newcomer.join().unwrap(), "all that is free is promised");
+        block_on(heavy).unwrap();
+        assert_eq!((rx.try_recv(), rx.stats().weight), (Ok(2), 0));
+    });
+}
+
+/// Room for a heavy item that is dropped lets in as many light ones as it is room for.
+#[test]
+fn a_dropped_heavy_send_passes_its_room_on() {
+    explore("recv || drop of a heavy send || send light", 3, || {
+        let weighed = Channel::builder().max_weight(2, |item: &u64| *item);
+        let (tx, rx) = weighed.build().unwrap();
+        tx.try_send(2).unwrap();
+        let mut heavy = tx.send(2);
+        assert!(park(&mut heavy));
+        let light = tx.clone();
+        let sender = thread::spawn(move || block_on(light.send(1)).is_ok());
+        let receiver = thread::spawn(move || (rx.try_recv(), rx));
+        drop(heavy);
+        assert!(sender.join().unwrap());
+        let (first, rx) = receiver.join().unwrap();
+        assert_eq!((first, rx.try_recv()), (Ok(2), Ok(1)));
+    });
+}
+
+/// Over the ring: a send that races with a close is received or comes back.
+#[test]
+fn over_a_ring_send_races_with_close_and_recv() {
+    explore("send || close || recv over a ring", 2, || {
+        let (tx, rx) = Channel::over_a_ring(1).unwrap();
+        let closer = tx.clone();
+        let sender = thread::spawn(move || block_on(tx.send(7)).map_err(|e| e.into_inner()));
+        let closing = thread::spawn(move || closer.close());
+        let received = block_on(rx.recv());
+        closing.join().unwrap();
+        match sender.join().unwrap() {
+            Ok(()) => assert_eq!(received, Ok(7)),
+            Err(item) => assert_eq!((item, received), (7, Err(RecvError::Closed))),
+        }
+    });
+}
+
+/// Over the ring: what the last receiver leaves behind, and what comes after it, is dropped with
+/// its hook or comes back.
+#[test]
+fn over_a_ring_the_last_receiver_abandons() {
+    explore("send || drop of the receiver", 3, || {
+        let dropped = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let item = Counted(dropped.clone());
+        let (tx, rx) = Channel::over_a_ring(1).unwrap();
+        let sender = thread::spawn(move || (tx.try_send(item).is_err(), tx));
+        drop(rx);
+        let (_, tx) = sender.join().unwrap();
+        // While a sender is there the channel is too: the item must not wait for its end.
+        assert_eq!(dropped.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_eq!(tx.len(), 0);
+    });
+}
+
+/// Over the ring: an item pushed into promised room after the last receiver has gone is dropped.
+#[test]
+fn over_a_ring_a_permit_outlives_the_receiver() {
+    explore("send of a permit || drop of the receiver", 3, || {
+        let dropped = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let item = Counted(dropped.clone());
+        let (tx, rx) = Channel::over_a_ring(1).unwrap();
+        let permit = tx.try_reserve_owned().unwrap();
+        let sender = thread::spawn(move || permit.send(item));
+        drop(rx);
+        sender.join().unwrap();
+        assert_eq!(dropped.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_eq!(tx.len(), 0);
+    });
+}
+
+/// Over the ring: a permit that is dropped ends the wait of a closed channel (tokio#8260).
+#[test]
+fn over_a_ring_a_dropped_permit_ends_the_wait() {
+    explore("drop of a permit || recv, closed, over a ring", 3, || {
+        let (tx, rx) = Channel::<u32>::over_a_ring(1).unwrap();
+        let permit = tx.try_reserve_owned().unwrap();
+        tx.close();
+        let holder = thread::spawn(move || drop(permit));
+        assert_eq!(block_on(rx.recv()), Err(RecvError::Closed));
+        holder.join().unwrap();
+        drop(tx);
+    });
+}
+
+/// Counts its drops.
+struct Counted(std::sync::Arc<std::sync::atomic::AtomicU32>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}

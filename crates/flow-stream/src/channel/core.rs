@@ -5,7 +5,11 @@ use std::collections::VecDeque;
 
 use flow_sync::{PopError, PushError, Ring, Turn};
 
+use super::error::ReserveError;
 use super::locked::Locked;
+use super::rendezvous::Rendezvous;
+use super::scale::{Unweighed, Weighing};
+use super::special::Special;
 use super::stats::Tally;
 
 #[allow(clippy::large_enum_variant)] // one per channel, behind its Arc; a box would cost every send
@@ -14,36 +18,91 @@ pub(crate) enum Core<T> {
     Ring(Ring<T>),
     /// For what a ring is no good at.
     Locked(Locked<T>),
+    /// For channels that are neither: out of the way of the other two.
+    Special(Special<T>),
 }
 
-use Core::{Locked as L, Ring as R};
+use Core::{Locked as L, Ring as R, Special as S};
 
 impl<T> Core<T> {
     /// A queue of `capacity` items; with `evicts` for one whose oldest items may give way.
     pub(crate) fn new(capacity: usize, evicts: bool) -> Self {
-        // The ring has models of its own, in flow-sync.
+        // The ring has models of its own, in flow-sync, so models of channels are over the lock
+        // unless they say that they are over a ring.
         if !cfg!(loom)
             && !evicts
             && Ring::<T>::bytes(capacity) <= RING_BYTES
-            && let Some(ring) = Ring::new(capacity)
+            && let Some(ring) = Self::ring(capacity)
         {
-            return R(ring);
+            return ring;
         }
-        L(Locked::new(capacity))
+        L(Locked::new(capacity, Unweighed))
+    }
+
+    /// A ring of `capacity` items, if one can be so large.
+    pub(crate) fn ring(capacity: usize) -> Option<Self> {
+        Ring::new(capacity).map(R)
+    }
+
+    /// A queue of `capacity` items that are weighed.
+    pub(crate) fn weighing(capacity: usize, scale: Weighing<T>) -> Self {
+        S(Special::Weighing(Locked::new(capacity, scale)))
+    }
+
+    /// A queue that holds nothing.
+    pub(crate) fn rendezvous() -> Self {
+        S(Special::Rendezvous(Rendezvous::new()))
     }
 
     pub(crate) fn capacity(&self) -> usize {
         match self {
             R(ring) => ring.capacity(),
             L(locked) => locked.capacity(),
+            S(special) => special.capacity(),
         }
     }
 
-    #[inline]
+    /// Whether room can be taken before there is an item to put into it.
+    pub(crate) fn reserves(&self) -> Result<(), ReserveError> {
+        match self {
+            R(_) | L(_) => Ok(()),
+            S(special) => Err(special.reserves_nothing()),
+        }
+    }
+
+    /// What the items weigh and may weigh, if they are weighed.
+    pub(crate) fn weight(&self) -> Option<(u64, u64)> {
+        match self {
+            S(special) => special.weight(),
+            _ => None,
+        }
+    }
+
+    /// What the item weighs and what is allowed, if it is too heavy for the channel.
+    pub(crate) fn too_heavy(&self, item: &T) -> Option<(u64, u64)> {
+        match self {
+            S(special) => special.too_heavy(item),
+            _ => None,
+        }
+    }
+
+    /// Whether the sender of `turn`, which has just begun to wait, has found the channel full.
+    pub(crate) fn is_blocked(&self, turn: &Turn) -> bool {
+        match self {
+            S(special) => special.is_blocked(turn),
+            _ => true,
+        }
+    }
+
+    // The compiler leaves it out of line, as it is called for each answer to "full", and the item
+    // is copied once more: 24 instructions of the 156 that a pair takes.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(crate) fn try_push(&self, item: T) -> Result<(), (T, PushError)> {
         match self {
             R(ring) => ring.try_push(item),
             L(locked) => locked.try_push(item),
+            S(special) => special.try_push(item),
         }
     }
 
@@ -51,14 +110,16 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.try_push_many(items),
             L(locked) => locked.try_push_many(items),
+            S(special) => special.try_push_many(items),
         }
     }
 
-    /// Pushes in place of the oldest item if full; that one comes back. (Of a ring none gives way.)
+    /// Pushes in place of the oldest item if full; that one comes back. (Of a ring none gives way,
+    /// and of the special ones more than one may: see there.)
     pub(crate) fn push_evicting(&self, item: T) -> Result<Option<T>, (T, PushError)> {
         match self {
-            R(ring) => ring.try_push(item).map(|()| None),
             L(locked) => locked.push_evicting(item),
+            R(_) | S(_) => self.try_push(item).map(|()| None),
         }
     }
 
@@ -72,6 +133,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.poll_push(cx, turn, slot),
             L(locked) => locked.poll_push(cx, turn, slot),
+            S(special) => special.poll_push(cx, turn, slot),
         }
     }
 
@@ -79,6 +141,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.try_promise(),
             L(locked) => locked.try_promise(),
+            // Nobody asks it: `reserves`.
+            S(_) => Err(PushError::Full),
         }
     }
 
@@ -90,6 +154,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.poll_promise(cx, turn),
             L(locked) => locked.poll_promise(cx, turn),
+            S(_) => Poll::Ready(Err(PushError::Full)),
         }
     }
 
@@ -97,6 +162,8 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.push_promised(item),
             L(locked) => locked.push_promised(item),
+            // It promises nothing.
+            S(_) => drop(item),
         }
     }
 
@@ -104,18 +171,22 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.withdraw(),
             L(locked) => locked.withdraw(),
+            S(_) => {}
         }
     }
 
+    /// Ends a sender's wait. An item that waited in the queue comes back, unless it was taken.
     #[inline]
-    pub(crate) fn leave_push(&self, turn: &mut Turn) {
+    pub(crate) fn leave_push(&self, turn: &mut Turn) -> Option<T> {
         if *turn == Turn::New {
-            return;
+            return None;
         }
         match self {
             R(ring) => ring.leave_push(turn),
             L(locked) => locked.leave_push(turn),
+            S(special) => return special.leave_push(turn),
         }
+        None
     }
 
     #[inline]
@@ -123,6 +194,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.try_pop(),
             L(locked) => locked.try_pop(),
+            S(special) => special.try_pop(),
         }
     }
 
@@ -130,6 +202,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.try_pop_many(batch, max),
             L(locked) => locked.try_pop_many(batch, max),
+            S(special) => special.try_pop_many(batch, max),
         }
     }
 
@@ -138,6 +211,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.pop_claimed(),
             L(locked) => locked.try_pop().ok(),
+            S(special) => special.try_pop().ok(),
         }
     }
 
@@ -151,6 +225,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.poll_pop(cx, turn, yields),
             L(locked) => locked.poll_pop(cx, turn),
+            S(special) => special.poll_pop(cx, turn),
         }
     }
 
@@ -165,6 +240,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.poll_pop_many(cx, turn, yields, batch, max),
             L(locked) => locked.poll_pop_many(cx, turn, batch, max),
+            S(special) => special.poll_pop_many(cx, turn, batch, max),
         }
     }
 
@@ -176,6 +252,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.leave_pop(turn),
             L(locked) => locked.leave_pop(turn),
+            S(special) => special.leave_pop(turn),
         }
     }
 
@@ -184,6 +261,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.close(),
             L(locked) => locked.close(),
+            S(special) => special.close(),
         }
     }
 
@@ -191,6 +269,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.is_closed(),
             L(locked) => locked.is_closed(),
+            S(special) => special.is_closed(),
         }
     }
 
@@ -198,6 +277,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.is_drained(),
             L(locked) => locked.is_drained(),
+            S(special) => special.is_drained(),
         }
     }
 
@@ -205,6 +285,7 @@ impl<T> Core<T> {
         match self {
             R(ring) => ring.len(),
             L(locked) => locked.len(),
+            S(special) => special.len(),
         }
     }
 
@@ -216,6 +297,7 @@ impl<T> Core<T> {
                 max_len: 0,
             },
             L(locked) => locked.tally(),
+            S(special) => special.tally(),
         }
     }
 }

@@ -15,6 +15,17 @@ pub enum ChannelConfigError {
     CapacityMissing,
     /// The capacity is 0.
     ZeroCapacity,
+    /// The limit by weight is 0.
+    ZeroWeight,
+    /// The channel is to hold nothing, and to hold something.
+    RendezvousHolds {
+        /// The capacity that was given.
+        capacity: Option<usize>,
+        /// The limit by weight that was given.
+        weight: Option<u64>,
+    },
+    /// The channel is to hold nothing, and to drop its oldest item.
+    RendezvousDropsOldest,
     /// A channel cannot give this answer to "full".
     UnsupportedOnFull {
         /// The answer that was given.
@@ -28,9 +39,25 @@ impl fmt::Display for ChannelConfigError {
             Self::CapacityMissing => f.write_str(
                 "the channel has no capacity: say how many items it holds with `.capacity(n)`",
             ),
-            Self::ZeroCapacity => {
-                f.write_str("channel capacity is 0; at least 1 is allowed: a channel holds items")
+            Self::ZeroCapacity => f.write_str(
+                "channel capacity is 0; at least 1 is allowed: a channel that holds nothing is \
+                 made with `.rendezvous()`",
+            ),
+            Self::ZeroWeight => {
+                f.write_str("the channel's limit by weight is 0; at least 1 is allowed")
             }
+            Self::RendezvousHolds { capacity, weight } => {
+                f.write_str("a rendezvous channel holds nothing, but ")?;
+                match (capacity, weight) {
+                    (Some(capacity), _) => write!(f, "a capacity of {capacity} was given"),
+                    (None, Some(weight)) => write!(f, "a limit by weight of {weight} was given"),
+                    (None, None) => f.write_str("it was given room"),
+                }
+            }
+            Self::RendezvousDropsOldest => f.write_str(
+                "a rendezvous channel holds no item that could give way, so drop-oldest is no \
+                 answer; wait, reject and drop-newest are allowed",
+            ),
             Self::UnsupportedOnFull { given } => write!(
                 f,
                 "a channel cannot answer \"full\" with {given}; wait, reject, drop-newest and \
@@ -64,6 +91,59 @@ impl<T> fmt::Debug for Rejected<T> {
     }
 }
 
+/// An item that is heavier than all items of its channel may be together.
+///
+/// It is in a box, so that errors that are common are no larger for one that is rare.
+pub struct TooHeavy<T>(Box<Heavy<T>>);
+
+struct Heavy<T> {
+    item: Rejected<T>,
+    weight: u64,
+    limit: u64,
+}
+
+impl<T> TooHeavy<T> {
+    pub(crate) fn new(item: T, weight: u64, limit: u64) -> Self {
+        Self(Box::new(Heavy {
+            item: Rejected::new(item),
+            weight,
+            limit,
+        }))
+    }
+
+    /// What the item weighs.
+    pub fn weight(&self) -> u64 {
+        self.0.weight
+    }
+
+    /// What is allowed.
+    pub fn limit(&self) -> u64 {
+        self.0.limit
+    }
+
+    /// The item.
+    pub fn into_inner(self) -> T {
+        self.0.item.into_inner()
+    }
+
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        too_heavy(f, self.0.weight, self.0.limit)
+    }
+
+    fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TooHeavy")
+            .field("weight", &self.0.weight)
+            .field("limit", &self.0.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for TooHeavy<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.debug(f)
+    }
+}
+
 /// Why [`send`](super::Sender::send) did not take the item. The channel is unchanged.
 #[non_exhaustive]
 pub enum SendError<T> {
@@ -71,6 +151,8 @@ pub enum SendError<T> {
     Closed(Rejected<T>),
     /// The channel is full, and its answer to that is [`OnFull::Reject`].
     Full(Rejected<T>),
+    /// The item weighs more than all items of the channel may weigh together: it will never fit.
+    TooHeavy(TooHeavy<T>),
 }
 
 impl<T> SendError<T> {
@@ -78,19 +160,13 @@ impl<T> SendError<T> {
     pub fn into_inner(self) -> T {
         match self {
             Self::Closed(item) | Self::Full(item) => item.into_inner(),
+            Self::TooHeavy(heavy) => heavy.into_inner(),
         }
     }
 
     /// Whether the channel is closed, so that trying again is no use.
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Closed(_))
-    }
-
-    fn text(&self) -> &'static str {
-        match self {
-            Self::Closed(_) => CLOSED,
-            Self::Full(_) => FULL,
-        }
     }
 }
 
@@ -99,8 +175,11 @@ impl<T> SendError<T> {
 pub enum TrySendError<T> {
     /// The channel is closed.
     Closed(Rejected<T>),
-    /// The channel is full, or the room that is left is promised to senders that wait.
+    /// The channel is full, or the room that is left is promised to senders that wait. Of a
+    /// rendezvous channel: no receiver waits.
     Full(Rejected<T>),
+    /// The item weighs more than all items of the channel may weigh together: it will never fit.
+    TooHeavy(TooHeavy<T>),
 }
 
 impl<T> TrySendError<T> {
@@ -108,19 +187,13 @@ impl<T> TrySendError<T> {
     pub fn into_inner(self) -> T {
         match self {
             Self::Closed(item) | Self::Full(item) => item.into_inner(),
+            Self::TooHeavy(heavy) => heavy.into_inner(),
         }
     }
 
     /// Whether the channel is closed, so that trying again is no use.
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Closed(_))
-    }
-
-    fn text(&self) -> &'static str {
-        match self {
-            Self::Closed(_) => CLOSED,
-            Self::Full(_) => FULL,
-        }
     }
 }
 
@@ -132,6 +205,8 @@ pub enum SendTimeoutError<T> {
     Closed(Rejected<T>),
     /// The channel is full, and its answer to that is [`OnFull::Reject`].
     Full(Rejected<T>),
+    /// The item weighs more than all items of the channel may weigh together: it will never fit.
+    TooHeavy(TooHeavy<T>),
     /// There was no room within the timeout.
     TimedOut {
         /// The item.
@@ -164,6 +239,7 @@ impl<T> SendTimeoutError<T> {
             | Self::TimedOut { item, .. }
             | Self::NoRuntime { item, .. }
             | Self::Stopped { item, .. } => item.into_inner(),
+            Self::TooHeavy(heavy) => heavy.into_inner(),
         }
     }
 
@@ -181,6 +257,8 @@ pub enum SendBlockingError<T> {
     Closed(Rejected<T>),
     /// The channel is full, and its answer to that is [`OnFull::Reject`].
     Full(Rejected<T>),
+    /// The item weighs more than all items of the channel may weigh together: it will never fit.
+    TooHeavy(TooHeavy<T>),
     /// The send had to wait, on a thread that must not block.
     MustNotBlock {
         /// The item.
@@ -197,6 +275,7 @@ impl<T> SendBlockingError<T> {
             Self::Closed(item) | Self::Full(item) | Self::MustNotBlock { item, .. } => {
                 item.into_inner()
             }
+            Self::TooHeavy(heavy) => heavy.into_inner(),
         }
     }
 
@@ -206,15 +285,53 @@ impl<T> SendBlockingError<T> {
     }
 }
 
+impl<T> From<SendError<T>> for TrySendError<T> {
+    fn from(error: SendError<T>) -> Self {
+        match error {
+            SendError::Closed(item) => Self::Closed(item),
+            SendError::Full(item) => Self::Full(item),
+            SendError::TooHeavy(heavy) => Self::TooHeavy(heavy),
+        }
+    }
+}
+
+impl<T> From<SendError<T>> for SendTimeoutError<T> {
+    fn from(error: SendError<T>) -> Self {
+        match error {
+            SendError::Closed(item) => Self::Closed(item),
+            SendError::Full(item) => Self::Full(item),
+            SendError::TooHeavy(heavy) => Self::TooHeavy(heavy),
+        }
+    }
+}
+
+impl<T> From<SendError<T>> for SendBlockingError<T> {
+    fn from(error: SendError<T>) -> Self {
+        match error {
+            SendError::Closed(item) => Self::Closed(item),
+            SendError::Full(item) => Self::Full(item),
+            SendError::TooHeavy(heavy) => Self::TooHeavy(heavy),
+        }
+    }
+}
+
 impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text())
+        match self {
+            Self::Closed(_) => f.write_str(CLOSED),
+            Self::Full(_) => f.write_str(FULL),
+            Self::TooHeavy(heavy) => heavy.fmt(f),
+        }
     }
 }
 
 impl<T> fmt::Display for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text())
+        match self {
+            Self::Closed(_) => f.write_str(CLOSED),
+            Self::Full(_) => f.write_str(FULL),
+            Self::TooHeavy(heavy) => heavy.fmt(f),
+        }
     }
 }
 
@@ -223,6 +340,7 @@ impl<T> fmt::Display for SendTimeoutError<T> {
         match self {
             Self::Closed(_) => f.write_str(CLOSED),
             Self::Full(_) => f.write_str(FULL),
+            Self::TooHeavy(heavy) => heavy.fmt(f),
             Self::TimedOut { timeout, .. } => {
                 write!(f, "no room in the channel within {timeout:?}")
             }
@@ -237,6 +355,7 @@ impl<T> fmt::Display for SendBlockingError<T> {
         match self {
             Self::Closed(_) => f.write_str(CLOSED),
             Self::Full(_) => f.write_str(FULL),
+            Self::TooHeavy(heavy) => heavy.fmt(f),
             Self::MustNotBlock { source, .. } => {
                 write!(f, "the channel is full and the send may not wait: {source}")
             }
@@ -246,19 +365,21 @@ impl<T> fmt::Display for SendBlockingError<T> {
 
 impl<T> fmt::Debug for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Closed(_) => "Closed(..)",
-            Self::Full(_) => "Full(..)",
-        })
+        match self {
+            Self::Closed(_) => f.write_str("Closed(..)"),
+            Self::Full(_) => f.write_str("Full(..)"),
+            Self::TooHeavy(heavy) => heavy.debug(f),
+        }
     }
 }
 
 impl<T> fmt::Debug for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Closed(_) => "Closed(..)",
-            Self::Full(_) => "Full(..)",
-        })
+        match self {
+            Self::Closed(_) => f.write_str("Closed(..)"),
+            Self::Full(_) => f.write_str("Full(..)"),
+            Self::TooHeavy(heavy) => heavy.debug(f),
+        }
     }
 }
 
@@ -267,6 +388,7 @@ impl<T> fmt::Debug for SendTimeoutError<T> {
         match self {
             Self::Closed(_) => f.write_str("Closed(..)"),
             Self::Full(_) => f.write_str("Full(..)"),
+            Self::TooHeavy(heavy) => heavy.debug(f),
             Self::TimedOut { timeout, .. } => write!(f, "TimedOut {{ timeout: {timeout:?}, .. }}"),
             Self::NoRuntime { source, .. } => write!(f, "NoRuntime {{ source: {source:?}, .. }}"),
             Self::Stopped { .. } => f.write_str("Stopped { .. }"),
@@ -279,6 +401,7 @@ impl<T> fmt::Debug for SendBlockingError<T> {
         match self {
             Self::Closed(_) => f.write_str("Closed(..)"),
             Self::Full(_) => f.write_str("Full(..)"),
+            Self::TooHeavy(heavy) => heavy.debug(f),
             Self::MustNotBlock { source, .. } => {
                 write!(f, "MustNotBlock {{ source: {source:?}, .. }}")
             }
@@ -309,7 +432,7 @@ impl<T> Error for SendBlockingError<T> {
 }
 
 /// Why [`reserve`](super::Sender::reserve) and [`try_reserve`](super::Sender::try_reserve) gave no
-/// permit. The channel is unchanged.
+/// permit, or why a sink did not take an item. The channel is unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReserveError {
@@ -317,6 +440,18 @@ pub enum ReserveError {
     Closed,
     /// There is no room that nobody waits for, and the call or the channel does not wait.
     Full,
+    /// The channel is a rendezvous: it has no room that could be taken.
+    Rendezvous,
+    /// The channel weighs its items, and nobody knows what a permit's item will weigh.
+    Weighed,
+    /// The item that a sink was given weighs more than all items of the channel may weigh
+    /// together.
+    TooHeavy {
+        /// What it weighs.
+        weight: u64,
+        /// What is allowed.
+        limit: u64,
+    },
 }
 
 /// Why [`send_many`](super::Sender::send_many) and [`try_send_many`](super::Sender::try_send_many)
@@ -328,6 +463,14 @@ pub enum SendManyError {
     Closed,
     /// There is no room that nobody waits for, and the call or the channel does not wait.
     Full,
+    /// The item at the front of the queue weighs more than all items of the channel may weigh
+    /// together.
+    TooHeavy {
+        /// What it weighs.
+        weight: u64,
+        /// What is allowed.
+        limit: u64,
+    },
 }
 
 impl fmt::Display for ReserveError {
@@ -335,6 +478,14 @@ impl fmt::Display for ReserveError {
         f.write_str(match self {
             Self::Closed => CLOSED,
             Self::Full => FULL,
+            Self::Rendezvous => {
+                "a rendezvous channel holds nothing, so there is no room to take in advance"
+            }
+            Self::Weighed => {
+                "what an item will weigh is not known in advance, so a channel with a limit by \
+                 weight gives no permits"
+            }
+            Self::TooHeavy { weight, limit } => return too_heavy(f, *weight, *limit),
         })
     }
 }
@@ -344,6 +495,7 @@ impl fmt::Display for SendManyError {
         f.write_str(match self {
             Self::Closed => CLOSED,
             Self::Full => FULL,
+            Self::TooHeavy { weight, limit } => return too_heavy(f, *weight, *limit),
         })
     }
 }
@@ -458,6 +610,13 @@ impl Error for RecvBlockingError {
             Self::Closed => None,
         }
     }
+}
+
+fn too_heavy(f: &mut fmt::Formatter<'_>, weight: u64, limit: u64) -> fmt::Result {
+    write!(
+        f,
+        "an item that weighs {weight} will never fit into the channel; {limit} is allowed"
+    )
 }
 
 const CLOSED: &str = "the channel is closed";

@@ -1,22 +1,27 @@
-//! The queue of channels whose oldest items may give way, or that hold more than memory is taken
-//! for at once: one short lock over a `VecDeque` and two FIFO wait lists.
+//! The queue of channels whose oldest items may give way, whose items are weighed, or that hold
+//! more than memory is taken for at once: one short lock over a `VecDeque` and two FIFO wait lists.
 //!
 //! # State
-//! `state: Mutex<State>`: the items, `closed`, promises, and per end a [`WaitList`]. A sender's
-//! place that is *granted* has room promised to it; a receiver's has an item set aside.
-//! `counters` are atomics that are written under the lock and read without it.
+//! `state: Mutex<State>`: the items and what they weigh together, `closed`, promises, and per end
+//! a [`Line`]. A sender's place that is *granted* has room promised to it, for one item of the
+//! weight that is its need; a receiver's has an item set aside. `counters` are atomics that are
+//! written under the lock and read without it.
 //!
 //! # Invariants
-//! 1. items + granted senders + promises <= capacity. (`DropOldest` parks no sender.)
+//! 1. items + granted senders + promises <= capacity; the weight of the items and of those that
+//!    granted senders bring <= the limit. (`DropOldest` parks no sender; where items are weighed
+//!    nothing is promised but to granted senders.)
 //! 2. While open, granted receivers <= items.
-//! 3. Waiting senders > 0 implies open and items + granted senders + promises = capacity.
+//! 3. Waiting senders > 0 implies open and no room for the first of them. Where nothing is
+//!    weighed that is no room for anybody; where items are, a newcomer looks whether somebody
+//!    waits, so that a light one does not overtake a heavy one.
 //! 4. Waiting receivers > 0 implies items <= granted receivers, and not *drained*.
 //! 5. Drained = closed, no items, no promises; it is stable: once closed, only promises push.
 //! 6. A future holds its item until the push that takes it: dropping it before loses nothing.
 //!
 //! # Steps
-//! push (newcomer): closed? give back. No room beyond what is promised? full. Append; grant the
-//! first waiting receiver.
+//! push (newcomer): closed? give back. Somebody waits, or no room beyond what is promised? full.
+//! Append; grant the first waiting receiver.
 //! pop (newcomer): no item beyond those set aside? empty, or closed if drained. Take; grant the
 //! first waiting sender; if that was the last item of a closed channel, refuse all receivers.
 //! park: once per wait the future yields instead (wakes itself and returns `Pending`); at the next
@@ -34,34 +39,40 @@
 //! Room handed out instead of announced: tokio's batch semaphore. A lock gives exact eviction,
 //! which in a ring costs a third more alone and four times as much between two threads.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
 use std::collections::VecDeque;
 
 use flow_sync::sync::{Mutex, MutexGuard};
-use flow_sync::{PopError, PushError, Standing, Ticket, Turn, WaitList};
+use flow_sync::{PopError, PushError, Standing, Turn};
 
+use super::counters::Counters;
+use super::line::Line;
+use super::scale::{Scale, Unweighed, Weighing};
 use super::stats::Tally;
 use crate::wakers::Wakers;
 
-pub(crate) struct Locked<T> {
+pub(crate) struct Locked<T, S: Scale<T> = Unweighed> {
     capacity: usize,
-    state: Mutex<State<T>>,
+    scale: S,
+    state: Mutex<State<T, S>>,
     counters: Counters,
 }
 
-impl<T> Locked<T> {
-    pub(crate) fn new(capacity: usize) -> Self {
+impl<T, S: Scale<T>> Locked<T, S> {
+    pub(crate) fn new(capacity: usize, scale: S) -> Self {
         Self {
             capacity,
             state: Mutex::new(State {
                 items: VecDeque::new(),
+                weight: 0,
+                limit: scale.limit(),
                 closed: false,
                 capacity,
                 promises: 0,
                 senders: Line::default(),
                 receivers: Line::default(),
             }),
+            scale,
             counters: Counters::default(),
         }
     }
@@ -71,19 +82,15 @@ impl<T> Locked<T> {
     }
 
     pub(crate) fn tally(&self) -> Tally {
-        Tally {
-            pushed: self.counters.pushed.load(Relaxed),
-            popped: self.counters.popped.load(Relaxed),
-            max_len: self.counters.max_len.load(Relaxed),
-        }
+        self.counters.tally()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.counters.len.load(Relaxed)
+        self.counters.len()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.counters.closed.load(Relaxed)
+        self.counters.is_closed()
     }
 
     /// Closed, nothing promised, and nothing left to receive.
@@ -93,10 +100,11 @@ impl<T> Locked<T> {
 
     /// Pushes as a newcomer.
     pub(crate) fn try_push(&self, item: T) -> Result<(), (T, PushError)> {
+        let weight = self.scale.weigh(&item);
         let mut section = self.section();
-        match section.state.admits() {
+        match section.state.admits(weight) {
             Ok(()) => {
-                section.push(item);
+                section.push(item, weight);
                 section.end();
                 Ok(())
             }
@@ -106,30 +114,41 @@ impl<T> Locked<T> {
 
     /// Pushes as many from the front as a newcomer may, in one piece.
     pub(crate) fn try_push_many(&self, items: &mut VecDeque<T>) -> Result<usize, PushError> {
-        if items.is_empty() {
+        let Some(first) = items.front() else {
             return Ok(0);
-        }
+        };
+        // Foreign code weighs, so all that may fit is weighed before the lock is taken.
+        let first = self.scale.weigh(first);
+        let others: Vec<u64> = if S::WEIGHS {
+            let others = items.iter().skip(1).take(self.capacity - 1);
+            let others = others.map(|item| self.scale.weigh(item));
+            let mut sum = first;
+            others
+                .take_while(|weight| {
+                    sum = sum.saturating_add(*weight);
+                    sum <= self.scale.limit()
+                })
+                .collect()
+        } else {
+            Vec::new()
+        };
         let mut section = self.section();
-        section.state.admits()?;
-        let n = section.state.room().min(items.len());
-        section.state.items.extend(items.drain(..n));
+        section.state.admits(first)?;
+        let mut n = section.state.room().min(items.len());
+        if S::WEIGHS {
+            n = 1 + section.state.fitting(first, &others).min(n - 1);
+            let weights = core::iter::once(first).chain(others);
+            for (item, weight) in items.drain(..n).zip(weights) {
+                section.state.add(item, weight);
+            }
+        } else {
+            let items = items.drain(..n).map(|item| S::keep(item, 0));
+            section.state.items.extend(items);
+        }
         section.count_pushed(n);
         section.grant_receivers();
         section.end();
         Ok(n)
-    }
-
-    /// Pushes, in place of the oldest item if full; that one comes back.
-    pub(crate) fn push_evicting(&self, item: T) -> Result<Option<T>, (T, PushError)> {
-        let mut section = self.section();
-        let evicted = match section.state.admits() {
-            Err(PushError::Closed) => return Err((item, PushError::Closed)),
-            Err(PushError::Full) => section.state.items.pop_front(),
-            Ok(()) => None,
-        };
-        section.push(item);
-        section.end();
-        Ok(evicted)
     }
 
     /// Pushes `slot`'s item, or waits in line for room. An empty slot stays pending.
@@ -142,8 +161,13 @@ impl<T> Locked<T> {
         let Some(item) = slot.take() else {
             return Poll::Pending;
         };
-        self.poll_room(cx, turn, |section, room| match room {
-            Some(()) => section.push(item),
+        // One that waits was weighed when it came: that is its need.
+        let weight = match turn {
+            Turn::Parked(_) => 0,
+            _ => self.scale.weigh(&item),
+        };
+        self.poll_room(cx, turn, weight, |section, room| match room {
+            Some(weight) => section.push(item, weight),
             None => *slot = Some(item),
         })
     }
@@ -154,20 +178,23 @@ impl<T> Locked<T> {
         cx: &Context<'_>,
         turn: &mut Turn,
     ) -> Poll<Result<(), PushError>> {
-        self.poll_room(cx, turn, |section, room| {
+        self.poll_room(cx, turn, 0, |section, room| {
             section.state.promises += usize::from(room.is_some());
         })
     }
 
-    /// Calls `then` with room if there is any, or parks; under one lock.
+    /// Calls `then` with room for an item of that weight if there is any, or parks; under one
+    /// lock.
     fn poll_room(
         &self,
         cx: &Context<'_>,
         turn: &mut Turn,
-        then: impl FnOnce(&mut Section<'_, T>, Option<()>),
+        mut weight: u64,
+        then: impl FnOnce(&mut Section<'_, T, S>, Option<u64>),
     ) -> Poll<Result<(), PushError>> {
         let mut waker = waker_to_park(turn, cx);
         let mut section = self.section();
+        let mut granted = false;
         if let Turn::Parked(ticket) = *turn {
             let senders = &mut section.state.senders;
             if senders.list.standing(ticket) == Standing::Waiting {
@@ -178,12 +205,18 @@ impl<T> Locked<T> {
                 return Poll::Pending;
             }
             // A granted place is given up for the room that was promised to it, in one go.
-            senders.leave(ticket);
+            let left = senders.leave(ticket);
+            (granted, weight) = (left.standing == Standing::Granted, left.need);
             *turn = Turn::New;
         }
-        let outcome = match section.state.admits() {
+        let room = if granted {
+            section.state.has_room(weight)
+        } else {
+            section.state.admits(weight)
+        };
+        let outcome = match room {
             Ok(()) => {
-                then(&mut section, Some(()));
+                then(&mut section, Some(weight));
                 Poll::Ready(Ok(()))
             }
             Err(why) => {
@@ -192,7 +225,7 @@ impl<T> Locked<T> {
                     Poll::Ready(Err(why))
                 } else {
                     *turn = match waker.take() {
-                        Some(waker) => Turn::Parked(section.state.senders.park(waker)),
+                        Some(waker) => Turn::Parked(section.state.senders.park(waker, weight)),
                         None => Turn::Yielded,
                     };
                     Poll::Pending
@@ -220,16 +253,17 @@ impl<T> Locked<T> {
     /// Promises room for one item to a newcomer.
     pub(crate) fn try_promise(&self) -> Result<(), PushError> {
         let mut state = self.state.lock();
-        state.admits()?;
+        state.admits(0)?;
         state.promises += 1;
         Ok(())
     }
 
     /// Pushes into room that was promised.
     pub(crate) fn push_promised(&self, item: T) {
+        let weight = self.scale.weigh(&item);
         let mut section = self.section();
         section.state.promises -= 1;
-        section.push(item);
+        section.push(item, weight);
         section.end();
     }
 
@@ -279,7 +313,7 @@ impl<T> Locked<T> {
         &self,
         cx: &Context<'_>,
         turn: &mut Turn,
-        take: impl FnOnce(&mut Section<'_, T>) -> Result<R, PopError>,
+        take: impl FnOnce(&mut Section<'_, T, S>) -> Result<R, PopError>,
     ) -> Poll<Option<R>> {
         let mut waker = waker_to_park(turn, cx);
         let mut section = self.section();
@@ -299,7 +333,7 @@ impl<T> Locked<T> {
             Err(PopError::Closed) => Poll::Ready(None),
             Err(PopError::Empty) => {
                 *turn = match waker.take() {
-                    Some(waker) => Turn::Parked(section.state.receivers.park(waker)),
+                    Some(waker) => Turn::Parked(section.state.receivers.park(waker, 0)),
                     None => Turn::Yielded,
                 };
                 Poll::Pending
@@ -327,7 +361,7 @@ impl<T> Locked<T> {
     pub(crate) fn close(&self) -> bool {
         let mut section = self.section();
         let first = !core::mem::replace(&mut section.state.closed, true);
-        self.counters.closed.store(true, Relaxed);
+        self.counters.close();
         let Section { state, wakers, .. } = &mut section;
         state.senders.refuse_all(wakers);
         section.grant_receivers();
@@ -335,12 +369,64 @@ impl<T> Locked<T> {
         first
     }
 
-    fn section(&self) -> Section<'_, T> {
+    fn section(&self) -> Section<'_, T, S> {
         Section {
             state: self.state.lock(),
             counters: &self.counters,
             wakers: Wakers::new(),
         }
+    }
+}
+
+impl<T> Locked<T> {
+    /// Pushes, in place of the oldest item if full; that one comes back.
+    pub(crate) fn push_evicting(&self, item: T) -> Result<Option<T>, (T, PushError)> {
+        let mut section = self.section();
+        let evicted = match section.state.admits(0) {
+            Err(PushError::Closed) => return Err((item, PushError::Closed)),
+            Err(PushError::Full) => section.state.items.pop_front(),
+            Ok(()) => None,
+        };
+        section.push(item, 0);
+        section.end();
+        Ok(evicted)
+    }
+}
+
+impl<T> Locked<T, Weighing<T>> {
+    /// Pushes, in place of as many of the oldest items as have to go; those come back.
+    ///
+    /// # Errors
+    /// Full is what the item is too heavy for, whatever goes.
+    pub(crate) fn push_evicting(&self, item: T) -> Result<Vec<T>, (T, PushError)> {
+        let weight = self.scale.weigh(&item);
+        let mut evicted = Vec::new();
+        let mut section = self.section();
+        if section.state.closed {
+            return Err((item, PushError::Closed));
+        }
+        if weight > self.scale.limit() {
+            return Err((item, PushError::Full));
+        }
+        while section.state.has_room(weight).is_err()
+            && let Some(oldest) = section.state.take()
+        {
+            evicted.push(oldest);
+        }
+        section.push(item, weight);
+        section.end();
+        Ok(evicted)
+    }
+
+    /// What the item weighs, if it is more than will ever fit.
+    pub(crate) fn too_heavy(&self, item: &T) -> Option<u64> {
+        let weight = self.scale.weigh(item);
+        (weight > self.scale.limit()).then_some(weight)
+    }
+
+    /// What the items in the queue weigh, and may weigh.
+    pub(crate) fn weight(&self) -> (u64, u64) {
+        (self.counters.weight(), self.scale.limit())
     }
 }
 
@@ -350,8 +436,11 @@ fn waker_to_park(turn: &Turn, cx: &Context<'_>) -> Option<Waker> {
     (*turn != Turn::New).then(|| cx.waker().clone())
 }
 
-struct State<T> {
-    items: VecDeque<T>,
+struct State<T, S: Scale<T>> {
+    items: VecDeque<S::Kept>,
+    /// What they weigh together.
+    weight: u64,
+    limit: u64,
     closed: bool,
     capacity: usize,
     /// Room whose owners have come for it: permits.
@@ -360,12 +449,20 @@ struct State<T> {
     receivers: Line,
 }
 
-impl<T> State<T> {
+impl<T, S: Scale<T>> State<T, S> {
     /// Whether a newcomer may push. By invariant 3 this keeps it behind those who wait.
-    fn admits(&self) -> Result<(), PushError> {
+    fn admits(&self, weight: u64) -> Result<(), PushError> {
+        if S::WEIGHS && !self.closed && !self.senders.list.is_empty() {
+            return Err(PushError::Full);
+        }
+        self.has_room(weight)
+    }
+
+    /// Whether there is room that is promised to nobody.
+    fn has_room(&self, weight: u64) -> Result<(), PushError> {
         if self.closed {
             Err(PushError::Closed)
-        } else if self.room() == 0 {
+        } else if self.room() == 0 || (S::WEIGHS && weight > self.spare_weight()) {
             Err(PushError::Full)
         } else {
             Ok(())
@@ -375,6 +472,40 @@ impl<T> State<T> {
     fn room(&self) -> usize {
         self.capacity
             .saturating_sub(self.items.len() + self.senders.granted + self.promises)
+    }
+
+    fn spare_weight(&self) -> u64 {
+        self.limit
+            .saturating_sub(self.weight)
+            .saturating_sub(self.senders.granted_need)
+    }
+
+    /// How many more fit by their weight behind a first one that does.
+    fn fitting(&self, first: u64, others: &[u64]) -> usize {
+        let mut spare = self.spare_weight().saturating_sub(first);
+        let fits = |weight: &&u64| match spare.checked_sub(**weight) {
+            Some(left) => {
+                spare = left;
+                true
+            }
+            None => false,
+        };
+        others.iter().take_while(fits).count()
+    }
+
+    fn add(&mut self, item: T, weight: u64) {
+        if S::WEIGHS {
+            self.weight += weight;
+        }
+        self.items.push_back(S::keep(item, weight));
+    }
+
+    fn take(&mut self) -> Option<T> {
+        let (item, weight) = S::open(self.items.pop_front()?);
+        if S::WEIGHS {
+            self.weight -= weight;
+        }
+        Some(item)
     }
 
     fn is_drained(&self) -> bool {
@@ -391,60 +522,22 @@ impl<T> State<T> {
     }
 }
 
-/// Those who wait at one end.
-#[derive(Default)]
-struct Line {
-    list: WaitList,
-    /// Those that were granted and have not come for it yet.
-    granted: usize,
-}
-
-impl Line {
-    fn park(&mut self, waker: Waker) -> Ticket {
-        self.list.push(0, Some(waker))
-    }
-
-    fn grant(&mut self, wakers: &mut Wakers) {
-        self.granted += 1;
-        if let Some(waker) = self.list.grant_head() {
-            wakers.push(waker);
-        }
-    }
-
-    fn refuse_all(&mut self, wakers: &mut Wakers) {
-        while !self.list.is_empty() {
-            if let Some(waker) = self.list.close_head() {
-                wakers.push(waker);
-            }
-        }
-    }
-
-    /// Gives a place up; its waker is to be dropped without the lock.
-    fn leave(&mut self, ticket: Ticket) -> Option<Waker> {
-        let left = self.list.cancel(ticket);
-        if left.standing == Standing::Granted {
-            self.granted -= 1;
-        }
-        left.waker
-    }
-}
-
 /// A critical section, with those that it will wake.
-struct Section<'a, T> {
-    state: MutexGuard<'a, State<T>>,
+struct Section<'a, T, S: Scale<T>> {
+    state: MutexGuard<'a, State<T, S>>,
     counters: &'a Counters,
     wakers: Wakers,
 }
 
-impl<T> Section<'_, T> {
+impl<T, S: Scale<T>> Section<'_, T, S> {
     /// Unlocks, then wakes.
     fn end(self) {
         drop(self.state);
         self.wakers.wake();
     }
 
-    fn push(&mut self, item: T) {
-        self.state.items.push_back(item);
+    fn push(&mut self, item: T, weight: u64) {
+        self.state.add(item, weight);
         self.count_pushed(1);
         self.grant_receivers();
     }
@@ -452,7 +545,7 @@ impl<T> Section<'_, T> {
     /// Takes the first item that is set aside for nobody.
     fn pop(&mut self) -> Result<T, PopError> {
         self.state.available()?;
-        let item = self.state.items.pop_front().ok_or(PopError::Empty)?;
+        let item = self.state.take().ok_or(PopError::Empty)?;
         self.popped(1);
         Ok(item)
     }
@@ -460,25 +553,41 @@ impl<T> Section<'_, T> {
     /// Appends up to `max` items that are set aside for nobody.
     fn pop_many(&mut self, batch: &mut Vec<T>, max: usize) -> Result<usize, PopError> {
         let n = self.state.available()?.min(max);
-        batch.extend(self.state.items.drain(..n));
+        let mut weight = 0;
+        let items = self.state.items.drain(..n).map(S::open);
+        batch.extend(items.map(|(item, each)| {
+            weight += each;
+            item
+        }));
+        if S::WEIGHS {
+            self.state.weight -= weight;
+        }
         self.popped(n);
         Ok(n)
     }
 
     fn popped(&mut self, n: usize) {
         self.counters.count_popped(n, self.state.items.len());
+        if S::WEIGHS {
+            self.counters.show_weight(self.state.weight);
+        }
         self.grant_senders();
         self.grant_receivers();
     }
 
     fn count_pushed(&mut self, n: usize) {
         self.counters.count_pushed(n, self.state.items.len());
+        if S::WEIGHS {
+            self.counters.show_weight(self.state.weight);
+        }
     }
 
     /// Restores invariant 3.
     fn grant_senders(&mut self) {
         let (state, wakers) = (&mut *self.state, &mut self.wakers);
-        while !state.senders.list.is_empty() && state.admits().is_ok() {
+        while let Some(weight) = state.senders.list.head_need()
+            && state.has_room(weight).is_ok()
+        {
             state.senders.grant(wakers);
         }
     }
@@ -493,34 +602,4 @@ impl<T> Section<'_, T> {
             state.receivers.refuse_all(wakers);
         }
     }
-}
-
-/// What is read without the lock. It has one writer at a time, the lock's holder, so a load and a
-/// store do where a locked instruction would cost more than the queue itself.
-#[derive(Debug, Default)]
-struct Counters {
-    pushed: AtomicU64,
-    popped: AtomicU64,
-    len: AtomicUsize,
-    max_len: AtomicUsize,
-    closed: AtomicBool,
-}
-
-impl Counters {
-    fn count_pushed(&self, n: usize, len: usize) {
-        add(&self.pushed, n);
-        self.len.store(len, Relaxed);
-        if len > self.max_len.load(Relaxed) {
-            self.max_len.store(len, Relaxed);
-        }
-    }
-
-    fn count_popped(&self, n: usize, len: usize) {
-        add(&self.popped, n);
-        self.len.store(len, Relaxed);
-    }
-}
-
-fn add(cell: &AtomicU64, n: usize) {
-    cell.store(cell.load(Relaxed).wrapping_add(n as u64), Relaxed);
 }

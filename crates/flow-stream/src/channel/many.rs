@@ -20,8 +20,8 @@ impl<T> Sender<T> {
     /// send.
     ///
     /// # Errors
-    /// Closed; or full, where the channel's answer to that is
-    /// [`OnFull::Reject`](flow_rt::OnFull::Reject).
+    /// Closed; full, where the channel's answer to that is
+    /// [`OnFull::Reject`](flow_rt::OnFull::Reject); or the front item is too heavy.
     ///
     /// # Cancel safety
     /// A future dropped before it was ready has sent the items that are gone from `items`.
@@ -55,7 +55,8 @@ impl<T> Sender<T> {
     /// # Errors
     /// Closed; or full before all were sent, unless the channel drops items instead.
     pub fn try_send_many(&self, items: &mut VecDeque<T>) -> Result<(), SendManyError> {
-        self.shared.offer_many(items).map_err(SendManyError::from)
+        let offered = self.shared.offer_many(items);
+        offered.map_err(|why| self.shared.refused_many(items, why))
     }
 }
 
@@ -64,7 +65,13 @@ impl<T> Shared<T> {
         while !items.is_empty() {
             if self.policy != Policy::DropOldest {
                 match self.core.try_push_many(items) {
-                    Ok(_) => continue,
+                    Ok(_) => {
+                        if self.policy == Policy::DropNewest {
+                            self.has_room();
+                        }
+                        continue;
+                    }
+                    // One that is too heavy is not dropped, but comes back.
                     Err(PushError::Full) if self.policy == Policy::DropNewest => {}
                     Err(why) => return Err(why),
                 }
@@ -80,13 +87,15 @@ impl<T> Shared<T> {
         }
         Ok(())
     }
-}
 
-impl From<PushError> for SendManyError {
-    fn from(why: PushError) -> Self {
-        match why {
-            PushError::Full => Self::Full,
-            PushError::Closed => Self::Closed,
+    /// Why no more of `items` were sent.
+    #[cold]
+    fn refused_many(&self, items: &VecDeque<T>, why: PushError) -> SendManyError {
+        let first = items.front().filter(|_| why == PushError::Full);
+        match first.and_then(|first| self.core.too_heavy(first)) {
+            Some((weight, limit)) => SendManyError::TooHeavy { weight, limit },
+            None if why == PushError::Full => SendManyError::Full,
+            None => SendManyError::Closed,
         }
     }
 }
@@ -115,38 +124,37 @@ impl<T> Future for SendManyFuture<'_, T> {
             return Poll::Pending;
         }
         let shared = this.shared;
-        loop {
-            // One that has a place in the line is no newcomer.
-            if !matches!(this.turn, Turn::Parked(_)) {
+        let ended = loop {
+            // One that has a place in the line is no newcomer, and one that has to meet its
+            // receivers meets them one by one.
+            if shared.policy != Policy::Meet && !matches!(this.turn, Turn::Parked(_)) {
                 match shared.offer_many(this.items) {
-                    Err(PushError::Full) if shared.policy == Policy::Wait => {}
-                    ended => {
-                        this.done = true;
-                        return Poll::Ready(ended.map_err(SendManyError::from));
-                    }
+                    Err(PushError::Full)
+                        if shared.policy == Policy::Wait
+                            && this
+                                .items
+                                .front()
+                                .is_some_and(|first| shared.core.too_heavy(first).is_none()) => {}
+                    ended => break ended,
                 }
+            } else if this.items.is_empty() && !matches!(this.turn, Turn::Parked(_)) {
+                break Ok(());
             }
-            let new = this.turn == Turn::New;
-            match shared.core.poll_promise(cx, &mut this.turn) {
-                Poll::Ready(Ok(())) => match this.items.pop_front() {
-                    Some(item) => {
-                        shared.core.push_promised(item);
-                        shared.pushed_on_promise();
-                    }
-                    None => shared.core.withdraw(),
-                },
-                Poll::Ready(Err(why)) => {
-                    this.done = true;
-                    return Poll::Ready(Err(why.into()));
-                }
-                Poll::Pending => {
-                    if new {
-                        shared.blocked();
-                    }
-                    return Poll::Pending;
-                }
+            // The item of one that waits for its receiver is in the channel.
+            let is_in = shared.policy == Policy::Meet && matches!(this.turn, Turn::Parked(_));
+            let mut first = if is_in { None } else { this.items.pop_front() };
+            let polled = shared.poll_send(cx, &mut this.turn, &mut first);
+            if let Some(first) = first {
+                this.items.push_front(first);
             }
-        }
+            match polled {
+                Poll::Ready(Ok(())) => this.turn = Turn::New,
+                Poll::Ready(Err(why)) => break Err(why),
+                Poll::Pending => return Poll::Pending,
+            }
+        };
+        this.done = true;
+        Poll::Ready(ended.map_err(|why| shared.refused_many(this.items, why)))
     }
 }
 
@@ -158,7 +166,9 @@ impl<T> FusedFuture for SendManyFuture<'_, T> {
 
 impl<T> Drop for SendManyFuture<'_, T> {
     fn drop(&mut self) {
-        self.shared.core.leave_push(&mut self.turn);
+        if let Some(first) = self.shared.core.leave_push(&mut self.turn) {
+            self.items.push_front(first);
+        }
     }
 }
 

@@ -28,6 +28,10 @@ impl<T: Send> Collect for ChannelCollector<T> {
         out.counter(&CATALOGUE[3], &[name], stats.blocked_sends);
         out.gauge(&CATALOGUE[4], &[name], stats.len as f64);
         out.gauge(&CATALOGUE[5], &[name], stats.capacity as f64);
+        if let Some(limit) = stats.max_weight {
+            out.gauge(&CATALOGUE[6], &[name], stats.weight as f64);
+            out.gauge(&CATALOGUE[7], &[name], limit as f64);
+        }
     }
 }
 
@@ -60,6 +64,16 @@ static CATALOGUE: &[Desc] = &[
     Desc::gauge(
         "flow_stream_channel_capacity_items",
         "How many items the channel can hold.",
+        &["channel"],
+    ),
+    Desc::gauge(
+        "flow_stream_channel_buffered_weight",
+        "What the items in the channel weigh, if they are weighed.",
+        &["channel"],
+    ),
+    Desc::gauge(
+        "flow_stream_channel_max_weight",
+        "What the items in the channel may weigh, if they are weighed.",
         &["channel"],
     ),
 ];

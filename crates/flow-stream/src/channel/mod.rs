@@ -1,18 +1,27 @@
-//! Bounded channels: building one, and what its two ends share.
+//! Channels: building one, and what its two ends share.
 
 mod core;
+mod counters;
 mod error;
+mod events;
 mod limit;
+mod line;
 mod locked;
 mod many;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod owned;
 mod permit;
 mod receiver;
+mod rendezvous;
+mod scale;
 mod sender;
+#[cfg(feature = "serde")]
+mod settings;
 #[cfg(feature = "sink")]
 mod sink;
 mod sole;
+mod special;
 mod stats;
 mod weak;
 
@@ -27,9 +36,11 @@ use flow_sync::{CachePadded, Event};
 
 pub use error::{
     ChannelConfigError, RecvBlockingError, RecvError, RecvTimeoutError, Rejected, ReserveError,
-    SendBlockingError, SendError, SendManyError, SendTimeoutError, TryRecvError, TrySendError,
+    SendBlockingError, SendError, SendManyError, SendTimeoutError, TooHeavy, TryRecvError,
+    TrySendError,
 };
 pub use many::SendManyFuture;
+pub use owned::{OwnedPermit, ReserveOwnedFuture};
 pub use permit::{Permit, ReserveFuture};
 pub use receiver::{Receiver, RecvFuture, RecvManyFuture, RecvTimeoutFuture};
 pub use sender::{SendFuture, SendTimeoutFuture, Sender};
@@ -40,9 +51,12 @@ pub use stats::ChannelStats;
 pub use weak::{WeakReceiver, WeakSender};
 
 use self::core::Core;
+#[cfg(feature = "tracing")]
+use self::events::Burst;
+use self::scale::Weighing;
 use self::stats::Rare;
 
-/// A bounded channel of many senders and many receivers, to be built.
+/// A channel of many senders and many receivers, to be built.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -78,6 +92,8 @@ impl<T> Channel<T> {
         ChannelBuilder {
             name: Cow::Borrowed("channel"),
             capacity: None,
+            weighing: None,
+            rendezvous: false,
             on_full: OnFull::Wait,
             on_drop: None,
             on_block: None,
@@ -102,6 +118,14 @@ impl<T> Channel<T> {
         Self::builder().capacity(capacity).build()
     }
 
+    /// [`bounded`](Self::bounded) over the lock-free ring, for models.
+    #[cfg(loom)]
+    #[doc(hidden)]
+    pub fn over_a_ring(capacity: usize) -> Option<(Sender<T>, Receiver<T>)> {
+        let ring = Core::ring(capacity)?;
+        Some(Self::builder().open(Policy::Wait, ring))
+    }
+
     /// A channel that is never full: memory is its only bound.
     ///
     /// Senders that outrun their receivers fill it. Where that can happen a bound and an answer to
@@ -115,7 +139,25 @@ impl<T> Channel<T> {
     /// assert_eq!((rx.len(), rx.try_recv()), (100_000, Ok(0)));
     /// ```
     pub fn unbounded() -> (Sender<T>, Receiver<T>) {
-        Self::builder().open(Policy::Wait, usize::MAX)
+        Self::builder().open(Policy::Wait, Core::new(usize::MAX, false))
+    }
+
+    /// A channel that holds nothing: a send ends when a receiver has taken its item.
+    ///
+    /// See [`ChannelBuilder::rendezvous`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (tx, rx) = flow_stream::Channel::rendezvous();
+    /// assert!(tx.try_send(1).is_err()); // nobody receives
+    /// let receiver = std::thread::spawn(move || rx.recv_blocking());
+    /// tx.send_blocking(2)?; // it has it
+    /// assert_eq!(receiver.join().expect("it does not panic"), Ok(2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rendezvous() -> (Sender<T>, Receiver<T>) {
+        Self::builder().open(Policy::Wait, Core::rendezvous())
     }
 }
 
@@ -130,6 +172,8 @@ impl<T> fmt::Debug for Channel<T> {
 pub struct ChannelBuilder<T> {
     name: Cow<'static, str>,
     capacity: Option<usize>,
+    weighing: Option<Weighing<T>>,
+    rendezvous: bool,
     on_full: OnFull,
     on_drop: Option<OnDrop<T>>,
     on_block: Option<OnBlock>,
@@ -153,6 +197,66 @@ impl<T> ChannelBuilder<T> {
     /// over them where the others are lock-free while nobody waits.
     pub fn capacity(mut self, items: usize) -> Self {
         self.capacity = Some(items);
+        self
+    }
+
+    /// What the items may weigh together, at least 1, and what weighs each: bytes, say.
+    ///
+    /// It is a limit besides the capacity, or instead of one: without a capacity any number of
+    /// items may be there that is light enough. An item that is heavier than `limit` will never
+    /// fit and comes back in an error of its own, whatever the answer to "full". Order is kept: a
+    /// light item does not overtake a heavy one that waits. With [`OnFull::DropOldest`] as many
+    /// items go as must.
+    ///
+    /// An item is weighed by its sender, outside of every lock, at each try to send it, and the
+    /// weight with which it went in is kept with it. A panic of `weigh` is the sender's. Such a
+    /// channel has a lock over it, and gives no [permits](Sender::reserve): what they will be used
+    /// for is not known.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use flow_stream::{Channel, TrySendError};
+    ///
+    /// let weigh = |line: &String| line.len() as u64;
+    /// let (tx, _rx) = Channel::builder().capacity(1_000).max_weight(8, weigh).build()?;
+    /// tx.try_send("12345".to_owned())?;
+    /// let full = tx.try_send("6789".to_owned());
+    /// assert!(matches!(full, Err(TrySendError::Full(_)))); // though three more bytes would fit
+    /// match tx.try_send("123456789".to_owned()) {
+    ///     Err(TrySendError::TooHeavy(heavy)) => assert_eq!((heavy.weight(), heavy.limit()), (9, 8)),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// assert_eq!(tx.stats().weight, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn max_weight(
+        mut self,
+        limit: u64,
+        weigh: impl Fn(&T) -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        self.weighing = Some(Weighing {
+            limit,
+            weigh: Box::new(weigh),
+        });
+        self
+    }
+
+    /// A channel that holds nothing, instead of one with a capacity: sender and receiver meet.
+    ///
+    /// A `send` ends when a receiver has taken its item, so that whoever sends knows that it is
+    /// being worked on. "Full" means that no receiver waits: `try_send`, and every send whose
+    /// answer to that is not `Wait`, hands the item to a receiver that waits or not at all. (If
+    /// that receiver then gives up, the item stays for the next one.) First come first served at
+    /// both ends. It has a lock over it, and no room to [reserve](Sender::reserve).
+    ///
+    /// # Cancel safety
+    /// Two parties that may both give up cannot both be sure of the other. The receiver decides:
+    /// what it has taken was sent. A send that is dropped before its item was taken has sent
+    /// nothing; one that is dropped after that, before it could say so, has. In either case
+    /// [`SendFuture::into_inner`] gives the item back if, and only if, nobody has taken it.
+    pub fn rendezvous(mut self) -> Self {
+        self.rendezvous = true;
         self
     }
 
@@ -195,10 +299,12 @@ impl<T> ChannelBuilder<T> {
     /// Builds the channel and gives its first two ends.
     ///
     /// # Errors
-    /// No capacity or a capacity of 0; [`OnFull::CallerRuns`], since an item cannot be run.
-    pub fn build(self) -> Result<(Sender<T>, Receiver<T>), ChannelConfigError> {
-        let (policy, capacity) = self.checked()?;
-        Ok(self.open(policy, capacity))
+    /// No capacity or a limit of 0; a rendezvous that is to hold items, or to drop the oldest;
+    /// [`OnFull::CallerRuns`], since an item cannot be run.
+    pub fn build(mut self) -> Result<(Sender<T>, Receiver<T>), ChannelConfigError> {
+        let policy = self.policy()?;
+        let core = self.core(policy)?;
+        Ok(self.open(policy, core))
     }
 
     /// Builds the channel with one receiver that cannot be cloned.
@@ -221,31 +327,52 @@ impl<T> ChannelBuilder<T> {
         Ok((sender, SoleReceiver::new(receiver)))
     }
 
-    fn checked(&self) -> Result<(Policy, usize), ChannelConfigError> {
-        let capacity = match self.capacity {
-            None => return Err(ChannelConfigError::CapacityMissing),
-            Some(0) => return Err(ChannelConfigError::ZeroCapacity),
-            Some(capacity) => capacity,
-        };
-        let policy = match self.on_full {
-            OnFull::Wait => Policy::Wait,
-            OnFull::Reject => Policy::Reject,
-            OnFull::DropNewest => Policy::DropNewest,
-            OnFull::DropOldest => Policy::DropOldest,
-            given => return Err(ChannelConfigError::UnsupportedOnFull { given }),
-        };
-        Ok((policy, capacity))
+    fn policy(&self) -> Result<Policy, ChannelConfigError> {
+        match self.on_full {
+            OnFull::Wait => Ok(Policy::Wait),
+            OnFull::Reject => Ok(Policy::Reject),
+            OnFull::DropNewest => Ok(Policy::DropNewest),
+            OnFull::DropOldest => Ok(Policy::DropOldest),
+            given => Err(ChannelConfigError::UnsupportedOnFull { given }),
+        }
     }
 
-    fn open(self, policy: Policy, capacity: usize) -> (Sender<T>, Receiver<T>) {
+    fn core(&mut self, policy: Policy) -> Result<Core<T>, ChannelConfigError> {
+        let (capacity, evicts) = (self.capacity, policy == Policy::DropOldest);
+        let weight = self.weighing.as_ref().map(|weighing| weighing.limit);
+        if self.rendezvous {
+            return match (capacity, weight) {
+                (None, None) if evicts => Err(ChannelConfigError::RendezvousDropsOldest),
+                (None, None) => Ok(Core::rendezvous()),
+                _ => Err(ChannelConfigError::RendezvousHolds { capacity, weight }),
+            };
+        }
+        match (capacity, self.weighing.take()) {
+            (Some(0), _) => Err(ChannelConfigError::ZeroCapacity),
+            (_, Some(Weighing { limit: 0, .. })) => Err(ChannelConfigError::ZeroWeight),
+            (capacity, Some(weighing)) => {
+                Ok(Core::weighing(capacity.unwrap_or(usize::MAX), weighing))
+            }
+            (Some(capacity), None) => Ok(Core::new(capacity, evicts)),
+            (None, None) => Err(ChannelConfigError::CapacityMissing),
+        }
+    }
+
+    fn open(self, policy: Policy, core: Core<T>) -> (Sender<T>, Receiver<T>) {
+        let policy = match policy {
+            Policy::Wait if core.capacity() == 0 => Policy::Meet,
+            policy => policy,
+        };
         let shared = Arc::new(Shared {
-            core: Core::new(capacity, policy == Policy::DropOldest),
+            core,
             policy,
             name: self.name,
             on_drop: self.on_drop,
             on_block: self.on_block,
             runtime: self.runtime,
             rare: CachePadded::default(),
+            #[cfg(feature = "tracing")]
+            burst: Burst::default(),
             senders: AtomicUsize::new(1),
             receivers: AtomicUsize::new(1),
             closed: Event::new(),
@@ -259,6 +386,8 @@ impl<T> fmt::Debug for ChannelBuilder<T> {
         f.debug_struct("ChannelBuilder")
             .field("name", &self.name)
             .field("capacity", &self.capacity)
+            .field("max_weight", &self.weighing)
+            .field("rendezvous", &self.rendezvous)
             .field("on_full", &self.on_full)
             .field("on_drop", &self.on_drop.is_some())
             .field("on_block", &self.on_block.is_some())
@@ -277,9 +406,11 @@ pub enum DropReason {
     Oldest,
     /// It was in the channel when the last receiver went away.
     NoReceiver,
-    /// It came with a permit that had reserved nothing ([`OnFull::DropOldest`]), and the channel
-    /// had been closed since.
+    /// It came with a permit that had reserved nothing ([`OnFull::DropOldest`]), or into a sink,
+    /// and the channel had been closed since.
     Closed,
+    /// It came into a sink, and is heavier than all items of the channel may be together.
+    TooHeavy,
 }
 
 impl fmt::Display for DropReason {
@@ -289,28 +420,33 @@ impl fmt::Display for DropReason {
             Self::Oldest => "the channel was full, and the oldest item gave way",
             Self::NoReceiver => "the last receiver went away",
             Self::Closed => "the channel was closed",
+            Self::TooHeavy => "it is too heavy for the channel",
         })
     }
 }
 
 /// The answers to "full" that a channel can give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Policy {
+pub(crate) enum Policy {
     Wait,
+    /// To wait until a receiver has taken the item; it must not be done when it is handed over.
+    Meet,
     Reject,
     DropNewest,
     DropOldest,
 }
 
 /// What the ends of a channel share.
-struct Shared<T> {
-    core: Core<T>,
-    policy: Policy,
+pub(crate) struct Shared<T> {
+    pub(crate) core: Core<T>,
+    pub(crate) policy: Policy,
     name: Cow<'static, str>,
     on_drop: Option<OnDrop<T>>,
     on_block: Option<OnBlock>,
     runtime: Option<Handle>,
     rare: CachePadded<Rare>,
+    #[cfg(feature = "tracing")]
+    burst: Burst,
     senders: AtomicUsize,
     receivers: AtomicUsize,
     /// For those who wait for the close.
@@ -333,7 +469,7 @@ impl<T> Shared<T> {
 
     /// Once per send, when it has found the channel full and is about to wait.
     #[cold]
-    fn blocked(&self) {
+    pub(crate) fn blocked(&self) {
         stats::count(&self.rare.blocked_sends, 1);
         self.rare.seen(self.core.len());
         if let Some(hook) = &self.on_block {
@@ -342,16 +478,21 @@ impl<T> Shared<T> {
     }
 
     fn close(&self) {
-        self.core.close();
+        if self.core.close() {
+            self.burst_over();
+        }
         self.closed.notify_all();
     }
 
     /// Drops what is in a channel that nobody receives from any more.
     fn abandon(&self) {
+        let mut items = 0;
         while let Some(item) = self.core.pop_claimed() {
+            items += 1;
             stats::count(&self.rare.abandoned, 1);
             self.dropped(item, DropReason::NoReceiver);
         }
+        self.abandoned(items);
     }
 
     /// After a push into room that was promised, which the close does not stop.
@@ -359,9 +500,18 @@ impl<T> Shared<T> {
     /// The last receiver drops what was claimed before its close. What is claimed later is seen to
     /// be so here: the claim and the close are changes of one word, and the receiver is gone
     /// before it closes.
-    fn pushed_on_promise(&self) {
+    pub(crate) fn pushed_on_promise(&self) {
         if self.core.is_closed() && self.receivers.load(Ordering::Acquire) == 0 {
             self.abandon();
+        }
+    }
+
+    fn on_full(&self) -> OnFull {
+        match self.policy {
+            Policy::Wait | Policy::Meet => OnFull::Wait,
+            Policy::Reject => OnFull::Reject,
+            Policy::DropNewest => OnFull::DropNewest,
+            Policy::DropOldest => OnFull::DropOldest,
         }
     }
 
@@ -370,7 +520,7 @@ impl<T> Shared<T> {
             .field("name", &self.name)
             .field("len", &self.core.len())
             .field("capacity", &self.core.capacity())
-            .field("on_full", &self.policy)
+            .field("on_full", &self.on_full())
             .field("closed", &self.core.is_closed())
             .field("senders", &self.senders.load(Ordering::Relaxed))
             .field("receivers", &self.receivers.load(Ordering::Relaxed))

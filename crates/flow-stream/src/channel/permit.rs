@@ -21,7 +21,8 @@ impl<T> Sender<T> {
     /// is ready at once, and its item takes the oldest one's place if need be.
     ///
     /// # Errors
-    /// Closed; or full, where the channel's answer to that is not to wait.
+    /// Closed; full, where the channel's answer to that is not to wait; or a channel that has no
+    /// such room: a rendezvous, or one with a limit by weight.
     ///
     /// # Cancel safety
     /// A future dropped before it was ready has taken nothing; its place and the room promised to
@@ -53,27 +54,55 @@ impl<T> Sender<T> {
     /// # Errors
     /// Closed; or full. At most 32,767 permits of a channel are out at once.
     pub fn try_reserve(&self) -> Result<Permit<'_, T>, ReserveError> {
-        let shared = &*self.shared;
-        if shared.policy == Policy::DropOldest {
-            return shared.free_permit();
-        }
-        shared.core.try_promise()?;
+        let promised = self.shared.try_room()?;
         Ok(Permit {
-            shared,
-            promised: true,
+            shared: &self.shared,
+            promised,
         })
     }
 }
 
 impl<T> Shared<T> {
-    fn free_permit(&self) -> Result<Permit<'_, T>, ReserveError> {
+    /// Takes room for one item. Whether some is promised now: not with `DropOldest`, where room is
+    /// made when the item comes.
+    pub(super) fn try_room(&self) -> Result<bool, ReserveError> {
+        self.core.reserves()?;
+        if self.policy != Policy::DropOldest {
+            self.core.try_promise()?;
+            return Ok(true);
+        }
         if self.core.is_closed() {
             return Err(ReserveError::Closed);
         }
-        Ok(Permit {
-            shared: self,
-            promised: false,
-        })
+        Ok(false)
+    }
+
+    /// Takes room as [`try_room`](Self::try_room) does, waiting in line for it.
+    pub(super) fn poll_room(
+        &self,
+        cx: &mut Context<'_>,
+        turn: &mut Turn,
+    ) -> Poll<Result<bool, ReserveError>> {
+        if self.policy != Policy::Wait || self.core.reserves().is_err() {
+            return Poll::Ready(self.try_room());
+        }
+        let new = *turn == Turn::New;
+        let polled = self.core.poll_promise(cx, turn);
+        if new && polled.is_pending() {
+            self.blocked();
+        }
+        polled.map(|room| room.map(|()| true).map_err(ReserveError::from))
+    }
+
+    /// Sends an item that comes with a permit.
+    pub(super) fn push_on_permit(&self, item: T, promised: bool) {
+        if promised {
+            self.core.push_promised(item);
+            self.pushed_on_promise();
+        } else if let Err((item, _)) = self.offer(item) {
+            super::stats::count(&self.rare.dropped_newest, 1);
+            self.dropped(item, super::DropReason::Closed);
+        }
     }
 }
 
@@ -90,7 +119,7 @@ impl From<PushError> for ReserveError {
 #[must_use = "the room is given back when the permit is dropped"]
 pub struct Permit<'a, T> {
     shared: &'a Shared<T>,
-    /// Not with `DropOldest`, where room is made when the item comes.
+    /// As [`Shared::try_room`] says.
     promised: bool,
 }
 
@@ -102,15 +131,9 @@ impl<T> Permit<'_, T> {
     /// hook. With `DropOldest` nothing was reserved, so a channel that was closed since drops the
     /// item in the same way.
     pub fn send(self, item: T) {
-        let shared = self.shared;
-        if self.promised {
-            core::mem::forget(self);
-            shared.core.push_promised(item);
-            shared.pushed_on_promise();
-        } else if let Err((item, _)) = shared.offer(item) {
-            super::stats::count(&shared.rare.dropped_newest, 1);
-            shared.dropped(item, super::DropReason::Closed);
-        }
+        let (shared, promised) = (self.shared, self.promised);
+        core::mem::forget(self);
+        shared.push_on_permit(item, promised);
     }
 }
 
@@ -150,30 +173,12 @@ impl<'a, T> Future for ReserveFuture<'a, T> {
         if this.done {
             return Poll::Pending;
         }
-        let shared = this.shared;
-        let reserved = match shared.policy {
-            Policy::Wait => {
-                let new = this.turn == Turn::New;
-                let polled = shared.core.poll_promise(cx, &mut this.turn);
-                if new && polled.is_pending() {
-                    shared.blocked();
-                }
-                ready!(polled)
-            }
-            Policy::Reject | Policy::DropNewest => shared.core.try_promise(),
-            Policy::DropOldest => {
-                this.done = true;
-                return Poll::Ready(shared.free_permit());
-            }
-        };
+        let reserved = ready!(this.shared.poll_room(cx, &mut this.turn));
         this.done = true;
-        Poll::Ready(match reserved {
-            Ok(()) => Ok(Permit {
-                shared,
-                promised: true,
-            }),
-            Err(why) => Err(why.into()),
-        })
+        Poll::Ready(reserved.map(|promised| Permit {
+            shared: this.shared,
+            promised,
+        }))
     }
 }
 

@@ -12,7 +12,10 @@ use flow_sync::sync::Arc;
 use flow_sync::{PushError, Turn};
 use futures_core::future::FusedFuture;
 
-use super::error::{Rejected, SendBlockingError, SendError, SendTimeoutError, TrySendError};
+use super::core::Core;
+use super::error::{
+    Rejected, SendBlockingError, SendError, SendTimeoutError, TooHeavy, TrySendError,
+};
 use super::limit::{Limit, LimitError};
 use super::stats::{ChannelStats, count};
 use super::{DropReason, Policy, Shared, WeakSender};
@@ -21,7 +24,7 @@ use super::{DropReason, Policy, Shared, WeakSender};
 ///
 /// Dropping the last one closes the channel; what is buffered is still received.
 pub struct Sender<T> {
-    pub(super) shared: Arc<Shared<T>>,
+    pub(crate) shared: Arc<Shared<T>>,
 }
 
 impl<T> Sender<T> {
@@ -36,12 +39,13 @@ impl<T> Sender<T> {
     /// the poll that parks it, nobody who comes later gets room before it.
     ///
     /// # Errors
-    /// The item comes back if the channel is closed, while waiting too, or if it is full and its
-    /// answer to that is [`OnFull::Reject`](flow_rt::OnFull::Reject).
+    /// The item comes back if the channel is closed, while waiting too, if it is full and its
+    /// answer to that is [`OnFull::Reject`](flow_rt::OnFull::Reject), or if it is too heavy.
     ///
     /// # Cancel safety
     /// A future dropped before it was ready has sent nothing; its place and the room promised to
-    /// it go to the next. [`SendFuture::into_inner`] gives the item back.
+    /// it go to the next. [`SendFuture::into_inner`] gives the item back. (What a
+    /// [rendezvous](super::ChannelBuilder::rendezvous) can promise is said there.)
     ///
     /// # Cost
     /// Two atomic RMWs and no lock while nobody waits; no allocation, no runtime, no timer.
@@ -57,16 +61,13 @@ impl<T> Sender<T> {
     /// Sends an item without waiting.
     ///
     /// # Errors
-    /// The item comes back if the channel is closed, or if it is full and its answer to that is
-    /// `Wait` or `Reject`. Room that is promised to senders who wait counts as taken.
+    /// The item comes back if the channel is closed, if it is too heavy, or if the channel is full
+    /// and its answer to that is `Wait` or `Reject`. Room that is promised to senders who wait
+    /// counts as taken.
     #[inline]
     pub fn try_send(&self, item: T) -> Result<(), TrySendError<T>> {
-        self.shared
-            .offer(item)
-            .map_err(|(item, why)| match (Rejected::new(item), why) {
-                (item, PushError::Full) => TrySendError::Full(item),
-                (item, PushError::Closed) => TrySendError::Closed(item),
-            })
+        let offered = self.shared.offer(item);
+        offered.map_err(|refused| self.shared.refused(refused).into())
     }
 
     /// Sends an item, waiting for room no longer than `timeout`, counted from the first poll.
@@ -93,22 +94,19 @@ impl<T> Sender<T> {
     /// Those of [`send`](Self::send); [`SendBlockingError::MustNotBlock`] where the send has to
     /// wait and the thread belongs to a runtime. The item comes back in each.
     pub fn send_blocking(&self, item: T) -> Result<(), SendBlockingError<T>> {
-        let (item, why) = match self.shared.offer(item) {
-            Ok(()) => return Ok(()),
-            Err(refused) => refused,
+        let shared = &self.shared;
+        let item = if shared.policy == Policy::Meet {
+            item
+        } else {
+            match shared.offer(item) {
+                Ok(()) => return Ok(()),
+                Err(refused) if shared.waits_after(&refused) => refused.0,
+                Err(refused) => return Err(shared.refused(refused).into()),
+            }
         };
-        if why == PushError::Closed {
-            return Err(SendBlockingError::Closed(Rejected::new(item)));
-        }
-        if self.shared.policy != Policy::Wait {
-            return Err(SendBlockingError::Full(Rejected::new(item)));
-        }
         let mut send = self.send(item);
         match block_on(&mut send) {
-            Ok(sent) => sent.map_err(|error| match error {
-                SendError::Closed(item) => SendBlockingError::Closed(item),
-                SendError::Full(item) => SendBlockingError::Full(item),
-            }),
+            Ok(sent) => sent.map_err(SendBlockingError::from),
             Err(source) => match send.into_inner() {
                 Some(item) => Err(SendBlockingError::MustNotBlock {
                     item: Rejected::new(item),
@@ -202,28 +200,68 @@ impl<T> fmt::Debug for Sender<T> {
 impl<T> Shared<T> {
     /// Sends as far as that goes without waiting, by the channel's policy.
     #[inline]
-    pub(super) fn offer(&self, item: T) -> Result<(), (T, PushError)> {
+    pub(crate) fn offer(&self, item: T) -> Result<(), (T, PushError)> {
         match self.policy {
-            Policy::Wait | Policy::Reject => self.core.try_push(item),
+            Policy::Wait | Policy::Meet | Policy::Reject => self.core.try_push(item),
             Policy::DropNewest => match self.core.try_push(item) {
-                Err((item, PushError::Full)) => {
+                Err((item, PushError::Full)) if self.core.too_heavy(&item).is_none() => {
                     count(&self.rare.dropped_newest, 1);
+                    self.lost(DropReason::Newest);
                     self.dropped(item, DropReason::Newest);
                     Ok(())
                 }
-                pushed => pushed,
-            },
-            Policy::DropOldest => self.core.push_evicting(item).map(|evicted| {
-                if let Some(oldest) = evicted {
-                    count(&self.rare.dropped_oldest, 1);
-                    self.dropped(oldest, DropReason::Oldest);
+                pushed => {
+                    self.has_room();
+                    pushed
                 }
-            }),
+            },
+            Policy::DropOldest => match &self.core {
+                Core::Special(special) => special.push_evicting(item).map(|evicted| {
+                    if evicted.is_empty() {
+                        self.has_room();
+                    }
+                    for oldest in evicted {
+                        self.evicted(oldest);
+                    }
+                }),
+                core => core.push_evicting(item).map(|evicted| match evicted {
+                    Some(oldest) => self.evicted(oldest),
+                    None => self.has_room(),
+                }),
+            },
+        }
+    }
+
+    fn evicted(&self, oldest: T) {
+        count(&self.rare.dropped_oldest, 1);
+        self.lost(DropReason::Oldest);
+        self.dropped(oldest, DropReason::Oldest);
+    }
+
+    /// Whether one that waits for room goes on to wait with this.
+    #[cold]
+    pub(crate) fn waits_after(&self, (item, why): &(T, PushError)) -> bool {
+        *why == PushError::Full
+            && matches!(self.policy, Policy::Wait | Policy::Meet)
+            && self.core.too_heavy(item).is_none()
+    }
+
+    /// What is told of an item that comes back.
+    #[cold]
+    pub(crate) fn refused(&self, (item, why): (T, PushError)) -> SendError<T> {
+        match why {
+            PushError::Closed => SendError::Closed(Rejected::new(item)),
+            PushError::Full => match self.core.too_heavy(&item) {
+                None => SendError::Full(Rejected::new(item)),
+                Some((weight, limit)) => SendError::TooHeavy(TooHeavy::new(item, weight, limit)),
+            },
         }
     }
 
     /// Sends `slot`'s item, waiting in line for room.
-    fn poll_send(
+    ///
+    /// While a sender waits for its receiver, the item is in the channel and not in `slot`.
+    pub(crate) fn poll_send(
         &self,
         cx: &mut Context<'_>,
         turn: &mut Turn,
@@ -231,9 +269,12 @@ impl<T> Shared<T> {
     ) -> Poll<Result<(), PushError>> {
         let before = *turn;
         let polled = self.core.poll_push(cx, turn, slot);
+        let waits = slot.is_some() || matches!(turn, Turn::Parked(_));
         match before {
-            Turn::New if polled.is_pending() && slot.is_some() => self.blocked(),
             Turn::Parked(_) if polled.is_ready() => self.pushed_on_promise(),
+            Turn::New if polled.is_pending() && waits && self.core.is_blocked(turn) => {
+                self.blocked();
+            }
             _ => {}
         }
         polled
@@ -249,7 +290,7 @@ impl<T> Shared<T> {
 #[must_use = "futures do nothing unless polled"]
 pub struct SendFuture<'a, T> {
     shared: &'a Shared<T>,
-    /// Until it was sent or given back.
+    /// Until it was sent or given back; not while the send waits for its receiver.
     item: Option<T>,
     turn: Turn,
 }
@@ -257,11 +298,16 @@ pub struct SendFuture<'a, T> {
 impl<T> SendFuture<'_, T> {
     /// Takes the item back; `None` once it was sent or came back in an error.
     pub fn into_inner(mut self) -> Option<T> {
-        self.item.take()
+        let item = self.item.take();
+        item.or_else(|| self.shared.core.leave_push(&mut self.turn))
     }
 
     fn is_parked(&self) -> bool {
         matches!(self.turn, Turn::Parked(_))
+    }
+
+    fn is_done(&self) -> bool {
+        self.item.is_none() && !self.is_parked()
     }
 }
 
@@ -275,46 +321,54 @@ impl<T> Future for SendFuture<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let Some(item) = this.item.take() else {
-            return Poll::Pending;
+            return this.wait(cx);
         };
-        if this.turn != Turn::New {
+        if this.turn != Turn::New || this.shared.policy == Policy::Meet {
             this.item = Some(item);
             return this.wait(cx);
         }
         match this.shared.offer(item) {
             Ok(()) => Poll::Ready(Ok(())),
-            Err((item, PushError::Full)) if this.shared.policy == Policy::Wait => {
-                this.item = Some(item);
+            Err(refused) if this.shared.waits_after(&refused) => {
+                this.item = Some(refused.0);
                 this.wait(cx)
             }
-            Err(refused) => Poll::Ready(Err(SendError::from_refused(refused))),
+            Err(refused) => Poll::Ready(Err(this.shared.refused(refused))),
         }
     }
 }
 
 impl<T> SendFuture<'_, T> {
+    /// The poll of one that only tries, whatever it would wait for.
+    fn once(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
+        let Some(item) = self.item.take() else {
+            return self.wait(cx);
+        };
+        match self.shared.offer(item) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(refused) if self.shared.waits_after(&refused) => {
+                self.item = Some(refused.0);
+                Poll::Pending
+            }
+            Err(refused) => Poll::Ready(Err(self.shared.refused(refused))),
+        }
+    }
+
     /// The poll of one that has found the channel full.
     #[cold]
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
+        if self.is_done() {
+            return Poll::Pending;
+        }
         let sent = ready!(self.shared.poll_send(cx, &mut self.turn, &mut self.item));
         let refused = sent.err().and_then(|why| Some((self.item.take()?, why)));
-        Poll::Ready(refused.map_or(Ok(()), |refused| Err(SendError::from_refused(refused))))
-    }
-}
-
-impl<T> SendError<T> {
-    fn from_refused((item, why): (T, PushError)) -> Self {
-        let item = Rejected::new(item);
-        match why {
-            PushError::Full => Self::Full(item),
-            PushError::Closed => Self::Closed(item),
-        }
+        Poll::Ready(refused.map_or(Ok(()), |refused| Err(self.shared.refused(refused))))
     }
 }
 
 impl<T> FusedFuture for SendFuture<'_, T> {
     fn is_terminated(&self) -> bool {
-        self.item.is_none()
+        self.is_done()
     }
 }
 
@@ -328,7 +382,7 @@ impl<T> fmt::Debug for SendFuture<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendFuture")
             .field("parked", &self.is_parked())
-            .field("done", &self.item.is_none())
+            .field("done", &self.is_done())
             .finish_non_exhaustive()
     }
 }
@@ -355,20 +409,23 @@ impl<T> Future for SendTimeoutFuture<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Poll::Ready(sent) = Pin::new(&mut this.send).poll(cx) {
-            return Poll::Ready(sent.map_err(|error| match error {
-                SendError::Closed(item) => SendTimeoutError::Closed(item),
-                SendError::Full(item) => SendTimeoutError::Full(item),
-            }));
+        let polled = if this.limit.duration().is_zero() && this.send.turn == Turn::New {
+            this.send.once(cx)
+        } else {
+            Pin::new(&mut this.send).poll(cx)
+        };
+        if let Poll::Ready(sent) = polled {
+            return Poll::Ready(sent.map_err(SendTimeoutError::from));
         }
         if this.send.is_terminated() {
             return Poll::Pending;
         }
         let (shared, parked) = (this.send.shared, this.send.is_parked());
         let why = ready!(this.limit.poll(shared.runtime.as_ref(), parked, cx));
-        shared.core.leave_push(&mut this.send.turn);
-        let Some(item) = this.send.item.take().map(Rejected::new) else {
-            return Poll::Pending;
+        let back = shared.core.leave_push(&mut this.send.turn);
+        let Some(item) = this.send.item.take().or(back).map(Rejected::new) else {
+            // A receiver has taken it just now.
+            return Poll::Ready(Ok(()));
         };
         Poll::Ready(Err(match why {
             LimitError::Elapsed => SendTimeoutError::TimedOut {

@@ -4,10 +4,10 @@ use core::fmt;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
-use flow_sync::Turn;
+use flow_sync::{PushError, Turn};
 use futures_sink::Sink;
 
-use super::error::ReserveError;
+use super::error::{ReserveError, SendError};
 use super::{DropReason, Policy, Sender, stats};
 
 impl<T> Sender<T> {
@@ -29,6 +29,7 @@ impl<T> Sender<T> {
             sender: Some(self),
             turn: Turn::New,
             promised: false,
+            held: None,
         }
     }
 }
@@ -39,17 +40,25 @@ impl<T> Sender<T> {
 /// does not fail then, and the room goes back if the sink is dropped instead. An item that is sent
 /// unasked, before the sink was ready, is sent if that goes without waiting.
 ///
-/// An item that cannot be sent, because the channel was closed or is full and the sink was not
-/// ready, goes to the channel's `on_drop` hook: a sink's errors give no items back.
+/// A rendezvous and a channel that weighs its items have no room that could be taken in advance.
+/// There the sink holds one item until the channel, or a receiver, has taken it: it is ready for
+/// the next one then, and to flush it is to wait for that. Dropping the sink drops the item.
 ///
-/// There is nothing to flush. Closing the sink drops the sender; the channel is closed with the
-/// last one.
+/// An item that cannot be sent, because the channel was closed, or is full and the sink was not
+/// ready, or because it is too heavy, goes to the channel's `on_drop` hook: a sink's errors give
+/// no items back.
+///
+/// Otherwise there is nothing to flush. Closing the sink drops the sender; the channel is closed
+/// with the last one.
 pub struct ChannelSink<T> {
     /// Until the sink is closed.
     sender: Option<Sender<T>>,
     turn: Turn,
     /// Whether room has been taken.
     promised: bool,
+    /// What waits for room, where none can be taken in advance; not while it waits for its
+    /// receiver.
+    held: Option<T>,
 }
 
 impl<T> ChannelSink<T> {
@@ -62,7 +71,8 @@ impl<T> ChannelSink<T> {
     /// Gives back what was taken, and the place in the line.
     fn give_up(&mut self) {
         if let Some(sender) = &self.sender {
-            sender.shared.core.leave_push(&mut self.turn);
+            drop(sender.shared.core.leave_push(&mut self.turn));
+            self.held = None;
             if core::mem::take(&mut self.promised) {
                 sender.shared.core.withdraw();
             }
@@ -70,7 +80,49 @@ impl<T> ChannelSink<T> {
     }
 }
 
-// No item is kept in the sink.
+impl<T> ChannelSink<T> {
+    /// Ready once nothing is held any more.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReserveError>> {
+        let Some(sender) = &self.sender else {
+            return Poll::Ready(Err(ReserveError::Closed));
+        };
+        let shared = &sender.shared;
+        if shared.core.reserves().is_ok() {
+            // A place in the line is one for a permit.
+            return Poll::Ready(Ok(()));
+        }
+        if self.held.is_some() || matches!(self.turn, Turn::Parked(_)) {
+            let sent = ready!(shared.poll_send(cx, &mut self.turn, &mut self.held));
+            self.turn = Turn::New;
+            if let (Err(why), Some(item)) = (sent, self.held.take()) {
+                return Poll::Ready(Err(sender.lose((item, why))));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T> Sender<T> {
+    /// Gives an item that was refused to the hook.
+    fn lose(&self, refused: (T, PushError)) -> ReserveError {
+        let shared = &self.shared;
+        let refused = shared.refused(refused);
+        let (error, reason) = match &refused {
+            SendError::Closed(_) => (ReserveError::Closed, DropReason::Closed),
+            SendError::Full(_) => (ReserveError::Full, DropReason::Newest),
+            SendError::TooHeavy(heavy) => {
+                let (weight, limit) = (heavy.weight(), heavy.limit());
+                let error = ReserveError::TooHeavy { weight, limit };
+                (error, DropReason::TooHeavy)
+            }
+        };
+        stats::count(&shared.rare.dropped_newest, 1);
+        shared.dropped(refused.into_inner(), reason);
+        error
+    }
+}
+
+// No item is pinned in the sink.
 impl<T> Unpin for ChannelSink<T> {}
 
 impl<T> Sink<T> for ChannelSink<T> {
@@ -78,6 +130,7 @@ impl<T> Sink<T> for ChannelSink<T> {
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ReserveError>> {
         let this = self.get_mut();
+        ready!(this.poll_held(cx))?;
         let Some(sender) = &this.sender else {
             return Poll::Ready(Err(ReserveError::Closed));
         };
@@ -86,6 +139,11 @@ impl<T> Sink<T> for ChannelSink<T> {
         }
         let shared = &sender.shared;
         match shared.policy {
+            // They find out what to do with the item when it is there.
+            _ if shared.core.reserves().is_err() => {
+                let closed = shared.core.is_closed().then_some(ReserveError::Closed);
+                return Poll::Ready(closed.map_or(Ok(()), Err));
+            }
             Policy::Wait => {
                 let new = this.turn == Turn::New;
                 let polled = shared.core.poll_promise(cx, &mut this.turn);
@@ -94,8 +152,7 @@ impl<T> Sink<T> for ChannelSink<T> {
                 }
                 ready!(polled)?;
             }
-            Policy::Reject => shared.core.try_promise()?,
-            // They find out what to do with the item when it is there.
+            Policy::Reject | Policy::Meet => shared.core.try_promise()?,
             Policy::DropNewest | Policy::DropOldest if shared.core.is_closed() => {
                 return Poll::Ready(Err(ReserveError::Closed));
             }
@@ -116,23 +173,39 @@ impl<T> Sink<T> for ChannelSink<T> {
             shared.pushed_on_promise();
             return Ok(());
         }
-        shared.offer(item).map_err(|(item, why)| {
-            stats::count(&shared.rare.dropped_newest, 1);
-            let reason = match why.into() {
-                ReserveError::Closed => DropReason::Closed,
-                ReserveError::Full => DropReason::Newest,
-            };
-            shared.dropped(item, reason);
-            why.into()
-        })
+        if shared.policy == Policy::Meet && this.held.is_none() && this.turn == Turn::New {
+            // It meets its receiver when it is flushed.
+            this.held = Some(item);
+            return Ok(());
+        }
+        match shared.offer(item) {
+            Ok(()) => Ok(()),
+            Err(refused)
+                if shared.waits_after(&refused)
+                    && shared.core.reserves().is_err()
+                    && this.held.is_none()
+                    && this.turn == Turn::New =>
+            {
+                this.held = Some(refused.0);
+                Ok(())
+            }
+            Err(refused) => Err(sender.lose(refused)),
+        }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), ReserveError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), ReserveError>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ReserveError>> {
         let this = self.get_mut();
+        match this.sender {
+            Some(_) => this.poll_held(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ReserveError>> {
+        let this = self.get_mut();
+        if this.sender.is_some() {
+            ready!(this.poll_held(cx))?;
+        }
         this.give_up();
         this.sender = None;
         Poll::Ready(Ok(()))

@@ -24,23 +24,31 @@ pub struct ChannelStats {
     pub dropped_oldest: u64,
     /// Queued items dropped because the last receiver went away.
     pub abandoned: u64,
-    /// Sends that found the channel full and waited; once per send, however often it woke.
+    /// Sends that found the channel full and waited; once per send, however often it woke. Of a
+    /// rendezvous: sends that found no receiver waiting.
     pub blocked_sends: u64,
     /// Items in the channel.
     pub len: usize,
     /// The most items that were in the channel at once, of the times when somebody looked: at
     /// each call of `stats`, and whenever a send had to wait. Exact with `OnFull::DropOldest`.
     pub max_len: usize,
-    /// How many items the channel can hold.
+    /// How many items the channel can hold; 0 of a rendezvous.
     pub capacity: usize,
+    /// What the items in the channel weigh together; 0 unless they are weighed.
+    pub weight: u64,
+    /// What they may weigh together, if they are weighed.
+    pub max_weight: Option<u64>,
     /// Whether intake has stopped.
     pub closed: bool,
 }
 
 impl ChannelStats {
-    /// How full the channel is, from 0 to 1.
+    /// How full the channel is, from 0 to 1: by count or by weight, whichever is the fuller. A
+    /// rendezvous is never full.
     pub fn utilization(&self) -> f64 {
-        self.len as f64 / self.capacity as f64
+        let by_count = self.len as f64 / self.capacity.max(1) as f64;
+        let by_weight = self.weight as f64 / self.max_weight.unwrap_or(u64::MAX) as f64;
+        by_count.max(by_weight)
     }
 
     /// All items that were dropped, for whatever reason.
@@ -86,6 +94,7 @@ impl<T> Shared<T> {
         let tally = self.core.tally();
         let abandoned = rare.abandoned.load(Relaxed);
         let len = self.core.len();
+        let weight = self.core.weight();
         ChannelStats {
             sent: tally.pushed,
             received: tally.popped.saturating_sub(abandoned),
@@ -96,6 +105,8 @@ impl<T> Shared<T> {
             len,
             max_len: rare.seen(len).max(tally.max_len),
             capacity: self.core.capacity(),
+            weight: weight.map_or(0, |(weight, _)| weight),
+            max_weight: weight.map(|(_, limit)| limit),
             closed: self.core.is_closed(),
         }
     }

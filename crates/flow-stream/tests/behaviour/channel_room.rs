@@ -18,6 +18,7 @@ flow_rt::on_every_runtime! {
     a_permit_outlives_the_last_receiver,
     a_wait_for_a_permit_is_a_place_in_the_line,
     permits_by_the_answer_to_full,
+    owned_permits,
     send_many_sends_in_order_and_keeps_the_rest,
     send_many_by_the_answer_to_full,
     weak_ends_keep_nothing_open,
@@ -149,6 +150,52 @@ async fn permits_by_the_answer_to_full(_: TestRuntime) {
     );
     assert_eq!(tx.try_reserve().unwrap_err(), ReserveError::Closed);
     assert_eq!(tx.reserve().await.unwrap_err(), ReserveError::Closed);
+}
+
+async fn owned_permits(rt: TestRuntime) {
+    let (tx, rx) = Channel::bounded(1).unwrap();
+    let permit = tx.reserve_owned().await.unwrap();
+    assert_eq!(
+        format!("{permit:?}"),
+        "OwnedPermit { channel: \"channel\", .. }"
+    );
+    assert_eq!(tx.try_reserve_owned().unwrap_err(), ReserveError::Full);
+    let mut second = tx.reserve_owned();
+    park(&mut second);
+    assert!(format!("{second:?}").contains("parked: true, done: false"));
+    let mut third = tx.reserve_owned();
+    park(&mut third);
+    drop(tx);
+    assert!(!rx.is_closed(), "a permit is a sender");
+    rt.spawn(async move { permit.send(1) }).await.unwrap();
+    assert_eq!(rx.recv().await, Ok(1));
+    drop(second);
+    let permit = (&mut third).await.unwrap();
+    assert!(third.is_terminated() && poll(&mut third).is_pending());
+    drop(third);
+    drop(permit);
+    assert!(rx.is_closed(), "the last one");
+    assert_eq!(rx.recv().await, Err(RecvError::Closed));
+
+    let (tx, rx) = Channel::builder()
+        .capacity(1)
+        .on_full(OnFull::DropOldest)
+        .build()
+        .unwrap();
+    let (first, second) = (
+        tx.try_reserve_owned().unwrap(),
+        tx.reserve_owned().await.unwrap(),
+    );
+    first.send(1);
+    second.send(2);
+    assert_eq!(rx.try_recv(), Ok(2));
+    rx.close();
+    assert_eq!(tx.reserve_owned().await.unwrap_err(), ReserveError::Closed);
+    let (meets, _rx) = Channel::<u8>::rendezvous();
+    assert_eq!(
+        meets.reserve_owned().await.unwrap_err(),
+        ReserveError::Rendezvous
+    );
 }
 
 async fn send_many_sends_in_order_and_keeps_the_rest(rt: TestRuntime) {

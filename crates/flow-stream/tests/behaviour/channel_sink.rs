@@ -13,6 +13,7 @@ flow_rt::on_every_runtime! {
     ready_means_room,
     sinks_by_the_answer_to_full,
     what_a_sink_cannot_send_is_dropped_and_told,
+    a_sink_without_room_holds_one_item,
 }
 
 fn poll_ready<T>(sink: &mut ChannelSink<T>) -> Poll<Result<(), ReserveError>> {
@@ -96,4 +97,48 @@ async fn what_a_sink_cannot_send_is_dropped_and_told(_: TestRuntime) {
     let told = [(2, DropReason::Newest), (3, DropReason::Closed)];
     assert_eq!(*dropped.lock().unwrap(), told);
     assert_eq!(rx.stats().dropped_newest, 2);
+}
+
+/// Into a rendezvous, and where items are weighed.
+async fn a_sink_without_room_holds_one_item(rt: TestRuntime) {
+    let (tx, rx) = Channel::rendezvous();
+    let mut sink = tx.clone().into_sink();
+    assert_eq!(poll_ready(&mut sink), Poll::Ready(Ok(())));
+    sink.start_send_unpin(1).unwrap();
+    assert!(poll_ready(&mut sink).is_pending(), "nobody has taken it");
+    assert_eq!(rx.try_recv(), Ok(1));
+    assert_eq!(poll_ready(&mut sink), Poll::Ready(Ok(())));
+    sink.start_send_unpin(2).unwrap();
+    assert!(poll_ready(&mut sink).is_pending());
+    drop(sink);
+    assert!(rx.try_recv().is_err(), "it went with the sink");
+    let forwarding = rt.spawn(stream::iter(0..50).map(Ok).forward(tx.into_sink()));
+    assert_eq!(rx.collect::<Vec<_>>().await, (0..50).collect::<Vec<_>>());
+    assert_eq!(forwarding.await.unwrap(), Ok(()));
+
+    let lost = Arc::new(Mutex::new(Vec::new()));
+    let hook = lost.clone();
+    let (tx, rx) = Channel::builder()
+        .max_weight(5, |item| *item)
+        .on_drop(move |item, why| hook.lock().unwrap().push((item, why)))
+        .build()
+        .unwrap();
+    let mut sink = tx.clone().into_sink();
+    sink.send(4).await.unwrap();
+    let too_heavy = ReserveError::TooHeavy {
+        weight: 6,
+        limit: 5,
+    };
+    assert_eq!(sink.send(6).await, Err(too_heavy));
+    sink.start_send_unpin(3).unwrap();
+    assert!(poll_ready(&mut sink).is_pending() && poll_ready(&mut sink).is_pending());
+    assert_eq!(rx.recv().await, Ok(4));
+    assert_eq!(poll_ready(&mut sink), Poll::Ready(Ok(())));
+    sink.start_send_unpin(5).unwrap();
+    rx.close();
+    assert_eq!(sink.close().await, Err(ReserveError::Closed));
+    assert_eq!(sink.close().await, Ok(()));
+    assert_eq!(rx.recv().await, Ok(3));
+    let all = [(6, DropReason::TooHeavy), (5, DropReason::Closed)];
+    assert_eq!(*lost.lock().unwrap(), all);
 }

@@ -84,7 +84,11 @@ async fn stormy_sender(tx: Sender<Item>, who: u64, mut rng: SimRng, ledger: Shar
                 polls => {
                     let sent = poll_up_to(&mut send, polls).await;
                     if sent.is_none() {
-                        item = send.into_inner().expect("an unsent item comes back");
+                        match send.into_inner() {
+                            Some(unsent) => item = unsent,
+                            // Only of a rendezvous: a receiver has taken it.
+                            None => break,
+                        }
                     }
                     sent
                 }
@@ -155,17 +159,24 @@ async fn stormy_receiver(mut rx: Receiver<Item>, mut rng: SimRng, ledger: Shared
     }
 }
 
-async fn storm(
-    rt: &Sim,
-    on_full: OnFull,
-    capacity: usize,
-    receivers: usize,
-    close: bool,
-) -> Shared {
+/// What the channel holds.
+#[derive(Clone, Copy)]
+enum Kind {
+    Holds(usize),
+    /// Items of 1 to 3.
+    Weighs(u64),
+    Meets,
+}
+
+async fn storm(rt: &Sim, on_full: OnFull, kind: Kind, receivers: usize, close: bool) -> Shared {
     let ledger = Shared::default();
     let hook = ledger.clone();
-    let (tx, rx) = Channel::builder()
-        .capacity(capacity)
+    let builder = match kind {
+        Kind::Holds(capacity) => Channel::builder().capacity(capacity),
+        Kind::Weighs(limit) => Channel::builder().max_weight(limit, |item: &Item| item.1 % 3 + 1),
+        Kind::Meets => Channel::builder().rendezvous(),
+    };
+    let (tx, rx) = builder
         .on_full(on_full)
         .on_drop(move |item, _| hook.lock().unwrap().dropped.push(item))
         .build()
@@ -192,17 +203,27 @@ async fn storm(
         task.await.unwrap();
     }
     let stats = watch.stats();
-    assert!(stats.max_len <= capacity);
+    assert!(match kind {
+        Kind::Holds(capacity) => stats.max_len <= capacity,
+        Kind::Weighs(limit) => stats.max_len as u64 <= limit,
+        Kind::Meets => stats.max_len <= receivers,
+    });
     assert_eq!(stats.sent, stats.received + stats.dropped_oldest);
     assert_eq!(stats.len, 0);
     ledger
 }
 
+const KINDS: [Kind; 3] = [Kind::Holds(2), Kind::Weighs(3), Kind::Meets];
+
 #[test]
 fn waiting_senders_lose_nothing_and_keep_their_order() {
     sim::check(0..300, |rt| async move {
-        let capacity = rt.rng().below(3) as usize + 1;
-        let ledger = storm(&rt, OnFull::Wait, capacity, 1, false).await;
+        let kind = match rt.rng().below(5) {
+            0 => Kind::Weighs(4),
+            1 => Kind::Meets,
+            n => Kind::Holds(n as usize - 1),
+        };
+        let ledger = storm(&rt, OnFull::Wait, kind, 1, false).await;
         let ledger = ledger.lock().unwrap();
         ledger.check();
         assert!(ledger.dropped.is_empty() && ledger.returned.is_empty());
@@ -216,16 +237,20 @@ fn waiting_senders_lose_nothing_and_keep_their_order() {
 #[test]
 fn many_receivers_lose_nothing() {
     sim::check(0..300, |rt| async move {
-        let ledger = storm(&rt, OnFull::Wait, 2, 3, false).await;
-        ledger.lock().unwrap().check();
+        for kind in KINDS {
+            let ledger = storm(&rt, OnFull::Wait, kind, 3, false).await;
+            ledger.lock().unwrap().check();
+        }
     });
 }
 
 #[test]
 fn a_close_in_the_middle_returns_or_delivers() {
     sim::check(0..300, |rt| async move {
-        let ledger = storm(&rt, OnFull::Wait, 2, 3, true).await;
-        ledger.lock().unwrap().check();
+        for kind in KINDS {
+            let ledger = storm(&rt, OnFull::Wait, kind, 3, true).await;
+            ledger.lock().unwrap().check();
+        }
     });
 }
 
@@ -234,8 +259,12 @@ fn every_answer_to_full_accounts_for_every_item() {
     for on_full in [OnFull::Reject, OnFull::DropNewest, OnFull::DropOldest] {
         for close in [false, true] {
             sim::check(0..60, |rt| async move {
-                let ledger = storm(&rt, on_full, 2, 2, close).await;
-                ledger.lock().unwrap().check();
+                for kind in KINDS {
+                    if !matches!((kind, on_full), (Kind::Meets, OnFull::DropOldest)) {
+                        let ledger = storm(&rt, on_full, kind, 2, close).await;
+                        ledger.lock().unwrap().check();
+                    }
+                }
             });
         }
     }

@@ -35,6 +35,13 @@ fn rejected() -> Rejected<Cell<u8>> {
     }
 }
 
+/// An item of weight 9 where 5 is allowed.
+fn too_heavy() -> TrySendError<Cell<u8>> {
+    let builder = Channel::builder().max_weight(5, |_| 9);
+    let (tx, _rx) = builder.build().unwrap();
+    tx.try_send(Cell::new(7)).unwrap_err()
+}
+
 const CLOSED: &str = "the channel is closed";
 const FULL: &str = "the channel is full";
 const DRAINED: &str = "the channel is closed and empty";
@@ -48,7 +55,8 @@ fn of_building_a_channel() {
     );
     says(
         &ChannelConfigError::ZeroCapacity,
-        "channel capacity is 0; at least 1 is allowed: a channel holds items",
+        "channel capacity is 0; at least 1 is allowed: a channel that holds nothing is made with \
+         `.rendezvous()`",
         None,
     );
     says(
@@ -57,6 +65,66 @@ fn of_building_a_channel() {
         },
         "a channel cannot answer \"full\" with caller-runs; wait, reject, drop-newest and \
          drop-oldest are allowed",
+        None,
+    );
+    says(
+        &ChannelConfigError::ZeroWeight,
+        "the channel's limit by weight is 0; at least 1 is allowed",
+        None,
+    );
+    for (capacity, weight, text) in [
+        (Some(3), Some(9), "a capacity of 3 was given"),
+        (None, Some(9), "a limit by weight of 9 was given"),
+        (None, None, "it was given room"),
+    ] {
+        let error = ChannelConfigError::RendezvousHolds { capacity, weight };
+        let text = format!("a rendezvous channel holds nothing, but {text}");
+        says(&error, &text, None);
+    }
+    says(
+        &ChannelConfigError::RendezvousDropsOldest,
+        "a rendezvous channel holds no item that could give way, so drop-oldest is no answer; \
+         wait, reject and drop-newest are allowed",
+        None,
+    );
+}
+
+#[test]
+fn of_items_that_are_too_heavy() {
+    let text = "an item that weighs 9 will never fit into the channel; 5 is allowed";
+    let debug = "TooHeavy { weight: 9, limit: 5, .. }";
+    let error = too_heavy();
+    says(&error, text, None);
+    assert_eq!(format!("{error:?}"), debug);
+    assert_eq!(error.into_inner().get(), 7);
+    let heavy = || match too_heavy() {
+        TrySendError::TooHeavy(heavy) => SendError::TooHeavy(heavy),
+        other => panic!("{other:?}"),
+    };
+    let error = heavy();
+    says(&error, text, None);
+    assert_eq!(format!("{error:?}"), debug);
+    assert_eq!(error.into_inner().get(), 7);
+    let error = SendTimeoutError::from(heavy());
+    says(&error, text, None);
+    assert_eq!(format!("{error:?}"), debug);
+    assert_eq!(error.into_inner().get(), 7);
+    let error = SendBlockingError::from(heavy());
+    says(&error, text, None);
+    assert_eq!(format!("{error:?}"), debug);
+    assert_eq!(error.into_inner().get(), 7);
+    let (weight, limit) = (9, 5);
+    says(&SendManyError::TooHeavy { weight, limit }, text, None);
+    says(&ReserveError::TooHeavy { weight, limit }, text, None);
+    says(
+        &ReserveError::Rendezvous,
+        "a rendezvous channel holds nothing, so there is no room to take in advance",
+        None,
+    );
+    says(
+        &ReserveError::Weighed,
+        "what an item will weigh is not known in advance, so a channel with a limit by weight \
+         gives no permits",
         None,
     );
 }

@@ -17,12 +17,22 @@ mod broadcast_storm;
 mod channel;
 #[cfg(feature = "channel")]
 mod channel_edges;
+#[cfg(all(feature = "channel", feature = "tracing"))]
+mod channel_events;
+#[cfg(feature = "channel")]
+mod channel_lost;
+#[cfg(feature = "channel")]
+mod channel_rendezvous;
 #[cfg(feature = "channel")]
 mod channel_room;
+#[cfg(feature = "serde")]
+mod channel_settings;
 #[cfg(feature = "sink")]
 mod channel_sink;
 #[cfg(feature = "channel")]
 mod channel_storm;
+#[cfg(feature = "channel")]
+mod channel_weight;
 #[cfg(feature = "channel")]
 mod errors_of_many;
 #[cfg(feature = "channel")]
@@ -30,6 +40,8 @@ mod oneshot;
 #[cfg(feature = "channel")]
 mod watch;
 
+#[cfg(feature = "pipes")]
+mod pipes;
 #[cfg(feature = "writer")]
 mod sink;
 #[cfg(feature = "writer")]

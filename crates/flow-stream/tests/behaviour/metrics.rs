@@ -44,6 +44,21 @@ fn a_channel_shows_its_counts_and_is_kept_open_by_nobody() {
 }
 
 #[test]
+fn a_channel_that_weighs_its_items_shows_their_weight() {
+    let weighed = Channel::builder()
+        .name("bytes")
+        .max_weight(10, |item| *item);
+    let (tx, _rx) = weighed.build().unwrap();
+    let registry = Registry::new();
+    let _registered = registry.register(tx.collector()).unwrap();
+    tx.try_send(7_u64).unwrap();
+    let now = registry.collect();
+    let gauge = |name: &str| now.gauge(name, &[("channel", "bytes")]);
+    assert_eq!(gauge("flow_stream_channel_buffered_weight"), Some(7.0));
+    assert_eq!(gauge("flow_stream_channel_max_weight"), Some(10.0));
+}
+
+#[test]
 fn a_writer_shows_its_counts() {
     sim::check(0..1, |_| async {
         let writer = AsyncWriter::builder()

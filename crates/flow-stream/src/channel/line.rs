@@ -1,0 +1,48 @@
+//! Those who wait at one end of a queue, under its lock.
+
+use core::task::Waker;
+
+use flow_sync::{Cancelled, Standing, Ticket, WaitList};
+
+use crate::wakers::Wakers;
+
+/// Those who wait, and those who were granted what they wait for and have not come for it yet.
+#[derive(Default)]
+pub(super) struct Line {
+    pub(super) list: WaitList,
+    pub(super) granted: usize,
+    /// What they need together.
+    pub(super) granted_need: u64,
+}
+
+impl Line {
+    pub(super) fn park(&mut self, waker: Waker, need: u64) -> Ticket {
+        self.list.push(need, Some(waker))
+    }
+
+    pub(super) fn grant(&mut self, wakers: &mut Wakers) {
+        self.granted += 1;
+        self.granted_need += self.list.head_need().unwrap_or(0);
+        if let Some(waker) = self.list.grant_head() {
+            wakers.push(waker);
+        }
+    }
+
+    pub(super) fn refuse_all(&mut self, wakers: &mut Wakers) {
+        while !self.list.is_empty() {
+            if let Some(waker) = self.list.close_head() {
+                wakers.push(waker);
+            }
+        }
+    }
+
+    /// Gives a place up; the waker in the answer is to be dropped without the lock.
+    pub(super) fn leave(&mut self, ticket: Ticket) -> Cancelled {
+        let left = self.list.cancel(ticket);
+        if left.standing == Standing::Granted {
+            self.granted -= 1;
+            self.granted_need -= left.need;
+        }
+        left
+    }
+}

@@ -1,0 +1,121 @@
+//! A channel's builder in configuration files: each setting by the name of the method that takes
+//! it.
+//!
+//! What is left out keeps the builder's default, and what the builder has no method for is an
+//! error that names it. Values are checked where the builder checks them, by `build`.
+
+use core::fmt;
+use std::borrow::Cow;
+
+use flow_rt::OnFull;
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::{Channel, ChannelBuilder};
+
+/// From settings named as the methods are.
+///
+/// `capacity` is a number, `"unbounded"` or `"rendezvous"`; `on_full` is `"wait"`, `"reject"`,
+/// `"drop-newest"` or `"drop-oldest"`. Runtime, hooks and what weighs the items are set in code.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use flow_stream::ChannelBuilder;
+///
+/// let text = r#"{ "name": "events", "capacity": 1024, "on_full": "drop-oldest" }"#;
+/// let (tx, _rx) = serde_json::from_str::<ChannelBuilder<String>>(text)?.build()?;
+/// assert_eq!(tx.capacity(), 1_024);
+/// # Ok(())
+/// # }
+/// ```
+impl<'de, T> Deserialize<'de> for ChannelBuilder<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Settings {
+            name: Option<String>,
+            capacity: Option<Capacity>,
+            on_full: Option<Answer>,
+        }
+        let settings = Settings::deserialize(deserializer)?;
+        let mut builder = Channel::builder();
+        if let Some(name) = settings.name {
+            builder = builder.name(name);
+        }
+        builder = match settings.capacity {
+            Some(Capacity::Items(items)) => builder.capacity(items),
+            Some(Capacity::Rendezvous) => builder.rendezvous(),
+            None => builder,
+        };
+        if let Some(Answer(on_full)) = settings.on_full {
+            builder = builder.on_full(on_full);
+        }
+        Ok(builder)
+    }
+}
+
+enum Capacity {
+    Items(usize),
+    Rendezvous,
+}
+
+impl<'de> Deserialize<'de> for Capacity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CountOrWord)
+    }
+}
+
+struct CountOrWord;
+
+impl Visitor<'_> for CountOrWord {
+    type Value = Capacity;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of items, \"unbounded\" or \"rendezvous\"")
+    }
+
+    fn visit_u64<E: Error>(self, count: u64) -> Result<Capacity, E> {
+        let fits = usize::try_from(count);
+        let fits = fits.map_err(|_| E::invalid_value(Unexpected::Unsigned(count), &self))?;
+        Ok(Capacity::Items(fits))
+    }
+
+    fn visit_i64<E: Error>(self, count: i64) -> Result<Capacity, E> {
+        match u64::try_from(count) {
+            Ok(count) => self.visit_u64(count),
+            Err(_) => Err(E::invalid_value(Unexpected::Signed(count), &self)),
+        }
+    }
+
+    fn visit_str<E: Error>(self, word: &str) -> Result<Capacity, E> {
+        match word.trim() {
+            "unbounded" => Ok(Capacity::Items(usize::MAX)),
+            "rendezvous" => Ok(Capacity::Rendezvous),
+            _ => Err(E::invalid_value(Unexpected::Str(word), &self)),
+        }
+    }
+}
+
+/// The answers that a channel can give, by the words of their `Display`.
+struct Answer(OnFull);
+
+impl<'de> Deserialize<'de> for Answer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const ANSWERS: [OnFull; 4] = [
+            OnFull::Wait,
+            OnFull::Reject,
+            OnFull::DropNewest,
+            OnFull::DropOldest,
+        ];
+        let word = Cow::<str>::deserialize(deserializer)?;
+        let answer = ANSWERS
+            .into_iter()
+            .find(|answer| answer.to_string() == *word);
+        answer.map(Self).ok_or_else(|| {
+            let words = ANSWERS.map(|answer| format!("`{answer}`")).join(", ");
+            D::Error::custom(format_args!(
+                "unknown answer `{word}`, expected one of {words}"
+            ))
+        })
+    }
+}
