@@ -388,7 +388,9 @@ fn leaky_buckets_and_pacers_are_waited_for_on_threads_too() {
     let bucket = LeakyBucket::new("1000/s", 2).expect("valid");
     bucket.acquire_n_blocking(2).expect("there is room");
     bucket.acquire_blocking().expect("open");
-    let cannot = bucket.acquire_blocking_timeout(Duration::ZERO);
+    let slow = LeakyBucket::new("1/h", 1).expect("valid");
+    slow.acquire_blocking().expect("there is room");
+    let cannot = slow.acquire_blocking_timeout(Duration::ZERO);
     assert!(
         matches!(
             cannot,

@@ -4,9 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use flow_ratelimit::{
-    ConfigError, Denied, FairShare, FairShareBuilder, FairShareSnapshot, LimiterExt, Rate, Share,
-};
+use flow_ratelimit::{ConfigError, Denied, FairShare, FairShareBuilder, LimiterExt, Rate, Share};
 use flow_rt::sim::Sim;
 use flow_rt::{Clock, Instant, ManualClock};
 
@@ -391,6 +389,7 @@ fn a_snapshot_in_a_file_is_checked() {
             .child("b", 1),
     );
     children[0].try_acquire_n(7).unwrap();
+    use flow_ratelimit::FairShareSnapshot;
     let text = serde_json::to_string(&share.snapshot()).unwrap();
     let read: FairShareSnapshot = serde_json::from_str(&text).unwrap();
     let (again, _) = build(FairShare::builder().restore(&read));

@@ -6,8 +6,9 @@ pub use flow_rt::{Backoff, CancellationToken, OnFull, TaskContext};
 
 #[cfg(feature = "ratelimit")]
 pub use flow_ratelimit::{
-    Aimd, CircuitBreaker, ClassedLimiter, Composite, ConcurrencyLimiter, Denied, Gradient2,
-    KeyedLimiter, LeakyBucket, Limiter, LimiterExt, MultiBucket, Pacer, Rate, TokenBucket, Vegas,
+    Aimd, CircuitBreaker, ClassedLimiter, Composite, ConcurrencyLimiter, Denied, FairShare,
+    Gradient2, KeyedLimiter, LeakyBucket, Limiter, LimiterExt, MultiBucket, Pacer, Rate,
+    TokenBucket, Vegas,
 };
 
 #[cfg(all(feature = "ratelimit", feature = "tower"))]

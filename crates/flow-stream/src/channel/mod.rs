@@ -4,7 +4,6 @@ mod core;
 mod counters;
 mod error;
 mod events;
-mod limit;
 mod line;
 mod locked;
 mod many;

@@ -14,9 +14,9 @@ use futures_core::future::FusedFuture;
 use futures_core::stream::{FusedStream, Stream};
 
 use super::error::{RecvBlockingError, RecvError, RecvTimeoutError, TryRecvError};
-use super::limit::{Limit, LimitError};
 use super::stats::ChannelStats;
 use super::{Shared, WeakReceiver};
+use crate::limit::{Limit, LimitError};
 
 /// The receiving end of a [`Channel`](super::Channel); clones share the items among them.
 ///
@@ -301,6 +301,7 @@ impl<T> FusedFuture for RecvFuture<'_, T> {
 }
 
 impl<T> Drop for RecvFuture<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         self.shared.core.leave_pop(&mut self.turn);
     }

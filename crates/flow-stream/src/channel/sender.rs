@@ -16,9 +16,9 @@ use super::core::Core;
 use super::error::{
     Rejected, SendBlockingError, SendError, SendTimeoutError, TooHeavy, TrySendError,
 };
-use super::limit::{Limit, LimitError};
 use super::stats::{ChannelStats, count};
 use super::{DropReason, Policy, Shared, WeakSender};
+use crate::limit::{Limit, LimitError};
 
 /// The sending end of a [`Channel`](super::Channel); clones send into the same one.
 ///
@@ -373,6 +373,7 @@ impl<T> FusedFuture for SendFuture<'_, T> {
 }
 
 impl<T> Drop for SendFuture<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         self.shared.core.leave_push(&mut self.turn);
     }
