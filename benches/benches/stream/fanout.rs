@@ -55,7 +55,8 @@ fn broadcasts(bench: &mut Bench, runtime: &Runtime) {
     let (tx, rx) = lossy(CAPACITY);
     let mut receivers = vec![rx; RECEIVERS];
     let (tokio_tx, tokio_rx) = tokio_broadcast::channel(CAPACITY);
-    let mut tokio_rx: Vec<_> = (0..RECEIVERS).map(|_| tokio_rx.resubscribe()).collect();
+    let mut tokio_rx = vec![tokio_rx];
+    tokio_rx.resize_with(RECEIVERS, || tokio_tx.subscribe());
     let (async_tx, async_rx) = async_broadcast::broadcast(CAPACITY);
     let mut async_rx = vec![async_rx; RECEIVERS];
     bench

@@ -102,6 +102,31 @@ fn the_slowest_receiver_meets_a_waiting_sender() {
     });
 }
 
+/// A receiver goes away while others send and receive: items leave in their order, and all their
+/// room comes back.
+#[test]
+fn a_receiver_goes_amid_sends() {
+    explore("drop of the slow || send, recv, send", 3, || {
+        let (tx, mut fast) = open(2, OnLag::Wait);
+        let slow = fast.clone();
+        tx.try_send(1).unwrap();
+        assert_eq!(fast.try_recv(), Ok(1));
+        let dropping = thread::spawn(move || drop(slow));
+        tx.try_send(2).unwrap();
+        assert_eq!(fast.try_recv(), Ok(2));
+        // Full while the slow one has had neither.
+        let third = tx.try_send(3).is_ok();
+        dropping.join().unwrap();
+        if third {
+            assert_eq!(fast.try_recv(), Ok(3));
+        }
+        assert_eq!(tx.len(), 0);
+        tx.try_send(4).unwrap();
+        tx.try_send(5).unwrap();
+        assert_eq!((fast.try_recv(), fast.try_recv()), (Ok(4), Ok(5)));
+    });
+}
+
 /// The last receiver goes away: all senders that wait get their items back, and no item stays.
 #[test]
 fn the_last_receiver_meets_waiting_senders() {

@@ -371,7 +371,8 @@ impl Sums {
         // If none has ended, those that run are all that is known.
         let used = match self.ran {
             0 => running as f64,
-            _ => self.runs / seconds(elapsed),
+            // Those that run for longer than a window have not ended in it.
+            _ => (self.runs / seconds(elapsed)).max(running.saturating_sub(1) as f64),
         };
         let mean = |sum: f64, count: u64| sum / count.max(1) as f64;
         let wait = seconds_of(mean(self.waits, self.waited));
@@ -452,7 +453,7 @@ impl Control {
         }
         if asked < limit {
             self.calm = 0;
-            return asked.max(limit - limit / 4);
+            return asked.max(limit - (limit / 4).max(1).min(limit - 1));
         }
         if is_starved {
             self.calm = 0;

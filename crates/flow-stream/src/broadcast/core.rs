@@ -34,7 +34,8 @@
 //! on at `head`. Else count `left` down and clone the item; the last one takes it, moves `head`,
 //! and sees to the senders.
 //! subscribe: lock the line, count, begin at `tail`. clone: the same, and count in every item that
-//! the original has not had. drop: count out, then have every item that is left without a look.
+//! the original has not had. drop: under the line's lock count out, and out of every item that is
+//! left; see to the senders; drop what nobody else waits for without a lock.
 //! A receiver that finds its item walks away from its place in the line: by 7 whoever brought the
 //! item takes it out.
 //!
@@ -314,25 +315,28 @@ impl<T> Core<T> {
     /// Counts a receiver out; true if it was the last. What it has not had it lets go.
     pub(super) fn unsubscribe(&self, position: u64) -> bool {
         let mut line = self.line.lock();
-        let mut refused = Wakers::new();
+        let (mut refused, mut gone) = (Wakers::new(), Vec::new());
         let last = self.receivers.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last {
-            self.refuse_all(&mut line, &mut refused);
-        }
-        let tail = self.tail();
-        drop(line);
-        refused.wake();
-        for at in self.first(position)..tail {
+        // Under the line's lock to the end: an item that is sent meanwhile would not count this
+        // receiver, and would leave before older ones that still do.
+        for at in self.first(position)..self.tail() {
             let mut cell = self.cell(at);
             if cell.position != at || cell.item.is_none() {
                 continue;
             }
             cell.left -= 1;
             if cell.left == 0 {
-                let item = cell.item.take();
-                self.passed(cell);
-                contain(|| drop(item));
+                gone.extend(cell.item.take());
+                self.head.fetch_add(1 << 1, Ordering::AcqRel);
             }
+        }
+        if last {
+            self.refuse_all(&mut line, &mut refused);
+        }
+        self.grant(line);
+        refused.wake();
+        for item in gone {
+            contain(|| drop(item));
         }
         last
     }
