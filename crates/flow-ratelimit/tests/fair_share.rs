@@ -195,6 +195,23 @@ fn a_clock_that_goes_back_mints_nothing() {
     assert_eq!(share.available(), 3);
 }
 
+/// By an instant that one thread read before another looked at a later one.
+#[test]
+fn a_rate_that_is_changed_by_an_old_instant_goes_on_from_the_latest() {
+    let clock = clock();
+    let (share, children) = two(&clock);
+    children[0].try_acquire_n(30).unwrap();
+    children[1].try_acquire_n(10).unwrap();
+    let start = clock.now();
+    clock.advance(100 * MS);
+    assert_eq!(share.available(), 10);
+    clock.set(start);
+    share.set_rate("1/s").unwrap();
+    assert_eq!(share.available(), 10);
+    clock.set(start + 1_100 * MS);
+    assert_eq!(share.available(), 11);
+}
+
 /// Far beyond the horizon of the line, and of what a word holds.
 #[test]
 fn idle_for_centuries() {
@@ -379,9 +396,29 @@ fn goes_on_after_a_restart() {
     assert_eq!(snapshot, snapshot.clone());
 }
 
+/// Either may be given alone, and the other one is the snapshot's.
+#[test]
+fn goes_on_by_another_rate_or_burst() {
+    let (share, children) = two(&clock());
+    children[0].try_acquire_n(30).unwrap();
+    children[1].try_acquire_n(10).unwrap();
+    let snapshot = share.snapshot();
+    let restore = || FairShare::builder().restore(&snapshot).clock(clock());
+    let (faster, _) = build(restore().rate("200/s"));
+    assert_eq!((faster.rate(), faster.burst()), (Rate::per_second(200), 40));
+    let (larger, _) = build(restore().burst(80));
+    assert_eq!((larger.rate(), larger.burst()), (Rate::per_second(100), 80));
+    let (other, _) = build(restore().rate("200/s burst 80"));
+    assert_eq!((other.rate(), other.burst()), (Rate::per_second(200), 80));
+    let refused = restore().rate("200/s burst 80").burst(40).build();
+    assert!(matches!(refused, Err(ConfigError::TwoBursts { .. })));
+}
+
 #[cfg(feature = "serde")]
 #[test]
 fn a_snapshot_in_a_file_is_checked() {
+    use flow_ratelimit::FairShareSnapshot;
+
     let (share, children) = build(
         FairShare::builder()
             .rate("1/h burst 40")
@@ -389,7 +426,6 @@ fn a_snapshot_in_a_file_is_checked() {
             .child("b", 1),
     );
     children[0].try_acquire_n(7).unwrap();
-    use flow_ratelimit::FairShareSnapshot;
     let text = serde_json::to_string(&share.snapshot()).unwrap();
     let read: FairShareSnapshot = serde_json::from_str(&text).unwrap();
     let (again, _) = build(FairShare::builder().restore(&read));

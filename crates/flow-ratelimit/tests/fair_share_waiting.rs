@@ -13,7 +13,7 @@ use flow_ratelimit::{
     AcquireBlockingError, AcquireError, Composite, Denied, FairShare, LimiterExt, Rate, Share,
     TokenBucket,
 };
-use flow_rt::{JoinHandle, TestRuntime};
+use flow_rt::{JoinHandle, ManualClock, TestRuntime};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -29,6 +29,7 @@ flow_rt::on_every_runtime! {
     a_dropped_wait_takes_nothing,
     a_turn_that_is_given_up_is_the_next_ones,
     hopeless_timeouts_fail_at_once,
+    a_wait_beyond_all_clocks_is_hopeless,
     changes_reach_those_who_wait,
     a_smaller_part_ends_a_wait,
     close_ends_the_waits_of_all,
@@ -36,6 +37,7 @@ flow_rt::on_every_runtime! {
     a_refund_serves_those_who_wait,
     a_line_may_be_full,
     late_timers_cost_nothing,
+    a_snapshot_has_nothing_for_late_timers,
     it_waits_in_a_composite,
 }
 
@@ -266,6 +268,31 @@ async fn hopeless_timeouts_fail_at_once(rt: TestRuntime) {
     assert_eq!(refused, Err(AcquireError::NeverRefills));
 }
 
+/// All that waits in the line needs more than a word of units, after some time has passed.
+async fn a_wait_beyond_all_clocks_is_hopeless(rt: TestRuntime) {
+    const ALL: u64 = 10_000_000;
+    let builder = FairShare::builder().rate("1/s burst 1000000000");
+    let builder = builder.child("a", 1).child("b", 99);
+    let share = builder.build().expect("valid");
+    let children: Vec<_> = share.children().collect();
+    children[0].try_acquire_n(ALL).expect("it starts full");
+    children[1].try_acquire().expect("it starts full");
+    rt.advance(10 * MS).await;
+    let mut waits: Vec<_> = (0..17)
+        .map(|_| Box::pin(children[0].acquire_n(ALL)))
+        .collect();
+    assert!(waits.iter_mut().all(|wait| !poll_once(wait.as_mut())));
+    let start = rt.now();
+    let refused = children[0]
+        .acquire_n_timeout(ALL, Duration::from_secs(1))
+        .await;
+    assert!(
+        matches!(refused, Err(AcquireError::Timeout { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(rt.now(), start);
+}
+
 async fn changes_reach_those_who_wait(rt: TestRuntime) {
     let (share, children) = empty("1/h burst 20", &[("a", 1), ("b", 1)]);
     let start = rt.now();
@@ -384,6 +411,27 @@ async fn late_timers_cost_nothing(rt: TestRuntime) {
     assert_eq!(share.available(), 4);
 }
 
+/// While somebody waits there may be far more than a burst, until the driver comes.
+async fn a_snapshot_has_nothing_for_late_timers(rt: TestRuntime) {
+    let clock = ManualClock::new();
+    let builder = FairShare::builder().rate("100000/s burst 4");
+    let builder = builder.child("a", 1).child("b", 1).clock(clock.clone());
+    let share = builder.build().expect("valid");
+    let children: Vec<_> = share.children().collect();
+    for child in &children {
+        child.try_acquire_n(2).expect("it starts full");
+    }
+    let mut waits = pin!(children[0].acquire_n(2));
+    assert!(!poll_once(waits.as_mut()));
+    clock.advance(MS);
+    assert_eq!((share.available(), share.stats().available), (4, 4));
+    let snapshot = share.snapshot();
+    assert_eq!(snapshot.tokens(), 4);
+    let restored = FairShare::builder().restore(&snapshot).build();
+    assert_eq!(restored.expect("as it was").available(), 4);
+    drop(rt);
+}
+
 async fn it_waits_in_a_composite(rt: TestRuntime) {
     let (_, children) = empty("100/s burst 2", &[("a", 1), ("b", 1)]);
     let other = TokenBucket::builder().rate("40/s").burst(1).initial(0);
@@ -413,11 +461,16 @@ fn threads_wait_too() {
     });
     // Up to four had come before.
     assert!(start.elapsed() >= 16 * MS);
-    share.set_rate(Rate::ZERO).expect("in range");
+    // Nothing comes while this runs, but it would in the end.
+    share.set_rate(Rate::per_hour(1)).expect("in range");
     while children[0].try_acquire().is_ok() {}
-    children[0]
-        .acquire_n_blocking_timeout(1, Duration::ZERO)
-        .expect_err("none is left");
+    let refused = children[0].acquire_n_blocking_timeout(1, Duration::ZERO);
+    assert!(matches!(
+        refused,
+        Err(AcquireBlockingError::NotGranted(
+            AcquireError::Timeout { .. }
+        ))
+    ));
     let refused = children[0].acquire_n_blocking(3);
     assert!(matches!(
         refused,

@@ -79,9 +79,12 @@ fn memory_is_taken_when_it_grows_and_only_then() {
     assert_eq!(hits.count_total, 0);
     clock.advance(20 * SECOND);
     assert_eq!(limiter.len(), 0);
-    for key in 10_000..13_000 {
-        limiter.try_acquire(&key).unwrap();
-    }
+    let newcomers = measure(|| {
+        for key in 10_000..13_000 {
+            limiter.try_acquire(&key).unwrap();
+        }
+    });
+    assert_eq!(newcomers.count_total, 0);
     assert_eq!((limiter.len(), limiter.capacity()), (3_000, 4_000));
     assert_eq!(limiter.stats().evicted, 0);
 }

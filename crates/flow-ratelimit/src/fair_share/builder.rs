@@ -128,19 +128,22 @@ impl<C: Clock> FairShareBuilder<C> {
     /// a weight is zero, all weights together are more than 2^32 - 1, or a child would have less than
     /// one token of the burst; if nobody may wait; or if the snapshot is none.
     pub fn build(mut self) -> Result<FairShare<C>, ConfigError> {
-        if let Some(snapshot) = &self.snapshot {
+        let snapshot = self.snapshot.as_ref();
+        if let Some(snapshot) = snapshot {
             snapshot.check()?;
             if self.children.is_empty() {
                 self.children.extend(snapshot.names_and_weights());
             }
-            if self.quota.is_none() {
-                self.quota = Some(Ok(snapshot.quota(self.burst)));
-            }
         }
-        let (rate, burst) = self
-            .quota
-            .ok_or(ConfigError::MissingRate)??
-            .complete(self.burst)?;
+        let quota = match self.quota {
+            Some(quota) => quota?,
+            None => snapshot.ok_or(ConfigError::MissingRate)?.rate().into(),
+        };
+        let burst = match (self.burst, quota.burst) {
+            (None, None) => snapshot.map(FairShareSnapshot::burst),
+            (given, _) => given,
+        };
+        let (rate, burst) = quota.complete(burst)?;
         if self.rules.max_waiters == 0 {
             return Err(ConfigError::ZeroWaiters);
         }
@@ -159,7 +162,7 @@ impl<C: Clock> FairShareBuilder<C> {
         let bits = supply::fraction_bits(rate, burst)?;
         let now = self.clock.now();
         let mut shares = Shares::new((rate, burst, bits), &weights, self.rules.catch_up, now);
-        if let Some(snapshot) = &self.snapshot {
+        if let Some(snapshot) = snapshot {
             let names = self.children.iter().map(|(name, _)| &**name);
             snapshot.resume(&mut shares, names, self.rules.runtime.as_ref());
         }

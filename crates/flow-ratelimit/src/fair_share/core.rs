@@ -11,10 +11,13 @@
 //! 3. What is shared is for those who wait, while anybody does. Of the heads that need some of it
 //!    the one goes next whose turn it is, and nobody else borrows before it: so a large need is
 //!    not passed for ever. What a child has of its own is for its own line alone.
-//! 4. A critical section leaves no head that could go, unless its thread comes back.
+//! 4. A critical section leaves no head that could go by what it did, unless its thread comes
+//!    back. One that could go by the time alone is left to its driver, even if that is late:
+//!    whoever comes to another line takes nothing that is for it (3), and does not look at all
+//!    lines each time.
 //!
 //! # Steps
-//! - decide: clock; lock; somebody in the line? the head is due? pump. Still somebody? denied. Own
+//! - decide: clock; lock; somebody in its line? the head is due? pump. Still somebody? denied. Own
 //!   tokens enough? take them. Nobody waits in any line, and with what is shared there are enough?
 //!   take both. Else denied.
 //! - pump: a head that its own tokens are enough for? grant it. Else the head whose turn it is:

@@ -49,7 +49,9 @@ impl<C: Clock> Share<C> {
     /// even if others have left it.
     ///
     /// # Cost
-    /// One look at the clock and one lock that all children share; in it a few additions.
+    /// One look at the clock and one lock that all children share; in it a few additions. A denial
+    /// that waits until others are full costs more: a pass over all children for each of those that
+    /// is full before, at the most.
     pub fn try_acquire_n(&self, n: u64) -> Result<Granted, Denied> {
         self.child().try_take(n)
     }
@@ -174,7 +176,8 @@ impl<C: Clock + 'static> Share<C> {
     /// Waits for one token. See [`LimiterExt::acquire_n`].
     ///
     /// # Cancel safety
-    /// Dropping the future takes nothing and passes the turn on.
+    /// Dropping the future takes nothing and passes the turn on. Tokens that were granted already
+    /// come back as by [`refund`](Self::refund): to this child first, even those that it borrowed.
     pub fn acquire(&self) -> Acquire<'_, Self> {
         LimiterExt::acquire_n(self, 1)
     }
@@ -183,7 +186,8 @@ impl<C: Clock + 'static> Share<C> {
     /// [`LimiterExt::acquire_n`].
     ///
     /// # Cancel safety
-    /// Dropping the future takes nothing and passes the turn on.
+    /// Dropping the future takes nothing and passes the turn on. Tokens that were granted already
+    /// come back as by [`refund`](Self::refund): to this child first, even those that it borrowed.
     pub fn acquire_n(&self, n: u64) -> Acquire<'_, Self> {
         LimiterExt::acquire_n(self, n)
     }
@@ -192,7 +196,8 @@ impl<C: Clock + 'static> Share<C> {
     /// nothing. See [`LimiterExt::acquire_n_timeout`].
     ///
     /// # Cancel safety
-    /// Dropping the future takes nothing and passes the turn on.
+    /// Dropping the future takes nothing and passes the turn on. Tokens that were granted already
+    /// come back as by [`refund`](Self::refund): to this child first, even those that it borrowed.
     pub fn acquire_timeout(&self, limit: Duration) -> AcquireTimeout<'_, Self> {
         LimiterExt::acquire_n_timeout(self, 1, limit)
     }

@@ -22,7 +22,7 @@
 //!    the others do.
 //! 4. `fills` has an entry for each child that fills, at or before the time when it is full. An
 //!    entry that is not the child's `due` is of no meaning.
-//! 5. `now` never goes back.
+//! 5. `now` and `at` never go back.
 //!
 //! # Why nothing is lost while somebody can use it
 //! What a full child gets is `shared` from then on: whoever is not full takes it. When all together
@@ -31,7 +31,8 @@
 //!
 //! # Cost
 //! Of a decision: a few additions, and a step of a heap when a child is full or begins to fill. Of
-//! a denial that waits for what others are about to leave, and of a change: a pass over the children.
+//! a change: a pass over the children. Of a denial that waits for what others are about to leave: a
+//! pass for each of them that is full before, at the most.
 //!
 //! # Source
 //! The virtual tokens of `supply`, in a hierarchy of two levels: what classes borrow from one
@@ -57,6 +58,8 @@ pub(crate) struct Shares {
     bits: u32,
     /// Grains supplied since the anchor, as far as anybody has looked.
     now: u64,
+    /// The latest instant at which anybody has looked.
+    at: Instant,
     /// The sum of the weights: units in a grain.
     weights: u64,
     /// What all together have spent or lost.
@@ -116,6 +119,7 @@ impl Shares {
             rate,
             bits,
             now: 0,
+            at: now,
             weights: weights.iter().copied().map(u64::from).sum(),
             spent: 0,
             children: weights.iter().copied().map(Child::new).collect(),
@@ -184,7 +188,7 @@ impl Shares {
         if self.line.unlimited {
             return self.burst();
         }
-        self.tokens(self.held())
+        self.tokens(self.held_in_burst())
     }
 
     /// Whole tokens that a child took of what others left.
@@ -205,6 +209,8 @@ impl Shares {
 
     /// Brings everything up to `then`.
     pub(super) fn advance(&mut self, then: Instant) {
+        let then = self.at.max(then);
+        self.at = then;
         if self.line.is_stale(then) {
             self.move_anchor(then);
         } else {
@@ -289,7 +295,7 @@ impl Shares {
         let its = &self.children[child];
         let own = if its.is_full { 0 } else { its.weight };
         let comes = self.weights - (self.filling - u64::from(own));
-        let then = self.now + ceil_div(missing, comes);
+        let then = self.now.saturating_add(ceil_div(missing, comes));
         // Nobody is full before that, so it goes on as now.
         if self.fills.peek().is_none_or(|next| then <= next.0.0) {
             return then;
@@ -349,7 +355,9 @@ impl Shares {
     /// Goes on at another rate.
     pub(super) fn set_rate(&mut self, rate: Rate, now: Instant) {
         self.advance(now);
-        self.move_anchor(now);
+        // What has come until then came by the old one: from an earlier instant nothing would come
+        // by a lower one until it had made up for that.
+        self.move_anchor(self.at);
         let was_unlimited = self.line.unlimited;
         self.line = self.line.with_pace(rate, self.bits, 0);
         self.rate = rate;
@@ -404,7 +412,7 @@ impl Shares {
     /// What each holds of its own, and all together, in grains.
     pub(super) fn grains_held(&self) -> (Vec<u64>, u64) {
         let own = (0..self.children.len()).map(|child| self.grains(self.own(child)));
-        (own.collect(), self.grains(self.held()))
+        (own.collect(), self.grains(self.held_in_burst()))
     }
 
     /// What each child holds, and all together.
@@ -575,6 +583,11 @@ impl Shares {
     /// What all hold.
     fn held(&self) -> i128 {
         i128::from(self.weights) * i128::from(self.now) - self.spent
+    }
+
+    /// What all hold of their burst: without what is there only for a driver that is late.
+    fn held_in_burst(&self) -> i128 {
+        self.held().min(self.burst_of_all())
     }
 
     /// What all hold that is kept for nobody.

@@ -8,7 +8,7 @@ use flow_rt::{Clock, Handle, Instant};
 use super::core::{Child, Queue};
 use super::shares::Shares;
 use crate::error::ConfigError;
-use crate::quota::Quota;
+use crate::rate::Rate;
 use crate::supply::{self, Anchor};
 use crate::token_bucket::snapshot::{Snapshot, wall};
 
@@ -110,12 +110,12 @@ impl FairShareSnapshot {
         children.map(|child| (child.name.clone(), child.weight))
     }
 
-    /// Its rate, and its burst unless another one is given.
-    pub(super) fn quota(&self, burst: Option<u64>) -> Quota {
-        Quota {
-            rate: self.all.rate,
-            burst: burst.is_none().then_some(self.all.burst),
-        }
+    pub(super) const fn rate(&self) -> Rate {
+        self.all.rate
+    }
+
+    pub(super) const fn burst(&self) -> u64 {
+        self.all.burst
     }
 
     /// Goes on from here, with children of these names. It was [checked](Self::check).

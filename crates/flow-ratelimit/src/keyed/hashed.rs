@@ -1,7 +1,8 @@
 //! Keys by their hashes: what is decided about one, by one compare-and-swap of its word.
 //!
 //! # State
-//! The keys' words are in `slots`, in one table or several (see `levels`), the lines of supply they go by in [`Quotas`].
+//! The keys' words are in `slots`, in one table or several (see `levels`), the lines of supply they
+//! go by in [`Quotas`].
 //!
 //! # Invariants
 //! 1. A key that stands nowhere is full. A key that is full (`used` at or below `A - burst`) may be

@@ -20,12 +20,14 @@
 //! # Cost
 //! Nobody who finds a key waits while others grow, and no key is moved; those who are let in wait for
 //! the memory of one table. A key of a later table costs a look into two more sets for each table
-//! before it, and one that is not remembered two more locks for each.
+//! before it, and one that is not remembered two more locks for each; with more than [`NEAR`]
+//! tables beyond the first also an allocation.
 //!
 //! # Source
 //! Tables that are chained rather than copied, as in a filter that scales (Almeida, Baquero,
 //! Preguiça and Hutchison, "Scalable Bloom Filters", 2007).
 
+use core::{array, iter};
 use std::collections::TryReserveError;
 use std::sync::OnceLock;
 
@@ -48,7 +50,9 @@ pub(super) struct Levels {
 /// The sets of a key in all tables, for one who may put it in.
 pub(super) struct LockedLevels<'a> {
     first: Locked<'a>,
-    more: Vec<Locked<'a>>,
+    /// Those of the next few tables, without memory of their own.
+    near: [Option<Locked<'a>>; NEAR],
+    far: Vec<Locked<'a>>,
 }
 
 impl Levels {
@@ -93,10 +97,11 @@ impl Levels {
     /// Locks the sets of a key in all tables.
     pub(super) fn lock(&self, hash: u64) -> LockedLevels<'_> {
         let first = self.first.lock(hash);
-        let more = self.later().map(|slots| slots.lock(hash));
+        let mut later = self.later().map(|slots| slots.lock(hash)).fuse();
         LockedLevels {
             first,
-            more: more.collect(),
+            near: array::from_fn(|_| later.next()),
+            far: later.collect(),
         }
     }
 
@@ -143,7 +148,7 @@ impl Levels {
     }
 
     fn all(&self) -> impl Iterator<Item = &Slots> {
-        core::iter::once(&self.first).chain(self.later())
+        iter::once(&self.first).chain(self.later())
     }
 
     /// The tables that came after the first.
@@ -184,11 +189,12 @@ impl<'a> LockedLevels<'a> {
 
     /// How many tables there were beyond the first.
     pub(super) fn seen(&self) -> usize {
-        self.more.len()
+        self.all().count() - 1
     }
 
     fn all(&self) -> impl Iterator<Item = &Locked<'a>> {
-        core::iter::once(&self.first).chain(&self.more)
+        let later = self.near.iter().flatten().chain(&self.far);
+        iter::once(&self.first).chain(later)
     }
 }
 
@@ -201,3 +207,6 @@ const fn keys_of(keys: usize, tables: usize) -> usize {
         doubled as usize
     }
 }
+
+/// The locks of so many tables beyond the first take no allocation: of 16 times the keys.
+const NEAR: usize = 4;

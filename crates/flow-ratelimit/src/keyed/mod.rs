@@ -88,8 +88,9 @@ pub(crate) use store::Finds;
 /// # Cost
 /// A key that is remembered: its hash, the clock, one compare-and-swap, and a cache line or two that
 /// are probably not at hand if the keys are many. No lock and no allocation. A key that is not
-/// remembered: two short locks, out of a thousand. A denial writes nothing. While somebody waits for
-/// any key, each call takes one more lock.
+/// remembered: two short locks, out of a thousand, and two more for each time that the limiter has
+/// grown; from the fifth time on an allocation too. A denial writes nothing. While somebody waits
+/// for any key, each call takes one more lock.
 pub struct KeyedLimiter<K: ?Sized, C = DefaultClock, S: Store = Hashed> {
     table: Arc<Table<C, S>>,
     key: PhantomData<fn(&K)>,
@@ -120,9 +121,10 @@ impl<K: ?Sized, C: Clock, S: Store> KeyedLimiter<K, C, S> {
     ///
     /// # Cost
     /// A hash, a look at the clock and one compare-and-swap; two short locks more if the key is not
-    /// remembered, out of a thousand. A denial swaps nothing. Of
-    /// [exact](KeyedLimiterBuilder::build_exact) keys one lock, out of up to 256, and a clone of a key
-    /// that is not remembered.
+    /// remembered, out of a thousand. If the limiter has [grown](KeyedLimiterBuilder::grow_to)
+    /// those are two more for each time, and from the fifth time on an allocation. A denial swaps
+    /// nothing. Of [exact](KeyedLimiterBuilder::build_exact) keys one lock, out of up to 256, and a
+    /// clone of a key that is not remembered.
     #[inline]
     pub fn try_acquire<Q>(&self, key: &Q) -> Result<Granted, Denied>
     where
