@@ -4,10 +4,11 @@
 //!
 //! # Bursts
 //! A channel that drops what does not fit would tell of each item. So the first that is dropped
-//! begins a burst, which counts the others; a send that finds the channel less than half full, or
-//! the close, ends it. A channel that hovers about its limit is one burst. (A rendezvous is never
-//! half full: there a burst ends with the close.) Without a drop, a send pays one load for it, and
-//! only where the answer to "full" is to drop.
+//! begins a burst, which counts the others; a send that leaves the channel no more than half full,
+//! or the close, ends it. Half of an odd capacity is rounded up: in a channel of one, a send that
+//! finds it empty ends the burst. A channel that hovers about its limit is one burst. (A rendezvous
+//! is never half full: there a burst ends with the close.) Without a drop, a send pays one load for
+//! it, and only where the answer to "full" is to drop.
 
 #[cfg(feature = "tracing")]
 use core::sync::atomic::AtomicU64;
@@ -73,7 +74,9 @@ mod imp {
                 Some((weight, limit)) => weight <= limit / 2,
                 None => true,
             };
-            is_light && self.core.capacity() > 0 && self.core.len() <= self.core.capacity() / 2
+            // Rounded up, as the item that was sent just now is in there.
+            let half = self.core.capacity().div_ceil(2);
+            is_light && half > 0 && self.core.len() <= half
         }
     }
 }

@@ -12,9 +12,10 @@
 //!    granted senders bring <= the limit. (`DropOldest` parks no sender; where items are weighed
 //!    nothing is promised but to granted senders.)
 //! 2. While open, granted receivers <= items.
-//! 3. Waiting senders > 0 implies open and no room for the first of them. Where nothing is
-//!    weighed that is no room for anybody; where items are, a newcomer looks whether somebody
-//!    waits, so that a light one does not overtake a heavy one.
+//! 3. Waiting senders > 0 implies open and no room for the first of them; what it needs is no more
+//!    than the limit, so that there will be. Where nothing is weighed that is no room for anybody;
+//!    where items are, a newcomer looks whether somebody waits, so that a light one does not
+//!    overtake a heavy one.
 //! 4. Waiting receivers > 0 implies items <= granted receivers, and not *drained*.
 //! 5. Drained = closed, no items, no promises; it is stable: once closed, only promises push.
 //! 6. A future holds its item until the push that takes it: dropping it before loses nothing.
@@ -152,6 +153,9 @@ impl<T, S: Scale<T>> Locked<T, S> {
     }
 
     /// Pushes `slot`'s item, or waits in line for room. An empty slot stays pending.
+    ///
+    /// # Errors
+    /// Closed; or full, of an item that is too heavy to wait.
     pub(crate) fn poll_push(
         &self,
         cx: &Context<'_>,
@@ -221,7 +225,9 @@ impl<T, S: Scale<T>> Locked<T, S> {
             }
             Err(why) => {
                 then(&mut section, None);
-                if why == PushError::Closed {
+                // Weighed anew at each try, an item may have become one that never fits. In the
+                // line it would hold up everybody behind it for ever.
+                if why == PushError::Closed || (S::WEIGHS && weight > section.state.limit) {
                     Poll::Ready(Err(why))
                 } else {
                     *turn = match waker.take() {

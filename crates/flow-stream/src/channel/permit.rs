@@ -52,7 +52,8 @@ impl<T> Sender<T> {
     /// [`reserve`](Self::reserve).
     ///
     /// # Errors
-    /// Closed; or full. At most 32,767 permits of a channel are out at once.
+    /// Closed; full; or a channel that has no such room. Where a channel's memory was taken at once
+    /// (see [`capacity`](super::ChannelBuilder::capacity)), at most 32,767 permits are out at once.
     pub fn try_reserve(&self) -> Result<Permit<'_, T>, ReserveError> {
         let promised = self.shared.try_room()?;
         Ok(Permit {

@@ -50,7 +50,8 @@ impl<T> Receiver<T> {
     /// for it go to the next.
     ///
     /// # Cost
-    /// One atomic RMW and no lock while nobody waits; no allocation, no runtime, no timer.
+    /// One atomic RMW, no lock and no allocation while nobody waits, in a channel whose memory was
+    /// taken at once; others have a [lock](super::ChannelBuilder::capacity). No runtime, no timer.
     #[inline]
     pub fn recv(&self) -> RecvFuture<'_, T> {
         RecvFuture {

@@ -29,7 +29,8 @@
 //! The mutex orders everything; the counters are Relaxed and promise no more than a recent value.
 //!
 //! # Fairness
-//! Strict at both ends, from the first poll of a send or receive.
+//! From the first poll of a send or receive: items in order; receivers in the order of their
+//! grants, and of those that are granted whoever polls first.
 //!
 //! # Source
 //! Hoare's rendezvous with the item in the meeting place and not in the waiter's future: of two

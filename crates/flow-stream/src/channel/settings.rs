@@ -88,7 +88,7 @@ impl Visitor<'_> for CountOrWord {
     }
 
     fn visit_str<E: Error>(self, word: &str) -> Result<Capacity, E> {
-        match word.trim() {
+        match word {
             "unbounded" => Ok(Capacity::Items(usize::MAX)),
             "rendezvous" => Ok(Capacity::Rendezvous),
             _ => Err(E::invalid_value(Unexpected::Str(word), &self)),

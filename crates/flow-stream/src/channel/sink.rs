@@ -151,6 +151,7 @@ impl<T> Sink<T> for ChannelSink<T> {
                     shared.blocked();
                 }
                 ready!(polled)?;
+                this.turn = Turn::New;
             }
             Policy::Reject | Policy::Meet => shared.core.try_promise()?,
             Policy::DropNewest | Policy::DropOldest if shared.core.is_closed() => {

@@ -11,15 +11,16 @@ use flow_sync::PushError;
 use futures_core::future::FusedFuture;
 
 use super::outgoing::Outgoing;
-use crate::channel::{Rejected, ReserveError, SendError, Sender};
+use crate::channel::{Rejected, ReserveError, SendError, Sender, TooHeavy};
 
 /// Spreads items over channels: each goes into one of them.
 ///
 /// By turns, to the least full, or by a key. A channel that is closed is left out from then on;
 /// when the last is closed, items come back. One that is full is passed over by the first two, as
-/// long as another one has room; where none has, the item waits in the line of each, and goes where
-/// there is room first. (A channel that answers "full" by dropping is never full.) Who wants all
-/// workers to take from one queue needs no fan-out, but clones of one [`Receiver`](crate::Receiver).
+/// long as another one has room; where none has, the item waits in the line of each that waits, and
+/// goes where there is room first. (A channel that answers "full" by dropping is never full, but
+/// passed over by an item that is too heavy for it.) Who wants all workers to take from one queue
+/// needs no fan-out, but clones of one [`Receiver`](crate::Receiver).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -117,12 +118,15 @@ impl<T> FanOut<T> {
     ///
     /// # Errors
     /// The item comes back if every channel is closed, if all are full and none waits, or if it is
-    /// too heavy for the channel of its key.
+    /// too heavy: for the channel of its key, or for all.
     ///
     /// # Cancel safety
     /// A future dropped before it was ready has sent nothing, as far as that can be said of the
     /// channel; [`FanOutFuture::into_inner`] gives the item back.
     pub fn send(&mut self, item: T) -> FanOutFuture<'_, T> {
+        // A send that was leaked may have left its item in a channel. This one would wait in its
+        // place, and be told that it was sent when that one is.
+        drop(self.leave());
         FanOutFuture {
             fan_out: self,
             item: Some(item),
@@ -178,13 +182,18 @@ impl<T> FanOut<T> {
             return Poll::Pending;
         }
         self.waits = false;
-        let Some(item) = slot.take().map(Rejected::new) else {
+        let Some(item) = slot.take() else {
             return Poll::Pending;
         };
-        Poll::Ready(Err(if self.outputs.is_empty() {
-            SendError::Closed(item)
-        } else {
-            SendError::Full(item)
+        // One that is too heavy for some may find room in the others another time.
+        let outputs = self.outputs.iter();
+        let heavy = outputs.map(|output| output.to.sender.shared.core.too_heavy(&item));
+        let heavy = heavy.collect::<Option<Vec<_>>>();
+        let widest = heavy.map(|all| all.into_iter().max_by_key(|(_, limit)| *limit));
+        Poll::Ready(Err(match widest {
+            None => SendError::Full(Rejected::new(item)),
+            Some(None) => SendError::Closed(Rejected::new(item)),
+            Some(Some((weight, limit))) => SendError::TooHeavy(TooHeavy::new(item, weight, limit)),
         }))
     }
 

@@ -96,7 +96,9 @@ impl<T> From<Sender<T>> for Outlet<T> {
 }
 
 impl<T> From<FanOut<T>> for Outlet<T> {
-    fn from(fan_out: FanOut<T>) -> Self {
+    fn from(mut fan_out: FanOut<T>) -> Self {
+        // What a send that was leaked has left behind, as in `FanOut::send`.
+        drop(fan_out.leave());
         Self(Kind::Any(fan_out))
     }
 }

@@ -15,8 +15,10 @@ use crate::channel::{Rejected, ReserveError, SendError, Sender};
 ///
 /// Every branch keeps its own answer to "full". One that waits holds up the others, which is how a
 /// slow branch slows the source; one that rejects misses the item, which [`missed`](Self::missed)
-/// counts; one that drops counts in its own [`stats`](Sender::stats). A branch that is closed is
-/// left out from then on and holds up nobody; when the last one is closed, items come back.
+/// counts; one that drops counts in its own [`stats`](Sender::stats), but misses an item that is
+/// too heavy for it. A branch that is closed is left out from then on; one that is closed while a
+/// send holds room in it ends when that send does, or is dropped. When the last one is closed,
+/// items come back.
 ///
 /// No branch gets an item before all that wait have room for it: a send that is given up has sent
 /// it to none. Room is taken in one order of all channels, whatever the order of the branches, so
@@ -77,7 +79,8 @@ impl<T> Tee<T> {
         }
     }
 
-    /// Items that a branch has missed because it was full and rejects; once per branch.
+    /// Items that a branch has missed; once per branch. It was full and rejects, or it drops and the
+    /// item was too heavy for it: that one goes to no `on_drop` hook, and the others have it.
     pub fn missed(&self) -> u64 {
         self.missed
     }
@@ -129,9 +132,9 @@ impl<T> Tee<T> {
             return Poll::Ready(Err(SendError::Closed(Rejected::new(item))));
         };
         for branch in others {
-            send(branch, (self.clone)(&item));
+            *missed += u64::from(!send(branch, || (self.clone)(&item)));
         }
-        send(last, item);
+        *missed += u64::from(!send(last, || item));
         Poll::Ready(Ok(()))
     }
 
@@ -143,14 +146,15 @@ impl<T> Tee<T> {
     }
 }
 
-/// Into the room that the branch has, or as it drops.
-fn send<T>(branch: &mut Outgoing<T>, item: T) {
+/// Into the room that the branch has, or as it drops. False if that misses an item for its weight.
+fn send<T>(branch: &mut Outgoing<T>, item: impl FnOnce() -> T) -> bool {
     if branch.has_room() {
-        branch.send(item);
+        branch.send(item());
     } else if branch.drops() {
-        // It was closed since, and will be left out next time.
-        drop(branch.offer(item));
+        // One that was closed since will be left out next time.
+        return !matches!(branch.offer(item()), Err((_, PushError::Full)));
     }
+    true
 }
 
 impl<T> fmt::Debug for Tee<T> {

@@ -99,6 +99,27 @@ fn a_burst_is_told_at_its_first_drop_and_at_its_end() {
 }
 
 #[test]
+fn a_channel_of_one_has_bursts_too() {
+    for answer in [OnFull::DropNewest, OnFull::DropOldest] {
+        let events = told(|| {
+            let (tx, rx) = named(answer).capacity(1).build().unwrap();
+            for item in 0..3 {
+                tx.try_send(item).unwrap();
+            }
+            rx.try_recv().unwrap();
+            tx.try_send(3).unwrap();
+            tx.try_send(4).unwrap();
+            rx.try_recv().unwrap();
+        });
+        let [first, end, second, close] = &events[..] else {
+            panic!("{events:#?}");
+        };
+        assert!(first.starts_with("WARN") && end.contains("lost=2"), "{end}");
+        assert!(second.starts_with("WARN") && close.contains("lost=1"));
+    }
+}
+
+#[test]
 fn weights_and_batches_have_bursts_too() {
     let events = told(|| {
         let weighed = named(OnFull::DropNewest).max_weight(10, |item| *item);

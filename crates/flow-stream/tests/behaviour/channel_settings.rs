@@ -58,6 +58,12 @@ fn what_is_no_setting_is_named() {
     for (text, parts) in [
         (r#"{ "capacity": -1 }"#, ["-1", expected]),
         (r#"{ "capacity": "many" }"#, ["many", expected]),
+        // A word is what it is, here as for `on_full`.
+        (
+            r#"{ "capacity": " unbounded" }"#,
+            ["\" unbounded\"", expected],
+        ),
+        (r#"{ "on_full": "wait " }"#, ["`wait `", "expected one of"]),
         (r#"{ "capacity": 1.5 }"#, ["1.5", expected]),
         (
             r#"{ "on_full": "caller-runs" }"#,

@@ -11,6 +11,7 @@ use futures_util::{Sink, SinkExt, StreamExt, stream};
 flow_rt::on_every_runtime! {
     a_stream_goes_through_a_sink,
     ready_means_room,
+    each_wait_of_a_sink_is_counted,
     sinks_by_the_answer_to_full,
     what_a_sink_cannot_send_is_dropped_and_told,
     a_sink_without_room_holds_one_item,
@@ -52,6 +53,20 @@ async fn ready_means_room(_: TestRuntime) {
     assert_eq!(sink.start_send_unpin(3), Err(ReserveError::Closed));
     assert!(sink.into_inner().is_none());
     assert_eq!(rx.recv().await, Ok(2));
+}
+
+async fn each_wait_of_a_sink_is_counted(_: TestRuntime) {
+    let (tx, rx) = Channel::bounded(1).unwrap();
+    tx.try_send(0).unwrap();
+    let mut sink = tx.clone().into_sink();
+    for nth in 1..=3 {
+        assert!(poll_ready(&mut sink).is_pending());
+        assert_eq!(tx.stats().blocked_sends, nth);
+        assert_eq!(rx.recv().await, Ok(nth - 1));
+        // There is room before it has parked.
+        assert_eq!(poll_ready(&mut sink), Poll::Ready(Ok(())));
+        sink.start_send_unpin(nth).unwrap();
+    }
 }
 
 async fn sinks_by_the_answer_to_full(_: TestRuntime) {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -23,6 +24,7 @@ flow_rt::on_every_runtime! {
     both_limits_hold,
     extremes,
     no_permits,
+    a_weight_that_grows_while_its_sender_waits,
 }
 
 /// Items that weigh what they say.
@@ -226,6 +228,38 @@ async fn no_permits(_: TestRuntime) {
     let (tx, _rx) = weighed(5).build().unwrap();
     assert_eq!(tx.try_reserve().unwrap_err(), ReserveError::Weighed);
     assert_eq!(tx.reserve().await.unwrap_err(), ReserveError::Weighed);
+}
+
+async fn a_weight_that_grows_while_its_sender_waits(_: TestRuntime) {
+    let weight = Arc::new(AtomicU64::new(6));
+    let weigh = {
+        let weight = weight.clone();
+        move |_: &u64| weight.load(Ordering::Relaxed)
+    };
+    let (tx, rx) = Channel::builder().max_weight(10, weigh).build().unwrap();
+    tx.send(1).await.unwrap();
+    let (mut send, mut items) = (tx.send(2), VecDeque::from([3]));
+    let mut many = tx.send_many(&mut items);
+    assert!(poll(&mut send).is_pending() && poll(&mut many).is_pending());
+    weight.store(11, Ordering::Relaxed);
+    match poll(&mut send) {
+        Poll::Ready(Err(SendError::TooHeavy(heavy))) => {
+            assert_eq!((heavy.weight(), heavy.limit()), (11, 10));
+            assert_eq!(heavy.into_inner(), 2);
+        }
+        other => panic!("{other:?}"),
+    }
+    let too_heavy = SendManyError::TooHeavy {
+        weight: 11,
+        limit: 10,
+    };
+    assert_eq!(poll(&mut many), Poll::Ready(Err(too_heavy)));
+    drop(many);
+    assert_eq!(items, [3]);
+    // Nobody stands in the line for room that never comes.
+    weight.store(4, Ordering::Relaxed);
+    tx.try_send(4).unwrap();
+    assert_eq!((rx.recv().await, rx.recv().await), (Ok(1), Ok(4)));
 }
 
 #[test]

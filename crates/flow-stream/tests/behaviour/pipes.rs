@@ -1,6 +1,7 @@
 //! Merging, fanning out, copying and piping, on every runtime.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -24,9 +25,13 @@ flow_rt::on_every_runtime! {
     a_fan_out_leaves_closed_channels_out,
     a_fan_out_that_does_not_wait,
     to_workers_that_meet,
+    a_leaked_keyed_send_costs_the_next_nothing,
+    what_is_too_heavy_for_all_says_so,
     a_tee_copies_to_all,
     a_tee_that_is_given_up_has_sent_nothing,
     branches_have_their_own_answers,
+    what_is_too_heavy_for_a_branch_is_missed,
+    no_clones_for_those_that_get_none,
     tees_do_not_hold_up_each_other,
     a_pipe_moves_all,
     a_pipe_ends_with_its_channel,
@@ -311,6 +316,56 @@ async fn to_workers_that_meet(_: TestRuntime) {
     assert_eq!(send.await.unwrap_err().into_inner(), 5);
 }
 
+async fn a_leaked_keyed_send_costs_the_next_nothing(_: TestRuntime) {
+    let (tx, rx) = Channel::rendezvous();
+    let mut fan_out = FanOut::by_key([tx], |item: &u32| *item);
+    let mut leaked = fan_out.send(1);
+    assert!(poll(&mut leaked).is_pending());
+    std::mem::forget(leaked);
+    let mut send = fan_out.send(2);
+    assert!(poll(&mut send).is_pending());
+    assert_eq!(rx.try_recv(), Ok(2), "the other was given up");
+    send.await.unwrap();
+    assert!(rx.try_recv().is_err());
+
+    let mut leaked = fan_out.send(3);
+    assert!(poll(&mut leaked).is_pending());
+    std::mem::forget(leaked);
+    let mut piping = Box::pin(pipe(stream::iter([4]), fan_out));
+    assert!(poll(&mut piping).is_pending());
+    assert_eq!(rx.try_recv(), Ok(4));
+    assert!(piping.await.is_ended());
+}
+
+async fn what_is_too_heavy_for_all_says_so(_: TestRuntime) {
+    let weighed = |limit, answer| {
+        let builder = Channel::builder().max_weight(limit, |item| *item);
+        builder.on_full(answer).build().unwrap()
+    };
+    let (newest, first) = weighed(5, OnFull::DropNewest);
+    let (oldest, second) = weighed(8, OnFull::DropOldest);
+    let mut fan_out = FanOut::round_robin([newest.clone(), oldest]).unwrap();
+    match fan_out.send(9).await {
+        Err(SendError::TooHeavy(heavy)) => {
+            assert_eq!((heavy.weight(), heavy.limit()), (9, 8), "of the widest");
+            assert_eq!(heavy.into_inner(), 9);
+        }
+        other => panic!("{other:?}"),
+    }
+    fan_out.send(7).await.unwrap();
+    assert_eq!((all(&first), all(&second)), (vec![], vec![7]));
+    // It may find room another time in one that rejects it now.
+    let rejecting = Channel::builder().capacity(1).on_full(OnFull::Reject);
+    let (reject, third) = rejecting.build().unwrap();
+    reject.try_send(0).unwrap();
+    let mut fan_out = FanOut::round_robin([newest, reject]).unwrap();
+    let full = fan_out.send(9).await.unwrap_err();
+    assert!(matches!(full, SendError::Full(_)), "{full:?}");
+    first.close();
+    third.close();
+    assert!(fan_out.send(9).await.unwrap_err().is_closed());
+}
+
 async fn a_tee_copies_to_all(rt: TestRuntime) {
     let (txs, rxs) = channels(3, 2);
     let mut tee = Tee::new(txs).unwrap();
@@ -384,6 +439,53 @@ async fn branches_have_their_own_answers(_: TestRuntime) {
         .build()
         .unwrap();
     assert_eq!(Tee::new([weighed]).unwrap_err(), ReserveError::Weighed);
+}
+
+async fn what_is_too_heavy_for_a_branch_is_missed(_: TestRuntime) {
+    for answer in [OnFull::DropNewest, OnFull::DropOldest] {
+        let weighed = Channel::builder().max_weight(5, |item| *item);
+        let (light, weighing) = weighed.on_full(answer).build().unwrap();
+        let (any, rest) = Channel::bounded(8).unwrap();
+        let mut tee = Tee::new([light, any]).unwrap();
+        for item in [3, 6, 5] {
+            tee.send(item).await.unwrap();
+        }
+        assert_eq!(tee.missed(), 1, "what is dropped is not missed");
+        assert_eq!(weighing.stats().dropped(), 1);
+        weighing.close();
+        tee.send(6).await.unwrap();
+        assert_eq!((tee.missed(), tee.len()), (1, 1));
+        assert_eq!(all(&rest), [3, 6, 5, 6]);
+    }
+}
+
+/// Counts its clones.
+#[derive(Debug, Default)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Self(self.0.clone())
+    }
+}
+
+async fn no_clones_for_those_that_get_none(_: TestRuntime) {
+    let rejecting = (0..3).map(|_| {
+        let builder = Channel::builder().capacity(1).on_full(OnFull::Reject);
+        builder.build().unwrap()
+    });
+    let (mut txs, _rxs): (Vec<_>, Vec<_>) = rejecting.unzip();
+    let (tx, rx) = Channel::bounded(2).unwrap();
+    txs.push(tx);
+    let mut tee = Tee::new(txs).unwrap();
+    let clones = Arc::new(AtomicUsize::new(0));
+    tee.send(Counted(clones.clone())).await.unwrap();
+    assert_eq!(clones.load(Ordering::Relaxed), 3);
+    tee.send(Counted(clones.clone())).await.unwrap();
+    assert_eq!((tee.missed(), rx.len()), (3, 2));
+    // The last branch, whichever it is, gets the item itself or none.
+    assert!(clones.load(Ordering::Relaxed) <= 4);
 }
 
 async fn tees_do_not_hold_up_each_other(rt: TestRuntime) {
