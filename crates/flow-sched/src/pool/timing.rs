@@ -36,8 +36,9 @@ impl Timing {
     #[cfg(feature = "adaptive")]
     pub(super) fn with(sizer: Sizer) -> Self {
         Self {
+            #[cfg(feature = "metrics")]
+            times: OnceLock::new(),
             sizer: Some(sizer),
-            ..Self::default()
         }
     }
 

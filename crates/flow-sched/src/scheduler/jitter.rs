@@ -11,7 +11,9 @@ use super::error::ScheduleError;
 /// The timetable itself stays where it is: delays do not add up, and
 /// [`JobContext::scheduled_at`](crate::JobContext::scheduled_at) is the time without the delay. A
 /// run is late only if it is late for the delayed time, and none counts as missed while a run of
-/// its time might still be delayed.
+/// its time might still be delayed. That holds for a jitter shorter than the distance of two times:
+/// a longer one may put a time off beyond its successor, which comes after it all the same, is late
+/// by then, and counts as missed if the job's [`Misfire`](crate::Misfire) lets no such run in.
 ///
 /// ```
 /// use std::time::Duration;

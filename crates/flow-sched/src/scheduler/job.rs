@@ -211,6 +211,10 @@ impl Job {
     }
 
     fn plan(&self, timetable: &Timetable, due: Due, cx: &TriggerContext) -> Plan {
+        if !timetable.is_recurring() {
+            // Not asked again: once the clocks have moved apart, its time might seem to be ahead.
+            return Plan::last(due);
+        }
         // What jitter may still delay is not in the past yet.
         let most = self.settings.jitter.map_or(Duration::ZERO, Jitter::most);
         plan(
@@ -235,7 +239,7 @@ impl Job {
             let jitter = self.jitter(due, drawn);
             lateness(due.delayed(jitter), cx) <= within
         };
-        let mut missed = plan.missed + 1;
+        let mut missed = plan.missed.saturating_add(1);
         let backlog = plan.backlog.iter().filter(|&&due| is_good(due));
         for &due in backlog {
             missed -= 1;
@@ -255,7 +259,8 @@ impl Job {
         }
         effects.missed = missed;
         if effects.missed > 0 {
-            state.runs().counts.missed += effects.missed;
+            let counts = &mut state.runs().counts;
+            counts.missed = counts.missed.saturating_add(effects.missed);
         }
         if plan.failed {
             effects.end = Some(EndReason::TriggerFailed);
@@ -594,6 +599,9 @@ impl Job {
                 break;
             }
             times.push(when(at, &cx).scheduled_at);
+            if !timetable.is_recurring() {
+                break;
+            }
             cx = cx.after(at);
             due = timetable.next(&cx);
         }

@@ -278,8 +278,9 @@ impl Scheduler {
         let jobs = self.shared().list();
         jobs.iter()
             .filter(|job| {
-                let tokens = job.cancel_active();
                 let removed = self.shared().end(job, Reason::Removed);
+                // After the end, since no run is let in any more that would not be told.
+                let tokens = job.cancel_active();
                 for token in tokens {
                     token.cancel_with("all jobs of the scheduler were cancelled");
                 }
@@ -329,9 +330,9 @@ impl Scheduler {
     /// Ends all jobs, waits for the runs in progress, and tells those to stop that have not
     /// ended within `timeout`.
     ///
-    /// Runs are told through their context's cancellation. A pool is left as it is. A later call
-    /// waits in the same way and reports what was left. Called from inside a run, it does not
-    /// wait for that run.
+    /// Runs are told through their context's cancellation. A pool is left as it is: the runs in it
+    /// are not told before it is shut down itself. A later call waits in the same way and reports
+    /// what was left. Called from inside a run, it does not wait for that run.
     ///
     /// # Cancel safety
     /// The jobs have ended from the first poll on; dropped, it tells no run to stop.

@@ -22,6 +22,19 @@ pub(crate) struct Plan {
     pub(crate) failed: bool,
 }
 
+impl Plan {
+    /// Due now, and never again.
+    pub(crate) fn last(due: Due) -> Self {
+        Self {
+            latest: due,
+            missed: 0,
+            backlog: VecDeque::new(),
+            next: None,
+            failed: false,
+        }
+    }
+}
+
 /// When a run is due, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct When {
@@ -32,13 +45,7 @@ pub(crate) struct When {
 /// Asks the trigger what was missed since `due`, and what comes next; up to `made_up` of the missed
 /// times one by one.
 pub(crate) fn plan(trigger: &dyn Trigger, due: Due, cx: &TriggerContext, made_up: usize) -> Plan {
-    let mut plan = Plan {
-        latest: due,
-        missed: 0,
-        backlog: VecDeque::new(),
-        next: None,
-        failed: false,
-    };
+    let mut plan = Plan::last(due);
     let after_due = cx.after(due);
     let Some(next) = trigger.next(&after_due) else {
         return plan;
@@ -59,6 +66,8 @@ pub(crate) fn plan(trigger: &dyn Trigger, due: Due, cx: &TriggerContext, made_up
     plan.missed = caught.passed;
     if made_up > 0 {
         plan.backlog = backlog(trigger, due, caught, cx, made_up);
+        // A trigger may have found more one by one than it was ready to count.
+        plan.missed = plan.missed.max(plan.backlog.len() as u64);
     }
     // After the latest that was found; if there were more than it was ready to count, after now.
     plan.next = trigger.next(&cx.after(caught.latest));

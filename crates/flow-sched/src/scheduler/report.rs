@@ -103,6 +103,9 @@ pub struct RunCounts {
     /// Not let in because an earlier run had not ended.
     pub skipped: u64,
     /// Occurrences that passed unnoticed and were not made up.
+    ///
+    /// Those of a cron pattern, and of other triggers that do not count them at once, may be
+    /// counted as 1,024 where more passed in one go.
     pub missed: u64,
 }
 
@@ -171,7 +174,8 @@ pub struct SchedulerReport {
     pub jobs: usize,
     /// Runs that were in progress and ended in time.
     pub finished: usize,
-    /// Runs that had not ended by the deadline and were told to stop.
+    /// Runs that had not ended by the deadline and were told to stop; those in a pool are counted
+    /// too, but hear of it from their pool alone.
     pub cancelled: usize,
 }
 

@@ -348,10 +348,10 @@ impl Shared {
 
     /// Stops the intake and ends all jobs; how many. Runs in progress go on.
     pub(crate) fn close(&self) -> usize {
-        let jobs = {
+        let (first, jobs) = {
             let mut jobs = self.jobs.lock();
-            self.closed.store(true, Ordering::Release);
-            core::mem::take(&mut *jobs)
+            let first = !self.closed.swap(true, Ordering::AcqRel);
+            (first, core::mem::take(&mut *jobs))
         };
         let ended = jobs
             .list()
@@ -359,9 +359,12 @@ impl Shared {
             .filter(|job| self.end(job, EndReason::ShutDown))
             .count();
         self.handoff.wake();
-        self.told.store(true, Ordering::Release);
-        fence(Ordering::SeqCst);
-        self.listeners.wake();
+        // A later close may come while the first one, which has all the jobs, still tells of them.
+        if first {
+            self.told.store(true, Ordering::Release);
+            fence(Ordering::SeqCst);
+            self.listeners.wake();
+        }
         // The last references of jobs, and so the users' triggers, may go here.
         contain(|| drop(jobs));
         ended

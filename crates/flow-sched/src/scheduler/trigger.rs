@@ -96,11 +96,15 @@ impl TriggerContext {
         self
     }
 
-    /// The same job, so much earlier.
+    /// The same job, so much earlier, though not before the monotonic clock began.
     pub(crate) fn earlier(mut self, by: Duration) -> Self {
-        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        self.now = Instant::from_nanos(self.now.as_nanos().saturating_sub(nanos));
-        self.wall = self.wall.checked_sub(by).unwrap_or(self.wall);
+        // Both clocks by as much, or times of the one would move on the other.
+        let now = self.now.as_nanos();
+        let nanos = u64::try_from(by.as_nanos()).map_or(now, |by| by.min(now));
+        if let Some(wall) = self.wall.checked_sub(Duration::from_nanos(nanos)) {
+            self.now = Instant::from_nanos(now - nanos);
+            self.wall = wall;
+        }
         self
     }
 

@@ -17,8 +17,8 @@ use crate::cron::{Cron, CronError, UnknownZone, name};
 /// begins goes on past midnight, `22:00-06:00`, and belongs to the day on which it begins. It may
 /// end at `24:00`. In UTC, or the scheduler's zone if it is given to a job, unless
 /// [`time_zone`](Self::time_zone) says otherwise. Where clocks are put forward over an opening, it
-/// opens when they have been; where they are put back, it opens the first time and closes the
-/// first time.
+/// opens when they have been, and where they are put forward over all of it, not on that day;
+/// where they are put back, it opens the first time and closes the first time.
 ///
 /// ```
 /// use std::time::{Duration, UNIX_EPOCH};
@@ -50,6 +50,8 @@ pub struct Window {
 struct Span {
     opens: Cron,
     closes: Cron,
+    /// From the opening to the closing, where no clock is put forward or back between them.
+    length: Duration,
 }
 
 impl Window {
@@ -97,7 +99,7 @@ impl Window {
     pub fn opens_after(&self, at: SystemTime) -> Option<SystemTime> {
         self.spans
             .iter()
-            .filter_map(|span| span.opens.next_after(at))
+            .filter_map(|span| span.opens_after(at))
             .min()
     }
 
@@ -149,13 +151,43 @@ impl Span {
             ..wrong()
         })?;
         let closes = cron(to, "*").map_err(|_| wrong())?;
-        Ok(Self { opens, closes })
+        let minutes = if to < from { to + DAY } else { to } - from;
+        let length = Duration::from_secs(u64::from(minutes) * 60);
+        Ok(Self {
+            opens,
+            closes,
+            length,
+        })
     }
 
     /// When it closes, if it is open at `at`.
     fn closing(&self, at: SystemTime) -> Option<SystemTime> {
         let opened = self.opens.prev_before(at.checked_add(INSTANT)?)?;
+        if self.is_skipped(opened) {
+            return None;
+        }
         self.closes.next_after(opened).filter(|&closes| at < closes)
+    }
+
+    /// When it opens next after `at`, for longer than no time at all.
+    fn opens_after(&self, at: SystemTime) -> Option<SystemTime> {
+        let mut opens = self.opens.next_after(at)?;
+        while self.is_skipped(opens) {
+            opens = self.opens.next_after(opens)?;
+        }
+        Some(opens)
+    }
+
+    /// Whether clocks are put forward over all of what opens at `opened`: then it closes at once.
+    fn is_skipped(&self, opened: SystemTime) -> bool {
+        if !self.closes.matches(opened) {
+            return false;
+        }
+        // It is the closing of what opened the day before, as with `00:00-24:00`, unless the next
+        // one is much too late to be its own.
+        let next = self.closes.next_after(opened);
+        next.and_then(|next| next.duration_since(opened).ok())
+            .is_some_and(|open| open > self.length * 2)
     }
 }
 

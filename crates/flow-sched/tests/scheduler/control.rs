@@ -1,14 +1,16 @@
 //! Other triggers for jobs that run, histories, many jobs at once, and schedulers that stop and
 //! start.
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use flow_rt::TestRuntime;
 use flow_sched::{
-    Cron, Due, EndReason, Every, FixedDelay, JobContext, JobNewsKind, JobState, Misfire, Once,
-    RunOutcome, ScheduleError, Scheduler, Trigger, TriggerContext,
+    Cron, Due, EndReason, Every, FixedDelay, JobContext, JobEventKind, JobEvents, JobNewsKind,
+    JobState, Misfire, Once, RunOutcome, ScheduleError, Scheduler, Trigger, TriggerContext,
 };
 
 use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
@@ -23,6 +25,7 @@ flow_rt::on_every_runtime! {
     all_jobs_start_or_none,
     many_tasks_change_one_job,
     listeners_hear_what_happens_and_when_it_is_over,
+    a_second_close_does_not_say_that_all_is_told,
 }
 
 async fn case_095_103_a_scheduler_stops_and_starts_again(rt: TestRuntime) {
@@ -378,4 +381,46 @@ async fn listeners_hear_what_happens_and_when_it_is_over(rt: TestRuntime) {
     assert!(two.next().await.is_some());
     assert!(two.next().await.is_none());
     assert!(scheduler.events(5).next().await.is_none());
+}
+
+async fn a_second_close_does_not_say_that_all_is_told(rt: TestRuntime) {
+    /// What the hook closes and looks at while the first close tells of the first job's end.
+    type Inside = Arc<Mutex<Option<(Scheduler, JobEvents)>>>;
+    let (inside, over) = (Inside::default(), Arc::new(AtomicU64::new(0)));
+    let (taken, seen) = (inside.clone(), over.clone());
+    let scheduler = Scheduler::builder()
+        .runtime(&rt)
+        .on_event(move |event| {
+            if !matches!(event.kind, JobEventKind::Ended(_)) {
+                return;
+            }
+            let Some((scheduler, mut events)) = taken.lock().unwrap().take() else {
+                return;
+            };
+            scheduler.close();
+            while events.try_next().is_some() {}
+            let next = pin!(events.next());
+            let polled = next.poll(&mut Context::from_waker(Waker::noop()));
+            seen.store(1 + u64::from(polled.is_ready()), Relaxed);
+        })
+        .build()
+        .unwrap();
+    let mut events = scheduler.events(10);
+    for name in ["a", "b"] {
+        let job = scheduler.job(name, async |_cx| ()).every(HOUR);
+        job.start().unwrap();
+    }
+    *inside.lock().unwrap() = Some((scheduler.clone(), scheduler.events(10)));
+    scheduler.close();
+    assert_eq!(over.load(Relaxed), 1, "the second job's end was to come");
+    let mut ended = Vec::new();
+    while let Some(news) = events.next().await {
+        if news.kind == JobNewsKind::Ended(EndReason::ShutDown) {
+            ended.push(news.job.to_string());
+        }
+    }
+    assert_eq!(ended, ["a", "b"]);
+    // Later closes change nothing: it is over.
+    scheduler.close();
+    assert!(events.next().await.is_none());
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use flow_rt::TestRuntime;
 use flow_rt::sim::Step;
-use flow_sched::{JobContext, Misfire, Overlap, RunOutcome, ScheduleError, Scheduler};
+use flow_sched::{
+    CatchUp, Due, JobContext, JobState, Misfire, Overlap, RunOutcome, ScheduleError, Scheduler,
+    Trigger, TriggerContext,
+};
 
 use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
 
@@ -24,6 +27,7 @@ flow_rt::on_every_runtime! {
     terminate_previous_drops_the_run_and_never_runs_two,
     fire_all_makes_up_for_the_latest_in_order,
     fire_all_finds_the_latest_of_very_many,
+    fire_all_makes_up_for_more_than_a_trigger_counts,
     zero_bounds_are_refused,
 }
 
@@ -370,6 +374,42 @@ async fn fire_all_finds_the_latest_of_very_many(rt: TestRuntime) {
     );
     scheduler.close();
     task.await.unwrap();
+}
+
+async fn fire_all_makes_up_for_more_than_a_trigger_counts(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let misfire = |limit| Misfire::FireAll {
+        limit,
+        within: 72 * HOUR,
+    };
+    let minutes = scheduler.job("minutes", async |_cx| ()).cron("* * * * *");
+    let minutes = minutes.misfire(misfire(2_000)).start().unwrap();
+    let boasting = scheduler.job("boasting", async |_cx| ()).trigger(Boasting);
+    let boasting = boasting.misfire(misfire(3)).start().unwrap();
+    rt.settle().await;
+    rt.suspend(48 * HOUR);
+    rt.advance(30 * MIN).await;
+    let runs = minutes.stats().runs;
+    assert!(runs.completed >= 2_000, "{runs:?}");
+    assert_eq!(minutes.state(), JobState::Active);
+    let runs = boasting.stats().runs;
+    assert_eq!(runs.missed, u64::MAX - 3, "{runs:?}");
+    assert_eq!(boasting.state(), JobState::Active);
+}
+
+/// Due each hour, and claims to have been so more often than can be counted.
+struct Boasting;
+
+impl Trigger for Boasting {
+    fn next(&self, cx: &TriggerContext) -> Option<Due> {
+        Some(Due::Wall(cx.previous_wall() + HOUR))
+    }
+
+    fn catch_up(&self, cx: &TriggerContext) -> Option<CatchUp> {
+        let passed = cx.wall().duration_since(cx.previous_wall()).ok()?;
+        let hours = u32::try_from(passed.as_secs() / HOUR.as_secs()).ok()?;
+        (hours > 0).then(|| CatchUp::new(cx.previous_wall() + HOUR * hours, u64::MAX))
+    }
 }
 
 async fn zero_bounds_are_refused(rt: TestRuntime) {

@@ -17,6 +17,9 @@ flow_rt::on_every_runtime! {
     a_union_is_due_with_each_and_an_intersection_with_both,
     case_126_outside_of_its_window_a_run_waits_for_the_opening,
     case_127_days_are_those_of_the_windows_zone,
+    clocks_put_forward_over_a_window_leave_it_closed,
+    what_is_due_once_runs_once_when_the_clocks_move_apart,
+    jitter_longer_than_the_runtime_is_old_moves_no_time,
     a_fixed_delay_waits_for_the_opening_too,
     holidays_and_calendars_of_ones_own_leave_times_out,
     a_job_begins_and_ends_on_the_wall_clock,
@@ -154,6 +157,97 @@ async fn case_127_days_are_those_of_the_windows_zone(rt: TestRuntime) {
         .chain([58, 59])
         .collect();
     assert_eq!(open, expected);
+}
+
+async fn clocks_put_forward_over_a_window_leave_it_closed(_rt: TestRuntime) {
+    let window = |text: &str, zone: &str| Window::new(text).unwrap().time_zone(zone).unwrap();
+    let at = |secs: u64| UNIX_EPOCH + Duration::from_secs(secs);
+    // 2026-03-08 in New York: 07:00 UTC is 03:00, and there is no 02:00 on that day.
+    let spring = at(1_772_953_200);
+    let night = window("02:00-03:00", "America/New_York");
+    assert!(!night.contains(spring) && !night.contains(spring + HOUR));
+    assert_eq!(night.closes_after(spring), None);
+    // It opens on the days around, at 02:00 of the time that holds by then.
+    assert!(night.contains(spring - 24 * HOUR) && night.contains(spring + 23 * HOUR));
+    assert_eq!(night.opens_after(spring - HOUR), Some(spring + 23 * HOUR));
+    assert_eq!(night.opens_after(spring), Some(spring + 23 * HOUR));
+    // The half of it that there is, and all but it: they close as ever.
+    let half = window("02:30-03:30", "America/New_York");
+    assert_eq!(half.opens_after(spring - HOUR), Some(spring));
+    assert_eq!(half.closes_after(spring), Some(spring + HOUR / 2));
+    let first = window("01:30-02:30", "America/New_York");
+    assert_eq!(first.closes_after(spring - HOUR / 4), Some(spring));
+    let rest = window("03:00-02:00", "America/New_York");
+    assert_eq!(rest.opens_after(spring - MIN), Some(spring));
+    assert_eq!(rest.closes_after(spring), Some(spring + 23 * HOUR));
+    // A day that closes when the next one opens is open throughout, of 23, 24 and 25 hours:
+    // 2026-11-01 begins at 04:00 UTC.
+    let all = window("00:00-24:00", "America/New_York");
+    for (begins, hours) in [(spring - 2 * HOUR, 23), (spring - 26 * HOUR, 24)] {
+        assert_eq!(all.closes_after(begins), Some(begins + HOUR * hours));
+    }
+    let autumn = at(1_793_505_600);
+    assert_eq!(all.closes_after(autumn), Some(autumn + 25 * HOUR));
+    // In Nuuk the last hour of 2026-03-28 is left out: midnight comes at 01:00 UTC.
+    let midnight = at(1_774_746_000);
+    let last = window("23:00-24:00", "America/Nuuk");
+    assert!(last.contains(midnight - 24 * HOUR));
+    assert!(!last.contains(midnight) && !last.contains(midnight + HOUR));
+    assert_eq!(last.opens_after(midnight - MIN), Some(midnight + 23 * HOUR));
+}
+
+async fn what_is_due_once_runs_once_when_the_clocks_move_apart(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    rt.advance(17 * HOUR + 30 * MIN).await;
+    let log = Log::new(&rt);
+    let day = Window::new("09:00-17:00").unwrap();
+    let once = noting(&scheduler, "once", &log).after(HOUR).window(day);
+    let once = once.start().unwrap();
+    rt.settle().await;
+    // 17:30 becomes 09:05, when the delay that was put off to 09:00 is not over yet.
+    rt.suspend(15 * HOUR + 35 * MIN);
+    assert!(once.upcoming(5).len() <= 1);
+    rt.advance(3 * HOUR).await;
+    assert_eq!(log.len(), 1);
+    assert_eq!(once.stats().runs.missed, 0);
+    assert_eq!(once.state(), JobState::Ended(EndReason::Finished));
+    // A grid begins where it begins, whatever was due before.
+    let cx = TriggerContext::new(rt.now(), rt.wall());
+    let every = Every::new(SEC);
+    let before = cx.after(Due::Wall(rt.wall() - HOUR));
+    assert_eq!(every.next(&before), Some(Due::At(rt.now() + SEC)));
+    assert_eq!(every.catch_up(&before), None);
+    let at_once = every.phase(Duration::ZERO);
+    assert_eq!(at_once.next(&before), Some(Due::At(rt.now())));
+}
+
+async fn jitter_longer_than_the_runtime_is_old_moves_no_time(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let wall = rt.wall();
+    let nominal: Arc<Mutex<Vec<(u64, SystemTime)>>> = Arc::default();
+    for n in 0..8 {
+        let job = scheduler.job_with(
+            format!("poll {n}"),
+            nominal.clone(),
+            move |cx: JobContext, nominal: Arc<Mutex<Vec<_>>>| async move {
+                nominal.lock().unwrap().push((n, cx.scheduled_at()));
+            },
+        );
+        job.every(HOUR)
+            .window(Window::new("00:00-16:00").unwrap())
+            .jitter(Jitter::stable(10 * HOUR))
+            .start()
+            .unwrap();
+    }
+    rt.advance(15 * HOUR).await;
+    let nominal = nominal.lock().unwrap().clone();
+    for n in 0..8 {
+        let times = nominal.iter().filter(|(job, _)| *job == n);
+        let seen: Vec<_> = times.map(|(_, at)| *at).collect();
+        let hourly: Vec<_> = (1..).map(|n| wall + HOUR * n).take(seen.len()).collect();
+        assert!(seen.len() >= 4, "{n}: {seen:?}");
+        assert_eq!(seen, hourly, "{n}");
+    }
 }
 
 async fn a_fixed_delay_waits_for_the_opening_too(rt: TestRuntime) {

@@ -90,14 +90,12 @@ impl Every {
         Instant::from_nanos(self.origin(cx).saturating_add(passed))
     }
 
-    /// The number of the first tick after what was due before.
+    /// The number of the first tick after what was due before: of the grid's first one, if nothing
+    /// was, or only before the grid began.
     fn following(self, cx: &TriggerContext) -> u64 {
-        match cx.previous_instant() {
-            Some(previous) => self
-                .periods(cx, previous)
-                .map_or(0, |periods| periods.saturating_add(1)),
-            None => u64::from(!self.first),
-        }
+        cx.previous_instant()
+            .and_then(|previous| self.periods(cx, previous))
+            .map_or(u64::from(!self.first), |periods| periods.saturating_add(1))
     }
 
     /// The number of the tick at or before a time of the wall clock, counted from the epoch.
