@@ -66,6 +66,12 @@ pub(crate) fn figure(value: f64) -> String {
 fn cells(rows: &[Measured], targets: &[Target]) -> Vec<[String; HEAD.len()]> {
     let mut lines = Vec::new();
     for row in rows {
+        if row.peers.is_empty() {
+            let mut alone = [const { String::new() }; HEAD.len()];
+            alone[0].clone_from(&row.row);
+            alone[1] = with_instructions(row.flow, &row.unit, row.flow_instructions);
+            lines.push(alone);
+        }
         for (index, peer) in row.peers.iter().enumerate() {
             let once = |text: String| if index == 0 { text } else { String::new() };
             lines.push([
