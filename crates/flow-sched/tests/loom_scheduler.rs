@@ -161,7 +161,7 @@ fn a_listener_meets_the_close() {
     explore("scheduler: close || a listener waits", 2, || {
         let host = Threads::default();
         let scheduler = scheduler(&host);
-        let mut events = scheduler.events(1);
+        let mut events = scheduler.events(std::num::NonZeroUsize::MIN);
         let follower = thread::spawn(move || {
             assert_eq!(block_on(events.next()), None);
             events

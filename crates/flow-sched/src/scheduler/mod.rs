@@ -6,6 +6,7 @@
 
 use core::fmt;
 use core::future::Future;
+use core::num::NonZeroUsize;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -376,15 +377,16 @@ impl Scheduler {
         self.shared().is_closed()
     }
 
-    /// What happens to jobs from now on, for a task to follow. Up to `capacity` events wait for it
-    /// (one at the least); then the oldest one is lost, and counted.
+    /// What happens to jobs from now on, for a task to follow. Up to `capacity` events wait for it;
+    /// then the oldest one is lost, and counted.
     ///
     /// ```
+    /// # use std::num::NonZeroUsize;
     /// # use std::time::Duration;
     /// # use flow_sched::{JobNewsKind, Scheduler};
     /// # flow_rt::sim::check(0..3, |rt| async move {
     /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
-    /// let mut events = scheduler.events(1_024);
+    /// let mut events = scheduler.events(NonZeroUsize::new(1_024).unwrap());
     /// scheduler.job("poll", async |_cx| ()).after(Duration::from_secs(1)).start().unwrap();
     /// while let Some(event) = events.next().await {
     ///     if let JobNewsKind::RunEnded(report) = event.kind {
@@ -394,8 +396,8 @@ impl Scheduler {
     /// }
     /// # });
     /// ```
-    pub fn events(&self, capacity: usize) -> JobEvents {
-        JobEvents::new(self.shared().clone(), capacity.max(1))
+    pub fn events(&self, capacity: NonZeroUsize) -> JobEvents {
+        JobEvents::new(self.shared().clone(), capacity.get())
     }
 
     /// What is going on. Counters, and one short lock for the number of jobs.

@@ -1,6 +1,7 @@
 //! Other triggers for jobs that run, histories, many jobs at once, and schedulers that stop and
 //! start.
 
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -342,9 +343,8 @@ async fn many_tasks_change_one_job(rt: TestRuntime) {
 async fn listeners_hear_what_happens_and_when_it_is_over(rt: TestRuntime) {
     let scheduler = scheduler(&rt);
     let log = Log::new(&rt);
-    let mut all = scheduler.events(100);
-    let mut two = scheduler.events(2);
-    drop(scheduler.events(0));
+    let mut all = scheduler.events(room(100));
+    let mut two = scheduler.events(room(2));
     assert!(all.try_next().is_none());
     let follower = rt.spawn(async move {
         let mut heard = Vec::new();
@@ -380,7 +380,7 @@ async fn listeners_hear_what_happens_and_when_it_is_over(rt: TestRuntime) {
     assert!(two.next().await.is_some());
     assert!(two.next().await.is_some());
     assert!(two.next().await.is_none());
-    assert!(scheduler.events(5).next().await.is_none());
+    assert!(scheduler.events(room(5)).next().await.is_none());
 }
 
 async fn a_second_close_does_not_say_that_all_is_told(rt: TestRuntime) {
@@ -405,12 +405,12 @@ async fn a_second_close_does_not_say_that_all_is_told(rt: TestRuntime) {
         })
         .build()
         .unwrap();
-    let mut events = scheduler.events(10);
+    let mut events = scheduler.events(room(10));
     for name in ["a", "b"] {
         let job = scheduler.job(name, async |_cx| ()).every(HOUR);
         job.start().unwrap();
     }
-    *inside.lock().unwrap() = Some((scheduler.clone(), scheduler.events(10)));
+    *inside.lock().unwrap() = Some((scheduler.clone(), scheduler.events(room(10))));
     scheduler.close();
     assert_eq!(over.load(Relaxed), 1, "the second job's end was to come");
     let mut ended = Vec::new();
@@ -423,4 +423,8 @@ async fn a_second_close_does_not_say_that_all_is_told(rt: TestRuntime) {
     // Later closes change nothing: it is over.
     scheduler.close();
     assert!(events.next().await.is_none());
+}
+
+fn room(events: usize) -> NonZeroUsize {
+    NonZeroUsize::new(events).unwrap()
 }
