@@ -5,31 +5,24 @@
 
 /// A name that is quoted already, with one number or two: `"api";r=42;t=35`.
 pub(super) fn item(name: &str, first: (u8, u64), second: (u8, Option<u64>)) -> Vec<u8> {
-    // What follows the name is written from its end, as the digits of a number come.
-    let mut text = [0; MAX_PARAMETERS];
-    let mut start = MAX_PARAMETERS;
-    let second = second.1.map(|number| (second.0, number));
-    for (key, mut number) in second.into_iter().chain([first]) {
-        loop {
-            start -= 1;
-            text[start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        start -= 3;
-        text[start..start + 3].copy_from_slice(&[b';', key, b'=']);
-    }
-    let parameters = &text[start..];
-    let mut item = Vec::with_capacity(name.len() + parameters.len());
+    let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];
+    let [one, two] = &mut digits;
+    let one = one.format(first.1);
+    let two = second.1.map_or("", |number| two.format(number));
+    // A second key that stays away costs its room only.
+    let mut item = Vec::with_capacity(name.len() + KEY + one.len() + KEY + two.len());
     item.extend_from_slice(name.as_bytes());
-    item.extend_from_slice(parameters);
+    item.extend_from_slice(&[b';', first.0, b'=']);
+    item.extend_from_slice(one.as_bytes());
+    if !two.is_empty() {
+        item.extend_from_slice(&[b';', second.0, b'=']);
+        item.extend_from_slice(two.as_bytes());
+    }
     item
 }
 
-/// Two keys of one letter, each with the largest `u64`.
-const MAX_PARAMETERS: usize = 2 * (3 + 20);
+/// A semicolon, a key of one letter, and what parts it from its value.
+const KEY: usize = 3;
 
 #[cfg(test)]
 mod tests {

@@ -2,11 +2,11 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_rt::Clock;
 
-use super::item::item;
 use super::structured::MAX_INTEGER;
 use crate::keyed::KeyedLimiter;
 use crate::rate::Rate;
@@ -19,6 +19,8 @@ pub struct Policy {
     quoted: Box<str>,
     name: Box<str>,
     numbers: Numbers,
+    /// The field's item, of the numbers that the policy was made with.
+    item: Box<[u8]>,
 }
 
 #[derive(Clone)]
@@ -27,7 +29,12 @@ enum Numbers {
         quota: u64,
         window: Option<Duration>,
     },
-    Live(Arc<dyn Advertise + Send + Sync>),
+    Live {
+        limiter: Arc<dyn Advertise + Send + Sync>,
+        /// What it said first. Few limits are ever changed: to see that this one was not costs a
+        /// response less than to write the item.
+        first: (u64, Rate),
+    },
 }
 
 /// A limiter whose rate and burst can be told to clients, as they are at the moment: [`TokenBucket`]
@@ -59,7 +66,9 @@ impl Policy {
     where
         L: Advertise + Clone + Send + Sync + 'static,
     {
-        Self::with(name, Numbers::Live(Arc::new(limiter.clone())))
+        let limiter = Arc::new(limiter.clone());
+        let first = limiter.burst_and_rate();
+        Self::with(name, Numbers::Live { limiter, first })
     }
 
     /// A policy by its numbers: `quota` requests in each `window`, if there is one. Clients are told
@@ -95,8 +104,14 @@ impl Policy {
         if !name.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
             return refuse("it has characters beyond printable ASCII");
         }
+        let quoted = quoted(name);
+        let (quota, window) = match &numbers {
+            Numbers::Fixed { quota, window } => (*quota, window.map(seconds)),
+            Numbers::Live { first, .. } => quota_and_window(*first),
+        };
         Ok(Self {
-            quoted: quoted(name).into(),
+            item: item(&quoted, quota, window).into(),
+            quoted: quoted.into(),
             name: name.into(),
             numbers,
         })
@@ -113,26 +128,22 @@ impl Policy {
     }
 
     /// The item of the field `RateLimit-Policy`.
-    pub(super) fn item(&self) -> Vec<u8> {
-        let (quota, seconds) = match &self.numbers {
-            Numbers::Fixed { quota, window } => (*quota, window.map(seconds)),
-            Numbers::Live(limiter) => {
-                let (burst, rate) = limiter.burst_and_rate();
-                (burst, window(burst, rate))
+    pub(super) fn item(&self) -> Cow<'_, [u8]> {
+        if let Numbers::Live { limiter, first } = &self.numbers {
+            let now = limiter.burst_and_rate();
+            if now != *first {
+                let (quota, window) = quota_and_window(now);
+                return Cow::Owned(item(&self.quoted, quota, window));
             }
-        };
-        item(
-            &self.quoted,
-            (b'q', quota.min(MAX_INTEGER)),
-            (b'w', seconds),
-        )
+        }
+        Cow::Borrowed(&self.item)
     }
 
     /// The quota now.
     pub(super) fn quota(&self) -> u64 {
         match &self.numbers {
             Numbers::Fixed { quota, .. } => *quota,
-            Numbers::Live(limiter) => limiter.burst_and_rate().0,
+            Numbers::Live { limiter, .. } => limiter.burst_and_rate().0,
         }
     }
 }
@@ -144,6 +155,14 @@ impl fmt::Debug for Policy {
             .field(&String::from_utf8_lossy(&item))
             .finish()
     }
+}
+
+fn item(quoted: &str, quota: u64, window: Option<u64>) -> Vec<u8> {
+    super::item::item(quoted, (b'q', quota.min(MAX_INTEGER)), (b'w', window))
+}
+
+fn quota_and_window((burst, rate): (u64, Rate)) -> (u64, Option<u64>) {
+    (burst, window(burst, rate))
 }
 
 /// A string of RFC 9651.

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use http::header::{Entry, RETRY_AFTER};
+use http::header::{Entry, InvalidHeaderValue, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::item::item;
@@ -70,13 +70,11 @@ impl Fields {
         let available = available.min(MAX_INTEGER);
         let reset = (reset != Duration::MAX).then(|| seconds(reset));
         let name = self.policy.as_ref().map_or(QUOTED_DEFAULT, Policy::quoted);
-        append(
-            headers,
-            &RATELIMIT,
-            item(name, (b'r', available), (b't', reset)),
-        );
+        let limit = HeaderValue::try_from(item(name, (b'r', available), (b't', reset)));
+        append(headers, &RATELIMIT, limit);
         if let Some(policy) = &self.policy {
-            append(headers, &RATELIMIT_POLICY, policy.item());
+            let policy = HeaderValue::from_bytes(&policy.item());
+            append(headers, &RATELIMIT_POLICY, policy);
         }
         if self.legacy {
             add_legacy(available, quota, reset, headers);
@@ -131,10 +129,14 @@ fn replace_if(
     }
 }
 
-fn append(headers: &mut HeaderMap, name: &HeaderName, item: Vec<u8>) {
+fn append(
+    headers: &mut HeaderMap,
+    name: &HeaderName,
+    item: Result<HeaderValue, InvalidHeaderValue>,
+) {
     // A name is printable ASCII, and all else are digits.
-    if let Ok(value) = HeaderValue::try_from(item) {
-        headers.append(name, value);
+    if let Ok(item) = item {
+        headers.append(name, item);
     }
 }
 
