@@ -118,15 +118,11 @@ impl Entry {
 }
 
 /// Appends a number, with zeros before it if it has fewer digits than these.
-fn push_number(text: &mut Vec<u8>, mut number: u64, digits: usize) {
-    let mut ascii = [b'0'; 20];
-    let mut start = ascii.len();
-    while number > 0 || start + digits > ascii.len() {
-        start -= 1;
-        ascii[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
-    text.extend_from_slice(&ascii[start..]);
+fn push_number(text: &mut Vec<u8>, number: u64, digits: usize) {
+    let mut buffer = itoa::Buffer::new();
+    let number = buffer.format(number);
+    text.resize(text.len() + digits.saturating_sub(number.len()), b'0');
+    text.extend_from_slice(number.as_bytes());
 }
 
 /// Appends a text that stands in quotes: what could end them is escaped.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use flow_rt::Handle;
 use hyper::body::Incoming;
 use hyper::client::conn::http1 as client;
-use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, Uri};
 
 use crate::net::Net;
@@ -19,13 +19,12 @@ type Sender = client::SendRequest<Upload>;
 const IDLE_CONNECTIONS: usize = 64;
 
 /// Headers that are about one connection, and end with it.
-static HOP_BY_HOP: [HeaderName; 5] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    TE,
-    UPGRADE,
-];
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "upgrade"
+    )
+}
 
 /// The upstream, and the connections to it.
 pub(crate) struct Forwarder {
@@ -53,7 +52,7 @@ impl Forwarder {
         self.idle().retain(|sender| !sender.is_closed());
     }
 
-    /// Asks the upstream; ready when its answer begins.
+    /// Asks the upstream, over a kept connection if there is one; ready when its answer begins.
     pub(crate) async fn forward(
         &self,
         mut request: Request<Incoming>,
@@ -69,42 +68,42 @@ impl Forwarder {
         end_hop(headers);
         headers.insert(HOST, self.host.clone());
         let request = request.map(|body| Upload::new(body, progress.clone()));
-        let (mut response, sender) = self.send(request).await?;
+        let mut response = match self.kept() {
+            None => Box::pin(self.send_anew(request)).await?,
+            Some(mut sender) => match sender.try_send_request(request).await {
+                Ok(response) => {
+                    self.keep(sender);
+                    response
+                }
+                // The upstream had closed the connection: nothing of the request was sent.
+                Err(mut failed) => match failed.take_message() {
+                    Some(request) => Box::pin(self.send_anew(request)).await?,
+                    None => return Err(failed.into_error().into()),
+                },
+            },
+        };
         end_hop(response.headers_mut());
+        Ok(response)
+    }
+
+    /// Sends over a new connection.
+    ///
+    /// Boxed by the caller: it is rare, and its many states would be room in every request.
+    async fn send_anew(&self, request: Request<Upload>) -> Result<Response<Incoming>, Failure> {
+        let connection = self.net.connect(&self.upstream.authority).await?;
+        let (mut sender, driver) = client::handshake(connection).await?;
+        self.rt.spawn(driver).detach();
+        let response = sender.send_request(request).await?;
+        self.keep(sender);
+        Ok(response)
+    }
+
+    /// Keeps a connection whose answer has begun, for the next request.
+    fn keep(&self, sender: Sender) {
         let mut idle = self.idle();
         if idle.len() < IDLE_CONNECTIONS {
             idle.push(sender);
         }
-        Ok(response)
-    }
-
-    /// Sends over a kept connection, and over a new one if the upstream had closed that.
-    async fn send(
-        &self,
-        request: Request<Upload>,
-    ) -> Result<(Response<Incoming>, Sender), Failure> {
-        let Some(mut sender) = self.kept() else {
-            return Box::pin(self.send_anew(request)).await;
-        };
-        match sender.try_send_request(request).await {
-            Ok(response) => Ok((response, sender)),
-            Err(mut failed) => match failed.take_message() {
-                // Nothing of it was sent.
-                Some(request) => Box::pin(self.send_anew(request)).await,
-                None => Err(failed.into_error().into()),
-            },
-        }
-    }
-
-    /// Boxed by the caller: it is rare, and its many states would be room in every request.
-    async fn send_anew(
-        &self,
-        request: Request<Upload>,
-    ) -> Result<(Response<Incoming>, Sender), Failure> {
-        let connection = self.net.connect(&self.upstream.authority).await?;
-        let (mut sender, driver) = client::handshake(connection).await?;
-        self.rt.spawn(driver).detach();
-        Ok((sender.send_request(request).await?, sender))
     }
 
     /// A connection whose last answer has been read.
@@ -122,17 +121,17 @@ impl Forwarder {
 
 /// Takes out what ends with a hop: the headers above, and those that `connection` names.
 fn end_hop(headers: &mut HeaderMap) {
-    // One look at the few names there are costs less than five searches.
-    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+    let ends = headers.keys().filter(|name| is_hop_by_hop(name));
+    let mut ends: Vec<HeaderName> = ends.cloned().collect();
+    if ends.is_empty() {
         return;
     }
-    let mut named = Vec::new();
     for value in headers.get_all(CONNECTION) {
         for name in value.as_bytes().split(|byte| *byte == b',') {
-            named.extend(HeaderName::from_bytes(name.trim_ascii()));
+            ends.extend(HeaderName::from_bytes(name.trim_ascii()));
         }
     }
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    for name in ends {
         headers.remove(name);
     }
 }
