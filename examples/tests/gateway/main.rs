@@ -125,6 +125,7 @@ fn help_names_every_option() {
         "burst",
         "redis",
         "access-log",
+        "adaptive",
         "timeout",
         "drain",
         "config",

@@ -1,4 +1,4 @@
-//! `--serve`: whose threads it uses, who may come in, what it shows and writes.
+//! As a process: whose threads it uses, who may come in, what it shows and writes, what ends it.
 
 use crate::support::{RUNTIMES, Serving, signed};
 
@@ -28,6 +28,21 @@ fn threads_are_the_named_runtimes_own_and_signals_drain() {
             let (code, rest) = serving.signal(signal);
             assert_eq!(code, Some(0), "{runtime} {signal}: {rest}");
             assert!(rest.contains("stopped; 1 requests logged\n"), "{rest}");
+        }
+    }
+}
+
+#[test]
+fn a_signal_ends_the_check_of_itself_and_every_count_agrees() {
+    for runtime in RUNTIMES {
+        for signal in ["-INT", "-TERM"] {
+            let mut checking = Serving::checking_itself(runtime);
+            let progress = checking.next_line();
+            assert!(progress.contains("admitted"), "{progress}");
+            let (code, rest) = checking.signal(signal);
+            assert_eq!(code, Some(0), "{runtime} {signal}: {rest}");
+            assert!(rest.contains("interrupted; drained\n"), "{rest}");
+            assert!(rest.contains("every count agrees"), "{rest}");
         }
     }
 }

@@ -46,9 +46,21 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(runtime: &str, args: &[&str]) -> Self {
-        let mut child = gateway()
-            .args(["--runtime", runtime, "--serve", "127.0.0.1:0"])
-            .args(args)
+        Self::run(
+            gateway()
+                .args(["--runtime", runtime, "--serve", "127.0.0.1:0"])
+                .args(args),
+        )
+    }
+
+    /// One that drives load against itself, for longer than any test lasts.
+    pub(crate) fn checking_itself(runtime: &str) -> Self {
+        Self::run(gateway().args(["--runtime", runtime, "--duration", "600s"]))
+    }
+
+    /// Runs until its first line names its address.
+    fn run(command: &mut Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -104,6 +116,12 @@ impl Serving {
             }
         }
         panic!("{line} never came: {metrics}");
+    }
+
+    pub(crate) fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        line
     }
 
     pub(crate) fn thread_names(&self) -> Vec<String> {
