@@ -123,6 +123,11 @@ pub(crate) fn run(workspace: &Workspace, depth: Depth, packages: &[String]) -> O
     if models == 0 {
         return Err(Failure::failed("no loom model was found"));
     }
+    if (counts.len() as u64) < models {
+        return Err(Failure::failed(
+            "a model explored nothing: a test passed and reported no executions",
+        ));
+    }
     if fewest == 1 {
         return Err(Failure::failed(
             "a model explored one execution only: what it shares is invisible to loom",

@@ -10,6 +10,7 @@ mod coverage;
 mod docs;
 mod loom;
 mod mutate;
+mod narrow;
 mod process;
 mod sanitizer;
 mod smoke;
