@@ -111,6 +111,18 @@ impl<T> JoinCell<T> {
         }
     }
 
+    /// Takes the value of a cell that nobody shares any more, if it is there. No lock.
+    ///
+    /// ```
+    /// let mut cell = flow_sync::JoinCell::new();
+    /// assert_eq!(cell.take_mut(), None);
+    /// assert_eq!(cell.complete(1), Ok(()));
+    /// assert_eq!((cell.take_mut(), cell.take_mut()), (Some(1), None));
+    /// ```
+    pub fn take_mut(&mut self) -> Option<T> {
+        self.slot.get_mut().take()
+    }
+
     /// Takes the value if it is there.
     pub fn try_take(&self) -> Option<T> {
         self.slot.lock().take()

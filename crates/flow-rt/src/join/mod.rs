@@ -115,7 +115,11 @@ impl<T> Future for JoinHandle<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let result = match &mut self.link {
             Some(Link::Cell(shared)) => {
-                ready!(shared.cell.poll_take(cx)).map_err(JoinError::arrived)
+                let taken = match alone(shared) {
+                    Some(shared) => shared.cell.take_mut().map_or(Poll::Pending, Poll::Ready),
+                    None => shared.cell.poll_take(cx),
+                };
+                ready!(taken).map_err(JoinError::arrived)
             }
             #[cfg(feature = "tokio")]
             Some(Link::Tokio(task)) => ready!(task.poll(cx)),
@@ -124,6 +128,16 @@ impl<T> Future for JoinHandle<T> {
         self.link = None;
         Poll::Ready(result)
     }
+}
+
+/// What a handle shares with its task, once the task has let go of it and no abort handle has it:
+/// it needs no lock any more.
+fn alone<T>(shared: &mut Arc<cell::Shared<T>>) -> Option<&mut cell::Shared<T>> {
+    // Asked before, since the other takes a read-modify-write to find that out.
+    if Arc::strong_count(shared) > 1 {
+        return None;
+    }
+    Arc::get_mut(shared)
 }
 
 impl<T> Drop for JoinHandle<T> {

@@ -6,8 +6,9 @@
 //!
 //! # Invariants
 //! 1. What is posted for a simulation that is not running is refused: a run ends under the lock.
-//! 2. `news` changes under the lock, after the inbox was filled: whoever sees it finds what it
-//!    is about, and a run never starts with the news of another.
+//! 2. `news` is set after what it is about was left: in the inbox, under the lock, or among the
+//!    run's panics. Taking clears it by a swap before either is looked at, and so finds what it is
+//!    about. News may also be of a run that is over: then nothing is found.
 
 use core::mem;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,7 +26,8 @@ thread_local! {
 
 /// What other threads have done to the simulation.
 pub(super) struct Foreign {
-    /// Whether there is anything: the executor takes the lock only then.
+    /// Whether there is anything, or a panic to hear of: all that the executor looks at before
+    /// each pick.
     pub(super) news: AtomicBool,
     /// The number of the simulation that is running; zero for none.
     running: AtomicU64,
@@ -37,6 +39,8 @@ pub(super) struct Foreign {
 pub(super) struct Inbox {
     pub(super) woken: Vec<TaskRef>,
     pub(super) spawned: Vec<BoxTask>,
+    /// Whether any thread has come.
+    pub(super) any: bool,
     /// The name of the thread that came last.
     pub(super) thread: Option<String>,
 }
@@ -71,10 +75,15 @@ impl Foreign {
         mem::take(&mut *inbox)
     }
 
+    /// Tells the executor to look at what was left elsewhere.
+    pub(super) fn tell(&self) {
+        self.news.store(true, Ordering::Release);
+    }
+
     /// Takes what has come.
     pub(super) fn take(&self) -> Inbox {
         let mut inbox = self.inbox.lock();
-        self.news.store(false, Ordering::Relaxed);
+        self.news.swap(false, Ordering::AcqRel);
         mem::take(&mut *inbox)
     }
 
@@ -86,6 +95,7 @@ impl Foreign {
             if self.running.load(Ordering::Acquire) != world {
                 return;
             }
+            inbox.any = true;
             inbox.thread = thread.name().map(str::to_owned);
             add(&mut inbox);
             self.news.store(true, Ordering::Release);

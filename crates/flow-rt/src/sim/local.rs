@@ -3,24 +3,27 @@
 //! # State
 //! One thread-local `Local` per thread: the number of the simulation it runs (zero for none),
 //! the slots that are ready to be polled, the tasks spawned since the executor last looked, each
-//! with its slot, and the timers.
+//! with its slot, and the timers. Beside it, `POLLED`: the task that is being polled, or was last.
 //!
 //! # Invariants
 //! 1. Wakes, spawns and timers of the simulation's own thread come here, without a lock or a
 //!    read-modify-write; whoever finds another number here is a foreigner and goes to
 //!    [`Foreign`](super::foreign::Foreign).
-//! 2. A slot stands in `ready` only while its task lives: an ending task takes its entry along,
-//!    and leaves its waker marked as queued, so that a stale waker never posts again.
+//! 2. A slot stands in `ready` only while its task lives: an ending task takes
+//!    its entry along, and its waker forgets the slot.
 //! 3. No user code runs while the cell is borrowed: what is taken out is dropped by the caller.
 //! 4. The cell has no destructor, and so is found without asking whether that ran. Outside of a
 //!    run there is nothing in it to drop but the memory of its lists, which waits for the thread's
 //!    next run: `Freed` drops that at the thread's end.
+//! 5. A slot is unmarked as queued *before* the poll, so a wake during the poll counts.
+//! 6. The waker in `POLLED` is that of a task that lives, so that its address is nobody else's.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::mem::{self, ManuallyDrop};
-use core::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 
 use super::ready::Ready;
+use super::tasks::ROOT;
 use super::timers::Sleeper;
 use crate::runtime::BoxTask;
 use crate::virtual_time::Timers;
@@ -29,6 +32,7 @@ thread_local! {
     static LOCAL: RefCell<ManuallyDrop<Local>> =
         const { RefCell::new(ManuallyDrop::new(Local::new())) };
     static FREED: Freed = const { Freed };
+    static POLLED: Polled = const { Polled::nobody() };
 }
 
 pub(super) struct Local {
@@ -40,7 +44,6 @@ pub(super) struct Local {
     pub(super) timers: Timers<Sleeper>,
     /// Slots of tasks that have ended.
     pub(super) free: Vec<u32>,
-    slots: u32,
 }
 
 impl Local {
@@ -52,7 +55,6 @@ impl Local {
             newborn: Vec::new(),
             timers: Timers::new(),
             free: Vec::new(),
-            slots: 0,
         }
     }
 
@@ -62,7 +64,6 @@ impl Local {
         self.recorded = false;
         self.ready.clear();
         self.free.clear();
-        self.slots = 0;
         let newborn = if self.newborn.is_empty() {
             Vec::new()
         } else {
@@ -86,13 +87,72 @@ impl Local {
 
     /// A slot for a new task, which is ready at once.
     pub(super) fn allot(&mut self) -> u32 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots += 1;
-            self.slots - 1
-        });
+        let slot = self.free.pop().unwrap_or_else(|| self.ready.add_slot());
         self.ready.push(slot);
         slot
     }
+}
+
+/// By what the task that is being polled is known.
+struct Polled {
+    /// The address of its waker's data; zero for nobody.
+    waker: Cell<usize>,
+    slot: Cell<u32>,
+    /// The address of the vtable of all tasks' wakers.
+    vtable: Cell<usize>,
+}
+
+impl Polled {
+    const fn nobody() -> Self {
+        Self {
+            waker: Cell::new(0),
+            slot: Cell::new(ROOT),
+            vtable: Cell::new(0),
+        }
+    }
+}
+
+/// The task in this slot, whose waker's data is at this address, is polled next.
+#[inline]
+pub(super) fn polls(slot: u32, waker: usize) {
+    POLLED.with(|polled| {
+        polled.slot.set(slot);
+        polled.waker.set(waker);
+    });
+}
+
+/// The task that was polled last has ended: its waker's address may be another's soon.
+pub(super) fn polls_nobody() {
+    POLLED.with(|polled| polled.waker.set(0));
+}
+
+/// Learns the vtable of all tasks' wakers from one of them.
+pub(super) fn wakers_are_like(waker: &Waker) {
+    POLLED.with(|polled| polled.vtable.set(vtable(waker)));
+}
+
+/// The slot of the task that is being polled on this thread, or was last.
+pub(super) fn last_polled() -> u32 {
+    POLLED.with(|polled| polled.slot.get())
+}
+
+/// The slot of the task that this thread polls, if the data of its waker is at this address.
+#[inline]
+fn polled_by(waker: usize) -> Option<u32> {
+    POLLED.with(|polled| (polled.waker.get() == waker).then(|| polled.slot.get()))
+}
+
+/// The slot of the task that this thread polls, if `waker` is its waker and no other.
+#[inline]
+pub(super) fn slot_of(waker: &Waker) -> Option<u32> {
+    let slot = polled_by(waker.data().addr())?;
+    let alike = POLLED.with(|polled| polled.vtable.get() == vtable(waker));
+    alike.then_some(slot)
+}
+
+#[inline]
+fn vtable(waker: &Waker) -> usize {
+    core::ptr::from_ref(waker.vtable()).addr()
 }
 
 /// Makes this thread the one of simulation `world`, until the guard is dropped.
@@ -113,6 +173,7 @@ pub(super) struct Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
+        polls_nobody();
         drop(with(Local::reset));
         if !self.is_freed {
             drop(with(|local| mem::replace(local, Local::new())));
@@ -149,22 +210,26 @@ pub(super) enum Woken {
     Elsewhere,
 }
 
-/// Queues a task of simulation `world`, unless it is queued already.
+/// Queues a task, unless it is queued already: the one whose waker's data is at this address, in
+/// the slot and the simulation that `task` tells. A task that wakes itself is known by the address
+/// alone, and what its waker knows is not looked at.
 #[inline]
-pub(super) fn wake(world: u64, slot: u32, queued: &AtomicBool) -> Woken {
+pub(super) fn wake(waker: usize, task: impl FnOnce() -> (u64, u32)) -> Woken {
+    let polled = polled_by(waker);
     with(|local| {
-        if local.world != world {
-            return Woken::Elsewhere;
-        }
-        // A load and a store: at worst a foreigner queues the task a second time, which is
-        // a spurious poll.
-        if queued.load(Ordering::Relaxed) {
-            return Woken::Before;
-        }
-        queued.store(true, Ordering::Relaxed);
-        local.ready.push(slot);
-        Woken::Now {
-            recorded: local.recorded,
+        let slot = match polled {
+            Some(slot) => slot,
+            None => match task() {
+                (world, slot) if world == local.world => slot,
+                _ => return Woken::Elsewhere,
+            },
+        };
+        if local.ready.push(slot) {
+            Woken::Now {
+                recorded: local.recorded,
+            }
+        } else {
+            Woken::Before
         }
     })
 }

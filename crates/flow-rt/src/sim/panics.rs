@@ -16,7 +16,7 @@ use super::world::World;
 /// The panics of a run's tasks.
 #[derive(Default)]
 pub(super) struct Panics {
-    /// Whether there is anything in the lists: looked at after every poll.
+    /// Whether there is anything in the lists.
     news: AtomicBool,
     /// Whether the run goes on all the same, since the test plans them.
     pub(super) allowed: AtomicBool,
@@ -72,10 +72,13 @@ impl Panics {
             })
             .collect()
     }
+}
 
-    fn lists(&self, change: impl FnOnce(&mut Lists)) {
-        change(&mut self.lists.lock());
-        self.news.store(true, Ordering::Relaxed);
+impl World {
+    fn note_panic(&self, change: impl FnOnce(&mut Lists)) {
+        change(&mut self.panics.lists.lock());
+        self.panics.news.store(true, Ordering::Relaxed);
+        self.foreign.tell();
     }
 }
 
@@ -91,9 +94,7 @@ impl Unheard {
             message: message.to_owned(),
             task: OnceLock::new(),
         });
-        world
-            .panics
-            .lists(|lists| lists.caught.push(record.clone()));
+        world.note_panic(|lists| lists.caught.push(record.clone()));
         Self {
             world,
             record: Some(record),
@@ -109,7 +110,7 @@ impl Unheard {
 impl Drop for Unheard {
     fn drop(&mut self) {
         if let Some(record) = self.record.take() {
-            self.world.panics.lists(|lists| lists.unheard.push(record));
+            self.world.note_panic(|lists| lists.unheard.push(record));
         }
     }
 }

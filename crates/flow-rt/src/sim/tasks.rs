@@ -8,14 +8,13 @@
 use core::cell::Cell;
 use core::mem;
 use core::panic::Location;
-use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::Waker;
 
 use super::history::Event;
-use super::local::KEPT;
+use super::local::{self, KEPT};
 use super::report::TaskReport;
 use super::waker::{TaskRef, TaskWaker};
 use super::world::World;
@@ -28,9 +27,10 @@ pub(super) struct Task {
     /// Kept for the next task of the slot.
     pub(super) waker: Waker,
     pub(super) shared: Arc<TaskWaker>,
+    /// [`ENDED`] if there is no task in the slot.
+    pub(super) number: u64,
     pub(super) polls: u64,
     pub(super) polled_at: u64,
-    alive: bool,
 }
 
 /// What else is known about it.
@@ -49,6 +49,8 @@ pub(super) struct Tasks {
     about: Vec<About>,
     /// Slots that this run has used; those after them are of earlier runs.
     used: usize,
+    /// Tasks that live.
+    living: usize,
     spawned: u64,
 }
 
@@ -66,6 +68,7 @@ impl Tasks {
             slots,
             about,
             used: 0,
+            living: 0,
             spawned: 0,
         }
     }
@@ -74,7 +77,7 @@ impl Tasks {
     pub(super) fn add_root(&mut self, world: &World, at: &'static Location<'static>) {
         self.put(world, ROOT, TaskBody::none(), Some(ROOT_NAME.into()), at);
         if let Some(root) = self.get(ROOT) {
-            world.current_waker.is_made_by(&root.waker);
+            local::wakers_are_like(&root.waker);
         }
     }
 
@@ -100,6 +103,7 @@ impl Tasks {
     ) {
         let number = self.spawned;
         self.spawned += 1;
+        self.living += 1;
         let now = world.now();
         let about = About {
             name,
@@ -122,7 +126,7 @@ impl Tasks {
     #[inline]
     pub(super) fn get(&mut self, slot: u32) -> Option<&mut Task> {
         let task = self.slots.get_mut(slot as usize)?;
-        task.alive.then_some(task)
+        (task.number != ENDED).then_some(task)
     }
 
     /// The name given at spawn.
@@ -135,51 +139,61 @@ impl Tasks {
         &mut self.about[slot as usize].stalled
     }
 
-    pub(super) fn is_alive(&self, task: TaskRef) -> bool {
-        let known = self.slots.get(task.slot as usize);
-        known.is_some_and(|known| known.alive && known.is(task.number))
+    /// The task in its slot, if that is it still.
+    pub(super) fn living(&self, task: TaskRef) -> Option<&Task> {
+        let known = self.slots.get(task.slot as usize)?;
+        (known.number == task.number).then_some(known)
     }
 
-    /// Takes a task out for good: its waker wakes nobody any more. Says whether the task was
-    /// queued.
+    /// Takes a task out for good: its waker wakes nobody any more.
     #[inline]
-    pub(super) fn take(&mut self, slot: u32) -> Option<(TaskBody, bool)> {
+    pub(super) fn take(&mut self, slot: u32) -> Option<TaskBody> {
         let task = self.get(slot)?;
-        task.alive = false;
-        // Who wakes it from elsewhere in between posts to a task that is no more.
-        let was_queued = task.shared.queued.load(Ordering::Relaxed);
-        task.shared.queued.store(true, Ordering::Relaxed);
+        task.number = ENDED;
+        task.shared.retire();
         let body = mem::replace(&mut task.body, TaskBody::none());
+        self.living -= 1;
         self.about[slot as usize].name = None;
-        Some((body, was_queued))
+        Some(body)
     }
 
     /// Takes all tasks out, in the order in which they were spawned.
     pub(super) fn take_all(&mut self) -> Vec<TaskBody> {
-        let mut all: Vec<TaskRef> = self.alive().map(|task| task.shared.task()).collect();
-        all.sort_unstable_by_key(|task| task.number);
-        let taken = all.into_iter().filter_map(|task| self.take(task.slot));
-        taken.map(|(body, _)| body).collect()
+        let by_age: Vec<u32> = self.by_age().into_iter().map(|(slot, _)| slot).collect();
+        by_age
+            .into_iter()
+            .filter_map(|slot| self.take(slot))
+            .collect()
     }
 
-    fn alive(&self) -> impl Iterator<Item = &Task> {
-        self.slots[..self.used].iter().filter(|task| task.alive)
+    /// The tasks with their slots.
+    fn alive(&self) -> impl Iterator<Item = (u32, &Task)> {
+        // In most runs none is left at the end, and no slot need be looked at.
+        let used = if self.living == 0 { 0 } else { self.used };
+        // 2^32 tasks do not fit into memory.
+        let slots = (0..).zip(&self.slots[..used]);
+        slots.filter(|(_, task)| task.number != ENDED)
+    }
+
+    /// The same, in the order in which they were spawned.
+    fn by_age(&self) -> Vec<(u32, &Task)> {
+        let mut alive: Vec<(u32, &Task)> = self.alive().collect();
+        alive.sort_unstable_by_key(|(_, task)| task.number);
+        alive
     }
 
     pub(super) fn report(&self, slot: u32, now: u64) -> TaskReport {
         match self.slots.get(slot as usize) {
-            Some(task) if task.alive => self.describe(task, now),
+            Some(task) if task.number != ENDED => self.describe(slot, task, now),
             _ => TaskReport::unknown(),
         }
     }
 
     /// All tasks, in the order in which they were spawned.
     pub(super) fn reports(&self, now: u64) -> Vec<TaskReport> {
-        let mut alive: Vec<&Task> = self.alive().collect();
-        alive.sort_by_key(|task| task.shared.number());
-        alive
-            .into_iter()
-            .map(|task| self.describe(task, now))
+        let by_age = self.by_age().into_iter();
+        by_age
+            .map(|(slot, task)| self.describe(slot, task, now))
             .collect()
     }
 
@@ -193,12 +207,12 @@ impl Tasks {
 
     /// The task with this number, if it lives.
     pub(super) fn numbered(&self, number: u64, now: u64) -> Option<TaskReport> {
-        let task = self.alive().find(|task| task.is(number))?;
-        Some(self.describe(task, now))
+        let (slot, task) = self.alive().find(|(_, task)| task.number == number)?;
+        Some(self.describe(slot, task, now))
     }
 
-    fn describe(&self, task: &Task, now: u64) -> TaskReport {
-        let about = &self.about[task.shared.task().slot as usize];
+    fn describe(&self, slot: u32, task: &Task, now: u64) -> TaskReport {
+        let about = &self.about[slot as usize];
         TaskReport {
             name: about.name.as_deref().map(str::to_owned),
             spawned_at: about.spawned_at,
@@ -228,9 +242,9 @@ impl Task {
             body,
             waker: Waker::from(shared.clone()),
             shared,
+            number: task.number,
             polls: 0,
             polled_at: world.now(),
-            alive: true,
         }
     }
 
@@ -238,25 +252,21 @@ impl Task {
     #[inline]
     fn renew(&mut self, world: &World, task: TaskRef, body: TaskBody) {
         // `shared` and `waker`, unless somebody else holds a clone still.
-        if self.shared.reuse(world, task.number, 2) {
+        if self.shared.reuse(world, task, 2) {
             self.body = body;
+            self.number = task.number;
             self.polls = 0;
             self.polled_at = world.now();
-            self.alive = true;
         } else {
             *self = Self::new(world, task, body);
         }
-    }
-
-    /// Whether it is the task with this number.
-    #[inline]
-    pub(super) fn is(&self, number: u64) -> bool {
-        self.shared.number() == number
     }
 }
 
 /// The slot of the root.
 pub(super) const ROOT: u32 = 0;
+/// The number of no task.
+const ENDED: u64 = u64::MAX;
 const ROOT_NAME: &str = "the root";
 /// Tasks that a report of the busiest names.
 const SHOWN: usize = 5;

@@ -83,7 +83,7 @@ impl World {
     ) -> Registered {
         // The common case: a task's first poll of a timer of its own.
         if before.is_none()
-            && let Some(slot) = self.current_waker.slot_of(waker)
+            && let Some(slot) = local::slot_of(waker)
             && let Some(key) = local::with_timers_of(self.id, |timers| {
                 timers.insert(due, self.current(), Sleeper::Task(slot))
             })
@@ -95,7 +95,7 @@ impl World {
 
     fn register_again(&self, before: Option<Registered>, due: u64, waker: &Waker) -> Registered {
         let owner = self.current();
-        let slot = self.current_waker.slot_of(waker);
+        let slot = local::slot_of(waker);
         let mut sleeper = Some(match slot {
             Some(slot) => Sleeper::Task(slot),
             // Before the cell is borrowed: it is user code.

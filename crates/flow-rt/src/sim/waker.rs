@@ -7,15 +7,16 @@
 //! # Invariants
 //! 1. A waker changes its task only while nobody else holds it: what is out there wakes the task
 //!    that it was given for, or nobody.
-//! 2. The waker of a task that has ended is marked as queued, and wakes nobody.
-//! 3. `queued` is cleared *before* the poll, so a wake during the poll counts. With threads let
-//!    in it is cleared by a swap, which reads from the foreigner's swap: a wake that found the
-//!    flag set is coalesced into the poll that follows, and that poll sees what the foreigner
-//!    wrote before it woke. Alone, a plain store will do.
+//! 2. The waker of a task that has ended has no slot, and wakes nobody.
+//! 3. On the simulation's thread a wake is a matter of its [`local`] cell. Elsewhere it is posted
+//!    to [`Foreign`], unless a wake was before that the executor has not let in (`posted`). The
+//!    executor clears the flag by a swap before it queues the task, and the swap reads from the
+//!    foreigners': a wake that found the flag set is coalesced into the poll that follows, and
+//!    that poll sees what the foreigner wrote before it woke.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Wake;
 
 use super::foreign::Foreign;
 use super::history::Event;
@@ -33,20 +34,22 @@ pub(super) struct TaskRef {
 /// Wakes one task: once per poll, however often it is called.
 pub(super) struct TaskWaker {
     foreign: Arc<Foreign>,
-    slot: u32,
-    pub(super) queued: AtomicBool,
+    /// That of the task; [`NONE`] once it has ended. Written by the simulation's thread only.
+    slot: AtomicU32,
+    /// Woken on another thread, and not let in yet.
+    posted: AtomicBool,
     /// The number of the task, and that of its simulation.
     number: AtomicU64,
     world: AtomicU64,
 }
 
 impl TaskWaker {
-    /// That of a new task, which is queued already.
+    /// That of a new task.
     pub(super) fn new(world: &World, task: TaskRef) -> Self {
         Self {
             foreign: world.foreign.clone(),
-            slot: task.slot,
-            queued: AtomicBool::new(true),
+            slot: AtomicU32::new(task.slot),
+            posted: AtomicBool::new(false),
             number: AtomicU64::new(task.number),
             world: AtomicU64::new(world.id),
         }
@@ -54,28 +57,44 @@ impl TaskWaker {
 
     /// Makes it that of another task in its slot, unless somebody holds it beside `holders`.
     #[inline]
-    pub(super) fn reuse(self: &Arc<Self>, world: &World, number: u64, holders: usize) -> bool {
+    pub(super) fn reuse(self: &Arc<Self>, world: &World, task: TaskRef, holders: usize) -> bool {
         if Arc::strong_count(self) != holders || !Arc::ptr_eq(&self.foreign, &world.foreign) {
             return false;
         }
         // After what the others did with it before they let go.
         fence(Ordering::Acquire);
-        self.number.store(number, Ordering::Relaxed);
+        self.slot.store(task.slot, Ordering::Relaxed);
+        self.number.store(task.number, Ordering::Relaxed);
         self.world.store(world.id, Ordering::Relaxed);
-        self.queued.store(true, Ordering::Relaxed);
+        self.posted.store(false, Ordering::Relaxed);
         true
     }
 
+    /// The task has ended.
     #[inline]
-    pub(super) fn task(&self) -> TaskRef {
+    pub(super) fn retire(&self) {
+        self.slot.store(NONE, Ordering::Relaxed);
+    }
+
+    /// Takes notice of what other threads have posted so far.
+    pub(super) fn let_in(&self) {
+        self.posted.swap(false, Ordering::AcqRel);
+    }
+
+    /// The address by which a waker of this task is known.
+    #[inline]
+    pub(super) fn address(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self).addr()
+    }
+
+    fn task(&self) -> TaskRef {
         TaskRef {
-            slot: self.slot,
+            slot: self.slot.load(Ordering::Relaxed),
             number: self.number(),
         }
     }
 
-    #[inline]
-    pub(super) fn number(&self) -> u64 {
+    fn number(&self) -> u64 {
         self.number.load(Ordering::Relaxed)
     }
 
@@ -91,8 +110,8 @@ impl TaskWaker {
 
     #[cold]
     fn wake_from_elsewhere(&self) {
-        let newly = !self.queued.swap(true, Ordering::AcqRel);
-        // Posted even if it is queued already: that a thread took part must be seen.
+        let newly = !self.posted.swap(true, Ordering::AcqRel);
+        // Posted even if it was before: that a thread took part must be seen.
         let world = self.world.load(Ordering::Relaxed);
         self.foreign.post(world, |inbox| {
             if newly {
@@ -109,8 +128,11 @@ impl Wake for TaskWaker {
 
     #[inline]
     fn wake_by_ref(self: &Arc<Self>) {
-        let world = self.world.load(Ordering::Relaxed);
-        match local::wake(world, self.slot, &self.queued) {
+        let task = || {
+            let world = self.world.load(Ordering::Relaxed);
+            (world, self.slot.load(Ordering::Relaxed))
+        };
+        match local::wake(self.address(), task) {
             Woken::Now { recorded: false } | Woken::Before => {}
             Woken::Now { recorded: true } => self.note(),
             Woken::Elsewhere => self.wake_from_elsewhere(),
@@ -118,42 +140,5 @@ impl Wake for TaskWaker {
     }
 }
 
-/// By what the task that is being polled is known: written before each poll, and read by the
-/// same thread.
-#[derive(Default)]
-pub(super) struct CurrentWaker {
-    slot: AtomicU32,
-    data: AtomicUsize,
-    /// That of all tasks' wakers.
-    vtable: AtomicUsize,
-}
-
-impl CurrentWaker {
-    pub(super) fn is_made_by(&self, waker: &Waker) {
-        self.vtable.store(vtable(waker), Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(super) fn set(&self, slot: u32, waker: &Waker) {
-        self.slot.store(slot, Ordering::Relaxed);
-        self.data.store(waker.data().addr(), Ordering::Relaxed);
-    }
-
-    /// The task that was polled last has ended: its waker's address may be another's soon.
-    pub(super) fn clear(&self) {
-        self.data.store(0, Ordering::Relaxed);
-    }
-
-    /// The slot of the task that is being polled, if `waker` is its waker and no other.
-    #[inline]
-    pub(super) fn slot_of(&self, waker: &Waker) -> Option<u32> {
-        let same = self.data.load(Ordering::Relaxed) == waker.data().addr()
-            && self.vtable.load(Ordering::Relaxed) == vtable(waker);
-        same.then(|| self.slot.load(Ordering::Relaxed))
-    }
-}
-
-#[inline]
-fn vtable(waker: &Waker) -> usize {
-    core::ptr::from_ref(waker.vtable()).addr()
-}
+/// The slot of nobody.
+const NONE: u32 = u32::MAX;

@@ -19,7 +19,6 @@ use super::local;
 use super::panics::Panics;
 use super::rng::SimRng;
 use super::timers::Away;
-use super::waker::CurrentWaker;
 use super::wall::Wall;
 use crate::runtime::BoxTask;
 
@@ -39,7 +38,6 @@ pub(crate) struct World {
     pub(super) panics: Panics,
     /// The number of the task that is being polled.
     pub(super) current: AtomicU64,
-    pub(super) current_waker: CurrentWaker,
     /// Tasks spawned and not ended. Written by the simulation's thread only.
     live: AtomicUsize,
     /// Set when the run is over: nothing starts and no timer fires any more.
@@ -62,7 +60,6 @@ impl World {
             foreign: Foreign::of_this_thread(),
             panics: Panics::default(),
             current: AtomicU64::new(0),
-            current_waker: CurrentWaker::default(),
             live: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
             blocking_cost: config.blocking_cost,

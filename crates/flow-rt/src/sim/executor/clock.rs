@@ -8,6 +8,7 @@ use super::super::history::Event;
 use super::super::local;
 use super::super::report::TimerReport;
 use super::super::timers::Sleeper;
+use super::super::waker::TaskRef;
 use super::super::world::START;
 use super::{Executor, mixed};
 
@@ -21,6 +22,7 @@ impl Executor<'_> {
             return false;
         };
         *self.tasks.stalled(slot) = true;
+        local::with(|local| local.ready.hold(slot));
         self.stalls.hold(slot, self.now.saturating_add(lasting));
         true
     }
@@ -81,7 +83,7 @@ impl Executor<'_> {
     /// Makes ready the tasks that were held back until `now`.
     pub(super) fn release(&mut self, now: u64) {
         while let Some(slot) = self.stalls.release(now) {
-            local::with(|local| local.ready.push(slot));
+            local::with(|local| local.ready.put_back(slot));
         }
     }
 
@@ -89,18 +91,14 @@ impl Executor<'_> {
     /// thread since the executor looked last wake whom nothing happened to, as any waker may.
     #[inline]
     fn fire(&mut self, now: u64) {
-        let (tasks, world, due) = (&mut self.tasks, self.world, &mut self.due);
+        let (tasks, world, due) = (&self.tasks, self.world, &mut self.due);
         local::with(|local| {
             let ready = &mut local.ready;
             local.timers.fire(now, |owner, sleeper| match sleeper {
                 // As its waker would, at once while nobody is before it.
                 Sleeper::Task(slot) if due.is_empty() => {
-                    let task = tasks.get(slot);
-                    if let Some(task) = task.filter(|task| task.is(owner))
-                        && !task.shared.queued.load(Ordering::Relaxed)
-                    {
-                        task.shared.queued.store(true, Ordering::Relaxed);
-                        ready.push(slot);
+                    let number = owner;
+                    if tasks.living(TaskRef { slot, number }).is_some() && ready.push(slot) {
                         world.note(|| Event::Woken {
                             task: owner,
                             by: world.current(),
@@ -125,8 +123,8 @@ impl Executor<'_> {
         for (owner, sleeper) in self.due.drain(..) {
             match sleeper {
                 Sleeper::Task(slot) => {
-                    let task = self.tasks.get(slot);
-                    if let Some(task) = task.filter(|task| task.is(owner)) {
+                    let number = owner;
+                    if let Some(task) = self.tasks.living(TaskRef { slot, number }) {
                         task.waker.wake_by_ref();
                     }
                 }

@@ -12,9 +12,14 @@ use crate::panics::{self, Panic};
 use crate::runtime::{BoxTask, TaskBody};
 
 impl Executor<'_> {
-    /// Takes over what other threads have posted.
+    /// Hears of the panics that the last poll left, and takes over what other threads have posted.
+    #[cold]
     pub(super) fn let_in(&mut self) -> Result<(), Box<Failure>> {
         let inbox = self.world.foreign.take();
+        self.hear(local::last_polled())?;
+        if !inbox.any {
+            return Ok(());
+        }
         if !self.config.allow_threads {
             let woken = inbox.woken.first();
             return Err(Box::new(Failure::ForeignWake {
@@ -25,7 +30,8 @@ impl Executor<'_> {
             }));
         }
         for task in inbox.woken {
-            if self.tasks.is_alive(task) {
+            if let Some(woken) = self.tasks.living(task) {
+                woken.shared.let_in();
                 local::with(|local| local.ready.push(task.slot));
             }
         }
@@ -80,7 +86,6 @@ impl Executor<'_> {
     }
 
     /// Looks for panics after a poll of `slot`.
-    #[inline]
     pub(super) fn hear(&mut self, slot: u32) -> Result<(), Box<Failure>> {
         if self.world.panics.have_news() {
             self.hear_news(slot)?;
@@ -111,19 +116,17 @@ impl Executor<'_> {
     }
 
     pub(super) fn end(&mut self, slot: u32) {
-        let Some((body, was_queued)) = self.tasks.take(slot) else {
+        let Some(body) = self.tasks.take(slot) else {
             return;
         };
-        self.world.current_waker.clear();
+        local::polls_nobody();
         if slot != ROOT {
             self.world.died();
         }
         drop(body);
         local::with(|local| {
-            if was_queued {
-                // It has woken itself in its last poll.
-                local.ready.remove(slot);
-            }
+            // It may have woken itself in its last poll.
+            local.ready.remove(slot);
             if slot != ROOT {
                 local.free.push(slot);
             }

@@ -87,8 +87,8 @@ struct Executor<'a> {
     winding_down: bool,
     polls_at_move: u64,
     trace: u64,
-    /// The task that is being polled.
-    polling: Option<u32>,
+    /// The slot of the task that is being polled; [`NOBODY`] between polls.
+    polling: u32,
     /// Whether no option asks for more around a poll than the poll.
     plain: bool,
     panics: Vec<TaskPanic>,
@@ -121,7 +121,7 @@ impl<'a> Executor<'a> {
             winding_down: false,
             polls_at_move: 0,
             trace: 0xCBF2_9CE4_8422_2325,
-            polling: None,
+            polling: NOBODY,
             plain,
             panics: Vec::new(),
             due: Vec::new(),
@@ -204,9 +204,9 @@ impl<'a> Executor<'a> {
         loop {
             // What was polled is dropped, and the executor is whole whenever it polls.
             let ran = catch_unwind(AssertUnwindSafe(|| self.poll_ready(root)));
-            match (ran, self.polling.take()) {
+            match (ran, core::mem::replace(&mut self.polling, NOBODY)) {
                 (Ok(ran), _) => return ran,
-                (Err(payload), Some(slot)) if slot != ROOT => {
+                (Err(payload), slot) if slot != ROOT && slot != NOBODY => {
                     self.panicked(slot, Panic::new(payload))?;
                     self.after(slot)?;
                 }
@@ -244,32 +244,27 @@ impl<'a> Executor<'a> {
             };
             task.polls += 1;
             task.polled_at = self.now;
-            let number = task.shared.number();
-            // Before the poll: a wake during it must count. See `waker` for the two ways.
-            if !self.plain && self.config.allow_threads {
-                task.shared.queued.swap(false, Ordering::AcqRel);
-            } else {
-                task.shared.queued.store(false, Ordering::Relaxed);
-            }
+            let number = task.number;
             self.trace = mixed(self.trace, number);
             self.world.current.store(number, Ordering::Relaxed);
-            self.world.current_waker.set(slot, &task.waker);
+            local::polls(slot, task.shared.address());
             self.world.note(|| Event::Polled {
                 task: number,
                 one_of,
             });
-            self.polling = Some(slot);
+            self.polling = slot;
             let cx = &mut Context::from_waker(&task.waker);
             if slot == ROOT {
                 let polled = root(cx);
-                self.polling = None;
+                self.polling = NOBODY;
                 if let Poll::Ready(output) = polled {
+                    self.hear(ROOT)?;
                     self.after(ROOT)?;
                     return Ok(Some(output));
                 }
             } else {
                 let polled = task.body.poll(cx);
-                self.polling = None;
+                self.polling = NOBODY;
                 if polled.is_ready() {
                     self.ended(slot)?;
                 }
@@ -288,16 +283,19 @@ impl<'a> Executor<'a> {
             }
             let one_of = local.ready.len();
             match picker.pick(&mut local.ready, polls) {
-                Some(slot) => Picked::One { slot, one_of },
+                Some(slot) => {
+                    // Before the poll: a wake during it must count.
+                    local.ready.polls(slot);
+                    Picked::One { slot, one_of }
+                }
                 None => Picked::None,
             }
         })
     }
 
-    /// What every poll is followed by.
+    /// What every poll is followed by. Panics that came of it are heard before the next.
     #[inline]
     fn after(&mut self, slot: u32) -> Result<(), Box<Failure>> {
-        self.hear(slot)?;
         if self.plain {
             Ok(())
         } else {
@@ -308,9 +306,10 @@ impl<'a> Executor<'a> {
     /// The same, with an option that asks for it.
     #[cold]
     fn after_special(&mut self, slot: u32) -> Result<(), Box<Failure>> {
+        self.hear(slot)?;
         if let Picker::Pct(_) = self.picker
-            && let Some(task) = self.tasks.get(slot)
-            && task.shared.queued.load(Ordering::Relaxed)
+            && self.tasks.get(slot).is_some()
+            && local::with(|local| local.ready.is_queued(slot))
         {
             self.picker.yielded(slot);
         }
@@ -361,5 +360,7 @@ const fn mixed(trace: u64, event: u64) -> u64 {
     (trace ^ event).wrapping_mul(0x0100_0000_01B3)
 }
 
+/// The slot of no task.
+const NOBODY: u32 = u32::MAX;
 /// Polls after the root's end.
 const WIND_DOWN: u64 = 10_000;

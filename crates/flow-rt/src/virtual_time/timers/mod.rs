@@ -20,7 +20,8 @@
 //!    front if it is due no later than the last one there.
 //! 4. Lists are in the order of registration, also after a move, and so is the front among equal
 //!    due times: who is due at one instant fires in that order.
-//! 5. `bounds`, if known, are the earliest and the latest due time in the first bucket.
+//! 5. `bounds`, if known, are the earliest and the latest due time in the first bucket. They are
+//!    not known while there is something in the front, which is due before.
 //! 6. Stamps are never used twice, so a [`Key`] whose slot was freed is recognized.
 //!
 //! # Cost
@@ -289,10 +290,13 @@ impl<W> Timers<W> {
     /// Puts a timer that is new there into its place.
     #[inline]
     fn add(&mut self, slot: u32, due: u64) {
-        if let Some(&(last, _)) = self.front.first()
-            && due <= last
-        {
-            return self.add_to_front(slot, due);
+        if let Some(&(last, _)) = self.front.first() {
+            if due <= last {
+                self.add_to_front(slot, due);
+            } else {
+                self.link(slot, due);
+            }
+            return;
         }
         let at = self.link(slot, due);
         if self.first_bucket() == Some(at) {
