@@ -96,7 +96,7 @@ pub enum Standing {
 pub struct Cancelled {
     /// How the waiter stood.
     pub standing: Standing,
-    /// What it asked for; 0 if it was [`Gone`](Standing::Gone).
+    /// What it asked for; 0 if it was [`Gone`](Standing::Gone), or [waived](WaitList::waive_head).
     pub need: u64,
     /// Whether it was first in the queue: the next one may fit where it did not.
     pub was_head: bool,
@@ -281,6 +281,18 @@ impl WaitList {
             NIL => None,
             head => self.unlink(head, Standing::Granted),
         }
+    }
+
+    /// As [`grant_head`](Self::grant_head), where nothing is taken for it: [`cancel`](Self::cancel)
+    /// tells a need of 0, and there is nothing to return.
+    pub fn waive_head(&mut self) -> Option<Waker> {
+        let head = self.queue.first;
+        if head == NIL {
+            return None;
+        }
+        let waived = core::mem::take(&mut self.slot_mut(head).need);
+        self.sum -= u128::from(waived);
+        self.unlink(head, Standing::Granted)
     }
 
     /// Takes the first waiter out of the queue as [`Closed`](Standing::Closed), with nothing.

@@ -163,7 +163,7 @@ impl<S: Source> Sitting<'_, S> {
         match looked {
             Looked::Ends(result) => {
                 self.waits = false;
-                Some(result)
+                Some(result.map(|(granted, _)| granted))
             }
             Looked::Waits { seat } => {
                 self.seat = self.seat.or(seat);
