@@ -88,23 +88,23 @@ impl Hashed {
     ) -> Result<Granted, Denied> {
         let class = quotas.of(hash);
         loop {
-            let look = class.params.look();
+            let Look { version, anchor } = class.params.look();
             let found = self
                 .slots
                 .find(hash)
                 .and_then(|it| Some((it, it.load(hash)?)));
             // After the word was loaded (2).
-            if !class.params.is_in_force(&look) {
+            if !class.params.are_still(version) {
                 continue;
             }
-            let anchor = &look.anchor;
             if anchor.is_stale(now) {
                 class.move_anchor(now, forgetting(self, quotas, hash, now));
                 continue;
             }
             let decided = match found {
-                Some((slot, used)) => decide_at(class, anchor, slot, (hash, used), n, ask, now),
-                None => self.decide_absent(quotas, &look, hash, n, ask, now),
+                Some((slot, used)) => decide_at(class, &anchor, slot, (hash, used), n, ask, now),
+                // It looks up the parameters again: here they stay in registers.
+                None => self.decide_absent(quotas, version, hash, n, ask, now),
             };
             if let Some(decided) = decided {
                 return decided;
@@ -119,20 +119,22 @@ impl Hashed {
     fn decide_absent(
         &self,
         quotas: &Quotas,
-        look: &Look,
+        version: u64,
         hash: u64,
         n: u64,
         ask: Ask,
         now: Instant,
     ) -> Option<Result<Granted, Denied>> {
-        let (class, anchor) = (quotas.of(hash), &look.anchor);
+        let class = quotas.of(hash);
         let locked = self.slots.lock(hash);
         let found = locked.find(hash);
         let used = found.and_then(|slot| slot.load(hash));
         // It took a lock, and perhaps long: after the word again (2).
-        if !class.params.is_in_force(look) {
+        let look = class.params.look();
+        if look.version != version || !class.params.is_in_force(&look) {
             return None;
         }
+        let anchor = &look.anchor;
         if let Some(slot) = found {
             let used = used?;
             return decide_at(class, anchor, slot, (hash, used), n, ask, now);
@@ -306,17 +308,22 @@ fn decide_at(
     ask: Ask,
     now: Instant,
 ) -> Option<Result<Granted, Denied>> {
-    let need = match class.grains(anchor, n) {
-        Ok(need) => need,
-        Err(denied) => return Some(Err(denied)),
-    };
     let level = anchor.level(used, now, kept(anchor, ask));
-    let left = level.free - need.cast_signed();
-    if need == 0 || anchor.unlimited || ask == Ask::Peek && left >= 0 {
+    let need = class.grains_unchecked(n);
+    let left = level.free.wrapping_sub(need.cast_signed());
+    // Of others a need that is less than 2^32 is compared with no more than a burst.
+    let may_be_too_large = n > u64::from(u32::MAX) || ask == Ask::TakeForWaiter;
+    let is_too_large = may_be_too_large && n > anchor.burst >> class.bits();
+    let fits = left >= 0 && !is_too_large;
+    if n == 0 || anchor.unlimited || ask == Ask::Peek && fits {
         let is_still = slot.is_still(hash, used);
         return is_still.then(|| Ok(class.granted(anchor, level.free)));
     }
-    if left < 0 {
+    if !fits {
+        let need = match class.grains(anchor, n) {
+            Ok(need) => need,
+            Err(denied) => return Some(Err(denied)),
+        };
         let is_still = slot.is_still(hash, used);
         return is_still.then(|| Err(not_yet(*anchor, level.spent, need, now)));
     }
