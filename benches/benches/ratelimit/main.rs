@@ -12,6 +12,7 @@ mod layers;
 mod multi;
 mod permit;
 mod precision;
+mod share;
 mod waiting;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
             bucket::rows(bench);
             credits::rows(bench);
             multi::rows(bench);
+            share::rows(bench);
             permit::rows(bench);
             breaker::rows(bench);
             adaptive::rows(bench);

@@ -70,6 +70,12 @@ impl Granted {
             .map_or(Duration::MAX, Duration::from_nanos)
     }
 
+    /// Whether nothing was taken for it, though it was asked for something: there was no limit.
+    pub(crate) const fn is_free(&self) -> bool {
+        // Where nothing comes either, what was taken is missing.
+        self.mult == 0 && self.missing == 0
+    }
+
     /// A grant that leaves `free` grains of a `burst`, some of which may be owed: whatever is
     /// shown leaves `debt` out. A token is `2^bits` grains.
     #[inline]

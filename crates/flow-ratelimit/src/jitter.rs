@@ -17,6 +17,8 @@ use crate::waiting::Source;
 pub(crate) struct Delayed {
     host: Arc<dyn Host>,
     n: u64,
+    /// How many tokens were taken for it: `n`, or none where there was no limit.
+    taken: u64,
     granted: Granted,
     /// None once it need not wait any longer. Only to be `Sync` is it in a mutex, which is never
     /// locked.
@@ -52,7 +54,7 @@ impl Delayed {
 impl Drop for Delayed {
     fn drop(&mut self) {
         if self.held {
-            self.host.give_back(self.n);
+            self.host.give_back(self.taken);
         }
     }
 }
@@ -64,7 +66,7 @@ pub(crate) trait Jitters: Source {
     fn return_granted(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
-        n: u64,
+        (n, taken): (u64, u64),
         granted: Granted,
         runtime: Option<&Handle>,
         state: &mut WaitState,
@@ -81,6 +83,7 @@ pub(crate) trait Jitters: Source {
         let delayed = Delayed {
             host: self.clone(),
             n,
+            taken,
             granted,
             timer: Mutex::new(Some(runtime.sleep(delay))),
             held: true,

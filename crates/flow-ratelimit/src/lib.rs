@@ -87,6 +87,7 @@ mod supply;
 #[cfg(feature = "serde")]
 mod text;
 mod token_bucket;
+mod unpark;
 mod wait_state;
 mod waiting;
 mod wakes;

@@ -123,7 +123,7 @@ fn those_who_wait_for_keys_leave_nothing_behind() {
     let queued = measure(|| waits.iter_mut().enumerate().skip(1).for_each(&mut enter));
     let each = queued.bytes_max as f64 / KEYS as f64;
     // The table of lines is there twice while it grows.
-    assert!(each <= 1_200.0, "{each} bytes");
+    assert!(each <= 420.0, "{each} bytes");
     assert_eq!(limiter.stats().waiting, KEYS);
 
     let gone = measure(|| waits.iter_mut().for_each(WaitState::leave));

@@ -1,10 +1,11 @@
 //! Events of `tracing`, as a subscriber sees them.
 #![cfg(all(feature = "tracing", not(loom)))]
 
-use std::fmt::{Debug, Write as _};
+#[path = "support/notebook.rs"]
+mod notebook;
+
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -13,51 +14,10 @@ use flow_ratelimit::{
     MultiBucket, Rate, TokenBucket,
 };
 use flow_rt::{Handle, ManualClock};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
-
-/// Writes down each event: its level, and its fields.
-#[derive(Clone, Default)]
-struct Notebook(Arc<Mutex<Vec<String>>>);
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, " {field}={value:?}").unwrap();
-    }
-}
-
-impl Subscriber for Notebook {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
 
 /// What is told while `act` runs on this thread.
 fn told(act: impl FnOnce()) -> Vec<String> {
-    let notebook = Notebook::default();
-    tracing::subscriber::with_default(notebook.clone(), act);
-    notebook.0.lock().unwrap().split_off(0)
+    notebook::told("flow_ratelimit", act)
 }
 
 #[test]

@@ -28,6 +28,7 @@ flow_rt::on_every_runtime! {
     a_large_need_holds_up_its_own_line_only,
     a_dropped_wait_takes_nothing,
     a_turn_that_is_given_up_is_the_next_ones,
+    a_grant_without_a_limit_gives_nothing_back,
     hopeless_timeouts_fail_at_once,
     a_wait_beyond_all_clocks_is_hopeless,
     changes_reach_those_who_wait,
@@ -234,6 +235,23 @@ async fn a_turn_that_is_given_up_is_the_next_ones(rt: TestRuntime) {
     drop(first);
     assert!(poll_once(second.as_mut()));
     assert_eq!(share.available(), 10);
+    drop(rt);
+}
+
+/// Nothing was taken for it, so nothing comes back.
+async fn a_grant_without_a_limit_gives_nothing_back(rt: TestRuntime) {
+    let (share, children) = empty("1/h burst 20", &[("a", 1), ("b", 1)]);
+    let mut wait = Box::pin(children[0].acquire_n(10));
+    assert!(!poll_once(wait.as_mut()));
+    share.set_rate(Rate::UNLIMITED).expect("valid");
+    assert_eq!(share.stats().waiting, 0, "it was granted");
+    // Everybody is full, and takes it all.
+    share.set_rate(Rate::per_hour(1)).expect("valid");
+    for child in &children {
+        child.try_acquire_n(10).expect("full");
+    }
+    drop(wait);
+    assert_eq!(share.available(), 0);
     drop(rt);
 }
 

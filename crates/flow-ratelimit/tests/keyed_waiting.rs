@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use flow_ratelimit::{
-    AcquireError, Denied, KeyedLimiter, Limiter, LimiterExt, WaitState, WhenFull,
+    AcquireError, Denied, KeyedLimiter, Limiter, LimiterExt, Rate, WaitState, WhenFull,
 };
 use flow_rt::TestRuntime;
 use futures_util::FutureExt;
@@ -22,6 +22,7 @@ flow_rt::on_every_runtime! {
     a_held_waiter_blocks_nobody,
     a_dropped_wait_takes_nothing,
     a_grant_that_is_not_looked_at_comes_back,
+    a_grant_without_a_limit_gives_nothing_back,
     hopeless_timeouts_fail_at_once,
     a_timeout_ends_a_wait_whose_rate_falls,
     more_than_the_burst_never_waits,
@@ -143,6 +144,21 @@ async fn a_grant_that_is_not_looked_at_comes_back(rt: TestRuntime) {
     }
     assert_eq!(limiter.available("anna"), 2);
     nothing_stays(&rt, limiter.stats().waiting).await;
+}
+
+/// Nothing was taken for it.
+async fn a_grant_without_a_limit_gives_nothing_back(rt: TestRuntime) {
+    let limiter = limiter("1/h", 5);
+    limiter.try_acquire_n("anna", 5).expect("full");
+    let mut wait = Box::pin(limiter.acquire_n("anna", 5));
+    assert!(poll_once(wait.as_mut()).is_pending());
+    limiter.set_rate(Rate::UNLIMITED).expect("valid");
+    rt.settle().await;
+    assert_eq!(limiter.stats().waiting, 0, "it was granted");
+    limiter.set_rate("1/h").expect("valid");
+    while limiter.try_acquire("anna").is_ok() {}
+    drop(wait);
+    assert_eq!(limiter.available("anna"), 0);
 }
 
 async fn hopeless_timeouts_fail_at_once(rt: TestRuntime) {

@@ -22,6 +22,7 @@ flow_rt::on_every_runtime! {
     serves_everybody_in_order,
     a_large_need_holds_up_those_behind,
     a_dropped_wait_takes_nothing,
+    a_grant_without_a_limit_gives_nothing_back,
     hopeless_timeouts_fail_at_once,
     quotas_reach_those_who_wait,
     a_smaller_burst_ends_a_wait,
@@ -117,6 +118,25 @@ async fn a_dropped_wait_takes_nothing(rt: TestRuntime) {
     let left: Vec<_> = (0..2).filter_map(|it| both.limit(it)).collect();
     assert_eq!((left[0].available, left[1].available), (2, 1));
     assert_eq!(both.stats().waiting, 0);
+}
+
+/// Nothing was taken for it, so nothing comes back.
+async fn a_grant_without_a_limit_gives_nothing_back(rt: TestRuntime) {
+    let both = empty(&["1/h burst 5", "1/h burst 9"]);
+    let set_all = |rate| {
+        for limit in 0..2 {
+            both.set_quota(limit, rate).expect("in range");
+        }
+    };
+    let mut wait = Box::pin(both.acquire_n(5));
+    assert!(!poll_once(wait.as_mut()));
+    set_all(Rate::UNLIMITED);
+    assert_eq!(both.stats().waiting, 0, "it was granted");
+    set_all(Rate::per_hour(1));
+    both.try_acquire_n(5).expect("full");
+    drop(wait);
+    assert_eq!(both.available(), 0);
+    drop(rt);
 }
 
 async fn hopeless_timeouts_fail_at_once(rt: TestRuntime) {

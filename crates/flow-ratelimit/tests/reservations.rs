@@ -16,6 +16,7 @@ flow_rt::on_every_runtime! {
     is_awaited,
     stands_in_the_line,
     a_dropped_wait_gives_back,
+    a_dropped_wait_without_a_limit_gives_nothing_back,
     changes_move_it,
     close_ends_it,
     a_smaller_burst_ends_it,
@@ -124,6 +125,19 @@ async fn a_dropped_wait_gives_back(rt: TestRuntime) {
     assert_eq!(bucket.available(), 0);
     drop(at_once.into_future());
     assert_eq!(bucket.available(), 3);
+    no_driver_stays(&rt).await;
+}
+
+/// Nothing was taken for it, whether it stood in the line or was ready at once.
+async fn a_dropped_wait_without_a_limit_gives_nothing_back(rt: TestRuntime) {
+    let bucket = bucket(Rate::per_hour(1), 5, 0);
+    let in_line = bucket.reserve_n(5).expect("in line").into_future();
+    bucket.set_rate(Rate::UNLIMITED).expect("valid");
+    let at_once = bucket.reserve_n(5).expect("no limit").into_future();
+    bucket.set_rate(Rate::per_hour(1)).expect("valid");
+    bucket.try_acquire_n(5).expect("full");
+    drop((in_line, at_once));
+    assert_eq!(bucket.available(), 0);
     no_driver_stays(&rt).await;
 }
 

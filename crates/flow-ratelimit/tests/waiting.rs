@@ -27,6 +27,8 @@ flow_rt::on_every_runtime! {
     tb_33_more_than_the_burst_never_waits,
     close_ends_the_waits,
     changes_reach_those_who_wait,
+    a_grant_without_a_limit_gives_nothing_back,
+    a_late_grant_without_a_limit_gives_nothing_back,
     newcomers_stay_behind,
     a_panicking_waker_harms_nobody,
     dyn_limiters_wait_too,
@@ -207,6 +209,36 @@ async fn changes_reach_those_who_wait(rt: TestRuntime) {
     third.await.expect("no panic").expect("no limit");
     assert_eq!(bucket.stats().waiting, 0);
     no_driver_stays(&rt).await;
+}
+
+/// Nothing was taken for it, so nothing comes back.
+async fn a_grant_without_a_limit_gives_nothing_back(rt: TestRuntime) {
+    let bucket = bucket(Rate::per_hour(1), 5, 0);
+    let mut wait = Box::pin(bucket.acquire_n(5));
+    assert!(!poll_once(wait.as_mut()));
+    bucket.set_rate(Rate::UNLIMITED).expect("valid");
+    assert_eq!(bucket.stats().waiting, 0, "it was granted");
+    bucket.set_rate(Rate::per_hour(1)).expect("valid");
+    bucket.try_acquire_n(5).expect("full");
+    drop(wait);
+    assert_eq!(bucket.available(), 0);
+    drop(rt);
+}
+
+/// Nor if it has been looked at, and is put off.
+async fn a_late_grant_without_a_limit_gives_nothing_back(rt: TestRuntime) {
+    let bucket = TokenBucket::builder().rate("1/h burst 5").initial(0);
+    let bucket = bucket.jitter(Duration::from_secs(3_600));
+    let bucket = bucket.build().expect("a valid bucket");
+    let mut wait = Box::pin(bucket.acquire_n(5));
+    assert!(!poll_once(wait.as_mut()));
+    bucket.set_rate(Rate::UNLIMITED).expect("valid");
+    assert!(!poll_once(wait.as_mut()), "it is put off");
+    bucket.set_rate(Rate::per_hour(1)).expect("valid");
+    bucket.try_acquire_n(5).expect("full");
+    drop(wait);
+    assert_eq!(bucket.available(), 0);
+    drop(rt);
 }
 
 /// No newcomer passes those who wait, and the queue has a bound if it was given one.

@@ -20,7 +20,7 @@
 //! # Cost
 //! Every operation but [`close_all`](WaitList::close_all) is O(1). Memory is taken a chunk at a
 //! time (a `Vec` that doubles would copy megabytes under the lock; only the first chunk grows
-//! that way, so that one waiter costs some 200 bytes) and kept up to 4096 slots. Above that an
+//! that way, so that one waiter costs some 100 bytes) and kept up to 4096 slots. Above that an
 //! empty chunk is freed if another one is empty too, so that a queue that swings about a chunk's
 //! edge does not allocate.
 //!
@@ -96,7 +96,7 @@ pub enum Standing {
 pub struct Cancelled {
     /// How the waiter stood.
     pub standing: Standing,
-    /// What it asked for; 0 if it was [`Gone`](Standing::Gone).
+    /// What it asked for; 0 if it was [`Gone`](Standing::Gone), or [waived](WaitList::waive_head).
     pub need: u64,
     /// Whether it was first in the queue: the next one may fit where it did not.
     pub was_head: bool,
@@ -281,6 +281,18 @@ impl WaitList {
             NIL => None,
             head => self.unlink(head, Standing::Granted),
         }
+    }
+
+    /// As [`grant_head`](Self::grant_head), where nothing is taken for it: [`cancel`](Self::cancel)
+    /// tells a need of 0, and there is nothing to return.
+    pub fn waive_head(&mut self) -> Option<Waker> {
+        let head = self.queue.first;
+        if head == NIL {
+            return None;
+        }
+        let waived = core::mem::take(&mut self.slot_mut(head).need);
+        self.sum -= u128::from(waived);
+        self.unlink(head, Standing::Granted)
     }
 
     /// Takes the first waiter out of the queue as [`Closed`](Standing::Closed), with nothing.
@@ -475,6 +487,10 @@ impl WaitList {
                 .ok()
                 .filter(|&chunk| chunk < NIL / CHUNK as u32)
                 .expect("2^32 waiters are more than fit into memory");
+            if chunk == 0 {
+                // Most lists have no other: no room for three more.
+                self.chunks.reserve_exact(1);
+            }
             self.chunks.push(Chunk::NEW);
             self.room_push_front(chunk);
         }
@@ -482,8 +498,9 @@ impl WaitList {
         let chunk = &mut self.chunks[at as usize];
         if chunk.slots.capacity() == 0 {
             self.live += 1;
-            // The first chunk grows by doubling: most lists never have more than a few waiters.
-            chunk.slots.reserve_exact(if at == 0 { 4 } else { CHUNK });
+            // The first chunk grows by doubling: most lists never have more than a few waiters, and
+            // those of keys hardly ever more than one.
+            chunk.slots.reserve_exact(if at == 0 { 1 } else { CHUNK });
         } else if chunk.used == 0 {
             self.vacant -= 1;
         }

@@ -22,6 +22,18 @@ fn waker() -> (Arc<Count>, Waker) {
 }
 
 #[test]
+fn what_is_waived_is_not_told() {
+    let mut list = WaitList::new();
+    assert!(list.waive_head().is_none());
+    let first = list.push(3, Some(Waker::noop().clone()));
+    let second = list.push(5, None);
+    assert!(list.waive_head().is_some());
+    assert_eq!((list.len(), list.sum(), list.head()), (1, 5, Some(second)));
+    let cancelled = list.cancel(first);
+    assert_eq!((cancelled.standing, cancelled.need), (Standing::Granted, 0));
+}
+
+#[test]
 fn grants_in_order_and_hands_the_waker_out() {
     let mut list = WaitList::new();
     let (count, first_waker) = waker();

@@ -1,16 +1,15 @@
 //! Waiting for permits on a plain thread, in one queue with the tasks that wait.
 
 use core::future::poll_fn;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 use core::time::Duration;
-use std::sync::Arc;
-use std::task::Wake;
 
 use flow_rt::{Clock, DefaultClock, Handle, block_on};
 use flow_sync::PermitWait;
-use flow_sync::sync::thread::{self, Thread};
+use flow_sync::sync::thread;
 
 use super::{ConcurrencyLimiter, Permit, PermitError};
+use crate::unpark;
 
 /// Waiting on a plain thread: in one queue with the tasks that wait.
 ///
@@ -119,7 +118,7 @@ pub(crate) fn park_until<T>(
 ) -> Option<T> {
     let clock = DefaultClock::default();
     let until = clock.now() + limit;
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let waker = unpark::this_thread();
     loop {
         // Read before the look: what comes at the same instant wins.
         let left = until.saturating_duration_since(clock.now());
@@ -130,18 +129,5 @@ pub(crate) fn park_until<T>(
             return None;
         }
         thread::park_timeout(left);
-    }
-}
-
-/// Ends the sleep of a thread; outlives the race between its last look and the sleep.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
     }
 }

@@ -268,8 +268,13 @@ impl<C: Clock> Source for Child<C> {
             if let Some(line) = refused {
                 wakes.push(queue.line_mut(line).close_head());
             } else if let Some((line, units)) = goes {
-                queue.supply.take_in_turn(line, units);
-                wakes.push(queue.line_mut(line).grant_head());
+                let waker = if queue.supply.is_unlimited() {
+                    queue.line_mut(line).waive_head()
+                } else {
+                    queue.supply.take_in_turn(line, units);
+                    queue.line_mut(line).grant_head()
+                };
+                wakes.push(waker);
             }
         }
         self.mirror(queue);

@@ -36,8 +36,8 @@ pub enum WhenFull {
     Deny,
     /// The limiter takes more memory, and knows more keys than it was built for: as many as
     /// [`grow_to`](KeyedLimiterBuilder::grow_to) says, and whoever makes up keys can make it take the
-    /// memory of so many. Beyond that, or where there is no memory, it goes by
-    /// [`EvictNearestFull`](Self::EvictNearestFull).
+    /// memory of so many. Beyond that it goes by [`EvictNearestFull`](Self::EvictNearestFull); and
+    /// for a second where there is no memory, before it asks for some again.
     ///
     /// Keys that are known by their hashes get a second table as large as the first, a third as
     /// large as both, and so on; none is moved, and nobody waits for it but who is let in. A key in a

@@ -48,7 +48,7 @@ impl Seed {
         }
     }
 
-    /// The hash of a key; never 0, which marks an empty slot.
+    /// The hash of a key.
     #[inline]
     pub(super) fn hash<Q: Hash + ?Sized>(self, key: &Q) -> u64 {
         let mut hasher = Folded {
@@ -56,7 +56,7 @@ impl Seed {
             factor: self.factor,
         };
         key.hash(&mut hasher);
-        hasher.finish().max(1)
+        hasher.finish()
     }
 }
 

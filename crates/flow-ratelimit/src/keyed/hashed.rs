@@ -24,10 +24,11 @@
 //! it had come just before.
 
 use core::hash::Hash;
+use core::time::Duration;
 use std::collections::TryReserveError;
 
 use flow_rt::Instant;
-use flow_sync::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use flow_sync::sync::atomic::{AtomicU64, Ordering};
 
 use super::builder::WhenFull;
 use super::levels::{Levels, LockedLevels};
@@ -40,13 +41,17 @@ use crate::params::Look;
 use crate::supply::{Anchor, USED_MASK};
 use crate::token_bucket::core::not_yet;
 
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 /// Keys are known by a hash of 64 bits, in slots that are all there from the start, unless it may
 /// [grow](WhenFull::Grow): what a [`KeyedLimiter`](crate::KeyedLimiter) does unless told otherwise.
 pub struct Hashed {
     slots: Levels,
     denies: bool,
-    /// There can be no more slots.
-    is_grown: AtomicBool,
+    /// Before this instant no more slots are asked for: there was no memory. `NEVER_AGAIN`, if no
+    /// clock gets there.
+    grows_at: AtomicU64,
     evicted: AtomicU64,
 }
 
@@ -63,7 +68,7 @@ impl Hashed {
         Ok(Self {
             slots: Levels::new(max_keys, grow_to)?,
             denies: when_full == WhenFull::Deny,
-            is_grown: AtomicBool::new(false),
+            grows_at: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
         })
     }
@@ -83,23 +88,23 @@ impl Hashed {
     ) -> Result<Granted, Denied> {
         let class = quotas.of(hash);
         loop {
-            let look = class.params.look();
+            let Look { version, anchor } = class.params.look();
             let found = self
                 .slots
                 .find(hash)
                 .and_then(|it| Some((it, it.load(hash)?)));
             // After the word was loaded (2).
-            if !class.params.is_in_force(&look) {
+            if !class.params.are_still(version) {
                 continue;
             }
-            let anchor = &look.anchor;
             if anchor.is_stale(now) {
                 class.move_anchor(now, forgetting(self, quotas, hash, now));
                 continue;
             }
             let decided = match found {
-                Some((slot, used)) => decide_at(class, anchor, slot, (hash, used), n, ask, now),
-                None => self.decide_absent(quotas, &look, hash, n, ask, now),
+                Some((slot, used)) => decide_at(class, &anchor, slot, (hash, used), n, ask, now),
+                // It looks up the parameters again: here they stay in registers.
+                None => self.decide_absent(quotas, version, hash, n, ask, now),
             };
             if let Some(decided) = decided {
                 return decided;
@@ -114,20 +119,22 @@ impl Hashed {
     fn decide_absent(
         &self,
         quotas: &Quotas,
-        look: &Look,
+        version: u64,
         hash: u64,
         n: u64,
         ask: Ask,
         now: Instant,
     ) -> Option<Result<Granted, Denied>> {
-        let (class, anchor) = (quotas.of(hash), &look.anchor);
+        let class = quotas.of(hash);
         let locked = self.slots.lock(hash);
         let found = locked.find(hash);
         let used = found.and_then(|slot| slot.load(hash));
         // It took a lock, and perhaps long: after the word again (2).
-        if !class.params.is_in_force(look) {
+        let look = class.params.look();
+        if look.version != version || !class.params.is_in_force(&look) {
             return None;
         }
+        let anchor = &look.anchor;
         if let Some(slot) = found {
             let used = used?;
             return decide_at(class, anchor, slot, (hash, used), n, ask, now);
@@ -160,23 +167,26 @@ impl Hashed {
         }
         let let_in = self.let_in(quotas, anchor, &locked, hash, need, now);
         if let_in.is_none() {
-            self.grow(locked);
+            self.grow(locked, now);
         }
         let_in
     }
 
-    /// Makes more slots than those that were locked; none, if there can be no more.
-    fn grow(&self, locked: LockedLevels<'_>) {
+    /// Makes more slots than those that were locked. None, if there is no memory for them: then it
+    /// is not asked for again for a while, and a key that is not full is forgotten meanwhile.
+    fn grow(&self, locked: LockedLevels<'_>, now: Instant) {
         let seen = locked.seen();
         drop(locked);
         if !self.slots.grow(seen) {
-            self.is_grown.store(true, Ordering::Relaxed);
+            let later = now.saturating_add(WITHOUT_MEMORY).as_nanos();
+            self.grows_at.store(later, Ordering::Relaxed);
         }
     }
 
     /// Whether a key that is not full is worth more slots.
-    fn may_grow(&self, locked: &LockedLevels<'_>) -> bool {
-        self.slots.has_place(locked.seen()) && !self.is_grown.load(Ordering::Relaxed)
+    fn may_grow(&self, locked: &LockedLevels<'_>, now: Instant) -> bool {
+        let at = self.grows_at.load(Ordering::Relaxed);
+        self.slots.has_place(locked.seen()) && now.as_nanos() >= at && at != NEVER_AGAIN
     }
 
     /// Gives a key that is full a slot, and takes what it needs; `None` if there should be more slots
@@ -201,7 +211,7 @@ impl Hashed {
                     retry_after: full_after(&line, candidate.used, now),
                 }));
             }
-            if candidate.owed > 0 && self.may_grow(locked) {
+            if candidate.owed > 0 && self.may_grow(locked, now) {
                 return None;
             }
             if candidate.recycle(hash, used) {
@@ -230,8 +240,8 @@ impl Hashed {
             let Some(candidate) = locked.candidate(debt) else {
                 return;
             };
-            if candidate.owed > 0 && self.may_grow(&locked) {
-                self.grow(locked);
+            if candidate.owed > 0 && self.may_grow(&locked, now) {
+                self.grow(locked, now);
                 continue;
             }
             if candidate.recycle(hash, used) && candidate.owed > 0 {
@@ -298,17 +308,22 @@ fn decide_at(
     ask: Ask,
     now: Instant,
 ) -> Option<Result<Granted, Denied>> {
-    let need = match class.grains(anchor, n) {
-        Ok(need) => need,
-        Err(denied) => return Some(Err(denied)),
-    };
     let level = anchor.level(used, now, kept(anchor, ask));
-    let left = level.free - need.cast_signed();
-    if need == 0 || anchor.unlimited || ask == Ask::Peek && left >= 0 {
+    let need = class.grains_unchecked(n);
+    let left = level.free.wrapping_sub(need.cast_signed());
+    // Of others a need that is less than 2^32 is compared with no more than a burst.
+    let may_be_too_large = n > u64::from(u32::MAX) || ask == Ask::TakeForWaiter;
+    let is_too_large = may_be_too_large && n > anchor.burst >> class.bits();
+    let fits = left >= 0 && !is_too_large;
+    if n == 0 || anchor.unlimited || ask == Ask::Peek && fits {
         let is_still = slot.is_still(hash, used);
         return is_still.then(|| Ok(class.granted(anchor, level.free)));
     }
-    if left < 0 {
+    if !fits {
+        let need = match class.grains(anchor, n) {
+            Ok(need) => need,
+            Err(denied) => return Some(Err(denied)),
+        };
         let is_still = slot.is_still(hash, used);
         return is_still.then(|| Err(not_yet(*anchor, level.spent, need, now)));
     }
@@ -394,3 +409,10 @@ impl<Q: Hash + ?Sized> Finds<Q> for Hashed {
         true
     }
 }
+
+/// How long it does without more slots where there was no memory for them: many times what it
+/// takes to ask.
+const WITHOUT_MEMORY: Duration = Duration::from_secs(1);
+
+/// The end of all clocks, and of `grows_at`.
+const NEVER_AGAIN: u64 = u64::MAX;

@@ -48,6 +48,8 @@ pub(super) struct Class {
     pub(super) params: Params,
     /// Fraction bits: a token is `1 << bits` grains.
     bits: u32,
+    /// That many, for the fast path.
+    token: u64,
     line: Mutex<Line>,
 }
 
@@ -73,7 +75,7 @@ impl Quotas {
         })
     }
 
-    /// The hash of a key in a class: never 0.
+    /// The hash of a key in a class: never 0, which marks an empty slot.
     #[inline]
     pub(super) fn hash<Q: core::hash::Hash + ?Sized>(&self, seed: Seed, key: &Q, class: u8) -> u64 {
         self.hash_of(seed.hash(key), class)
@@ -170,6 +172,7 @@ impl Class {
         Ok(Self {
             params: Params::new(&anchor, rate),
             bits,
+            token: 1 << bits,
             line: Mutex::new(Line {
                 anchor,
                 rate,
@@ -321,6 +324,12 @@ impl Class {
         }
         // At most a burst, which fits; of an unlimited limiter nothing is taken.
         Ok(n.min(burst) << self.bits)
+    }
+
+    /// `n` tokens in grains; any number, if those are more than a burst holds.
+    #[inline]
+    pub(super) const fn grains_unchecked(&self, n: u64) -> u64 {
+        n.wrapping_mul(self.token)
     }
 
     /// `n` tokens in grains, at most a burst of them.

@@ -105,7 +105,11 @@ impl<C: Clock> Source for Core<C> {
                 continue;
             }
             for _ in 0..fits.count {
-                wakes.push(queue.list.grant_head());
+                wakes.push(if fits.is_free {
+                    queue.list.waive_head()
+                } else {
+                    queue.list.grant_head()
+                });
             }
             self.mirror(queue);
             if emptied {
@@ -208,6 +212,7 @@ impl<C: Clock> Core<C> {
         let mut fits = Fits {
             count: 0,
             grains: 0,
+            is_free: free.is_none(),
         };
         for need in queue.list.needs().take(room) {
             match free {
@@ -241,8 +246,10 @@ impl<C: Clock> Core<C> {
 /// Who can go, from the head on.
 struct Fits {
     count: usize,
-    /// What they need.
+    /// What is taken for them.
     grains: u64,
+    /// Nothing is: there is no limit.
+    is_free: bool,
 }
 
 /// The smallest burst, in grains, of those limits that have one.

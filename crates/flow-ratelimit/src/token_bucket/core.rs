@@ -69,6 +69,8 @@ pub(crate) struct Core<C> {
     pub(super) denial: CachePadded<Denial>,
     /// Fraction bits: a token is `1 << bits` grains.
     pub(crate) bits: u32,
+    /// That many, for the fast path.
+    pub(super) token: u64,
     /// How far takers may overdraw, in grains. The line of supply is shifted up by it: see
     /// [`Core::new`].
     pub(crate) debt: u64,
@@ -175,6 +177,7 @@ impl<C: Clock> Core<C> {
             params: Params::new(&anchor, rate),
             denial: CachePadded::new(Denial::new()),
             bits,
+            token: 1 << bits,
             debt,
             clock,
             decisions: Decisions::new(counted),

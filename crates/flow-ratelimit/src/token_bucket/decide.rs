@@ -90,7 +90,7 @@ impl<C: Clock> Core<C> {
                 }
                 // As `Anchor::level` has it, and `grains`; both of at most 2^61 parts.
                 let spent = supply::distance(word >> 1, base).max(supplied - burst.cast_signed());
-                let need = n << self.bits;
+                let need = n.wrapping_mul(self.token);
                 // Of a need that is too large, any number.
                 let left = (supplied - spent).wrapping_sub(need.cast_signed());
                 let is_too_large = n > u64::from(u32::MAX) && n > burst >> self.bits;

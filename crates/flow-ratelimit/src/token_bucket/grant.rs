@@ -99,7 +99,11 @@ impl<C: Clock> Source for Core<C> {
                 continue;
             }
             for _ in 0..fits.count {
-                wakes.push(queue.list.grant_head());
+                wakes.push(if anchor.unlimited {
+                    queue.list.waive_head()
+                } else {
+                    queue.list.grant_head()
+                });
             }
             if fits.is_early {
                 queue.first = queue.list.head();

@@ -86,6 +86,8 @@ pub struct Reservation {
     n: u64,
     /// Its place in the line; none if it was ready at once, or has ended.
     ticket: Option<Ticket>,
+    /// What was taken for one that was ready at once: nothing, where there was no limit.
+    taken: u64,
     promised: Instant,
 }
 
@@ -156,6 +158,7 @@ impl IntoFuture for Reservation {
         AwaitReservation {
             core: self.core.clone(),
             n: self.n,
+            taken: self.taken,
             ticket,
             state: WaitState::at(place),
             ended: false,
@@ -187,6 +190,7 @@ impl fmt::Debug for Reservation {
 pub struct AwaitReservation {
     core: Arc<dyn Reserves>,
     n: u64,
+    taken: u64,
     ticket: Option<Ticket>,
     state: WaitState,
     ended: bool,
@@ -216,7 +220,7 @@ impl Drop for AwaitReservation {
     fn drop(&mut self) {
         // A place in the line is given up by the state.
         if !self.ended && self.ticket.is_none() {
-            self.core.give_back(self.n);
+            self.core.give_back(self.taken);
         }
     }
 }
@@ -248,6 +252,15 @@ trait Reserves: Host {
 
     /// What one is told whose tokens were taken before.
     fn granted(&self) -> Granted;
+}
+
+/// What one gets who reserves.
+enum Stands {
+    InLine(Ticket),
+    /// Its turn came at once; nothing was taken for it if there is no limit.
+    Granted {
+        is_free: bool,
+    },
 }
 
 enum Turn {
@@ -330,20 +343,30 @@ impl<C: Clock + 'static> Reserves for Core<C> {
 impl<C: Clock + 'static> Core<C> {
     /// Takes `n` tokens now, or a place in the line.
     pub(super) fn reserve(self: &Arc<Self>, n: u64) -> Result<Reservation, Denied> {
-        let reservation = |ticket, promised| Reservation {
-            core: self.clone(),
-            n,
-            ticket,
-            promised,
+        let reservation = |stands, promised| {
+            let (ticket, is_free) = match stands {
+                Stands::InLine(ticket) => (Some(ticket), false),
+                Stands::Granted { is_free } => (None, is_free),
+            };
+            Reservation {
+                core: self.clone(),
+                n,
+                ticket,
+                taken: if is_free { 0 } else { n },
+                promised,
+            }
         };
         let result = match self.decide_recalling(n) {
-            Ok(_) => Ok(reservation(None, self.clock.now())),
+            Ok(granted) => {
+                let is_free = granted.is_free();
+                Ok(reservation(Stands::Granted { is_free }, self.clock.now()))
+            }
             Err(Denied::NotYet { .. }) => {
                 let stands = self.stand_in_line(n);
-                if matches!(stands, Ok((Some(_), _))) {
+                if matches!(stands, Ok((Stands::InLine(_), _))) {
                     self.serve_by_credits();
                 }
-                stands.map(|(ticket, promised)| reservation(ticket, promised))
+                stands.map(|(stands, promised)| reservation(stands, promised))
             }
             Err(denied) => Err(denied),
         };
@@ -353,8 +376,8 @@ impl<C: Clock + 'static> Core<C> {
         result
     }
 
-    /// A place in the line, or none if its turn has come at once; and when that is.
-    fn stand_in_line(&self, n: u64) -> Result<(Option<Ticket>, Instant), Denied> {
+    /// A place in the line, unless its turn has come at once; and when that is.
+    fn stand_in_line(&self, n: u64) -> Result<(Stands, Instant), Denied> {
         self.look_at_queue(|queue, now, wakes| {
             if queue.closed {
                 return Err(Denied::Closed);
@@ -382,14 +405,15 @@ impl<C: Clock + 'static> Core<C> {
             self.mirror(queue);
             self.pump_all(queue, now, wakes);
             if queue.list.standing(ticket) == Standing::Granted {
-                queue.list.cancel(ticket);
-                return Ok((None, now));
+                let is_free = queue.list.cancel(ticket).need == 0;
+                return Ok((Stands::Granted { is_free }, now));
             }
             if is_first {
                 // A driver that lingers has somebody to serve.
                 self.kick(queue, now, wakes);
             }
-            Ok((Some(ticket), self.turn_of(queue, ticket, now)))
+            let turn = self.turn_of(queue, ticket, now);
+            Ok((Stands::InLine(ticket), turn))
         })
     }
 

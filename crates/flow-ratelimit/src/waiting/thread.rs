@@ -12,12 +12,10 @@
 use core::future::poll_fn;
 use core::task::{Poll, Waker};
 use core::time::Duration;
-use std::sync::Arc;
-use std::task::Wake;
 
 use flow_rt::{Handle, Instant, block_on};
 use flow_sync::Ticket;
-use flow_sync::sync::thread::{self, Thread};
+use flow_sync::sync::thread;
 
 use super::driver::{Drives, Step};
 use super::queue::Home;
@@ -26,6 +24,7 @@ use super::waiter::{Entered, Looked, Waits};
 use crate::error::{AcquireBlockingError, AcquireError, Denied};
 use crate::granted::Granted;
 use crate::limiter::{Limiter, LimiterExt};
+use crate::unpark;
 use crate::wakes::Wakes;
 
 /// Takes `n` tokens now or later, on the calling thread, and counts it.
@@ -86,7 +85,7 @@ trait Sits: Source {
     }
 
     fn sit(&self, n: u64, limit: Option<Duration>) -> Result<Granted, AcquireError> {
-        let own = Waker::from(Arc::new(Unpark(thread::current())));
+        let own = unpark::this_thread();
         let mut waker = Some(own.clone());
         let mut wakes = Wakes::new();
         let until = limit.map(|limit| (limit, self.now() + limit));
@@ -164,7 +163,7 @@ impl<S: Source> Sitting<'_, S> {
         match looked {
             Looked::Ends(result) => {
                 self.waits = false;
-                Some(result)
+                Some(result.map(|(granted, _)| granted))
             }
             Looked::Waits { seat } => {
                 self.seat = self.seat.or(seat);
@@ -216,16 +215,4 @@ fn park_until<S: Source>(at: Instant, clock: &S) -> bool {
         thread::park_timeout(left);
     }
     clock.now() >= at
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
-    }
 }

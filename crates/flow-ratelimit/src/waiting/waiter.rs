@@ -173,9 +173,11 @@ pub(crate) trait Waits: Source {
             Looked::Ends(result) => {
                 state.forget_place();
                 return match result {
-                    Ok(granted) => self
-                        .return_granted(cx, n, granted, runtime.as_ref().ok(), state)
-                        .map(Ok),
+                    Ok((granted, is_free)) => {
+                        let taken = if is_free { 0 } else { n };
+                        self.return_granted(cx, (n, taken), granted, runtime.as_ref().ok(), state)
+                            .map(Ok)
+                    }
                     Err(error) => Poll::Ready(Err(error)),
                 };
             }
@@ -225,8 +227,8 @@ pub(crate) trait Waits: Source {
                 }
             }
             Standing::Granted => {
-                queue.line_mut(line).cancel(ticket);
-                Looked::Ends(Ok(self.answer(queue, now)))
+                let taken = queue.line_mut(line).cancel(ticket).need;
+                Looked::Ends(Ok((self.answer(queue, now), taken == 0)))
             }
             Standing::Closed | Standing::Gone => {
                 queue.line_mut(line).cancel(ticket);
@@ -316,6 +318,9 @@ pub(crate) enum Entered {
 }
 
 pub(crate) enum Looked {
-    Ends(Result<Granted, AcquireError>),
-    Waits { seat: Option<u64> },
+    /// If it was granted, also whether nothing was taken for it.
+    Ends(Result<(Granted, bool), AcquireError>),
+    Waits {
+        seat: Option<u64>,
+    },
 }

@@ -1,57 +1,16 @@
 //! Events of `tracing`, as a subscriber sees them.
 
-use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
+#[path = "../../../flow-ratelimit/tests/support/notebook.rs"]
+mod notebook;
 
 use flow_rt::{OnFull, sim};
 use flow_sched::{Shutdown, TaskError, WorkerPool};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 use crate::common::{LONG, ms, quiet};
 
-/// Writes down each event of this crate: its level, and its fields.
-#[derive(Clone, Default)]
-struct Notebook(Arc<Mutex<Vec<String>>>);
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, " {field}={value:?}").unwrap();
-    }
-}
-
-impl Subscriber for Notebook {
-    fn enabled(&self, about: &Metadata<'_>) -> bool {
-        about.target().starts_with("flow_sched")
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
 /// What is told while `act` runs on this thread.
 fn told(act: impl FnOnce()) -> Vec<String> {
-    let notebook = Notebook::default();
-    tracing::subscriber::with_default(notebook.clone(), act);
-    notebook.0.lock().unwrap().split_off(0)
+    notebook::told("flow_sched", act)
 }
 
 fn starts_are(events: &[String], starts: &[&str]) {

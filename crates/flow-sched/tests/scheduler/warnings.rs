@@ -1,57 +1,16 @@
 //! Events of `tracing`, as a subscriber sees them.
 
-use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
+#[path = "../../../flow-ratelimit/tests/support/notebook.rs"]
+mod notebook;
 
 use flow_rt::{Backoff, sim};
 use flow_sched::{Misfire, Scheduler};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 use crate::common::{HOUR, SEC, ms, secs};
 
-/// Writes down each event of this crate: its level, and its fields.
-#[derive(Clone, Default)]
-struct Notebook(Arc<Mutex<Vec<String>>>);
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, " {field}={value:?}").unwrap();
-    }
-}
-
-impl Subscriber for Notebook {
-    fn enabled(&self, about: &Metadata<'_>) -> bool {
-        about.target().starts_with("flow_sched")
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
 #[test]
 fn what_is_rare_is_told_and_misses_not_one_by_one() {
-    let notebook = Notebook::default();
-    let notes = notebook.0.clone();
-    tracing::subscriber::with_default(notebook, || {
+    let notes = notebook::told("flow_sched", || {
         sim::check(0..1, |rt| async move {
             let scheduler = Scheduler::builder().runtime(&rt).name("s").build().unwrap();
             let panics = scheduler.job("panics", async |_cx| -> () { panic!("on purpose") });
@@ -77,7 +36,6 @@ fn what_is_rare_is_told_and_misses_not_one_by_one() {
             rt.advance(61 * SEC).await;
         });
     });
-    let notes = notes.lock().unwrap().clone();
     let starts = [
         "WARN message=a run has panicked scheduler=\"s\" job=\"panics\" run=1 panic=\"on purpose\"",
         "WARN message=a run took too long and was dropped scheduler=\"s\" job=\"slow\" run=1",

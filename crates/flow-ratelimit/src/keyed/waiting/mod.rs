@@ -127,7 +127,10 @@ impl<T> Waiting<T> {
     fn add(&mut self, hash: u64, tag: T, host: impl FnOnce(LineId) -> Arc<dyn Host>) -> LineId {
         let number = self.number();
         let id = LineId { hash, number };
-        self.lines.entry(hash).or_default().push(Line {
+        let lines = self.lines.entry(hash).or_default();
+        // Hardly ever is there a second one, and room for four is half a KiB.
+        lines.reserve_exact(1);
+        lines.push(Line {
             number,
             tag,
             list: WaitList::new(),

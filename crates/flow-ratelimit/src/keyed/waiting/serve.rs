@@ -91,6 +91,7 @@ impl<C: Clock, S: Store> Table<C, S> {
             let asked = Ask::TakeForWaiter;
             let decided = self.store.decide_tagged(&self.quotas, at, n, asked, now);
             match decided {
+                Ok(granted) if granted.is_free() => wakes.push(line.list.waive_head()),
                 Ok(_) => wakes.push(line.list.grant_head()),
                 Err(Denied::NotYet { retry_after } | Denied::KeysFull { retry_after }) => {
                     let wait = retry_after.max(Duration::from_nanos(1));
