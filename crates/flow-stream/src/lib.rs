@@ -37,7 +37,7 @@ block_on(async {
 //! - `pipes`: `Merge`, `FanOut`, `Tee` and `pipe`, between channels and any other stream.
 //! - `writer`: `AsyncWriter`.
 //! - `metrics`: `collector()` on a channel's ends and on a writer, for a `flow_metrics::Registry`.
-//! - `serde`: a channel's builder from settings.
+//! - `serde`: a channel's or broadcast's builder from settings.
 //! - `tracing`: events for the items that a channel drops: the first of a burst, and how many there
 //!   were at its end.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
@@ -60,6 +60,8 @@ mod wait_list;
 mod wakers;
 #[cfg(feature = "channel")]
 pub mod watch;
+#[cfg(all(feature = "channel", feature = "serde"))]
+mod words;
 #[cfg(feature = "writer")]
 mod writer;
 

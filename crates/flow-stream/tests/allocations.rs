@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use allocation_counter::measure;
 use flow_rt::OnFull;
-use flow_stream::{Channel, ChannelBuilder, Receiver, Sender};
+use flow_stream::broadcast::OnLag;
+use flow_stream::{Channel, ChannelBuilder, Receiver, Sender, broadcast, oneshot, watch};
 
 fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
@@ -99,6 +100,75 @@ fn batches_and_permits() {
         batch.clear();
     });
     assert_eq!(count, 0);
+}
+
+/// Every receiver parks, is woken and takes, by each answer to lag; and so does a sender.
+#[test]
+fn broadcasts() {
+    for policy in [OnLag::Wait, OnLag::DropOldest, OnLag::Disconnect] {
+        let builder = broadcast::builder().capacity(2).on_lag(policy);
+        let (tx, mut one) = builder.build::<u64>().unwrap();
+        let mut two = one.clone();
+        let count = steady(|| {
+            let (mut first, mut second) = (one.recv(), two.recv());
+            for recv in [&mut first, &mut second] {
+                assert!(poll(recv).is_pending() && poll(recv).is_pending());
+            }
+            tx.try_send(1).unwrap();
+            for recv in [&mut first, &mut second] {
+                assert_eq!(poll(recv), Poll::Ready(Ok(1)));
+            }
+            drop((first, second));
+            if policy != OnLag::Wait {
+                return;
+            }
+            tx.try_send(2).unwrap();
+            tx.try_send(3).unwrap();
+            let mut send = tx.send(4);
+            assert!(poll(&mut send).is_pending() && poll(&mut send).is_pending());
+            for item in [2, 3] {
+                assert_eq!((one.try_recv(), two.try_recv()), (Ok(item), Ok(item)));
+            }
+            assert!(poll(&mut send).is_ready());
+            assert_eq!((one.try_recv(), two.try_recv()), (Ok(4), Ok(4)));
+        });
+        assert_eq!(count, 0, "{policy}");
+    }
+}
+
+#[test]
+fn a_value_that_changes() {
+    let (tx, mut one) = watch::channel(0_u64);
+    let mut two = one.clone();
+    let count = steady(|| {
+        let (mut first, mut second) = (one.changed(), two.changed());
+        for changed in [&mut first, &mut second] {
+            assert!(poll(changed).is_pending());
+        }
+        tx.send_replace(1);
+        for changed in [&mut first, &mut second] {
+            assert!(poll(changed).is_ready());
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+/// One for the channel, none for its item, however it comes.
+#[test]
+fn one_item() {
+    let at_once = || {
+        let (tx, mut rx) = oneshot::channel();
+        tx.send(1).unwrap();
+        assert_eq!(rx.try_recv(), Ok(1));
+    };
+    assert_eq!(steady(at_once), 1_000);
+    let awaited = || {
+        let (tx, mut rx) = oneshot::channel();
+        assert!(poll(&mut rx).is_pending());
+        tx.send(1).unwrap();
+        assert_eq!(poll(&mut rx), Poll::Ready(Ok(1)));
+    };
+    assert_eq!(steady(awaited), 1_000);
 }
 
 #[cfg(feature = "pipes")]

@@ -362,6 +362,79 @@ fn over_a_ring_send_races_with_close_and_recv() {
     });
 }
 
+/// Over the ring: the second send parks, and its wake-up comes, in order.
+#[test]
+fn over_a_ring_a_parked_sender_is_woken() {
+    explore("send, send || recv, recv over a ring", 2, || {
+        let (tx, rx) = Channel::over_a_ring(1).unwrap();
+        let sender = thread::spawn(move || {
+            block_on(async {
+                tx.send(1).await.unwrap();
+                tx.send(2).await.unwrap();
+            });
+        });
+        assert_eq!(block_on(rx.recv()), Ok(1));
+        assert_eq!(block_on(rx.recv()), Ok(2));
+        sender.join().unwrap();
+        assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
+    });
+}
+
+/// Over the ring: a granted receive that is dropped hands its item to the one parked behind it.
+#[test]
+fn over_a_ring_a_dropped_receive_passes_its_item_on() {
+    explore("try_send || drop of a recv || recv, over a ring", 2, || {
+        let (tx, rx) = Channel::over_a_ring(1).unwrap();
+        let other = rx.clone();
+        let mut recv = rx.recv();
+        assert!(park(&mut recv));
+        let sender = thread::spawn(move || {
+            tx.try_send(7).unwrap();
+            // Stays open, so that only the item can end the wait.
+            tx
+        });
+        let receiver = thread::spawn(move || block_on(other.recv()));
+        drop(recv);
+        assert_eq!(receiver.join().unwrap(), Ok(7));
+        drop(sender.join().unwrap());
+    });
+}
+
+/// Over the ring: room granted to a send that is dropped goes to the one parked behind it.
+#[test]
+fn over_a_ring_a_dropped_send_passes_its_room_on() {
+    explore("try_recv || drop of a send || send, over a ring", 2, || {
+        let (tx, rx) = Channel::over_a_ring(1).unwrap();
+        tx.try_send(1).unwrap();
+        let mut send = tx.send(3);
+        assert!(park(&mut send));
+        let other = tx.clone();
+        let sender = thread::spawn(move || block_on(other.send(2)).is_ok());
+        let receiver = thread::spawn(move || (rx.try_recv(), rx));
+        drop(send);
+        let (first, rx) = receiver.join().unwrap();
+        assert!(sender.join().unwrap());
+        assert_eq!((first, rx.try_recv()), (Ok(1), Ok(2)));
+    });
+}
+
+/// Over the ring: whoever takes the last item of a closed channel tells the other receiver.
+#[test]
+fn over_a_ring_two_receivers_both_end() {
+    explore("recv || recv || send, drop, over a ring", 2, || {
+        let (tx, rx) = Channel::over_a_ring(1).unwrap();
+        let other = rx.clone();
+        let receiver = thread::spawn(move || block_on(other.recv()).is_ok());
+        let sender = thread::spawn(move || {
+            tx.try_send(7).unwrap();
+            drop(tx);
+        });
+        let mine = block_on(rx.recv()).is_ok();
+        assert!(mine ^ receiver.join().unwrap(), "exactly one gets the item");
+        sender.join().unwrap();
+    });
+}
+
 /// Over the ring: what the last receiver leaves behind, and what comes after it, is dropped with
 /// its hook or comes back.
 #[test]

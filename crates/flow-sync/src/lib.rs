@@ -13,6 +13,7 @@
 //! | [`Event`] | listen, look, wait; next to nothing to notify while nobody listens |
 //! | [`Ring`] | a bounded queue that can be closed, lock-free while nobody waits, FIFO when somebody does |
 //! | [`JoinCell`] | one value from a task that ends to the one that waits for it |
+//! | [`Exclusive`] | a value that only its owner reaches, and that may be shared for that |
 //! | [`CachePadded`], [`Sharded`] | what many cores write |
 //! | [`PaddedCounter`], [`PaddedCounters`] | what many threads count |
 //! | [`sync`] | std's or loom's atomics, locks and wakers, behind one name |
@@ -46,6 +47,6 @@ pub use event::{Event, Listener};
 pub use join_cell::JoinCell;
 pub use padded::{CachePadded, Sharded};
 pub use permits::{PermitWait, Permits};
-pub use ring::{PopError, PushError, Ring, Turn};
+pub use ring::{Exclusive, PopError, PushError, Ring, Turn};
 pub use wait_list::{Cancelled, Standing, Ticket, WaitList};
 pub use wake_list::WakeList;

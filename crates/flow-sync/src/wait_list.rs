@@ -245,6 +245,15 @@ impl WaitList {
         Some(sum)
     }
 
+    /// How many that came before this waiter have been granted and hold their slots still. O(n) in
+    /// all slots.
+    pub fn granted_before(&self, ticket: Ticket) -> usize {
+        let slots = self.chunks.iter().flat_map(|chunk| &chunk.slots);
+        slots
+            .filter(|slot| slot.standing == Standing::Granted && slot.number < ticket.number)
+            .count()
+    }
+
     fn push_slot(&mut self, need: u64, waker: Option<Waker>, marked: bool) -> Ticket {
         let number = self.next_number;
         self.next_number += 1;

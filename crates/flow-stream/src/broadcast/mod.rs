@@ -25,6 +25,8 @@ mod error;
 mod metrics;
 mod receiver;
 mod sender;
+#[cfg(feature = "serde")]
+mod settings;
 mod stats;
 
 use ::core::fmt;

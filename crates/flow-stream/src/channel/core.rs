@@ -181,6 +181,11 @@ impl<T> Core<T> {
         if *turn == Turn::New {
             return None;
         }
+        self.leave_push_line(turn)
+    }
+
+    #[cold]
+    fn leave_push_line(&self, turn: &mut Turn) -> Option<T> {
         match self {
             R(ring) => ring.leave_push(turn),
             L(locked) => locked.leave_push(turn),
@@ -191,6 +196,14 @@ impl<T> Core<T> {
 
     #[inline]
     pub(crate) fn try_pop(&self) -> Result<T, PopError> {
+        match self {
+            R(ring) => ring.try_pop(),
+            _ => self.try_pop_otherwise(),
+        }
+    }
+
+    #[inline(never)]
+    fn try_pop_otherwise(&self) -> Result<T, PopError> {
         match self {
             R(ring) => ring.try_pop(),
             L(locked) => locked.try_pop(),
@@ -244,11 +257,16 @@ impl<T> Core<T> {
         }
     }
 
+    /// Ends a receiver's wait.
     #[inline]
     pub(crate) fn leave_pop(&self, turn: &mut Turn) {
-        if *turn == Turn::New {
-            return;
+        if *turn != Turn::New {
+            self.leave_pop_line(turn);
         }
+    }
+
+    #[cold]
+    fn leave_pop_line(&self, turn: &mut Turn) {
         match self {
             R(ring) => ring.leave_pop(turn),
             L(locked) => locked.leave_pop(turn),

@@ -3,9 +3,9 @@
 use core::fmt;
 use core::time::Duration;
 use std::error::Error;
-use std::sync::{Mutex, PoisonError};
 
 use flow_rt::{BlockOnError, HandleError, OnFull, Stopped};
+use flow_sync::Exclusive;
 
 /// Why a channel was not built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,16 +72,16 @@ impl Error for ChannelConfigError {}
 /// An item that a channel did not take; [`into_inner`](Self::into_inner) is the item.
 ///
 /// It is `Sync` for every item that is `Send`, so that errors which carry it can go anywhere.
-pub struct Rejected<T>(Mutex<T>);
+pub struct Rejected<T>(Exclusive<T>);
 
 impl<T> Rejected<T> {
     pub(crate) fn new(item: T) -> Self {
-        Self(Mutex::new(item))
+        Self(Exclusive::new(item))
     }
 
     /// The item.
     pub fn into_inner(self) -> T {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.0.into_inner()
     }
 }
 

@@ -28,6 +28,14 @@ impl Line {
         }
     }
 
+    /// Puts one that was granted back into its place, without what it was granted.
+    pub(super) fn go_back(&mut self, ticket: Ticket, waker: Option<Waker>) {
+        let Some(waker) = waker else { return };
+        self.granted -= 1;
+        // It is granted, so the list keeps the waker.
+        drop(self.list.requeue(ticket, waker));
+    }
+
     pub(super) fn refuse_all(&mut self, wakers: &mut Wakers) {
         while !self.list.is_empty() {
             if let Some(waker) = self.list.close_head() {

@@ -11,7 +11,9 @@
 //! 1. items + granted senders + promises <= capacity; the weight of the items and of those that
 //!    granted senders bring <= the limit. (`DropOldest` parks no sender; where items are weighed
 //!    nothing is promised but to granted senders.)
-//! 2. While open, granted receivers <= items.
+//! 2. While open, granted receivers <= items, but where a heavy item took the place of several:
+//!    then the first of the granted have the items there are, and each other one goes back to its
+//!    place in the line as it comes.
 //! 3. Waiting senders > 0 implies open and no room for the first of them; what it needs is no more
 //!    than the limit, so that there will be. Where nothing is weighed that is no room for anybody;
 //!    where items are, a newcomer looks whether somebody waits, so that a light one does not
@@ -44,7 +46,7 @@ use core::task::{Context, Poll, Waker};
 use std::collections::VecDeque;
 
 use flow_sync::sync::{Mutex, MutexGuard};
-use flow_sync::{PopError, PushError, Standing, Turn};
+use flow_sync::{PopError, PushError, Standing, Ticket, Turn};
 
 use super::counters::Counters;
 use super::line::Line;
@@ -285,7 +287,7 @@ impl<T, S: Scale<T>> Locked<T, S> {
     /// Takes an item as a newcomer.
     pub(crate) fn try_pop(&self) -> Result<T, PopError> {
         let mut section = self.section();
-        let popped = section.pop();
+        let popped = section.pop(false);
         section.end();
         popped
     }
@@ -293,15 +295,14 @@ impl<T, S: Scale<T>> Locked<T, S> {
     /// Appends up to `max` items as a newcomer.
     pub(crate) fn try_pop_many(&self, batch: &mut Vec<T>, max: usize) -> Result<usize, PopError> {
         let mut section = self.section();
-        let popped = section.pop_many(batch, max);
+        let popped = section.pop_many(batch, max, false);
         section.end();
         popped
     }
 
     /// Takes an item, or waits in line for one; `None` when drained.
     pub(crate) fn poll_pop(&self, cx: &Context<'_>, turn: &mut Turn) -> Poll<Option<T>> {
-        #[allow(clippy::redundant_closure_for_method_calls)] // the method has one lifetime only
-        self.poll_items(cx, turn, |section| section.pop())
+        self.poll_items(cx, turn, |section, own| section.pop(own))
     }
 
     /// Appends up to `max` items, or waits in line for the first; `None` when drained.
@@ -312,20 +313,30 @@ impl<T, S: Scale<T>> Locked<T, S> {
         batch: &mut Vec<T>,
         max: usize,
     ) -> Poll<Option<usize>> {
-        self.poll_items(cx, turn, |section| section.pop_many(batch, max))
+        self.poll_items(cx, turn, |section, own| section.pop_many(batch, max, own))
     }
 
     fn poll_items<R>(
         &self,
         cx: &Context<'_>,
         turn: &mut Turn,
-        take: impl FnOnce(&mut Section<'_, T, S>) -> Result<R, PopError>,
+        take: impl FnOnce(&mut Section<'_, T, S>, bool) -> Result<R, PopError>,
     ) -> Poll<Option<R>> {
         let mut waker = waker_to_park(turn, cx);
         let mut section = self.section();
+        let mut own = false;
         if let Turn::Parked(ticket) = *turn {
-            let receivers = &mut section.state.receivers;
-            if receivers.list.standing(ticket) == Standing::Waiting {
+            let state = &mut *section.state;
+            let standing = state.receivers.list.standing(ticket);
+            own = standing == Standing::Granted && !state.is_drained();
+            if own && state.is_out_of_items(ticket) {
+                // It has given its waker up, so the one to park with is put in.
+                state.receivers.go_back(ticket, waker);
+                drop(section);
+                return Poll::Pending;
+            }
+            let receivers = &mut state.receivers;
+            if standing == Standing::Waiting {
                 // Dropped when the lock is gone.
                 let _replaced = waker.and_then(|waker| receivers.list.update_waker(ticket, waker));
                 drop(section);
@@ -334,7 +345,7 @@ impl<T, S: Scale<T>> Locked<T, S> {
             receivers.leave(ticket);
             *turn = Turn::New;
         }
-        let outcome = match take(&mut section) {
+        let outcome = match take(&mut section, own) {
             Ok(taken) => Poll::Ready(Some(taken)),
             Err(PopError::Closed) => Poll::Ready(None),
             Err(PopError::Empty) => {
@@ -518,9 +529,17 @@ impl<T, S: Scale<T>> State<T, S> {
         self.closed && self.items.is_empty() && self.promises == 0
     }
 
-    /// How many items a newcomer may take: at least one.
-    fn available(&self) -> Result<usize, PopError> {
-        match self.items.len().saturating_sub(self.receivers.granted) {
+    /// Whether a heavy item has left none for this receiver, which was granted one.
+    fn is_out_of_items(&self, ticket: Ticket) -> bool {
+        S::WEIGHS
+            && self.receivers.granted > self.items.len()
+            && self.receivers.list.granted_before(ticket) >= self.items.len()
+    }
+
+    /// How many items one that has an item of its `own` may take, or a newcomer: at least one.
+    fn available(&self, own: bool) -> Result<usize, PopError> {
+        let unclaimed = self.items.len().saturating_sub(self.receivers.granted);
+        match unclaimed.max(usize::from(own && !self.items.is_empty())) {
             0 if self.is_drained() => Err(PopError::Closed),
             0 => Err(PopError::Empty),
             n => Ok(n),
@@ -548,17 +567,17 @@ impl<T, S: Scale<T>> Section<'_, T, S> {
         self.grant_receivers();
     }
 
-    /// Takes the first item that is set aside for nobody.
-    fn pop(&mut self) -> Result<T, PopError> {
-        self.state.available()?;
+    /// Takes the first item that is set aside for nobody else.
+    fn pop(&mut self, own: bool) -> Result<T, PopError> {
+        self.state.available(own)?;
         let item = self.state.take().ok_or(PopError::Empty)?;
         self.popped(1);
         Ok(item)
     }
 
-    /// Appends up to `max` items that are set aside for nobody.
-    fn pop_many(&mut self, batch: &mut Vec<T>, max: usize) -> Result<usize, PopError> {
-        let n = self.state.available()?.min(max);
+    /// Appends up to `max` items that are set aside for nobody else.
+    fn pop_many(&mut self, batch: &mut Vec<T>, max: usize, own: bool) -> Result<usize, PopError> {
+        let n = self.state.available(own)?.min(max);
         let mut weight = 0;
         let items = self.state.items.drain(..n).map(S::open);
         batch.extend(items.map(|(item, each)| {

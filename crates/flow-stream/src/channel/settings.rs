@@ -5,13 +5,13 @@
 //! error that names it. Values are checked where the builder checks them, by `build`.
 
 use core::fmt;
-use std::borrow::Cow;
 
 use flow_rt::OnFull;
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{Channel, ChannelBuilder};
+use crate::words::one_of;
 
 /// From settings named as the methods are.
 ///
@@ -101,21 +101,12 @@ struct Answer(OnFull);
 
 impl<'de> Deserialize<'de> for Answer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const ANSWERS: [OnFull; 4] = [
+        let answers = [
             OnFull::Wait,
             OnFull::Reject,
             OnFull::DropNewest,
             OnFull::DropOldest,
         ];
-        let word = Cow::<str>::deserialize(deserializer)?;
-        let answer = ANSWERS
-            .into_iter()
-            .find(|answer| answer.to_string() == *word);
-        answer.map(Self).ok_or_else(|| {
-            let words = ANSWERS.map(|answer| format!("`{answer}`")).join(", ");
-            D::Error::custom(format_args!(
-                "unknown answer `{word}`, expected one of {words}"
-            ))
-        })
+        one_of(deserializer, "answer", answers).map(Self)
     }
 }

@@ -23,9 +23,10 @@ use crate::limit::{Limit, LimitError};
 /// Polls take nothing before the item is there, so a `&mut` of it can be dropped at any time.
 #[must_use = "it receives when it is awaited; dropping it closes the channel"]
 pub struct Receiver<T> {
-    shared: Arc<Shared<T>>,
-    /// The channel is known to be closed and empty: there is nothing left to do in it.
-    ended: bool,
+    /// Until the channel is known to be closed and empty: then there is nothing left to do in it.
+    shared: Option<Arc<Shared<T>>>,
+    /// A waker was left in the channel.
+    waited: bool,
     /// The outcome was given by a poll.
     done: bool,
 }
@@ -33,8 +34,8 @@ pub struct Receiver<T> {
 impl<T> Receiver<T> {
     pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
         Self {
-            shared,
-            ended: false,
+            shared: Some(shared),
+            waited: false,
             done: false,
         }
     }
@@ -110,26 +111,48 @@ impl<T> Receiver<T> {
     ///
     /// What was sent before is still received.
     pub fn close(&mut self) {
-        self.shared.close(End::Receiver);
+        if let Some(shared) = &self.shared {
+            shared.close(End::Receiver);
+        }
     }
 
     fn take(&mut self) -> Option<Result<T, Ended>> {
-        if self.ended {
-            return Some(Err(Ended));
-        }
-        let taken = self.shared.try_take();
-        self.ended = taken.is_some();
-        taken
+        self.take_or(Shared::try_take)
     }
 
     fn poll_outcome(&mut self, cx: &Context<'_>) -> Poll<Result<T, RecvError>> {
-        let taken = if self.ended {
-            Err(Ended)
-        } else {
-            ready!(self.shared.poll_take(cx))
+        let first = !core::mem::replace(&mut self.waited, true);
+        match self.take_or(|shared| shared.wait_take(cx, first)) {
+            None => Poll::Pending,
+            Some(taken) => Poll::Ready(taken.map_err(|Ended| RecvError::Closed)),
+        }
+    }
+
+    /// What there is to take, by `beside` while the sender is there. Once there was something the
+    /// channel is of no more use.
+    fn take_or(
+        &mut self,
+        beside: impl FnOnce(&Shared<T>) -> Option<Result<T, Ended>>,
+    ) -> Option<Result<T, Ended>> {
+        let alone = |shared: &mut Arc<Shared<T>>| Arc::strong_count(shared) == 1;
+        if let Some(shared) = self.shared.take_if(alone) {
+            match Arc::try_unwrap(shared) {
+                Ok(ours) => {
+                    let taken = ours.slot.into_inner().outcome.take();
+                    return Some(taken.unwrap_or(Err(Ended)));
+                }
+                // Not reached: nobody makes two owners of one.
+                Err(shared) => self.shared = Some(shared),
+            }
+        }
+        let Some(shared) = &self.shared else {
+            return Some(Err(Ended));
         };
-        self.ended = true;
-        Poll::Ready(taken.map_err(|Ended| RecvError::Closed))
+        let taken = beside(shared);
+        if taken.is_some() {
+            self.shared = None;
+        }
+        taken
     }
 }
 
@@ -154,15 +177,18 @@ impl<T> FusedFuture for Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        if !self.ended {
-            drop(self.shared.end());
+        if let Some(shared) = &self.shared {
+            drop(shared.end());
         }
     }
 }
 
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.debug("Receiver", f)
+        match &self.shared {
+            Some(shared) => shared.debug("Receiver", f),
+            None => Shared::<T>::debug_as("Receiver", "closed", f),
+        }
     }
 }
 

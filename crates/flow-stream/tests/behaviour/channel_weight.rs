@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::common::{park, poll};
 use flow_rt::{OnFull, TestRuntime};
 use flow_stream::{
-    Channel, ChannelBuilder, ChannelConfigError, DropReason, ReserveError, SendBlockingError,
-    SendError, SendManyError, SendTimeoutError, TrySendError,
+    Channel, ChannelBuilder, ChannelConfigError, DropReason, RecvError, ReserveError,
+    SendBlockingError, SendError, SendManyError, SendTimeoutError, TryRecvError, TrySendError,
 };
 
 flow_rt::on_every_runtime! {
@@ -24,6 +24,8 @@ flow_rt::on_every_runtime! {
     both_limits_hold,
     extremes,
     no_permits,
+    receivers_keep_their_order_when_a_heavy_item_takes_the_place_of_theirs,
+    a_place_without_its_item_passes_on_what_comes,
     a_weight_that_grows_while_its_sender_waits,
 }
 
@@ -228,6 +230,53 @@ async fn no_permits(_: TestRuntime) {
     let (tx, _rx) = weighed(5).build().unwrap();
     assert_eq!(tx.try_reserve().unwrap_err(), ReserveError::Weighed);
     assert_eq!(tx.reserve().await.unwrap_err(), ReserveError::Weighed);
+}
+
+async fn receivers_keep_their_order_when_a_heavy_item_takes_the_place_of_theirs(_: TestRuntime) {
+    let (tx, rx) = weighed(3).on_full(OnFull::DropOldest).build().unwrap();
+    let (mut first, mut second, mut third) = (rx.recv(), rx.recv(), rx.recv());
+    for recv in [&mut first, &mut second, &mut third] {
+        park(recv);
+    }
+    tx.try_send(1).unwrap();
+    tx.try_send(1).unwrap();
+    tx.try_send(3).unwrap();
+    assert_eq!((tx.stats().dropped_oldest, tx.len()), (2, 1));
+    assert!(
+        poll(&mut second).is_pending(),
+        "what is left is the first's"
+    );
+    assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(poll(&mut first), Poll::Ready(Ok(3)));
+    tx.try_send(2).unwrap();
+    assert!(poll(&mut third).is_pending(), "the second comes before it");
+    assert_eq!(poll(&mut second), Poll::Ready(Ok(2)));
+    tx.try_send(1).unwrap();
+    assert_eq!(poll(&mut third), Poll::Ready(Ok(1)));
+}
+
+async fn a_place_without_its_item_passes_on_what_comes(_: TestRuntime) {
+    let (tx, rx) = weighed(2).on_full(OnFull::DropOldest).build().unwrap();
+    let (mut first, mut second) = (rx.recv(), rx.recv());
+    park(&mut first);
+    park(&mut second);
+    tx.try_send(1).unwrap();
+    tx.try_send(1).unwrap();
+    tx.try_send(2).unwrap();
+    assert!(poll(&mut second).is_pending());
+    drop(first);
+    assert_eq!(poll(&mut second), Poll::Ready(Ok(2)), "the first gave up");
+    // A close ends the wait of those for whom nothing is left.
+    let (mut first, mut second) = (rx.recv(), rx.recv());
+    park(&mut first);
+    park(&mut second);
+    tx.try_send(1).unwrap();
+    tx.try_send(1).unwrap();
+    tx.try_send(2).unwrap();
+    tx.close();
+    assert!(poll(&mut second).is_pending());
+    assert_eq!(poll(&mut first), Poll::Ready(Ok(2)));
+    assert_eq!(poll(&mut second), Poll::Ready(Err(RecvError::Closed)));
 }
 
 async fn a_weight_that_grows_while_its_sender_waits(_: TestRuntime) {

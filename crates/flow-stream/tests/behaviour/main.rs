@@ -11,6 +11,8 @@ mod errors;
 mod broadcast;
 #[cfg(feature = "channel")]
 mod broadcast_edges;
+#[cfg(feature = "serde")]
+mod broadcast_settings;
 #[cfg(feature = "channel")]
 mod broadcast_storm;
 #[cfg(feature = "channel")]

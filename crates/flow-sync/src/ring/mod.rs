@@ -61,6 +61,7 @@ mod waiters;
 use core::fmt;
 use std::collections::VecDeque;
 
+pub use self::raw::Exclusive;
 use self::raw::{Raw, Share};
 use self::waiters::Waiters;
 use crate::sync::fence_after_rmw;

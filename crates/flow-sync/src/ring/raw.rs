@@ -35,9 +35,11 @@
 //! Three lines: a slot is shared, written by its claimer, read by its taker. What they rest on is
 //! invariants 2 and 3, which nothing outside of this file can break. The same ring with a lock in
 //! each slot is safe and costs twice as much per item (`benches`, row "try_send and try_recv").
+//! The first of the three serves [`Exclusive`] as well, whose values nobody shares at all.
 
 #![allow(unsafe_code)] // the only file of the workspace that may
 
+use core::fmt;
 use core::mem::MaybeUninit;
 use std::collections::VecDeque;
 
@@ -62,12 +64,49 @@ pub(super) struct Raw<T> {
 
 struct Slot<T> {
     seq: AtomicU64,
-    value: UnsafeCell<MaybeUninit<T>>,
+    value: Exclusive<UnsafeCell<MaybeUninit<T>>>,
 }
 
-// SAFETY: a slot is reached by several threads, but by invariant 3 its value has one owner at a
-// time, to whom the slot's `seq` hands it: values are only ever sent, hence `T: Send`.
-unsafe impl<T: Send> Sync for Slot<T> {}
+/// A value that its owner alone can reach, so that it is [`Sync`] if only it is [`Send`].
+///
+/// It is what a lock around a value that is never locked would be, and no larger than the value:
+/// an error that carries an item in it stays in registers.
+///
+/// ```
+/// use std::cell::Cell;
+/// use flow_sync::Exclusive;
+///
+/// fn is_sync<T: Sync>(_: &T) {}
+/// let item = Exclusive::new(Cell::new(1)); // `Cell` is not
+/// is_sync(&item);
+/// assert_eq!(item.into_inner().get(), 1);
+/// ```
+pub struct Exclusive<T>(T);
+
+// SAFETY: what threads could share is a reference to it, and through that nothing outside of this
+// file reaches the value. In this file slots do, whose values have one owner at a time, to whom
+// the slot's `seq` hands them (invariant 3). So values are only ever sent, hence `T: Send`.
+unsafe impl<T: Send> Sync for Exclusive<T> {}
+
+impl<T> Exclusive<T> {
+    /// Wraps the value.
+    #[inline]
+    pub const fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value.
+    #[inline]
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> fmt::Debug for Exclusive<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exclusive").finish_non_exhaustive()
+    }
+}
 
 /// What a taker may take.
 #[derive(Clone, Copy)]
@@ -88,7 +127,7 @@ impl<T> Raw<T> {
                 // START is a multiple of every lap, less a bit: the first positions are those
                 // from START on, wherever in the lap that is.
                 seq: AtomicU64::new(free(first_at(slot >> spread, lap))),
-                value: UnsafeCell::new(MaybeUninit::uninit()),
+                value: Exclusive(UnsafeCell::new(MaybeUninit::uninit())),
             })
             .collect();
         Self {
@@ -490,7 +529,7 @@ impl<T> Raw<T> {
     /// Puts the item into the slot of a position that the caller has claimed and seen free.
     #[inline]
     fn fill(slot: &Slot<T>, item: T) {
-        slot.value.with_mut(|value| {
+        slot.value.0.with_mut(|value| {
             // SAFETY: the caller alone claimed the slot's position, and has seen the slot free
             // for it: it is the caller's until it publishes (invariants 2 and 3).
             unsafe { (*value).write(item) };
@@ -510,6 +549,7 @@ impl<T> Raw<T> {
         // and its own, until it frees the slot (invariants 2 and 3).
         let item = slot
             .value
+            .0
             .with_mut(|value| unsafe { (*value).assume_init_read() });
         slot.seq.store(free(next(at, self.lap)), Release);
         item
