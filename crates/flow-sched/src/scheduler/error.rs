@@ -58,6 +58,13 @@ pub enum ScheduleError {
     NoTrigger,
     /// The builder was told of more than one trigger.
     TwoTriggers,
+    /// The scheduler's pool has no such priority; without a pool there is but one.
+    UnknownPriority {
+        /// The priority.
+        given: usize,
+        /// How many there are, from 0.
+        priorities: usize,
+    },
     /// An interval or a delay between runs is zero.
     ZeroInterval,
     /// The timeout is zero: no run could end in time.
@@ -129,6 +136,11 @@ impl fmt::Display for ScheduleError {
                  `fixed_delay`, `cron` or `trigger`",
             ),
             Self::TwoTriggers => f.write_str("the job was given two triggers; it takes one"),
+            Self::UnknownPriority { given, priorities } => write!(
+                f,
+                "a priority of {given}, where runs have {priorities}: allowed are 0 to {}",
+                priorities.saturating_sub(1)
+            ),
             Self::ZeroInterval => {
                 f.write_str("the interval is zero; it must be at least a nanosecond")
             }

@@ -195,6 +195,33 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
+    /// The priority of its runs in the scheduler's pool: 0 unless set, and of what is queued there
+    /// the highest goes first; see
+    /// [`WorkerPoolBuilder::priorities`](crate::WorkerPoolBuilder::priorities).
+    ///
+    /// One that the pool does not have is refused by [`start`](Self::start). Without a pool there
+    /// is no queue, and 0 is the only one.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use std::time::Duration;
+    /// use flow_sched::{ScheduleError, Scheduler, WorkerPool};
+    ///
+    /// let pool = WorkerPool::builder().slots(4).queue(100).priorities(3).build().unwrap();
+    /// let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
+    /// let heartbeat = scheduler.job("heartbeat", async |_cx| ()).every(Duration::from_secs(1));
+    /// heartbeat.priority(2).start().unwrap(); // before all others that are queued
+    ///
+    /// let report = scheduler.job("report", async |_cx| ()).cron("@daily").priority(3);
+    /// let refused = ScheduleError::UnknownPriority { given: 3, priorities: 3 };
+    /// assert_eq!(report.start().unwrap_err(), refused);
+    /// # });
+    /// ```
+    pub fn priority(mut self, priority: usize) -> Self {
+        self.settings().priority = priority;
+        self
+    }
+
     /// Drops an attempt of a run that takes longer, counted from its first poll, never from when
     /// it was due. Its context's deadline says so. The scheduler's unless set; `Duration::MAX` is
     /// no limit.
@@ -370,6 +397,10 @@ impl<O: Outcome> JobBuilder<O> {
         }
         if self.second_trigger {
             return Err(ScheduleError::TwoTriggers);
+        }
+        let (given, priorities) = (self.settings.priority, self.shared.target.priorities());
+        if given >= priorities {
+            return Err(ScheduleError::UnknownPriority { given, priorities });
         }
         self.settings.check()
     }

@@ -28,6 +28,16 @@ pub(crate) enum Target {
     Pool(WorkerPool),
 }
 
+impl Target {
+    /// How many priorities runs may have.
+    pub(crate) fn priorities(&self) -> usize {
+        match self {
+            Self::Runtime => 1,
+            Self::Pool(pool) => pool.priorities(),
+        }
+    }
+}
+
 /// Starts a run that was let in. It returns at once.
 pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket) {
     let run = Run::new(shared.clone(), job.clone(), ticket);
@@ -65,15 +75,15 @@ fn context(shared: &Shared) -> TaskContext {
 
 /// Hands a run to a pool. What the pool does not take is dropped, and so reported.
 fn hand_in(pool: &WorkerPool, run: Run) {
-    let shared = run.shared.clone();
+    let (shared, priority) = (run.shared.clone(), run.job.settings.priority);
     let submit = pool.submit(move |cx| run.execute(cx)).handed_over();
-    if let Err(TrySubmitError::Full { task, .. }) = submit.try_now() {
-        wait_for_room(&shared, pool, task.into_inner());
+    if let Err(TrySubmitError::Full { task, .. }) = submit.priority(priority).try_now() {
+        wait_for_room(&shared, pool, priority, task.into_inner());
     }
 }
 
 /// Waits for room in a task of its own: a full pool delays this job and no other.
-fn wait_for_room<F, Fut>(shared: &Arc<Shared>, pool: &WorkerPool, task: F)
+fn wait_for_room<F, Fut>(shared: &Arc<Shared>, pool: &WorkerPool, priority: usize, task: F)
 where
     F: FnOnce(TaskContext) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
@@ -81,7 +91,8 @@ where
     let (pool, stop) = (pool.clone(), shared.stop.clone());
     shared.handle.spawn_detached(async move {
         // Refused, or told to stop: the task is dropped, and its run is reported.
-        let submit = pool.submit(task).handed_over().wait_for_room();
+        let submit = pool.submit(task).priority(priority);
+        let submit = submit.handed_over().wait_for_room();
         drop(stop.run_until_cancelled(submit).await);
     });
 }
@@ -100,10 +111,12 @@ pub(crate) async fn submit(
         }
     };
     let run = Run::new(shared.clone(), job.clone(), ticket);
-    match pool.submit(move |cx| run.execute(cx)).handed_over().await {
+    let priority = job.settings.priority;
+    let submit = pool.submit(move |cx| run.execute(cx)).priority(priority);
+    match submit.handed_over().await {
         Ok(_) => Ok(()),
         Err(SubmitError::Nested { task, .. }) => {
-            wait_for_room(shared, pool, task.into_inner());
+            wait_for_room(shared, pool, priority, task.into_inner());
             Ok(())
         }
         Err(SubmitError::Full { capacity, .. }) => Err(TriggerNowError::PoolFull { capacity }),

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) overlap: Overlap,
     pub(crate) misfire: Misfire,
     pub(crate) max_runs: Option<u64>,
+    /// That of its runs in the pool.
+    pub(crate) priority: usize,
     pub(crate) timeout: Option<Duration>,
     pub(crate) jitter: Option<Jitter>,
     pub(crate) retry: Option<Backoff>,
@@ -74,6 +76,7 @@ impl fmt::Debug for Settings {
             .field("overlap", &self.overlap)
             .field("misfire", &self.misfire)
             .field("max_runs", &self.max_runs)
+            .field("priority", &self.priority)
             .field("timeout", &self.timeout)
             .field("jitter", &self.jitter)
             .field("retry", &self.retry)
