@@ -31,6 +31,7 @@
 //! | [`Window`], [`Calendar`], [`Holidays`] | when it is open, and when nothing runs |
 //! | [`Trigger`], [`TriggerContext`], [`CatchUp`] | a trigger of your own |
 //! | [`Overlap`], [`Misfire`], [`Jitter`] | when a job runs, and when it does not |
+//! | [`Adaptive`] | intervals that stretch with load |
 //! | [`Precision`] | how exactly |
 //! | [`Cron`], [`CronPattern`], [`Dialect`], [`DstPolicy`] | times of day by pattern, in any zone |
 //! | [`CronTime`], [`CronAfter`], [`CronBefore`] | occurrences, in std's times or those of chrono and jiff |
@@ -83,10 +84,11 @@ pub use pool::{
 pub use pool::{Sizing, SizingStats};
 #[cfg(feature = "scheduler")]
 pub use scheduler::{
-    After, Between, BoxError, Calendar, CatchUp, Due, EndReason, Every, Excluding, FixedDelay,
-    HolidayError, Holidays, Intersection, Jitter, JobBuilder, JobContext, JobEvent, JobEventKind,
-    JobEvents, JobHandle, JobNews, JobNewsKind, JobState, JobStats, Misfire, Once, Outcome,
-    Overlap, Precision, RandomInterval, RunCounts, RunOutcome, RunReport, ScheduleError, Scheduler,
-    SchedulerBuilder, SchedulerConfigError, SchedulerDriver, SchedulerReport, SchedulerStats,
-    StartAllError, Trigger, TriggerContext, TriggerNowError, Union, Window, WindowError, Within,
+    Adaptive, After, Between, BoxError, Calendar, CatchUp, Due, EndReason, Every, Excluding,
+    FixedDelay, HolidayError, Holidays, Intersection, Jitter, JobBuilder, JobContext, JobEvent,
+    JobEventKind, JobEvents, JobHandle, JobNews, JobNewsKind, JobState, JobStats, Misfire, Once,
+    Outcome, Overlap, Precision, RandomInterval, RunCounts, RunOutcome, RunReport, ScheduleError,
+    Scheduler, SchedulerBuilder, SchedulerConfigError, SchedulerDriver, SchedulerReport,
+    SchedulerStats, StartAllError, Trigger, TriggerContext, TriggerNowError, Union, Window,
+    WindowError, Within,
 };

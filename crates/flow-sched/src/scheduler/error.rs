@@ -91,6 +91,18 @@ pub enum ScheduleError {
         /// The most.
         most: Duration,
     },
+    /// The threshold of an [`Adaptive`](crate::Adaptive) is not between 0 and 1.
+    Threshold {
+        /// The threshold.
+        given: f64,
+    },
+    /// The factor of an [`Adaptive`](crate::Adaptive) is 1 or less, or above 1000.
+    Factor {
+        /// The factor.
+        given: f64,
+    },
+    /// [`JobBuilder::adaptive`](crate::JobBuilder::adaptive) for a job without an interval.
+    AdaptiveWithoutInterval,
     /// The last moment of a trigger comes before the first one.
     EndBeforeStart {
         /// The first moment.
@@ -169,6 +181,17 @@ impl fmt::Display for ScheduleError {
                 "a jitter from {least:?} to {most:?}; the most must be more than zero, and no less \
                  than the least"
             ),
+            Self::Threshold { given } => write!(
+                f,
+                "a threshold of {given}, allowed is a load of more than 0 and less than 1"
+            ),
+            Self::Factor { given } => write!(
+                f,
+                "a factor of {given} for intervals, allowed are more than 1 to 1000"
+            ),
+            Self::AdaptiveWithoutInterval => {
+                f.write_str("`adaptive` stretches an interval: that of `every` or `fixed_delay`")
+            }
             Self::EndBeforeStart { from, to } => {
                 let short = from.duration_since(*to).unwrap_or_default();
                 write!(f, "the job would end {short:?} before it begins")

@@ -200,6 +200,10 @@ impl Job {
             }
             (cx, due, state.epoch, timetable)
         };
+        // Our own triggers are none that stretch: this is out of the driver's way.
+        if let Some(stretch) = &self.settings.stretch {
+            stretch.ask();
+        }
         let plan = self.plan(&timetable, due, &cx);
         // It may be the last reference to a trigger that was replaced meanwhile.
         drop(timetable);

@@ -12,6 +12,7 @@ use chrono_tz::Tz;
 use flow_ratelimit::Decide;
 use flow_rt::{Backoff, Instant, catch, contain};
 
+use super::adaptive::{Adaptive, Stretch, Stretching};
 use super::calendar::Calendar;
 use super::context::JobContext;
 use super::error::ScheduleError;
@@ -45,6 +46,7 @@ pub struct JobBuilder<O> {
     second_trigger: bool,
     zone: Option<Cow<'static, str>>,
     immediately: bool,
+    adaptive: Option<Adaptive>,
     window: Option<Window>,
     exclude: Vec<Arc<dyn Calendar>>,
     from: Option<SystemTime>,
@@ -78,6 +80,7 @@ impl<O: Outcome> JobBuilder<O> {
             second_trigger: false,
             zone: None,
             immediately: false,
+            adaptive: None,
             window: None,
             exclude: Vec::new(),
             from: None,
@@ -114,6 +117,31 @@ impl<O: Outcome> JobBuilder<O> {
     /// each run.
     pub fn fixed_delay(self, delay: Duration) -> Self {
         self.with_trigger(Spec::Ours(Timetable::FixedDelay(delay)))
+    }
+
+    /// Lets the interval of [`every`](Self::every) or [`fixed_delay`](Self::fixed_delay) grow while
+    /// something is busy, from what it was given up to a most, by the formula of [`Adaptive`].
+    ///
+    /// At a fixed rate the interval counts from when the job was due, as ever: lateness does not
+    /// add up. Another trigger by [`JobHandle::update`] is one that does not stretch.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use std::time::Duration;
+    /// use flow_sched::{Adaptive, Scheduler, WorkerPool};
+    ///
+    /// let pool = WorkerPool::new(4, 100).unwrap();
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// // Every 10 s; less and less often, down to every 5 min, while the pool is busy.
+    /// let often = Duration::from_secs(10);
+    /// let backs_off = Adaptive::new(pool.load(), Duration::from_secs(300)).threshold(0.8);
+    /// let refresh = scheduler.job("refresh", async |_cx| ()).every(often).adaptive(backs_off);
+    /// refresh.start().unwrap();
+    /// # });
+    /// ```
+    pub fn adaptive(mut self, adaptive: Adaptive) -> Self {
+        self.adaptive = Some(adaptive);
+        self
     }
 
     /// At the times of a cron pattern; see [`Cron`](crate::Cron) for what it may hold.
@@ -355,9 +383,17 @@ impl<O: Outcome> JobBuilder<O> {
     }
 
     /// Checks everything and makes the job.
-    pub(crate) fn prepare(self) -> Result<Prepared, ScheduleError> {
+    pub(crate) fn prepare(mut self) -> Result<Prepared, ScheduleError> {
         self.check()?;
-        let timetable = build_timetable(self.trigger, self.zone.as_deref(), &self.shared)?;
+        let timetable = build_timetable(self.trigger.take(), self.zone.as_deref(), &self.shared)?;
+        let timetable = match self.adaptive.take() {
+            None => timetable,
+            Some(adaptive) => {
+                let (stretch, timetable) = stretched(&timetable, adaptive)?;
+                self.settings().stretch = Some(stretch);
+                timetable
+            }
+        };
         let limits = Limits {
             window: self.window,
             exclude: self.exclude,
@@ -445,6 +481,24 @@ fn build_timetable(
         }
         Spec::Own(trigger) => guarded(|| Timetable::of(trigger, true))?,
     })
+}
+
+/// The timetable of an interval, made to stretch.
+fn stretched(
+    timetable: &Timetable,
+    adaptive: Adaptive,
+) -> Result<(Arc<Stretch>, Timetable), ScheduleError> {
+    let (least, after_runs) = match timetable {
+        Timetable::Every(period) => (*period, false),
+        Timetable::FixedDelay(delay) => (*delay, true),
+        _ => return Err(ScheduleError::AdaptiveWithoutInterval),
+    };
+    let stretch = Arc::new(Stretch::new(adaptive, least));
+    let trigger = Stretching {
+        stretch: stretch.clone(),
+        after_runs,
+    };
+    Ok((stretch, Timetable::of(Arc::new(trigger), true)))
 }
 
 /// What a job's builder puts around its trigger.

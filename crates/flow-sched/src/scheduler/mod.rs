@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 
 use flow_rt::Handle;
 
+mod adaptive;
 mod builder;
 mod calendar;
 mod context;
@@ -50,6 +51,7 @@ mod wheel;
 mod window;
 mod work;
 
+pub use adaptive::Adaptive;
 pub use builder::SchedulerBuilder;
 pub use calendar::{Calendar, HolidayError, Holidays};
 pub use context::JobContext;

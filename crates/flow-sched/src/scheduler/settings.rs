@@ -7,6 +7,7 @@ use std::sync::Arc;
 use flow_ratelimit::Decide;
 use flow_rt::Backoff;
 
+use super::adaptive::Stretch;
 use super::context::JobContext;
 use super::error::ScheduleError;
 use super::guarded::BoxFuture;
@@ -39,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) history: usize,
     pub(crate) when: Option<Condition>,
     pub(crate) throttle: Option<Arc<dyn Decide>>,
+    /// To be asked each time the job comes due; the job's trigger goes by it.
+    pub(crate) stretch: Option<Arc<Stretch>>,
 }
 
 impl Settings {

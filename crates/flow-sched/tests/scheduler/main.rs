@@ -2,6 +2,7 @@
 //! runtime in stepped time. Numbers are those of the behaviour catalogue's cases.
 #![cfg(all(feature = "scheduler", not(loom)))]
 
+mod adaptive;
 mod allocations;
 mod behaviour;
 mod common;
