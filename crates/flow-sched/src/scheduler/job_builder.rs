@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono_tz::Tz;
 use flow_ratelimit::Decide;
-use flow_rt::{Backoff, Instant, catch, contain};
+use flow_rt::{Backoff, Instant, TaskContext, catch, contain};
 
 use super::adaptive::{Adaptive, Stretch, Stretching};
 use super::calendar::Calendar;
@@ -47,6 +47,7 @@ pub struct JobBuilder<O> {
     zone: Option<Cow<'static, str>>,
     immediately: bool,
     adaptive: Option<Adaptive>,
+    propagate: bool,
     window: Option<Window>,
     exclude: Vec<Arc<dyn Calendar>>,
     from: Option<SystemTime>,
@@ -81,6 +82,7 @@ impl<O: Outcome> JobBuilder<O> {
             zone: None,
             immediately: false,
             adaptive: None,
+            propagate: true,
             window: None,
             exclude: Vec::new(),
             from: None,
@@ -359,6 +361,34 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
+    /// Whether the job's runs carry the baggage and the trace of the task that starts the job; yes
+    /// unless set. What does not come with them is its cancellation and its deadline.
+    ///
+    /// A run by hand carries what the task has that asks for it, whatever is set here; one that
+    /// has to follow a run in progress, what all runs of the job carry.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use std::time::Duration;
+    /// use flow_rt::TaskContext;
+    /// use flow_sched::{JobContext, Scheduler};
+    ///
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let request = TaskContext::new().with_baggage("tenant", "acme").unwrap();
+    /// let cleanup = scheduler.job("cleanup", async |cx: JobContext| {
+    ///     assert_eq!(cx.baggage("tenant"), Some("acme"));
+    /// });
+    /// let cleanup = request.enter(|| cleanup.after(Duration::from_secs(60)).start()).unwrap();
+    /// request.cancellation().cancel(); // the request is over; its cleanup is still to come
+    /// rt.sleep(Duration::from_secs(61)).await;
+    /// assert_eq!(cleanup.stats().runs.completed, 1);
+    /// # });
+    /// ```
+    pub fn propagate(mut self, whether: bool) -> Self {
+        self.propagate = whether;
+        self
+    }
+
     /// Checks everything and hands the job to the scheduler.
     ///
     /// # Errors
@@ -385,6 +415,11 @@ impl<O: Outcome> JobBuilder<O> {
     /// Checks everything and makes the job.
     pub(crate) fn prepare(mut self) -> Result<Prepared, ScheduleError> {
         self.check()?;
+        if self.propagate
+            && let Some(origin) = TaskContext::current().as_ref().and_then(carried)
+        {
+            self.settings().origin = Some(origin);
+        }
         let timetable = build_timetable(self.trigger.take(), self.zone.as_deref(), &self.shared)?;
         let timetable = match self.adaptive.take() {
             None => timetable,
@@ -440,6 +475,25 @@ impl<O: Outcome> JobBuilder<O> {
         }
         self.settings.check()
     }
+}
+
+/// What runs carry of the work that starts their job; `None` if that is nothing.
+fn carried(work: &TaskContext) -> Option<TaskContext> {
+    // A child's, since the work may limit what its children get.
+    let child = work.child();
+    let trace = child.trace();
+    if trace.is_none() && child.baggage_items().next().is_none() {
+        return None;
+    }
+    let mut origin = TaskContext::new();
+    for (key, value) in child.baggage_items() {
+        // They have been within the limits.
+        origin = origin.with_baggage(key, value).ok()?;
+    }
+    Some(match trace {
+        Some(trace) => origin.with_trace(trace),
+        None => origin,
+    })
 }
 
 /// A job to be started, and when it is due first.

@@ -38,53 +38,66 @@ impl Target {
     }
 }
 
-/// Starts a run that was let in. It returns at once.
+/// Starts a run that was let in by the timetable, as part of the work that has started the job. It
+/// returns at once.
+///
+/// Not of the work around it: that may be the run before, which has just ended.
 pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket) {
+    launch_by(shared, job, ticket, job.settings.origin.clone());
+}
+
+fn launch_by(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket, by: Option<TaskContext>) {
     let run = Run::new(shared.clone(), job.clone(), ticket);
     if job.settings.is_gated() {
-        let context = context(shared);
+        let context = context(shared, by.as_ref());
         shared.handle.spawn_detached(async move {
             let Some(run) = run.pass(&context).await else {
                 return;
             };
             match &run.shared.clone().target {
                 Target::Runtime => run.execute(context).await,
-                Target::Pool(pool) => hand_in(pool, run),
+                Target::Pool(pool) => hand_in(pool, run, by),
             }
         });
         return;
     }
     match &shared.target {
         Target::Runtime => {
-            let context = context(shared);
+            let context = context(shared, by.as_ref());
             shared.handle.spawn_detached(run.execute(context));
         }
-        Target::Pool(pool) => hand_in(pool, run),
+        Target::Pool(pool) => hand_in(pool, run, by),
     }
 }
 
-/// The context of a run that has none of a pool: of the driver there is none, and a run by hand
-/// belongs to the work that asked for it.
-fn context(shared: &Shared) -> TaskContext {
+/// The context of a run that has none of a pool.
+fn context(shared: &Shared, by: Option<&TaskContext>) -> TaskContext {
     let stop = shared.stop.child_token();
-    match TaskContext::current() {
-        Some(asked_by) => asked_by.child_with_token(stop),
+    match by {
+        Some(by) => by.child_with_token(stop),
         None => TaskContext::from_token(stop),
     }
 }
 
 /// Hands a run to a pool. What the pool does not take is dropped, and so reported.
-fn hand_in(pool: &WorkerPool, run: Run) {
+fn hand_in(pool: &WorkerPool, run: Run, mut by: Option<TaskContext>) {
     let (shared, priority) = (run.shared.clone(), run.job.settings.priority);
     let submit = pool.submit(move |cx| run.execute(cx)).handed_over();
-    if let Err(TrySubmitError::Full { task, .. }) = submit.priority(priority).try_now() {
-        wait_for_room(&shared, pool, priority, task.into_inner());
+    let submit = submit.priority(priority);
+    let submitted = TaskContext::enter_from(&mut by, || submit.try_now());
+    if let Err(TrySubmitError::Full { task, .. }) = submitted {
+        wait_for_room(&shared, pool, priority, by, task.into_inner());
     }
 }
 
 /// Waits for room in a task of its own: a full pool delays this job and no other.
-fn wait_for_room<F, Fut>(shared: &Arc<Shared>, pool: &WorkerPool, priority: usize, task: F)
-where
+fn wait_for_room<F, Fut>(
+    shared: &Arc<Shared>,
+    pool: &WorkerPool,
+    priority: usize,
+    by: Option<TaskContext>,
+    task: F,
+) where
     F: FnOnce(TaskContext) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
@@ -93,30 +106,42 @@ where
         // Refused, or told to stop: the task is dropped, and its run is reported.
         let submit = pool.submit(task).priority(priority);
         let submit = submit.handed_over().wait_for_room();
-        drop(stop.run_until_cancelled(submit).await);
+        let submit = stop.run_until_cancelled(submit);
+        drop(match by {
+            Some(by) => by.scope(submit).await,
+            None => submit.await,
+        });
     });
 }
 
-/// Starts a run that was let in, and waits until it was taken over.
+/// Starts a run that was let in by hand, and waits until it was taken over.
+///
+/// It belongs to the work that asks for it; to that which has started the job, if there is none.
 pub(crate) async fn submit(
     shared: &Arc<Shared>,
     job: &Arc<Job>,
     ticket: Ticket,
 ) -> Result<(), TriggerNowError> {
+    let by = TaskContext::current().or_else(|| job.settings.origin.clone());
     let pool = match &shared.target {
         Target::Pool(pool) if !job.settings.is_gated() => pool,
         _ => {
-            launch(shared, job, ticket);
+            launch_by(shared, job, ticket, by);
             return Ok(());
         }
     };
     let run = Run::new(shared.clone(), job.clone(), ticket);
     let priority = job.settings.priority;
     let submit = pool.submit(move |cx| run.execute(cx)).priority(priority);
-    match submit.handed_over().await {
+    let submit = submit.handed_over();
+    let submitted = match &by {
+        Some(by) => by.clone().scope(submit).await,
+        None => submit.await,
+    };
+    match submitted {
         Ok(_) => Ok(()),
         Err(SubmitError::Nested { task, .. }) => {
-            wait_for_room(shared, pool, priority, task.into_inner());
+            wait_for_room(shared, pool, priority, by, task.into_inner());
             Ok(())
         }
         Err(SubmitError::Full { capacity, .. }) => Err(TriggerNowError::PoolFull { capacity }),

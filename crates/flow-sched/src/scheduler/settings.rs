@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use flow_ratelimit::Decide;
-use flow_rt::Backoff;
+use flow_rt::{Backoff, TaskContext};
 
 use super::adaptive::Stretch;
 use super::context::JobContext;
@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) history: usize,
     pub(crate) when: Option<Condition>,
     pub(crate) throttle: Option<Arc<dyn Decide>>,
+    /// The work that has started the job: its baggage and its place in a trace.
+    pub(crate) origin: Option<TaskContext>,
     /// To be asked each time the job comes due; the job's trigger goes by it.
     pub(crate) stretch: Option<Arc<Stretch>>,
 }

@@ -5,6 +5,7 @@
 mod adaptive;
 mod allocations;
 mod behaviour;
+mod carrying;
 mod common;
 mod control;
 mod cron;
