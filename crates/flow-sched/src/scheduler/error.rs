@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use flow_rt::{BackoffConfigError, HandleError};
 
+use super::batch::BatchConfigError;
+use super::chain::ChainConfigError;
 use super::report::EndReason;
 use crate::cron::CronError;
 use crate::cron::UnknownZone;
@@ -112,6 +114,10 @@ pub enum ScheduleError {
     },
     /// The plan of the retries is refused.
     Retry(BackoffConfigError),
+    /// The chain is refused.
+    Chain(ChainConfigError),
+    /// The batch is refused.
+    Batch(BatchConfigError),
     /// The cron pattern is refused.
     Cron(CronError),
     /// The time zone is unknown.
@@ -197,6 +203,8 @@ impl fmt::Display for ScheduleError {
                 write!(f, "the job would end {short:?} before it begins")
             }
             Self::Retry(error) => write!(f, "the job's retries: {error}"),
+            Self::Chain(error) => error.fmt(f),
+            Self::Batch(error) => error.fmt(f),
             Self::Cron(error) => error.fmt(f),
             Self::UnknownZone(error) => error.fmt(f),
             Self::ZoneWithoutCron => {
@@ -217,6 +225,8 @@ impl fmt::Display for ScheduleError {
 impl std::error::Error for ScheduleError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            Self::Chain(error) => error.source(),
+            Self::Batch(error) => error.source(),
             Self::Cron(error) => error.source(),
             Self::UnknownZone(error) => error.source(),
             Self::Retry(error) => error.source(),

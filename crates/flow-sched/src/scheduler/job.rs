@@ -395,9 +395,8 @@ impl Job {
             return None;
         }
         let active = state.active(run).filter(|active| !active.killed)?;
-        let wait = CancellationToken::new();
-        active.wait = Some(wait.clone());
-        Some(wait)
+        // Several at once, if the run is a batch of chains.
+        Some(active.wait.get_or_insert_default().clone())
     }
 
     /// Notes that a run has waited; false if it is not to go on.
@@ -407,7 +406,10 @@ impl Job {
         let Some(active) = state.active(run) else {
             return false;
         };
-        active.wait = None;
+        if active.token.is_none() {
+            // Its gate was the only one to wait.
+            active.wait = None;
+        }
         !ended && !active.killed && !active.cancelled
     }
 

@@ -44,6 +44,8 @@ pub struct JobBuilder<O> {
     body: Body,
     trigger: Option<Spec>,
     second_trigger: bool,
+    /// Why the body is no good.
+    refused: Option<ScheduleError>,
     zone: Option<Cow<'static, str>>,
     immediately: bool,
     adaptive: Option<Adaptive>,
@@ -79,6 +81,7 @@ impl<O: Outcome> JobBuilder<O> {
             body,
             trigger: None,
             second_trigger: false,
+            refused: None,
             zone: None,
             immediately: false,
             adaptive: None,
@@ -89,6 +92,12 @@ impl<O: Outcome> JobBuilder<O> {
             to: None,
             outcome: PhantomData,
         }
+    }
+
+    /// The same job, whose body is no good.
+    pub(crate) fn refused(mut self, because: Option<ScheduleError>) -> Self {
+        self.refused = because;
+        self
     }
 
     /// The job's own settings, made from the scheduler's at the first difference.
@@ -468,6 +477,9 @@ impl<O: Outcome> JobBuilder<O> {
         }
         if self.second_trigger {
             return Err(ScheduleError::TwoTriggers);
+        }
+        if let Some(because) = &self.refused {
+            return Err(because.clone());
         }
         let (given, priorities) = (self.settings.priority, self.shared.target.priorities());
         if given >= priorities {

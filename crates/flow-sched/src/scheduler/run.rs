@@ -84,8 +84,8 @@ fn hand_in(pool: &WorkerPool, run: Run, mut by: Option<TaskContext>) {
     let (shared, priority) = (run.shared.clone(), run.job.settings.priority);
     let submit = pool.submit(move |cx| run.execute(cx)).handed_over();
     let submit = submit.priority(priority);
-    let submitted = TaskContext::enter_from(&mut by, || submit.try_now());
-    if let Err(TrySubmitError::Full { task, .. }) = submitted {
+    let refused = TaskContext::enter_from(&mut by, || submit.try_now().err());
+    if let Some(TrySubmitError::Full { task, .. }) = refused {
         wait_for_room(&shared, pool, priority, by, task.into_inner());
     }
 }
@@ -259,25 +259,10 @@ impl Run {
                 outcome: &outcome,
             };
             self.shared.emit(&self.job, retrying);
-            if !self.pause(task, delay).await {
+            if !pause(&self.shared, &self.job, self.number, task, delay).await {
                 return outcome;
             }
         }
-    }
-
-    /// Waits for the next attempt, without a slot of the pool; false if there is to be none.
-    async fn pause(&self, task: &TaskContext, delay: Duration) -> bool {
-        let Some(wait) = self.job.rest(self.number) else {
-            return false;
-        };
-        let sleep = self.shared.handle.sleep(delay);
-        let cancelled = task.cancellation();
-        let paused = wait.run_until_cancelled(cancelled.run_until_cancelled(sleep));
-        let slept = match &self.shared.target {
-            Target::Runtime => paused.await,
-            Target::Pool(pool) => pool.release_slot(paused).await,
-        };
-        self.job.rested(self.number) && matches!(slept, Some(Some(Ok(()))))
     }
 
     /// Runs the body once; also, whether it is worth another attempt if it failed.
@@ -322,7 +307,7 @@ impl Run {
         JobContext {
             task,
             shared: self.shared.clone(),
-            job: self.job.name.clone(),
+            job: self.job.clone(),
             run: self.number,
             attempt,
             due: self.when.due,
@@ -374,6 +359,27 @@ impl Drop for Run {
             self.report(RunOutcome::Dropped);
         }
     }
+}
+
+/// Waits for the next attempt, without a slot of the pool; false if there is to be none.
+pub(super) async fn pause(
+    shared: &Shared,
+    job: &Job,
+    run: u64,
+    task: &TaskContext,
+    delay: Duration,
+) -> bool {
+    let Some(wait) = job.rest(run) else {
+        return false;
+    };
+    let sleep = shared.handle.sleep(delay);
+    let cancelled = task.cancellation();
+    let paused = wait.run_until_cancelled(cancelled.run_until_cancelled(sleep));
+    let slept = match &shared.target {
+        Target::Runtime => paused.await,
+        Target::Pool(pool) => pool.release_slot(paused).await,
+    };
+    job.rested(run) && matches!(slept, Some(Some(Ok(()))))
 }
 
 /// How an attempt ended; also, whether it is worth another one if it failed.

@@ -4,8 +4,10 @@
 
 mod adaptive;
 mod allocations;
+mod batches;
 mod behaviour;
 mod carrying;
+mod chains;
 mod common;
 mod control;
 mod cron;
