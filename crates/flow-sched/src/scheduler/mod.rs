@@ -441,7 +441,7 @@ impl Scheduler {
     }
 
     /// What happens to jobs from now on, for a task to follow. Up to `capacity` events wait for it;
-    /// then the oldest one is lost, and counted.
+    /// then the oldest one is lost, and counted. They are a `Stream` too.
     ///
     /// ```
     /// # use std::num::NonZeroUsize;
