@@ -228,9 +228,10 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
-    /// Ends the job after so many runs, those by hand among them; 0 is no limit.
+    /// Ends the job after so many runs, one at the least, those by hand among them; without a limit
+    /// unless set.
     pub fn max_runs(mut self, runs: u64) -> Self {
-        self.settings().max_runs = (runs > 0).then_some(runs);
+        self.settings().max_runs = Some(runs);
         self
     }
 
@@ -520,7 +521,7 @@ pub(crate) fn lay_out(
     shared: &Shared,
 ) -> Result<(Timetable, Instant, Due), ScheduleError> {
     guarded(|| trigger.check())??;
-    let timetable = guarded(|| Timetable::of(trigger, true))?;
+    let timetable = guarded(|| Timetable::of(trigger))?;
     let now = shared.handle.now();
     let first = first_due(&timetable, shared, now)?;
     Ok((timetable, now, first))
@@ -543,9 +544,9 @@ fn build_timetable(
                 Some(name) => cron.in_zone(name::find(name).map_err(ScheduleError::UnknownZone)?),
                 None => cron,
             };
-            Timetable::of(Arc::new(cron), true)
+            Timetable::of(Arc::new(cron))
         }
-        Spec::Own(trigger) => guarded(|| Timetable::of(trigger, true))?,
+        Spec::Own(trigger) => guarded(|| Timetable::of(trigger))?,
     })
 }
 
@@ -564,7 +565,7 @@ fn stretched(
         stretch: stretch.clone(),
         after_runs,
     };
-    Ok((stretch, Timetable::of(Arc::new(trigger), true)))
+    Ok((stretch, Timetable::of(Arc::new(trigger))))
 }
 
 /// What a job's builder puts around its trigger.
@@ -577,14 +578,13 @@ struct Limits {
 
 impl Limits {
     fn around(self, mut timetable: Timetable, zone: Tz) -> Timetable {
-        let recurring = timetable.is_recurring();
         // From the inside out: what is put off to an opening may be excluded there, and over.
         if let Some(window) = self.window {
             let window = window.or_in_zone(zone);
-            timetable = Timetable::of(Arc::new(timetable.within(window)), recurring);
+            timetable = Timetable::of(Arc::new(timetable.within(window)));
         }
         for calendar in self.exclude {
-            timetable = Timetable::of(Arc::new(timetable.excluding(calendar)), recurring);
+            timetable = Timetable::of(Arc::new(timetable.excluding(calendar)));
         }
         if self.from.is_some() || self.to.is_some() {
             let between = Between {
@@ -592,7 +592,7 @@ impl Limits {
                 from: self.from,
                 to: self.to,
             };
-            timetable = Timetable::of(Arc::new(between), recurring);
+            timetable = Timetable::of(Arc::new(between));
         }
         timetable
     }

@@ -164,6 +164,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new(shared: Arc<Shared>, job: Arc<Job>, ticket: Ticket) -> Self {
         shared.run_started();
+        shared.skipped(&job, ticket.forgotten);
         Self {
             number: ticket.run,
             when: ticket.when,
@@ -186,6 +187,10 @@ impl Run {
             return;
         };
         self.began = Some(began);
+        if let Some(newer) = begun.newer {
+            self.when = newer;
+            self.shared.skipped(&self.job, 1);
+        }
         self.shared
             .emit(&self.job, JobEventKind::RunBegins(self.number));
         let settings = &self.job.settings;

@@ -24,5 +24,6 @@ mod precision;
 mod retries;
 mod timing;
 mod triggers;
+mod turns;
 #[cfg(feature = "tracing")]
 mod warnings;
