@@ -8,6 +8,7 @@ mod batches;
 mod behaviour;
 mod carrying;
 mod chains;
+mod chaos;
 mod common;
 mod control;
 mod cron;
