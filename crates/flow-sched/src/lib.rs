@@ -31,6 +31,9 @@
 //! | [`Window`], [`Calendar`], [`Holidays`] | when it is open, and when nothing runs |
 //! | [`Trigger`], [`TriggerContext`], [`CatchUp`] | a trigger of your own |
 //! | [`Overlap`], [`Misfire`], [`Jitter`] | when a job runs, and when it does not |
+//! | [`Chain`], [`ChainStep`], [`OnError`], [`OnSuccess`], [`Batch`] | jobs made of several parts |
+//! | [`ChainError`], [`ChainConfigError`], [`BatchError`], [`BatchConfigError`], [`PartError`] | what can go wrong in them |
+//! | [`Adaptive`] | intervals that stretch with load |
 //! | [`Precision`] | how exactly |
 //! | [`Cron`], [`CronPattern`], [`Dialect`], [`DstPolicy`] | times of day by pattern, in any zone |
 //! | [`CronTime`], [`CronAfter`], [`CronBefore`] | occurrences, in std's times or those of chrono and jiff |
@@ -83,10 +86,12 @@ pub use pool::{
 pub use pool::{Sizing, SizingStats};
 #[cfg(feature = "scheduler")]
 pub use scheduler::{
-    After, Between, BoxError, Calendar, CatchUp, Due, EndReason, Every, Excluding, FixedDelay,
+    Adaptive, After, Batch, BatchConfigError, BatchError, Between, BoxError, Calendar, CatchUp,
+    Chain, ChainConfigError, ChainError, ChainStep, Due, EndReason, Every, Excluding, FixedDelay,
     HolidayError, Holidays, Intersection, Jitter, JobBuilder, JobContext, JobEvent, JobEventKind,
-    JobEvents, JobHandle, JobNews, JobNewsKind, JobState, JobStats, Misfire, Once, Outcome,
-    Overlap, Precision, RandomInterval, RunCounts, RunOutcome, RunReport, ScheduleError, Scheduler,
-    SchedulerBuilder, SchedulerConfigError, SchedulerDriver, SchedulerReport, SchedulerStats,
-    StartAllError, Trigger, TriggerContext, TriggerNowError, Union, Window, WindowError, Within,
+    JobEvents, JobHandle, JobNews, JobNewsKind, JobState, JobStats, Misfire, OnError, OnSuccess,
+    Once, Outcome, Overlap, PartError, Precision, RandomInterval, RunCounts, RunOutcome, RunReport,
+    ScheduleError, Scheduler, SchedulerBuilder, SchedulerConfigError, SchedulerDriver,
+    SchedulerReport, SchedulerStats, StartAllError, Trigger, TriggerContext, TriggerNowError,
+    Union, Window, WindowError, Within,
 };

@@ -16,8 +16,8 @@ pub use flow_ratelimit::RateLimitLayer;
 
 #[cfg(feature = "sched")]
 pub use flow_sched::{
-    Cron, CronPattern, Dialect, DstPolicy, Jitter, JobContext, JobHandle, Misfire, Overlap,
-    Scheduler, TaskHandle, WorkerPool,
+    Chain, Cron, CronPattern, Dialect, DstPolicy, Jitter, JobContext, JobHandle, Misfire, OnError,
+    Overlap, Scheduler, TaskHandle, WorkerPool,
 };
 
 #[cfg(feature = "stream")]

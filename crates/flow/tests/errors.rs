@@ -160,6 +160,11 @@ fn those_of_pool_and_scheduler() {
     passes::<sched::SchedulerConfigError>();
     passes::<sched::ScheduleError>();
     passes::<sched::TriggerNowError>();
+    passes::<sched::ChainConfigError>();
+    passes::<sched::ChainError>();
+    passes::<sched::BatchConfigError>();
+    passes::<sched::BatchError>();
+    passes::<sched::PartError>();
     passes::<sched::StartAllError>();
     passes::<sched::WindowError>();
     passes::<sched::HolidayError>();

@@ -46,7 +46,7 @@ impl<S: LoadSource + ?Sized> LoadSource for Arc<S> {
 }
 
 /// What a source says, in range.
-#[cfg(any(test, feature = "adaptive"))]
+#[cfg(any(test, feature = "adaptive", feature = "scheduler"))]
 pub(crate) fn in_range(load: f64) -> f64 {
     if load.is_nan() {
         return 0.0;

@@ -57,6 +57,8 @@ pub use shutdown::{Shutdown, ShutdownReport};
 #[cfg(feature = "adaptive")]
 pub use sizing::{Sizing, SizingStats};
 pub use stats::PoolStats;
+#[cfg(feature = "scheduler")]
+pub(crate) use submit::AbortOnDrop;
 pub use submit::{Submit, SubmitDetached, SubmitTimeout};
 pub use task::TaskHandle;
 pub use worker_pool::WorkerPool;

@@ -511,7 +511,7 @@ impl<F, T> fmt::Debug for SubmitTimeout<'_, F, T> {
 }
 
 /// Aborts a task whose result nobody will get; see [`WorkerPool::run`](super::WorkerPool::run).
-pub(super) struct AbortOnDrop<T>(pub(super) TaskHandle<T>);
+pub(crate) struct AbortOnDrop<T>(pub(crate) TaskHandle<T>);
 
 impl<T> Future for AbortOnDrop<T> {
     type Output = <TaskHandle<T> as Future>::Output;

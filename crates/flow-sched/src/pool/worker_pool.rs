@@ -474,6 +474,12 @@ impl WorkerPool {
         &self.core().host
     }
 
+    /// How many priorities its queue has.
+    #[cfg(feature = "scheduler")]
+    pub(crate) fn priorities(&self) -> usize {
+        self.core().priorities()
+    }
+
     fn core(&self) -> &Arc<Core> {
         &self.0.0
     }

@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use flow_rt::{BackoffConfigError, HandleError};
 
+use super::batch::BatchConfigError;
+use super::chain::ChainConfigError;
 use super::report::EndReason;
 use crate::cron::CronError;
 use crate::cron::UnknownZone;
@@ -58,6 +60,13 @@ pub enum ScheduleError {
     NoTrigger,
     /// The builder was told of more than one trigger.
     TwoTriggers,
+    /// The scheduler's pool has no such priority; without a pool there is but one.
+    UnknownPriority {
+        /// The priority.
+        given: usize,
+        /// How many there are, from 0.
+        priorities: usize,
+    },
     /// An interval or a delay between runs is zero.
     ZeroInterval,
     /// The timeout is zero: no run could end in time.
@@ -66,6 +75,8 @@ pub enum ScheduleError {
     ZeroOverlap,
     /// `Overlap::BufferAll(0)`: no run could wait.
     ZeroBuffer,
+    /// `max_runs(0)`: no run could start.
+    ZeroRuns,
     /// `Misfire::FireAll` with a limit of zero: not even the run that is due.
     ZeroLimit,
     /// `Misfire::FireOnce` or `FireAll` within zero: no run could be on time.
@@ -84,6 +95,18 @@ pub enum ScheduleError {
         /// The most.
         most: Duration,
     },
+    /// The threshold of an [`Adaptive`](crate::Adaptive) is not between 0 and 1.
+    Threshold {
+        /// The threshold.
+        given: f64,
+    },
+    /// The factor of an [`Adaptive`](crate::Adaptive) is 1 or less, or above 1000.
+    Factor {
+        /// The factor.
+        given: f64,
+    },
+    /// [`JobBuilder::adaptive`](crate::JobBuilder::adaptive) for a job without an interval.
+    AdaptiveWithoutInterval,
     /// The last moment of a trigger comes before the first one.
     EndBeforeStart {
         /// The first moment.
@@ -93,6 +116,10 @@ pub enum ScheduleError {
     },
     /// The plan of the retries is refused.
     Retry(BackoffConfigError),
+    /// The chain is refused.
+    Chain(ChainConfigError),
+    /// The batch is refused.
+    Batch(BatchConfigError),
     /// The cron pattern is refused.
     Cron(CronError),
     /// The time zone is unknown.
@@ -129,6 +156,11 @@ impl fmt::Display for ScheduleError {
                  `fixed_delay`, `cron` or `trigger`",
             ),
             Self::TwoTriggers => f.write_str("the job was given two triggers; it takes one"),
+            Self::UnknownPriority { given, priorities } => write!(
+                f,
+                "a priority of {given}, where runs have {priorities}: allowed are 0 to {}",
+                priorities.saturating_sub(1)
+            ),
             Self::ZeroInterval => {
                 f.write_str("the interval is zero; it must be at least a nanosecond")
             }
@@ -141,6 +173,9 @@ impl fmt::Display for ScheduleError {
             Self::ZeroBuffer => f.write_str(
                 "`Overlap::BufferAll(0)` lets no run wait; use `Overlap::Skip`, or let one wait",
             ),
+            Self::ZeroRuns => {
+                f.write_str("`max_runs(0)` lets no run in; leave it out for jobs without a limit")
+            }
             Self::ZeroLimit => f.write_str(
                 "`Misfire::FireAll` with a limit of zero lets no run in; allow one at the least",
             ),
@@ -157,11 +192,24 @@ impl fmt::Display for ScheduleError {
                 "a jitter from {least:?} to {most:?}; the most must be more than zero, and no less \
                  than the least"
             ),
+            Self::Threshold { given } => write!(
+                f,
+                "a threshold of {given}, allowed is a load of more than 0 and less than 1"
+            ),
+            Self::Factor { given } => write!(
+                f,
+                "a factor of {given} for intervals, allowed are more than 1 to 1000"
+            ),
+            Self::AdaptiveWithoutInterval => {
+                f.write_str("`adaptive` stretches an interval: that of `every` or `fixed_delay`")
+            }
             Self::EndBeforeStart { from, to } => {
                 let short = from.duration_since(*to).unwrap_or_default();
                 write!(f, "the job would end {short:?} before it begins")
             }
             Self::Retry(error) => write!(f, "the job's retries: {error}"),
+            Self::Chain(error) => error.fmt(f),
+            Self::Batch(error) => error.fmt(f),
             Self::Cron(error) => error.fmt(f),
             Self::UnknownZone(error) => error.fmt(f),
             Self::ZoneWithoutCron => {
@@ -182,6 +230,8 @@ impl fmt::Display for ScheduleError {
 impl std::error::Error for ScheduleError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            Self::Chain(error) => error.source(),
+            Self::Batch(error) => error.source(),
             Self::Cron(error) => error.source(),
             Self::UnknownZone(error) => error.source(),
             Self::Retry(error) => error.source(),

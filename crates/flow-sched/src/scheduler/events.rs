@@ -4,16 +4,19 @@
 //! is full, the oldest event is lost, and counted. Without listeners an event costs one load.
 
 use core::fmt;
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use flow_sync::Event;
+use futures_core::Stream;
 
 use super::report::{EndReason, JobEventKind, RunOutcome, RunReport};
 use super::shared::Shared;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicWaker, Mutex};
 
 /// Something that happened to a job, to keep: what [`JobEvents`] gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +86,7 @@ impl From<JobEventKind<'_>> for JobNewsKind {
 
 /// The events of a scheduler from when it was made on; see
 /// [`Scheduler::events`](crate::Scheduler::events). Dropping it ends the listening. It does not
-/// keep the scheduler alive.
+/// keep the scheduler alive. It is a [`Stream`] too.
 pub struct JobEvents {
     shared: Arc<Shared>,
     listener: Arc<Listener>,
@@ -95,7 +98,7 @@ impl JobEvents {
             queue: Mutex::default(),
             capacity,
             lost: AtomicU64::new(0),
-            news: Event::new(),
+            waker: AtomicWaker::new(),
         });
         shared.listeners.add(&listener);
         Self { shared, listener }
@@ -107,20 +110,23 @@ impl JobEvents {
     /// # Cancel safety
     /// Dropping the future loses no event.
     pub async fn next(&mut self) -> Option<JobNews> {
-        loop {
-            let listener = &self.listener;
-            let news = listener.news.listen();
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<JobNews>> {
+        for registered in [false, true] {
+            if registered {
+                // Before the last look: what happens from here on wakes.
+                self.listener.waker.register(cx.waker());
+            }
             // Looked at before the queue: what happened before the end is in it by then.
             let over = self.shared.is_over();
-            let event = listener.queue.lock().pop_front();
-            if event.is_some() {
-                return event;
+            let event = self.listener.queue.lock().pop_front();
+            if event.is_some() || over {
+                return Poll::Ready(event);
             }
-            if over {
-                return None;
-            }
-            news.await;
         }
+        Poll::Pending
     }
 
     /// The next event, if there is one already.
@@ -131,6 +137,21 @@ impl JobEvents {
     /// How many events were lost because nobody fetched them in time.
     pub fn lost(&self) -> u64 {
         self.listener.lost.load(Ordering::Relaxed)
+    }
+}
+
+/// The events one by one, as [`next`](JobEvents::next) gives them: for combinators, and for loops
+/// over several sources.
+impl Stream for JobEvents {
+    type Item = JobNews;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<JobNews>> {
+        self.poll_event(cx)
+    }
+
+    /// Those that wait to be fetched, at the least.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.listener.queue.lock().len(), None)
     }
 }
 
@@ -154,7 +175,8 @@ struct Listener {
     queue: Mutex<VecDeque<JobNews>>,
     capacity: usize,
     lost: AtomicU64,
-    news: Event,
+    /// That of the one task that fetches.
+    waker: AtomicWaker,
 }
 
 impl Listener {
@@ -167,7 +189,7 @@ impl Listener {
             }
             queue.push_back(news);
         }
-        self.news.notify_all();
+        self.waker.wake();
     }
 }
 
@@ -204,7 +226,7 @@ impl Listeners {
     /// Lets all of them look whether the scheduler is over.
     pub(crate) fn wake(&self) {
         for listener in self.all() {
-            listener.news.notify_all();
+            listener.waker.wake();
         }
     }
 

@@ -1,7 +1,10 @@
 //! What a run waits for before it begins: its condition, then its throttle.
 //!
 //! It waits in a task of its own, and takes up no slot of a pool meanwhile. It counts as a run in
-//! progress, so the overlap policy decides about those that are due until it begins.
+//! progress, so the overlap policy decides about those that are due until it begins. A policy that
+//! lets newer runs take its place drops it while its condition is being asked. In line for its
+//! throttle it stays, and takes the newer one's place: who joins a line anew each time that
+//! something is due may never come to its head.
 
 use core::future::poll_fn;
 
@@ -48,6 +51,10 @@ impl Run {
             }
         }
         if let Some(throttle) = &settings.throttle {
+            if !self.job.joins_line(self.number) {
+                // The token that ends the wait is on its way.
+                core::future::pending::<()>().await;
+            }
             let throttle = throttle.clone();
             let task = parent.child();
             let future = task.scope_with(|_| {

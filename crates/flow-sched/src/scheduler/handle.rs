@@ -34,13 +34,15 @@ impl JobHandle {
         &self.job.name
     }
 
-    /// Stops the timetable; runs in progress go on. False if the job was not active.
+    /// Stops the timetable; runs in progress go on, and those that wait for them to end are
+    /// forgotten, and counted as skipped. False if the job was not active.
     pub fn pause(&self) -> bool {
-        let paused = self.job.pause();
-        if paused {
-            self.shared.touch(&self.job);
-        }
-        paused
+        let Some(forgotten) = self.job.pause() else {
+            return false;
+        };
+        self.shared.touch(&self.job);
+        self.shared.skipped(&self.job, forgotten);
+        true
     }
 
     /// Goes on with the first time that is due from now on. False if the job was not paused.

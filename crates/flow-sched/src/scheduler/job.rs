@@ -56,6 +56,8 @@ pub(crate) struct Job {
 pub(crate) struct Begun {
     /// Cancelled when a newer run takes its place.
     pub(crate) kill: Option<CancellationToken>,
+    /// The newer request that it takes over, having waited for its turn.
+    pub(crate) newer: Option<When>,
 }
 
 /// What the end of a run has fixed, and the trigger has to approve.
@@ -200,6 +202,10 @@ impl Job {
             }
             (cx, due, state.epoch, timetable)
         };
+        // Our own triggers are none that stretch: this is out of the driver's way.
+        if let Some(stretch) = &self.settings.stretch {
+            stretch.ask();
+        }
         let plan = self.plan(&timetable, due, &cx);
         // It may be the last reference to a trigger that was replaced meanwhile.
         drop(timetable);
@@ -255,6 +261,12 @@ impl Job {
             }
         }
         if !plan.backlog.is_empty() {
+            // Those that still wait from an earlier look count, too.
+            let most = self.settings.misfire.made_up() + 1;
+            let backlog = &mut state.runs().backlog;
+            let over = backlog.len().saturating_sub(most);
+            backlog.drain(..over);
+            missed = missed.saturating_add(over as u64);
             effects.start = self.start_waiting(state, running);
         }
         effects.missed = missed;
@@ -332,12 +344,12 @@ impl Job {
         if self.is_used_up(state) {
             return Admission::Closed;
         }
-        let ticket = state.start(body, when);
+        let mut ticket = state.start(body, when);
         // Relaxed: the lock publishes it (invariant 6).
         running.fetch_add(1, Ordering::Relaxed);
         if self.is_used_up(state) {
             state.exhaust();
-            state.drop_waiting();
+            ticket.forgotten = state.drop_waiting();
         }
         Admission::Start(ticket)
     }
@@ -369,18 +381,24 @@ impl Job {
             return None;
         }
         active.token = Some(token.clone());
-        let cancelled = active.cancelled;
-        let kill = if self.settings.overlap == Overlap::TerminatePrevious {
+        let overlap = self.settings.overlap;
+        let kill = if overlap == Overlap::TerminatePrevious {
             active.kill = Some(CancellationToken::new());
             active.kill.clone()
         } else {
             None
         };
-        drop(state);
-        if cancelled {
-            token.cancel();
+        let runs = state.runs();
+        let mut newer = None;
+        if matches!(
+            overlap,
+            Overlap::CancelPrevious | Overlap::TerminatePrevious
+        ) && runs.backlog.is_empty()
+        {
+            newer = runs.buffered.pop_front();
+            runs.counts.skipped += u64::from(newer.is_some());
         }
-        Some(Begun { kill })
+        Some(Begun { kill, newer })
     }
 
     /// Lets a run wait, for its gate or its next attempt; `None` if it need not, because the job
@@ -391,9 +409,18 @@ impl Job {
             return None;
         }
         let active = state.active(run).filter(|active| !active.killed)?;
-        let wait = CancellationToken::new();
-        active.wait = Some(wait.clone());
-        Some(wait)
+        // Several at once, if the run is a batch of chains.
+        Some(active.wait.get_or_insert_default().clone())
+    }
+
+    /// Notes that a run is past its condition; false if its wait is being ended.
+    pub(crate) fn joins_line(&self, run: u64) -> bool {
+        let mut state = self.state.lock();
+        let active = state.active(run);
+        active.is_some_and(|active| {
+            active.in_line = true;
+            !active.killed && !active.cancelled
+        })
     }
 
     /// Notes that a run has waited; false if it is not to go on.
@@ -403,7 +430,10 @@ impl Job {
         let Some(active) = state.active(run) else {
             return false;
         };
-        active.wait = None;
+        if active.token.is_none() {
+            // Its gate was the only one to wait.
+            active.wait = None;
+        }
         !ended && !active.killed && !active.cancelled
     }
 
@@ -466,16 +496,16 @@ impl Job {
         self.state.lock().is_finished()
     }
 
-    /// Stops the timetable; false if the job is not active.
-    pub(crate) fn pause(&self) -> bool {
+    /// Stops the timetable, and says how many requests were forgotten; `None` if the job is not
+    /// active.
+    pub(crate) fn pause(&self) -> Option<u64> {
         let mut state = self.state.lock();
         if state.phase != JobState::Active {
-            return false;
+            return None;
         }
         state.phase = JobState::Paused;
         state.epoch += 1;
-        state.drop_waiting();
-        true
+        Some(state.drop_waiting())
     }
 
     /// Goes on with the first time that is due from now on; false if the job is not paused.
@@ -545,12 +575,15 @@ impl Job {
         self.state.lock().history()
     }
 
-    /// Ends the job; false if it had ended. Runs in progress go on.
-    pub(crate) fn end(&self, reason: EndReason) -> bool {
-        let (body, waits) = {
+    /// Ends the job, and says how many requests were forgotten; `None` if it had ended, or was found
+    /// finished and is so no more. Runs in progress go on.
+    pub(crate) fn end(&self, reason: EndReason) -> Option<u64> {
+        let (body, waits, forgotten) = {
             let mut state = self.state.lock();
-            if state.has_ended() {
-                return false;
+            // Between the step that found it finished and this one it may have got another
+            // trigger, or a run by hand.
+            if state.has_ended() || (reason == EndReason::Finished && !state.is_finished()) {
+                return None;
             }
             state.end(reason)
         };
@@ -559,7 +592,7 @@ impl Job {
         for wait in waits {
             wait.cancel();
         }
-        true
+        Some(forgotten)
     }
 
     /// Tokens of the runs in progress, for the caller to cancel.

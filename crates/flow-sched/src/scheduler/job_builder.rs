@@ -10,8 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono_tz::Tz;
 use flow_ratelimit::Decide;
-use flow_rt::{Backoff, Instant, catch, contain};
+use flow_rt::{Backoff, Instant, TaskContext, catch, contain};
 
+use super::adaptive::{Adaptive, Stretch, Stretching};
 use super::calendar::Calendar;
 use super::context::JobContext;
 use super::error::ScheduleError;
@@ -43,8 +44,12 @@ pub struct JobBuilder<O> {
     body: Body,
     trigger: Option<Spec>,
     second_trigger: bool,
+    /// Why the body is no good.
+    refused: Option<ScheduleError>,
     zone: Option<Cow<'static, str>>,
     immediately: bool,
+    adaptive: Option<Adaptive>,
+    propagate: bool,
     window: Option<Window>,
     exclude: Vec<Arc<dyn Calendar>>,
     from: Option<SystemTime>,
@@ -76,14 +81,23 @@ impl<O: Outcome> JobBuilder<O> {
             body,
             trigger: None,
             second_trigger: false,
+            refused: None,
             zone: None,
             immediately: false,
+            adaptive: None,
+            propagate: true,
             window: None,
             exclude: Vec::new(),
             from: None,
             to: None,
             outcome: PhantomData,
         }
+    }
+
+    /// The same job, whose body is no good.
+    pub(crate) fn refused(mut self, because: Option<ScheduleError>) -> Self {
+        self.refused = because;
+        self
     }
 
     /// The job's own settings, made from the scheduler's at the first difference.
@@ -114,6 +128,31 @@ impl<O: Outcome> JobBuilder<O> {
     /// each run.
     pub fn fixed_delay(self, delay: Duration) -> Self {
         self.with_trigger(Spec::Ours(Timetable::FixedDelay(delay)))
+    }
+
+    /// Lets the interval of [`every`](Self::every) or [`fixed_delay`](Self::fixed_delay) grow while
+    /// something is busy, from what it was given up to a most, by the formula of [`Adaptive`].
+    ///
+    /// At a fixed rate the interval counts from when the job was due, as ever: lateness does not
+    /// add up. Another trigger by [`JobHandle::update`] is one that does not stretch.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use std::time::Duration;
+    /// use flow_sched::{Adaptive, Scheduler, WorkerPool};
+    ///
+    /// let pool = WorkerPool::new(4, 100).unwrap();
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// // Every 10 s; less and less often, down to every 5 min, while the pool is busy.
+    /// let often = Duration::from_secs(10);
+    /// let backs_off = Adaptive::new(pool.load(), Duration::from_secs(300)).threshold(0.8);
+    /// let refresh = scheduler.job("refresh", async |_cx| ()).every(often).adaptive(backs_off);
+    /// refresh.start().unwrap();
+    /// # });
+    /// ```
+    pub fn adaptive(mut self, adaptive: Adaptive) -> Self {
+        self.adaptive = Some(adaptive);
+        self
     }
 
     /// At the times of a cron pattern; see [`Cron`](crate::Cron) for what it may hold.
@@ -189,9 +228,37 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
-    /// Ends the job after so many runs, those by hand among them; 0 is no limit.
+    /// Ends the job after so many runs, one at the least, those by hand among them; without a limit
+    /// unless set.
     pub fn max_runs(mut self, runs: u64) -> Self {
-        self.settings().max_runs = (runs > 0).then_some(runs);
+        self.settings().max_runs = Some(runs);
+        self
+    }
+
+    /// The priority of its runs in the scheduler's pool: 0 unless set, and of what is queued there
+    /// the highest goes first; see
+    /// [`WorkerPoolBuilder::priorities`](crate::WorkerPoolBuilder::priorities).
+    ///
+    /// One that the pool does not have is refused by [`start`](Self::start). Without a pool there
+    /// is no queue, and 0 is the only one.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use std::time::Duration;
+    /// use flow_sched::{ScheduleError, Scheduler, WorkerPool};
+    ///
+    /// let pool = WorkerPool::builder().slots(4).queue(100).priorities(3).build().unwrap();
+    /// let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
+    /// let heartbeat = scheduler.job("heartbeat", async |_cx| ()).every(Duration::from_secs(1));
+    /// heartbeat.priority(2).start().unwrap(); // before all others that are queued
+    ///
+    /// let report = scheduler.job("report", async |_cx| ()).cron("@daily").priority(3);
+    /// let refused = ScheduleError::UnknownPriority { given: 3, priorities: 3 };
+    /// assert_eq!(report.start().unwrap_err(), refused);
+    /// # });
+    /// ```
+    pub fn priority(mut self, priority: usize) -> Self {
+        self.settings().priority = priority;
         self
     }
 
@@ -304,6 +371,34 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
+    /// Whether the job's runs carry the baggage and the trace of the task that starts the job; yes
+    /// unless set. What does not come with them is its cancellation and its deadline.
+    ///
+    /// A run by hand carries what the task has that asks for it, whatever is set here; one that
+    /// has to follow a run in progress, what all runs of the job carry.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use std::time::Duration;
+    /// use flow_rt::TaskContext;
+    /// use flow_sched::{JobContext, Scheduler};
+    ///
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let request = TaskContext::new().with_baggage("tenant", "acme").unwrap();
+    /// let cleanup = scheduler.job("cleanup", async |cx: JobContext| {
+    ///     assert_eq!(cx.baggage("tenant"), Some("acme"));
+    /// });
+    /// let cleanup = request.enter(|| cleanup.after(Duration::from_secs(60)).start()).unwrap();
+    /// request.cancellation().cancel(); // the request is over; its cleanup is still to come
+    /// rt.sleep(Duration::from_secs(61)).await;
+    /// assert_eq!(cleanup.stats().runs.completed, 1);
+    /// # });
+    /// ```
+    pub fn propagate(mut self, whether: bool) -> Self {
+        self.propagate = whether;
+        self
+    }
+
     /// Checks everything and hands the job to the scheduler.
     ///
     /// # Errors
@@ -328,9 +423,22 @@ impl<O: Outcome> JobBuilder<O> {
     }
 
     /// Checks everything and makes the job.
-    pub(crate) fn prepare(self) -> Result<Prepared, ScheduleError> {
+    pub(crate) fn prepare(mut self) -> Result<Prepared, ScheduleError> {
         self.check()?;
-        let timetable = build_timetable(self.trigger, self.zone.as_deref(), &self.shared)?;
+        if self.propagate
+            && let Some(origin) = TaskContext::current().as_ref().and_then(carried)
+        {
+            self.settings().origin = Some(origin);
+        }
+        let timetable = build_timetable(self.trigger.take(), self.zone.as_deref(), &self.shared)?;
+        let timetable = match self.adaptive.take() {
+            None => timetable,
+            Some(adaptive) => {
+                let (stretch, timetable) = stretched(&timetable, adaptive)?;
+                self.settings().stretch = Some(stretch);
+                timetable
+            }
+        };
         let limits = Limits {
             window: self.window,
             exclude: self.exclude,
@@ -371,8 +479,34 @@ impl<O: Outcome> JobBuilder<O> {
         if self.second_trigger {
             return Err(ScheduleError::TwoTriggers);
         }
+        if let Some(because) = &self.refused {
+            return Err(because.clone());
+        }
+        let (given, priorities) = (self.settings.priority, self.shared.target.priorities());
+        if given >= priorities {
+            return Err(ScheduleError::UnknownPriority { given, priorities });
+        }
         self.settings.check()
     }
+}
+
+/// What runs carry of the work that starts their job; `None` if that is nothing.
+fn carried(work: &TaskContext) -> Option<TaskContext> {
+    // A child's, since the work may limit what its children get.
+    let child = work.child();
+    let trace = child.trace();
+    if trace.is_none() && child.baggage_items().next().is_none() {
+        return None;
+    }
+    let mut origin = TaskContext::new();
+    for (key, value) in child.baggage_items() {
+        // They have been within the limits.
+        origin = origin.with_baggage(key, value).ok()?;
+    }
+    Some(match trace {
+        Some(trace) => origin.with_trace(trace),
+        None => origin,
+    })
 }
 
 /// A job to be started, and when it is due first.
@@ -387,7 +521,7 @@ pub(crate) fn lay_out(
     shared: &Shared,
 ) -> Result<(Timetable, Instant, Due), ScheduleError> {
     guarded(|| trigger.check())??;
-    let timetable = guarded(|| Timetable::of(trigger, true))?;
+    let timetable = guarded(|| Timetable::of(trigger))?;
     let now = shared.handle.now();
     let first = first_due(&timetable, shared, now)?;
     Ok((timetable, now, first))
@@ -410,10 +544,28 @@ fn build_timetable(
                 Some(name) => cron.in_zone(name::find(name).map_err(ScheduleError::UnknownZone)?),
                 None => cron,
             };
-            Timetable::of(Arc::new(cron), true)
+            Timetable::of(Arc::new(cron))
         }
-        Spec::Own(trigger) => guarded(|| Timetable::of(trigger, true))?,
+        Spec::Own(trigger) => guarded(|| Timetable::of(trigger))?,
     })
+}
+
+/// The timetable of an interval, made to stretch.
+fn stretched(
+    timetable: &Timetable,
+    adaptive: Adaptive,
+) -> Result<(Arc<Stretch>, Timetable), ScheduleError> {
+    let (least, after_runs) = match timetable {
+        Timetable::Every(period) => (*period, false),
+        Timetable::FixedDelay(delay) => (*delay, true),
+        _ => return Err(ScheduleError::AdaptiveWithoutInterval),
+    };
+    let stretch = Arc::new(Stretch::new(adaptive, least));
+    let trigger = Stretching {
+        stretch: stretch.clone(),
+        after_runs,
+    };
+    Ok((stretch, Timetable::of(Arc::new(trigger))))
 }
 
 /// What a job's builder puts around its trigger.
@@ -426,14 +578,13 @@ struct Limits {
 
 impl Limits {
     fn around(self, mut timetable: Timetable, zone: Tz) -> Timetable {
-        let recurring = timetable.is_recurring();
         // From the inside out: what is put off to an opening may be excluded there, and over.
         if let Some(window) = self.window {
             let window = window.or_in_zone(zone);
-            timetable = Timetable::of(Arc::new(timetable.within(window)), recurring);
+            timetable = Timetable::of(Arc::new(timetable.within(window)));
         }
         for calendar in self.exclude {
-            timetable = Timetable::of(Arc::new(timetable.excluding(calendar)), recurring);
+            timetable = Timetable::of(Arc::new(timetable.excluding(calendar)));
         }
         if self.from.is_some() || self.to.is_some() {
             let between = Between {
@@ -441,7 +592,7 @@ impl Limits {
                 from: self.from,
                 to: self.to,
             };
-            timetable = Timetable::of(Arc::new(between), recurring);
+            timetable = Timetable::of(Arc::new(between));
         }
         timetable
     }

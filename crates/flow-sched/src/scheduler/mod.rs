@@ -14,8 +14,12 @@ use std::sync::atomic::Ordering;
 
 use flow_rt::Handle;
 
+mod adaptive;
+mod batch;
 mod builder;
 mod calendar;
+mod chain;
+mod chain_run;
 mod context;
 mod draw;
 mod driver;
@@ -32,6 +36,7 @@ mod job_builder;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod outcome;
+mod part;
 mod plan;
 mod policy;
 mod registry;
@@ -50,8 +55,11 @@ mod wheel;
 mod window;
 mod work;
 
+pub use adaptive::Adaptive;
+pub use batch::{Batch, BatchConfigError, BatchError};
 pub use builder::SchedulerBuilder;
 pub use calendar::{Calendar, HolidayError, Holidays};
+pub use chain::{Chain, ChainConfigError, ChainError, ChainStep, OnError, OnSuccess};
 pub use context::JobContext;
 pub use driver::SchedulerDriver;
 pub use error::{ScheduleError, SchedulerConfigError, StartAllError, TriggerNowError};
@@ -60,6 +68,7 @@ pub use handle::JobHandle;
 pub use jitter::Jitter;
 pub use job_builder::JobBuilder;
 pub use outcome::{BoxError, Outcome};
+pub use part::PartError;
 pub use policy::{Misfire, Overlap, Precision};
 pub use report::{
     EndReason, JobEvent, JobEventKind, JobState, JobStats, RunCounts, RunOutcome, RunReport,
@@ -211,6 +220,60 @@ impl Scheduler {
         Fut::Output: Outcome,
     {
         self.unnamed(move |cx| run(cx, state.clone()))
+    }
+
+    /// A job whose runs each run the steps of a chain, one after the other.
+    ///
+    /// The policies of the job are those of the whole: a [`timeout`](JobBuilder::timeout) bounds
+    /// all steps together, and a [`retry`](JobBuilder::retry) begins with the first one.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use flow_sched::{Chain, OnError, Scheduler};
+    ///
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let nightly = Chain::new()
+    ///     .step("extract", async |_cx| println!("reading"))
+    ///     .step("load", async |_cx| Err::<(), _>("the database is away"))
+    ///     .on_error(OnError::Stop);
+    /// let nightly = scheduler.chain("nightly", nightly).cron("@midnight").start().unwrap();
+    /// nightly.trigger_now().await.unwrap();
+    /// rt.run_until_idle().await;
+    /// let last = nightly.last().unwrap().outcome;
+    /// let message = "step \"load\" of the chain failed: the database is away";
+    /// assert_eq!(last, flow_sched::RunOutcome::Failed(message.into()));
+    /// # });
+    /// ```
+    pub fn chain(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        chain: Chain,
+    ) -> JobBuilder<Result<(), ChainError>> {
+        let refused = chain.check().err().map(ScheduleError::Chain);
+        self.job(name, move |cx| chain.run(cx)).refused(refused)
+    }
+
+    /// A job whose runs each run the tasks of a batch, beside one another.
+    ///
+    /// ```
+    /// # flow_rt::sim::check(0..3, |rt| async move {
+    /// use flow_sched::{Batch, Scheduler};
+    ///
+    /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+    /// let caches = Batch::new()
+    ///     .task("users", async |_cx| println!("users"))
+    ///     .task("orders", async |_cx| println!("orders"))
+    ///     .concurrency(2);
+    /// scheduler.batch("caches", caches).cron("@hourly").start().unwrap();
+    /// # });
+    /// ```
+    pub fn batch(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        batch: Batch,
+    ) -> JobBuilder<Result<(), BatchError>> {
+        let refused = batch.check().err().map(ScheduleError::Batch);
+        self.job(name, move |cx| batch.run(cx)).refused(refused)
     }
 
     /// Starts all of the jobs, or none.
@@ -378,7 +441,7 @@ impl Scheduler {
     }
 
     /// What happens to jobs from now on, for a task to follow. Up to `capacity` events wait for it;
-    /// then the oldest one is lost, and counted.
+    /// then the oldest one is lost, and counted. They are a `Stream` too.
     ///
     /// ```
     /// # use std::num::NonZeroUsize;

@@ -34,9 +34,16 @@ pub enum Overlap {
     BufferAll(usize),
     /// The earlier run is told to stop through its context's cancellation, and the new one
     /// follows when it has ended. No two run at once.
+    ///
+    /// One whose condition is being asked is dropped. One that only waits for its turn, in the
+    /// pool or for its throttle, keeps its place there: it runs in place of the new one, as if it
+    /// had been due then, and the earlier time counts as skipped.
     CancelPrevious,
     /// The earlier run is dropped wherever it waits, and the new one follows. What it has spawned
     /// with its context is told to stop. No two run at once.
+    ///
+    /// One that only waits for its turn keeps its place, as with
+    /// [`CancelPrevious`](Self::CancelPrevious).
     TerminatePrevious,
     /// Up to so many runs at once, one at the least; more are skipped.
     Allow(usize),
@@ -57,7 +64,8 @@ pub enum Misfire {
     },
     /// Missed occurrences are made up by a run each, one after the other, if they are at most
     /// `within` late; of more than `limit` the latest ones, and the others are counted as missed.
-    /// While they are being made up, they count as an earlier run that has not ended.
+    /// While they are being made up, they count as an earlier run that has not ended; if more are
+    /// missed meanwhile, no more than `limit` wait in all.
     FireAll {
         /// So many at the most, one at the least, the one that is due among them.
         limit: usize,

@@ -100,7 +100,8 @@ pub struct RunCounts {
     pub declined: u64,
     /// Never began, or were dropped half-way.
     pub dropped: u64,
-    /// Not let in because an earlier run had not ended.
+    /// Not let in because an earlier run had not ended: at once by the overlap policy, or forgotten
+    /// while they waited, for a newer one, by a pause or with the end of their job.
     pub skipped: u64,
     /// Occurrences that passed unnoticed and were not made up.
     ///

@@ -28,82 +28,120 @@ pub(crate) enum Target {
     Pool(WorkerPool),
 }
 
-/// Starts a run that was let in. It returns at once.
+impl Target {
+    /// How many priorities runs may have.
+    pub(crate) fn priorities(&self) -> usize {
+        match self {
+            Self::Runtime => 1,
+            Self::Pool(pool) => pool.priorities(),
+        }
+    }
+}
+
+/// Starts a run that was let in by the timetable, as part of the work that has started the job. It
+/// returns at once.
+///
+/// Not of the work around it: that may be the run before, which has just ended.
 pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket) {
+    launch_by(shared, job, ticket, job.settings.origin.clone());
+}
+
+fn launch_by(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket, by: Option<TaskContext>) {
     let run = Run::new(shared.clone(), job.clone(), ticket);
     if job.settings.is_gated() {
-        let context = context(shared);
+        let context = context(shared, by.as_ref());
         shared.handle.spawn_detached(async move {
             let Some(run) = run.pass(&context).await else {
                 return;
             };
             match &run.shared.clone().target {
                 Target::Runtime => run.execute(context).await,
-                Target::Pool(pool) => hand_in(pool, run),
+                Target::Pool(pool) => hand_in(pool, run, by),
             }
         });
         return;
     }
     match &shared.target {
         Target::Runtime => {
-            let context = context(shared);
+            let context = context(shared, by.as_ref());
             shared.handle.spawn_detached(run.execute(context));
         }
-        Target::Pool(pool) => hand_in(pool, run),
+        Target::Pool(pool) => hand_in(pool, run, by),
     }
 }
 
-/// The context of a run that has none of a pool: of the driver there is none, and a run by hand
-/// belongs to the work that asked for it.
-fn context(shared: &Shared) -> TaskContext {
+/// The context of a run that has none of a pool.
+fn context(shared: &Shared, by: Option<&TaskContext>) -> TaskContext {
     let stop = shared.stop.child_token();
-    match TaskContext::current() {
-        Some(asked_by) => asked_by.child_with_token(stop),
+    match by {
+        Some(by) => by.child_with_token(stop),
         None => TaskContext::from_token(stop),
     }
 }
 
 /// Hands a run to a pool. What the pool does not take is dropped, and so reported.
-fn hand_in(pool: &WorkerPool, run: Run) {
-    let shared = run.shared.clone();
+fn hand_in(pool: &WorkerPool, run: Run, mut by: Option<TaskContext>) {
+    let (shared, priority) = (run.shared.clone(), run.job.settings.priority);
     let submit = pool.submit(move |cx| run.execute(cx)).handed_over();
-    if let Err(TrySubmitError::Full { task, .. }) = submit.try_now() {
-        wait_for_room(&shared, pool, task.into_inner());
+    let submit = submit.priority(priority);
+    let refused = TaskContext::enter_from(&mut by, || submit.try_now().err());
+    if let Some(TrySubmitError::Full { task, .. }) = refused {
+        wait_for_room(&shared, pool, priority, by, task.into_inner());
     }
 }
 
 /// Waits for room in a task of its own: a full pool delays this job and no other.
-fn wait_for_room<F, Fut>(shared: &Arc<Shared>, pool: &WorkerPool, task: F)
-where
+fn wait_for_room<F, Fut>(
+    shared: &Arc<Shared>,
+    pool: &WorkerPool,
+    priority: usize,
+    by: Option<TaskContext>,
+    task: F,
+) where
     F: FnOnce(TaskContext) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
     let (pool, stop) = (pool.clone(), shared.stop.clone());
     shared.handle.spawn_detached(async move {
         // Refused, or told to stop: the task is dropped, and its run is reported.
-        let submit = pool.submit(task).handed_over().wait_for_room();
-        drop(stop.run_until_cancelled(submit).await);
+        let submit = pool.submit(task).priority(priority);
+        let submit = submit.handed_over().wait_for_room();
+        let submit = stop.run_until_cancelled(submit);
+        drop(match by {
+            Some(by) => by.scope(submit).await,
+            None => submit.await,
+        });
     });
 }
 
-/// Starts a run that was let in, and waits until it was taken over.
+/// Starts a run that was let in by hand, and waits until it was taken over.
+///
+/// It belongs to the work that asks for it; to that which has started the job, if there is none.
 pub(crate) async fn submit(
     shared: &Arc<Shared>,
     job: &Arc<Job>,
     ticket: Ticket,
 ) -> Result<(), TriggerNowError> {
+    let by = TaskContext::current().or_else(|| job.settings.origin.clone());
     let pool = match &shared.target {
         Target::Pool(pool) if !job.settings.is_gated() => pool,
         _ => {
-            launch(shared, job, ticket);
+            launch_by(shared, job, ticket, by);
             return Ok(());
         }
     };
     let run = Run::new(shared.clone(), job.clone(), ticket);
-    match pool.submit(move |cx| run.execute(cx)).handed_over().await {
+    let priority = job.settings.priority;
+    let submit = pool.submit(move |cx| run.execute(cx)).priority(priority);
+    let submit = submit.handed_over();
+    let submitted = match &by {
+        Some(by) => by.clone().scope(submit).await,
+        None => submit.await,
+    };
+    match submitted {
         Ok(_) => Ok(()),
         Err(SubmitError::Nested { task, .. }) => {
-            wait_for_room(shared, pool, task.into_inner());
+            wait_for_room(shared, pool, priority, by, task.into_inner());
             Ok(())
         }
         Err(SubmitError::Full { capacity, .. }) => Err(TriggerNowError::PoolFull { capacity }),
@@ -126,6 +164,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new(shared: Arc<Shared>, job: Arc<Job>, ticket: Ticket) -> Self {
         shared.run_started();
+        shared.skipped(&job, ticket.forgotten);
         Self {
             number: ticket.run,
             when: ticket.when,
@@ -148,6 +187,10 @@ impl Run {
             return;
         };
         self.began = Some(began);
+        if let Some(newer) = begun.newer {
+            self.when = newer;
+            self.shared.skipped(&self.job, 1);
+        }
         self.shared
             .emit(&self.job, JobEventKind::RunBegins(self.number));
         let settings = &self.job.settings;
@@ -221,25 +264,10 @@ impl Run {
                 outcome: &outcome,
             };
             self.shared.emit(&self.job, retrying);
-            if !self.pause(task, delay).await {
+            if !pause(&self.shared, &self.job, self.number, task, delay).await {
                 return outcome;
             }
         }
-    }
-
-    /// Waits for the next attempt, without a slot of the pool; false if there is to be none.
-    async fn pause(&self, task: &TaskContext, delay: Duration) -> bool {
-        let Some(wait) = self.job.rest(self.number) else {
-            return false;
-        };
-        let sleep = self.shared.handle.sleep(delay);
-        let cancelled = task.cancellation();
-        let paused = wait.run_until_cancelled(cancelled.run_until_cancelled(sleep));
-        let slept = match &self.shared.target {
-            Target::Runtime => paused.await,
-            Target::Pool(pool) => pool.release_slot(paused).await,
-        };
-        self.job.rested(self.number) && matches!(slept, Some(Some(Ok(()))))
     }
 
     /// Runs the body once; also, whether it is worth another attempt if it failed.
@@ -284,7 +312,7 @@ impl Run {
         JobContext {
             task,
             shared: self.shared.clone(),
-            job: self.job.name.clone(),
+            job: self.job.clone(),
             run: self.number,
             attempt,
             due: self.when.due,
@@ -336,6 +364,27 @@ impl Drop for Run {
             self.report(RunOutcome::Dropped);
         }
     }
+}
+
+/// Waits for the next attempt, without a slot of the pool; false if there is to be none.
+pub(super) async fn pause(
+    shared: &Shared,
+    job: &Job,
+    run: u64,
+    task: &TaskContext,
+    delay: Duration,
+) -> bool {
+    let Some(wait) = job.rest(run) else {
+        return false;
+    };
+    let sleep = shared.handle.sleep(delay);
+    let cancelled = task.cancellation();
+    let paused = wait.run_until_cancelled(cancelled.run_until_cancelled(sleep));
+    let slept = match &shared.target {
+        Target::Runtime => paused.await,
+        Target::Pool(pool) => pool.release_slot(paused).await,
+    };
+    job.rested(run) && matches!(slept, Some(Some(Ok(()))))
 }
 
 /// How an attempt ended; also, whether it is worth another one if it failed.

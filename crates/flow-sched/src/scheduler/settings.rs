@@ -5,8 +5,9 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use flow_ratelimit::Decide;
-use flow_rt::Backoff;
+use flow_rt::{Backoff, TaskContext};
 
+use super::adaptive::Stretch;
 use super::context::JobContext;
 use super::error::ScheduleError;
 use super::guarded::BoxFuture;
@@ -27,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) overlap: Overlap,
     pub(crate) misfire: Misfire,
     pub(crate) max_runs: Option<u64>,
+    /// That of its runs in the pool.
+    pub(crate) priority: usize,
     pub(crate) timeout: Option<Duration>,
     pub(crate) jitter: Option<Jitter>,
     pub(crate) retry: Option<Backoff>,
@@ -37,6 +40,10 @@ pub(crate) struct Settings {
     pub(crate) history: usize,
     pub(crate) when: Option<Condition>,
     pub(crate) throttle: Option<Arc<dyn Decide>>,
+    /// The work that has started the job: its baggage and its place in a trace.
+    pub(crate) origin: Option<TaskContext>,
+    /// To be asked each time the job comes due; the job's trigger goes by it.
+    pub(crate) stretch: Option<Arc<Stretch>>,
 }
 
 impl Settings {
@@ -49,6 +56,9 @@ impl Settings {
         }
         if matches!(self.misfire, Misfire::FireAll { limit: 0, .. }) {
             return Err(ScheduleError::ZeroLimit);
+        }
+        if self.max_runs == Some(0) {
+            return Err(ScheduleError::ZeroRuns);
         }
         if self.misfire.within().is_zero() {
             return Err(ScheduleError::ZeroWithin);
@@ -74,6 +84,7 @@ impl fmt::Debug for Settings {
             .field("overlap", &self.overlap)
             .field("misfire", &self.misfire)
             .field("max_runs", &self.max_runs)
+            .field("priority", &self.priority)
             .field("timeout", &self.timeout)
             .field("jitter", &self.jitter)
             .field("retry", &self.retry)

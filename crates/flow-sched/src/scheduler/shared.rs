@@ -261,15 +261,16 @@ impl Shared {
 
     /// Ends a job; false if it had ended.
     pub(crate) fn end(&self, job: &Arc<Job>, reason: EndReason) -> bool {
-        if !job.end(reason) {
+        let Some(forgotten) = job.end(reason) else {
             return false;
-        }
+        };
         let known = self.jobs.lock().remove(job);
         drop(known);
         if reason == EndReason::Removed {
             self.counters.removed.fetch_add(1, Ordering::Relaxed);
         }
         self.hand_over(job, None);
+        self.skipped(job, forgotten);
         self.emit(job, JobEventKind::Ended(reason));
         true
     }

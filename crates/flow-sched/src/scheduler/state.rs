@@ -63,8 +63,10 @@ pub(super) struct Runs {
 
 pub(super) struct Active {
     pub(super) run: u64,
-    /// Told to stop before it began.
+    /// Told to stop.
     pub(super) cancelled: bool,
+    /// Past its condition, in line for its throttle.
+    pub(super) in_line: bool,
     pub(super) token: Option<CancellationToken>,
     /// A newer run takes its place.
     pub(super) killed: bool,
@@ -79,6 +81,16 @@ pub(crate) struct Ticket {
     pub(crate) run: u64,
     pub(crate) when: When,
     pub(crate) body: Body,
+    /// So many requests were forgotten, since this is the last run.
+    pub(crate) forgotten: u64,
+}
+
+impl Active {
+    /// Whether it only waits for its turn, in the pool or for its throttle. To drop it would cost
+    /// it its place in the line; it keeps that, and takes over what is newer when it begins.
+    fn keeps_its_place(&self) -> bool {
+        self.token.is_none() && (self.wait.is_none() || self.in_line)
+    }
 }
 
 impl Runs {
@@ -226,35 +238,47 @@ impl State {
         runs.active.push(Active {
             run,
             cancelled: false,
+            in_line: false,
             token: None,
             killed: false,
             kill: None,
             wait: None,
         });
-        Ticket { run, when, body }
+        Ticket {
+            run,
+            when,
+            body,
+            forgotten: 0,
+        }
     }
 
-    /// Marks the runs in progress as told to stop; the tokens of those that have begun.
+    /// Marks the runs in progress as told to stop; the tokens of those that have begun, and of those
+    /// whose condition is being asked.
     pub(super) fn cancel_active(&mut self) -> Vec<CancellationToken> {
         let Some(runs) = &mut self.runs else {
             return Vec::new();
         };
+        let mut tokens = Vec::new();
         for active in &mut runs.active {
+            if active.keeps_its_place() {
+                continue;
+            }
             active.cancelled = true;
+            tokens.extend(active.token.clone().or_else(|| active.wait.take()));
         }
-        runs.active
-            .iter()
-            .filter_map(|active| active.token.clone())
-            .collect()
+        tokens
     }
 
-    /// Marks the runs in progress as to be dropped; the tokens that do so.
+    /// Marks the runs in progress as to be dropped; the tokens that do so, for the same ones.
     pub(super) fn kill_active(&mut self) -> Vec<CancellationToken> {
         let Some(runs) = &mut self.runs else {
             return Vec::new();
         };
         let mut tokens = Vec::new();
         for active in &mut runs.active {
+            if active.keeps_its_place() {
+                continue;
+            }
             active.killed = true;
             // Before it has begun it can only wait.
             tokens.extend(active.kill.take().or_else(|| active.wait.take()));
@@ -279,20 +303,20 @@ impl State {
 
     /// Ends the job: it is armed for nothing, and what waited does so no more. Its body is the
     /// user's, to be dropped outside of the lock, where the waits of its runs are to be ended too.
-    pub(super) fn end(&mut self, reason: EndReason) -> (Option<Body>, Vec<CancellationToken>) {
+    /// Also, how many requests were forgotten.
+    pub(super) fn end(&mut self, reason: EndReason) -> (Option<Body>, Vec<CancellationToken>, u64) {
         self.phase = JobState::Ended(reason);
         self.arm(None);
+        let forgotten = self.drop_waiting();
         let mut waits = Vec::new();
         if let Some(runs) = &mut self.runs {
             runs.delay = None;
-            runs.buffered.clear();
-            runs.backlog.clear();
             waits.extend(
                 runs.active
                     .iter_mut()
                     .filter_map(|active| active.wait.take()),
             );
         }
-        (self.body.take(), waits)
+        (self.body.take(), waits, forgotten)
     }
 }

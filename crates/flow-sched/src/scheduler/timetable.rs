@@ -27,21 +27,12 @@ pub(crate) enum Timetable {
 }
 
 impl Timetable {
-    /// Keeps a trigger. Asks it whether it is cheap, so its panic comes through here.
-    pub(crate) fn of(trigger: Arc<dyn Trigger>, recurring: bool) -> Self {
+    /// Keeps a trigger. Asks it what it is, so its panic comes through here.
+    pub(crate) fn of(trigger: Arc<dyn Trigger>) -> Self {
         Self::Shared {
             cheap: trigger.is_cheap(),
+            recurring: trigger.is_recurring(),
             trigger,
-            recurring,
-        }
-    }
-
-    /// Whether it is due more than once, as far as one can tell without asking.
-    pub(crate) fn is_recurring(&self) -> bool {
-        match self {
-            Self::Once(_) | Self::After(_) => false,
-            Self::Every(_) | Self::FixedDelay(_) => true,
-            Self::Shared { recurring, .. } => *recurring,
         }
     }
 
@@ -81,6 +72,14 @@ impl Trigger for Timetable {
         match self {
             Self::Shared { cheap, .. } => *cheap,
             _ => true,
+        }
+    }
+
+    fn is_recurring(&self) -> bool {
+        match self {
+            Self::Once(_) | Self::After(_) => false,
+            Self::Every(_) | Self::FixedDelay(_) => true,
+            Self::Shared { recurring, .. } => *recurring,
         }
     }
 

@@ -232,7 +232,9 @@ pub trait Trigger: Send + Sync + 'static {
     /// The latest time after `cx.previous()` that is due by now; `None` if there is none.
     ///
     /// Asked only when occurrences were missed. The provided method walks [`next`](Self::next),
-    /// 1,024 steps at the most; override it where the answer can be computed.
+    /// 1,024 steps at the most. If there are more, it finds the latest by bisection, which takes
+    /// `next` to be a function of [`previous`](TriggerContext::previous) that never goes down, and
+    /// counts 1,024. Override it where the answer can be computed.
     fn catch_up(&self, cx: &TriggerContext) -> Option<CatchUp> {
         walk(self, cx)
     }
@@ -250,6 +252,13 @@ pub trait Trigger: Send + Sync + 'static {
     /// own, so that it delays no job but its own. Asked once, when the job is started.
     fn is_cheap(&self) -> bool {
         false
+    }
+
+    /// Whether it may be due more than once. One that may not is not asked again after its time has
+    /// come, so nothing that happens to the clocks makes it come twice. Asked once, when the job
+    /// is started.
+    fn is_recurring(&self) -> bool {
+        true
     }
 
     /// Checks the trigger's own values; asked once, when its job is started.
@@ -345,8 +354,9 @@ pub trait Trigger: Send + Sync + 'static {
 /// Catches up step by step.
 pub(crate) fn walk<T: Trigger + ?Sized>(trigger: &T, cx: &TriggerContext) -> Option<CatchUp> {
     let mut found = None;
+    let begin = cx;
     let mut cx = *cx;
-    for passed in 1..=1_024 {
+    for passed in 1..=MOST_STEPS {
         let Some(due) = trigger.next(&cx) else { break };
         if !is_past(due, &cx) || !moves_on(due, &cx) {
             break;
@@ -357,8 +367,41 @@ pub(crate) fn walk<T: Trigger + ?Sized>(trigger: &T, cx: &TriggerContext) -> Opt
         });
         cx = cx.after(due);
     }
-    found
+    let found = found?;
+    if found.passed < MOST_STEPS {
+        return Some(found);
+    }
+    let latest = latest(trigger, found.latest, begin);
+    Some(CatchUp { latest, ..found })
 }
+
+/// The latest time that is due by now, of a trigger that was due at `seen`: by bisection of the
+/// time between, with one question for each halving.
+fn latest<T: Trigger + ?Sized>(trigger: &T, seen: Due, cx: &TriggerContext) -> Due {
+    let origin = cx.position(seen);
+    let now = i128::from(cx.now.as_nanos());
+    // Due after the one and by now; not due any more after the other.
+    let (mut from, mut to) = (0, u64::try_from(now - origin).unwrap_or(0));
+    let mut latest = seen;
+    while from < to {
+        let middle = from + (to - from) / 2;
+        let at = seen.delayed(Duration::from_nanos(middle));
+        let next = trigger.next(&cx.after(at));
+        let next = next.filter(|&next| is_past(next, cx) && cx.position(next) > cx.position(at));
+        match next {
+            None => to = middle,
+            Some(next) => {
+                latest = next;
+                // It is after the middle, so this moves on.
+                from = u64::try_from(cx.position(next) - origin).unwrap_or(to);
+            }
+        }
+    }
+    latest
+}
+
+/// So many steps are taken to catch up.
+const MOST_STEPS: u64 = 1_024;
 
 /// Whether a time is due by now.
 pub(crate) fn is_past(due: Due, cx: &TriggerContext) -> bool {

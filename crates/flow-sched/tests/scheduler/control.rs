@@ -27,6 +27,7 @@ flow_rt::on_every_runtime! {
     many_tasks_change_one_job,
     listeners_hear_what_happens_and_when_it_is_over,
     a_second_close_does_not_say_that_all_is_told,
+    events_are_a_stream_that_ends_with_the_scheduler,
 }
 
 async fn case_095_103_a_scheduler_stops_and_starts_again(rt: TestRuntime) {
@@ -423,6 +424,32 @@ async fn a_second_close_does_not_say_that_all_is_told(rt: TestRuntime) {
     // Later closes change nothing: it is over.
     scheduler.close();
     assert!(events.next().await.is_none());
+}
+
+async fn events_are_a_stream_that_ends_with_the_scheduler(rt: TestRuntime) {
+    use futures_util::{FutureExt, Stream, StreamExt};
+
+    let scheduler = scheduler(&rt);
+    let events = scheduler.events(room(100));
+    let ends = events.filter_map(async |event| match event.kind {
+        JobNewsKind::RunEnded(report) => Some((event.job, report.run)),
+        _ => None,
+    });
+    let ends = rt.spawn(ends.collect::<Vec<_>>());
+    let mut late = scheduler.events(room(100));
+    assert!(StreamExt::next(&mut late).now_or_never().is_none());
+    let job = scheduler.job("poll", async |_cx| ()).every(SEC).max_runs(3);
+    job.start().unwrap();
+    rt.advance(secs(5)).await;
+    assert!(!ends.is_finished());
+    // Started, begun and ended three times, and over.
+    assert_eq!(late.size_hint(), (8, None));
+    scheduler.close();
+    let poll: Arc<str> = "poll".into();
+    let runs = [1, 2, 3].map(|run| (poll.clone(), run));
+    assert_eq!(ends.await.unwrap(), runs);
+    assert_eq!(late.by_ref().count().await, 8);
+    assert!(late.next().await.is_none());
 }
 
 fn room(events: usize) -> NonZeroUsize {

@@ -2,8 +2,13 @@
 //! runtime in stepped time. Numbers are those of the behaviour catalogue's cases.
 #![cfg(all(feature = "scheduler", not(loom)))]
 
+mod adaptive;
 mod allocations;
+mod batches;
 mod behaviour;
+mod carrying;
+mod chains;
+mod chaos;
 mod common;
 mod control;
 mod cron;
@@ -20,5 +25,6 @@ mod precision;
 mod retries;
 mod timing;
 mod triggers;
+mod turns;
 #[cfg(feature = "tracing")]
 mod warnings;

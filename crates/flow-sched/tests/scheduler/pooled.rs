@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use flow_rt::sim::{self, Sim};
 use flow_rt::{OnFull, TaskContext, TestRuntime};
-use flow_sched::{JobContext, Overlap, Scheduler, TriggerNowError, WorkerPool};
+use flow_sched::{JobContext, Overlap, ScheduleError, Scheduler, TriggerNowError, WorkerPool};
 
 use crate::common::{Log, SEC, ms, noting, secs};
 
@@ -14,6 +14,7 @@ flow_rt::on_every_runtime! {
     a_pool_that_rejects_lets_runs_wait_all_the_same,
     runs_that_wait_for_a_pool_are_reported_when_it_closes_or_their_job_goes,
     a_run_has_its_context_and_one_by_hand_that_of_its_caller,
+    the_most_urgent_run_goes_first,
 }
 
 async fn case_106_a_full_pool_delays_only_its_own_job(rt: TestRuntime) {
@@ -216,4 +217,65 @@ async fn a_run_has_its_context_and_one_by_hand_that_of_its_caller(rt: TestRuntim
         let seen = seen.lock().unwrap();
         assert_eq!(*seen, [None, Some("hand".to_owned()), None]);
     }
+}
+
+async fn the_most_urgent_run_goes_first(rt: TestRuntime) {
+    let pool = WorkerPool::builder()
+        .runtime(&rt)
+        .slots(1)
+        .queue(3)
+        .priorities(3)
+        .build()
+        .unwrap();
+    let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
+    let order: Arc<Mutex<Vec<&str>>> = Arc::default();
+    let job = |name: &'static str| {
+        let note = async |cx: JobContext, order: Arc<Mutex<Vec<&'static str>>>| {
+            let name = ["a", "b", "c", "d", "hand"]
+                .into_iter()
+                .find(|name| cx.job() == *name);
+            order.lock().unwrap().extend(name);
+        };
+        scheduler.job_with(name, order.clone(), note).after(SEC)
+    };
+    let go = Arc::new(flow_rt::CancellationToken::new());
+    let blocks = go.clone();
+    pool.submit(async move |_cx| blocks.cancelled().await)
+        .await
+        .unwrap();
+    // The last one waits for room outside of the queue.
+    for (name, priority) in [("a", 0), ("b", 1), ("c", 2), ("d", 2)] {
+        job(name).priority(priority).start().unwrap();
+    }
+    let hand = job("hand").priority(1).start().unwrap();
+    rt.advance(ms(1_500)).await;
+    assert_eq!(pool.stats().queued, 3);
+    go.cancel();
+    rt.settle().await;
+    assert_eq!(order.lock().unwrap()[0], "c");
+    assert_eq!(order.lock().unwrap().len(), 5);
+    assert_eq!(hand.stats().runs.completed, 1);
+
+    let refused = |priority| job("e").priority(priority).start().unwrap_err();
+    let error = refused(3);
+    assert_eq!(
+        error,
+        ScheduleError::UnknownPriority {
+            given: 3,
+            priorities: 3
+        }
+    );
+    assert_eq!(
+        error.to_string(),
+        "a priority of 3, where runs have 3: allowed are 0 to 2"
+    );
+    let alone = Scheduler::builder().runtime(&rt).build().unwrap();
+    let alone = alone.job("e", async |_cx| ()).every(SEC).priority(1);
+    assert_eq!(
+        alone.start().unwrap_err(),
+        ScheduleError::UnknownPriority {
+            given: 1,
+            priorities: 1
+        }
+    );
 }

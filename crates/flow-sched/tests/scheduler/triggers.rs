@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use flow_rt::{Instant, TestRuntime, sim};
 use flow_sched::{
     After, Calendar, Cron, Due, EndReason, Every, FixedDelay, Holidays, Jitter, JobContext,
-    JobState, Once, RandomInterval, ScheduleError, Trigger, TriggerContext, Window,
+    JobState, Misfire, Once, RandomInterval, ScheduleError, Trigger, TriggerContext, Window,
 };
 use proptest::prelude::*;
 
@@ -19,6 +19,8 @@ flow_rt::on_every_runtime! {
     case_127_days_are_those_of_the_windows_zone,
     clocks_put_forward_over_a_window_leave_it_closed,
     what_is_due_once_runs_once_when_the_clocks_move_apart,
+    a_trigger_that_is_due_once_runs_once_however_it_is_given,
+    the_latest_of_very_many_is_found_whatever_the_trigger_is_made_of,
     jitter_longer_than_the_runtime_is_old_moves_no_time,
     a_fixed_delay_waits_for_the_opening_too,
     holidays_and_calendars_of_ones_own_leave_times_out,
@@ -219,6 +221,81 @@ async fn what_is_due_once_runs_once_when_the_clocks_move_apart(rt: TestRuntime) 
     assert_eq!(every.catch_up(&before), None);
     let at_once = every.phase(Duration::ZERO);
     assert_eq!(at_once.next(&before), Some(Due::At(rt.now())));
+}
+
+async fn a_trigger_that_is_due_once_runs_once_however_it_is_given(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    rt.advance(17 * HOUR + 30 * MIN).await;
+    let log = Log::new(&rt);
+    let day = || Window::new("09:00-17:00").unwrap();
+    let given = scheduler.job_with("given", log.clone(), async |_cx, log: Log| log.note());
+    let given = given
+        .trigger(After::new(HOUR).within(day()))
+        .start()
+        .unwrap();
+    let over = Log::new(&rt);
+    let updated = noting(&scheduler, "updated", &over).every(HOUR);
+    let updated = updated.start().unwrap();
+    let once = Once::new(rt.now() + HOUR)
+        .within(day())
+        .excluding(Holidays::new(["12-25"]).unwrap());
+    updated.update(once.not_before(rt.wall())).unwrap();
+    assert!(!given.stats().recurring && !updated.stats().recurring);
+    rt.settle().await;
+    // 17:30 becomes 09:05, when the delay that was put off to 09:00 is not over yet.
+    rt.suspend(15 * HOUR + 35 * MIN);
+    rt.advance(3 * HOUR).await;
+    assert_eq!((log.len(), over.len()), (1, 1));
+    assert_eq!(given.state(), JobState::Ended(EndReason::Finished));
+    assert!(After::new(SEC).or(Once::new(rt.now())).is_recurring());
+    assert!(!Every::new(SEC).and(Once::new(rt.now())).is_recurring());
+}
+
+async fn the_latest_of_very_many_is_found_whatever_the_trigger_is_made_of(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let wall = rt.wall();
+    let seen: Arc<Mutex<Vec<(String, Duration)>>> = Arc::default();
+    let start = |name: &'static str, trigger: Arc<dyn Trigger>| {
+        let job = scheduler.job_with(
+            name,
+            seen.clone(),
+            move |cx: JobContext, seen: Arc<Mutex<Vec<_>>>| async move {
+                let at = cx.scheduled_at().duration_since(wall).unwrap();
+                seen.lock().unwrap().push((cx.job().to_owned(), at));
+            },
+        );
+        let job = job.misfire(Misfire::FireOnce { within: HOUR });
+        job.trigger(trigger).start().unwrap()
+    };
+    let every = |secs: u64| Every::new(Duration::from_secs(secs)).aligned();
+    let union = start("union", Arc::new(every(7).or(every(600))));
+    start("intersection", Arc::new(every(2).and(every(3))));
+    let night = Window::new("00:00-07:00").unwrap();
+    start("within", Arc::new(every(5).within(night.clone())));
+    start(
+        "until",
+        Arc::new(every(5).not_after(wall + 7 * HOUR + 30 * MIN)),
+    );
+    rt.advance(MIN).await;
+    seen.lock().unwrap().clear();
+    // 00:01:00 becomes 08:00:30: thousands of times have passed.
+    rt.suspend(7 * HOUR + 59 * MIN + secs(30));
+    rt.advance(secs(61)).await;
+    let seen = seen.lock().unwrap().clone();
+    let first = |name: &str| seen.iter().find(|(job, _)| job == name).map(|(_, at)| *at);
+    // The look at the clock may come up to a minute later.
+    let from = 8 * HOUR + secs(30);
+    let is_latest = |at: Duration, period: u64| {
+        let passed = at.as_secs().is_multiple_of(period) && at + secs(period) > from;
+        assert!(passed && at <= from + MIN, "{at:?} of each {period} s");
+    };
+    let of_union = first("union").unwrap();
+    assert!(of_union.as_secs().is_multiple_of(7) || of_union.as_secs().is_multiple_of(600));
+    assert!(of_union + secs(7) > from, "{of_union:?}");
+    is_latest(first("intersection").unwrap(), 6);
+    assert_eq!(first("within"), None, "06:59:55 is more than an hour ago");
+    assert_eq!(first("until"), Some(7 * HOUR + 30 * MIN));
+    assert!(union.stats().runs.missed >= 1_023);
 }
 
 async fn jitter_longer_than_the_runtime_is_old_moves_no_time(rt: TestRuntime) {

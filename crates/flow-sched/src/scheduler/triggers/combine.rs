@@ -65,6 +65,10 @@ impl<A: Trigger, B: Trigger> Trigger for Intersection<A, B> {
         false
     }
 
+    fn is_recurring(&self) -> bool {
+        self.0.is_recurring() && self.1.is_recurring()
+    }
+
     fn check(&self) -> Result<(), ScheduleError> {
         self.0.check()?;
         self.1.check()

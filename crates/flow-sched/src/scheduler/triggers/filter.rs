@@ -41,6 +41,10 @@ impl<T: Trigger> Trigger for Within<T> {
         self.inner.is_cheap()
     }
 
+    fn is_recurring(&self) -> bool {
+        self.inner.is_recurring()
+    }
+
     fn check(&self) -> Result<(), ScheduleError> {
         self.inner.check()
     }
@@ -85,6 +89,10 @@ impl<T: Trigger, C: Calendar> Trigger for Excluding<T, C> {
             }
         }
         None
+    }
+
+    fn is_recurring(&self) -> bool {
+        self.inner.is_recurring()
     }
 
     fn check(&self) -> Result<(), ScheduleError> {
@@ -140,6 +148,10 @@ impl<T: Trigger> Trigger for Between<T> {
         self.inner.is_cheap()
     }
 
+    fn is_recurring(&self) -> bool {
+        self.inner.is_recurring()
+    }
+
     fn check(&self) -> Result<(), ScheduleError> {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && to < from
@@ -165,6 +177,10 @@ impl<T: Trigger + ?Sized> Trigger for Arc<T> {
 
     fn is_cheap(&self) -> bool {
         (**self).is_cheap()
+    }
+
+    fn is_recurring(&self) -> bool {
+        (**self).is_recurring()
     }
 
     fn check(&self) -> Result<(), ScheduleError> {

@@ -7,6 +7,9 @@ use crate::scheduler::trigger::{Due, Trigger, TriggerContext, moves_on};
 /// Due once, at a point of either clock.
 ///
 /// A time that has passed is due at once, and then a matter of [`Misfire`](crate::Misfire).
+///
+/// In a [`Union`](crate::Union) with a time of the other clock it can come twice, if the clocks
+/// move apart between the two: the union knows what was due last, and no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Once(Due);
 
@@ -31,6 +34,10 @@ impl Trigger for Once {
     fn is_cheap(&self) -> bool {
         true
     }
+
+    fn is_recurring(&self) -> bool {
+        false
+    }
 }
 
 /// Due once, so long after the job's start.
@@ -51,5 +58,9 @@ impl Trigger for After {
 
     fn is_cheap(&self) -> bool {
         true
+    }
+
+    fn is_recurring(&self) -> bool {
+        false
     }
 }
