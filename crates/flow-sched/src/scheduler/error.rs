@@ -75,8 +75,6 @@ pub enum ScheduleError {
     ZeroOverlap,
     /// `Overlap::BufferAll(0)`: no run could wait.
     ZeroBuffer,
-    /// `max_runs(0)`: no run could start.
-    ZeroRuns,
     /// `Misfire::FireAll` with a limit of zero: not even the run that is due.
     ZeroLimit,
     /// `Misfire::FireOnce` or `FireAll` within zero: no run could be on time.
@@ -173,9 +171,6 @@ impl fmt::Display for ScheduleError {
             Self::ZeroBuffer => f.write_str(
                 "`Overlap::BufferAll(0)` lets no run wait; use `Overlap::Skip`, or let one wait",
             ),
-            Self::ZeroRuns => {
-                f.write_str("`max_runs(0)` lets no run in; leave it out for jobs without a limit")
-            }
             Self::ZeroLimit => f.write_str(
                 "`Misfire::FireAll` with a limit of zero lets no run in; allow one at the least",
             ),

@@ -228,10 +228,9 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
-    /// Ends the job after so many runs, one at the least, those by hand among them; without a limit
-    /// unless set.
+    /// Ends the job after so many runs, those by hand among them; 0 is no limit, as is none set.
     pub fn max_runs(mut self, runs: u64) -> Self {
-        self.settings().max_runs = Some(runs);
+        self.settings().max_runs = (runs > 0).then_some(runs);
         self
     }
 

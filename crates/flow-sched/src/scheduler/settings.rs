@@ -57,9 +57,6 @@ impl Settings {
         if matches!(self.misfire, Misfire::FireAll { limit: 0, .. }) {
             return Err(ScheduleError::ZeroLimit);
         }
-        if self.max_runs == Some(0) {
-            return Err(ScheduleError::ZeroRuns);
-        }
         if self.misfire.within().is_zero() {
             return Err(ScheduleError::ZeroWithin);
         }
