@@ -1,13 +1,13 @@
 //! Events of `tracing`, as a subscriber sees them.
 
 use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use flow_rt::{OnFull, sim};
 use flow_sched::{Shutdown, TaskError, WorkerPool};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use crate::common::{LONG, ms, quiet};
 
@@ -47,8 +47,13 @@ impl Subscriber for Notebook {
     fn exit(&self, _: &Id) {}
 }
 
+/// A subscriber that nobody uses. As long as a program has made one only, `tracing` takes that of
+/// the thread that comes to an event first for everybody's, and other tests' threads have none.
+static UNUSED: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Notebook::default()));
+
 /// What is told while `act` runs on this thread.
 fn told(act: impl FnOnce()) -> Vec<String> {
+    LazyLock::force(&UNUSED);
     let notebook = Notebook::default();
     tracing::subscriber::with_default(notebook.clone(), act);
     notebook.0.lock().unwrap().split_off(0)
