@@ -157,7 +157,7 @@ impl Thread {
     /// Runs one closure; false if the slot has gone on without this thread.
     fn run_one(&mut self, place: &mut Place, job: Arc<dyn Job>) -> bool {
         let shared = &*self.shared;
-        if !place.start(job.clone()) {
+        if place.start(job.clone(), None).is_none() {
             contain(|| drop(job));
             shared.task_left();
             return true;

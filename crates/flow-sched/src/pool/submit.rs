@@ -15,30 +15,46 @@ use flow_sync::Ticket;
 use super::core::Core;
 use super::error::{Rejected, SubmitError, TrySubmitError};
 use super::inside;
+use super::lone::LoneCell;
 use super::place::{self, Guest};
 use super::roll::Origin;
 use super::room::NoRoom;
 use super::roster::Seat;
-use super::task::{AsyncWork, BlockingWork, Given, Task, TaskCell, TaskHandle};
+use super::task::{AsyncWork, BlockingWork, Given, Job, Task, TaskCell, TaskHandle};
 
-/// Makes a task of a closure; called once there is room, so that a refusal costs nothing.
-pub(super) type Make<F, T> = fn(F, Given) -> Arc<dyn Task<T>>;
-
-pub(super) fn make_async<F, Fut>(closure: F, given: Given) -> Arc<dyn Task<Fut::Output>>
-where
-    F: FnOnce(TaskContext) -> Fut + Send + 'static,
-    Fut: Future + Send + 'static,
-    Fut::Output: Send + 'static,
-{
-    Arc::new(TaskCell::new(AsyncWork(closure), given))
+/// How a closure becomes a task; called once there is room, so that a refusal costs nothing.
+pub(super) struct Make<F, T> {
+    /// One with a handle.
+    shared: fn(F, Given) -> Arc<dyn Task<T>>,
+    /// One without.
+    detached: fn(F, Given) -> Arc<dyn Job>,
 }
 
-pub(super) fn make_blocking<F, T>(closure: F, given: Given) -> Arc<dyn Task<T>>
+impl<F, T> Make<F, T>
 where
-    F: FnOnce(TaskContext) -> T + Send + 'static,
+    F: Send + 'static,
     T: Send + 'static,
 {
-    Arc::new(TaskCell::new(BlockingWork(closure), given))
+    pub(super) const fn future<Fut>() -> Self
+    where
+        F: FnOnce(TaskContext) -> Fut,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        Self {
+            shared: |closure, given| Arc::new(TaskCell::new(AsyncWork(closure), given)),
+            detached: |closure, given| Arc::new(LoneCell::new(AsyncWork(closure), given)),
+        }
+    }
+
+    pub(super) const fn blocking() -> Self
+    where
+        F: FnOnce(TaskContext) -> T,
+    {
+        Self {
+            shared: |closure, given| Arc::new(TaskCell::new(BlockingWork(closure), given)),
+            detached: |closure, given| Arc::new(TaskCell::new(BlockingWork(closure), given)),
+        }
+    }
 }
 
 /// The future of [`WorkerPool::submit`](super::WorkerPool::submit).
@@ -134,8 +150,8 @@ impl<'p, F, T> Submit<'p, F, T> {
 
     /// Queues the task whether or not there is room, or drops it if the pool is closed.
     pub(super) fn spawn(mut self) {
-        if let Some(task) = self.task(None) {
-            self.core.spawn(task);
+        if let Some((closure, given)) = self.task(None) {
+            self.core.spawn((self.make.detached)(closure, given));
         }
     }
 
@@ -231,20 +247,23 @@ impl<'p, F, T> Submit<'p, F, T> {
 
     /// Queues the task; `None` if it is gone.
     fn push(&mut self) -> Option<TaskHandle<T>> {
-        let task = self.task(Some(self.priority))?;
+        let (closure, given) = self.task(Some(self.priority))?;
+        let task = (self.make.shared)(closure, given);
         self.core.push(self.priority, task.clone());
         Some(TaskHandle::new(task, self.core.clone()))
     }
 
     /// The same for a task without a handle.
     fn push_detached(&mut self) -> Option<()> {
-        let task = self.task(Some(self.priority))?;
+        let (closure, given) = self.task(Some(self.priority))?;
+        let task = (self.make.detached)(closure, given);
         self.core.push(self.priority, task);
         Some(())
     }
 
-    /// Makes the task; `priority` is none if it is spawned.
-    fn task(&mut self, priority: Option<usize>) -> Option<Arc<dyn Task<T>>> {
+    /// What makes the task; `priority` is none if it is spawned.
+    #[inline]
+    fn task(&mut self, priority: Option<usize>) -> Option<(F, Given)> {
         let closure = self.closure.take()?;
         let submitted_by = self.submitter();
         let is_asked = self.core.timing.is_on() || self.core.roll.is_some();
@@ -257,21 +276,18 @@ impl<'p, F, T> Submit<'p, F, T> {
             let origin = core::mem::take(&mut self.origin);
             roll.enrol(origin, priority, at.unwrap_or(Instant::ORIGIN), token)
         });
-        let given = Given {
-            timeout: self.timeout,
-            submitted_by,
-            at,
-            entry,
-        };
-        Some((self.make)(closure, given))
+        Some((closure, Given::new(self.timeout, submitted_by, at, entry)))
     }
 
     /// Begins to run the task here.
     fn start_here(&mut self, seat: Arc<Seat>) {
         let guest = Guest::new(self.core.clone(), seat);
-        self.here = self.task(Some(self.priority)).map(|task| Here {
-            run: Box::pin(place::run_here(guest, task.clone())),
-            handle: TaskHandle::new(task, self.core.clone()),
+        self.here = self.task(Some(self.priority)).map(|(closure, given)| {
+            let task = (self.make.shared)(closure, given);
+            Here {
+                run: Box::pin(place::run_here(guest, task.clone())),
+                handle: TaskHandle::new(task, self.core.clone()),
+            }
         });
     }
 
