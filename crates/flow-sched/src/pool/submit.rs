@@ -75,6 +75,8 @@ pub struct Submit<'p, F, T> {
     /// Whether the task is no longer the submitter's to cancel.
     handed_over: bool,
     ticket: Option<Ticket>,
+    /// Since when it waits for a slot that takes the task over from it, if somebody wants to know.
+    waits_since: Option<Instant>,
     here: Option<Here<T>>,
 }
 
@@ -100,6 +102,7 @@ impl<'p, F, T> Submit<'p, F, T> {
             on_full: core.on_full,
             handed_over: false,
             ticket: None,
+            waits_since: None,
             here: None,
         }
     }
@@ -232,7 +235,10 @@ impl<'p, F, T> Submit<'p, F, T> {
                 OnFull::Wait if inside::is_inside(self.core.address()) => {
                     return Poll::Ready(Err(Refusal::Nested));
                 }
-                OnFull::Wait => {}
+                OnFull::Wait => {
+                    let is_asked = self.core.is_hand_off() && self.core.timing.is_on();
+                    self.waits_since = is_asked.then(|| self.core.rt.now());
+                }
                 OnFull::CallerRuns => {
                     let here = self.core.guest().ok_or(Refusal::Closed);
                     return Poll::Ready(here.map(Place::Here));
@@ -267,10 +273,12 @@ impl<'p, F, T> Submit<'p, F, T> {
         let closure = self.closure.take()?;
         let submitted_by = self.submitter();
         let is_asked = self.core.timing.is_on() || self.core.roll.is_some();
-        let at = is_asked.then(|| self.core.rt.now());
-        if let Some(now) = at {
+        let now = is_asked.then(|| self.core.rt.now());
+        if let Some(now) = now {
             self.core.timing.submitted(self.core, now);
         }
+        // In a hand-off there is no queue, and its submitters wait in the place of tasks.
+        let at = self.waits_since.or(now);
         let entry = self.core.roll.as_ref().map(|roll| {
             let token = submitted_by.as_ref().map(|by| by.cancellation().clone());
             let origin = core::mem::take(&mut self.origin);
