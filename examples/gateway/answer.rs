@@ -78,9 +78,9 @@ impl Peer {
     ) -> (Outcome, Response<Answer>) {
         let gateway = &*self.gateway;
         match self.signed(asked, &request).await {
-            Ok(true) => {}
+            Some(true) => {}
             // A name counts as its own only when it is signed; the address pays for the others.
-            Ok(false) => {
+            Some(false) => {
                 return match gateway.limits.stranger(self.addr.ip()) {
                     decision @ Decision::Limited { .. } => self.limited(decision),
                     _ => (
@@ -92,7 +92,7 @@ impl Peer {
                     ),
                 };
             }
-            Err(_) => return overloaded(),
+            None => return overloaded(),
         }
         let decision = gateway.limits.decide(&asked.client).await;
         match decision {
@@ -135,23 +135,26 @@ impl Peer {
         (Outcome::Limited, response)
     }
 
-    /// Checks the signature on the pool: CPU work does not belong on the connections' tasks.
-    async fn signed(
-        &self,
-        asked: &Arc<Asked>,
-        request: &Request<Incoming>,
-    ) -> Result<bool, flow_sched::TaskError> {
+    /// Checks the signature on the pool: CPU work does not belong on the connections' tasks. `None`
+    /// if the pool has no room for it, or does not check it, in the time that a connection may
+    /// stand still.
+    async fn signed(&self, asked: &Arc<Asked>, request: &Request<Incoming>) -> Option<bool> {
         let Some(signature) = request.headers().get(&X_SIGNATURE).cloned() else {
-            return Ok(false);
+            return Some(false);
         };
-        let (key, asked) = (self.gateway.key.clone(), asked.clone());
-        self.gateway
-            .pool
-            .run(async move |_cx| {
-                let (method, path) = (asked.method.as_str(), asked.uri.path());
-                key.verify(method, path, &asked.client, signature.as_bytes())
-            })
-            .await
+        let Gateway {
+            key,
+            pool,
+            patience,
+            ..
+        } = &*self.gateway;
+        let (key, asked) = (key.clone(), asked.clone());
+        let check = async move |_cx| {
+            let (method, path) = (asked.method.as_str(), asked.uri.path());
+            key.verify(method, path, &asked.client, signature.as_bytes())
+        };
+        let check = pool.submit_timeout(check, *patience).run_timeout(*patience);
+        check.await.ok()?.await.ok()
     }
 }
 

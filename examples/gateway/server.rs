@@ -40,7 +40,7 @@ pub(crate) struct Gateway {
     registry: Registry,
     pub(crate) log: Sender<Entry>,
     /// How long a connection may stand still.
-    patience: Duration,
+    pub(crate) patience: Duration,
     /// How long a stop may take before what is left is dropped.
     drain: Duration,
 }

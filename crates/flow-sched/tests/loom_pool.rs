@@ -300,6 +300,23 @@ fn a_stop_meets_a_push() {
     });
 }
 
+/// Nobody hears of its end but the counters.
+#[test]
+fn a_stop_meets_a_task_without_a_handle() {
+    explore("pool: stop || push without a handle", 2, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 1);
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = runs.clone();
+        let task = pool.submit(async move |_| counted.fetch_add(1, Ordering::Relaxed));
+        task.detach().try_now().unwrap();
+        block_on(pool.shutdown(Duration::ZERO));
+        end(&host, &pool);
+        let (stats, runs) = (pool.stats(), runs.load(Ordering::Relaxed) as u64);
+        assert_eq!((stats.completed, stats.cancelled), (runs, 1 - runs));
+    });
+}
+
 /// A task that runs hears of the stop, and has a poll to react.
 #[test]
 fn a_stop_meets_a_running_task() {

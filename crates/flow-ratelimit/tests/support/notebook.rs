@@ -1,15 +1,25 @@
 //! A subscriber of `tracing` that writes down what it is told. Tests of other crates use it too.
 
 use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
+
+/// A subscriber that nobody uses. As long as a program has made one only, `tracing` takes that of
+/// the thread that comes to an event first for everybody's, and other tests' threads have none.
+static UNUSED: LazyLock<Dispatch> = LazyLock::new(|| {
+    Dispatch::new(Notebook {
+        of: "",
+        lines: Arc::default(),
+    })
+});
 
 /// What the crate `of` tells while `act` runs on this thread: of each event its level, and its
 /// fields.
 pub(crate) fn told(of: &'static str, act: impl FnOnce()) -> Vec<String> {
+    LazyLock::force(&UNUSED);
     let lines = Arc::default();
     let notebook = Notebook {
         of,

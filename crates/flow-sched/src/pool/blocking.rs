@@ -9,9 +9,9 @@
 //! taken out of the queue before there is a thread to run it.
 //!
 //! # State
-//! Behind one lock, [`State`]: `first`, the task that the call is made for; `current`, the task that the thread is running; `back`, what it
-//! hands back to the slot; `left`, whether the slot goes on without it; `armed`, for when the slot
-//! watches the time.
+//! Behind one lock, [`State`]: `first`, the task that the call is made for; `current`, the task
+//! that the thread is running; `back`, what it hands back to the slot; `left`, whether the slot
+//! goes on without it; `armed`, for when the slot watches the time.
 //!
 //! # Invariants
 //! 1. A task that the thread has begun is ended by whoever takes it out of `current`: the thread
@@ -157,7 +157,7 @@ impl Thread {
     /// Runs one closure; false if the slot has gone on without this thread.
     fn run_one(&mut self, place: &mut Place, job: Arc<dyn Job>) -> bool {
         let shared = &*self.shared;
-        if !place.start(job.clone()) {
+        if place.start(job.clone(), None).is_none() {
             contain(|| drop(job));
             shared.task_left();
             return true;
@@ -184,12 +184,16 @@ impl Thread {
             is_watched
         };
         // After it was stored: invariant 4.
-        let must_not_run = job.is_aborted() || shared.core.is_stopped();
+        let stop = if job.is_aborted() {
+            Some(End::Aborted)
+        } else {
+            shared.core.is_stopped().then_some(End::Dropped)
+        };
         contain(|| drop(job));
-        if is_watched && !must_not_run {
+        if is_watched && stop.is_none() {
             shared.seat.wake();
         }
-        let polled = if must_not_run {
+        let polled = if stop.is_some() {
             Poll::Pending
         } else {
             // It is ready when its closure was called, so nobody is to be woken.
@@ -204,7 +208,8 @@ impl Thread {
             }
             (Some(current), Poll::Pending) => {
                 place.forget();
-                shared.end(current, End::Aborted, TaskError::Cancelled);
+                let end = stop.unwrap_or(End::Aborted);
+                shared.end(current, end, TaskError::Cancelled);
                 true
             }
             (None, _) => {

@@ -218,6 +218,11 @@ impl Core {
         }
     }
 
+    /// Whether a task is accepted only when a slot is free for it.
+    pub(super) fn is_hand_off(&self) -> bool {
+        self.kind == QueueKind::Rendezvous
+    }
+
     pub(super) fn has_queued(&self) -> bool {
         !self.lanes.is_empty()
     }

@@ -6,7 +6,8 @@
 //! | `room` | who may put a task into the queue |
 //! | `lanes` | the queues by priority, and which is next |
 //! | `roster` | which slots sleep, and whom to wake |
-//! | `slot`, `place`, `task` | a slot's life, running a task, and the cell it shares with its handle |
+//! | `slot`, `place` | a slot's life, and running a task |
+//! | `task`, `lone` | the cell that a task shares with its handle, and that of one without |
 //! | `blocking` | a slot's blocking closures, on a thread of the host's |
 //! | `group`, `release`, `runtime` | tasks that wait for others, and pools on pools |
 //! | `sizing`, `load` | a pool that finds its number of slots, and how busy it is |
@@ -26,6 +27,7 @@ mod hooks;
 mod inside;
 mod lanes;
 mod load;
+mod lone;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod place;

@@ -112,11 +112,15 @@ impl Place {
         }
     }
 
-    /// Starts a task, in a body of its type; false if it was aborted in the queue. One that has
-    /// started is to be [finished](Self::finish).
-    pub(super) fn start(&mut self, job: Arc<dyn Job>) -> bool {
+    /// Starts a task, in a body of its type, and polls it if there is somebody to wake; `None` if
+    /// it was aborted in the queue. One that has started is to be [finished](Self::finish).
+    pub(super) fn start(
+        &mut self,
+        job: Arc<dyn Job>,
+        cx: Option<&mut Context<'_>>,
+    ) -> Option<Poll<End>> {
         let given = job.given();
-        let limit = match (self.core.task_timeout, given.timeout) {
+        let limit = match (self.core.task_timeout, given.limit()) {
             (Some(pool), Some(own)) => Some(pool.min(own)),
             (pool, own) => pool.or(own),
         };
@@ -128,7 +132,7 @@ impl Place {
         } else {
             Instant::ORIGIN
         };
-        if timed && let Some(submitted) = given.at {
+        if timed && let Some(submitted) = given.at() {
             let core = &self.core;
             core.timing.waited(core, started, started - submitted);
         }
@@ -146,25 +150,45 @@ impl Place {
         run.facts.entry = entry;
         run.armed = false;
         run.submitter = submitter.map(Submitter::new);
-        let has_begun = self.begin(job);
-        self.run.ended = !has_begun;
-        has_begun
+        run.ended = true;
+        if run.submitter.is_some() {
+            self.heed_submitter();
+        }
+        let polled = match self.begin(job, cx) {
+            Begun::Yes(polled) => polled,
+            Begun::Gone | Begun::Misfit(..) => {
+                self.run.facts.entry = None;
+                self.run.submitter = None;
+                return None;
+            }
+        };
+        self.run.ended = false;
+        Some(self.seen(polled))
     }
 
-    fn begin(&mut self, job: Arc<dyn Job>) -> bool {
+    fn begin(&mut self, job: Arc<dyn Job>, mut cx: Option<&mut Context<'_>>) -> Begun {
         let (pool, stand) = (self.inside(), self.stand);
-        let Self { core, cx, body, .. } = self;
-        let own = cx.clone().unwrap_or_default();
-        let begun = TaskContext::enter_from(cx, || {
-            inside::enter(pool, || match body.as_mut().begin(job, stand, own, core) {
-                Begun::Misfit(job, own) => {
-                    *body = job.body();
-                    body.as_mut().begin(job, stand, own, core)
+        let Self {
+            core,
+            cx: context,
+            body,
+            ..
+        } = self;
+        let own = context.clone().unwrap_or_default();
+        TaskContext::enter_from(context, || {
+            inside::enter(pool, || {
+                let begun = body
+                    .as_mut()
+                    .begin(job, stand, own, core, cx.as_deref_mut());
+                match begun {
+                    Begun::Misfit(job, own) => {
+                        *body = job.body();
+                        body.as_mut().begin(job, stand, own, core, cx)
+                    }
+                    begun => begun,
                 }
-                begun => begun,
             })
-        });
-        matches!(begun, Begun::Yes)
+        })
     }
 
     /// Polls the task in its context.
@@ -173,6 +197,11 @@ impl Place {
         let Self { cx: own, body, .. } = self;
         let polled =
             TaskContext::enter_from(own, || inside::enter(pool, || body.as_mut().poll(cx)));
+        self.seen(polled)
+    }
+
+    /// Whether a task that has completed did so by itself.
+    fn seen(&self, polled: Poll<End>) -> Poll<End> {
         polled.map(|end| {
             if end == End::Completed && self.core.is_stopping() {
                 End::Stopped
@@ -180,6 +209,14 @@ impl Place {
                 end
             }
         })
+    }
+
+    /// Cancels the task if its submitter was.
+    fn heed_submitter(&mut self) {
+        let cancelled = self.run.submitter.take_if(|by| by.token.is_cancelled());
+        if let (Some(by), Some(token)) = (cancelled, self.token()) {
+            pass_on(&by.token, token);
+        }
     }
 
     /// Counts, tells, and hands the result over, in this order: whoever awaits the handle finds
@@ -190,10 +227,15 @@ impl Place {
         let facts = &mut self.run.facts;
         facts.tell(&self.core, self.stand, end, self.body.panic());
         facts.entry = None;
+        self.left();
+        self.body.as_mut().publish();
+    }
+
+    /// A task that came here has ended, or never began.
+    fn left(&self) {
         if !self.is_guest {
             self.core.left();
         }
-        self.body.as_mut().publish();
     }
 
     /// Drops what there is of a task that somebody else ends.
@@ -232,9 +274,8 @@ pub(super) async fn run_here(mut guest: Guest, job: Arc<dyn Job>) {
         }
         return;
     }
-    if let Some(mut running) = Running::start(&mut guest.0, job) {
-        poll_fn(|cx| running.poll(&mut timers, cx)).await;
-    }
+    let mut running = Running::new(&mut guest.0, job);
+    poll_fn(|cx| running.poll(&mut timers, cx)).await;
 }
 
 /// A submitter's place, which is gone with its one task.
@@ -258,6 +299,8 @@ impl Drop for Guest {
 /// A task on its place. Dropped before its end, it tells the handle that the task was cancelled.
 pub(super) struct Running<'s> {
     place: &'s mut Place,
+    /// Until it is polled, which is at once.
+    job: Option<Arc<dyn Job>>,
 }
 
 /// What a place knows of the task that it runs.
@@ -328,10 +371,10 @@ impl Facts {
 }
 
 impl<'s> Running<'s> {
-    /// Starts a task; `None` if it was aborted in the queue.
-    pub(super) fn start(place: &'s mut Place, job: Arc<dyn Job>) -> Option<Self> {
-        // Made only if it began: its destructor ends the task.
-        place.start(job).then(|| Self { place })
+    /// Starts the task when it is polled first.
+    pub(super) fn new(place: &'s mut Place, job: Arc<dyn Job>) -> Self {
+        let job = Some(job);
+        Self { place, job }
     }
 
     /// Polls the task, and whatever may end it.
@@ -340,12 +383,20 @@ impl<'s> Running<'s> {
             // Before the poll: if it is set, the task's token was cancelled before (invariant 2
             // of the core), so this poll is the chance to react that it is owed.
             let told = self.place.core.is_stopped();
-            if self.place.body.is_aborted() {
+            let polled = if let Some(job) = self.job.take() {
+                let Some(polled) = self.place.start(job, Some(cx)) else {
+                    self.place.left();
+                    return Poll::Ready(());
+                };
+                polled
+            } else if self.place.body.is_aborted() {
                 self.stop(End::Aborted, TaskError::Cancelled);
                 return Poll::Ready(());
-            }
-            self.heed_submitter();
-            if let Poll::Ready(end) = self.place.poll(cx) {
+            } else {
+                self.place.heed_submitter();
+                self.place.poll(cx)
+            };
+            if let Poll::Ready(end) = polled {
                 self.place.finish(end);
                 return Poll::Ready(());
             }
@@ -369,18 +420,6 @@ impl<'s> Running<'s> {
             if !self.place.body.is_aborted() && !self.place.core.is_stopped() {
                 return Poll::Pending;
             }
-        }
-    }
-
-    /// Cancels the task if its submitter was.
-    fn heed_submitter(&mut self) {
-        let cancelled = self
-            .place
-            .run
-            .submitter
-            .take_if(|by| by.token.is_cancelled());
-        if let (Some(by), Some(token)) = (cancelled, self.place.token()) {
-            pass_on(&by.token, token);
         }
     }
 

@@ -152,6 +152,10 @@ impl Enrolled {
     /// The task begins; `slot` is none if its submitter runs it.
     pub(super) fn runs(&self, since: Instant, slot: Option<u32>, token: Option<CancellationToken>) {
         let mut state = self.entry.state.lock();
+        if state.at.is_none() {
+            // It was aborted in the queue: invariant 3.
+            return;
+        }
         state.runs = Some((since, slot));
         let before = core::mem::replace(&mut state.token, token);
         drop(state);
@@ -188,3 +192,6 @@ const SHARDS: usize = 16;
 
 /// Entries that a reader copies under one lock: 3 µs or so.
 const CHUNK: usize = 256;
+
+#[cfg(all(test, not(loom)))]
+mod tests;

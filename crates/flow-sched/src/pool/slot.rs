@@ -31,7 +31,7 @@ pub(super) struct Slot {
     in_a_row: u32,
     /// The roster's news that it has seen.
     news: u64,
-    /// Whether it has let others have their turn since its last task.
+    /// Whether others have had their turn since its last task began.
     rested: bool,
     timers: Timers,
     greeted: bool,
@@ -213,15 +213,14 @@ impl Slot {
             self.in_a_row = if back.ran < blocking::MOST { 0 } else { BUDGET };
             return back.next;
         }
-        let Some(mut running) = Running::start(&mut self.place, job) else {
-            self.place.core.left();
-            return None;
-        };
-        let (timers, in_a_row) = (&mut self.timers, &mut self.in_a_row);
+        let mut running = Running::new(&mut self.place, job);
+        let timers = &mut self.timers;
+        let (in_a_row, rested) = (&mut self.in_a_row, &mut self.rested);
         poll_fn(|cx| {
             let polled = running.poll(timers, cx);
             if polled.is_pending() {
-                *in_a_row = 0;
+                // Others have had their turn, and a slot whose tasks wait has no submitter at it.
+                (*in_a_row, *rested) = (0, true);
             }
             polled
         })

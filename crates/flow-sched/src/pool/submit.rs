@@ -15,30 +15,46 @@ use flow_sync::Ticket;
 use super::core::Core;
 use super::error::{Rejected, SubmitError, TrySubmitError};
 use super::inside;
+use super::lone::LoneCell;
 use super::place::{self, Guest};
 use super::roll::Origin;
 use super::room::NoRoom;
 use super::roster::Seat;
-use super::task::{AsyncWork, BlockingWork, Given, Task, TaskCell, TaskHandle};
+use super::task::{AsyncWork, BlockingWork, Given, Job, Task, TaskCell, TaskHandle};
 
-/// Makes a task of a closure; called once there is room, so that a refusal costs nothing.
-pub(super) type Make<F, T> = fn(F, Given) -> Arc<dyn Task<T>>;
-
-pub(super) fn make_async<F, Fut>(closure: F, given: Given) -> Arc<dyn Task<Fut::Output>>
-where
-    F: FnOnce(TaskContext) -> Fut + Send + 'static,
-    Fut: Future + Send + 'static,
-    Fut::Output: Send + 'static,
-{
-    Arc::new(TaskCell::new(AsyncWork(closure), given))
+/// How a closure becomes a task; called once there is room, so that a refusal costs nothing.
+pub(super) struct Make<F, T> {
+    /// One with a handle.
+    shared: fn(F, Given) -> Arc<dyn Task<T>>,
+    /// One without.
+    detached: fn(F, Given) -> Arc<dyn Job>,
 }
 
-pub(super) fn make_blocking<F, T>(closure: F, given: Given) -> Arc<dyn Task<T>>
+impl<F, T> Make<F, T>
 where
-    F: FnOnce(TaskContext) -> T + Send + 'static,
+    F: Send + 'static,
     T: Send + 'static,
 {
-    Arc::new(TaskCell::new(BlockingWork(closure), given))
+    pub(super) const fn future<Fut>() -> Self
+    where
+        F: FnOnce(TaskContext) -> Fut,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        Self {
+            shared: |closure, given| Arc::new(TaskCell::new(AsyncWork(closure), given)),
+            detached: |closure, given| Arc::new(LoneCell::new(AsyncWork(closure), given)),
+        }
+    }
+
+    pub(super) const fn blocking() -> Self
+    where
+        F: FnOnce(TaskContext) -> T,
+    {
+        Self {
+            shared: |closure, given| Arc::new(TaskCell::new(BlockingWork(closure), given)),
+            detached: |closure, given| Arc::new(TaskCell::new(BlockingWork(closure), given)),
+        }
+    }
 }
 
 /// The future of [`WorkerPool::submit`](super::WorkerPool::submit).
@@ -59,6 +75,8 @@ pub struct Submit<'p, F, T> {
     /// Whether the task is no longer the submitter's to cancel.
     handed_over: bool,
     ticket: Option<Ticket>,
+    /// Since when it waits for a slot that takes the task over from it, if somebody wants to know.
+    waits_since: Option<Instant>,
     here: Option<Here<T>>,
 }
 
@@ -84,6 +102,7 @@ impl<'p, F, T> Submit<'p, F, T> {
             on_full: core.on_full,
             handed_over: false,
             ticket: None,
+            waits_since: None,
             here: None,
         }
     }
@@ -134,8 +153,8 @@ impl<'p, F, T> Submit<'p, F, T> {
 
     /// Queues the task whether or not there is room, or drops it if the pool is closed.
     pub(super) fn spawn(mut self) {
-        if let Some(task) = self.task(None) {
-            self.core.spawn(task);
+        if let Some((closure, given)) = self.task(None) {
+            self.core.spawn((self.make.detached)(closure, given));
         }
     }
 
@@ -216,7 +235,10 @@ impl<'p, F, T> Submit<'p, F, T> {
                 OnFull::Wait if inside::is_inside(self.core.address()) => {
                     return Poll::Ready(Err(Refusal::Nested));
                 }
-                OnFull::Wait => {}
+                OnFull::Wait => {
+                    let is_asked = self.core.is_hand_off() && self.core.timing.is_on();
+                    self.waits_since = is_asked.then(|| self.core.rt.now());
+                }
                 OnFull::CallerRuns => {
                     let here = self.core.guest().ok_or(Refusal::Closed);
                     return Poll::Ready(here.map(Place::Here));
@@ -231,47 +253,49 @@ impl<'p, F, T> Submit<'p, F, T> {
 
     /// Queues the task; `None` if it is gone.
     fn push(&mut self) -> Option<TaskHandle<T>> {
-        let task = self.task(Some(self.priority))?;
+        let (closure, given) = self.task(Some(self.priority))?;
+        let task = (self.make.shared)(closure, given);
         self.core.push(self.priority, task.clone());
         Some(TaskHandle::new(task, self.core.clone()))
     }
 
     /// The same for a task without a handle.
     fn push_detached(&mut self) -> Option<()> {
-        let task = self.task(Some(self.priority))?;
+        let (closure, given) = self.task(Some(self.priority))?;
+        let task = (self.make.detached)(closure, given);
         self.core.push(self.priority, task);
         Some(())
     }
 
-    /// Makes the task; `priority` is none if it is spawned.
-    fn task(&mut self, priority: Option<usize>) -> Option<Arc<dyn Task<T>>> {
+    /// What makes the task; `priority` is none if it is spawned.
+    #[inline]
+    fn task(&mut self, priority: Option<usize>) -> Option<(F, Given)> {
         let closure = self.closure.take()?;
         let submitted_by = self.submitter();
         let is_asked = self.core.timing.is_on() || self.core.roll.is_some();
-        let at = is_asked.then(|| self.core.rt.now());
-        if let Some(now) = at {
+        let now = is_asked.then(|| self.core.rt.now());
+        if let Some(now) = now {
             self.core.timing.submitted(self.core, now);
         }
+        // In a hand-off there is no queue, and its submitters wait in the place of tasks.
+        let at = self.waits_since.or(now);
         let entry = self.core.roll.as_ref().map(|roll| {
             let token = submitted_by.as_ref().map(|by| by.cancellation().clone());
             let origin = core::mem::take(&mut self.origin);
             roll.enrol(origin, priority, at.unwrap_or(Instant::ORIGIN), token)
         });
-        let given = Given {
-            timeout: self.timeout,
-            submitted_by,
-            at,
-            entry,
-        };
-        Some((self.make)(closure, given))
+        Some((closure, Given::new(self.timeout, submitted_by, at, entry)))
     }
 
     /// Begins to run the task here.
     fn start_here(&mut self, seat: Arc<Seat>) {
         let guest = Guest::new(self.core.clone(), seat);
-        self.here = self.task(Some(self.priority)).map(|task| Here {
-            run: Box::pin(place::run_here(guest, task.clone())),
-            handle: TaskHandle::new(task, self.core.clone()),
+        self.here = self.task(Some(self.priority)).map(|(closure, given)| {
+            let task = (self.make.shared)(closure, given);
+            Here {
+                run: Box::pin(place::run_here(guest, task.clone())),
+                handle: TaskHandle::new(task, self.core.clone()),
+            }
         });
     }
 

@@ -8,6 +8,8 @@
 //! again for the next task of the same type. So a task is one allocation, and its future none
 //! while a pool runs much of the same.
 //!
+//! A task that is detached as it is submitted has a smaller cell: [`lone`](super::lone).
+//!
 //! # Invariants
 //! 1. Whoever takes the closure decides the task's fate: a slot that runs it, or an abort, a
 //!    shutdown or a vanished runtime that discards it. Exactly one does.
@@ -15,7 +17,7 @@
 //!    dropped and after the pool's counters were raised: so a joiner finds both done.
 //! 3. `aborted` is set before the slot is woken; the slot registers its waker before it looks.
 
-use core::any::Any;
+use core::any::{Any, TypeId};
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -29,6 +31,7 @@ use flow_sync::JoinCell;
 use super::core::Core;
 use super::error::TaskError;
 use super::hooks;
+use super::lone::LoneCell;
 use super::place::Stand;
 use super::roll::Enrolled;
 use super::stats::{End, Gone};
@@ -128,19 +131,50 @@ pub(super) trait Job: Any + Send + Sync {
     fn given(&self) -> &Given;
 }
 
-/// What a task was submitted with.
+/// What a task was submitted with: a word each, as most tasks have none of it.
 pub(super) struct Given {
-    /// Its own limit.
-    pub(super) timeout: Option<Duration>,
+    /// In nanoseconds; `UNLIMITED` for none.
+    limit: u64,
     /// The context of whoever submitted it.
     pub(super) submitted_by: Option<TaskContext>,
-    /// When it was submitted, if somebody wants to know.
-    pub(super) at: Option<Instant>,
+    /// `FAR_FUTURE` if nobody wants to know.
+    at: Instant,
     /// Its entry on the pool's roll, if there is one.
     pub(super) entry: Option<Arc<Enrolled>>,
 }
 
+/// 584 years, and whatever is longer.
+const UNLIMITED: u64 = u64::MAX;
+
 impl Given {
+    #[inline]
+    pub(super) fn new(
+        limit: Option<Duration>,
+        submitted_by: Option<TaskContext>,
+        at: Option<Instant>,
+        entry: Option<Arc<Enrolled>>,
+    ) -> Self {
+        let nanos = |limit: Duration| u64::try_from(limit.as_nanos()).unwrap_or(UNLIMITED);
+        Self {
+            limit: limit.map_or(UNLIMITED, nanos),
+            submitted_by,
+            at: at.unwrap_or(Instant::FAR_FUTURE),
+            entry,
+        }
+    }
+
+    /// Its own limit.
+    #[inline]
+    pub(super) fn limit(&self) -> Option<Duration> {
+        (self.limit != UNLIMITED).then(|| Duration::from_nanos(self.limit))
+    }
+
+    /// When it was submitted, if somebody wants to know.
+    #[inline]
+    pub(super) fn at(&self) -> Option<Instant> {
+        (!self.at.is_far_future()).then_some(self.at)
+    }
+
     /// The task has ended, however.
     pub(super) fn ended(&self) {
         if let Some(entry) = &self.entry {
@@ -164,7 +198,8 @@ impl<W: Work> Task<W::Output> for TaskCell<W> {}
 
 /// How the begin of a task went.
 pub(super) enum Begun {
-    Yes,
+    /// And how its first poll did, if it was polled.
+    Yes(Poll<End>),
     /// It was discarded before.
     Gone,
     /// It needs another body, and the context that it was given.
@@ -173,13 +208,15 @@ pub(super) enum Begun {
 
 /// Where a slot runs tasks of one type, one after the other.
 pub(super) trait Body: Send {
-    /// Takes a task's closure and calls it; the task comes back if it is of another type.
+    /// Takes a task's closure and calls it, and polls the future if there is somebody to wake; the
+    /// task comes back if it is of another type.
     fn begin(
         self: Pin<&mut Self>,
         job: Arc<dyn Job>,
         on: Stand,
-        cx: TaskContext,
+        own: TaskContext,
         core: &Core,
+        cx: Option<&mut Context<'_>>,
     ) -> Begun;
     /// Polls the task's future; its result is kept for [`publish`](Body::publish).
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End>;
@@ -232,11 +269,7 @@ impl<W: Work> TaskCell<W> {
 
 impl<W: Work> Job for TaskCell<W> {
     fn body(&self) -> Pin<Box<dyn Body>> {
-        Box::pin(Started::<W> {
-            run: None,
-            outcome: None,
-            cell: None,
-        })
+        empty_body::<W>()
     }
 
     fn discard(&self, core: &Core, how: Gone, why: TaskError) -> bool {
@@ -299,45 +332,77 @@ pin_project_lite::pin_project! {
         #[pin]
         run: Option<W::Run>,
         outcome: Option<Result<W::Output, TaskError>>,
+        // There if somebody is to be told of its end.
         cell: Option<Arc<TaskCell<W>>>,
+    }
+}
+
+/// A body for tasks of one type, in which none has begun.
+pub(super) fn empty_body<W: Work>() -> Pin<Box<dyn Body>> {
+    Box::pin(Started::<W> {
+        run: None,
+        outcome: None,
+        cell: None,
+    })
+}
+
+/// A task's closure, and its cell if somebody is to be told of its end.
+type Taken<W> = (W, Option<Arc<TaskCell<W>>>);
+
+impl<W: Work> Started<W> {
+    /// Takes the closure out of a task of this type; `None` if it was discarded before. One of
+    /// another type comes back.
+    #[inline]
+    fn take(job: Arc<dyn Job>, on: Stand) -> Result<Option<Taken<W>>, Arc<dyn Job>> {
+        let any: &dyn Any = &*job;
+        let kind = any.type_id();
+        let (lone, shared) = (TypeId::of::<LoneCell<W>>(), TypeId::of::<TaskCell<W>>());
+        if kind != lone && kind != shared {
+            return Err(job);
+        }
+        let job: Arc<dyn Any + Send + Sync> = job;
+        if kind == lone {
+            let work = job.downcast::<LoneCell<W>>().ok().and_then(LoneCell::take);
+            return Ok(work.map(|work| (work, None)));
+        }
+        let Ok(cell) = job.downcast::<TaskCell<W>>() else {
+            return Ok(None);
+        };
+        if Arc::strong_count(&cell) > 1 {
+            let work = cell.take(on.seat);
+            return Ok(work.map(|work| (work, Some(cell))));
+        }
+        // Its handle is gone, so nobody will have one: no lock, and no result to keep.
+        let work = Arc::into_inner(cell).and_then(|cell| cell.closure.into_inner());
+        Ok(work.map(|work| (work, None)))
     }
 }
 
 impl<W: Work> Body for Started<W> {
     fn begin(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         job: Arc<dyn Job>,
         on: Stand,
-        cx: TaskContext,
+        own: TaskContext,
         core: &Core,
+        cx: Option<&mut Context<'_>>,
     ) -> Begun {
-        let any: &dyn Any = &*job;
-        if !any.is::<TaskCell<W>>() {
-            return Begun::Misfit(job, cx);
-        }
-        let job: Arc<dyn Any + Send + Sync> = job;
-        let Ok(cell) = job.downcast::<TaskCell<W>>() else {
-            return Begun::Gone;
-        };
-        let (work, cell) = if Arc::strong_count(&cell) == 1 {
-            // Nobody has a handle, so nobody will: no lock, and no result to keep.
-            let cell = Arc::into_inner(cell);
-            (cell.and_then(|cell| cell.closure.into_inner()), None)
-        } else {
-            (cell.take(on.seat), Some(cell))
-        };
-        let Some(work) = work else {
-            return Begun::Gone;
+        let (work, cell) = match Self::take(job, on) {
+            Ok(Some(taken)) => taken,
+            Ok(None) => return Begun::Gone,
+            Err(job) => return Begun::Misfit(job, own),
         };
         core.counters.started(on.stripe);
         hooks::call(core.hooks.task_start.as_ref(), on.seat as usize);
-        let mut this = self.project();
-        match catch(|| work.start(cx)) {
+        let mut this = self.as_mut().project();
+        match catch(|| work.start(own)) {
             Ok(run) => this.run.set(Some(run)),
             Err(panic) => *this.outcome = Some(Err(TaskError::Panicked(panic))),
         }
-        *this.cell = cell;
-        Begun::Yes
+        if cell.is_some() {
+            *this.cell = cell;
+        }
+        Begun::Yes(cx.map_or(Poll::Pending, |cx| self.poll(cx)))
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
@@ -405,10 +470,11 @@ impl Body for NoBody {
         self: Pin<&mut Self>,
         job: Arc<dyn Job>,
         _on: Stand,
-        cx: TaskContext,
+        own: TaskContext,
         _core: &Core,
+        _cx: Option<&mut Context<'_>>,
     ) -> Begun {
-        Begun::Misfit(job, cx)
+        Begun::Misfit(job, own)
     }
 
     fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<End> {

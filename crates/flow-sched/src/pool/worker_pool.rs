@@ -20,7 +20,7 @@ use super::shutdown::{self, Shutdown, ShutdownReport};
 #[cfg(feature = "adaptive")]
 use super::sizing::{Sizer, SizingStats};
 use super::stats::PoolStats;
-use super::submit::{AbortOnDrop, Submit, SubmitTimeout, make_async, make_blocking};
+use super::submit::{AbortOnDrop, Make, Submit, SubmitTimeout};
 use super::task::TaskHandle;
 
 /// Runs tasks on a bounded number of slots, the others waiting in a bounded queue.
@@ -120,7 +120,7 @@ impl WorkerPool {
         Fut: Future + Send + 'static,
         Fut::Output: Send + 'static,
     {
-        Submit::new(self.core(), task, make_async)
+        Submit::new(self.core(), task, Make::future())
     }
 
     /// Submits a task if the queue has room now.
@@ -213,7 +213,7 @@ impl WorkerPool {
         F: FnOnce(TaskContext) -> T + Send + 'static,
         T: Send + 'static,
     {
-        Submit::new(self.core(), task, make_blocking)
+        Submit::new(self.core(), task, Make::blocking())
     }
 
     /// Submits a closure that may block, and waits for its value.

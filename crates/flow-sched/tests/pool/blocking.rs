@@ -10,10 +10,10 @@ use flow_rt::sim::Sim;
 use flow_rt::{
     BoxBlocking, BoxTask, BoxTimer, Handle, Instant, OnFull, Runtime, TaskContext, TestRuntime,
 };
-use flow_sched::{Shutdown, TaskError, WorkerPool, WorkerPoolBuilder};
+use flow_sched::{Shutdown, TaskError, TaskHandle, WorkerPool, WorkerPoolBuilder};
 use futures_util::future::join_all;
 
-use crate::common::{LONG, ms, occupy, quiet};
+use crate::common::{LONG, ms, occupy, poll_once, quiet};
 
 flow_rt::on_every_runtime! {
     seeds 0..50;
@@ -26,6 +26,8 @@ flow_rt::on_every_runtime! {
     a_sub_pool_blocks_beside_its_only_slot,
     a_submitter_runs_its_closure_off_the_executor,
     a_pool_that_stops_takes_closures_back,
+    a_closure_stopped_as_it_begins_is_dropped,
+    a_closure_aborted_as_it_begins_is_cancelled,
     hooks_and_figures_see_each_closure,
 }
 
@@ -267,6 +269,53 @@ async fn a_pool_that_stops_takes_closures_back(rt: TestRuntime) {
     assert!(matches!(lost.await, Err(TaskError::Cancelled)));
     assert!(pool.run(async |_| true).await.unwrap());
     assert_eq!((pool.stats().cancelled, pool.stats().running), (1, 0));
+}
+
+/// One slot, whose second task has begun, and not been called, when `f` is.
+fn with_a_begin(rt: &TestRuntime, f: impl Fn() + Send + Sync + 'static) -> WorkerPool {
+    let begun = AtomicUsize::new(0);
+    let builder = WorkerPool::builder().runtime(rt).slots(1).queue(1);
+    let builder = builder.on_task_start(move |_| {
+        if begun.fetch_add(1, Ordering::SeqCst) == 1 {
+            f();
+        }
+    });
+    builder.build().unwrap()
+}
+
+/// What ends a closure between its begin and its call tells in the report.
+async fn a_closure_stopped_as_it_begins_is_dropped(rt: TestRuntime) {
+    let stopper = Arc::new(Mutex::new(None::<WorkerPool>));
+    let stops = stopper.clone();
+    let pool = with_a_begin(&rt, move || {
+        let pool = stops.lock().unwrap().take().unwrap();
+        assert!(poll_once(&mut Box::pin(pool.shutdown(ms(0)))).is_pending());
+    });
+    *stopper.lock().unwrap() = Some(pool.clone());
+    let gate = occupy(&rt, &pool).await;
+    let task = pool.submit_blocking(|_| unreachable!("it was stopped"));
+    let task = task.await.unwrap();
+    gate.cancel();
+    assert!(matches!(task.await, Err(TaskError::Cancelled)));
+    let report = pool.shutdown(LONG).await;
+    assert_eq!((report.dropped, report.cancelled), (1, 0), "{report}");
+}
+
+async fn a_closure_aborted_as_it_begins_is_cancelled(rt: TestRuntime) {
+    let handle = Arc::new(Mutex::new(None::<TaskHandle<()>>));
+    let aborts = handle.clone();
+    let pool = with_a_begin(&rt, move || {
+        aborts.lock().unwrap().as_ref().unwrap().abort();
+    });
+    let gate = occupy(&rt, &pool).await;
+    let task = pool.submit_blocking(|_| unreachable!("it was aborted"));
+    *handle.lock().unwrap() = Some(task.await.unwrap());
+    pool.close();
+    gate.cancel();
+    let report = pool.shutdown(LONG).await;
+    assert_eq!((report.dropped, report.cancelled), (0, 1), "{report}");
+    let task = handle.lock().unwrap().take().unwrap();
+    assert!(matches!(task.await, Err(TaskError::Cancelled)));
 }
 
 async fn hooks_and_figures_see_each_closure(rt: TestRuntime) {

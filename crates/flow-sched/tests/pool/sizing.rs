@@ -109,18 +109,24 @@ async fn tasks_that_never_end_do_not_keep_others_from_slots(rt: TestRuntime) {
     pool.shutdown(LONG).await;
 }
 
+/// A hand-off has no queue: its submitters are those who wait.
 async fn a_hand_off_sizes_itself_too(rt: TestRuntime) {
     let builder = WorkerPool::builder().runtime(&rt).slots(1..=6);
     let builder = builder.rendezvous().adaptive(Sizing::default());
     let pool = builder.build().unwrap();
-    for _ in 0..60 {
+    for _ in 0..100 {
         let sleeper = rt.clone();
-        let task = pool.submit(async move |_| sleeper.sleep(ms(10)).await);
+        let task = pool.submit(async move |_| sleeper.sleep(ms(50)).await);
         task.detach().await.unwrap();
     }
     let stats = pool.sizing().unwrap();
-    assert!((1..=6).contains(&stats.limit));
-    pool.shutdown(LONG).await;
+    assert!(stats.grown > 0 && stats.limit > 2, "{stats:?}");
+    assert_eq!(pool.stats().max_slots, stats.limit);
+    // Nobody waits, and one slot is in use: the others go.
+    offer(&rt, &pool, 1, ms(10_000)).await;
+    let stats = pool.sizing().unwrap();
+    assert!(stats.shrunk > 0 && stats.limit <= 2, "{stats:?}");
+    assert!(pool.shutdown(LONG).await.is_clean());
 }
 
 async fn what_panics_in_it_harms_nothing(rt: TestRuntime) {
