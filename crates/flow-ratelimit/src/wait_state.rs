@@ -113,6 +113,12 @@ impl WaitState {
             || self.member.is_some()
     }
 
+    /// Whether there is a question that somebody else has not answered yet.
+    #[cfg(feature = "tower")]
+    pub(crate) const fn is_elsewhere(&self) -> bool {
+        self.question.is_some()
+    }
+
     /// Ends the wait, as dropping this would.
     pub fn leave(&mut self) {
         self.place = None;
