@@ -7,7 +7,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use flow_rt::Handle;
+use flow_rt::{Handle, Instant};
 use flow_sync::Ticket;
 
 use crate::error::Denied;
@@ -38,6 +38,8 @@ struct Member {
     index: usize,
     n: u64,
     state: WaitState,
+    /// When the whole wait is at its limit, and who keeps that time: known once it has a place.
+    end: Option<(Handle, Instant)>,
 }
 
 /// Where a place is: a bucket of any clock.
@@ -113,6 +115,12 @@ impl WaitState {
             || self.member.is_some()
     }
 
+    /// Whether there is a question that somebody else has not answered yet.
+    #[cfg(feature = "tower")]
+    pub(crate) const fn is_elsewhere(&self) -> bool {
+        self.question.is_some()
+    }
+
     /// Ends the wait, as dropping this would.
     pub fn leave(&mut self) {
         self.place = None;
@@ -127,14 +135,38 @@ impl WaitState {
         Some((member.index, &mut member.state))
     }
 
-    /// Begins to wait for one limiter of several; any other wait ends.
+    /// Begins to wait for one limiter of several; any other wait ends. One that goes from limiter to
+    /// limiter, for the same `n`, has as much time as is left.
     pub(crate) fn wait_for_member(&mut self, index: usize, n: u64) {
+        let before = self.member.take().filter(|it| it.n == n);
+        let end = before.and_then(|it| it.end);
         self.leave();
+        let left =
+            |(runtime, end): &(Handle, Instant)| end.saturating_duration_since(runtime.now());
+        let limit = end.as_ref().map(left).or(self.limit);
         let state = Self {
-            limit: self.limit,
+            limit,
             ..Self::new()
         };
-        self.member = Some(Box::new(Member { index, n, state }));
+        self.member = Some(Box::new(Member {
+            index,
+            n,
+            state,
+            end,
+        }));
+    }
+
+    /// A wait for one limiter of several has a place: the time of the whole has begun.
+    pub(crate) fn member_waits(&mut self) {
+        let Some((limit, member)) = self.limit.zip(self.member.as_mut()) else {
+            return;
+        };
+        if member.end.is_none()
+            && let Some(runtime) = member.state.runtime()
+        {
+            let end = runtime.now().saturating_add(limit);
+            member.end = Some((runtime.clone(), end));
+        }
     }
 
     /// Puts a grant off.

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use flow_ratelimit::{Rate, TokenBucket};
+use flow_ratelimit::{
+    FairShare, KeyedLimiter, LeakyBucket, Limiter, MultiBucket, Pacer, Rate, TokenBucket,
+};
 use flow_rt::sim::{self, Sim};
 use flow_rt::{Clock, CoarseClock, Handle, Instant, ManualClock};
 
@@ -205,5 +207,65 @@ fn a_bucket_on_a_coarse_clock_keeps_its_rate() {
         })
         .expect("not inside a simulation");
         assert!(clock.now() - start >= 10 * MS);
+    }
+}
+
+/// How many go, one after the other, until one is denied; it is told when to come back.
+fn goes(limiter: &dyn Limiter) -> usize {
+    let went = (0..100).take_while(|_| limiter.try_acquire_n(1).is_ok());
+    let went = went.count();
+    let denied = limiter.peek_n(1).expect_err("none is left");
+    assert!(denied.retry_after().is_some_and(|wait| wait >= 100 * MS));
+    went
+}
+
+#[test]
+fn a_clock_that_stands_or_goes_back_mints_and_loses_nothing_anywhere() {
+    let clock = ManualClock::starting_at(Instant::from_nanos(9_000_000_000_000));
+    let rate = Rate::per_second(10);
+    let keyed = || {
+        let builder = KeyedLimiter::<u64>::builder().rate(rate).burst(5);
+        builder.max_keys(100).clock(clock.clone())
+    };
+    let hashed = keyed().build().expect("valid");
+    let exact = keyed().build_exact().expect("valid");
+    let leaky = LeakyBucket::builder().rate(rate).capacity(5);
+    let pacer = Pacer::builder().rate(rate).capacity(5);
+    let multi = MultiBucket::builder().limits(["10/s burst 5", "20/s burst 8"]);
+    let shares = FairShare::builder().rate("10/s burst 5").child("one", 1);
+    let shares = shares.clock(clock.clone()).build().expect("valid");
+    let limiters: [(&str, usize, Box<dyn Limiter + '_>); 7] = [
+        ("token", 5, Box::new(bucket(clock.clone(), rate, 5, 5))),
+        (
+            "leaky",
+            5,
+            Box::new(leaky.clock(clock.clone()).build().expect("valid")),
+        ),
+        (
+            "pacer",
+            1,
+            Box::new(pacer.clock(clock.clone()).build().expect("valid")),
+        ),
+        (
+            "multi",
+            5,
+            Box::new(multi.clock(clock.clone()).build().expect("valid")),
+        ),
+        ("share", 5, Box::new(shares.child("one").expect("it"))),
+        ("hashed", 5, Box::new(hashed.key(&1))),
+        ("exact", 5, Box::new(exact.key(&1))),
+    ];
+    for (name, burst, limiter) in limiters {
+        assert_eq!(goes(&*limiter), burst, "{name}");
+        assert_eq!(goes(&*limiter), 0, "{name}: the clock stands");
+        let before = clock.now();
+        for back in [MS, 100 * MS, 3_600 * 1_000 * MS] {
+            clock.set(before - back);
+            assert_eq!(goes(&*limiter), 0, "{name}: {back:?} ago");
+            clock.set(before);
+            assert_eq!(goes(&*limiter), 0, "{name}: after {back:?} ago");
+        }
+        clock.advance(100 * MS);
+        assert_eq!(goes(&*limiter), 1, "{name}: one has come");
     }
 }

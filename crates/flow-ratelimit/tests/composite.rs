@@ -11,8 +11,7 @@ use flow_ratelimit::{
     AcquireError, Composite, Denied, Granted, LeakyBucket, Limiter, LimiterExt, Rate, TokenBucket,
     WaitState,
 };
-use flow_rt::sim::Sim;
-use flow_rt::{Instant, ManualClock};
+use flow_rt::{Instant, ManualClock, TestRuntime};
 use proptest::prelude::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -25,6 +24,19 @@ fn bucket(clock: &ManualClock, per_second: u64, burst: u64) -> TokenBucket<Manua
     let builder = TokenBucket::builder().rate(Rate::per_second(per_second));
     let built = builder.burst(burst).clock(clock.clone()).build();
     built.expect("a valid bucket")
+}
+
+/// A bucket of one token whose waiters lose nothing and gain nothing by a timer that is late.
+fn waited(rate: &str) -> TokenBucket {
+    let builder = TokenBucket::builder().rate(rate).burst(1);
+    builder.catch_up(Duration::ZERO).build().unwrap()
+}
+
+flow_rt::on_every_runtime! {
+    seeds 0..50;
+    whoever_waits_gets_all_at_once,
+    many_who_wait_keep_to_each_limit,
+    who_goes_from_line_to_line_has_the_time_that_is_left,
 }
 
 #[test]
@@ -135,80 +147,80 @@ fn threads_take_from_both_alike() {
     assert_eq!(other.available(), 700 - granted as u64);
 }
 
-#[test]
-fn whoever_waits_gets_all_at_once() {
-    let done = Sim::new(0).run(|rt| async move {
-        let fast = TokenBucket::builder()
-            .rate("1000/s")
-            .burst(1)
-            .build()
-            .unwrap();
-        let slow = TokenBucket::builder()
-            .rate("100/s")
-            .burst(1)
-            .build()
-            .unwrap();
-        let both = Composite::new((&fast, &slow));
-        let start = rt.now();
-        for _ in 0..6 {
-            both.acquire().await.unwrap();
-        }
-        assert_eq!(rt.now() - start, 50 * MS);
-        assert_eq!(fast.available(), 0);
-
-        // A wait that is dropped has taken nothing.
-        {
-            let mut waits = pin!(both.acquire());
-            let polled = poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx))).await;
-            assert!(polled.is_pending());
-        }
-        rt.sleep(20 * MS).await;
-        assert_eq!((fast.available(), slow.available()), (1, 1));
+async fn whoever_waits_gets_all_at_once(rt: TestRuntime) {
+    let (fast, slow) = (waited("1000/s"), waited("100/s"));
+    let both = Composite::new((&fast, &slow));
+    let start = rt.now();
+    for _ in 0..6 {
         both.acquire().await.unwrap();
+    }
+    assert_eq!(rt.now() - start, 50 * MS);
+    assert_eq!(fast.available(), 0);
 
-        let timeout = both.acquire_timeout(5 * MS).await;
-        assert!(matches!(timeout, Err(AcquireError::Timeout { .. })));
-        both.acquire_timeout(10 * MS).await.unwrap();
-        let never = both.acquire_n(2).await.unwrap_err();
-        assert!(matches!(never, AcquireError::ExceedsBurst { .. }));
-    });
-    done.expect("no failure");
+    // A wait that is dropped has taken nothing.
+    {
+        let mut waits = pin!(both.acquire());
+        let polled = poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx))).await;
+        assert!(polled.is_pending());
+    }
+    rt.advance(20 * MS).await;
+    assert_eq!((fast.available(), slow.available()), (1, 1));
+    both.acquire().await.unwrap();
+
+    let timeout = both.acquire_timeout(5 * MS).await;
+    assert!(matches!(timeout, Err(AcquireError::Timeout { .. })));
+    both.acquire_timeout(10 * MS).await.unwrap();
+    let never = both.acquire_n(2).await.unwrap_err();
+    assert!(matches!(never, AcquireError::ExceedsBurst { .. }));
 }
 
-#[test]
-fn many_who_wait_keep_to_each_limit() {
-    let done = Sim::new(1).run(|rt| async move {
-        let build = |rate: &str| {
-            TokenBucket::builder()
-                .rate(rate)
-                .burst(1)
-                .catch_up(Duration::ZERO)
-        };
-        let (one, other) = (
-            build("50/s").build().unwrap(),
-            build("40/s").build().unwrap(),
-        );
+async fn many_who_wait_keep_to_each_limit(rt: TestRuntime) {
+    let (one, other) = (waited("50/s"), waited("40/s"));
+    let start = rt.now();
+    let tasks: Vec<_> = (0..20)
+        .map(|i| {
+            let pair = if i % 2 == 0 {
+                [&one, &other]
+            } else {
+                [&other, &one]
+            };
+            let both = Composite::new(pair.map(Clone::clone));
+            rt.spawn(async move { both.acquire().await.map(drop) })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    // 19 after the first, 25 ms each.
+    assert!(rt.now() - start >= 19 * 25 * MS);
+    rt.advance(100 * MS).await;
+    assert_eq!((one.available(), other.available()), (1, 1));
+}
+
+async fn who_goes_from_line_to_line_has_the_time_that_is_left(rt: TestRuntime) {
+    for (limit, ends) in [(150, 100), (250, 190)] {
+        let (first, second) = (waited("10/s"), waited("10/s"));
+        let both = Composite::new([first.clone(), second.clone()]);
+        first.try_acquire().unwrap();
         let start = rt.now();
-        let tasks: Vec<_> = (0..20)
-            .map(|i| {
-                let pair = if i % 2 == 0 {
-                    [&one, &other]
-                } else {
-                    [&other, &one]
-                };
-                let both = Composite::new(pair.map(Clone::clone));
-                rt.spawn(async move { both.acquire().await.map(drop) })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap().unwrap();
+        let runtime = (*rt).clone();
+        let waits = rt.spawn(async move {
+            let waited = both.acquire_timeout(limit * MS).await.map(drop);
+            (waited, runtime.now())
+        });
+        rt.settle().await;
+        rt.advance(90 * MS).await;
+        second.try_acquire().unwrap();
+        // At 100 ms the second has its token in 90 ms: for one of the two that is too late.
+        let (waited, at) = waits.await.unwrap();
+        assert_eq!(at - start, ends * MS);
+        match waited {
+            Err(AcquireError::Timeout { would_wait, .. }) => {
+                assert_eq!((limit, would_wait), (150, 90 * MS));
+            }
+            other => assert_eq!((limit, other), (250, Ok(()))),
         }
-        // 19 after the first, 25 ms each.
-        assert!(rt.now() - start >= 19 * 25 * MS);
-        rt.sleep(100 * MS).await;
-        assert_eq!((one.available(), other.available()), (1, 1));
-    });
-    done.expect("no failure");
+    }
 }
 
 /// Looked at it grants; but when it is asked somebody has emptied another limiter.

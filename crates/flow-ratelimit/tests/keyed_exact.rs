@@ -2,6 +2,7 @@
 #![cfg(not(loom))]
 
 use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
@@ -393,4 +394,43 @@ fn how_full_a_limiter_is_that_denies() {
         "{denied:?}"
     );
     assert!(denied[3] <= 10 && denied[4] <= 40, "{denied:?}");
+}
+
+/// A key that asks how many are known, of all limiters, when it is dropped.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Asks(u64);
+
+static ASKED: OnceLock<[KeyedLimiter<Asks, ManualClock, Exact<Asks>>; 2]> = OnceLock::new();
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        let known = ASKED.get().into_iter().flatten().map(KeyedLimiter::len);
+        assert!(known.sum::<usize>() <= 4);
+    }
+}
+
+#[test]
+fn a_key_that_is_forgotten_may_use_the_limiter() {
+    let clock = clock();
+    let limiters = [WhenFull::EvictNearestFull, WhenFull::Deny].map(|when_full| {
+        let builder = KeyedLimiter::builder().rate("1/s").burst(10).max_keys(2);
+        let builder = builder.when_full(when_full).clock(clock.clone());
+        builder.build_exact().expect("a valid limiter")
+    });
+    let [evicts, denies] = ASKED.get_or_init(|| limiters);
+    for key in 0..5 {
+        evicts.try_acquire(&Asks(key)).unwrap();
+        let denied = denies.try_acquire(&Asks(key)).is_err();
+        assert_eq!(denied, key >= 2, "there is room for two");
+    }
+    assert_eq!(evicts.stats().evicted, 3);
+    assert!(evicts.remove(&Asks(4)));
+    evicts.retain(|key, _| key.0 > 9);
+    assert_eq!(evicts.len(), 0);
+
+    // Those that are full are forgotten where the burst grows.
+    clock.advance(SECOND);
+    denies.set_burst(20).unwrap();
+    assert_eq!(denies.len(), 0);
+    denies.try_acquire_n(&Asks(7), 10).unwrap();
 }

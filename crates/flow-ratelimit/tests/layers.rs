@@ -30,6 +30,7 @@ flow_rt::on_every_runtime! {
     those_who_wait_go_in_their_order,
     a_wait_that_cannot_suffice_is_none,
     a_wait_ends_though_the_rate_falls,
+    a_wait_behind_others_that_ends_says_when_its_turn_is,
     a_key_waits_for_its_own_turn,
     a_permit_is_waited_for_up_to_a_limit,
     a_service_that_waits_gives_its_place_up,
@@ -552,9 +553,44 @@ async fn a_wait_ends_though_the_rate_falls(rt: TestRuntime) {
     bucket.set_rate("1/h").unwrap();
     rt.advance(SECOND).await;
     let denied = call.await.unwrap().unwrap_err();
-    assert_eq!(denied.retry_after(), Some(SECOND));
     rt.settle().await;
     assert_eq!(bucket.stats().waiting, 0);
+
+    // Not how long it has waited: when there is a token.
+    let retry_after = denied.retry_after().unwrap();
+    assert!(retry_after > 3_000 * SECOND, "{retry_after:?}");
+    rt.advance(retry_after.saturating_sub(SECOND)).await;
+    assert!(bucket.peek().is_err());
+    rt.advance(SECOND).await;
+    bucket.try_acquire().unwrap();
+}
+
+async fn a_wait_behind_others_that_ends_says_when_its_turn_is(rt: TestRuntime) {
+    let bucket = TokenBucket::new("1/s", 1).unwrap();
+    bucket.try_acquire().unwrap();
+    let layer = RateLimitLayer::new(&bucket).fail();
+    let patient = layer.clone().wait().layer(plus_one());
+    let first = rt.spawn(patient.oneshot(1));
+    rt.settle().await;
+
+    // Known at once, by the queue too.
+    let hasty = layer.clone().wait_up_to(1_500 * MS).layer(plus_one());
+    let denied = hasty.oneshot(1).await.unwrap_err();
+    let at_once = denied.retry_after().unwrap();
+    assert!(at_once > 1_500 * MS, "{at_once:?}");
+
+    let second = rt.spawn(layer.wait_up_to(2 * SECOND).layer(plus_one()).oneshot(1));
+    rt.settle().await;
+    bucket.set_rate("1/h").unwrap();
+    rt.advance(2 * SECOND).await;
+    let denied = second.await.unwrap().unwrap_err();
+    let retry_after = denied.retry_after().unwrap();
+    assert!(retry_after > 7_000 * SECOND, "{retry_after:?}");
+    rt.advance(retry_after.saturating_sub(SECOND)).await;
+    assert_eq!(first.await.unwrap().unwrap(), 2);
+    assert!(bucket.peek().is_err());
+    rt.advance(SECOND).await;
+    bucket.try_acquire().unwrap();
 }
 
 async fn a_key_waits_for_its_own_turn(rt: TestRuntime) {

@@ -1,4 +1,5 @@
-//! The leaky bucket as a meter, case by case, and beside the token bucket that it is.
+//! The leaky bucket as a meter: what there is to say beyond the cases' scripts in `bucket_cases`, and
+//! beside the token bucket that it is.
 
 use core::time::Duration;
 
@@ -32,16 +33,6 @@ fn goes(bucket: &LeakyBucket<ManualClock>, tries: usize) -> usize {
 }
 
 #[test]
-fn lb_34_starts_empty() {
-    let (bucket, _) = empty(10, 5);
-    assert_eq!((bucket.level(), bucket.available()), (0, 5));
-    assert_eq!(
-        (bucket.rate(), bucket.capacity()),
-        (Rate::per_second(10), 5)
-    );
-}
-
-#[test]
 fn lb_35_45_bad_settings_are_refused() {
     let zero = LeakyBucket::new("10/s", 0).unwrap_err();
     assert_eq!(zero, ConfigError::ZeroCapacity);
@@ -64,16 +55,6 @@ fn lb_35_45_bad_settings_are_refused() {
     assert_eq!(bucket.set_capacity(0), Err(ConfigError::ZeroCapacity));
     assert!(bucket.set_capacity(u64::MAX).is_err());
     assert_eq!(bucket.capacity(), 5);
-}
-
-#[test]
-fn lb_36_fills_overflows_and_leaks() {
-    let (bucket, clock) = empty(10, 5);
-    assert_eq!(goes(&bucket, 6), 5);
-    clock.advance(ms(100));
-    assert_eq!(goes(&bucket, 2), 1);
-    clock.advance(ms(500));
-    assert_eq!(bucket.level(), 0);
 }
 
 #[test]
@@ -136,21 +117,6 @@ fn lb_41_rate_and_capacity_change_alone() {
     assert!(denied.is_err(), "what was poured in leaks out first");
     clock.advance(ms(50));
     assert_eq!(goes(&bucket, 2), 1);
-}
-
-#[test]
-fn lb_42_43_44_the_ends_of_the_scale() {
-    let (unlimited, _) = started(Rate::UNLIMITED, 5, 0);
-    assert_eq!((goes(&unlimited, 1_000), unlimited.level()), (1_000, 0));
-
-    let (still, clock) = started(Rate::ZERO, 5, 0);
-    assert_eq!(goes(&still, 6), 5);
-    clock.advance(ms(3_600_000));
-    assert_eq!(still.try_acquire(), Err(Denied::NeverRefills));
-    assert_eq!(still.level(), 5);
-
-    let (bucket, _) = started(Rate::per_second(1), 5, 3);
-    assert_eq!((bucket.level(), bucket.available()), (3, 2));
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-//! Random steps against plain sums, two hundred thousand of them cancels, resizes or forgets:
+//! Random steps against plain sums, until a million of them were cancels, resizes or forgets:
 //! permits of no class are lost or made, in flight rises only as far as the limit in force, and
 //! only what is lent keeps a class from its share.
 #![cfg(not(loom))]
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use flow_ratelimit::{ClassPermit, ClassedLimiter, OwnedClassPermit, PermitClass, PermitError};
 
-const TELLING_STEPS: u32 = 200_000;
+const TELLING_STEPS: u32 = 1_000_000;
 
 /// xorshift64*: the same steps on every machine.
 struct Dice(u64);

@@ -1,4 +1,4 @@
-//! goflow's sixth defect: each decision allocates a reservation under a mutex. Here nothing is
+//! goflow 6, its sixth defect: each decision allocates a reservation under a mutex. Here nothing is
 //! allocated by decisions, nor by reservations once the line has been as long before.
 #![cfg(not(loom))]
 

@@ -48,7 +48,7 @@ pub use limits::Limits;
 /// stands in the queue of the limiter that denied, holding nothing of the others; when its turn
 /// comes all are taken together, or it goes to the queue of the next that denies. So the order is
 /// first in, first out only among those who wait for the same limiter, and a caller that needs many
-/// scarce limits at once may have to stand in line more than once.
+/// scarce limits at once may have to stand in line more than once, all in the time that it has.
 ///
 /// # Cost
 /// Two calls of each limiter for a grant. Waiting takes a box.
@@ -180,11 +180,22 @@ impl<T: Limits> Limiter for Composite<T> {
                 continue;
             };
             // One that never grants so much says so itself.
-            let own = core::task::ready!(limiter.poll_acquire_n(cx, n, member));
-            state.leave();
-            let own = own?;
+            let own = match limiter.poll_acquire_n(cx, n, member) {
+                Poll::Ready(Ok(own)) => own,
+                Poll::Ready(Err(error)) => {
+                    state.leave();
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending => {
+                    state.member_waits();
+                    return Poll::Pending;
+                }
+            };
             match self.take(n, Some(index)) {
-                Ok(others) => return Poll::Ready(Ok(fewer(others, own))),
+                Ok(others) => {
+                    state.leave();
+                    return Poll::Ready(Ok(fewer(others, own)));
+                }
                 Err(by) => {
                     limiter.refund(n);
                     state.wait_for_member(by.index, n);

@@ -12,6 +12,10 @@
 //!    at least as new as what it finds: every word was written under the lock before.
 //! 4. No more keys are known than `grow_to`, which is `max_keys` but by [`WhenFull::Grow`], and one
 //!    for each shard that had none when as many were known: it has nobody to let go.
+//! 5. Of a key's own code only `Eq`, `Borrow` and `Clone` (or `ToOwned`) run under a shard's lock: it
+//!    is what finds a key, and what puts it there. So these must not use the limiter. A key is hashed
+//!    before, and one that is forgotten is dropped after; only when those who wait are served, under
+//!    their own lock, may that come under it.
 //!
 //! # Steps
 //! - take: parameters; lock; in force? Find; write.
@@ -96,16 +100,15 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
         Q: Eq + ?Sized,
     {
         let asked = Asked { quotas, hash, key };
-        let mut shard = self.lock(hash);
-        let removed = asked
-            .find(&shard)
-            .and_then(|number| shard.remove(number))
-            .is_some();
-        if removed {
+        let removed = {
+            let mut shard = self.lock(hash);
+            let found = asked.find(&shard);
+            found.and_then(|number| shard.remove(number))
+        };
+        if removed.is_some() {
             self.known.fetch_sub(1, Ordering::Relaxed);
         }
-        drop(shard);
-        removed
+        removed.is_some()
     }
 
     /// Gives memory back that no key needs.
@@ -117,6 +120,8 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
 
     /// Lets a key in that was carried over a restart, with one word beside others for the same.
     pub(super) fn restore(&self, quotas: &Quotas, (hash, key): (u64, K), used: u64, now: Instant) {
+        // Outlives the lock's guard (5).
+        let _gone;
         let mut shard = self.lock(hash);
         let asked = Asked {
             quotas,
@@ -127,7 +132,10 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
             return;
         }
         match self.make_room(&mut shard, quotas, now) {
-            Ok(()) => shard.insert(Entry { key, hash, used }),
+            Ok(forgotten) => {
+                _gone = forgotten;
+                shard.insert(Entry { key, hash, used });
+            }
             Err(_) => {
                 self.evicted.fetch_add(1, Ordering::Relaxed);
             }
@@ -148,6 +156,8 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
     {
         let Asked { quotas, hash, .. } = *asked;
         let class = quotas.of(hash);
+        // Outlives the lock's guard (5).
+        let _gone;
         let (mut shard, anchor) = self.lock_in_force(asked, now);
         let need = class.grains(&anchor, n)?;
         let found = asked.find(&shard);
@@ -181,8 +191,17 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
             (entry.hash, entry.used) = (hash, used);
         } else {
             let key = to_key();
-            self.make_room(&mut shard, quotas, now)?;
-            shard.insert(Entry { key, hash, used });
+            match self.make_room(&mut shard, quotas, now) {
+                Ok(forgotten) => {
+                    _gone = forgotten;
+                    shard.insert(Entry { key, hash, used });
+                }
+                Err(why) => {
+                    // Before the key that it did not take.
+                    drop(shard);
+                    return Err(why);
+                }
+            }
         }
         Ok(class.granted(&anchor, left))
     }
@@ -204,17 +223,24 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
             if look.anchor.is_stale(now) {
                 // The line's lock comes before the shards'.
                 drop(shard);
-                class.move_anchor(now, forgetting(self, quotas, hash, now));
+                let mut gone = Vec::new();
+                class.move_anchor(now, forgetting(self, quotas, hash, now, &mut gone));
                 continue;
             }
             return (shard, look.anchor);
         }
     }
 
-    /// Makes room for another key in a shard, or says why there is none.
-    fn make_room(&self, shard: &mut Shard<K>, quotas: &Quotas, now: Instant) -> Result<(), Denied> {
+    /// Makes room for another key in a shard, or says why there is none. Who is forgotten for it is
+    /// the caller's to drop, without the lock.
+    fn make_room(
+        &self,
+        shard: &mut Shard<K>,
+        quotas: &Quotas,
+        now: Instant,
+    ) -> Result<Option<Entry<K>>, Denied> {
         if self.takes_another(self.max_keys) {
-            return Ok(());
+            return Ok(None);
         }
         let mut least_of = |sample| {
             let looked = shard.next(sample).filter_map(|number| {
@@ -231,30 +257,30 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
         }
         let forgets_nobody = lacks_something(least);
         if forgets_nobody && self.takes_another(self.grow_to) {
-            return Ok(());
+            return Ok(None);
         }
         match (least, self.when_full) {
             (Some((lacks, number)), when_full) if lacks <= 0 || when_full != WhenFull::Deny => {
-                shard.remove(number);
                 if lacks > 0 {
                     self.evicted.fetch_add(1, Ordering::Relaxed);
                 }
+                Ok(shard.remove(number))
             }
             (Some((_, number)), _) => {
                 let entry = shard.entries().get(number);
-                return Err(Denied::KeysFull {
+                Err(Denied::KeysFull {
                     retry_after: entry.map_or(core::time::Duration::MAX, |entry| {
                         let class = quotas.of(entry.hash);
                         full_after(&class.params.anchor(), entry.used, now)
                     }),
-                });
+                })
             }
             // A shard that has nobody while the others are full: one more does no harm.
             (None, _) => {
                 self.known.fetch_add(1, Ordering::Relaxed);
+                Ok(None)
             }
         }
-        Ok(())
     }
 
     /// Counts another key, if it is one of so many at the most.
@@ -299,8 +325,9 @@ impl<Q: Eq + ?Sized> Asked<'_, Q> {
 
 impl<K: Eq + Clone + Send + Sync + 'static> Store for Exact<K> {
     type Tag = Arc<K>;
+    type Gone = Vec<K>;
 
-    fn forget(&self, quotas: &Quotas, of: u64, lacks: &dyn Fn(u64) -> i64) {
+    fn forget(&self, quotas: &Quotas, of: u64, lacks: &dyn Fn(u64) -> i64, gone: &mut Vec<K>) {
         for shard in &self.shards {
             let mut shard = shard.lock();
             let mut number = shard.entries().len();
@@ -310,7 +337,7 @@ impl<K: Eq + Clone + Send + Sync + 'static> Store for Exact<K> {
                 let is_full =
                     |it: &Entry<K>| quotas.is_same_class(of, it.hash) && lacks(it.used) <= 0;
                 if shard.entries().get(number).is_some_and(is_full) {
-                    shard.remove(number);
+                    gone.extend(shard.remove(number).map(|it| it.key));
                     self.known.fetch_sub(1, Ordering::Relaxed);
                 }
             }

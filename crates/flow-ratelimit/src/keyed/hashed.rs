@@ -98,7 +98,7 @@ impl Hashed {
                 continue;
             }
             if anchor.is_stale(now) {
-                class.move_anchor(now, forgetting(self, quotas, hash, now));
+                class.move_anchor(now, forgetting(self, quotas, hash, now, &mut ()));
                 continue;
             }
             let decided = match found {
@@ -334,8 +334,10 @@ fn decide_at(
 impl Store for Hashed {
     /// Two keys of one hash are one.
     type Tag = ();
+    /// A hash is dropped anywhere.
+    type Gone = ();
 
-    fn forget(&self, quotas: &Quotas, of: u64, lacks: &dyn Fn(u64) -> i64) {
+    fn forget(&self, quotas: &Quotas, of: u64, lacks: &dyn Fn(u64) -> i64, (): &mut ()) {
         self.slots
             .forget(|hash| quotas.is_same_class(of, hash), lacks);
     }

@@ -375,14 +375,16 @@ impl Class {
     }
 }
 
-/// Empties what is full of the class of a hash: what a change of its line asks of a store.
-pub(super) fn forgetting<'a>(
-    store: &'a impl Store,
+/// Empties what is full of the class of a hash: what a change of its line asks of a store. It is
+/// asked under the line's lock, so whom it forgets is dropped later, with `gone`.
+pub(super) fn forgetting<'a, S: Store>(
+    store: &'a S,
     quotas: &'a Quotas,
     hash: u64,
     now: Instant,
+    gone: &'a mut S::Gone,
 ) -> impl FnOnce(&Anchor) + 'a {
-    move |anchor| store.forget(quotas, hash, &|used| lacks(anchor, used, now))
+    move |anchor| store.forget(quotas, hash, &|used| lacks(anchor, used, now), gone)
 }
 
 /// What a key lacks until full, in grains: 0 or less if it is full, the less for the longer.

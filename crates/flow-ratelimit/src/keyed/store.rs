@@ -14,9 +14,12 @@ pub trait Store: Sized + Send + Sync + 'static {
     /// What tells keys of one hash apart.
     type Tag: Clone + Eq + Send + Sync + 'static;
 
+    /// Whole keys that were forgotten: to be dropped where nobody holds a lock.
+    type Gone: Default;
+
     /// Forgets those keys of the class of a hash that lack nothing. Keys that come or spend
     /// meanwhile stay.
-    fn forget(&self, quotas: &Quotas, of: u64, lacks: &dyn Fn(u64) -> i64);
+    fn forget(&self, quotas: &Quotas, of: u64, lacks: &dyn Fn(u64) -> i64, gone: &mut Self::Gone);
 
     /// Tells the hash of each key, and what it has spent.
     fn for_each(&self, visit: &mut dyn FnMut(u64, u64));

@@ -120,7 +120,8 @@ impl<C: Clock, S: Store> Table<C, S> {
         let now = self.clock.now();
         let hash = u64::from(class);
         let of = self.quotas.of(hash);
-        let forget = forgetting(&self.store, &self.quotas, hash, now);
+        let mut gone = S::Gone::default();
+        let forget = forgetting(&self.store, &self.quotas, hash, now, &mut gone);
         match (rate, burst) {
             (Some(rate), Some(burst)) => of.set_quota(rate, burst, now, forget)?,
             (Some(rate), None) => of.set_rate(rate, now, forget)?,

@@ -276,13 +276,33 @@ impl<L: DecideKey<K>, K> Asked<L, K> {
         // The token may have come at this very instant: then it is the answer.
         let polled = limiter.poll_decide_key(cx, key, 1, &mut self.state);
         if polled.is_pending() {
-            self.state.leave();
-            return Poll::Ready(Err(match ended {
-                Ended::InTime(limit) => Denied::not_yet(limit),
-                Ended::NoRuntime(_) | Ended::Stopped(_) => Denied::NoRuntime,
-            }));
+            return Poll::Ready(match ended {
+                Ended::InTime(limit) => self.ask_now(limit),
+                Ended::NoRuntime(_) | Ended::Stopped(_) => {
+                    self.state.leave();
+                    Err(Denied::NoRuntime)
+                }
+            });
         }
         polled
+    }
+
+    /// What the decider says to somebody without patience, after a wait of `waited`: when there will
+    /// be a token, from now on.
+    fn ask_now(&mut self, waited: Duration) -> Result<Granted, Denied> {
+        let is_elsewhere = self.state.is_elsewhere();
+        self.state.leave();
+        // Whoever has not answered yet is not asked again: nobody would stay for a token of its.
+        if !is_elsewhere {
+            let mut state = WaitState::with_limit(Duration::ZERO);
+            let cx = &mut Context::from_waker(Waker::noop());
+            let polled = self.limiter.poll_decide_key(cx, &self.key, 1, &mut state);
+            if let Poll::Ready(decided) = polled {
+                return decided;
+            }
+        }
+        // Nobody knows better.
+        Err(Denied::not_yet(waited))
     }
 
     /// Begins the time that the patience lasts.

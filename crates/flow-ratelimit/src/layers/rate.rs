@@ -316,10 +316,8 @@ impl<L: Limiter + Clone> Reserved<L> {
             Held::Token(_) => return Poll::Ready(true),
             // A denial that nobody has called for is of a moment that has passed.
             Held::Denial(_) | Held::Nothing if patience == Patience::Reject => {
-                self.held = match self.limiter.try_acquire_n(1) {
-                    Ok(granted) => Held::Token(granted),
-                    Err(why) => Held::Denial(why),
-                };
+                let now = self.limiter.try_acquire_n(1);
+                self.held = now.map_or_else(Held::Denial, Held::Token);
             }
             _ => ready!(self.poll_wait(cx, patience)),
         }
@@ -345,10 +343,13 @@ impl<L: Limiter + Clone> Reserved<L> {
             // The token may have come at this very instant: then it is the answer.
             polled = self.limiter.poll_acquire_n(cx, 1, &mut wait.state);
             if polled.is_pending() {
-                self.held = Held::Denial(match ended {
-                    Ended::InTime(limit) => Denied::not_yet(limit),
-                    Ended::NoRuntime(_) | Ended::Stopped(_) => Denied::NoRuntime,
-                });
+                wait.state.leave();
+                let now = match ended {
+                    // Not the time that it has waited: when there will be a token, from now on.
+                    Ended::InTime(_) => self.limiter.try_acquire_n(1),
+                    Ended::NoRuntime(_) | Ended::Stopped(_) => Err(Denied::NoRuntime),
+                };
+                self.held = now.map_or_else(Held::Denial, Held::Token);
                 return Poll::Ready(());
             }
         }

@@ -172,7 +172,8 @@ impl<C: Clock> LeakyBucket<C> {
         self.bucket.is_closed()
     }
 
-    /// What it has done and how it stands, without a lock.
+    /// What it has done and how it stands. No lock is taken, unless the time of a reservation has
+    /// come: then shortly.
     pub fn stats(&self) -> LeakyBucketStats {
         let TokenBucketStats {
             granted,

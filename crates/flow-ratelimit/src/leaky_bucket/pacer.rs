@@ -121,7 +121,8 @@ impl<C: Clock> Pacer<C> {
         self.bucket.is_closed()
     }
 
-    /// What it has done and how it stands, without a lock.
+    /// What it has done and how it stands. No lock is taken, unless it warms up or the time of a
+    /// reservation has come: then shortly.
     pub fn stats(&self) -> PacerStats {
         let stats = self.bucket.stats();
         PacerStats {

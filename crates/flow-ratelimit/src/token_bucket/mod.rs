@@ -251,7 +251,8 @@ impl<C: Clock> TokenBucket<C> {
         self.core.closed.load(Ordering::Acquire)
     }
 
-    /// What it has done and how it stands, without a lock.
+    /// What it has done and how it stands. No lock is taken, unless the bucket warms up or the
+    /// time of a reservation has come: then shortly.
     pub fn stats(&self) -> TokenBucketStats {
         let (granted, denied) = self.core.counted().unwrap_or_default();
         TokenBucketStats {
