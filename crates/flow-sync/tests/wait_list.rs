@@ -197,3 +197,20 @@ fn whoever_is_put_back_stands_where_it_stood() {
     assert_eq!(list.head(), Some(tickets[4]));
     assert!(list.requeue(tickets[3], waker()).is_some(), "it is gone");
 }
+
+#[test]
+fn counts_those_who_were_granted_before() {
+    let mut list = WaitList::new();
+    let tickets: Vec<_> = (0..4).map(|_| list.push(0, None)).collect();
+    let before = |list: &WaitList| -> Vec<usize> {
+        let each = tickets.iter().map(|ticket| list.granted_before(*ticket));
+        each.collect()
+    };
+    for _ in 0..3 {
+        list.grant_head();
+    }
+    assert_eq!(before(&list), [0, 1, 2, 3]);
+    list.cancel(tickets[0]);
+    assert!(list.requeue(tickets[1], waker().1).is_none());
+    assert_eq!(before(&list), [0, 0, 0, 1]);
+}

@@ -302,6 +302,7 @@ impl<T, S: Scale<T>> Locked<T, S> {
 
     /// Takes an item, or waits in line for one; `None` when drained.
     pub(crate) fn poll_pop(&self, cx: &Context<'_>, turn: &mut Turn) -> Poll<Option<T>> {
+        #[allow(clippy::redundant_closure_for_method_calls)] // the method has one lifetime only
         self.poll_items(cx, turn, |section, own| section.pop(own))
     }
 
