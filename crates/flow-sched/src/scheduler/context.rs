@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use flow_rt::{Instant, TaskContext};
 
 use super::Scheduler;
+use super::label::Label;
 use super::shared::Shared;
 
 /// What a run knows about itself; it derefs to the [`TaskContext`] with its cancellation and its
@@ -26,7 +27,7 @@ use super::shared::Shared;
 pub struct JobContext {
     pub(crate) task: TaskContext,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) job: Arc<str>,
+    pub(crate) job: Label,
     pub(crate) run: u64,
     pub(crate) attempt: u32,
     pub(crate) due: Instant,
@@ -83,7 +84,7 @@ impl Deref for JobContext {
 impl fmt::Debug for JobContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobContext")
-            .field("job", &self.job)
+            .field("job", &self.job())
             .field("run", &self.run)
             .field("scheduled_at", &self.scheduled_at)
             .field("task", &self.task)

@@ -29,6 +29,7 @@ mod intern;
 mod jitter;
 mod job;
 mod job_builder;
+mod label;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod outcome;
@@ -40,6 +41,7 @@ mod run;
 mod settings;
 mod shared;
 mod state;
+mod text_hash;
 mod timetable;
 mod trigger;
 mod triggers;
@@ -242,7 +244,7 @@ impl Scheduler {
         let mut prepared: Vec<Prepared> = Vec::new();
         for (index, job) in jobs.into_iter().enumerate() {
             let job = if job.is_of(shared) {
-                job.prepare()
+                job.prepare().map(|(_, prepared)| prepared)
             } else {
                 Err(ScheduleError::OtherScheduler)
             };
@@ -251,7 +253,7 @@ impl Scheduler {
         if let Err((index, refused)) = shared.insert_all(&prepared) {
             let name = prepared
                 .get(index)
-                .map_or("", |prepared| &prepared.job.name);
+                .map_or("", |prepared| &*prepared.job.name);
             let error = refused.into_error(name);
             return Err(StartAllError { index, error });
         }
@@ -400,7 +402,7 @@ impl Scheduler {
         JobEvents::new(self.shared().clone(), capacity.get())
     }
 
-    /// What is going on. Counters, and one short lock for the number of jobs.
+    /// What is going on. Counters only, no lock.
     pub fn stats(&self) -> SchedulerStats {
         self.shared().stats()
     }

@@ -37,9 +37,10 @@ pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket) {
             let Some(run) = run.pass(&context).await else {
                 return;
             };
-            match &run.shared.clone().target {
+            let shared = run.shared.clone();
+            match &shared.target {
                 Target::Runtime => run.execute(context).await,
-                Target::Pool(pool) => hand_in(pool, run),
+                Target::Pool(pool) => hand_in(&shared, pool, run),
             }
         });
         return;
@@ -49,7 +50,7 @@ pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket) {
             let context = context(shared);
             shared.handle.spawn_detached(run.execute(context));
         }
-        Target::Pool(pool) => hand_in(pool, run),
+        Target::Pool(pool) => hand_in(shared, pool, run),
     }
 }
 
@@ -64,11 +65,10 @@ fn context(shared: &Shared) -> TaskContext {
 }
 
 /// Hands a run to a pool. What the pool does not take is dropped, and so reported.
-fn hand_in(pool: &WorkerPool, run: Run) {
-    let shared = run.shared.clone();
+fn hand_in(shared: &Arc<Shared>, pool: &WorkerPool, run: Run) {
     let submit = pool.submit(move |cx| run.execute(cx)).handed_over();
     if let Err(TrySubmitError::Full { task, .. }) = submit.try_now() {
-        wait_for_room(&shared, pool, task.into_inner());
+        wait_for_room(shared, pool, task.into_inner());
     }
 }
 
