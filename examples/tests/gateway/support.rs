@@ -60,10 +60,7 @@ impl Serving {
 
     /// Runs until its first line names its address.
     fn run(command: &mut Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let pid = child.id().to_string();
         let (watched, watch) = mpsc::channel::<()>();
         std::thread::spawn(move || {

@@ -39,12 +39,17 @@ impl<'a> Cursor<'a> {
         if self.rest.first().is_some_and(|&byte| !is_blank(byte)) {
             return Err(self.unexpected("a comma or the next field"));
         }
+        self.skip_blanks();
+        Ok(())
+    }
+
+    #[inline]
+    fn skip_blanks(&mut self) {
         while let [byte, rest @ ..] = self.rest
             && is_blank(*byte)
         {
             self.rest = rest;
         }
-        Ok(())
     }
 
     /// How many bytes have been read.
@@ -72,7 +77,13 @@ impl<'a> Cursor<'a> {
         self.rest.get(bytes).is_none_or(|&byte| is_blank(byte))
     }
 
-    /// Takes all that is left of the field, if that is `*`, or a `?` that stands for it.
+    /// Whether days, months and weekdays, to be read from here on, are those of most patterns: all.
+    #[inline]
+    pub(super) fn only_stars_follow(&self) -> bool {
+        self.rest == b"* * *" && self.grammar.question != Question::OneDayField
+    }
+
+    /// Leaves the field, if all that is left of it is `*`, or a `?` that stands for it.
     #[inline]
     pub(super) fn star(&mut self) -> bool {
         let byte = self.peek();
@@ -80,17 +91,19 @@ impl<'a> Cursor<'a> {
         let whole = star && self.ends(1);
         if whole {
             self.skip();
+            self.skip_blanks();
         }
         whole
     }
 
-    /// Takes all that is left of the field, if that is a `?` that stands for all days.
+    /// Leaves the field, if all that is left of it is a `?` that stands for all days.
     #[inline]
     pub(super) fn question(&mut self) -> bool {
         let whole =
             self.peek() == b'?' && self.grammar.question != Question::Nowhere && self.ends(1);
         if whole {
             self.skip();
+            self.skip_blanks();
         }
         whole
     }
@@ -134,20 +147,29 @@ impl<'a> Cursor<'a> {
     /// Takes a number of one or two digits that is an item by itself: what most items are.
     #[inline]
     pub(super) fn plain(&mut self) -> Option<u32> {
-        let digit = |byte: u8| u32::from(byte - b'0');
-        let (number, rest) = match self.rest {
-            [a @ b'0'..=b'9', b @ b'0'..=b'9', rest @ ..] => (10 * digit(*a) + digit(*b), rest),
-            [a @ b'0'..=b'9', rest @ ..] => (digit(*a), rest),
-            _ => return None,
-        };
-        let alone = rest
-            .first()
-            .is_none_or(|&byte| byte == b',' || is_blank(byte));
-        if !alone || number < self.min || number > self.max {
+        let (number, rest) = two_digits(self.rest)?;
+        if number < self.min || number > self.max {
             return None;
         }
         self.rest = rest;
         Some(number)
+    }
+
+    /// Takes a `*` with a step of one or two digits that every dialect allows, and gives its bits:
+    /// what most other items are. Not for weekdays and years.
+    #[inline]
+    pub(super) fn stepped_star(&mut self) -> Option<u64> {
+        let [b'*', b'/', rest @ ..] = self.rest else {
+            return None;
+        };
+        let (step, rest) = two_digits(rest)?;
+        if step == 0 || step > self.max - self.min {
+            return None;
+        }
+        self.rest = rest;
+        let mut item = Item::range(self.min, self.max);
+        item.step = step;
+        Some(item.bits_within())
     }
 
     /// Reads an item of a list.
@@ -221,6 +243,11 @@ impl<'a> Cursor<'a> {
     /// The field's least value.
     pub(super) fn min(&self) -> u32 {
         self.min
+    }
+
+    /// The field's largest value.
+    pub(super) fn max(&self) -> u32 {
+        self.max
     }
 
     /// What stands from here to the next separator cannot stand there.
@@ -347,13 +374,48 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// A number of one or two digits that ends its item, and what follows.
+#[inline]
+fn two_digits(text: &[u8]) -> Option<(u32, &[u8])> {
+    let digit = |byte: u8| u32::from(byte - b'0');
+    let (number, rest) = match text {
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', rest @ ..] => (10 * digit(*a) + digit(*b), rest),
+        [a @ b'0'..=b'9', rest @ ..] => (digit(*a), rest),
+        _ => return None,
+    };
+    let ends = |&byte: &u8| byte == b',' || is_blank(byte);
+    rest.first().is_none_or(ends).then_some((number, rest))
+}
+
 /// How many fields a text has that begins with one.
 pub(super) fn count_fields(text: &[u8]) -> usize {
-    // No carried state, so that many bytes are looked at at once.
-    let starts = text
-        .windows(2)
-        .filter(|pair| is_blank(pair[0]) & !is_blank(pair[1]));
-    usize::from(!text.is_empty()) + starts.count()
+    let (eights, rest) = text.as_chunks::<8>();
+    // Behind the text there is nothing but blanks.
+    let mut last = [b' '; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut count = u32::from(!text.is_empty());
+    let mut before = 0;
+    for &eight in eights.iter().chain([&last]) {
+        let blanks = blanks(eight);
+        // Bytes that are none, behind one that is.
+        count += ((blanks << 8 | before) & !blanks).count_ones();
+        before = blanks >> 56;
+    }
+    count as usize
+}
+
+/// The highest bit of each byte that is a blank.
+#[inline]
+fn blanks(eight: [u8; 8]) -> u64 {
+    const LOW: u64 = u64::MAX / 255;
+    const SEVEN: u64 = 0x7f * LOW;
+    let eight = u64::from_le_bytes(eight);
+    let is = |byte: u8| {
+        let differs = eight ^ (LOW * u64::from(byte));
+        // Adding to seven bits carries into the eighth, and no further.
+        !(((differs & SEVEN) + SEVEN) | differs | SEVEN)
+    };
+    is(b' ') | is(b'\t')
 }
 
 #[inline]

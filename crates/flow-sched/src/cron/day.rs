@@ -26,7 +26,7 @@ pub(super) fn is_either(grammar: &Grammar, day: &DayLooks, weekday: &DayLooks) -
         }
 }
 
-/// Reads the day of month.
+/// Reads the day of month, and the blanks behind it.
 pub(super) fn days(
     cursor: &mut Cursor<'_>,
     fields: &mut Fields,
@@ -45,6 +45,7 @@ pub(super) fn days(
         // A day that every month has.
         let item = seed.read(cursor, 28)?;
         fields.day = cursor.bits(&item) as u32;
+        cursor.leave()?;
         return Ok(looks);
     }
     let mut items = 0;
@@ -91,11 +92,12 @@ pub(super) fn days(
     {
         return Err(cursor.fault(FaultKind::NearestOfMany, start));
     }
+    cursor.leave()?;
     looks.star = is_robfigs_star(cursor.grammar, &looks) && fields.day == ALL_DAYS;
     Ok(looks)
 }
 
-/// Reads the day of week.
+/// Reads the day of week, and the blanks behind it.
 pub(super) fn weekdays(
     cursor: &mut Cursor<'_>,
     fields: &mut Fields,
@@ -126,6 +128,7 @@ pub(super) fn weekdays(
             }
         }
     }
+    cursor.leave()?;
     // 7 is Sunday too.
     fields.weekday = (bits | bits >> 7) as u8 & ALL_WEEKDAYS;
     looks.star = is_robfigs_star(cursor.grammar, &looks) && fields.weekday == ALL_WEEKDAYS;
@@ -165,7 +168,7 @@ fn weekday(cursor: &mut Cursor<'_>, nth: &mut u64) -> Result<u64, Fault> {
     Ok(0)
 }
 
-/// Takes a field that is `*`, or a `?` that means the same.
+/// Leaves a field that is `*`, or a `?` that means the same.
 #[inline]
 fn all(cursor: &mut Cursor<'_>) -> Option<DayLooks> {
     let star = cursor.star();

@@ -145,6 +145,12 @@ impl Item {
         if self.high > last {
             return self.wrapped_bits(last, span);
         }
+        self.bits_within()
+    }
+
+    /// The bits of an item that does not wrap. Not for years.
+    #[inline]
+    pub(super) fn bits_within(&self) -> u64 {
         // At most 60 values.
         let width = self.high - self.low;
         let all = u64::MAX >> (63 - width);

@@ -51,6 +51,7 @@ pub(super) fn calendar(
 }
 
 /// A pattern of fields, if it occurs.
+#[inline]
 pub(super) fn finish(
     text: &str,
     mut fields: Fields,
@@ -90,16 +91,20 @@ fn read(
     // Hours are below 24, months below 13.
     fields.hour = hour as u32;
     looks.star |= star;
+    if cursor.only_stars_follow() {
+        return Ok(looks);
+    }
     let day = day::days(cursor, fields, seed)?;
-    cursor.leave()?;
     fields.month = set(cursor, Unit::Month, seed, &mut false)?.0 as u16;
     let start = cursor.at();
     let weekday = day::weekdays(cursor, fields, seed)?;
     if grammar.question == Question::OneDayField && day.question == weekday.question {
         let kind = FaultKind::QuestionMarks(2 * usize::from(day.question));
-        return Err(Fault::new(kind, Unit::Weekday, start, cursor.at()));
+        let field = &text[start..];
+        let len = field.iter().position(|&byte| is_blank(byte));
+        let end = len.map_or(text.len(), |len| start + len);
+        return Err(Fault::new(kind, Unit::Weekday, start, end));
     }
-    cursor.leave()?;
     if found > 6 {
         years(cursor, fields)?;
         cursor.leave()?;
@@ -108,8 +113,12 @@ fn read(
     Ok(looks)
 }
 
-/// A field of plain values: its mask, and whether it begins with `*`.
-#[inline]
+/// A field of plain values, and the blanks behind it: its mask, and whether it begins with `*`.
+#[inline(always)]
+#[allow(
+    clippy::inline_always,
+    reason = "most fields are a `*`, for which a call costs more than the reading"
+)]
 fn set(
     cursor: &mut Cursor<'_>,
     unit: Unit,
@@ -117,21 +126,33 @@ fn set(
     interval: &mut bool,
 ) -> Result<(u64, bool), Fault> {
     cursor.enter(unit);
-    let leading = cursor.peek() == b'*';
-    let mut mask = 0;
     if cursor.star() {
         *interval = true;
-        cursor.leave()?;
         return Ok((unit.full(), true));
     }
+    list(cursor, seed, interval)
+}
+
+/// The same of a field that is not just `*`.
+#[inline(never)]
+fn list(
+    cursor: &mut Cursor<'_>,
+    seed: &mut Seed,
+    interval: &mut bool,
+) -> Result<(u64, bool), Fault> {
+    let leading = cursor.peek() == b'*';
+    let mut mask = 0;
     if cursor.is_hash() {
-        let item = seed.read(cursor, unit.range(cursor.grammar).1)?;
+        let item = seed.read(cursor, cursor.max())?;
         *interval |= item.kind != Kind::Single;
         mask = cursor.bits(&item);
     } else {
         loop {
             if let Some(number) = cursor.plain() {
                 mask |= 1 << number;
+            } else if let Some(bits) = cursor.stepped_star() {
+                *interval = true;
+                mask |= bits;
             } else {
                 let item = cursor.item()?;
                 *interval |= item.kind != Kind::Single;

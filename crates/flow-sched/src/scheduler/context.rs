@@ -84,7 +84,7 @@ impl Deref for JobContext {
 impl fmt::Debug for JobContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobContext")
-            .field("job", &self.job.name)
+            .field("job", &self.job())
             .field("run", &self.run)
             .field("scheduled_at", &self.scheduled_at)
             .field("task", &self.task)

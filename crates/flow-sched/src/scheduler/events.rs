@@ -13,6 +13,7 @@ use std::sync::{Arc, Weak};
 
 use futures_core::Stream;
 
+use super::label::Label;
 use super::report::{EndReason, JobEventKind, RunOutcome, RunReport};
 use super::shared::Shared;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -213,11 +214,17 @@ impl Listeners {
         list.retain(|other| !core::ptr::eq(other.as_ptr(), Arc::as_ptr(listener)));
     }
 
+    /// Whether there are any.
+    #[inline]
+    pub(crate) fn are_there(&self) -> bool {
+        self.count.load(Ordering::Acquire) != 0
+    }
+
     /// Tells all of them.
-    pub(crate) fn tell(&self, job: &Arc<str>, kind: JobEventKind<'_>) {
+    pub(crate) fn tell(&self, job: &Label, kind: JobEventKind<'_>) {
         for listener in self.all() {
             listener.tell(JobNews {
-                job: job.clone(),
+                job: job.to_shared(),
                 kind: kind.into(),
             });
         }
@@ -231,7 +238,7 @@ impl Listeners {
     }
 
     fn all(&self) -> Vec<Arc<Listener>> {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if !self.are_there() {
             return Vec::new();
         }
         self.list.lock().iter().filter_map(Weak::upgrade).collect()

@@ -157,11 +157,14 @@ impl JobHandle {
     /// # Cancel safety
     /// The job is removed before the future is polled; dropping it only stops the waiting.
     pub fn remove(&self) -> impl Future<Output = bool> + Send + use<> {
-        let removed = self.shared.end(&self.job, EndReason::Removed);
-        let this = self.clone();
+        let running = self.shared.end_counting(&self.job, EndReason::Removed);
+        // Without a run in progress there will be none: nothing to wait for, nothing to keep.
+        let waiting = (running != Some(0)).then(|| self.clone());
         async move {
-            this.runs_ended().await;
-            removed
+            if let Some(this) = waiting {
+                this.runs_ended().await;
+            }
+            running.is_some()
         }
     }
 

@@ -1,8 +1,9 @@
 //! How other threads hand work to the driver, and when they wake it.
 //!
 //! # State
-//! A queue of items; `asleep_until`, the time the driver will wake by itself (0 while it is
-//! awake); `pending`, about the length of the queue; the driver's waker.
+//! A queue of items; `gathered`, how many have been pushed since the driver last said that it
+//! sleeps; `asleep_until`, the time the driver will wake by itself (0 while it is awake); the
+//! driver's waker.
 //!
 //! # Invariants
 //! 1. The waker is registered before `asleep_until` is set to anything but 0.
@@ -11,18 +12,21 @@
 //!    `BATCH` of them have gathered: memory stays bounded, and nobody wakes for nothing.
 //!
 //! # Steps
-//! push: push the item; fence; read `asleep_until`; wake if the item is needed before it.
-//! sleep: set `asleep_until`; fence; look at the queue; stay awake if there is anything.
+//! push: push the item; add one to `gathered`; read `asleep_until`; wake if the item is needed
+//! before it, or the batch is full.
+//! sleep: set `asleep_until`; set `gathered` to 0; look at the queue; stay awake if there is
+//! anything.
 //!
 //! # Ordering
-//! The two sides store one location and then load the other, with a `SeqCst` fence in between on
-//! both: at least one of them sees the other's store (Dekker). If the pusher reads the old 0, the
-//! driver has not passed its fence and sees the item; if it reads the time, it wakes, and by
-//! invariant 1 there is a waker to wake.
+//! Both sides change `gathered` by a read-modify-write that acquires and releases, so one of the
+//! two comes first and the other one sees what was written before it. If that of the push does,
+//! the driver sees the item; if that of the sleep does, the pusher sees the time (or a later one)
+//! and wakes, and by invariant 1 there is a waker to wake. It is the only thing that a push and
+//! the driver both write, beside the queue: there is no fence, and nothing per item to write back.
 
 use core::task::Waker;
 
-use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{AtomicWaker, SegQueue};
 
 /// So many items wake the driver even if none is needed soon.
@@ -30,7 +34,7 @@ const BATCH: usize = 1_024;
 
 pub(crate) struct Handoff<T> {
     queue: SegQueue<T>,
-    pending: AtomicUsize,
+    gathered: AtomicUsize,
     asleep_until: AtomicU64,
     driver: AtomicWaker,
 }
@@ -39,7 +43,7 @@ impl<T> Handoff<T> {
     pub(crate) fn new() -> Self {
         Self {
             queue: SegQueue::new(),
-            pending: AtomicUsize::new(0),
+            gathered: AtomicUsize::new(0),
             asleep_until: AtomicU64::new(0),
             driver: AtomicWaker::new(),
         }
@@ -47,11 +51,11 @@ impl<T> Handoff<T> {
 
     /// Hands an item over, which must be seen by `needed_by`; `u64::MAX` is some time.
     pub(crate) fn push(&self, item: T, needed_by: u64) {
-        // Counted first, so that the driver never takes more than was counted.
-        let pending = self.pending.fetch_add(1, Ordering::Relaxed) + 1;
         self.queue.push(item);
-        fence(Ordering::SeqCst);
-        if needed_by < self.asleep_until.load(Ordering::Relaxed) || pending >= BATCH {
+        let gathered = self.gathered.fetch_add(1, Ordering::AcqRel) + 1;
+        let asleep_until = self.asleep_until.load(Ordering::Relaxed);
+        let is_full = gathered.is_multiple_of(BATCH) && asleep_until != 0;
+        if needed_by < asleep_until || is_full {
             self.driver.wake();
         }
     }
@@ -69,15 +73,13 @@ impl<T> Handoff<T> {
 
     /// The next item, for the driver.
     pub(crate) fn pop(&self) -> Option<T> {
-        let item = self.queue.pop()?;
-        self.pending.fetch_sub(1, Ordering::Relaxed);
-        Some(item)
+        self.queue.pop()
     }
 
     /// Announces that the driver sleeps until `until`; false if there is something to do first.
     pub(crate) fn sleep(&self, until: u64) -> bool {
         self.asleep_until.store(until, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        self.gathered.swap(0, Ordering::AcqRel);
         self.queue.is_empty()
     }
 }

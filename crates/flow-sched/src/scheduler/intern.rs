@@ -5,9 +5,10 @@ use std::sync::{Arc, LazyLock, Weak};
 
 use flow_sync::sync::Mutex;
 
+use super::text_hash::TextHash;
 use crate::cron::{CronError, CronPattern};
 
-type Table = HashMap<Box<str>, Weak<CronPattern>>;
+type Table = HashMap<Box<str>, Weak<CronPattern>, TextHash>;
 
 static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
 

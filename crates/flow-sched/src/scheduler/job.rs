@@ -26,6 +26,7 @@ use flow_rt::{CancellationToken, Instant, contain};
 
 use super::draw::{mix, of_text};
 use super::jitter::Jitter;
+use super::label::Label;
 use super::plan::{Plan, When, lateness, now_like, plan, when};
 use super::policy::Overlap;
 use super::report::{EndReason, JobState, JobStats, RunReport};
@@ -34,22 +35,21 @@ use super::state::{State, Ticket};
 use super::timetable::Timetable;
 use super::trigger::{Due, Trigger, TriggerContext, is_past, moves_on};
 use super::wall;
-use super::work::Work;
+use super::work::Body;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a job does, erased.
-pub(crate) type Body = Arc<dyn Work>;
-
+/// In this order: among a million jobs each line of memory is a miss, and what most steps touch
+/// lies beside the reference counts.
+#[repr(C)]
 pub(crate) struct Job {
+    pub(crate) state: Mutex<State>,
     /// Counts the jobs of a scheduler: decides among equal deadlines.
     pub(crate) id: u64,
-    /// Empty for one without a name.
-    pub(crate) name: Arc<str>,
+    pub(crate) name: Label,
     /// Where it stands in the registry, which alone uses it.
     pub(crate) place: AtomicU32,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) state: Mutex<State>,
 }
 
 /// A run that begins.
@@ -103,7 +103,7 @@ pub(crate) struct Effects {
 impl Job {
     pub(crate) fn new(
         id: u64,
-        name: Arc<str>,
+        name: Label,
         settings: Arc<Settings>,
         timetable: Timetable,
         body: Body,
@@ -111,11 +111,11 @@ impl Job {
         first: Due,
     ) -> Self {
         Self {
+            state: Mutex::new(State::new(timetable, body, started, first)),
             id,
             name,
             place: AtomicU32::new(0),
             settings,
-            state: Mutex::new(State::new(timetable, body, started, first)),
         }
     }
 
@@ -575,24 +575,29 @@ impl Job {
         self.state.lock().history()
     }
 
-    /// Ends the job, and says how many requests were forgotten; `None` if it had ended, or was found
-    /// finished and is so no more. Runs in progress go on.
-    pub(crate) fn end(&self, reason: EndReason) -> Option<u64> {
-        let (body, waits, forgotten) = {
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.lock().has_ended()
+    }
+
+    /// Ends the job; how many runs are in progress, which go on, and how many requests were
+    /// forgotten. `None` if it had ended, or was found finished and is so no more.
+    pub(crate) fn end(&self, reason: EndReason) -> Option<(usize, u64)> {
+        let (running, body, waits, forgotten) = {
             let mut state = self.state.lock();
             // Between the step that found it finished and this one it may have got another
             // trigger, or a run by hand.
             if state.has_ended() || (reason == EndReason::Finished && !state.is_finished()) {
                 return None;
             }
-            state.end(reason)
+            let (body, waits, forgotten) = state.end(reason);
+            (state.running(), body, waits, forgotten)
         };
         // What the closure captured is the user's: not under the lock.
         contain(|| drop(body));
         for wait in waits {
             wait.cancel();
         }
-        Some(forgotten)
+        Some((running, forgotten))
     }
 
     /// Tokens of the runs in progress, for the caller to cancel.
@@ -645,7 +650,7 @@ impl Job {
         let state = self.state.lock();
         let cx = TriggerContext::new(now, wall);
         JobStats {
-            name: self.name.clone(),
+            name: self.name.to_shared(),
             state: state.phase,
             runs: state.counts(),
             running: state.running(),

@@ -18,7 +18,8 @@ use super::context::JobContext;
 use super::error::ScheduleError;
 use super::handle::JobHandle;
 use super::jitter::Jitter;
-use super::job::{Body, Job};
+use super::job::Job;
+use super::label::Label;
 use super::outcome::Outcome;
 use super::policy::{Misfire, Overlap};
 use super::report::RunReport;
@@ -28,7 +29,7 @@ use super::timetable::{self, Timetable};
 use super::trigger::{Due, Trigger, TriggerContext};
 use super::triggers::Between;
 use super::window::Window;
-use super::work::{Closure, Predicate};
+use super::work::{Body, Closure, Predicate};
 use crate::cron::name;
 
 /// Makes a job; see [`Scheduler::job`](crate::Scheduler::job).
@@ -48,12 +49,10 @@ pub struct JobBuilder<O> {
     refused: Option<ScheduleError>,
     zone: Option<Cow<'static, str>>,
     immediately: bool,
-    adaptive: Option<Adaptive>,
+    adaptive: Option<Box<Adaptive>>,
     propagate: bool,
-    window: Option<Window>,
-    exclude: Vec<Arc<dyn Calendar>>,
-    from: Option<SystemTime>,
-    to: Option<SystemTime>,
+    /// Apart, since most jobs have none, and a builder is moved about.
+    limits: Option<Box<Limits>>,
     settings: Arc<Settings>,
     outcome: PhantomData<fn() -> O>,
 }
@@ -73,7 +72,7 @@ impl<O: Outcome> JobBuilder<O> {
     where
         F: Future<Output = O> + Send + 'static,
     {
-        let body: Body = Arc::new(Closure::new(run));
+        let body = Body::new(Closure::new(run));
         Self {
             settings: shared.settings.clone(),
             shared,
@@ -86,10 +85,7 @@ impl<O: Outcome> JobBuilder<O> {
             immediately: false,
             adaptive: None,
             propagate: true,
-            window: None,
-            exclude: Vec::new(),
-            from: None,
-            to: None,
+            limits: None,
             outcome: PhantomData,
         }
     }
@@ -98,6 +94,10 @@ impl<O: Outcome> JobBuilder<O> {
     pub(crate) fn refused(mut self, because: Option<ScheduleError>) -> Self {
         self.refused = because;
         self
+    }
+
+    fn limits(&mut self) -> &mut Limits {
+        self.limits.get_or_insert_default()
     }
 
     /// The job's own settings, made from the scheduler's at the first difference.
@@ -151,7 +151,7 @@ impl<O: Outcome> JobBuilder<O> {
     /// # });
     /// ```
     pub fn adaptive(mut self, adaptive: Adaptive) -> Self {
-        self.adaptive = Some(adaptive);
+        self.adaptive = Some(Box::new(adaptive));
         self
     }
 
@@ -186,26 +186,26 @@ impl<O: Outcome> JobBuilder<O> {
     /// Puts runs that are due outside of a window off to its next opening; several of them are one
     /// run then. See [`Trigger::within`]; runs by hand are not held up.
     pub fn window(mut self, window: Window) -> Self {
-        self.window = Some(window);
+        self.limits().window = Some(window);
         self
     }
 
     /// Leaves out the times that a calendar excludes, [`Holidays`](crate::Holidays) or one of your
     /// own. May be called again for further ones.
     pub fn exclude(mut self, calendar: impl Calendar) -> Self {
-        self.exclude.push(Arc::new(calendar));
+        self.limits().exclude.push(Arc::new(calendar));
         self
     }
 
     /// Leaves out the times before `from`, on the wall clock.
     pub fn not_before(mut self, from: SystemTime) -> Self {
-        self.from = Some(from);
+        self.limits().from = Some(from);
         self
     }
 
     /// Leaves out the times after `to`, on the wall clock; the job ends with the last one before.
     pub fn not_after(mut self, to: SystemTime) -> Self {
-        self.to = Some(to);
+        self.limits().to = Some(to);
         self
     }
 
@@ -407,12 +407,10 @@ impl<O: Outcome> JobBuilder<O> {
     /// One short lock and the trigger's first answer; the driver is woken only if the job is due
     /// before all others.
     pub fn start(self) -> Result<JobHandle, ScheduleError> {
-        let shared = self.shared.clone();
-        let prepared = self.prepare()?;
-        let name = prepared.job.name.clone();
-        match shared.insert(&prepared.job, prepared.first) {
+        let (shared, prepared) = self.prepare()?;
+        match shared.insert(&prepared) {
             Ok(()) => Ok(JobHandle::new(shared, prepared.job)),
-            Err(refused) => Err(refused.into_error(&name)),
+            Err(refused) => Err(refused.into_error(&prepared.job.name)),
         }
     }
 
@@ -421,54 +419,42 @@ impl<O: Outcome> JobBuilder<O> {
         Arc::ptr_eq(&self.shared, shared)
     }
 
-    /// Checks everything and makes the job.
-    pub(crate) fn prepare(mut self) -> Result<Prepared, ScheduleError> {
+    /// Checks everything and makes the job; also, the scheduler that is to run it.
+    pub(crate) fn prepare(mut self) -> Result<(Arc<Shared>, Prepared), ScheduleError> {
         self.check()?;
         if self.propagate
             && let Some(origin) = TaskContext::current().as_ref().and_then(carried)
         {
             self.settings().origin = Some(origin);
         }
-        let timetable = build_timetable(self.trigger.take(), self.zone.as_deref(), &self.shared)?;
-        let timetable = match self.adaptive.take() {
-            None => timetable,
-            Some(adaptive) => {
-                let (stretch, timetable) = stretched(&timetable, adaptive)?;
-                self.settings().stretch = Some(stretch);
-                timetable
-            }
-        };
-        let limits = Limits {
-            window: self.window,
-            exclude: self.exclude,
-            from: self.from,
-            to: self.to,
-        };
-        let timetable = limits.around(timetable, self.shared.zone);
-        guarded(|| timetable.check())??;
+        let mut timetable =
+            build_timetable(self.trigger.take(), self.zone.as_deref(), &self.shared)?;
+        if let Some(adaptive) = self.adaptive.take() {
+            let (stretch, stretching) = stretched(&timetable, *adaptive)?;
+            self.settings().stretch = Some(stretch);
+            timetable = stretching;
+        }
+        if let Some(limits) = self.limits.take() {
+            timetable = limits.around(timetable, self.shared.zone);
+        }
+        guarded_unless(timetable.is_ours(), || timetable.check())??;
         let now = self.shared.handle.now();
-        let first = if self.immediately {
-            Due::At(now)
+        let (first, clocks) = if self.immediately {
+            (Due::At(now), None)
         } else {
             first_due(&timetable, &self.shared, now)?
         };
-        let name = match &self.name {
-            None => self.shared.unnamed.clone(),
-            Some(name) => name.as_ref().into(),
-        };
         let job = Job::new(
             self.shared.next_id(),
-            name,
+            Label::new(self.name.as_deref()),
             self.settings,
             timetable,
             self.body,
             now,
             first,
         );
-        Ok(Prepared {
-            job: Arc::new(job),
-            first,
-        })
+        let job = Arc::new(job);
+        Ok((self.shared, Prepared { job, first, clocks }))
     }
 
     fn check(&self) -> Result<(), ScheduleError> {
@@ -480,6 +466,10 @@ impl<O: Outcome> JobBuilder<O> {
         }
         if let Some(because) = &self.refused {
             return Err(because.clone());
+        }
+        if Arc::ptr_eq(&self.settings, &self.shared.settings) {
+            // Those of the scheduler, which its builder has checked.
+            return Ok(());
         }
         let (given, priorities) = (self.settings.priority, self.shared.target.priorities());
         if given >= priorities {
@@ -512,6 +502,8 @@ fn carried(work: &TaskContext) -> Option<TaskContext> {
 pub(crate) struct Prepared {
     pub(crate) job: Arc<Job>,
     pub(crate) first: Due,
+    /// Both clocks, if they were read for it.
+    pub(crate) clocks: Option<(Instant, SystemTime)>,
 }
 
 /// Checks a trigger for a job that exists, and asks it for its first time.
@@ -522,7 +514,7 @@ pub(crate) fn lay_out(
     guarded(|| trigger.check())??;
     let timetable = guarded(|| Timetable::of(trigger))?;
     let now = shared.handle.now();
-    let first = first_due(&timetable, shared, now)?;
+    let (first, _) = first_due(&timetable, shared, now)?;
     Ok((timetable, now, first))
 }
 
@@ -543,7 +535,7 @@ fn build_timetable(
                 Some(name) => cron.in_zone(name::find(name).map_err(ScheduleError::UnknownZone)?),
                 None => cron,
             };
-            Timetable::of(Arc::new(cron))
+            Timetable::Cron(cron)
         }
         Spec::Own(trigger) => guarded(|| Timetable::of(trigger))?,
     })
@@ -568,6 +560,7 @@ fn stretched(
 }
 
 /// What a job's builder puts around its trigger.
+#[derive(Default)]
 struct Limits {
     window: Option<Window>,
     exclude: Vec<Arc<dyn Calendar>>,
@@ -597,24 +590,30 @@ impl Limits {
     }
 }
 
-fn first_due(timetable: &Timetable, shared: &Shared, now: Instant) -> Result<Due, ScheduleError> {
+/// The first time that is due; also, both clocks, if the trigger may have looked at them.
+fn first_due(
+    timetable: &Timetable,
+    shared: &Shared,
+    now: Instant,
+) -> Result<(Due, Option<(Instant, SystemTime)>), ScheduleError> {
     // Our own triggers do not look at the wall clock before anything was due.
-    let wall = if timetable.is_ours() {
-        UNIX_EPOCH
-    } else {
-        shared.handle.wall()
-    };
-    let cx = TriggerContext::new(now, wall);
-    match guarded(|| timetable.next(&cx))? {
+    let wall = (!timetable.is_ours()).then(|| shared.handle.wall());
+    let cx = TriggerContext::new(now, wall.unwrap_or(UNIX_EPOCH));
+    match guarded_unless(timetable.is_ours(), || timetable.next(&cx))? {
         None => Err(ScheduleError::NeverDue),
         Some(Due::At(at)) if at.is_far_future() => Err(ScheduleError::NeverDue),
         // There is no run before the first.
-        Some(Due::AfterRun(delay)) => Ok(Due::At(now + delay)),
-        Some(due) => Ok(due),
+        Some(Due::AfterRun(delay)) => Ok((Due::At(now + delay), None)),
+        Some(due) => Ok((due, wall.map(|wall| (now, wall)))),
     }
 }
 
-/// Asks the trigger for the first time.
+/// Asks a trigger that may be the user's.
+fn guarded_unless<T>(ours: bool, ask: impl FnOnce() -> T) -> Result<T, ScheduleError> {
+    if ours { Ok(ask()) } else { guarded(ask) }
+}
+
+/// Asks a trigger of the user's.
 fn guarded<T>(ask: impl FnOnce() -> T) -> Result<T, ScheduleError> {
     catch(ask).map_err(|panic| {
         let message = panic.message().to_owned();

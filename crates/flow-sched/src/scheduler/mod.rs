@@ -33,6 +33,7 @@ mod intern;
 mod jitter;
 mod job;
 mod job_builder;
+mod label;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod outcome;
@@ -45,6 +46,7 @@ mod run;
 mod settings;
 mod shared;
 mod state;
+mod text_hash;
 mod timetable;
 mod trigger;
 mod triggers;
@@ -305,7 +307,7 @@ impl Scheduler {
         let mut prepared: Vec<Prepared> = Vec::new();
         for (index, job) in jobs.into_iter().enumerate() {
             let job = if job.is_of(shared) {
-                job.prepare()
+                job.prepare().map(|(_, prepared)| prepared)
             } else {
                 Err(ScheduleError::OtherScheduler)
             };
@@ -314,7 +316,7 @@ impl Scheduler {
         if let Err((index, refused)) = shared.insert_all(&prepared) {
             let name = prepared
                 .get(index)
-                .map_or("", |prepared| &prepared.job.name);
+                .map_or("", |prepared| &*prepared.job.name);
             let error = refused.into_error(name);
             return Err(StartAllError { index, error });
         }
@@ -463,7 +465,7 @@ impl Scheduler {
         JobEvents::new(self.shared().clone(), capacity.get())
     }
 
-    /// What is going on. Counters, and one short lock for the number of jobs.
+    /// What is going on. Counters only, no lock.
     pub fn stats(&self) -> SchedulerStats {
         self.shared().stats()
     }

@@ -10,9 +10,8 @@ use flow_rt::{Panic, catch, contain};
 
 use super::context::JobContext;
 use super::guarded::Guarded;
-use super::job::Body;
 use super::outcome::{BoxError, Outcome};
-use super::work::Closure;
+use super::work::{Body, Closure};
 
 /// A named piece of work.
 #[derive(Clone)]
@@ -30,7 +29,7 @@ impl Part {
     {
         Self {
             name: name.into().into(),
-            body: Arc::new(Closure::new(run)),
+            body: Body::new(Closure::new(run)),
         }
     }
 

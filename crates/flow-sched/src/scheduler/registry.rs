@@ -1,37 +1,40 @@
-//! The jobs of a scheduler that have not ended: each in a place of its own, those with a name
-//! under it too.
+//! The jobs of a scheduler: each in a place of its own, those with a name under it too.
+//!
+//! A job that has ended stays until the driver takes it out, and is none to anybody who looks: it
+//! is neither found nor listed, and its name is free.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::job::Job;
+use super::label::Label;
+use super::text_hash::{self, ByHash};
 
 /// Guarded by its scheduler's lock.
 #[derive(Default)]
 pub(crate) struct Registry {
     places: Vec<Option<Arc<Job>>>,
     free: Vec<u32>,
-    /// From a name to a place.
-    names: HashMap<Arc<str>, u32>,
+    /// From a name's hash to a place. A table that grows need not look at the names, each of which
+    /// would be a miss.
+    names: HashMap<u64, u32, ByHash>,
+    /// From a name to a place, if another name of the same hash came first: hardly ever any.
+    collided: HashMap<Arc<str>, u32>,
 }
 
 impl Registry {
-    /// How many jobs there are.
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
 
-    /// Takes a job in; false if its name is taken.
+    /// Takes a job in; false if its name is that of another one that has not ended.
     pub(crate) fn insert(&mut self, job: &Arc<Job>) -> bool {
         let place = self.free.last().copied();
         // 2^32 jobs would need a terabyte.
         let place = place.unwrap_or(self.places.len() as u32);
-        if !job.name.is_empty() {
-            if self.names.contains_key(&job.name) {
-                return false;
-            }
-            self.names.insert(job.name.clone(), place);
+        if !job.name.is_empty() && !self.name(&job.name, place) {
+            return false;
         }
         // Read and written under the lock only.
         job.place.store(place, Ordering::Relaxed);
@@ -43,20 +46,57 @@ impl Registry {
         true
     }
 
+    /// The job of that name, unless it has ended.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Job>> {
-        let place = *self.names.get(name)?;
-        self.places[place as usize].clone()
+        let job = self.named(self.place(name, text_hash::of(name))?)?;
+        (!job.has_ended()).then(|| job.clone())
+    }
+
+    /// Gives a name to a place; false if it is that of another job that has not ended.
+    fn name(&mut self, name: &Label, place: u32) -> bool {
+        let hash = text_hash::of(name);
+        let before = self.place(name, hash);
+        let holder = before.and_then(|before| self.named(before));
+        if holder.is_some_and(|holder| !holder.has_ended()) {
+            return false;
+        }
+        let first = self.names.get(&hash).copied();
+        if first == before {
+            self.names.insert(hash, place);
+        } else {
+            self.collided.insert(name.to_shared(), place);
+        }
+        true
+    }
+
+    /// The place that a name was given to.
+    fn place(&self, name: &str, hash: u64) -> Option<u32> {
+        let is_its = |place| self.named(place).is_some_and(|job| *job.name == *name);
+        let first = self.names.get(&hash).copied();
+        first
+            .filter(|&first| is_its(first))
+            .or_else(|| self.collided.get(name).copied())
+    }
+
+    fn named(&self, place: u32) -> Option<&Arc<Job>> {
+        self.places[place as usize].as_ref()
     }
 
     /// Takes a job out; `None` if it is not in. What is returned is not to be dropped under the
-    /// lock: a job's last reference drops the user's trigger.
+    /// lock, if it is the last reference: that drops the user's trigger.
     pub(crate) fn remove(&mut self, job: &Arc<Job>) -> Option<Arc<Job>> {
         let place = job.place.load(Ordering::Relaxed);
         let found = self.places.get_mut(place as usize)?;
         // The place may belong to a later job by now.
         let removed = found.take_if(|found| Arc::ptr_eq(found, job))?;
         if !job.name.is_empty() {
-            self.names.remove(&job.name);
+            // A later job may have its name by now.
+            let hash = text_hash::of(&job.name);
+            if self.names.get(&hash) == Some(&place) {
+                self.names.remove(&hash);
+            } else if self.collided.get(&*job.name) == Some(&place) {
+                self.collided.remove(&*job.name);
+            }
         }
         self.free.push(place);
         if self.len() == 0 {
@@ -66,9 +106,10 @@ impl Registry {
         Some(removed)
     }
 
-    /// All jobs, in the order in which they were started.
+    /// All jobs that have not ended, in the order in which they were started.
     pub(crate) fn list(&self) -> Vec<Arc<Job>> {
-        let mut jobs: Vec<_> = self.places.iter().flatten().cloned().collect();
+        let jobs = self.places.iter().flatten();
+        let mut jobs: Vec<_> = jobs.filter(|job| !job.has_ended()).cloned().collect();
         jobs.sort_unstable_by_key(|job| job.id);
         jobs
     }

@@ -54,9 +54,10 @@ fn launch_by(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket, by: Option<Ta
             let Some(run) = run.pass(&context).await else {
                 return;
             };
-            match &run.shared.clone().target {
+            let shared = run.shared.clone();
+            match &shared.target {
                 Target::Runtime => run.execute(context).await,
-                Target::Pool(pool) => hand_in(pool, run, by),
+                Target::Pool(pool) => hand_in(&shared, pool, run, by),
             }
         });
         return;
@@ -66,7 +67,7 @@ fn launch_by(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket, by: Option<Ta
             let context = context(shared, by.as_ref());
             shared.handle.spawn_detached(run.execute(context));
         }
-        Target::Pool(pool) => hand_in(pool, run, by),
+        Target::Pool(pool) => hand_in(shared, pool, run, by),
     }
 }
 
@@ -80,13 +81,13 @@ fn context(shared: &Shared, by: Option<&TaskContext>) -> TaskContext {
 }
 
 /// Hands a run to a pool. What the pool does not take is dropped, and so reported.
-fn hand_in(pool: &WorkerPool, run: Run, mut by: Option<TaskContext>) {
-    let (shared, priority) = (run.shared.clone(), run.job.settings.priority);
+fn hand_in(shared: &Arc<Shared>, pool: &WorkerPool, run: Run, mut by: Option<TaskContext>) {
+    let priority = run.job.settings.priority;
     let submit = pool.submit(move |cx| run.execute(cx)).handed_over();
     let submit = submit.priority(priority);
     let refused = TaskContext::enter_from(&mut by, || submit.try_now().err());
     if let Some(TrySubmitError::Full { task, .. }) = refused {
-        wait_for_room(&shared, pool, priority, by, task.into_inner());
+        wait_for_room(shared, pool, priority, by, task.into_inner());
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::SystemTime;
 
 use chrono_tz::Tz;
-use flow_rt::{CancellationToken, Handle, catch, contain};
-use flow_sync::Event;
+use flow_rt::{CancellationToken, Handle, Instant, catch, contain};
+use flow_sync::{CachePadded, Event, PaddedCounters};
 
 use super::draw::entropy;
 use super::error::ScheduleError;
@@ -45,14 +46,12 @@ pub(crate) struct Shared {
     told: AtomicBool,
     /// Whether the timetables of all jobs stand still.
     stopped: AtomicBool,
-    next_id: AtomicU64,
-    jobs: Mutex<Registry>,
+    /// Written by whoever starts a job, and so apart from what runs write.
+    intake: CachePadded<Intake>,
     /// What jobs have that were told nothing else.
     pub(crate) settings: Arc<Settings>,
     /// Drawn for this scheduler: jitter differs from one process to the next.
     pub(crate) drawn: u64,
-    /// The name of those without one.
-    pub(crate) unnamed: Arc<str>,
     on_event: Option<Hook>,
     pub(crate) listeners: Listeners,
     #[cfg(feature = "tracing")]
@@ -60,23 +59,30 @@ pub(crate) struct Shared {
     core: OnceLock<Weak<Core>>,
 }
 
-/// Scheduler-wide counts, each on its own: they are statistics and order nothing.
 #[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) wakeups: AtomicU64,
-    scheduled: AtomicU64,
-    removed: AtomicU64,
-    started: AtomicU64,
-    completed: AtomicU64,
-    failed: AtomicU64,
-    panicked: AtomicU64,
-    timed_out: AtomicU64,
-    terminated: AtomicU64,
-    declined: AtomicU64,
-    dropped: AtomicU64,
-    skipped: AtomicU64,
-    missed: AtomicU64,
+struct Intake {
+    next_id: AtomicU64,
+    jobs: Mutex<Registry>,
 }
+
+/// Scheduler-wide counts: they are statistics and order nothing.
+pub(crate) type Counters = PaddedCounters<14>;
+
+pub(crate) const WAKEUPS: usize = 0;
+const SCHEDULED: usize = 1;
+const REMOVED: usize = 2;
+/// Jobs that ended in another way.
+const ENDED: usize = 3;
+const STARTED: usize = 4;
+const COMPLETED: usize = 5;
+const FAILED: usize = 6;
+const PANICKED: usize = 7;
+const TIMED_OUT: usize = 8;
+const TERMINATED: usize = 9;
+const DECLINED: usize = 10;
+const DROPPED: usize = 11;
+const SKIPPED: usize = 12;
+const MISSED: usize = 13;
 
 /// Why a job was not taken in.
 pub(crate) enum Refused {
@@ -117,11 +123,9 @@ impl Shared {
             closed: AtomicBool::new(false),
             told: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
-            next_id: AtomicU64::new(0),
-            jobs: Mutex::default(),
+            intake: CachePadded::default(),
             settings: Arc::new(settings),
             drawn: entropy(),
-            unnamed: "".into(),
             on_event,
             listeners: Listeners::default(),
             #[cfg(feature = "tracing")]
@@ -159,10 +163,17 @@ impl Shared {
     }
 
     pub(crate) fn next_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
+        self.intake.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn emit(&self, job: &Job, kind: JobEventKind<'_>) {
+        if cfg!(feature = "tracing") || self.on_event.is_some() || self.listeners.are_there() {
+            self.tell(job, kind);
+        }
+    }
+
+    fn tell(&self, job: &Job, kind: JobEventKind<'_>) {
         if let Some(hook) = &self.on_event {
             let event = JobEvent {
                 job: &job.name,
@@ -181,27 +192,26 @@ impl Shared {
     }
 
     /// Takes a new job in and hands it to the driver.
-    pub(crate) fn insert(&self, job: &Arc<Job>, first: Due) -> Result<(), Refused> {
+    pub(crate) fn insert(&self, prepared: &Prepared) -> Result<(), Refused> {
         {
-            let mut jobs = self.jobs.lock();
+            let mut jobs = self.intake.jobs.lock();
             // Under the lock, so that `close` finds every job that was let in before it.
             if self.is_closed() {
                 return Err(Refused::ShutDown);
             }
-            if !jobs.insert(job) {
+            if !jobs.insert(&prepared.job) {
                 return Err(Refused::NameTaken);
             }
         }
-        self.counters.scheduled.fetch_add(1, Ordering::Relaxed);
-        self.emit(job, JobEventKind::Scheduled);
-        self.hand_over(job, Some(first.delayed(job.jitter(first, self.drawn))));
+        self.counters.add::<SCHEDULED>(1);
+        self.scheduled(prepared);
         Ok(())
     }
 
     /// Takes all of the jobs in, or none: then the place of the one that was refused.
     pub(crate) fn insert_all(&self, prepared: &[Prepared]) -> Result<(), (usize, Refused)> {
         {
-            let mut jobs = self.jobs.lock();
+            let mut jobs = self.intake.jobs.lock();
             if self.is_closed() {
                 return Err((0, Refused::ShutDown));
             }
@@ -215,32 +225,37 @@ impl Shared {
                 }
             }
         }
-        let count = prepared.len() as u64;
-        self.counters.scheduled.fetch_add(count, Ordering::Relaxed);
-        for Prepared { job, first } in prepared {
-            self.emit(job, JobEventKind::Scheduled);
-            let first = first.delayed(job.jitter(*first, self.drawn));
-            self.hand_over(job, Some(first));
+        self.counters.add::<SCHEDULED>(prepared.len() as u64);
+        for job in prepared {
+            self.scheduled(job);
         }
         Ok(())
     }
 
+    /// Tells of a job that was taken in, and hands it to the driver.
+    fn scheduled(&self, Prepared { job, first, clocks }: &Prepared) {
+        self.emit(job, JobEventKind::Scheduled);
+        let first = first.delayed(job.jitter(*first, self.drawn));
+        self.hand_over(job, Some(first), *clocks);
+    }
+
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Job>> {
-        self.jobs.lock().find(name)
+        self.intake.jobs.lock().find(name)
     }
 
     /// All jobs, in the order in which they were started.
     pub(crate) fn list(&self) -> Vec<Arc<Job>> {
-        self.jobs.lock().list()
+        self.intake.jobs.lock().list()
     }
 
     /// Tells the driver that what a job waits for has changed.
     pub(crate) fn touch(&self, job: &Arc<Job>) {
-        self.hand_over(job, job.wakes_at(self.drawn));
+        self.hand_over(job, job.wakes_at(self.drawn), None);
     }
 
-    /// Hands a job to the driver, which needs it by the time it is due.
-    fn hand_over(&self, job: &Arc<Job>, due: Option<Due>) {
+    /// Hands a job to the driver, which needs it by the time it is due. Both clocks, if somebody
+    /// has just read them.
+    fn hand_over(&self, job: &Arc<Job>, due: Option<Due>, clocks: Option<(Instant, SystemTime)>) {
         if self.is_closed() {
             return;
         }
@@ -248,8 +263,9 @@ impl Shared {
             None => u64::MAX,
             Some(Due::At(at)) => at.as_nanos(),
             Some(Due::Wall(at)) => {
-                let now = self.handle.now();
-                let at = wall::to_instant(at, now, self.handle.wall());
+                let clocks = clocks.unwrap_or_else(|| (self.handle.now(), self.handle.wall()));
+                let (now, wall) = clocks;
+                let at = wall::to_instant(at, now, wall);
                 // The driver may sleep without an end now; with this job it must not.
                 at.min(now + wall::LOOK_EVERY).as_nanos()
             }
@@ -261,29 +277,52 @@ impl Shared {
 
     /// Ends a job; false if it had ended.
     pub(crate) fn end(&self, job: &Arc<Job>, reason: EndReason) -> bool {
-        let Some(forgotten) = job.end(reason) else {
-            return false;
-        };
-        let known = self.jobs.lock().remove(job);
-        drop(known);
+        self.end_counting(job, reason).is_some()
+    }
+
+    /// Ends a job; how many of its runs are in progress, or `None` if it had ended.
+    ///
+    /// The driver takes its timer and its place in the registry away, later: those lie elsewhere
+    /// in memory, and whoever ends a job need not wait for that.
+    pub(crate) fn end_counting(&self, job: &Arc<Job>, reason: EndReason) -> Option<usize> {
+        let (running, forgotten) = job.end(reason)?;
         if reason == EndReason::Removed {
-            self.counters.removed.fetch_add(1, Ordering::Relaxed);
+            self.counters.add::<REMOVED>(1);
+        } else {
+            self.counters.add::<ENDED>(1);
         }
-        self.hand_over(job, None);
+        self.hand_over(job, None, None);
         self.skipped(job, forgotten);
         self.emit(job, JobEventKind::Ended(reason));
-        true
+        Some(running)
+    }
+
+    /// Takes jobs that have ended out of the registry, a few at a time, since others wait for its
+    /// lock.
+    pub(crate) fn forget(&self, ended: &[Arc<Job>]) {
+        for some in ended.chunks(32) {
+            let mut jobs = self.intake.jobs.lock();
+            for job in some {
+                // `ended` holds it too: no last reference goes here.
+                drop(jobs.remove(job));
+            }
+        }
     }
 
     /// A job is due: asks its trigger and does what follows. Contains the trigger's panic. True if
-    /// the job's timer no longer matches.
-    pub(crate) fn fire(self: &Arc<Self>, job: &Arc<Job>, by_driver: bool) -> bool {
-        let (now, wall) = (self.handle.now(), self.handle.wall());
+    /// the job's timer no longer matches. The driver says what its clocks show.
+    pub(crate) fn fire(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        driver: Option<(Instant, SystemTime)>,
+    ) -> bool {
+        let by_driver = driver.is_some();
+        let (now, wall) = driver.unwrap_or_else(|| (self.handle.now(), self.handle.wall()));
         match catch(|| job.fire(&self.running, self.drawn, by_driver, now, wall)) {
             Ok(effects) if effects.elsewhere => {
                 let (shared, job) = (self.clone(), job.clone());
                 self.handle.spawn_detached(async move {
-                    if shared.fire(&job, false) {
+                    if shared.fire(&job, None) {
                         shared.touch(&job);
                     }
                 });
@@ -304,9 +343,7 @@ impl Shared {
             token.cancel();
         }
         if effects.missed > 0 {
-            self.counters
-                .missed
-                .fetch_add(effects.missed, Ordering::Relaxed);
+            self.counters.add::<MISSED>(effects.missed);
             self.emit(job, JobEventKind::Missed(effects.missed));
         }
         self.skipped(job, effects.skipped);
@@ -342,7 +379,7 @@ impl Shared {
 
     pub(crate) fn skipped(&self, job: &Job, count: u64) {
         if count > 0 {
-            self.counters.skipped.fetch_add(count, Ordering::Relaxed);
+            self.counters.add::<SKIPPED>(count);
             self.emit(job, JobEventKind::Skipped(count));
         }
     }
@@ -350,7 +387,7 @@ impl Shared {
     /// Stops the intake and ends all jobs; how many. Runs in progress go on.
     pub(crate) fn close(&self) -> usize {
         let (first, jobs) = {
-            let mut jobs = self.jobs.lock();
+            let mut jobs = self.intake.jobs.lock();
             let first = !self.closed.swap(true, Ordering::AcqRel);
             (first, core::mem::take(&mut *jobs))
         };
@@ -372,22 +409,21 @@ impl Shared {
     }
 
     pub(crate) fn run_started(&self) {
-        self.counters.started.fetch_add(1, Ordering::Relaxed);
+        self.counters.add::<STARTED>(1);
     }
 
     /// Counts how a run ended, before anybody hears of it.
     pub(crate) fn count_end(&self, outcome: &RunOutcome) {
         let counters = &self.counters;
         match outcome {
-            RunOutcome::Completed => &counters.completed,
-            RunOutcome::Failed(_) => &counters.failed,
-            RunOutcome::Panicked(_) => &counters.panicked,
-            RunOutcome::TimedOut => &counters.timed_out,
-            RunOutcome::Terminated => &counters.terminated,
-            RunOutcome::Declined => &counters.declined,
-            RunOutcome::Dropped => &counters.dropped,
+            RunOutcome::Completed => counters.add::<COMPLETED>(1),
+            RunOutcome::Failed(_) => counters.add::<FAILED>(1),
+            RunOutcome::Panicked(_) => counters.add::<PANICKED>(1),
+            RunOutcome::TimedOut => counters.add::<TIMED_OUT>(1),
+            RunOutcome::Terminated => counters.add::<TERMINATED>(1),
+            RunOutcome::Declined => counters.add::<DECLINED>(1),
+            RunOutcome::Dropped => counters.add::<DROPPED>(1),
         }
-        .fetch_add(1, Ordering::Relaxed);
     }
 
     /// A run is over, with all that followed from its end.
@@ -411,25 +447,28 @@ impl Shared {
 
     pub(crate) fn stats(&self) -> SchedulerStats {
         let counters = &self.counters;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // What has ended first: so no job counts as ended that does not count as scheduled.
+        let removed = counters.sum::<REMOVED>();
+        let ended = removed + counters.sum::<ENDED>();
+        let scheduled = counters.sum::<SCHEDULED>();
         SchedulerStats {
-            jobs: self.jobs.lock().len(),
-            scheduled: read(&counters.scheduled),
-            removed: read(&counters.removed),
+            jobs: usize::try_from(scheduled.saturating_sub(ended)).unwrap_or(usize::MAX),
+            scheduled,
+            removed,
             running: self.running.load(Ordering::Acquire),
             runs: RunCounts {
-                started: read(&counters.started),
-                completed: read(&counters.completed),
-                failed: read(&counters.failed),
-                panicked: read(&counters.panicked),
-                timed_out: read(&counters.timed_out),
-                terminated: read(&counters.terminated),
-                declined: read(&counters.declined),
-                dropped: read(&counters.dropped),
-                skipped: read(&counters.skipped),
-                missed: read(&counters.missed),
+                started: counters.sum::<STARTED>(),
+                completed: counters.sum::<COMPLETED>(),
+                failed: counters.sum::<FAILED>(),
+                panicked: counters.sum::<PANICKED>(),
+                timed_out: counters.sum::<TIMED_OUT>(),
+                terminated: counters.sum::<TERMINATED>(),
+                declined: counters.sum::<DECLINED>(),
+                dropped: counters.sum::<DROPPED>(),
+                skipped: counters.sum::<SKIPPED>(),
+                missed: counters.sum::<MISSED>(),
             },
-            wakeups: read(&counters.wakeups),
+            wakeups: counters.sum::<WAKEUPS>(),
         }
     }
 }

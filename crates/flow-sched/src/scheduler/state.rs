@@ -6,28 +6,31 @@ use std::collections::VecDeque;
 
 use flow_rt::{CancellationToken, Instant};
 
-use super::job::{AfterRun, Body};
+use super::job::AfterRun;
 use super::plan::When;
 use super::report::{EndReason, JobState, RunCounts, RunReport};
 use super::timetable::Timetable;
 use super::trigger::Due;
 use super::wheel::Key;
+use super::work::Body;
 
+/// In this order: what the end of a job touches comes first.
+#[repr(C)]
 pub(crate) struct State {
     pub(super) phase: JobState,
     /// Whether nothing is due after what is armed and running.
     pub(super) exhausted: bool,
-    pub(super) timetable: Timetable,
-    /// When the timetable was laid out: at the job's start, or when it was changed.
-    pub(super) started: Instant,
+    pub(super) epoch: u64,
+    /// There from the first run on: a job that has not run costs no more than it must.
+    runs: Option<Box<Runs>>,
     pub(super) body: Option<Body>,
     /// What the job waits for.
     pub(super) armed: Option<Due>,
-    pub(super) epoch: u64,
     /// The driver's timer, and the driver's alone.
     timer: Option<Timer>,
-    /// There from the first run on: a job that has not run costs no more than it must.
-    runs: Option<Box<Runs>>,
+    /// When the timetable was laid out: at the job's start, or when it was changed.
+    pub(super) started: Instant,
+    pub(super) timetable: Timetable,
 }
 
 /// Which clock a timer runs on.
@@ -118,13 +121,13 @@ impl State {
         Self {
             phase: JobState::Active,
             exhausted: false,
-            timetable,
-            started,
+            epoch: 0,
+            runs: None,
             body: Some(body),
             armed: Some(first),
-            epoch: 0,
             timer: None,
-            runs: None,
+            started,
+            timetable,
         }
     }
 
@@ -144,7 +147,7 @@ impl State {
         }
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         matches!(self.phase, JobState::Ended(_))
     }
 

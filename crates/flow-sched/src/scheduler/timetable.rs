@@ -18,6 +18,7 @@ pub(crate) enum Timetable {
     After(Duration),
     Every(Duration),
     FixedDelay(Duration),
+    Cron(Cron),
     Shared {
         trigger: Arc<dyn Trigger>,
         /// Whether the driver itself may ask it.
@@ -36,9 +37,10 @@ impl Timetable {
         }
     }
 
-    /// Whether to ask it runs no code but ours.
+    /// Whether to ask it is a matter of a few instructions, none of them a user's. A pattern may
+    /// look far ahead, and wants to know the time of day.
     pub(crate) fn is_ours(&self) -> bool {
-        !matches!(self, Self::Shared { .. })
+        !matches!(self, Self::Shared { .. } | Self::Cron(_))
     }
 }
 
@@ -49,6 +51,7 @@ impl Trigger for Timetable {
             Self::After(delay) => After::new(*delay).next(cx),
             Self::Every(period) => Every::new(*period).next(cx),
             Self::FixedDelay(delay) => FixedDelay::new(*delay).next(cx),
+            Self::Cron(cron) => cron.next(cx),
             Self::Shared { trigger, .. } => trigger.next(cx),
         }
     }
@@ -56,6 +59,7 @@ impl Trigger for Timetable {
     fn catch_up(&self, cx: &TriggerContext) -> Option<CatchUp> {
         match self {
             Self::Every(period) => Every::new(*period).catch_up(cx),
+            Self::Cron(cron) => cron.catch_up(cx),
             Self::Shared { trigger, .. } => trigger.catch_up(cx),
             _ => walk(self, cx),
         }
@@ -78,7 +82,7 @@ impl Trigger for Timetable {
     fn is_recurring(&self) -> bool {
         match self {
             Self::Once(_) | Self::After(_) => false,
-            Self::Every(_) | Self::FixedDelay(_) => true,
+            Self::Every(_) | Self::FixedDelay(_) | Self::Cron(_) => true,
             Self::Shared { recurring, .. } => *recurring,
         }
     }

@@ -3,6 +3,8 @@
 use core::any::Any;
 use core::future::Future;
 use core::marker::PhantomData;
+use core::mem::{needs_drop, size_of};
+use core::ops::Deref;
 use std::sync::Arc;
 
 use super::context::JobContext;
@@ -14,6 +16,36 @@ pub(crate) struct Failure {
     pub(crate) error: BoxError,
     /// Whether it is one to run again for.
     pub(crate) retry: bool,
+}
+
+/// What a job does, erased. One that captures nothing is no value to keep: it takes up no memory,
+/// and nobody counts its references.
+#[derive(Clone)]
+pub(crate) enum Body {
+    Shared(Arc<dyn Work>),
+    Plain(&'static dyn Work),
+}
+
+impl Body {
+    pub(crate) fn new<W: Work + 'static>(work: W) -> Self {
+        if size_of::<W>() == 0 && !needs_drop::<W>() {
+            // A box of no bytes is no allocation: there is nothing to leak.
+            return Self::Plain(Box::leak(Box::new(work)));
+        }
+        Self::Shared(Arc::new(work))
+    }
+}
+
+impl Deref for Body {
+    type Target = dyn Work;
+
+    #[inline]
+    fn deref(&self) -> &(dyn Work + 'static) {
+        match self {
+            Self::Shared(work) => &**work,
+            Self::Plain(work) => *work,
+        }
+    }
 }
 
 /// A closure that makes the future of a run. The future is the user's, and so is the predicate

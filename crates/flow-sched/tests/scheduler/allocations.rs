@@ -9,7 +9,7 @@ use flow_sched::Scheduler;
 const JOBS: u64 = 10_000;
 
 #[test]
-fn a_job_takes_two_allocations_and_its_name_one_more() {
+fn a_job_takes_one_allocation_and_what_it_captures_and_its_name_one_more_each() {
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -20,7 +20,7 @@ fn a_job_takes_two_allocations_and_its_name_one_more() {
     let (scheduler, _driver) = built.unwrap();
     let hour = Duration::from_secs(3_600);
     let names: Vec<String> = (0..JOBS).map(|n| format!("job {n}")).collect();
-    let mut jobs = Vec::with_capacity(2 * JOBS as usize);
+    let mut jobs = Vec::with_capacity(4 * JOBS as usize);
     let unnamed = measure(|| {
         for _ in 0..JOBS {
             jobs.push(
@@ -39,9 +39,26 @@ fn a_job_takes_two_allocations_and_its_name_one_more() {
         )
     };
     let (count, bytes) = per_job(&unnamed);
-    // The job and its closure; a block of the hand-over for 31 of them, and the registry.
-    assert!(count < 2.1, "{count} allocations for a job without a name");
-    assert!(bytes < 256.0, "{bytes} bytes for a job without a name");
+    // The job; a block of the hand-over for 31 of them, and the registry.
+    assert!(count < 1.1, "{count} allocations for a job without a name");
+    assert!(bytes < 224.0, "{bytes} bytes for a job without a name");
+    let capturing = measure(|| {
+        for n in 0..JOBS {
+            let job = scheduler.unnamed_with(n, async |_cx, _n: u64| ());
+            jobs.push(job.after(hour).start().unwrap());
+        }
+    });
+    let (count, _) = per_job(&capturing);
+    assert!(count < 2.1, "{count} allocations for a job that captures");
+    let by_cron = measure(|| {
+        for _ in 0..JOBS {
+            let job = scheduler.unnamed(async |_cx| ()).cron("30 9 * * MON-FRI");
+            jobs.push(job.start().unwrap());
+        }
+    });
+    let (count, _) = per_job(&by_cron);
+    // All of them share the pattern.
+    assert!(count < 1.1, "{count} allocations for a job by cron");
     let named = measure(|| {
         for name in names {
             let job = scheduler.job(name, async |_cx| ()).after(hour);
@@ -49,16 +66,16 @@ fn a_job_takes_two_allocations_and_its_name_one_more() {
         }
     });
     let (count, _) = per_job(&named);
-    assert!(count < 3.1, "{count} allocations for a job with a name");
+    assert!(count < 2.1, "{count} allocations for a job with a name");
     let cancelled = measure(|| {
         for job in &jobs {
             drop(job.remove());
         }
     });
     // Blocks of the hand-over.
+    let count = cancelled.count_total as f64 / jobs.len() as f64;
     assert!(
-        per_job(&cancelled).0 < 0.1,
-        "{} allocations",
-        cancelled.count_total
+        count < 0.1,
+        "{count} allocations for a job that is cancelled"
     );
 }

@@ -14,6 +14,7 @@ use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
 flow_rt::on_every_runtime! {
     seeds 0..50;
     case_088_names_are_unique_and_not_empty,
+    a_name_is_free_before_the_driver_has_looked,
     case_089_091_a_job_that_is_due_once_runs_once_and_is_gone,
     case_093_to_097_remove_list_stats_and_events,
     case_101_panics_and_errors_are_results,
@@ -38,6 +39,31 @@ async fn case_088_names_are_unique_and_not_empty(rt: TestRuntime) {
     assert_eq!(taken, ScheduleError::NameTaken { name: "a".into() });
     assert!(first.remove().await);
     assert!(job("a").is_ok(), "the name is free again");
+}
+
+async fn a_name_is_free_before_the_driver_has_looked(rt: TestRuntime) {
+    let built = Scheduler::builder().runtime(&rt).build_with_driver();
+    let (scheduler, driver) = built.unwrap();
+    let start = |name| scheduler.job(name, async |_cx| ()).after(HOUR).start();
+    let first = start("poll").unwrap();
+    let other = start("other").unwrap();
+    assert!(first.remove().await);
+    assert!(scheduler.find("poll").is_none());
+    assert_eq!((scheduler.list().len(), scheduler.stats().jobs), (1, 1));
+    let second = start("poll").unwrap();
+    assert!(matches!(
+        start("poll"),
+        Err(ScheduleError::NameTaken { .. })
+    ));
+    rt.spawn_detached(driver);
+    rt.advance(SEC).await;
+    // The driver has forgotten the first one, not the name.
+    assert!(!scheduler.remove("nobody") && !first.remove().await);
+    assert_eq!(scheduler.find("poll").unwrap().state(), JobState::Active);
+    assert_eq!((scheduler.list().len(), scheduler.stats().jobs), (2, 2));
+    assert!(scheduler.remove("poll") && other.remove().await);
+    assert_eq!(second.state(), JobState::Ended(EndReason::Removed));
+    assert_eq!((scheduler.list().len(), scheduler.stats().jobs), (0, 0));
 }
 
 async fn case_089_091_a_job_that_is_due_once_runs_once_and_is_gone(rt: TestRuntime) {

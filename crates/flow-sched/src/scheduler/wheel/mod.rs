@@ -4,8 +4,8 @@
 //! A *tick* is 2^20 ns. Eight levels of 64 slots cover every tick of a `u64` of nanoseconds, so
 //! there is no overflow list. A slot is a plain `Vec` of entries; an entry names a slab cell and
 //! carries the cell's `seq`, so an entry whose cell has moved on is *stale*: a cancelled timer
-//! costs nothing but its entry until the slot is swept. `near` is a heap of the entries whose
-//! tick has begun, ordered by (deadline, order, seq).
+//! costs nothing but its entry until the slot is swept. `near` holds the entries whose tick has
+//! begun, ordered by (deadline, order, seq).
 //!
 //! # Invariants
 //! 1. An entry of tick `t > self.tick` lies at the level of the highest six-bit digit in which
@@ -20,18 +20,19 @@
 //!
 //! # Cost
 //! Insert and cancel O(1) amortised (O(log n) among timers of one tick); each timer is moved down
-//! at most once per level. `next_deadline` reads one slot's cached minimum; it looks through that
-//! slot only after the earliest timer of all was cancelled.
+//! at most once per level, and timers of one tick by one move from whichever level, since time
+//! jumps to the least deadline of the slot that it comes to. `next_deadline` reads one slot's
+//! cached minimum; it looks through that slot only after the earliest timer of all was cancelled.
 //!
 //! # Source
-//! Varghese and Lauck's hierarchical wheels, with tokio's occupancy bitmaps and a heap for the
+//! Varghese and Lauck's hierarchical wheels, with tokio's occupancy bitmaps and a queue for the
 //! tick in progress, which makes deadlines exact where tokio rounds to the tick.
 
-use core::cmp::Reverse;
-use std::collections::BinaryHeap;
-
+mod near;
 #[cfg(test)]
 mod tests;
+
+use near::{Near, Nearest};
 
 /// Nanoseconds per tick, as a shift.
 const TICK_SHIFT: u32 = 20;
@@ -58,8 +59,11 @@ pub(crate) struct Wheel<T> {
     slots: Box<[Slot]>,
     /// Which slots of each level hold entries.
     occupied: [u64; LEVELS],
-    near: BinaryHeap<Reverse<Near>>,
+    near: Nearest,
     near_stale: usize,
+    /// The memory of a slot that was emptied, for the next one to be filled; no more of it than is
+    /// live.
+    spare: Vec<Entry>,
     tick: u64,
     next_seq: u64,
     live: usize,
@@ -89,14 +93,6 @@ struct Entry {
     index: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Near {
-    deadline: u64,
-    order: u64,
-    seq: u64,
-    index: u32,
-}
-
 impl<T> Wheel<T> {
     /// An empty wheel whose time is `now`, in nanoseconds.
     pub(crate) fn new(now: u64) -> Self {
@@ -111,8 +107,9 @@ impl<T> Wheel<T> {
             free: Vec::new(),
             slots: vec![slot; LEVELS * SLOTS].into_boxed_slice(),
             occupied: [0; LEVELS],
-            near: BinaryHeap::new(),
+            near: Nearest::default(),
             near_stale: 0,
+            spare: Vec::new(),
             tick: now >> TICK_SHIFT,
             next_seq: 0,
             live: 0,
@@ -187,7 +184,7 @@ impl<T> Wheel<T> {
     pub(crate) fn next_deadline(&mut self) -> Option<u64> {
         loop {
             self.drop_stale_near();
-            if let Some(Reverse(near)) = self.near.peek() {
+            if let Some(near) = self.near.peek() {
                 return Some(near.deadline);
             }
             let (level, digit) = self.first_occupied()?;
@@ -203,7 +200,7 @@ impl<T> Wheel<T> {
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<(u64, T)> {
         loop {
             self.drop_stale_near();
-            if let Some(&Reverse(near)) = self.near.peek()
+            if let Some(near) = self.near.peek()
                 && near.deadline <= now
             {
                 self.near.pop();
@@ -219,13 +216,16 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Moves time to the first occupied slot that begins by `to`; false, with time at `to`, if
-    /// there is none.
+    /// Moves time into the first occupied slot that begins by `to`, to its least deadline if that
+    /// is before `to`; false, with time at `to`, if there is none.
     fn advance(&mut self, to: u64) -> bool {
         if let Some((level, digit)) = self.first_occupied() {
             let start = self.start_of(level, digit);
             if start <= to {
-                self.tick = start;
+                // Nothing is due before that, since the slot is the first one; and all that lies
+                // elsewhere differs from the new tick in the same digit as from the slot's start.
+                let least = self.slots[level * SLOTS + digit].min >> TICK_SHIFT;
+                self.tick = least.clamp(start, to);
                 self.open(level, digit);
                 return true;
             }
@@ -238,24 +238,40 @@ impl<T> Wheel<T> {
     /// Empties a slot whose first tick has begun: its entries go to lower levels or to `near`.
     fn open(&mut self, level: usize, digit: usize) {
         let slot = &mut self.slots[level * SLOTS + digit];
-        let entries = core::mem::take(&mut slot.entries);
+        let spare = core::mem::take(&mut self.spare);
+        let mut entries = core::mem::replace(&mut slot.entries, spare);
         slot.reset();
         self.occupied[level] &= !(1 << digit);
-        for entry in entries {
-            if self.is_live(entry) {
-                self.place(entry);
+        // Those of the tick that time has jumped to are the first of the slot: all of them at once.
+        let (cells, tick) = (&self.cells, self.tick);
+        let mut begun = 0;
+        let now = entries
+            .iter()
+            .filter(|entry| entry.deadline >> TICK_SHIFT <= tick);
+        self.near.extend(now.filter_map(|&entry| {
+            begun += 1;
+            let cell = &cells[entry.index as usize];
+            cell.is_of(entry.seq).then(|| entry.near(cell.order))
+        }));
+        if begun < entries.len() {
+            for entry in entries.drain(..) {
+                if entry.deadline >> TICK_SHIFT > tick && self.is_live(entry) {
+                    self.place(entry);
+                }
             }
+        }
+        entries.clear();
+        if entries.capacity() <= self.live {
+            self.spare = entries;
         }
     }
 
     fn place(&mut self, entry: Entry) {
         match self.position(entry.deadline) {
-            None => self.near.push(Reverse(Near {
-                deadline: entry.deadline,
-                order: self.cells[entry.index as usize].order,
-                seq: entry.seq,
-                index: entry.index,
-            })),
+            None => {
+                let order = self.cells[entry.index as usize].order;
+                self.near.push(entry.near(order));
+            }
             Some((level, digit)) => {
                 self.occupied[level] |= 1 << digit;
                 let slot = &mut self.slots[level * SLOTS + digit];
@@ -294,8 +310,7 @@ impl<T> Wheel<T> {
     }
 
     fn is_live(&self, entry: Entry) -> bool {
-        let cell = &self.cells[entry.index as usize];
-        cell.seq == entry.seq && cell.value.is_some()
+        self.cells[entry.index as usize].is_of(entry.seq)
     }
 
     fn release(&mut self, index: u32) {
@@ -322,8 +337,8 @@ impl<T> Wheel<T> {
                 slot.reset();
             }
         }
-        self.near.clear();
-        self.near.shrink_to(SLOTS);
+        self.spare = Vec::new();
+        self.near.clear(SLOTS);
         self.near_stale = 0;
     }
 
@@ -331,10 +346,8 @@ impl<T> Wheel<T> {
     fn sweep(&mut self, level: usize, digit: usize) {
         let slot = &mut self.slots[level * SLOTS + digit];
         let cells = &self.cells;
-        slot.entries.retain(|entry| {
-            let cell = &cells[entry.index as usize];
-            cell.seq == entry.seq && cell.value.is_some()
-        });
+        slot.entries
+            .retain(|entry| cells[entry.index as usize].is_of(entry.seq));
         slot.entries.shrink_to(slot.entries.len() * 2);
         let min = slot.entries.iter().map(|entry| entry.deadline).min();
         slot.reset();
@@ -346,21 +359,38 @@ impl<T> Wheel<T> {
 
     fn sweep_near(&mut self) {
         let cells = &self.cells;
-        self.near.retain(|Reverse(near)| {
-            let cell = &cells[near.index as usize];
-            cell.seq == near.seq && cell.value.is_some()
-        });
+        self.near
+            .retain(|near| cells[near.index as usize].is_of(near.seq));
         self.near_stale = 0;
     }
 
     fn drop_stale_near(&mut self) {
-        while let Some(&Reverse(near)) = self.near.peek() {
-            let cell = &self.cells[near.index as usize];
-            if cell.seq == near.seq && cell.value.is_some() {
+        while let Some(near) = self.near.peek() {
+            if self.cells[near.index as usize].is_of(near.seq) {
                 break;
             }
             self.near.pop();
             self.near_stale -= 1;
+        }
+    }
+}
+
+impl<T> Cell<T> {
+    /// Whether that timer lives here.
+    #[inline]
+    fn is_of(&self, seq: u64) -> bool {
+        self.seq == seq && self.value.is_some()
+    }
+}
+
+impl Entry {
+    #[inline]
+    fn near(self, order: u64) -> Near {
+        Near {
+            deadline: self.deadline,
+            order,
+            seq: self.seq,
+            index: self.index,
         }
     }
 }
