@@ -32,10 +32,13 @@
 //! | [`Trigger`], [`TriggerContext`], [`CatchUp`] | a trigger of your own |
 //! | [`Overlap`], [`Misfire`], [`Jitter`] | when a job runs, and when it does not |
 //! | [`Precision`] | how exactly |
+//! | [`Claims`], [`OnStoreError`], [`JobLock`], [`JobStore`], [`JobKey`], [`Claim`], [`ClaimEnd`], [`StoreFuture`], [`MemoryStore`] | one claim for each occurrence, among several instances |
+//! | [`Fence`], [`FenceGate`] | keeping holders out that have stalled |
+//! | [`Elector`], [`Candidate`], [`CandidateBuilder`], [`CandidateStats`] | one instance that leads |
 //! | [`Cron`], [`CronPattern`], [`Dialect`], [`DstPolicy`] | times of day by pattern, in any zone |
 //! | [`CronTime`], [`CronAfter`], [`CronBefore`] | occurrences, in std's times or those of chrono and jiff |
 //! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`], [`JobEvents`] | seeing what goes on |
-//! | [`ScheduleError`], [`StartAllError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`], [`WindowError`], [`HolidayError`] | what can go wrong |
+//! | [`ScheduleError`], [`StartAllError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`], [`WindowError`], [`HolidayError`], [`CandidateConfigError`], [`StaleFence`] | what can go wrong |
 //!
 //! # Features
 //! - **`pool`**: the worker pool.
@@ -83,10 +86,13 @@ pub use pool::{
 pub use pool::{Sizing, SizingStats};
 #[cfg(feature = "scheduler")]
 pub use scheduler::{
-    After, Between, BoxError, Calendar, CatchUp, Due, EndReason, Every, Excluding, FixedDelay,
-    HolidayError, Holidays, Intersection, Jitter, JobBuilder, JobContext, JobEvent, JobEventKind,
-    JobEvents, JobHandle, JobNews, JobNewsKind, JobState, JobStats, Misfire, Once, Outcome,
+    After, Between, BoxError, Calendar, Candidate, CandidateBuilder, CandidateConfigError,
+    CandidateStats, CatchUp, Claim, ClaimEnd, Claims, Due, Elector, EndReason, Every, Excluding,
+    Fence, FenceGate, FixedDelay, HolidayError, Holidays, Intersection, Jitter, JobBuilder,
+    JobContext, JobEvent, JobEventKind, JobEvents, JobHandle, JobKey, JobLock, JobNews,
+    JobNewsKind, JobState, JobStats, JobStore, MemoryStore, Misfire, OnStoreError, Once, Outcome,
     Overlap, Precision, RandomInterval, RunCounts, RunOutcome, RunReport, ScheduleError, Scheduler,
     SchedulerBuilder, SchedulerConfigError, SchedulerDriver, SchedulerReport, SchedulerStats,
-    StartAllError, Trigger, TriggerContext, TriggerNowError, Union, Window, WindowError, Within,
+    StaleFence, StartAllError, StoreFuture, Trigger, TriggerContext, TriggerNowError, Union,
+    Window, WindowError, Within,
 };

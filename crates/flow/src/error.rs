@@ -104,6 +104,8 @@ gathers! {
     #[cfg(feature = "sched")] flow_sched::PoolConfigError,
     #[cfg(feature = "sched")] flow_sched::TaskError,
     #[cfg(feature = "sched")] flow_sched::SchedulerConfigError,
+    #[cfg(feature = "sched")] flow_sched::CandidateConfigError,
+    #[cfg(feature = "sched")] flow_sched::StaleFence,
     #[cfg(feature = "sched")] flow_sched::ScheduleError,
     #[cfg(feature = "sched")] flow_sched::TriggerNowError,
     #[cfg(feature = "sched")] flow_sched::StartAllError,

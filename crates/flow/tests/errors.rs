@@ -158,6 +158,8 @@ fn those_of_pool_and_scheduler() {
     passes::<sched::SubmitError<Item>>();
     passes::<sched::TrySubmitError<Item>>();
     passes::<sched::SchedulerConfigError>();
+    passes::<sched::CandidateConfigError>();
+    passes::<sched::StaleFence>();
     passes::<sched::ScheduleError>();
     passes::<sched::TriggerNowError>();
     passes::<sched::StartAllError>();

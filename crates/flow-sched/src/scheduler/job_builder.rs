@@ -304,6 +304,14 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
+    /// Keeps the job out of what the scheduler shares with other instances: it runs in each of
+    /// them, and asks neither their [`Elector`](crate::Elector) nor for a claim. Jobs without a name
+    /// always do so.
+    pub fn local(mut self) -> Self {
+        self.settings().local = true;
+        self
+    }
+
     /// Checks everything and hands the job to the scheduler.
     ///
     /// # Errors
@@ -349,6 +357,7 @@ impl<O: Outcome> JobBuilder<O> {
             None => self.shared.unnamed.clone(),
             Some(name) => name.as_ref().into(),
         };
+        check_shared_time(&self.shared, &name, &self.settings, first)?;
         let job = Job::new(
             self.shared.next_id(),
             name,
@@ -391,6 +400,20 @@ pub(crate) fn lay_out(
     let now = shared.handle.now();
     let first = first_due(&timetable, shared, now)?;
     Ok((timetable, now, first))
+}
+
+/// Refuses a job whose times differ from one instance to the next, if its runs are to be claimed.
+pub(crate) fn check_shared_time(
+    shared: &Shared,
+    name: &str,
+    settings: &Settings,
+    first: Due,
+) -> Result<(), ScheduleError> {
+    let claimed = shared.claims().is_some() && shared.is_shared(name, settings);
+    if claimed && !matches!(first, Due::Wall(_)) {
+        return Err(ScheduleError::NoSharedTime);
+    }
+    Ok(())
 }
 
 fn build_timetable(

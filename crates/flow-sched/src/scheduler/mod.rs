@@ -16,6 +16,7 @@ use flow_rt::Handle;
 
 mod builder;
 mod calendar;
+mod cluster;
 mod context;
 mod draw;
 mod driver;
@@ -52,6 +53,11 @@ mod work;
 
 pub use builder::SchedulerBuilder;
 pub use calendar::{Calendar, HolidayError, Holidays};
+pub use cluster::{
+    Candidate, CandidateBuilder, CandidateConfigError, CandidateStats, Claim, ClaimEnd, Claims,
+    Elector, Fence, FenceGate, JobKey, JobLock, JobStore, MemoryStore, OnStoreError, StaleFence,
+    StoreFuture,
+};
 pub use context::JobContext;
 pub use driver::SchedulerDriver;
 pub use error::{ScheduleError, SchedulerConfigError, StartAllError, TriggerNowError};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use flow_rt::{Instant, Panic, TaskContext, catch, contain};
 
+use super::cluster::{Fence, Held};
 use super::context::JobContext;
 use super::draw::mix;
 use super::error::TriggerNowError;
@@ -31,7 +32,7 @@ pub(crate) enum Target {
 /// Starts a run that was let in. It returns at once.
 pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket) {
     let run = Run::new(shared.clone(), job.clone(), ticket);
-    if job.settings.is_gated() {
+    if job.settings.is_gated() || shared.asks_for(job, run.when()) {
         let context = context(shared);
         shared.handle.spawn_detached(async move {
             let Some(run) = run.pass(&context).await else {
@@ -120,7 +121,11 @@ pub(crate) struct Run {
     pub(super) number: u64,
     when: When,
     began: Option<Instant>,
+    /// When its body ended, if that is not when it is reported.
+    body_ended: Option<Instant>,
     attempts: u32,
+    pub(super) fence: Option<Fence>,
+    pub(super) held: Option<Held>,
 }
 
 impl Run {
@@ -131,10 +136,17 @@ impl Run {
             when: ticket.when,
             ticket: Some(ticket),
             began: None,
+            body_ended: None,
             attempts: 0,
+            fence: None,
+            held: None,
             shared,
             job,
         }
+    }
+
+    pub(super) fn when(&self) -> &When {
+        &self.when
     }
 
     /// Runs the job's body in the context of the task that carries it, and nothing else.
@@ -148,6 +160,9 @@ impl Run {
             return;
         };
         self.began = Some(began);
+        if let Some(held) = &mut self.held {
+            held.begin();
+        }
         self.shared
             .emit(&self.job, JobEventKind::RunBegins(self.number));
         let settings = &self.job.settings;
@@ -164,6 +179,11 @@ impl Run {
             };
         // The body's last reference may be this one, and what it captured is the user's.
         contain(|| drop(ticket));
+        if let Some(held) = self.held.take() {
+            self.body_ended = Some(self.shared.handle.now());
+            // Before the run counts as ended: after a shutdown nothing is left to be told.
+            Box::pin(held.settle()).await;
+        }
         self.report(outcome);
     }
 
@@ -289,6 +309,7 @@ impl Run {
             attempt,
             due: self.when.due,
             scheduled_at: self.when.scheduled_at,
+            fence: self.fence,
         }
     }
 
@@ -307,7 +328,9 @@ impl Run {
         let report = RunReport {
             run: self.number,
             scheduled_at: self.when.scheduled_at,
-            duration: self.began.map_or(Duration::ZERO, |began| now - began),
+            duration: self.began.map_or(Duration::ZERO, |began| {
+                self.body_ended.unwrap_or(now) - began
+            }),
             attempts: self.attempts,
             outcome,
         };
@@ -348,6 +371,11 @@ fn outcome(ended: Result<Ended, Panic>) -> (RunOutcome, bool) {
 }
 
 fn failed(error: BoxError) -> RunOutcome {
+    RunOutcome::Failed(message_of(error))
+}
+
+/// What an error says; it goes.
+pub(super) fn message_of(error: BoxError) -> Arc<str> {
     // Formatting and dropping the error are the user's code.
     let mut message = None;
     contain(|| {
@@ -355,7 +383,7 @@ fn failed(error: BoxError) -> RunOutcome {
         drop(error);
     });
     let message = message.unwrap_or_else(|| "the error panicked when it was printed".to_owned());
-    RunOutcome::Failed(message.into())
+    message.into()
 }
 
 pub(super) fn panicked(panic: Panic) -> RunOutcome {

@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) history: usize,
     pub(crate) when: Option<Condition>,
     pub(crate) throttle: Option<Arc<dyn Decide>>,
+    /// Whether no other instance has a say in it.
+    pub(crate) local: bool,
 }
 
 impl Settings {
@@ -80,6 +82,7 @@ impl fmt::Debug for Settings {
             .field("stop_on_error", &self.stop_on_error)
             .field("when", &self.when.is_some())
             .field("throttle", &self.throttle.is_some())
+            .field("local", &self.local)
             .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 use flow_rt::{CancellationToken, Handle, catch, contain};
 use flow_sync::Event;
 
+use super::cluster::Cluster;
 use super::draw::entropy;
 use super::error::ScheduleError;
 use super::events::Listeners;
@@ -57,6 +58,10 @@ pub(crate) struct Shared {
     pub(crate) listeners: Listeners,
     #[cfg(feature = "tracing")]
     pub(crate) misses: warnings::Misses,
+    #[cfg(feature = "tracing")]
+    pub(crate) store_faults: warnings::Misses,
+    /// The other instances, if there are any.
+    pub(super) cluster: Option<Cluster>,
     core: OnceLock<Weak<Core>>,
 }
 
@@ -73,6 +78,8 @@ pub(crate) struct Counters {
     timed_out: AtomicU64,
     terminated: AtomicU64,
     declined: AtomicU64,
+    elsewhere: AtomicU64,
+    unclaimed: AtomicU64,
     dropped: AtomicU64,
     skipped: AtomicU64,
     missed: AtomicU64,
@@ -126,6 +133,9 @@ impl Shared {
             listeners: Listeners::default(),
             #[cfg(feature = "tracing")]
             misses: warnings::Misses::default(),
+            #[cfg(feature = "tracing")]
+            store_faults: warnings::Misses::default(),
+            cluster: None,
             core: OnceLock::new(),
         }
     }
@@ -302,12 +312,7 @@ impl Shared {
         for token in effects.stop {
             token.cancel();
         }
-        if effects.missed > 0 {
-            self.counters
-                .missed
-                .fetch_add(effects.missed, Ordering::Relaxed);
-            self.emit(job, JobEventKind::Missed(effects.missed));
-        }
+        self.missed(job, effects.missed);
         self.skipped(job, effects.skipped);
         if let Some(ticket) = effects.start {
             run::launch(self, job, ticket);
@@ -339,6 +344,13 @@ impl Shared {
         }
     }
 
+    pub(crate) fn missed(&self, job: &Job, count: u64) {
+        if count > 0 {
+            self.counters.missed.fetch_add(count, Ordering::Relaxed);
+            self.emit(job, JobEventKind::Missed(count));
+        }
+    }
+
     pub(crate) fn skipped(&self, job: &Job, count: u64) {
         if count > 0 {
             self.counters.skipped.fetch_add(count, Ordering::Relaxed);
@@ -353,6 +365,9 @@ impl Shared {
             let first = !self.closed.swap(true, Ordering::AcqRel);
             (first, core::mem::take(&mut *jobs))
         };
+        if let Some(cluster) = &self.cluster {
+            cluster.over.cancel();
+        }
         let ended = jobs
             .list()
             .iter()
@@ -384,6 +399,8 @@ impl Shared {
             RunOutcome::TimedOut => &counters.timed_out,
             RunOutcome::Terminated => &counters.terminated,
             RunOutcome::Declined => &counters.declined,
+            RunOutcome::Elsewhere => &counters.elsewhere,
+            RunOutcome::Unclaimed(_) => &counters.unclaimed,
             RunOutcome::Dropped => &counters.dropped,
         }
         .fetch_add(1, Ordering::Relaxed);
@@ -424,11 +441,21 @@ impl Shared {
                 timed_out: read(&counters.timed_out),
                 terminated: read(&counters.terminated),
                 declined: read(&counters.declined),
+                elsewhere: read(&counters.elsewhere),
+                unclaimed: read(&counters.unclaimed),
                 dropped: read(&counters.dropped),
                 skipped: read(&counters.skipped),
                 missed: read(&counters.missed),
             },
             wakeups: read(&counters.wakeups),
+            store_errors: self
+                .cluster
+                .as_ref()
+                .map_or(0, |cluster| read(&cluster.store_errors)),
+            lost_claims: self
+                .cluster
+                .as_ref()
+                .map_or(0, |cluster| read(&cluster.lost_claims)),
         }
     }
 }

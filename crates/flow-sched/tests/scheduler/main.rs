@@ -4,6 +4,7 @@
 
 mod allocations;
 mod behaviour;
+mod cluster;
 mod common;
 mod control;
 mod cron;
