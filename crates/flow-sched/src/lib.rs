@@ -37,6 +37,7 @@
 //! | [`Elector`], [`Candidate`], [`CandidateBuilder`], [`CandidateStats`] | one instance that leads |
 //! | [`Cron`], [`CronPattern`], [`Dialect`], [`DstPolicy`] | times of day by pattern, in any zone |
 //! | [`CronTime`], [`CronAfter`], [`CronBefore`] | occurrences, in std's times or those of chrono and jiff |
+//! | `JobTable`, `JobFunctions`, `JobTableError` | jobs from a file (feature `serde`) |
 //! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`], [`JobEvents`] | seeing what goes on |
 //! | [`ScheduleError`], [`StartAllError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`], [`WindowError`], [`HolidayError`], [`CandidateConfigError`], [`StaleFence`] | what can go wrong |
 //!
@@ -45,7 +46,7 @@
 //! - `adaptive`: pools that find their number of slots by an algorithm of `flow-ratelimit`'s.
 //! - **`cron`**: patterns of times of day, also without a scheduler.
 //! - **`scheduler`**: jobs by time; includes `pool`, which may run them, and `cron`.
-//! - `serde`: patterns as their text, and a pool's builder from settings.
+//! - `serde`: patterns as their text, a pool's builder from settings, and jobs from a table.
 //! - `chrono`, `jiff`: occurrences as times of these crates.
 //! - `fine-timer`: a scheduler on tokio with timers of async-io's precision.
 //! - `metrics`: `collector()` on a pool and the like on a scheduler, for a
@@ -96,3 +97,5 @@ pub use scheduler::{
     StaleFence, StartAllError, StoreFuture, Trigger, TriggerContext, TriggerNowError, Union,
     Window, WindowError, Within,
 };
+#[cfg(all(feature = "scheduler", feature = "serde"))]
+pub use scheduler::{JobFunctions, JobTable, JobTableError};

@@ -106,6 +106,7 @@ gathers! {
     #[cfg(feature = "sched")] flow_sched::SchedulerConfigError,
     #[cfg(feature = "sched")] flow_sched::CandidateConfigError,
     #[cfg(feature = "sched")] flow_sched::StaleFence,
+    #[cfg(all(feature = "sched", feature = "serde"))] flow_sched::JobTableError,
     #[cfg(feature = "sched")] flow_sched::ScheduleError,
     #[cfg(feature = "sched")] flow_sched::TriggerNowError,
     #[cfg(feature = "sched")] flow_sched::StartAllError,

@@ -160,6 +160,8 @@ fn those_of_pool_and_scheduler() {
     passes::<sched::SchedulerConfigError>();
     passes::<sched::CandidateConfigError>();
     passes::<sched::StaleFence>();
+    #[cfg(feature = "serde")]
+    passes::<sched::JobTableError>();
     passes::<sched::ScheduleError>();
     passes::<sched::TriggerNowError>();
     passes::<sched::StartAllError>();

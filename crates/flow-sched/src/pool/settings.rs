@@ -181,16 +181,23 @@ impl<'de> Deserialize<'de> for Answer {
 }
 
 /// A time as text: a whole number and a unit.
-struct Period(Duration);
+pub(crate) struct Period(pub(crate) Duration);
+
+impl Period {
+    /// Reads the text of a time, or says what is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+        parse_period(text.trim()).ok_or_else(|| {
+            format!(
+                "`{text}` is no time: a whole number below 2^64 and `ns`, `us`, `ms`, `s`, `min`, `h` or `d`"
+            )
+        })
+    }
+}
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        parse_period(text.trim()).map(Self).ok_or_else(|| {
-            D::Error::custom(format_args!(
-                "`{text}` is no time: a whole number below 2^64 and `ns`, `us`, `ms`, `s`, `min`, `h` or `d`"
-            ))
-        })
+        Self::parse(&text).map(Self).map_err(D::Error::custom)
     }
 }
 

@@ -41,6 +41,8 @@ mod run;
 mod settings;
 mod shared;
 mod state;
+#[cfg(feature = "serde")]
+mod table;
 mod timetable;
 mod trigger;
 mod triggers;
@@ -71,6 +73,8 @@ pub use report::{
     EndReason, JobEvent, JobEventKind, JobState, JobStats, RunCounts, RunOutcome, RunReport,
     SchedulerReport, SchedulerStats,
 };
+#[cfg(feature = "serde")]
+pub use table::{JobFunctions, JobTable, JobTableError};
 pub use trigger::{CatchUp, Due, Trigger, TriggerContext};
 pub use triggers::{
     After, Between, Every, Excluding, FixedDelay, Intersection, Once, RandomInterval, Union, Within,

@@ -19,6 +19,8 @@ mod pooled;
 #[cfg(feature = "fine-timer")]
 mod precision;
 mod retries;
+#[cfg(feature = "serde")]
+mod table;
 mod timing;
 mod triggers;
 #[cfg(feature = "tracing")]
