@@ -18,7 +18,7 @@ use super::report::{JobEventKind, RunOutcome, RunReport};
 use super::shared::Shared;
 use super::state::Ticket;
 use super::work::Failure;
-use crate::pool::{SubmitError, TrySubmitError, WorkerPool};
+use crate::pool::{Submit, SubmitError, TrySubmitError, WorkerPool};
 
 /// What the user's future leaves.
 type Ended = Result<(), Failure>;
@@ -66,15 +66,27 @@ fn context(shared: &Shared) -> TaskContext {
 
 /// Hands a run to a pool. What the pool does not take is dropped, and so reported.
 fn hand_in(pool: &WorkerPool, run: Run) {
-    let shared = run.shared.clone();
+    let (shared, name) = (run.shared.clone(), shown(pool, &run.job));
     let submit = pool.submit(move |cx| run.execute(cx)).handed_over();
-    if let Err(TrySubmitError::Full { task, .. }) = submit.try_now() {
-        wait_for_room(&shared, pool, task.into_inner());
+    if let Err(TrySubmitError::Full { task, .. }) = named(submit, name.as_deref()).try_now() {
+        wait_for_room(&shared, pool, name, task.into_inner());
+    }
+}
+
+/// The name of a job's runs in the pool's dumps, if these name tasks.
+fn shown(pool: &WorkerPool, job: &Job) -> Option<String> {
+    (pool.tracks_tasks() && !job.name.is_empty()).then(|| job.name.to_string())
+}
+
+fn named<'p, F, T>(submit: Submit<'p, F, T>, name: Option<&str>) -> Submit<'p, F, T> {
+    match name {
+        Some(name) => submit.name(name.to_owned()),
+        None => submit,
     }
 }
 
 /// Waits for room in a task of its own: a full pool delays this job and no other.
-fn wait_for_room<F, Fut>(shared: &Arc<Shared>, pool: &WorkerPool, task: F)
+fn wait_for_room<F, Fut>(shared: &Arc<Shared>, pool: &WorkerPool, name: Option<String>, task: F)
 where
     F: FnOnce(TaskContext) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
@@ -82,7 +94,7 @@ where
     let (pool, stop) = (pool.clone(), shared.stop.clone());
     shared.handle.spawn_detached(async move {
         // Refused, or told to stop: the task is dropped, and its run is reported.
-        let submit = pool.submit(task).handed_over().wait_for_room();
+        let submit = named(pool.submit(task).handed_over(), name.as_deref()).wait_for_room();
         drop(stop.run_until_cancelled(submit).await);
     });
 }
@@ -100,11 +112,15 @@ pub(crate) async fn submit(
             return Ok(());
         }
     };
-    let run = Run::new(shared.clone(), job.clone(), ticket);
-    match pool.submit(move |cx| run.execute(cx)).handed_over().await {
+    let (run, name) = (
+        Run::new(shared.clone(), job.clone(), ticket),
+        shown(pool, job),
+    );
+    let submit = pool.submit(move |cx| run.execute(cx)).handed_over();
+    match named(submit, name.as_deref()).await {
         Ok(_) => Ok(()),
         Err(SubmitError::Nested { task, .. }) => {
-            wait_for_room(shared, pool, task.into_inner());
+            wait_for_room(shared, pool, name, task.into_inner());
             Ok(())
         }
         Err(SubmitError::Full { capacity, .. }) => Err(TriggerNowError::PoolFull { capacity }),
