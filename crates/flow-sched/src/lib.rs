@@ -35,17 +35,21 @@
 //! | [`ChainError`], [`ChainConfigError`], [`BatchError`], [`BatchConfigError`], [`PartError`] | what can go wrong in them |
 //! | [`Adaptive`] | intervals that stretch with load |
 //! | [`Precision`] | how exactly |
+//! | [`Claims`], [`OnStoreError`], [`JobLock`], [`JobStore`], [`JobKey`], [`Claim`], [`ClaimEnd`], [`StoreFuture`], [`MemoryStore`] | one claim for each occurrence, among several instances |
+//! | [`Fence`], [`FenceGate`] | keeping holders out that have stalled |
+//! | [`Elector`], [`Candidate`], [`CandidateBuilder`], [`CandidateStats`] | one instance that leads |
 //! | [`Cron`], [`CronPattern`], [`Dialect`], [`DstPolicy`] | times of day by pattern, in any zone |
 //! | [`CronTime`], [`CronAfter`], [`CronBefore`] | occurrences, in std's times or those of chrono and jiff |
+//! | `JobTable`, `JobFunctions`, `JobTableError` | jobs from a file (feature `serde`) |
 //! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`], [`JobEvents`] | seeing what goes on |
-//! | [`ScheduleError`], [`StartAllError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`], [`WindowError`], [`HolidayError`] | what can go wrong |
+//! | [`ScheduleError`], [`StartAllError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`], [`WindowError`], [`HolidayError`], [`CandidateConfigError`], [`StaleFence`] | what can go wrong |
 //!
 //! # Features
 //! - **`pool`**: the worker pool.
 //! - `adaptive`: pools that find their number of slots by an algorithm of `flow-ratelimit`'s.
 //! - **`cron`**: patterns of times of day, also without a scheduler.
 //! - **`scheduler`**: jobs by time; includes `pool`, which may run them, and `cron`.
-//! - `serde`: patterns as their text, and a pool's builder from settings.
+//! - `serde`: patterns as their text, a pool's builder from settings, and jobs from a table.
 //! - `chrono`, `jiff`: occurrences as times of these crates.
 //! - `fine-timer`: a scheduler on tokio with timers of async-io's precision.
 //! - `metrics`: `collector()` on a pool and the like on a scheduler, for a
@@ -86,12 +90,16 @@ pub use pool::{
 pub use pool::{Sizing, SizingStats};
 #[cfg(feature = "scheduler")]
 pub use scheduler::{
-    Adaptive, After, Batch, BatchConfigError, BatchError, Between, BoxError, Calendar, CatchUp,
-    Chain, ChainConfigError, ChainError, ChainStep, Due, EndReason, Every, Excluding, FixedDelay,
-    HolidayError, Holidays, Intersection, Jitter, JobBuilder, JobContext, JobEvent, JobEventKind,
-    JobEvents, JobHandle, JobNews, JobNewsKind, JobState, JobStats, Misfire, OnError, OnSuccess,
-    Once, Outcome, Overlap, PartError, Precision, RandomInterval, RunCounts, RunOutcome, RunReport,
-    ScheduleError, Scheduler, SchedulerBuilder, SchedulerConfigError, SchedulerDriver,
-    SchedulerReport, SchedulerStats, StartAllError, Trigger, TriggerContext, TriggerNowError,
-    Union, Window, WindowError, Within,
+    Adaptive, After, Batch, BatchConfigError, BatchError, Between, BoxError, Calendar, Candidate,
+    CandidateBuilder, CandidateConfigError, CandidateStats, CatchUp, Chain, ChainConfigError,
+    ChainError, ChainStep, Claim, ClaimEnd, Claims, Due, Elector, EndReason, Every, Excluding,
+    Fence, FenceGate, FixedDelay, HolidayError, Holidays, Intersection, Jitter, JobBuilder,
+    JobContext, JobEvent, JobEventKind, JobEvents, JobHandle, JobKey, JobLock, JobNews,
+    JobNewsKind, JobState, JobStats, JobStore, MemoryStore, Misfire, OnError, OnStoreError,
+    OnSuccess, Once, Outcome, Overlap, PartError, Precision, RandomInterval, RunCounts, RunOutcome,
+    RunReport, ScheduleError, Scheduler, SchedulerBuilder, SchedulerConfigError, SchedulerDriver,
+    SchedulerReport, SchedulerStats, StaleFence, StartAllError, StoreFuture, Trigger,
+    TriggerContext, TriggerNowError, Union, Window, WindowError, Within,
 };
+#[cfg(all(feature = "scheduler", feature = "serde"))]
+pub use scheduler::{JobFunctions, JobTable, JobTableError};

@@ -158,6 +158,10 @@ fn those_of_pool_and_scheduler() {
     passes::<sched::SubmitError<Item>>();
     passes::<sched::TrySubmitError<Item>>();
     passes::<sched::SchedulerConfigError>();
+    passes::<sched::CandidateConfigError>();
+    passes::<sched::StaleFence>();
+    #[cfg(feature = "serde")]
+    passes::<sched::JobTableError>();
     passes::<sched::ScheduleError>();
     passes::<sched::TriggerNowError>();
     passes::<sched::ChainConfigError>();

@@ -50,7 +50,7 @@ pub(crate) fn find(name: &str) -> Result<Tz, UnknownZone> {
 }
 
 /// Levenshtein's distance, regardless of case; a letter that differs in case only costs nothing.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.to_lowercase().chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.to_lowercase().chars().enumerate() {

@@ -55,6 +55,8 @@ pub use group::{GroupError, PoolGroup};
 pub use hooks::{TaskEnd, TaskOutcome};
 pub use load::PoolLoad;
 pub use release::ReleaseSlot;
+#[cfg(all(feature = "scheduler", feature = "serde"))]
+pub(crate) use settings::Period;
 pub use shutdown::{Shutdown, ShutdownReport};
 #[cfg(feature = "adaptive")]
 pub use sizing::{Sizing, SizingStats};

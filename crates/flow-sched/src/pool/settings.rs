@@ -12,13 +12,16 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::builder::{Slots, WorkerPoolBuilder};
+#[cfg(feature = "adaptive")]
+use super::sizing::Sizing;
 use super::worker_pool::WorkerPool;
 
 /// From settings named as the methods are.
 ///
 /// `slots` is a number or a range like `"1..=64"`; `queue` a number, `"unbounded"` or
 /// `"rendezvous"`; `on_full` is `"wait"`, `"reject"`, `"drop-oldest"` or `"caller-runs"`; times
-/// are text like `"250ms"`. Runtime and hooks are set in code.
+/// are text like `"250ms"`. `adaptive` is a `Sizing` (feature `adaptive`). Runtime and hooks are set
+/// in code.
 ///
 /// ```
 /// # flow_rt::sim::check(0..1, |rt| async move {
@@ -44,6 +47,8 @@ impl<'de> Deserialize<'de> for WorkerPoolBuilder {
             task_timeout: Option<Period>,
             idle_timeout: Option<Period>,
             track_tasks: Option<bool>,
+            #[cfg(feature = "adaptive")]
+            adaptive: Option<Sizing>,
         }
         let settings = Settings::deserialize(deserializer)?;
         let mut builder = WorkerPool::builder();
@@ -77,7 +82,109 @@ impl<'de> Deserialize<'de> for WorkerPoolBuilder {
         if let Some(tracks) = settings.track_tasks {
             builder = builder.track_tasks(tracks);
         }
+        #[cfg(feature = "adaptive")]
+        if let Some(sizing) = settings.adaptive {
+            builder = builder.adaptive(sizing);
+        }
         Ok(builder)
+    }
+}
+
+/// From settings named as the methods are: `algorithm` is `"aimd"`, `"vegas"` or `"gradient2"`, or a
+/// table of parameters under that name, and `"aimd"` unless set. Loads are set in code.
+///
+/// ```
+/// # flow_rt::sim::check(0..1, |rt| async move {
+/// use flow_sched::WorkerPoolBuilder;
+///
+/// let text = r#"{
+///     "slots": "2..=64",
+///     "adaptive": { "algorithm": { "vegas": { "beta": 0.1 } }, "target_wait": "5ms" }
+/// }"#;
+/// let pool = serde_json::from_str::<WorkerPoolBuilder>(text)?.build()?;
+/// assert_eq!(pool.sizing().map(|now| now.limit), Some(2));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # });
+/// ```
+#[cfg(feature = "adaptive")]
+impl<'de> Deserialize<'de> for Sizing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Settings {
+            algorithm: Option<Algorithm>,
+            target_wait: Option<Period>,
+            window: Option<Period>,
+        }
+        let settings = Settings::deserialize(deserializer)?;
+        let mut sizing = settings
+            .algorithm
+            .map_or_else(Self::default, |Algorithm(sizing)| sizing);
+        if let Some(Period(wait)) = settings.target_wait {
+            sizing = sizing.target_wait(wait);
+        }
+        if let Some(Period(window)) = settings.window {
+            sizing = sizing.window(window);
+        }
+        Ok(sizing)
+    }
+}
+
+/// A sizing by an algorithm, from its name or a table of parameters under it.
+#[cfg(feature = "adaptive")]
+struct Algorithm(Sizing);
+
+#[cfg(feature = "adaptive")]
+impl<'de> Deserialize<'de> for Algorithm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use flow_ratelimit::{Aimd, Gradient2, Vegas};
+        use serde::de::MapAccess;
+        use serde::de::value::StrDeserializer;
+
+        #[derive(Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Name {
+            Aimd,
+            Vegas,
+            Gradient2,
+        }
+
+        struct NameOrTable;
+
+        impl<'de> Visitor<'de> for NameOrTable {
+            type Value = Algorithm;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of an algorithm, or a table of parameters under it")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Algorithm, E> {
+                Ok(Algorithm(
+                    match Name::deserialize(StrDeserializer::new(text))? {
+                        Name::Aimd => Sizing::new(Aimd::default()),
+                        Name::Vegas => Sizing::new(Vegas::default()),
+                        Name::Gradient2 => Sizing::new(Gradient2::default()),
+                    },
+                ))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Algorithm, A::Error> {
+                let Some(name) = table.next_key()? else {
+                    return Err(A::Error::custom("a table without an algorithm"));
+                };
+                let sizing = match name {
+                    Name::Aimd => Sizing::new(table.next_value::<Aimd>()?),
+                    Name::Vegas => Sizing::new(table.next_value::<Vegas>()?),
+                    Name::Gradient2 => Sizing::new(table.next_value::<Gradient2>()?),
+                };
+                if table.next_key::<Name>()?.is_some() {
+                    return Err(A::Error::custom("a pool goes by one algorithm"));
+                }
+                Ok(Algorithm(sizing))
+            }
+        }
+
+        deserializer.deserialize_any(NameOrTable)
     }
 }
 
@@ -181,16 +288,23 @@ impl<'de> Deserialize<'de> for Answer {
 }
 
 /// A time as text: a whole number and a unit.
-struct Period(Duration);
+pub(crate) struct Period(pub(crate) Duration);
+
+impl Period {
+    /// Reads the text of a time, or says what is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+        parse_period(text.trim()).ok_or_else(|| {
+            format!(
+                "`{text}` is no time: a whole number below 2^64 and `ns`, `us`, `ms`, `s`, `min`, `h` or `d`"
+            )
+        })
+    }
+}
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        parse_period(text.trim()).map(Self).ok_or_else(|| {
-            D::Error::custom(format_args!(
-                "`{text}` is no time: a whole number below 2^64 and `ns`, `us`, `ms`, `s`, `min`, `h` or `d`"
-            ))
-        })
+        Self::parse(&text).map(Self).map_err(D::Error::custom)
     }
 }
 

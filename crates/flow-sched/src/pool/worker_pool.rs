@@ -470,6 +470,12 @@ impl WorkerPool {
     }
 
     /// The runtime that blocking closures run on.
+    /// Whether its dumps name tasks.
+    #[cfg(feature = "scheduler")]
+    pub(crate) fn tracks_tasks(&self) -> bool {
+        self.core().roll.is_some()
+    }
+
     pub(super) fn host(&self) -> &Handle {
         &self.core().host
     }

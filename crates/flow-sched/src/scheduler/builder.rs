@@ -8,6 +8,7 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 use flow_rt::Handle;
 
+use super::cluster::{Claims, Cluster, Elector, recover};
 use super::driver::SchedulerDriver;
 use super::error::SchedulerConfigError;
 use super::policy::Precision;
@@ -29,6 +30,8 @@ pub struct SchedulerBuilder {
     zone: Option<Cow<'static, str>>,
     precision: Precision,
     timeout: Option<Duration>,
+    elector: Option<Arc<dyn Elector>>,
+    claims: Option<Claims>,
     on_event: Option<Hook>,
 }
 
@@ -78,6 +81,32 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Lets runs begin only while this instance leads: all of them but those by hand, those of jobs
+    /// without a name, and those of jobs that are [`local`](crate::JobBuilder::local).
+    ///
+    /// What comes due while another instance leads ends as
+    /// [`RunOutcome::Elsewhere`](crate::RunOutcome::Elsewhere), and what comes due while none does is
+    /// run by nobody. A run in progress goes on when the lead is lost; its
+    /// [`fence`](crate::JobContext::fence) is that of the term it began in. See
+    /// [`Candidate`](crate::Candidate).
+    pub fn elector<E: Elector + Clone>(mut self, elector: &E) -> Self {
+        self.elector = Some(Arc::new(elector.clone()));
+        self
+    }
+
+    /// Has each occurrence claimed before it runs, among all instances of the service: all but
+    /// runs by hand, those of jobs without a name, and those of jobs that are
+    /// [`local`](crate::JobBuilder::local).
+    ///
+    /// An occurrence is a job's name and the time it is scheduled for, so a job must have the same
+    /// name and trigger in all instances, and a trigger that goes by the wall clock. Occurrences
+    /// that another instance has end as [`RunOutcome::Elsewhere`](crate::RunOutcome::Elsewhere), and
+    /// are among the runs that [`max_runs`](crate::JobBuilder::max_runs) counts.
+    pub fn claims(mut self, claims: Claims) -> Self {
+        self.claims = Some(claims);
+        self
+    }
+
     /// A hook for everything that happens to jobs.
     ///
     /// It runs where the thing happens, under no lock, and may call the scheduler. A panic in it
@@ -90,7 +119,8 @@ impl SchedulerBuilder {
     /// Builds the scheduler and starts its driver on the runtime.
     ///
     /// # Errors
-    /// [`SchedulerConfigError`]: there is no runtime, the zone is unknown, or the timeout is zero.
+    /// [`SchedulerConfigError`]: there is no runtime, the zone is unknown, the timeout is zero, or
+    /// the lease of claims is too short.
     pub fn build(self) -> Result<Scheduler, SchedulerConfigError> {
         let (scheduler, driver) = self.build_with_driver()?;
         let handle = driver.handle().clone();
@@ -106,6 +136,9 @@ impl SchedulerBuilder {
     pub fn build_with_driver(self) -> Result<(Scheduler, SchedulerDriver), SchedulerConfigError> {
         if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(SchedulerConfigError::ZeroTimeout);
+        }
+        if let Some(claims) = &self.claims {
+            claims.check()?;
         }
         let zone = match &self.zone {
             None => Tz::UTC,
@@ -129,8 +162,16 @@ impl SchedulerBuilder {
             timeout: self.timeout,
             ..Settings::default()
         };
-        let shared = Shared::new(name, handle, target, zone, settings, self.on_event);
+        let mut shared = Shared::new(name, handle, target, zone, settings, self.on_event);
+        shared.cluster = Cluster::new(self.elector, self.claims);
         let shared = Arc::new(shared);
+        if let Some(claims) = shared.claims().filter(|claims| claims.is_leased()) {
+            let over = shared.cluster.as_ref().map(|cluster| cluster.over.clone());
+            let (weak, handle) = (Arc::downgrade(&shared), shared.handle.clone());
+            let recovery = recover(weak, handle, claims.clone(), over.unwrap_or_default());
+            let name = "flow scheduler recovery";
+            shared.handle.spawn_detached_named(name, recovery);
+        }
         let core = Arc::new(Core::new(shared.clone()));
         shared.set_core(Arc::downgrade(&core));
         let driver = SchedulerDriver::new(shared);
@@ -147,6 +188,8 @@ impl fmt::Debug for SchedulerBuilder {
             .field("time_zone", &self.zone)
             .field("precision", &self.precision)
             .field("timeout", &self.timeout)
+            .field("elector", &self.elector.is_some())
+            .field("claims", &self.claims)
             .field("on_event", &self.on_event.is_some())
             .finish()
     }

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use flow_rt::{Instant, TaskContext};
 
 use super::Scheduler;
+use super::cluster::Fence;
 use super::job::Job;
 use super::shared::Shared;
 
@@ -32,6 +33,7 @@ pub struct JobContext {
     pub(crate) attempt: u32,
     pub(crate) due: Instant,
     pub(crate) scheduled_at: SystemTime,
+    pub(crate) fence: Option<Fence>,
 }
 
 impl JobContext {
@@ -57,6 +59,16 @@ impl JobContext {
     /// latest of them was due.
     pub fn scheduled_at(&self) -> SystemTime {
         self.scheduled_at
+    }
+
+    /// The fence of this run's claim, or of the term of the instance that leads: hand it to what the
+    /// run acts upon, so that it refuses a holder that has stalled. See [`Fence`].
+    ///
+    /// `None` for a run that was not claimed: the scheduler has neither
+    /// [`Claims`](crate::Claims) nor an [`Elector`](crate::Elector), the job is
+    /// [`local`](crate::JobBuilder::local), the run is one by hand, or the store failed.
+    pub fn fence(&self) -> Option<Fence> {
+        self.fence
     }
 
     /// When this run was due on the runtime's clock.

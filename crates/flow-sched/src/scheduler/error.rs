@@ -22,6 +22,13 @@ pub enum SchedulerConfigError {
     UnknownZone(UnknownZone),
     /// The timeout of all runs is zero: none could end in time.
     ZeroTimeout,
+    /// The store of the claims may not take so long to answer, or not with this lease.
+    Lease {
+        /// How long a claim holds.
+        lease: Duration,
+        /// How long the store may take to answer.
+        timeout: Duration,
+    },
 }
 
 impl fmt::Display for SchedulerConfigError {
@@ -30,6 +37,11 @@ impl fmt::Display for SchedulerConfigError {
             Self::Runtime(error) => write!(f, "a scheduler needs a runtime: {error}"),
             Self::UnknownZone(error) => error.fmt(f),
             Self::ZeroTimeout => ScheduleError::ZeroTimeout.fmt(f),
+            Self::Lease { lease, timeout } => write!(
+                f,
+                "claims with a lease of {lease:?} and a timeout of {timeout:?}; the timeout must be \
+                 more than zero, and no more than a third of the lease"
+            ),
         }
     }
 }
@@ -40,7 +52,7 @@ impl std::error::Error for SchedulerConfigError {
         match self {
             Self::Runtime(error) => error.source(),
             Self::UnknownZone(error) => error.source(),
-            Self::ZeroTimeout => None,
+            Self::ZeroTimeout | Self::Lease { .. } => None,
         }
     }
 }
@@ -127,6 +139,9 @@ pub enum ScheduleError {
     /// The trigger is never due: the time lies beyond the clock's end, the pattern's years are
     /// over.
     NeverDue,
+    /// The job's runs are to be claimed among several instances, and its trigger does not go by the
+    /// wall clock: each instance would have times of its own.
+    NoSharedTime,
     /// The trigger panicked when it was asked for the first time.
     TriggerPanicked {
         /// The panic's message.
@@ -211,6 +226,11 @@ impl fmt::Display for ScheduleError {
                 f.write_str("a time zone means something to a `cron` pattern only")
             }
             Self::NeverDue => f.write_str("the job would never be due"),
+            Self::NoSharedTime => f.write_str(
+                "the job's times count from its start and differ from one instance to the next; to \
+                 be claimed it needs a trigger that goes by the wall clock, like `cron` or \
+                 `Every::aligned`, or else it is to be `local`",
+            ),
             Self::TriggerPanicked { message } => {
                 write!(f, "the job's trigger panicked: {message}")
             }

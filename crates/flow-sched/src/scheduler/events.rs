@@ -56,6 +56,15 @@ pub enum JobNewsKind {
     Skipped(u64),
     /// Occurrences passed unnoticed and were not made up; how many.
     Missed(u64),
+    /// The store of the claims did not answer a question about a run.
+    StoreFailed {
+        /// The number of the run.
+        run: u64,
+        /// What went wrong.
+        message: Arc<str>,
+    },
+    /// The claim of a run in progress was lost, and the run was told to stop; its number.
+    ClaimLost(u64),
     /// It will not run any more.
     Ended(EndReason),
 }
@@ -80,6 +89,11 @@ impl From<JobEventKind<'_>> for JobNewsKind {
             JobEventKind::RunEnded(report) => Self::RunEnded(report.clone()),
             JobEventKind::Skipped(count) => Self::Skipped(count),
             JobEventKind::Missed(count) => Self::Missed(count),
+            JobEventKind::StoreFailed { run, message } => Self::StoreFailed {
+                run,
+                message: message.into(),
+            },
+            JobEventKind::ClaimLost(run) => Self::ClaimLost(run),
             JobEventKind::Ended(reason) => Self::Ended(reason),
         }
     }

@@ -1,4 +1,5 @@
-//! What a run waits for before it begins: its condition, then its throttle.
+//! What a run waits for before it begins: the lead of its instance, its condition, its claim, then
+//! its throttle.
 //!
 //! It waits in a task of its own, and takes up no slot of a pool meanwhile. It counts as a run in
 //! progress, so the overlap policy decides about those that are due until it begins. A policy that
@@ -10,6 +11,7 @@ use core::future::poll_fn;
 
 use flow_rt::{TaskContext, catch};
 
+use super::cluster::{Fence, Held};
 use super::guarded::Guarded;
 use super::report::RunOutcome;
 use super::run::{Run, panicked};
@@ -27,7 +29,11 @@ impl Run {
             .await
             .flatten();
         match passed {
-            Some(Ok(())) if self.job.rested(self.number) => Some(self),
+            Some(Ok((fence, held))) if self.job.rested(self.number) => {
+                self.fence = fence;
+                self.held = held;
+                Some(self)
+            }
             Some(Err(outcome)) => {
                 self.report(outcome);
                 None
@@ -39,7 +45,11 @@ impl Run {
         }
     }
 
-    async fn wait_at_gate(&self, parent: &TaskContext) -> Result<(), RunOutcome> {
+    async fn wait_at_gate(
+        &self,
+        parent: &TaskContext,
+    ) -> Result<(Option<Fence>, Option<Held>), RunOutcome> {
+        let lead = self.lead()?;
         let settings = &self.job.settings;
         let id = self.shared.id_of(&self.job);
         if let Some(when) = &settings.when {
@@ -50,6 +60,9 @@ impl Run {
                 return Err(RunOutcome::Declined);
             }
         }
+        // What is declined here is left to the others, and who has no claim takes no token.
+        let held = self.claim().await?;
+        let fence = held.as_ref().map_or(lead, |held| Some(held.fence));
         if let Some(throttle) = &settings.throttle {
             if !self.job.joins_line(self.number) {
                 // The token that ends the wait is on its way.
@@ -70,6 +83,6 @@ impl Run {
                 return Err(RunOutcome::Failed(message.into()));
             }
         }
-        Ok(())
+        Ok((fence, held))
     }
 }

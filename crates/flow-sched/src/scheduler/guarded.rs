@@ -12,7 +12,7 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>
 
 crate::sync::thread_local! {
     /// Scheduler and job of the run that this thread polls now; zeros outside.
-    static CURRENT: Cell<RunId> = const { Cell::new(RunId { scheduler: 0, job: 0 }) };
+    static CURRENT: Cell<RunId> = const { Cell::new(RunId::NOBODY) };
 }
 
 /// Whose run it is: the addresses of what it keeps alive.
@@ -20,6 +20,14 @@ crate::sync::thread_local! {
 pub(crate) struct RunId {
     pub(crate) scheduler: usize,
     pub(crate) job: usize,
+}
+
+impl RunId {
+    /// No run at all.
+    pub(crate) const NOBODY: Self = Self {
+        scheduler: 0,
+        job: 0,
+    };
 }
 
 /// The run that the calling code is part of.

@@ -68,7 +68,7 @@ impl JobHandle {
         }
     }
 
-    /// Runs the job now, beside its timetable, paused or not.
+    /// Runs the job now, beside its timetable, paused or not; here, whichever instance leads.
     ///
     /// Ready when the run was taken over by the runtime or the pool, or, by the overlap policy,
     /// noted to follow the one in progress; not when it has ended.
@@ -82,6 +82,7 @@ impl JobHandle {
         let when = When {
             due: self.shared.handle.now(),
             scheduled_at: self.shared.handle.wall(),
+            by_hand: true,
         };
         match self.job.admit_by_hand(when, &self.shared.running) {
             Admission::Start(ticket) => run::submit(&self.shared, &self.job, ticket).await,
@@ -112,6 +113,7 @@ impl JobHandle {
     /// by its old trigger then.
     pub fn update(&self, trigger: impl Trigger) -> Result<(), ScheduleError> {
         let (timetable, now, first) = job_builder::lay_out(Arc::new(trigger), &self.shared)?;
+        job_builder::check_shared_time(&self.shared, &self.job.name, &self.job.settings, first)?;
         let replaced = self.job.replace_timetable(timetable, now, first);
         let result = match replaced {
             Ok(_) => {

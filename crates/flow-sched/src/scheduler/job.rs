@@ -359,6 +359,23 @@ impl Job {
         self.admit(&mut self.state.lock(), when, running)
     }
 
+    /// Lets a run in at once, beside the timetable, if the job is active and has room for it.
+    pub(crate) fn admit_idle(&self, when: When, running: &AtomicUsize) -> Option<Ticket> {
+        let mut state = self.state.lock();
+        if state.phase != JobState::Active || !self.has_room(&state) {
+            return None;
+        }
+        match self.start(&mut state, when, running) {
+            Admission::Start(ticket) => Some(ticket),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is due any more after what is armed and running.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.state.lock().exhausted
+    }
+
     /// Lets in the run whose turn it is next, if there is room.
     fn start_waiting(&self, state: &mut State, running: &AtomicUsize) -> Option<Ticket> {
         if !self.has_room(state) {
@@ -399,6 +416,14 @@ impl Job {
             runs.counts.skipped += u64::from(newer.is_some());
         }
         Some(Begun { kill, newer })
+    }
+
+    /// Tells a run in progress to stop, or not to begin; the token of one that has begun.
+    pub(crate) fn cancel_run(&self, run: u64) -> Option<CancellationToken> {
+        let mut state = self.state.lock();
+        let active = state.active(run)?;
+        active.cancelled = true;
+        active.token.clone()
     }
 
     /// Lets a run wait, for its gate or its next attempt; `None` if it need not, because the job

@@ -370,6 +370,14 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
+    /// Keeps the job out of what the scheduler shares with other instances: it runs in each of
+    /// them, and asks neither their [`Elector`](crate::Elector) nor for a claim. Jobs without a name
+    /// always do so.
+    pub fn local(mut self) -> Self {
+        self.settings().local = true;
+        self
+    }
+
     /// Whether the job's runs carry the baggage and the trace of the task that starts the job; yes
     /// unless set. What does not come with them is its cancellation and its deadline.
     ///
@@ -444,6 +452,8 @@ impl<O: Outcome> JobBuilder<O> {
         } else {
             first_due(&timetable, &self.shared, now)?
         };
+        let name = self.name.as_deref().unwrap_or_default();
+        check_shared_time(&self.shared, name, &self.settings, first)?;
         let job = Job::new(
             self.shared.next_id(),
             Label::new(self.name.as_deref()),
@@ -516,6 +526,20 @@ pub(crate) fn lay_out(
     let now = shared.handle.now();
     let (first, _) = first_due(&timetable, shared, now)?;
     Ok((timetable, now, first))
+}
+
+/// Refuses a job whose times differ from one instance to the next, if its runs are to be claimed.
+pub(crate) fn check_shared_time(
+    shared: &Shared,
+    name: &str,
+    settings: &Settings,
+    first: Due,
+) -> Result<(), ScheduleError> {
+    let claimed = shared.claims().is_some() && shared.is_shared(name, settings);
+    if claimed && !matches!(first, Due::Wall(_)) {
+        return Err(ScheduleError::NoSharedTime);
+    }
+    Ok(())
 }
 
 fn build_timetable(

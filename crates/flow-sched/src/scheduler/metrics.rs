@@ -13,8 +13,10 @@ const RUNS: usize = 2;
 const SKIPPED: usize = 3;
 const MISSED: usize = 4;
 const WAKEUPS: usize = 5;
+const STORE_ERRORS: usize = 6;
+const LOST_CLAIMS: usize = 7;
 
-static CATALOGUE: [Desc; 6] = [
+static CATALOGUE: [Desc; 8] = [
     Desc::gauge(
         "flow_sched_jobs",
         "Jobs that have not ended.",
@@ -43,6 +45,16 @@ static CATALOGUE: [Desc; 6] = [
     Desc::counter(
         "flow_sched_wakeups_total",
         "Times the driver woke up.",
+        &["scheduler"],
+    ),
+    Desc::counter(
+        "flow_sched_store_errors_total",
+        "Questions that the store of the claims did not answer.",
+        &["scheduler"],
+    ),
+    Desc::counter(
+        "flow_sched_lost_claims_total",
+        "Claims that were lost while their runs were in progress.",
         &["scheduler"],
     ),
 ];
@@ -86,6 +98,8 @@ impl Collect for SchedulerMetrics {
             ("timed_out", stats.runs.timed_out),
             ("terminated", stats.runs.terminated),
             ("declined", stats.runs.declined),
+            ("elsewhere", stats.runs.elsewhere),
+            ("unclaimed", stats.runs.unclaimed),
             ("dropped", stats.runs.dropped),
         ];
         for (outcome, count) in outcomes {
@@ -95,5 +109,7 @@ impl Collect for SchedulerMetrics {
         out.counter(&CATALOGUE[SKIPPED], &labels, stats.runs.skipped);
         out.counter(&CATALOGUE[MISSED], &labels, stats.runs.missed);
         out.counter(&CATALOGUE[WAKEUPS], &labels, stats.wakeups);
+        out.counter(&CATALOGUE[STORE_ERRORS], &labels, stats.store_errors);
+        out.counter(&CATALOGUE[LOST_CLAIMS], &labels, stats.lost_claims);
     }
 }

@@ -20,6 +20,7 @@ mod builder;
 mod calendar;
 mod chain;
 mod chain_run;
+mod cluster;
 mod context;
 mod draw;
 mod driver;
@@ -46,6 +47,8 @@ mod run;
 mod settings;
 mod shared;
 mod state;
+#[cfg(feature = "serde")]
+mod table;
 mod text_hash;
 mod timetable;
 mod trigger;
@@ -62,6 +65,11 @@ pub use batch::{Batch, BatchConfigError, BatchError};
 pub use builder::SchedulerBuilder;
 pub use calendar::{Calendar, HolidayError, Holidays};
 pub use chain::{Chain, ChainConfigError, ChainError, ChainStep, OnError, OnSuccess};
+pub use cluster::{
+    Candidate, CandidateBuilder, CandidateConfigError, CandidateStats, Claim, ClaimEnd, Claims,
+    Elector, Fence, FenceGate, JobKey, JobLock, JobStore, MemoryStore, OnStoreError, StaleFence,
+    StoreFuture,
+};
 pub use context::JobContext;
 pub use driver::SchedulerDriver;
 pub use error::{ScheduleError, SchedulerConfigError, StartAllError, TriggerNowError};
@@ -76,6 +84,8 @@ pub use report::{
     EndReason, JobEvent, JobEventKind, JobState, JobStats, RunCounts, RunOutcome, RunReport,
     SchedulerReport, SchedulerStats,
 };
+#[cfg(feature = "serde")]
+pub use table::{JobFunctions, JobTable, JobTableError};
 pub use trigger::{CatchUp, Due, Trigger, TriggerContext};
 pub use triggers::{
     After, Between, Every, Excluding, FixedDelay, Intersection, Once, RandomInterval, Union, Within,

@@ -40,6 +40,8 @@ impl Plan {
 pub(crate) struct When {
     pub(crate) due: Instant,
     pub(crate) scheduled_at: SystemTime,
+    /// Asked for by a person here, so that no other instance has a say in it.
+    pub(crate) by_hand: bool,
 }
 
 /// Asks the trigger what was missed since `due`, and what comes next; up to `made_up` of the missed
@@ -154,15 +156,18 @@ pub(crate) fn when(due: Due, cx: &TriggerContext) -> When {
         Due::At(due) => When {
             due,
             scheduled_at: wall::from_instant(due, cx.now(), cx.wall()),
+            by_hand: false,
         },
         Due::Wall(scheduled_at) => When {
             due: wall::to_instant(scheduled_at, cx.now(), cx.wall()),
             scheduled_at,
+            by_hand: false,
         },
         // Never armed as such: `State::set_next` turns it into an instant.
         Due::AfterRun(delay) => When {
             due: cx.now() + delay,
             scheduled_at: wall::from_instant(cx.now() + delay, cx.now(), cx.wall()),
+            by_hand: false,
         },
     }
 }

@@ -22,6 +22,11 @@ pub enum RunOutcome {
     Terminated,
     /// It never began, because the job's condition said no.
     Declined,
+    /// It never began, because another instance has claimed its occurrence, or leads.
+    Elsewhere,
+    /// It never began, because the store of the claims failed; its message. See
+    /// [`OnStoreError`](crate::OnStoreError).
+    Unclaimed(Arc<str>),
     /// It never began, or was dropped half-way: the pool was closed, the runtime went away, or
     /// the job was removed while the run waited for room.
     Dropped,
@@ -98,6 +103,10 @@ pub struct RunCounts {
     pub terminated: u64,
     /// Never began, because the job's condition said no.
     pub declined: u64,
+    /// Never began, because another instance had them.
+    pub elsewhere: u64,
+    /// Never began, because the store of the claims failed.
+    pub unclaimed: u64,
     /// Never began, or were dropped half-way.
     pub dropped: u64,
     /// Not let in because an earlier run had not ended: at once by the overlap policy, or forgotten
@@ -119,6 +128,8 @@ impl RunCounts {
             RunOutcome::TimedOut => &mut self.timed_out,
             RunOutcome::Terminated => &mut self.terminated,
             RunOutcome::Declined => &mut self.declined,
+            RunOutcome::Elsewhere => &mut self.elsewhere,
+            RunOutcome::Unclaimed(_) => &mut self.unclaimed,
             RunOutcome::Dropped => &mut self.dropped,
         } += 1;
     }
@@ -165,6 +176,10 @@ pub struct SchedulerStats {
     pub runs: RunCounts,
     /// Times the driver woke up.
     pub wakeups: u64,
+    /// Questions that the store of the claims did not answer.
+    pub store_errors: u64,
+    /// Claims that were lost while their runs were in progress.
+    pub lost_claims: u64,
 }
 
 /// What became of the runs at [`Scheduler::shutdown`](crate::Scheduler::shutdown).
@@ -228,6 +243,15 @@ pub enum JobEventKind<'a> {
     Skipped(u64),
     /// Occurrences passed unnoticed and were not made up; how many.
     Missed(u64),
+    /// The store of the claims did not answer a question about a run.
+    StoreFailed {
+        /// The number of the run.
+        run: u64,
+        /// What went wrong.
+        message: &'a str,
+    },
+    /// The claim of a run in progress was lost, and the run was told to stop; its number.
+    ClaimLost(u64),
     /// It will not run any more.
     Ended(EndReason),
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use flow_rt::{Instant, Panic, TaskContext, catch, contain};
 
+use super::cluster::{Fence, Held};
 use super::context::JobContext;
 use super::draw::mix;
 use super::error::TriggerNowError;
@@ -17,7 +18,7 @@ use super::report::{JobEventKind, RunOutcome, RunReport};
 use super::shared::Shared;
 use super::state::Ticket;
 use super::work::Failure;
-use crate::pool::{SubmitError, TrySubmitError, WorkerPool};
+use crate::pool::{Submit, SubmitError, TrySubmitError, WorkerPool};
 
 /// What the user's future leaves.
 type Ended = Result<(), Failure>;
@@ -48,7 +49,7 @@ pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket) {
 
 fn launch_by(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket, by: Option<TaskContext>) {
     let run = Run::new(shared.clone(), job.clone(), ticket);
-    if job.settings.is_gated() {
+    if job.settings.is_gated() || shared.asks_for(job, run.when()) {
         let context = context(shared, by.as_ref());
         shared.handle.spawn_detached(async move {
             let Some(run) = run.pass(&context).await else {
@@ -82,12 +83,27 @@ fn context(shared: &Shared, by: Option<&TaskContext>) -> TaskContext {
 
 /// Hands a run to a pool. What the pool does not take is dropped, and so reported.
 fn hand_in(shared: &Arc<Shared>, pool: &WorkerPool, run: Run, mut by: Option<TaskContext>) {
-    let priority = run.job.settings.priority;
-    let submit = pool.submit(move |cx| run.execute(cx)).handed_over();
-    let submit = submit.priority(priority);
+    let job = run.job.clone();
+    let submit = order(pool, &job, move |cx| run.execute(cx));
     let refused = TaskContext::enter_from(&mut by, || submit.try_now().err());
     if let Some(TrySubmitError::Full { task, .. }) = refused {
-        wait_for_room(shared, pool, priority, by, task.into_inner());
+        wait_for_room(shared, pool, &job, by, task.into_inner());
+    }
+}
+
+/// A run's task as a pool is to take it: by the job's priority, and under its name if the pool's
+/// dumps name tasks.
+fn order<'p, F, Fut>(pool: &'p WorkerPool, job: &Job, task: F) -> Submit<'p, F, ()>
+where
+    F: FnOnce(TaskContext) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let submit = pool.submit(task).handed_over();
+    let submit = submit.priority(job.settings.priority);
+    if pool.tracks_tasks() && !job.name.is_empty() {
+        submit.name(job.name.to_string())
+    } else {
+        submit
     }
 }
 
@@ -95,18 +111,17 @@ fn hand_in(shared: &Arc<Shared>, pool: &WorkerPool, run: Run, mut by: Option<Tas
 fn wait_for_room<F, Fut>(
     shared: &Arc<Shared>,
     pool: &WorkerPool,
-    priority: usize,
+    job: &Arc<Job>,
     by: Option<TaskContext>,
     task: F,
 ) where
     F: FnOnce(TaskContext) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let (pool, stop) = (pool.clone(), shared.stop.clone());
+    let (pool, job, stop) = (pool.clone(), job.clone(), shared.stop.clone());
     shared.handle.spawn_detached(async move {
         // Refused, or told to stop: the task is dropped, and its run is reported.
-        let submit = pool.submit(task).priority(priority);
-        let submit = submit.handed_over().wait_for_room();
+        let submit = order(&pool, &job, task).wait_for_room();
         let submit = stop.run_until_cancelled(submit);
         drop(match by {
             Some(by) => by.scope(submit).await,
@@ -132,9 +147,7 @@ pub(crate) async fn submit(
         }
     };
     let run = Run::new(shared.clone(), job.clone(), ticket);
-    let priority = job.settings.priority;
-    let submit = pool.submit(move |cx| run.execute(cx)).priority(priority);
-    let submit = submit.handed_over();
+    let submit = order(pool, job, move |cx| run.execute(cx));
     let submitted = match &by {
         Some(by) => by.clone().scope(submit).await,
         None => submit.await,
@@ -142,7 +155,7 @@ pub(crate) async fn submit(
     match submitted {
         Ok(_) => Ok(()),
         Err(SubmitError::Nested { task, .. }) => {
-            wait_for_room(shared, pool, priority, by, task.into_inner());
+            wait_for_room(shared, pool, job, by, task.into_inner());
             Ok(())
         }
         Err(SubmitError::Full { capacity, .. }) => Err(TriggerNowError::PoolFull { capacity }),
@@ -159,7 +172,11 @@ pub(crate) struct Run {
     pub(super) number: u64,
     when: When,
     began: Option<Instant>,
+    /// When its body ended, if that is not when it is reported.
+    body_ended: Option<Instant>,
     attempts: u32,
+    pub(super) fence: Option<Fence>,
+    pub(super) held: Option<Held>,
 }
 
 impl Run {
@@ -171,10 +188,17 @@ impl Run {
             when: ticket.when,
             ticket: Some(ticket),
             began: None,
+            body_ended: None,
             attempts: 0,
+            fence: None,
+            held: None,
             shared,
             job,
         }
+    }
+
+    pub(super) fn when(&self) -> &When {
+        &self.when
     }
 
     /// Runs the job's body in the context of the task that carries it, and nothing else.
@@ -189,8 +213,14 @@ impl Run {
         };
         self.began = Some(began);
         if let Some(newer) = begun.newer {
-            self.when = newer;
+            // A claim is for one occurrence: such a run stays what it was claimed for.
+            if self.held.is_none() {
+                self.when = newer;
+            }
             self.shared.skipped(&self.job, 1);
+        }
+        if let Some(held) = &mut self.held {
+            held.begin();
         }
         self.shared
             .emit(&self.job, JobEventKind::RunBegins(self.number));
@@ -208,6 +238,11 @@ impl Run {
             };
         // The body's last reference may be this one, and what it captured is the user's.
         contain(|| drop(ticket));
+        if let Some(held) = self.held.take() {
+            self.body_ended = Some(self.shared.handle.now());
+            // Before the run counts as ended: after a shutdown nothing is left to be told.
+            Box::pin(held.settle()).await;
+        }
         self.report(outcome);
     }
 
@@ -318,6 +353,7 @@ impl Run {
             attempt,
             due: self.when.due,
             scheduled_at: self.when.scheduled_at,
+            fence: self.fence,
         }
     }
 
@@ -336,7 +372,9 @@ impl Run {
         let report = RunReport {
             run: self.number,
             scheduled_at: self.when.scheduled_at,
-            duration: self.began.map_or(Duration::ZERO, |began| now - began),
+            duration: self.began.map_or(Duration::ZERO, |began| {
+                self.body_ended.unwrap_or(now) - began
+            }),
             attempts: self.attempts,
             outcome,
         };
@@ -398,6 +436,11 @@ fn outcome(ended: Result<Ended, Panic>) -> (RunOutcome, bool) {
 }
 
 fn failed(error: BoxError) -> RunOutcome {
+    RunOutcome::Failed(message_of(error))
+}
+
+/// What an error says; it goes.
+pub(super) fn message_of(error: BoxError) -> Arc<str> {
     // Formatting and dropping the error are the user's code.
     let mut message = None;
     contain(|| {
@@ -405,7 +448,7 @@ fn failed(error: BoxError) -> RunOutcome {
         drop(error);
     });
     let message = message.unwrap_or_else(|| "the error panicked when it was printed".to_owned());
-    RunOutcome::Failed(message.into())
+    message.into()
 }
 
 pub(super) fn panicked(panic: Panic) -> RunOutcome {

@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) origin: Option<TaskContext>,
     /// To be asked each time the job comes due; the job's trigger goes by it.
     pub(crate) stretch: Option<Arc<Stretch>>,
+    /// Whether no other instance has a say in it.
+    pub(crate) local: bool,
 }
 
 impl Settings {
@@ -88,6 +90,7 @@ impl fmt::Debug for Settings {
             .field("stop_on_error", &self.stop_on_error)
             .field("when", &self.when.is_some())
             .field("throttle", &self.throttle.is_some())
+            .field("local", &self.local)
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ use chrono_tz::Tz;
 use flow_rt::{CancellationToken, Handle, Instant, catch, contain};
 use flow_sync::{CachePadded, Event, PaddedCounters};
 
+use super::cluster::Cluster;
 use super::draw::entropy;
 use super::error::ScheduleError;
 use super::events::Listeners;
@@ -56,6 +57,10 @@ pub(crate) struct Shared {
     pub(crate) listeners: Listeners,
     #[cfg(feature = "tracing")]
     pub(crate) misses: warnings::Misses,
+    #[cfg(feature = "tracing")]
+    pub(crate) store_faults: warnings::Misses,
+    /// The other instances, if there are any.
+    pub(super) cluster: Option<Cluster>,
     core: OnceLock<Weak<Core>>,
 }
 
@@ -66,7 +71,7 @@ struct Intake {
 }
 
 /// Scheduler-wide counts: they are statistics and order nothing.
-pub(crate) type Counters = PaddedCounters<14>;
+pub(crate) type Counters = PaddedCounters<16>;
 
 pub(crate) const WAKEUPS: usize = 0;
 const SCHEDULED: usize = 1;
@@ -83,6 +88,8 @@ const DECLINED: usize = 10;
 const DROPPED: usize = 11;
 const SKIPPED: usize = 12;
 const MISSED: usize = 13;
+const ELSEWHERE: usize = 14;
+const UNCLAIMED: usize = 15;
 
 /// Why a job was not taken in.
 pub(crate) enum Refused {
@@ -130,6 +137,9 @@ impl Shared {
             listeners: Listeners::default(),
             #[cfg(feature = "tracing")]
             misses: warnings::Misses::default(),
+            #[cfg(feature = "tracing")]
+            store_faults: warnings::Misses::default(),
+            cluster: None,
             core: OnceLock::new(),
         }
     }
@@ -342,10 +352,7 @@ impl Shared {
         for token in effects.stop {
             token.cancel();
         }
-        if effects.missed > 0 {
-            self.counters.add::<MISSED>(effects.missed);
-            self.emit(job, JobEventKind::Missed(effects.missed));
-        }
+        self.missed(job, effects.missed);
         self.skipped(job, effects.skipped);
         if let Some(ticket) = effects.start {
             run::launch(self, job, ticket);
@@ -377,6 +384,13 @@ impl Shared {
         }
     }
 
+    pub(crate) fn missed(&self, job: &Job, count: u64) {
+        if count > 0 {
+            self.counters.add::<MISSED>(count);
+            self.emit(job, JobEventKind::Missed(count));
+        }
+    }
+
     pub(crate) fn skipped(&self, job: &Job, count: u64) {
         if count > 0 {
             self.counters.add::<SKIPPED>(count);
@@ -391,6 +405,9 @@ impl Shared {
             let first = !self.closed.swap(true, Ordering::AcqRel);
             (first, core::mem::take(&mut *jobs))
         };
+        if let Some(cluster) = &self.cluster {
+            cluster.over.cancel();
+        }
         let ended = jobs
             .list()
             .iter()
@@ -422,6 +439,8 @@ impl Shared {
             RunOutcome::TimedOut => counters.add::<TIMED_OUT>(1),
             RunOutcome::Terminated => counters.add::<TERMINATED>(1),
             RunOutcome::Declined => counters.add::<DECLINED>(1),
+            RunOutcome::Elsewhere => counters.add::<ELSEWHERE>(1),
+            RunOutcome::Unclaimed(_) => counters.add::<UNCLAIMED>(1),
             RunOutcome::Dropped => counters.add::<DROPPED>(1),
         }
     }
@@ -447,6 +466,10 @@ impl Shared {
 
     pub(crate) fn stats(&self) -> SchedulerStats {
         let counters = &self.counters;
+        let of_cluster = |counter: fn(&Cluster) -> &AtomicU64| {
+            let cluster = self.cluster.as_ref();
+            cluster.map_or(0, |cluster| counter(cluster).load(Ordering::Relaxed))
+        };
         // What has ended first: so no job counts as ended that does not count as scheduled.
         let removed = counters.sum::<REMOVED>();
         let ended = removed + counters.sum::<ENDED>();
@@ -464,11 +487,15 @@ impl Shared {
                 timed_out: counters.sum::<TIMED_OUT>(),
                 terminated: counters.sum::<TERMINATED>(),
                 declined: counters.sum::<DECLINED>(),
+                elsewhere: counters.sum::<ELSEWHERE>(),
+                unclaimed: counters.sum::<UNCLAIMED>(),
                 dropped: counters.sum::<DROPPED>(),
                 skipped: counters.sum::<SKIPPED>(),
                 missed: counters.sum::<MISSED>(),
             },
             wakeups: counters.sum::<WAKEUPS>(),
+            store_errors: of_cluster(|cluster| &cluster.store_errors),
+            lost_claims: of_cluster(|cluster| &cluster.lost_claims),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What is rare and a person may want to see, as events of `tracing`; nothing without the feature.
 //!
-//! A suspend of the machine makes every job miss something at once. So of what was missed there
-//! is one event a second for each scheduler, with the number of those that were passed over.
+//! A suspend of the machine makes every job miss something at once, and a store that is down fails
+//! for every run. So of what was missed there is one event a second for each scheduler, and of what
+//! a store failed to answer too, with the number of those that were passed over.
 //! A subscriber is somebody else's code: its panics are contained, as those of hooks are.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,6 +36,26 @@ pub(super) fn tell(shared: &Shared, job: &str, kind: JobEventKind<'_>) {
                     "a job has missed times that are not made up"
                 );
             }
+        }
+        JobEventKind::StoreFailed { run, message } => {
+            if let Some(passed_over) = shared.store_faults.tell(shared, 1) {
+                tracing::warn!(
+                    scheduler,
+                    job,
+                    run,
+                    message,
+                    passed_over,
+                    "the store of the claims did not answer"
+                );
+            }
+        }
+        JobEventKind::ClaimLost(run) => {
+            tracing::warn!(
+                scheduler,
+                job,
+                run,
+                "the claim of a run was lost, and the run was told to stop"
+            );
         }
         JobEventKind::GaveUp(report) => {
             let (run, attempts) = (report.run, report.attempts);

@@ -82,3 +82,54 @@ fn what_is_no_setting_is_named() {
         assert!(error.contains(said), "{text}: {error}");
     }
 }
+
+#[cfg(feature = "adaptive")]
+#[test]
+fn a_pool_that_finds_its_slots_is_read() {
+    sim::check(0..1, |_rt| async {
+        for algorithm in [
+            r#""aimd""#,
+            r#""vegas""#,
+            r#""gradient2""#,
+            r#"{ "vegas": { "beta": 0.1 } }"#,
+        ] {
+            let text = format!(
+                r#"{{ "slots": "2..=8", "adaptive": {{ "algorithm": {algorithm}, "window": "1s" }} }}"#
+            );
+            let pool = from_str::<WorkerPoolBuilder>(&text).unwrap();
+            let pool = pool.build().unwrap();
+            assert_eq!(pool.sizing().map(|now| now.limit), Some(2), "{text}");
+        }
+        let plain = r#"{ "slots": "2..=8", "adaptive": {} }"#;
+        let plain = from_str::<WorkerPoolBuilder>(plain).unwrap();
+        assert!(plain.build().unwrap().sizing().is_some());
+        let zero = r#"{ "adaptive": { "target_wait": "0s" } }"#;
+        let zero = from_str::<WorkerPoolBuilder>(zero).unwrap().build();
+        assert!(matches!(zero, Err(PoolConfigError::ZeroDuration { .. })));
+    });
+    for (text, said) in [
+        (
+            r#"{ "adaptive": { "algoritm": "aimd" } }"#,
+            "unknown field `algoritm`",
+        ),
+        (
+            r#"{ "adaptive": { "algorithm": "reno" } }"#,
+            "unknown variant `reno`, expected one of `aimd`, `vegas`, `gradient2`",
+        ),
+        (
+            r#"{ "adaptive": { "algorithm": {} } }"#,
+            "a table without an algorithm",
+        ),
+        (
+            r#"{ "adaptive": { "algorithm": 5 } }"#,
+            "the name of an algorithm",
+        ),
+        (
+            r#"{ "adaptive": { "algorithm": { "aimd": {}, "vegas": {} } } }"#,
+            "a pool goes by one algorithm",
+        ),
+    ] {
+        let error = refusal(text);
+        assert!(error.contains(said), "{text}: {error}");
+    }
+}

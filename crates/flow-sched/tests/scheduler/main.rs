@@ -9,6 +9,7 @@ mod behaviour;
 mod carrying;
 mod chains;
 mod chaos;
+mod cluster;
 mod common;
 mod control;
 mod cron;
@@ -23,6 +24,8 @@ mod pooled;
 #[cfg(feature = "fine-timer")]
 mod precision;
 mod retries;
+#[cfg(feature = "serde")]
+mod table;
 mod timing;
 mod triggers;
 mod turns;

@@ -1,6 +1,7 @@
 //! Runs on a pool: full, closed, and under random use.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use flow_rt::sim::{self, Sim};
 use flow_rt::{OnFull, TaskContext, TestRuntime};
@@ -11,6 +12,7 @@ use crate::common::{Log, SEC, ms, noting, secs};
 flow_rt::on_every_runtime! {
     seeds 0..50;
     case_106_a_full_pool_delays_only_its_own_job,
+    a_pools_dump_names_the_jobs_of_its_runs,
     a_pool_that_rejects_lets_runs_wait_all_the_same,
     runs_that_wait_for_a_pool_are_reported_when_it_closes_or_their_job_goes,
     a_run_has_its_context_and_one_by_hand_that_of_its_caller,
@@ -278,4 +280,43 @@ async fn the_most_urgent_run_goes_first(rt: TestRuntime) {
             priorities: 1
         }
     );
+}
+
+async fn a_pools_dump_names_the_jobs_of_its_runs(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).queue(1);
+    let pool = pool.track_tasks(true).build().unwrap();
+    let scheduler = Scheduler::builder().runtime(&rt).pool(&pool);
+    let scheduler = scheduler.build().unwrap();
+    let forever = async |_cx| std::future::pending::<()>().await;
+    let job = |name| scheduler.job(name, forever);
+    job("runs").after(SEC).start().unwrap();
+    job("queued").after(2 * SEC).start().unwrap();
+    job("waits for room").after(3 * SEC).start().unwrap();
+    rt.advance(3 * SEC).await;
+    let dump = pool.dump();
+    assert_eq!(dump.running()[0].name.as_deref(), Some("runs"));
+    assert_eq!(dump.queued()[0].name.as_deref(), Some("queued"));
+    scheduler.remove("runs");
+    scheduler.close();
+    pool.shutdown(Duration::ZERO).await;
+    let open = WorkerPool::builder()
+        .runtime(&rt)
+        .slots(2)
+        .track_tasks(true);
+    let open = open.build().unwrap();
+    let scheduler = Scheduler::builder().runtime(&rt).pool(&open);
+    let scheduler = scheduler.build().unwrap();
+    let by_hand = scheduler.job("by hand", forever).cron("@yearly").start();
+    by_hand.unwrap().trigger_now().await.unwrap();
+    scheduler.unnamed(forever).after(SEC).start().unwrap();
+    rt.advance(SEC).await;
+    let dump = open.dump();
+    let names: Vec<_> = dump
+        .running()
+        .iter()
+        .map(|task| task.name.as_deref())
+        .collect();
+    assert_eq!(names, [Some("by hand"), None]);
+    scheduler.close();
+    open.shutdown(Duration::ZERO).await;
 }

@@ -1,0 +1,222 @@
+//! A store in memory, for the schedulers of one process.
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use flow_rt::{Clock, DefaultClock, Instant};
+
+use super::fence::Fence;
+use super::store::{Claim, ClaimEnd, JobKey, JobLock, JobStore, StoreFuture};
+use crate::sync::Mutex;
+
+/// A [`JobStore`] and [`JobLock`] for the schedulers of one process: for tests, and for processes
+/// that run several.
+///
+/// It remembers the occurrences of each job, [`KEPT`](Self::KEPT) at the most unless told
+/// otherwise, and refuses what lies before those it has forgotten: no occurrence that is done is
+/// ever granted again. Nothing outlives the process. Clones are the same store.
+///
+/// Its time is that of where it is made, like a limiter's.
+#[derive(Clone)]
+pub struct MemoryStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    clock: DefaultClock,
+    kept: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    fences: u64,
+    jobs: HashMap<Arc<str>, Records>,
+}
+
+/// The occurrences of a job.
+#[derive(Default)]
+struct Records {
+    by_time: BTreeMap<SystemTime, Record>,
+    /// Nothing without a record up to here is granted.
+    forgotten: Option<SystemTime>,
+}
+
+#[derive(Clone, Copy)]
+struct Record {
+    fence: Fence,
+    state: RecordState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RecordState {
+    HeldUntil(Instant),
+    Released,
+    Done,
+}
+
+impl MemoryStore {
+    /// How many occurrences of a job are remembered.
+    pub const KEPT: usize = 1_000;
+
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::keeping(Self::KEPT)
+    }
+
+    /// An empty store that remembers so many occurrences of each job, one at the least.
+    pub fn keeping(occurrences: usize) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                clock: DefaultClock::new(),
+                kept: occurrences.max(1),
+                table: Mutex::default(),
+            }),
+        }
+    }
+
+    /// How many occurrences are remembered, of all jobs.
+    pub fn len(&self) -> usize {
+        let table = self.inner.table.lock();
+        table.jobs.values().map(|job| job.by_time.len()).sum()
+    }
+
+    /// Whether nothing was claimed so far.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn grant(&self, key: &JobKey, until: impl FnOnce(Instant) -> Instant) -> Claim {
+        let mut table = self.inner.table.lock();
+        let now = self.inner.clock.now();
+        let fence = Fence::new(table.fences + 1);
+        let job = table.jobs.entry(key.job().into()).or_default();
+        let at = key.scheduled_at();
+        match job.by_time.get(&at).map(|record| record.state) {
+            Some(RecordState::HeldUntil(until)) if now < until => return Claim::Held,
+            Some(RecordState::Done) => return Claim::Done,
+            None if job.forgotten.is_some_and(|forgotten| at <= forgotten) => return Claim::Done,
+            _ => {}
+        }
+        let state = RecordState::HeldUntil(until(now));
+        job.by_time.insert(at, Record { fence, state });
+        job.forget(self.inner.kept);
+        table.fences = fence.get();
+        Claim::Granted(fence)
+    }
+
+    /// Changes a record that this fence holds; false if it does not.
+    fn change(
+        &self,
+        key: &JobKey,
+        fence: Fence,
+        state: impl FnOnce(Instant) -> RecordState,
+    ) -> bool {
+        let mut table = self.inner.table.lock();
+        let now = self.inner.clock.now();
+        let job = table.jobs.get_mut(key.job());
+        let record = job.and_then(|job| job.by_time.get_mut(&key.scheduled_at()));
+        let Some(record) = record.filter(|record| record.fence == fence) else {
+            return false;
+        };
+        if !matches!(record.state, RecordState::HeldUntil(_)) {
+            return false;
+        }
+        record.state = state(now);
+        true
+    }
+
+    fn left(&self, most: usize) -> Vec<JobKey> {
+        let table = self.inner.table.lock();
+        let now = self.inner.clock.now();
+        let mut left = Vec::new();
+        for (job, records) in &table.jobs {
+            let abandoned = records.by_time.iter().filter(|(_, record)| {
+                matches!(record.state, RecordState::HeldUntil(until) if until <= now)
+                    || record.state == RecordState::Released
+            });
+            left.extend(abandoned.map(|(&at, _)| JobKey::new(job.clone(), at)));
+        }
+        left.sort_unstable_by(|a, b| (a.scheduled_at(), a.job()).cmp(&(b.scheduled_at(), b.job())));
+        left.truncate(most);
+        left
+    }
+}
+
+impl Records {
+    /// Forgets the earliest of those that are done, or of all, while there are more than so many.
+    fn forget(&mut self, kept: usize) {
+        while self.by_time.len() > kept {
+            let mut records = self.by_time.iter();
+            let done = records.find(|(_, record)| record.state == RecordState::Done);
+            let first = self.by_time.keys().next();
+            let Some(at) = done.map(|(&at, _)| at).or(first.copied()) else {
+                return;
+            };
+            self.by_time.remove(&at);
+            self.forgotten = self.forgotten.max(Some(at));
+        }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("kept", &self.inner.kept)
+            .field("remembered", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl JobLock for MemoryStore {
+    fn lock<'a>(&'a self, key: &'a JobKey) -> StoreFuture<'a, Option<Fence>> {
+        Box::pin(async move {
+            Ok(match self.grant(key, |_| Instant::FAR_FUTURE) {
+                Claim::Granted(fence) => Some(fence),
+                Claim::Held | Claim::Done => None,
+            })
+        })
+    }
+
+    fn unlock<'a>(&'a self, key: &'a JobKey, fence: Fence) -> StoreFuture<'a, bool> {
+        Box::pin(async move { Ok(self.change(key, fence, |_| RecordState::Released)) })
+    }
+}
+
+impl JobStore for MemoryStore {
+    fn claim<'a>(&'a self, key: &'a JobKey, lease: Duration) -> StoreFuture<'a, Claim> {
+        Box::pin(async move { Ok(self.grant(key, |now| now + lease)) })
+    }
+
+    fn renew<'a>(
+        &'a self,
+        key: &'a JobKey,
+        fence: Fence,
+        lease: Duration,
+    ) -> StoreFuture<'a, bool> {
+        Box::pin(
+            async move { Ok(self.change(key, fence, |now| RecordState::HeldUntil(now + lease))) },
+        )
+    }
+
+    fn settle<'a>(&'a self, key: &'a JobKey, fence: Fence, end: ClaimEnd) -> StoreFuture<'a, bool> {
+        let state = match end {
+            ClaimEnd::Done => RecordState::Done,
+            ClaimEnd::Released => RecordState::Released,
+        };
+        Box::pin(async move { Ok(self.change(key, fence, |_| state)) })
+    }
+
+    fn abandoned(&self, most: usize) -> StoreFuture<'_, Vec<JobKey>> {
+        Box::pin(async move { Ok(self.left(most)) })
+    }
+}
