@@ -80,7 +80,7 @@ proptest! {
             snapshot.burst = burst >> shift;
             (snapshot.grains, snapshot.bits, snapshot.fraction) = (grains >> shift, bits, fraction);
             snapshot.taken_at = rt.wall() - Duration::from_secs(since >> 34);
-            prop_assert!(snapshot.tokens() < 1 << 62);
+            prop_assert!(snapshot.tokens() <= i64::MAX.unsigned_abs());
             let build = || TokenBucket::builder().restore(&snapshot).debt(debt >> shift);
             let Ok(bucket) = build().build() else { return Ok(()) };
             let limit = snapshot.burst;
