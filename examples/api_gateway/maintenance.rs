@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flow_rt::Backoff;
 use flow_rt::sim::Sim;
-use flow_sched::{Every, Jitter, JobContext, LoadSource, Scheduler, Window};
+use flow_sched::{Adaptive, Every, Jitter, JobContext, Scheduler, Window};
 
 use crate::Failure;
 use crate::gateway::Gateway;
@@ -40,14 +40,11 @@ pub(crate) fn start(rt: &Sim, gateway: &Gateway) -> Result<Scheduler, Failure> {
         .window(night)
         .start()?;
 
-    // Not while the requests need the machine.
+    // Less and less often while the requests need the machine.
     let load = gateway.requests.load();
-    let idle = move |_cx| {
-        let idle = load.load() < 0.7;
-        async move { idle }
-    };
+    let backs_off = Adaptive::new(load, 30 * MINUTE).threshold(0.7).factor(1.1);
     let aggregate = scheduler.job("aggregate", async |_cx| ());
-    aggregate.every(15 * MINUTE).when(idle).start()?;
+    aggregate.every(15 * MINUTE).adaptive(backs_off).start()?;
 
     let health = scheduler.job("health check", async |_cx| ());
     health
@@ -63,8 +60,8 @@ pub(crate) fn report(scheduler: &Scheduler) -> String {
     let lines = jobs.iter().map(|job| {
         let runs = job.runs;
         format!(
-            "{:<14}{:>5} runs, {} failed, {} declined",
-            job.name, runs.completed, runs.failed, runs.declined
+            "{:<14}{:>5} runs, {} failed",
+            job.name, runs.completed, runs.failed
         )
     });
     lines.collect::<Vec<_>>().join("\n")
