@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
+use flow_sched::TaskHandle;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
@@ -136,8 +137,10 @@ impl Peer {
     }
 
     /// Checks the signature on the pool: CPU work does not belong on the connections' tasks. `None`
-    /// if the pool has no room for it, or does not check it, in the time that a connection may
-    /// stand still.
+    /// if the pool has no room for it in the time that a connection may stand still, or is closed.
+    ///
+    /// Once it has a place it goes when those before it have gone: no more than the queue holds, and
+    /// none of them waits for anything. If the connection goes meanwhile, it is not checked.
     async fn signed(&self, asked: &Arc<Asked>, request: &Request<Incoming>) -> Option<bool> {
         let Some(signature) = request.headers().get(&X_SIGNATURE).cloned() else {
             return Some(false);
@@ -153,8 +156,17 @@ impl Peer {
             let (method, path) = (asked.method.as_str(), asked.uri.path());
             key.verify(method, path, &asked.client, signature.as_bytes())
         };
-        let check = pool.submit_timeout(check, *patience).run_timeout(*patience);
-        check.await.ok()?.await.ok()
+        let mut check = Check(pool.submit_timeout(check, *patience).await.ok()?);
+        (&mut check.0).await.ok()
+    }
+}
+
+/// A check that nobody needs once this is gone.
+struct Check(TaskHandle<bool>);
+
+impl Drop for Check {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -76,6 +76,24 @@ impl Granted {
         self.mult == 0 && self.missing == 0
     }
 
+    /// Of one who waited, for whom so many tokens were taken: none where there was no limit then,
+    /// though there may be one by now. It was full then.
+    pub(crate) const fn for_taken(mut self, taken: u64) -> Self {
+        if taken == 0 {
+            (self.left, self.missing, self.mult) = (self.limit, 0, 0);
+        }
+        self
+    }
+
+    /// The same of one for which something was taken elsewhere.
+    pub(crate) const fn not_free(mut self) -> Self {
+        if self.is_free() {
+            // Nothing is missing: how it comes says nothing else.
+            (self.mult, self.finer) = (1 << 63, 1);
+        }
+        self
+    }
+
     /// A grant that leaves `free` grains of a `burst`, some of which may be owed: whatever is
     /// shown leaves `debt` out. A token is `2^bits` grains.
     #[inline]

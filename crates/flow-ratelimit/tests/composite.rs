@@ -37,6 +37,7 @@ flow_rt::on_every_runtime! {
     whoever_waits_gets_all_at_once,
     many_who_wait_keep_to_each_limit,
     who_goes_from_line_to_line_has_the_time_that_is_left,
+    what_was_granted_without_a_limit_does_not_come_back,
 }
 
 #[test]
@@ -223,11 +224,34 @@ async fn who_goes_from_line_to_line_has_the_time_that_is_left(rt: TestRuntime) {
     }
 }
 
-/// Looked at it grants; but when it is asked somebody has emptied another limiter.
+async fn what_was_granted_without_a_limit_does_not_come_back(rt: TestRuntime) {
+    let (first, second) = (waited("1/h"), waited("1/h"));
+    let both = Composite::new((&first, &second));
+    first.try_acquire().unwrap();
+    let mut waits = pin!(both.acquire());
+    let polled = poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx))).await;
+    assert!(polled.is_pending());
+    first.set_rate(Rate::UNLIMITED).unwrap();
+    rt.settle().await;
+    assert_eq!(first.stats().waiting, 0, "it was granted");
+    first.set_rate("1/h").unwrap();
+    first.try_acquire().unwrap();
+    second.try_acquire().unwrap();
+    // Now the second one denies.
+    let polled = poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx))).await;
+    assert!(polled.is_pending());
+    assert_eq!((first.available(), second.stats().waiting), (0, 1));
+}
+
+/// Looked at it grants; but when it is asked somebody has emptied another limiter, and has set a
+/// limit if there was none.
 struct Outrun<'a>(&'a TokenBucket<ManualClock>);
 
 impl Limiter for Outrun<'_> {
     fn try_acquire_n(&self, _: u64) -> Result<Granted, Denied> {
+        if self.0.rate().is_unlimited() {
+            self.0.set_rate("1/s").expect("valid");
+        }
         self.0.try_acquire_n(self.0.available())?;
         Err(Denied::not_yet(10 * MS))
     }
@@ -261,6 +285,12 @@ fn one_that_was_outrun_is_told_the_longest_wait_too() {
     let all = Composite::new((&slow, Outrun(&other), &other));
     let denied = all.try_acquire_n(3).unwrap_err();
     assert_eq!((denied.index, denied.retry_after()), (2, Some(3_000 * MS)));
+    assert_eq!((slow.available(), other.available()), (5, 0));
+
+    // Nothing was taken of one without a limit, so nothing goes back to it.
+    other.set_rate(Rate::UNLIMITED).unwrap();
+    let both = Composite::new((&slow, &other, Outrun(&other)));
+    both.try_acquire_n(3).unwrap_err();
     assert_eq!((slow.available(), other.available()), (5, 0));
 }
 

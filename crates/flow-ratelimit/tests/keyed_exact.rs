@@ -1,14 +1,19 @@
 //! Keys of several classes, and limiters that keep their keys.
 #![cfg(not(loom))]
 
+use std::future::Future;
 use std::hash::{Hash, Hasher};
+use std::pin::pin;
 use std::sync::OnceLock;
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
 use flow_ratelimit::{
-    ConfigError, Denied, Exact, KeyedLimiter, KeyedLimiterBuilder, Quota, Rate, WhenFull,
+    AcquireError, ConfigError, Denied, Exact, KeyedLimiter, KeyedLimiterBuilder, Quota, Rate,
+    WhenFull,
 };
+use flow_rt::sim::Sim;
 use flow_rt::{Instant, ManualClock};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -396,16 +401,21 @@ fn how_full_a_limiter_is_that_denies() {
     assert!(denied[3] <= 10 && denied[4] <= 40, "{denied:?}");
 }
 
-/// A key that asks how many are known, of all limiters, when it is dropped.
+/// A key that asks all limiters how many are known, and whether another may go, when it is dropped.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Asks(u64);
 
 static ASKED: OnceLock<[KeyedLimiter<Asks, ManualClock, Exact<Asks>>; 2]> = OnceLock::new();
 
+static OTHER: Asks = Asks(u64::MAX);
+
 impl Drop for Asks {
     fn drop(&mut self) {
-        let known = ASKED.get().into_iter().flatten().map(KeyedLimiter::len);
-        assert!(known.sum::<usize>() <= 4);
+        for limiter in ASKED.get().into_iter().flatten() {
+            assert!(limiter.len() <= 2);
+            // Under the lock of those who wait, while somebody does.
+            let _ = limiter.peek(&OTHER);
+        }
     }
 }
 
@@ -415,7 +425,10 @@ fn a_key_that_is_forgotten_may_use_the_limiter() {
     let limiters = [WhenFull::EvictNearestFull, WhenFull::Deny].map(|when_full| {
         let builder = KeyedLimiter::builder().rate("1/s").burst(10).max_keys(2);
         let builder = builder.when_full(when_full).clock(clock.clone());
-        builder.build_exact().expect("a valid limiter")
+        builder
+            .max_waiters(2)
+            .build_exact()
+            .expect("a valid limiter")
     });
     let [evicts, denies] = ASKED.get_or_init(|| limiters);
     for key in 0..5 {
@@ -433,4 +446,23 @@ fn a_key_that_is_forgotten_may_use_the_limiter() {
     denies.set_burst(20).unwrap();
     assert_eq!(denies.len(), 0);
     denies.try_acquire_n(&Asks(7), 10).unwrap();
+    let ended = Sim::new(0).run(|_| waits_for_keys(evicts));
+    ended.expect("it ends");
+}
+
+/// Waits behind another, too long, and with too many.
+async fn waits_for_keys(limiter: &KeyedLimiter<Asks, ManualClock, Exact<Asks>>) {
+    let [one, other] = [1, 2].map(Asks);
+    for key in [&one, &other] {
+        limiter.try_acquire_n(key, 10).unwrap();
+    }
+    let cx = &mut Context::from_waker(Waker::noop());
+    let (mut first, mut second) = (pin!(limiter.acquire(&one)), pin!(limiter.acquire(&one)));
+    assert!(first.as_mut().poll(cx).is_pending());
+    assert!(second.as_mut().poll(cx).is_pending());
+    let late = limiter.acquire_timeout(&other, SECOND / 2).await;
+    assert!(matches!(late, Err(AcquireError::Timeout { .. })));
+    let many = limiter.acquire(&other).await;
+    assert!(matches!(many, Err(AcquireError::QueueFull { .. })));
+    limiter.close();
 }

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use flow_ratelimit::fields::Policy;
 use flow_ratelimit::{
-    AdaptiveLayer, Aimd, CallRejected, CircuitBreaker, CircuitBreakerLayer, ConcurrencyLayer,
-    ConcurrencyLimiter, Denied, KeyedLimiter, LimitError, PermitError, RateLimitLayer, TokenBucket,
-    Verdict, WithoutKey,
+    AdaptiveLayer, Aimd, CallRejected, CircuitBreaker, CircuitBreakerLayer, Composite,
+    ConcurrencyLayer, ConcurrencyLimiter, Denied, KeyedLimiter, LimitError, PermitError, Rate,
+    RateLimitLayer, TokenBucket, Verdict, WithoutKey,
 };
 use flow_rt::{ManualClock, TestRuntime, block_on};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -34,6 +34,7 @@ flow_rt::on_every_runtime! {
     a_key_waits_for_its_own_turn,
     a_permit_is_waited_for_up_to_a_limit,
     a_service_that_waits_gives_its_place_up,
+    a_token_that_was_not_taken_does_not_come_back,
 }
 
 /// A bucket by a clock that stands until it is moved.
@@ -661,4 +662,35 @@ async fn a_service_that_waits_gives_its_place_up(rt: TestRuntime) {
     rt.settle().await;
     rt.advance(SECOND).await;
     assert_eq!(call.await.unwrap().unwrap(), 2);
+}
+
+async fn a_token_that_was_not_taken_does_not_come_back(rt: TestRuntime) {
+    for waits in [false, true] {
+        let bucket = TokenBucket::new("1/h", 1).unwrap();
+        let layer = RateLimitLayer::new(&bucket).wait().fail();
+        let mut service = layer.layer(plus_one());
+        if waits {
+            bucket.try_acquire().unwrap();
+            assert!(ready(&mut service).is_pending());
+        }
+        bucket.set_rate(Rate::UNLIMITED).unwrap();
+        rt.settle().await;
+        if !waits {
+            assert!(ready(&mut service).is_ready());
+        }
+        bucket.set_rate("1/h").unwrap();
+        assert!(ready(&mut service).is_ready());
+        bucket.try_acquire().unwrap();
+        drop(service);
+        assert_eq!(bucket.available(), 0, "{waits}");
+    }
+    // One of several without a limit says nothing of the others.
+    let free = TokenBucket::new(Rate::UNLIMITED, 1).unwrap();
+    let limited = TokenBucket::new("1/h", 5).unwrap();
+    let both = Composite::new([free, limited.clone()]);
+    let mut service = RateLimitLayer::new(&both).fail().layer(plus_one());
+    assert!(ready(&mut service).is_ready());
+    assert_eq!(limited.available(), 4);
+    drop(service);
+    assert_eq!(limited.available(), 5);
 }

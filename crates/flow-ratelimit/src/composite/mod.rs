@@ -51,7 +51,8 @@ pub use limits::Limits;
 /// scarce limits at once may have to stand in line more than once, all in the time that it has.
 ///
 /// # Cost
-/// Two calls of each limiter for a grant. Waiting takes a box.
+/// Two calls of each limiter for a grant, and a list if one of them has no limit. Waiting takes a
+/// box.
 #[derive(Clone, Copy, Debug)]
 pub struct Composite<T> {
     limits: T,
@@ -96,7 +97,7 @@ impl<T: Limits> Composite<T> {
         self.look(n, None)
     }
 
-    /// Gives `n` tokens back to each.
+    /// Gives `n` tokens back to each, also to one whose rate was unlimited when they were taken.
     pub fn refund(&self, n: u64) {
         for (_, limiter) in self.but(None) {
             limiter.refund(n);
@@ -118,15 +119,24 @@ impl<T: Limits> Composite<T> {
     }
 
     /// Takes `n` tokens of all but the one that has granted already.
-    fn take(&self, n: u64, held: Option<usize>) -> Result<Granted, DeniedBy> {
+    fn take(&self, n: u64, held: Option<(usize, Granted)>) -> Result<Granted, DeniedBy> {
+        let (held, mut least) = held.unzip();
         self.look(n, held)?;
-        let mut least = Granted::new(u64::MAX, u64::MAX, Duration::ZERO);
+        // Those of which nothing was taken: they would get what they never gave.
+        let mut free = Vec::new();
         for (index, limiter) in self.but(held) {
             match limiter.try_acquire_n(n) {
-                Ok(granted) => least = fewer(least, granted),
+                Ok(granted) => {
+                    if granted.is_free() {
+                        free.push(index);
+                    }
+                    least = Some(least.map_or(granted, |least| fewer(least, granted)));
+                }
                 Err(denied) => {
-                    for (_, before) in self.but(held).take_while(|(it, _)| *it < index) {
-                        before.refund(n);
+                    for (before, limiter) in self.but(held).take_while(|(it, _)| *it < index) {
+                        if !free.contains(&before) {
+                            limiter.refund(n);
+                        }
                     }
                     let by = DeniedBy { index, denied };
                     // Whoever was faster may have left another limit with a longer wait.
@@ -136,7 +146,7 @@ impl<T: Limits> Composite<T> {
                 }
             }
         }
-        Ok(least)
+        Ok(least.unwrap_or(Granted::new(u64::MAX, u64::MAX, Duration::ZERO)))
     }
 
     /// All but one, with their numbers.
@@ -191,13 +201,15 @@ impl<T: Limits> Limiter for Composite<T> {
                     return Poll::Pending;
                 }
             };
-            match self.take(n, Some(index)) {
-                Ok(others) => {
+            match self.take(n, Some((index, own))) {
+                Ok(granted) => {
                     state.leave();
-                    return Poll::Ready(Ok(fewer(others, own)));
+                    return Poll::Ready(Ok(granted));
                 }
                 Err(by) => {
-                    limiter.refund(n);
+                    if !own.is_free() {
+                        limiter.refund(n);
+                    }
                     state.wait_for_member(by.index, n);
                 }
             }
@@ -208,13 +220,15 @@ impl<T: Limits> Limiter for Composite<T> {
     }
 }
 
-/// The grant that leaves fewer tokens.
+/// The grant that leaves fewer tokens. It is free only if nothing was taken for either.
 fn fewer(one: Granted, other: Granted) -> Granted {
-    if other.remaining() < one.remaining() {
+    let are_free = one.is_free() && other.is_free();
+    let least = if other.remaining() < one.remaining() {
         other
     } else {
         one
-    }
+    };
+    if are_free { least } else { least.not_free() }
 }
 
 /// Which limit of a [`Composite`] denied a request, and why. Nothing was taken of any.

@@ -103,11 +103,13 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
         let removed = {
             let mut shard = self.lock(hash);
             let found = asked.find(&shard);
-            found.and_then(|number| shard.remove(number))
+            let removed = found.and_then(|number| shard.remove(number));
+            if removed.is_some() {
+                self.known.fetch_sub(1, Ordering::Relaxed);
+            }
+            // Dropped without the lock (5).
+            removed
         };
-        if removed.is_some() {
-            self.known.fetch_sub(1, Ordering::Relaxed);
-        }
         removed.is_some()
     }
 

@@ -30,7 +30,11 @@ pub trait DecideKey<K: ?Sized>: Send + Sync {
     /// [`Denied`]; nothing was taken then, as far as this process knows.
     ///
     /// # Cancel safety
-    /// Dropping `state` ends the wait.
+    /// Dropping `state` ends the wait. With it goes a question that a server has not answered: if
+    /// the answer would have been yes, the server's token is lost. A layer drops one when the
+    /// request is dropped, and when the patience is at its end. One who waited in a line here is
+    /// then asked for once more, with no time to wait; if the decider has somebody else to ask
+    /// after that, the question is dropped as soon as it was asked.
     fn poll_decide_key(
         &self,
         cx: &mut Context<'_>,

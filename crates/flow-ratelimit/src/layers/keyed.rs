@@ -292,7 +292,8 @@ impl<L: DecideKey<K>, K> Asked<L, K> {
     fn ask_now(&mut self, waited: Duration) -> Result<Granted, Denied> {
         let is_elsewhere = self.state.is_elsewhere();
         self.state.leave();
-        // Whoever has not answered yet is not asked again: nobody would stay for a token of its.
+        // Whoever has not answered yet is not asked again: nobody would stay for a token of its. One
+        // that comes to ask a server only now may lose it: see `DecideKey`.
         if !is_elsewhere {
             let mut state = WaitState::with_limit(Duration::ZERO);
             let cx = &mut Context::from_waker(Waker::noop());

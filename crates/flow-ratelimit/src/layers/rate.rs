@@ -378,7 +378,10 @@ impl<L: Limiter + Clone> Reserved<L> {
 
 impl<L: Limiter> Drop for Reserved<L> {
     fn drop(&mut self) {
-        if let Held::Token(_) = self.held {
+        // Where there was no limit nothing was taken.
+        if let Held::Token(granted) = &self.held
+            && !granted.is_free()
+        {
             self.limiter.refund(1);
         }
     }

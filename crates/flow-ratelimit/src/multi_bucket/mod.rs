@@ -130,7 +130,7 @@ impl<C: Clock> MultiBucket<C> {
 
     /// Gives `n` tokens back to each limit that were taken and not used, exactly. What does not fit
     /// is lost. A limit whose rate was unlimited when they were taken gets them too, and so it does
-    /// when a wait is dropped that was granted then.
+    /// when a wait is dropped that was granted then, unless all were.
     pub fn refund(&self, n: u64) {
         self.core.refund(n);
     }

@@ -228,7 +228,8 @@ pub(crate) trait Waits: Source {
             }
             Standing::Granted => {
                 let taken = queue.line_mut(line).cancel(ticket).need;
-                Looked::Ends(Ok((self.answer(queue, now), taken == 0)))
+                let granted = self.answer(queue, now).for_taken(taken);
+                Looked::Ends(Ok((granted, taken == 0)))
             }
             Standing::Closed | Standing::Gone => {
                 queue.line_mut(line).cancel(ticket);

@@ -442,8 +442,9 @@ impl<'s> Running<'s> {
 
     /// Ends a task that has not ended itself, and what it has started elsewhere.
     fn stop(&mut self, end: End, why: TaskError) {
+        let pool = self.place.inside();
         let body = self.place.body.as_mut();
-        inside::enter(self.place.core.address(), || body.stop(why));
+        inside::enter(pool, || body.stop(why));
         if let Some(cx) = &self.place.cx {
             contain(|| cx.cancellation().cancel());
         }

@@ -236,7 +236,8 @@ impl<'p, F, T> Submit<'p, F, T> {
                     return Poll::Ready(Err(Refusal::Nested));
                 }
                 OnFull::Wait => {
-                    let is_asked = self.core.is_hand_off() && self.core.timing.is_on();
+                    let is_asked = self.core.timing.is_on() || self.core.roll.is_some();
+                    let is_asked = self.core.is_hand_off() && is_asked;
                     self.waits_since = is_asked.then(|| self.core.rt.now());
                 }
                 OnFull::CallerRuns => {

@@ -469,13 +469,13 @@ impl WorkerPool {
         Arc::new(super::metrics::PoolCollector::new(self.core()))
     }
 
-    /// The runtime that blocking closures run on.
     /// Whether its dumps name tasks.
     #[cfg(feature = "scheduler")]
     pub(crate) fn tracks_tasks(&self) -> bool {
         self.core().roll.is_some()
     }
 
+    /// The runtime that blocking closures run on.
     pub(super) fn host(&self) -> &Handle {
         &self.core().host
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use flow_rt::{TaskContext, TestRuntime, sim};
 use flow_sched::{PoolPhase, PoolTask, WorkerPool, WorkerPoolBuilder};
 
-use crate::common::{Gate, LONG, ms, occupy};
+use crate::common::{Gate, LONG, ms, occupy, poll_once};
 
 flow_rt::on_every_runtime! {
     seeds 0..50;
@@ -16,6 +16,7 @@ flow_rt::on_every_runtime! {
     what_is_spawned_and_grouped_has_its_place,
     a_dump_says_what_the_pool_is_at,
     the_text_is_short_unless_asked,
+    a_hand_off_is_as_old_as_its_wait,
 }
 
 fn builder(rt: &TestRuntime) -> WorkerPoolBuilder {
@@ -239,4 +240,22 @@ fn the_roll_agrees_with_the_figures() {
         let dump = pool.dump();
         assert_eq!((dump.running().len(), dump.queued().len()), (0, 0));
     });
+}
+
+async fn a_hand_off_is_as_old_as_its_wait(rt: TestRuntime) {
+    let pool = builder(&rt).rendezvous().build().unwrap();
+    let gate = occupy(&rt, &pool).await;
+    let last = Gate::new();
+    let busy = last.clone();
+    let mut waits = pool.submit(async move |_| busy.cancelled().await);
+    assert!(poll_once(&mut waits).is_pending());
+    rt.advance(ms(30)).await;
+    gate.cancel();
+    let handle = waits.await.unwrap();
+    rt.settle().await;
+    let ages: Vec<_> = pool.dump().running().iter().map(|it| it.age).collect();
+    assert_eq!(ages, [ms(30)]);
+    last.cancel();
+    handle.await.unwrap();
+    pool.shutdown(LONG).await;
 }

@@ -265,10 +265,15 @@ impl<C: Clock, S: Store> Table<C, S> {
         }
     }
 
-    /// What a waiter is told that was granted just now.
-    pub(super) fn granted_now(&self, hash: u64, tag: &S::Tag, now: Instant) -> Granted {
+    /// What a waiter is told that was granted just now, and for whom so many tokens were taken.
+    pub(super) fn granted_now(
+        &self,
+        (hash, tag): (u64, &S::Tag),
+        taken: u64,
+        now: Instant,
+    ) -> Granted {
         let class = self.quotas.of(hash);
         let Stood { anchor, level } = self.store.stand(&self.quotas, (hash, tag), Ask::Peek, now);
-        class.granted(&anchor, level.free)
+        class.granted(&anchor, level.free).for_taken(taken)
     }
 }

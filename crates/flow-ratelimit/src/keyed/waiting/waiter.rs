@@ -24,6 +24,20 @@ struct LineHost<C: Clock, S: Store> {
     id: LineId,
 }
 
+/// What came of a newcomer's critical section. The host is to be dropped without the lock.
+enum Entered {
+    Waits {
+        id: LineId,
+        ticket: Ticket,
+        host: Arc<dyn Host>,
+    },
+    /// It was granted at once so many tokens, or refused: its ticket is gone.
+    Left {
+        host: Arc<dyn Host>,
+        answer: Result<u64, AcquireError>,
+    },
+}
+
 impl<C: Clock + 'static, S: Store> Table<C, S> {
     /// Takes `n` tokens of a key now or later; the one who waits is in `state`.
     pub(crate) fn poll_take<Q: ?Sized>(
@@ -88,46 +102,51 @@ impl<C: Clock + 'static, S: Store> Table<C, S> {
             Ok(runtime) => runtime,
             Err(error) => return Poll::Ready(Err(error)),
         };
-        let waker = cx.waker().clone();
+        // Dropped out here if it is not stored, and so is the last of a key.
+        let mut waker = Some(cx.waker().clone());
         let mut wakes = Wakes::new();
         let now = self.clock.now();
         let tag = S::tag(at.1);
-        let entered = {
+        let (entered, seat) = {
             let mut waiting = self.waiters.lock();
-            self.enter(&mut waiting, at, tag, n, state.limit(), now, &mut wakes)
-                .map(|place| {
-                    let (id, ticket) = place?;
-                    let line = waiting.line_mut(id)?;
-                    let host = line.host.clone();
-                    // It had none.
-                    let _ = line.list.update_waker(ticket, waker);
-                    Some((host, (id, ticket), waiting.seat_for(runtime.id())))
-                })
+            let entered = self.enter(&mut waiting, at, &tag, n, state.limit(), now, &mut wakes);
+            let seat = match entered {
+                Ok(Entered::Waits { id, ticket, .. }) => {
+                    if let (Some(line), Some(new)) = (waiting.line_mut(id), waker.take()) {
+                        wakes.discard(line.list.update_waker(ticket, new));
+                    }
+                    waiting.seat_for(runtime.id())
+                }
+                _ => None,
+            };
+            (entered, seat)
         };
         wakes.wake();
         match entered {
-            Ok(Some((host, (id, ticket), seat))) => {
+            Ok(Entered::Waits { id, ticket, host }) => {
                 state.take_place(Place::new(host, ticket, n), &runtime);
                 self.start(&runtime, seat, (id, ticket), state)
             }
-            // It was granted at once: its ticket is gone.
-            Ok(None) => Poll::Ready(Ok(self.granted_now(at.0, &S::tag(at.1), now))),
+            Ok(Entered::Left { host, answer }) => {
+                drop(host);
+                Poll::Ready(answer.map(|taken| self.granted_now((at.0, &tag), taken, now)))
+            }
             Err(error) => Poll::Ready(Err(error)),
         }
     }
 
-    /// The critical section of `enqueue`: its place, or none if it was granted at once.
+    /// The critical section of `enqueue`.
     #[allow(clippy::too_many_arguments, reason = "all that a wait is made of")]
     fn enter<Q: ?Sized>(
         self: &Arc<Self>,
         waiting: &mut Waiting<S::Tag>,
         (hash, key): (u64, &Q),
-        tag: S::Tag,
+        tag: &S::Tag,
         n: u64,
         limit: Option<Duration>,
         now: Instant,
         wakes: &mut Wakes,
-    ) -> Result<Option<(LineId, Ticket)>, AcquireError>
+    ) -> Result<Entered, AcquireError>
     where
         S: Finds<Q>,
     {
@@ -137,7 +156,7 @@ impl<C: Clock + 'static, S: Store> Table<C, S> {
         let found = waiting.find(hash, |tag| S::is_of(tag, key));
         let before = found.as_ref().map_or(0, |(_, line)| line.list.sum());
         if let Some(limit) = limit {
-            let would_wait = self.wait_of((hash, &tag), before, n, now)?;
+            let would_wait = self.wait_of((hash, tag), before, n, now)?;
             if would_wait > limit {
                 return Err(AcquireError::Timeout { would_wait });
             }
@@ -145,13 +164,14 @@ impl<C: Clock + 'static, S: Store> Table<C, S> {
         let found = found.map(|(id, _)| id);
         let id = found.unwrap_or_else(|| {
             waiting.add(hash, tag.clone(), |id| {
-                let table = self.clone();
+                let (table, tag) = (self.clone(), tag.clone());
                 Arc::new(LineHost { table, tag, id })
             })
         });
         let Some(line) = waiting.line_mut(id) else {
             return Err(AcquireError::Closed);
         };
+        let host = line.host.clone();
         line.tickets += 1;
         let ticket = line.list.push(n, None);
         // Before the store is asked: see Ordering.
@@ -169,11 +189,11 @@ impl<C: Clock + 'static, S: Store> Table<C, S> {
             _ => None,
         };
         if standing == Some(Standing::Waiting) && ends.is_none() {
-            return Ok(Some((id, ticket)));
+            return Ok(Entered::Waits { id, ticket, host });
         }
-        // The caller's handle to the table keeps the host's from being the last one.
-        let _ = self.take_out(waiting, id, ticket, now, wakes);
-        ends.map_or(Ok(None), Err)
+        let (taken, _) = self.take_out(waiting, id, ticket, now, wakes);
+        let answer = ends.map_or(Ok(taken), Err);
+        Ok(Entered::Left { host, answer })
     }
 
     fn poll_queued(
@@ -188,7 +208,7 @@ impl<C: Clock + 'static, S: Store> Table<C, S> {
         let waker = cx.waker().clone();
         let mut wakes = Wakes::new();
         let now = self.clock.now();
-        let (mut tag, mut host) = (None, None);
+        let (mut tag, mut taken, mut host) = (None, 0, None);
         let looked = {
             let mut waiting = self.waiters.lock();
             if waiting
@@ -210,7 +230,7 @@ impl<C: Clock + 'static, S: Store> Table<C, S> {
             } else {
                 let why = self.why_closed(&waiting, id, n);
                 tag = waiting.line(id).map(|line| line.tag.clone());
-                (_, host) = self.take_out(&mut waiting, id, ticket, now, &mut wakes);
+                (taken, host) = self.take_out(&mut waiting, id, ticket, now, &mut wakes);
                 Err((standing, why))
             }
         };
@@ -221,7 +241,7 @@ impl<C: Clock + 'static, S: Store> Table<C, S> {
                 drop(host);
                 Poll::Ready(match tag {
                     Some(tag) if standing == Standing::Granted => {
-                        Ok(self.granted_now(id.hash, &tag, now))
+                        Ok(self.granted_now((id.hash, &tag), taken, now))
                     }
                     _ => Err(why),
                 })
