@@ -2,7 +2,8 @@
 //!
 //! A trigger is asked about the future too, by `upcoming`, and more than once about one time. So
 //! the interval is no answer of the trigger's: the job asks the source, once for each time that
-//! comes due (`Job::fire`), and the trigger reads what came of it.
+//! comes due (`Job::fire`), and the trigger reads what came of it. If something else has happened
+//! to the job while it asked, its step takes back what came of it.
 
 use core::fmt;
 use core::time::Duration;
@@ -99,7 +100,8 @@ impl fmt::Debug for Adaptive {
 pub(crate) struct Stretch {
     adaptive: Adaptive,
     least: Duration,
-    /// The interval now, in nanoseconds. Only the job's own steps change it, one after the other.
+    /// The interval now, in nanoseconds. Only the job's step that asks changes it, and there is one
+    /// at a time (`State::asking`).
     nanos: AtomicU64,
 }
 
@@ -112,9 +114,9 @@ impl Stretch {
         }
     }
 
-    /// Asks the source, whose panic comes through.
+    /// Asks the source, whose panic comes through; what to take back, should its answer not count.
     #[allow(clippy::cast_sign_loss)] // intervals and factors are positive
-    pub(crate) fn ask(&self) {
+    pub(crate) fn ask(&self) -> u64 {
         let Adaptive {
             source,
             most,
@@ -124,13 +126,20 @@ impl Stretch {
         let load = in_range(source.load());
         let before = self.nanos.load(Ordering::Relaxed);
         let after = if load > *threshold {
-            ((before as f64 * factor) as u64).min(nanos(*most))
+            // Rounded up: down, a short interval and a small factor would never grow.
+            ((before as f64 * factor).ceil() as u64).min(nanos(*most))
         } else if load < threshold / 2.0 {
             ((before as f64 / factor) as u64).max(nanos(self.least))
         } else {
             before
         };
         self.nanos.store(after, Ordering::Relaxed);
+        before
+    }
+
+    /// Goes by the interval from before an answer.
+    pub(crate) fn take_back(&self, before: u64) {
+        self.nanos.store(before, Ordering::Relaxed);
     }
 
     fn interval(&self) -> Duration {
@@ -176,3 +185,18 @@ fn nanos(of: Duration) -> u64 {
 }
 
 const MAX_FACTOR: f64 = 1_000.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_intervals_grow_by_small_factors_too() {
+        let most = Duration::from_nanos(4);
+        let adaptive = Adaptive::new(|| 1.0, most).factor(1.25);
+        let stretch = Stretch::new(adaptive, Duration::from_nanos(1));
+        for before in [1, 2, 3, 4, 4] {
+            assert_eq!(stretch.ask(), before);
+        }
+    }
+}

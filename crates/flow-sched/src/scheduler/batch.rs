@@ -1,9 +1,10 @@
 //! Tasks that run beside one another, as one run of a job.
 //!
 //! Each task is one of the scheduler's runtime, or of its pool: there a member of the group on the
-//! runtime submits it and waits for it, so that the run itself holds no slot meanwhile. Whoever
-//! ends a batch early tells the members by a token, and waits until all have gone: when a run has
-//! ended, nothing of it runs any more.
+//! runtime submits it and waits for it, so that the run itself holds no slot meanwhile. A batch
+//! that ends early, by a failure or its timeout, tells the members by a token, and waits until all
+//! have gone: when it has ended, nothing of it runs any more, and nothing begins after that it has
+//! failed. If its run is dropped, the members are dropped too, and nobody waits for them.
 
 use core::fmt;
 use core::future::Future;
@@ -218,6 +219,10 @@ impl Batch {
 
 /// Runs one task to its end, or until the batch is over: what it says then nobody wants to know.
 async fn member(task: Part, cx: JobContext, halt: CancellationToken) -> Result<(), PartError> {
+    if halt.is_cancelled() {
+        // Whatever has a token to heed is polled once before it.
+        return Ok(());
+    }
     let shared = cx.shared.clone();
     let ended = match &shared.target {
         Target::Runtime => {
@@ -238,8 +243,13 @@ async fn in_pool(
     halt: &CancellationToken,
 ) -> Option<Result<(), PartError>> {
     let priority = cx.job.settings.priority;
-    let work = task.clone();
-    let submit = pool.submit(async move |task| work.run(JobContext { task, ..cx }).await);
+    let (work, over) = (task.clone(), halt.clone());
+    let submit = pool.submit(async move |task| {
+        if over.is_cancelled() {
+            return Ok(());
+        }
+        work.run(JobContext { task, ..cx }).await
+    });
     let submit = submit.priority(priority).wait_for_room();
     let Ok(handle) = halt.run_until_cancelled(submit).await? else {
         let closed: BoxError = TaskError::Closed.into();
@@ -353,5 +363,43 @@ impl Error for BatchError {
             Self::Failed { failed, .. } => failed.first()?.source(),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+    use crate::{RunOutcome, Scheduler};
+
+    #[test]
+    fn no_task_begins_once_the_batch_is_over() {
+        flow_rt::sim::check(0..10, |rt| async move {
+            let pool = WorkerPool::builder().runtime(&rt).slots(2).build().unwrap();
+            let runtime = Scheduler::builder().runtime(&rt).build().unwrap();
+            let pooled = Scheduler::builder().pool(&pool).build().unwrap();
+            for scheduler in [runtime, pooled] {
+                let begun = Arc::new(AtomicUsize::new(0));
+                let counts = begun.clone();
+                let task = Part::new("task", move |_cx| {
+                    counts.fetch_add(1, Relaxed);
+                    async {}
+                });
+                let job = scheduler.job("job", move |cx| {
+                    let task = task.clone();
+                    async move {
+                        let halt = CancellationToken::new();
+                        member(task.clone(), cx.clone(), halt.clone()).await?;
+                        halt.cancel();
+                        member(task, cx, halt).await
+                    }
+                });
+                let job = job.after(Duration::from_secs(1)).start().unwrap();
+                rt.sleep(Duration::from_secs(2)).await;
+                assert_eq!(job.last().unwrap().outcome, RunOutcome::Completed);
+                assert_eq!(begun.load(Relaxed), 1);
+            }
+        });
     }
 }

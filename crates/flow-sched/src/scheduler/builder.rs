@@ -86,9 +86,13 @@ impl SchedulerBuilder {
     ///
     /// What comes due while another instance leads ends as
     /// [`RunOutcome::Elsewhere`](crate::RunOutcome::Elsewhere), and what comes due while none does is
-    /// run by nobody. A run in progress goes on when the lead is lost; its
-    /// [`fence`](crate::JobContext::fence) is that of the term it began in. See
-    /// [`Candidate`](crate::Candidate).
+    /// run by nobody. The lead is asked for once, when the run comes due: a run that waits then, for
+    /// its condition, its throttle or room in the pool, begins although the lead is lost meanwhile,
+    /// and a run in progress goes on. Its [`fence`](crate::JobContext::fence) is that of the term it
+    /// came due in. See [`Candidate`](crate::Candidate).
+    ///
+    /// A scheduler that is closed keeps its elector until its last handle is gone: see
+    /// [`Candidate::resign`](crate::Candidate::resign).
     pub fn elector<E: Elector + Clone>(mut self, elector: &E) -> Self {
         self.elector = Some(Arc::new(elector.clone()));
         self
@@ -99,9 +103,10 @@ impl SchedulerBuilder {
     /// [`local`](crate::JobBuilder::local).
     ///
     /// An occurrence is a job's name and the time it is scheduled for, so a job must have the same
-    /// name and trigger in all instances, and a trigger that goes by the wall clock. Occurrences
-    /// that another instance has end as [`RunOutcome::Elsewhere`](crate::RunOutcome::Elsewhere), and
-    /// are among the runs that [`max_runs`](crate::JobBuilder::max_runs) counts.
+    /// name and trigger in all instances, and a trigger that goes by the wall clock: a time that does
+    /// not ends as [`RunOutcome::Unclaimed`](crate::RunOutcome::Unclaimed). Occurrences that another
+    /// instance has end as [`RunOutcome::Elsewhere`](crate::RunOutcome::Elsewhere), and are among the
+    /// runs that [`max_runs`](crate::JobBuilder::max_runs) counts.
     pub fn claims(mut self, claims: Claims) -> Self {
         self.claims = Some(claims);
         self
@@ -158,12 +163,14 @@ impl SchedulerBuilder {
         let name = self
             .name
             .map_or_else(|| "scheduler".to_owned(), Cow::into_owned);
+        let cluster = Cluster::new(self.elector, self.claims);
         let settings = Settings {
             timeout: self.timeout,
+            clustered: cluster.is_some(),
             ..Settings::default()
         };
         let mut shared = Shared::new(name, handle, target, zone, settings, self.on_event);
-        shared.cluster = Cluster::new(self.elector, self.claims);
+        shared.cluster = cluster;
         let shared = Arc::new(shared);
         if let Some(claims) = shared.claims().filter(|claims| claims.is_leased()) {
             let over = shared.cluster.as_ref().map(|cluster| cluster.over.clone());

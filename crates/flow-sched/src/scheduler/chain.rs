@@ -75,6 +75,8 @@ pub enum OnError {
 
 /// What follows when a step of a chain has ended well; see
 /// [`ChainStep::on_success`].
+///
+/// A run that has been told to stop begins nothing again: there the chain fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnSuccess {
@@ -334,6 +336,8 @@ pub enum ChainError {
         /// So many are allowed.
         limit: u32,
     },
+    /// The run was told to stop, and would have begun something again that had ended well.
+    Cancelled,
     /// The chain is none that could run; [`Chain::run`] alone comes to that.
     Refused(ChainConfigError),
 }
@@ -348,6 +352,7 @@ impl fmt::Display for ChainError {
                     "the chain has taken {limit} steps, as many as it may, and has not ended"
                 )
             }
+            Self::Cancelled => f.write_str("the chain was told to stop, and has not ended"),
             Self::Refused(error) => error.fmt(f),
         }
     }
@@ -359,7 +364,7 @@ impl Error for ChainError {
         match self {
             Self::Step(error) => error.source(),
             Self::Refused(error) => error.source(),
-            Self::Limit { .. } => None,
+            Self::Limit { .. } | Self::Cancelled => None,
         }
     }
 }

@@ -29,7 +29,14 @@ pub(super) async fn run(chain: &Chain, cx: &JobContext) -> Result<(), ChainError
             let error = match run_step(step, here).await {
                 Ok(OnSuccess::GoOn) => break place + 1,
                 Ok(OnSuccess::Stop) => return Ok(()),
-                Ok(OnSuccess::Repeat) => continue,
+                Ok(OnSuccess::Repeat | OnSuccess::Restart) if cx.is_cancelled() => {
+                    return Err(ChainError::Cancelled);
+                }
+                Ok(OnSuccess::Repeat) => {
+                    // Failures count in a row.
+                    retries = None;
+                    continue;
+                }
                 Ok(OnSuccess::Restart) => break 0,
                 Err(error) => error,
             };

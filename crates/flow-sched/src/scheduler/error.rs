@@ -40,7 +40,7 @@ impl fmt::Display for SchedulerConfigError {
             Self::Lease { lease, timeout } => write!(
                 f,
                 "claims with a lease of {lease:?} and a timeout of {timeout:?}; the timeout must be \
-                 more than zero, and no more than a third of the lease"
+                 more than zero, and no more than a third of the lease, which must be at least 3ms"
             ),
         }
     }

@@ -33,7 +33,8 @@ pub struct JobNews {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JobNewsKind {
-    /// It was started.
+    /// It was started. Told once others can find the job: should one of them remove it at once,
+    /// its end may be told before.
     Scheduled,
     /// A run begins; its number.
     RunBegins(u64),

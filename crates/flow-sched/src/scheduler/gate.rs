@@ -3,15 +3,15 @@
 //!
 //! It waits in a task of its own, and takes up no slot of a pool meanwhile. It counts as a run in
 //! progress, so the overlap policy decides about those that are due until it begins. A policy that
-//! lets newer runs take its place drops it while its condition is being asked. In line for its
-//! throttle it stays, and takes the newer one's place: who joins a line anew each time that
-//! something is due may never come to its head.
+//! lets newer runs take its place drops it while its condition is being asked. Past that, in line for
+//! its claim and its throttle, it stays: who joins a line anew each time that something is due may
+//! never come to its head. It takes the newer one's place when it begins, unless anybody has a say in
+//! either of the two (`Job::begin`).
 
 use core::future::poll_fn;
 
 use flow_rt::{TaskContext, catch};
 
-use super::cluster::{Fence, Held};
 use super::guarded::Guarded;
 use super::report::RunOutcome;
 use super::run::{Run, panicked};
@@ -28,29 +28,24 @@ impl Run {
             .run_until_cancelled(stop.run_until_cancelled(self.wait_at_gate(parent)))
             .await
             .flatten();
-        match passed {
-            Some(Ok((fence, held))) if self.job.rested(self.number) => {
-                self.fence = fence;
-                self.held = held;
-                Some(self)
-            }
-            Some(Err(outcome)) => {
-                self.report(outcome);
-                None
-            }
-            _ => {
-                self.report_gone();
-                None
-            }
+        let outcome = match passed {
+            Some(Ok(())) if self.job.rested(self.number) => return Some(self),
+            Some(Err(outcome)) => Some(outcome),
+            _ => None,
+        };
+        // In its place while the claim is given back: the run may be dropped meanwhile.
+        self.outcome = outcome;
+        self.give_back().await;
+        match self.outcome.take() {
+            Some(outcome) => self.report(outcome),
+            None => self.report_gone(),
         }
+        None
     }
 
-    async fn wait_at_gate(
-        &self,
-        parent: &TaskContext,
-    ) -> Result<(Option<Fence>, Option<Held>), RunOutcome> {
+    async fn wait_at_gate(&mut self, parent: &TaskContext) -> Result<(), RunOutcome> {
         let lead = self.lead()?;
-        let settings = &self.job.settings;
+        let settings = self.job.settings.clone();
         let id = self.shared.id_of(&self.job);
         if let Some(when) = &settings.when {
             let task = parent.child();
@@ -60,14 +55,22 @@ impl Run {
                 return Err(RunOutcome::Declined);
             }
         }
-        // What is declined here is left to the others, and who has no claim takes no token.
-        let held = self.claim().await?;
-        let fence = held.as_ref().map_or(lead, |held| Some(held.fence));
+        if !self.job.joins_line(self.number) {
+            // The token that ends the wait is on its way.
+            core::future::pending::<()>().await;
+        }
+        // What is declined here is left to the others, and who has no claim takes no token. What is
+        // taken over from a holder that is gone comes with its claim.
+        if self.held.is_none() {
+            self.held = self.claim().await?;
+        }
+        self.fence = match &self.held {
+            Some(held) => Some(held.fence),
+            // The store failed: the fence of a term is none of a claim.
+            None if self.shared.claims().is_some() => None,
+            None => lead,
+        };
         if let Some(throttle) = &settings.throttle {
-            if !self.job.joins_line(self.number) {
-                // The token that ends the wait is on its way.
-                core::future::pending::<()>().await;
-            }
             let throttle = throttle.clone();
             let task = parent.child();
             let future = task.scope_with(|_| {
@@ -83,6 +86,6 @@ impl Run {
                 return Err(RunOutcome::Failed(message.into()));
             }
         }
-        Ok((fence, held))
+        Ok(())
     }
 }

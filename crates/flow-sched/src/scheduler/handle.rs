@@ -83,6 +83,7 @@ impl JobHandle {
             due: self.shared.handle.now(),
             scheduled_at: self.shared.handle.wall(),
             by_hand: true,
+            is_shared: false,
         };
         match self.job.admit_by_hand(when, &self.shared.running) {
             Admission::Start(ticket) => run::submit(&self.shared, &self.job, ticket).await,

@@ -70,8 +70,8 @@ pub(crate) struct AfterRun {
 /// What became of a request to run.
 pub(crate) enum Admission {
     Start(Ticket),
-    /// It follows when the runs in progress have ended; these are to be told to stop, and so
-    /// many requests gave way to it.
+    /// It follows when the runs in progress have ended, or the request does that waited before it;
+    /// these are to be told to stop, and so many requests gave way.
     Buffered {
         stop: Vec<CancellationToken>,
         replaced: u64,
@@ -110,8 +110,10 @@ impl Job {
         started: Instant,
         first: Due,
     ) -> Self {
+        let mut state = State::new(timetable, body, started, first);
+        state.stretches = settings.stretch.is_some();
         Self {
-            state: Mutex::new(State::new(timetable, body, started, first)),
+            state: Mutex::new(state),
             id,
             name,
             place: AtomicU32::new(0),
@@ -175,7 +177,7 @@ impl Job {
         now: Instant,
         wall: SystemTime,
     ) -> Effects {
-        let (cx, due, epoch, timetable) = {
+        let (cx, due, epoch, timetable, stretch) = {
             let mut state = self.state.lock();
             if by_driver {
                 state.replace_timer(None);
@@ -200,17 +202,26 @@ impl Job {
                 let plan = self.plan(&timetable, due, &cx);
                 return self.carry_out(&mut state, &plan, &cx, running, drawn);
             }
-            (cx, due, state.epoch, timetable)
+            if state.asking {
+                // The step that asks for the load has the timer set when it is done.
+                return Effects::default();
+            }
+            let stretch = self.settings.stretch.as_ref();
+            let stretch = stretch.filter(|_| state.stretches);
+            state.asking = stretch.is_some();
+            (cx, due, state.epoch, timetable, stretch)
         };
-        // Our own triggers are none that stretch: this is out of the driver's way.
-        if let Some(stretch) = &self.settings.stretch {
-            stretch.ask();
-        }
+        // What stretches is not cheap: this is out of the driver's way.
+        let before = stretch.map(|stretch| stretch.ask());
         let plan = self.plan(&timetable, due, &cx);
         // It may be the last reference to a trigger that was replaced meanwhile.
         drop(timetable);
         let mut state = self.state.lock();
+        state.asking = false;
         if state.epoch != epoch {
+            if let (Some(stretch), Some(before)) = (stretch, before) {
+                stretch.take_back(before);
+            }
             return Effects::rearm();
         }
         self.carry_out(&mut state, &plan, &cx, running, drawn)
@@ -316,8 +327,11 @@ impl Job {
             }
             policy => {
                 let runs = state.runs();
-                let replaced = u64::from(runs.buffered.pop_front().is_some());
-                runs.buffered.push_back(when);
+                let waits = runs.buffered.pop_front();
+                let replaced = u64::from(waits.is_some());
+                // What somebody here has asked for does not give way to what others may have.
+                let kept = waits.filter(|waits| waits.by_hand && self.asks_for(&when));
+                runs.buffered.push_back(kept.unwrap_or(when));
                 runs.counts.skipped += replaced;
                 let stop = match policy {
                     Overlap::CancelPrevious => state.cancel_active(),
@@ -359,10 +373,19 @@ impl Job {
         self.admit(&mut self.state.lock(), when, running)
     }
 
+    /// Whether the job is active, and has room for a run beside its timetable.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.has_idle_room(&self.state.lock())
+    }
+
+    fn has_idle_room(&self, state: &State) -> bool {
+        state.phase == JobState::Active && self.has_room(state) && !self.is_used_up(state)
+    }
+
     /// Lets a run in at once, beside the timetable, if the job is active and has room for it.
     pub(crate) fn admit_idle(&self, when: When, running: &AtomicUsize) -> Option<Ticket> {
         let mut state = self.state.lock();
-        if state.phase != JobState::Active || !self.has_room(&state) {
+        if !self.has_idle_room(&state) {
             return None;
         }
         match self.start(&mut state, when, running) {
@@ -388,13 +411,27 @@ impl Job {
         }
     }
 
-    /// Notes that a run begins; `None` if it must not, because the job was removed or a newer run
-    /// takes its place. If the overlap policy may ask for its end, the token tells so.
-    pub(crate) fn begin(&self, run: u64, token: &CancellationToken) -> Option<Begun> {
+    /// Whether other instances have a say in a run of it.
+    pub(crate) fn asks_for(&self, when: &When) -> bool {
+        !when.by_hand && self.settings.is_shared(&self.name)
+    }
+
+    /// Notes that a run begins; `None` if it must not, because the job was removed, its claim was
+    /// lost, or a newer run takes its place. If the overlap policy may ask for its end, the token
+    /// tells so.
+    ///
+    /// It takes a newer request over unless it is claimed, which is for one occurrence, or others
+    /// are to be asked about the newer one: then that follows, and asks in its turn.
+    pub(crate) fn begin(
+        &self,
+        run: u64,
+        token: &CancellationToken,
+        claimed: bool,
+    ) -> Option<Begun> {
         let mut state = self.state.lock();
         let removed = state.phase == JobState::Ended(EndReason::Removed);
         let active = state.active(run)?;
-        if removed || active.killed {
+        if removed || active.killed || active.cancelled {
             return None;
         }
         active.token = Some(token.clone());
@@ -410,7 +447,10 @@ impl Job {
         if matches!(
             overlap,
             Overlap::CancelPrevious | Overlap::TerminatePrevious
-        ) && runs.backlog.is_empty()
+        ) && !claimed
+            && runs.backlog.is_empty()
+            && let Some(&first) = runs.buffered.front()
+            && !self.asks_for(&first)
         {
             newer = runs.buffered.pop_front();
             runs.counts.skipped += u64::from(newer.is_some());
@@ -418,12 +458,13 @@ impl Job {
         Some(Begun { kill, newer })
     }
 
-    /// Tells a run in progress to stop, or not to begin; the token of one that has begun.
+    /// Tells a run in progress to stop, or not to begin; the token of one that has begun, or else
+    /// that which ends its wait.
     pub(crate) fn cancel_run(&self, run: u64) -> Option<CancellationToken> {
         let mut state = self.state.lock();
         let active = state.active(run)?;
         active.cancelled = true;
-        active.token.clone()
+        active.token.clone().or_else(|| active.wait.take())
     }
 
     /// Lets a run wait, for its gate or its next attempt; `None` if it need not, because the job
@@ -586,6 +627,7 @@ impl Job {
             return Err(timetable);
         }
         let old = core::mem::replace(&mut state.timetable, timetable);
+        state.stretches = false;
         state.started = now;
         if !self.is_used_up(&state) {
             state.exhausted = false;

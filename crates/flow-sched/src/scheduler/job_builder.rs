@@ -491,6 +491,10 @@ impl<O: Outcome> JobBuilder<O> {
 
 /// What runs carry of the work that starts their job; `None` if that is nothing.
 fn carried(work: &TaskContext) -> Option<TaskContext> {
+    if work.trace().is_none() && work.baggage_items().next().is_none() {
+        // The common case, without a child's token.
+        return None;
+    }
     // A child's, since the work may limit what its children get.
     let child = work.child();
     let trace = child.trace();

@@ -42,6 +42,8 @@ pub(crate) struct When {
     pub(crate) scheduled_at: SystemTime,
     /// Asked for by a person here, so that no other instance has a say in it.
     pub(crate) by_hand: bool,
+    /// Whether it is a time of day, and so the same in all instances.
+    pub(crate) is_shared: bool,
 }
 
 /// Asks the trigger what was missed since `due`, and what comes next; up to `made_up` of the missed
@@ -157,17 +159,20 @@ pub(crate) fn when(due: Due, cx: &TriggerContext) -> When {
             due,
             scheduled_at: wall::from_instant(due, cx.now(), cx.wall()),
             by_hand: false,
+            is_shared: false,
         },
         Due::Wall(scheduled_at) => When {
             due: wall::to_instant(scheduled_at, cx.now(), cx.wall()),
             scheduled_at,
             by_hand: false,
+            is_shared: true,
         },
         // Never armed as such: `State::set_next` turns it into an instant.
         Due::AfterRun(delay) => When {
             due: cx.now() + delay,
             scheduled_at: wall::from_instant(cx.now() + delay, cx.now(), cx.wall()),
             by_hand: false,
+            is_shared: false,
         },
     }
 }

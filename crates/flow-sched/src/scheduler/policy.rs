@@ -20,6 +20,9 @@ pub enum Precision {
 /// What to do when a run is due and an earlier one of the same job has not ended.
 ///
 /// A run counts from when it is due, so one that waits for room in the pool is not ended either.
+///
+/// Among several instances ([`Claims`](crate::Claims), [`Elector`](crate::Elector)) the policy looks
+/// at the runs of its own instance alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Overlap {
@@ -37,7 +40,10 @@ pub enum Overlap {
     ///
     /// One whose condition is being asked is dropped. One that only waits for its turn, in the
     /// pool or for its throttle, keeps its place there: it runs in place of the new one, as if it
-    /// had been due then, and the earlier time counts as skipped.
+    /// had been due then, and the earlier time counts as skipped. It does not take over what other
+    /// instances have a say in, nor anything if it is claimed itself: it runs as what it is then, and
+    /// the new one follows and asks in its turn. A run by hand that waits does not give way to such a
+    /// time, which counts as skipped.
     CancelPrevious,
     /// The earlier run is dropped wherever it waits, and the new one follows. What it has spawned
     /// with its context is told to stop. No two run at once.

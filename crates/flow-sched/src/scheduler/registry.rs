@@ -114,3 +114,47 @@ impl Registry {
         jobs
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::{ScheduleError, Scheduler};
+
+    #[test]
+    fn names_of_the_same_hash_are_two() {
+        flow_rt::sim::check(0..3, |rt| async move {
+            let names = text_hash::collision();
+            assert_eq!(text_hash::of(&names[0]), text_hash::of(&names[1]));
+            assert_ne!(names[0], names[1]);
+            let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+            let start = |name: &String| {
+                let job = scheduler.job(name.clone(), async |_cx| ());
+                job.after(Duration::from_secs(3_600)).start()
+            };
+            // Either may go first, and come again.
+            for (gone, stays) in [(0, 1), (1, 0)] {
+                for name in &names {
+                    start(name).unwrap();
+                }
+                for look in [false, true] {
+                    if look {
+                        assert!(scheduler.remove(&names[gone]));
+                        rt.sleep(Duration::from_secs(1)).await;
+                        assert!(scheduler.find(&names[gone]).is_none());
+                        start(&names[gone]).unwrap();
+                    }
+                    for name in &names {
+                        assert_eq!(scheduler.find(name).unwrap().name(), name);
+                        let taken = start(name).unwrap_err();
+                        assert!(matches!(taken, ScheduleError::NameTaken { .. }));
+                    }
+                }
+                assert!(scheduler.remove(&names[gone]));
+                assert!(scheduler.find(&names[stays]).is_some());
+                assert!(scheduler.remove(&names[stays]));
+            }
+        });
+    }
+}

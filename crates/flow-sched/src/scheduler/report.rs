@@ -164,7 +164,7 @@ pub struct JobStats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct SchedulerStats {
-    /// Jobs that have not ended, or whose last run has not.
+    /// Jobs that have not ended.
     pub jobs: usize,
     /// Jobs started since the beginning.
     pub scheduled: u64,
@@ -220,7 +220,8 @@ pub struct JobEvent<'a> {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum JobEventKind<'a> {
-    /// It was started.
+    /// It was started. Told once others can find the job: should one of them remove it at once,
+    /// its end may be told before.
     Scheduled,
     /// A run begins; its number.
     RunBegins(u64),

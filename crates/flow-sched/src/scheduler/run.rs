@@ -44,12 +44,24 @@ impl Target {
 ///
 /// Not of the work around it: that may be the run before, which has just ended.
 pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket) {
-    launch_by(shared, job, ticket, job.settings.origin.clone());
+    let run = Run::new(shared.clone(), job.clone(), ticket);
+    launch_by(shared, job, run, job.settings.origin.clone());
 }
 
-fn launch_by(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket, by: Option<TaskContext>) {
-    let run = Run::new(shared.clone(), job.clone(), ticket);
-    if job.settings.is_gated() || shared.asks_for(job, run.when()) {
+/// Starts a run that was let in with a claim, like any other.
+pub(crate) fn launch_claimed(
+    shared: &Arc<Shared>,
+    job: &Arc<Job>,
+    ticket: Ticket,
+    hold: impl FnOnce(&Run) -> Held,
+) {
+    let mut run = Run::new(shared.clone(), job.clone(), ticket);
+    run.held = Some(hold(&run));
+    launch_by(shared, job, run, job.settings.origin.clone());
+}
+
+fn launch_by(shared: &Arc<Shared>, job: &Arc<Job>, run: Run, by: Option<TaskContext>) {
+    if job.settings.is_gated() || job.asks_for(run.when()) {
         let context = context(shared, by.as_ref());
         shared.handle.spawn_detached(async move {
             let Some(run) = run.pass(&context).await else {
@@ -142,7 +154,8 @@ pub(crate) async fn submit(
     let pool = match &shared.target {
         Target::Pool(pool) if !job.settings.is_gated() => pool,
         _ => {
-            launch_by(shared, job, ticket, by);
+            let run = Run::new(shared.clone(), job.clone(), ticket);
+            launch_by(shared, job, run, by);
             return Ok(());
         }
     };
@@ -177,6 +190,8 @@ pub(crate) struct Run {
     attempts: u32,
     pub(super) fence: Option<Fence>,
     pub(super) held: Option<Held>,
+    /// How it has ended, while its claim is being settled.
+    pub(super) outcome: Option<RunOutcome>,
 }
 
 impl Run {
@@ -192,6 +207,7 @@ impl Run {
             attempts: 0,
             fence: None,
             held: None,
+            outcome: None,
             shared,
             job,
         }
@@ -207,16 +223,20 @@ impl Run {
         let Some(ticket) = self.ticket.take() else {
             return;
         };
-        let Some(begun) = self.job.begin(self.number, task.cancellation()) else {
+        let token = task.cancellation();
+        let Some(begun) = self.job.begin(self.number, token, self.held.is_some()) else {
+            contain(|| drop(ticket));
+            if self.held.is_some() {
+                Box::pin(self.give_back()).await;
+            }
             self.report_gone();
             return;
         };
         self.began = Some(began);
         if let Some(newer) = begun.newer {
-            // A claim is for one occurrence: such a run stays what it was claimed for.
-            if self.held.is_none() {
-                self.when = newer;
-            }
+            self.when = newer;
+            // Nobody was asked for the newer one.
+            self.fence = None;
             self.shared.skipped(&self.job, 1);
         }
         if let Some(held) = &mut self.held {
@@ -225,7 +245,7 @@ impl Run {
         self.shared
             .emit(&self.job, JobEventKind::RunBegins(self.number));
         let settings = &self.job.settings;
-        let outcome =
+        let mut outcome =
             if settings.retry.is_none() && settings.timeout.is_none() && begun.kill.is_none() {
                 self.attempts = 1;
                 match self.begin(&ticket, task) {
@@ -240,8 +260,11 @@ impl Run {
         contain(|| drop(ticket));
         if let Some(held) = self.held.take() {
             self.body_ended = Some(self.shared.handle.now());
+            // In its place: the run may be dropped meanwhile.
+            self.outcome = Some(outcome);
             // Before the run counts as ended: after a shutdown nothing is left to be told.
             Box::pin(held.settle()).await;
+            outcome = self.outcome.take().unwrap_or(RunOutcome::Dropped);
         }
         self.report(outcome);
     }
@@ -357,6 +380,13 @@ impl Run {
         }
     }
 
+    /// Gives the claim of a run back that is not to begin, before the run counts as ended.
+    pub(super) async fn give_back(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.give_back().await;
+        }
+    }
+
     /// Reports a run that is not to begin, or to go on.
     pub(super) fn report_gone(&mut self) {
         let outcome = if self.job.is_killed(self.number) {
@@ -400,8 +430,14 @@ impl Drop for Run {
     fn drop(&mut self) {
         // Runs are numbered from 1; 0 is one that was reported.
         if self.number != 0 {
-            self.report(RunOutcome::Dropped);
+            // First: what is left to be told to the store counts as a run in progress.
+            drop(self.held.take());
+            let outcome = self.outcome.take().unwrap_or(RunOutcome::Dropped);
+            self.report(outcome);
         }
+        // The body's last reference may be this one, and what it captured is the user's.
+        let ticket = self.ticket.take();
+        contain(|| drop(ticket));
     }
 }
 

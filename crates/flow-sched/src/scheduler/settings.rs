@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) stretch: Option<Arc<Stretch>>,
     /// Whether no other instance has a say in it.
     pub(crate) local: bool,
+    /// Whether the scheduler has others to ask.
+    pub(crate) clustered: bool,
 }
 
 impl Settings {
@@ -69,6 +71,11 @@ impl Settings {
             retry.validate().map_err(ScheduleError::Retry)?;
         }
         self.jitter.map_or(Ok(()), Jitter::check)
+    }
+
+    /// Whether other instances may have a say in a job of that name.
+    pub(crate) fn is_shared(&self, name: &str) -> bool {
+        self.clustered && !name.is_empty() && !self.local
     }
 
     /// Whether a run has something to wait for before it begins.

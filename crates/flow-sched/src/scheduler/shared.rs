@@ -212,8 +212,9 @@ impl Shared {
             if !jobs.insert(&prepared.job) {
                 return Err(Refused::NameTaken);
             }
+            // Before anybody can find it, and end it.
+            self.counters.add::<SCHEDULED>(1);
         }
-        self.counters.add::<SCHEDULED>(1);
         self.scheduled(prepared);
         Ok(())
     }
@@ -234,8 +235,8 @@ impl Shared {
                     return Err((place, Refused::NameTaken));
                 }
             }
+            self.counters.add::<SCHEDULED>(prepared.len() as u64);
         }
-        self.counters.add::<SCHEDULED>(prepared.len() as u64);
         for job in prepared {
             self.scheduled(job);
         }
@@ -470,7 +471,9 @@ impl Shared {
             let cluster = self.cluster.as_ref();
             cluster.map_or(0, |cluster| counter(cluster).load(Ordering::Relaxed))
         };
-        // What has ended first: so no job counts as ended that does not count as scheduled.
+        // What has ended first: a job that is started and removed meanwhile is not to count as
+        // ended alone. Nothing orders the counts, so where they are seen the other way round, the
+        // difference is none.
         let removed = counters.sum::<REMOVED>();
         let ended = removed + counters.sum::<ENDED>();
         let scheduled = counters.sum::<SCHEDULED>();

@@ -20,6 +20,10 @@ pub(crate) struct State {
     pub(super) phase: JobState,
     /// Whether nothing is due after what is armed and running.
     pub(super) exhausted: bool,
+    /// Whether the job's timetable stretches with a load.
+    pub(super) stretches: bool,
+    /// Whether a step is asking for that load.
+    pub(super) asking: bool,
     pub(super) epoch: u64,
     /// There from the first run on: a job that has not run costs no more than it must.
     runs: Option<Box<Runs>>,
@@ -121,6 +125,8 @@ impl State {
         Self {
             phase: JobState::Active,
             exhausted: false,
+            stretches: false,
+            asking: false,
             epoch: 0,
             runs: None,
             body: Some(body),

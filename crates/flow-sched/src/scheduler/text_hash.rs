@@ -122,3 +122,19 @@ fn fold(a: u64, b: u64) -> u64 {
 
 /// Digits of the golden ratio: a number without a pattern.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Two names of the same hash: the second word of the one makes up for the difference of the first.
+#[cfg(test)]
+pub(super) fn collision() -> [String; 2] {
+    let TextHash { start, factor } = TextHash::default();
+    let word = |text: &str| text.as_bytes().try_into().map(u64::from_le_bytes).unwrap();
+    let after = |text: &str| fold(start ^ word(text), factor);
+    let (first, second) = ("00000000", "the same");
+    let others = (1..).map(|n| format!("{n:08}"));
+    let mut found = others.filter_map(|other| {
+        let differs = after(first) ^ after(&other) ^ word(second);
+        let makes_up = String::from_utf8(differs.to_le_bytes().into()).ok()?;
+        Some(other + &makes_up)
+    });
+    [format!("{first}{second}"), found.next().unwrap()]
+}

@@ -1,11 +1,11 @@
 //! Intervals that stretch with load.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flow_rt::TestRuntime;
-use flow_sched::{Adaptive, EndReason, JobState, LoadSource, ScheduleError, Window};
+use flow_sched::{Adaptive, EndReason, JobHandle, JobState, LoadSource, ScheduleError, Window};
 
 use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
 
@@ -15,6 +15,8 @@ flow_rt::on_every_runtime! {
     a_delay_after_runs_stretches_too,
     a_stall_is_caught_up_by_the_interval_of_the_time,
     a_window_around_it_and_another_trigger,
+    another_trigger_asks_for_no_load,
+    an_answer_for_a_time_that_is_dropped_does_not_count,
     a_source_that_panics_or_says_nonsense,
     wrong_values_are_refused,
 }
@@ -124,6 +126,42 @@ async fn a_window_around_it_and_another_trigger(rt: TestRuntime) {
     job.update(flow_sched::Every::new(HOUR)).unwrap();
     rt.advance(3 * HOUR).await;
     assert_eq!(log.len(), 8);
+}
+
+async fn another_trigger_asks_for_no_load(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let source = || panic!("nobody is to ask");
+    let job = noting(&scheduler, "poll", &log)
+        .every(HOUR)
+        .adaptive(Adaptive::new(source, 4 * HOUR));
+    let job = job.start().unwrap();
+    job.update(flow_sched::Every::new(SEC)).unwrap();
+    rt.advance(ms(3_500)).await;
+    assert_eq!(log.millis(), [1_000, 2_000, 3_000]);
+    assert_eq!(job.state(), JobState::Active);
+}
+
+async fn an_answer_for_a_time_that_is_dropped_does_not_count(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let slot: Arc<Mutex<Option<JobHandle>>> = Arc::default();
+    let interrupts = slot.clone();
+    let source = move || {
+        let job = interrupts.lock().unwrap().take();
+        if let Some(job) = job {
+            // The time it is asked for is forgotten.
+            assert!(job.pause() && job.resume());
+        }
+        1.0
+    };
+    let job = noting(&scheduler, "poll", &log)
+        .every(SEC)
+        .adaptive(Adaptive::new(source, MIN).factor(2.0));
+    *slot.lock().unwrap() = Some(job.start().unwrap());
+    rt.advance(ms(9_000)).await;
+    // From the 2nd second on, as if nobody had asked before.
+    assert_eq!(log.millis(), [2_000, 4_000, 8_000]);
 }
 
 async fn a_source_that_panics_or_says_nonsense(rt: TestRuntime) {

@@ -237,12 +237,28 @@ async fn retries_and_restarts_follow_their_plans(rt: TestRuntime) {
         outcome(&bad),
         failed("step \"b\" of the chain failed: no 3")
     );
+    // Failures count in a row: a success between them ends it.
+    let odd = ChainStep::new("odd", async |cx: JobContext| {
+        if cx.attempt() % 2 == 1 {
+            Err("odd")
+        } else {
+            Ok(())
+        }
+    });
+    let odd = odd.on_success(|cx| match cx.attempt() {
+        6 => OnSuccess::GoOn,
+        _ => OnSuccess::Repeat,
+    });
+    let once = OnError::Retry(Backoff::constant(ms(100)).attempts(2));
+    let odd = start(&scheduler, "odd", Chain::new().then(odd.on_error(once)));
+    rt.advance(secs(2)).await;
+    assert_eq!(outcome(&odd), RunOutcome::Completed);
     // A step that fails in its first attempt always fails here.
     let restart = steps.step("b", ms(0), 1).on_error(OnError::Restart(plan));
     let restart = Chain::new().then(steps.step("a", ms(0), 0)).then(restart);
     let restart = start(&scheduler, "restart", restart);
     rt.advance(secs(2)).await;
-    let start = 5_000;
+    let start = 7_000;
     let rounds = [start, start + 100, start + 300].map(|at| [("a", at), ("b", at)]);
     assert_eq!(steps.take(), at(&rounds.concat()));
     assert_eq!(
@@ -309,12 +325,24 @@ async fn what_ends_a_run_ends_its_chain(rt: TestRuntime) {
         outcome(&told),
         failed("step \"a\" of the chain failed: no 1")
     );
+    // Nor does what has ended well.
+    for again in [OnSuccess::Repeat, OnSuccess::Restart] {
+        let step = steps.step("c", SEC, 0).on_success(move |_cx| again);
+        let repeats = start(&scheduler, "repeats", Chain::new().then(step));
+        rt.advance(ms(1_500)).await;
+        scheduler.cancel_all();
+        rt.advance(secs(9)).await;
+        assert_eq!(
+            outcome(&repeats),
+            failed("the chain was told to stop, and has not ended")
+        );
+    }
     // It takes too long.
     let late = scheduler.chain("late", chain()).after(SEC).timeout(ms(500));
     let late = late.start().unwrap();
     rt.advance(secs(3)).await;
     assert_eq!(outcome(&late), RunOutcome::TimedOut);
-    assert_eq!(steps.names(), "aaa");
+    assert_eq!(steps.names(), "aacca");
 }
 
 async fn in_a_pool_a_chain_gives_its_slot_away_while_it_waits(rt: TestRuntime) {

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use flow_rt::TestRuntime;
 use flow_sched::{
-    BoxError, Candidate, CandidateConfigError, Claim, ClaimEnd, Claims, Elector, EndReason, Every,
-    Fence, FenceGate, JobBuilder, JobContext, JobKey, JobLock, JobState, JobStore, MemoryStore,
-    Misfire, OnStoreError, Outcome, RunOutcome, ScheduleError, Scheduler, SchedulerConfigError,
-    StoreFuture, WorkerPool,
+    BoxError, Candidate, CandidateConfigError, Claim, ClaimEnd, Claims, Due, Elector, EndReason,
+    Every, Fence, FenceGate, JobBuilder, JobContext, JobHandle, JobKey, JobLock, JobState,
+    JobStore, MemoryStore, Misfire, OnStoreError, Outcome, Overlap, RunOutcome, ScheduleError,
+    Scheduler, SchedulerConfigError, StoreFuture, Trigger, TriggerContext, WorkerPool,
 };
 
 use crate::common::{HOUR, MIN, SEC, ms, secs};
@@ -23,7 +23,12 @@ flow_rt::on_every_runtime! {
     a_stalled_holder_is_told_and_refused_by_its_fence,
     what_never_began_is_given_back,
     the_last_occurrence_waits_for_its_holder,
-    what_is_abandoned_for_too_long_is_missed,
+    what_is_abandoned_is_run_however_late,
+    what_nobody_knows_does_not_keep_others_from_being_found,
+    what_is_newer_follows_a_claimed_run_and_one_by_hand,
+    a_claim_that_is_lost_in_the_pools_queue_keeps_its_run_from_beginning,
+    a_grant_that_comes_too_late_is_given_back,
+    a_time_that_is_not_shared_is_not_claimed,
     a_store_that_fails_skips_or_runs_as_chosen,
     jobs_and_runs_that_ask_nobody,
     only_the_leader_runs_and_a_dead_one_is_replaced,
@@ -88,8 +93,12 @@ impl JobStore for Line {
         self.ask(self.store.settle(key, fence, end))
     }
 
-    fn abandoned(&self, most: usize) -> StoreFuture<'_, Vec<JobKey>> {
-        self.ask(self.store.abandoned(most))
+    fn abandoned<'a>(
+        &'a self,
+        after: Option<&'a JobKey>,
+        most: usize,
+    ) -> StoreFuture<'a, Vec<JobKey>> {
+        self.ask(self.store.abandoned(after, most))
     }
 }
 
@@ -281,9 +290,9 @@ async fn what_never_began_is_given_back(rt: TestRuntime) {
         assert_eq!(store.len(), 1, "claimed, and it waits for a slot");
         first.close();
         pool.shutdown(Duration::ZERO).await;
-        rt.settle().await;
-        assert_eq!(first.stats().runs.dropped, 1);
-        let left = store.abandoned(9).await.unwrap();
+        let left = first.shutdown(MIN).await.cancelled;
+        assert_eq!((left, first.stats().runs.dropped), (0, 1));
+        let left = store.abandoned(None, 9).await.unwrap();
         assert_eq!(left.len(), 1, "given back at once");
         let key = left[0].clone();
         let granted = if leased {
@@ -324,21 +333,187 @@ async fn the_last_occurrence_waits_for_its_holder(rt: TestRuntime) {
     assert_eq!(done.stats().last.unwrap().outcome, RunOutcome::Elsewhere);
 }
 
-async fn what_is_abandoned_for_too_long_is_missed(rt: TestRuntime) {
-    let (store, runs) = (store(&rt), Runs::default());
-    let at = rt.wall();
-    let key = JobKey::new("job", at);
-    assert!(matches!(
-        store.claim(&key, SEC).await,
-        Ok(Claim::Granted(_))
-    ));
-    let one = instance(&rt, at_least_once(&Line::to(&store)));
-    let within = Misfire::FireOnce { within: secs(10) };
-    let job = noting(&one, &runs).cron("@yearly").misfire(within);
-    job.start().unwrap();
+/// Leaves an occurrence as a holder does that crashes.
+async fn abandon(store: &MemoryStore, job: &str, at: SystemTime) {
+    let claim = store.claim(&JobKey::new(job, at), SEC).await;
+    assert!(matches!(claim, Ok(Claim::Granted(_))));
+}
+
+async fn what_is_abandoned_is_run_however_late(rt: TestRuntime) {
+    let (store, runs, leads) = (store(&rt), Runs::default(), Own(Arc::default()));
+    abandon(&store, "job", rt.wall()).await;
+    let one = Scheduler::builder().runtime(&rt).elector(&leads);
+    let one = one.claims(at_least_once(&Line::to(&store)));
+    let one = one.build().unwrap();
+    // It was in time when it was claimed.
+    let job = noting(&one, &runs).cron("@yearly").misfire(Misfire::Skip);
+    let job = job.max_runs(1).start().unwrap();
     rt.advance(5 * MIN).await;
-    assert_eq!((one.stats().runs.missed, one.stats().runs.started), (1, 0));
-    assert!(store.abandoned(9).await.unwrap().is_empty());
+    assert_eq!(one.stats().runs.started, 0, "it does not lead");
+    leads.0.store(1, Relaxed);
+    assert!(job.pause());
+    rt.advance(5 * MIN).await;
+    assert_eq!(one.stats().runs.started, 0, "it is paused");
+    assert!(job.resume());
+    rt.advance(MIN).await;
+    let counts = one.stats().runs;
+    assert_eq!((counts.started, counts.completed, counts.missed), (1, 1, 0));
+    assert!(store.abandoned(None, 9).await.unwrap().is_empty());
+}
+
+async fn what_nobody_knows_does_not_keep_others_from_being_found(rt: TestRuntime) {
+    let (store, runs) = (store(&rt), Runs::default());
+    let start = rt.wall();
+    for n in 0..600 {
+        abandon(&store, "gone", start + ms(n)).await;
+    }
+    abandon(&store, "job", start + SEC).await;
+    let one = instance(&rt, at_least_once(&Line::to(&store)));
+    noting(&one, &runs).cron("@yearly").start().unwrap();
+    rt.advance(MIN).await;
+    assert_eq!(counts(&runs), [1]);
+    assert_eq!(store.abandoned(None, 900).await.unwrap().len(), 600);
+}
+
+/// Takes up a slot for so long.
+async fn block(pool: &WorkerPool, rt: &TestRuntime, time: Duration) {
+    let clock = rt.clone();
+    let task = move |_cx| async move { clock.sleep(time).await.unwrap() };
+    pool.submit(task).await.unwrap().detach();
+}
+
+/// A scheduler on a pool with one slot, whose job comes due each minute; just after a minute.
+async fn pooled(rt: &TestRuntime, line: &Line, runs: &Runs) -> (WorkerPool, Scheduler, JobHandle) {
+    rt.advance(secs(60 - wall_seconds(rt) % 60)).await;
+    let pool = WorkerPool::builder().runtime(rt).slots(1).build().unwrap();
+    let one = Scheduler::builder().runtime(rt).pool(&pool);
+    let one = one.claims(at_least_once(line)).build().unwrap();
+    let job = each_minute(noting(&one, runs)).overlap(Overlap::TerminatePrevious);
+    let job = job.start().unwrap();
+    (pool, one, job)
+}
+
+async fn what_is_newer_follows_a_claimed_run_and_one_by_hand(rt: TestRuntime) {
+    let (store, runs) = (store(&rt), Runs::default());
+    let (pool, one, job) = pooled(&rt, &Line::to(&store), &runs).await;
+    let claimed = || -> Vec<bool> {
+        runs.lock()
+            .unwrap()
+            .values()
+            .map(|run| run[0] > 0)
+            .collect()
+    };
+    // The first minute waits for a slot, the third has taken the second one's place.
+    block(&pool, &rt, secs(210)).await;
+    rt.advance(secs(220)).await;
+    assert_eq!((claimed(), job.stats().runs.skipped), (vec![true; 2], 1));
+    {
+        let runs = runs.lock().unwrap();
+        let mut times = runs.keys().copied();
+        let first = times.next().unwrap();
+        assert_eq!(times.next().unwrap(), first + 2 * MIN);
+    }
+    // One by hand waits, the fourth minute gives way to the fifth, which claims for itself.
+    block(&pool, &rt, secs(90)).await;
+    job.trigger_now().await.unwrap();
+    rt.advance(secs(120)).await;
+    assert_eq!(claimed(), [true, true, false, true]);
+    // The sixth waits, and then one by hand, to which the seventh and the eighth give way.
+    block(&pool, &rt, secs(180)).await;
+    rt.advance(secs(30)).await;
+    job.trigger_now().await.unwrap();
+    rt.advance(secs(160)).await;
+    assert_eq!(claimed(), [true, true, false, true, true, false]);
+    assert_eq!(job.stats().runs.skipped, 4);
+    assert_eq!(counts(&runs), [1; 6]);
+    assert_eq!(one.stats().lost_claims, 0);
+}
+
+async fn a_claim_that_is_lost_in_the_pools_queue_keeps_its_run_from_beginning(rt: TestRuntime) {
+    let (store, runs) = (store(&rt), Runs::default());
+    let line = Line::to(&store);
+    let (pool, one, job) = pooled(&rt, &line, &runs).await;
+    block(&pool, &rt, secs(150)).await;
+    rt.advance(secs(62)).await;
+    assert_eq!((store.len(), job.stats().running), (1, 1));
+    line.cut.store(true, Relaxed);
+    rt.advance(secs(31)).await;
+    assert_eq!(one.stats().lost_claims, 1, "no later than its lease");
+    line.cut.store(false, Relaxed);
+    rt.advance(secs(70)).await;
+    assert_eq!((job.stats().runs.dropped, one.stats().lost_claims), (1, 1));
+    let runs = runs.lock().unwrap();
+    // The next one has followed; the one that was lost may have been found, and claimed anew.
+    assert!(!runs.is_empty(), "{runs:?}");
+    assert!(runs.values().flatten().all(|&fence| fence > 1), "{runs:?}");
+}
+
+/// Grants after a second.
+#[derive(Clone)]
+struct Late(MemoryStore, TestRuntime);
+
+impl JobLock for Late {
+    fn lock<'a>(&'a self, key: &'a JobKey) -> StoreFuture<'a, Option<Fence>> {
+        Box::pin(async move {
+            self.1.sleep(SEC).await?;
+            self.0.lock(key).await
+        })
+    }
+
+    fn unlock<'a>(&'a self, key: &'a JobKey, fence: Fence) -> StoreFuture<'a, bool> {
+        self.0.unlock(key, fence)
+    }
+}
+
+async fn a_grant_that_comes_too_late_is_given_back(rt: TestRuntime) {
+    for (policy, left) in [(OnStoreError::Skip, 1), (OnStoreError::Run, 0)] {
+        let store = store(&rt);
+        let claims = Claims::at_most_once(&Late(store.clone(), rt.clone()));
+        let one = instance(&rt, claims.timeout(ms(500)).on_error(policy));
+        let job = one.job("job", async |_cx| ()).once_at(rt.wall());
+        job.start().unwrap();
+        rt.advance(2 * SEC).await;
+        assert_eq!((store.len(), one.stats().store_errors), (1, 1));
+        let free = store.abandoned(None, 9).await.unwrap().len();
+        assert_eq!(free, left, "{policy:?}");
+    }
+    let store = store(&rt);
+    let one = instance(&rt, Claims::at_most_once(&Late(store.clone(), rt.clone())));
+    let job = one.job("job", async |_cx| ()).once_at(rt.wall());
+    let job = job.start().unwrap();
+    rt.advance(ms(500)).await;
+    job.remove().await;
+    rt.advance(SEC).await;
+    assert_eq!(
+        store.abandoned(None, 9).await.unwrap().len(),
+        1,
+        "removed meanwhile"
+    );
+}
+
+/// A time of day first, and then what counts from there.
+struct Mixed(SystemTime);
+
+impl Trigger for Mixed {
+    fn next(&self, cx: &TriggerContext) -> Option<Due> {
+        if cx.wall() < self.0 {
+            return Some(Due::Wall(self.0));
+        }
+        Some(Due::At(cx.now() + SEC))
+    }
+}
+
+async fn a_time_that_is_not_shared_is_not_claimed(rt: TestRuntime) {
+    let (store, runs) = (store(&rt), Runs::default());
+    let one = instance(&rt, at_least_once(&Line::to(&store)));
+    let job = noting(&one, &runs).trigger(Mixed(rt.wall() + SEC));
+    let job = job.start().unwrap();
+    rt.advance(ms(2_500)).await;
+    assert_eq!(counts(&runs), [1]);
+    let RunOutcome::Unclaimed(message) = job.stats().last.unwrap().outcome else {
+        panic!("it was claimed");
+    };
+    assert!(message.starts_with("no shared time"), "{message}");
 }
 
 async fn a_store_that_fails_skips_or_runs_as_chosen(rt: TestRuntime) {
@@ -381,6 +556,16 @@ async fn a_store_that_fails_skips_or_runs_as_chosen(rt: TestRuntime) {
     rt.advance(SEC).await;
     let said = RunOutcome::Unclaimed("no answer within 500ms".into());
     assert_eq!(job.stats().last.unwrap().outcome, said);
+    // Nor is the fence of a term one of a claim.
+    let (leads, line) = (Own(Arc::new(AtomicU32::new(1))), Line::to(&store));
+    line.cut.store(true, Relaxed);
+    let claims = Claims::at_most_once(&line).on_error(OnStoreError::Run);
+    let both = Scheduler::builder().runtime(&rt).elector(&leads);
+    let both = both.claims(claims).build().unwrap();
+    let runs = Runs::default();
+    noting(&both, &runs).once_at(rt.wall()).start().unwrap();
+    rt.advance(SEC).await;
+    assert_eq!(runs.lock().unwrap().values().next(), Some(&vec![0]));
 }
 
 /// Never answers.
@@ -467,9 +652,10 @@ async fn only_the_leader_runs_and_a_dead_one_is_replaced(rt: TestRuntime) {
     let next = next.runtime(&rt).build().unwrap();
     rt.advance(SEC).await;
     assert!(next.leads().is_none());
-    drop(both);
+    both[0].1.resign();
+    assert!(both[0].1.leads().is_none(), "at once");
     rt.advance(4 * SEC).await;
-    assert!(next.leads().is_some());
+    assert!(next.leads().is_some() && both[0].1.leads().is_none());
 }
 
 async fn a_leader_that_is_cut_off_stops_in_time(rt: TestRuntime) {
@@ -544,13 +730,23 @@ async fn the_store_in_memory_forgets_and_refuses(rt: TestRuntime) {
     assert!(!store.settle(&key(2), second, ClaimEnd::Done).await.unwrap());
     granted(store.claim(&key(3), MIN).await).unwrap();
     assert_eq!(store.len(), 2, "what is done goes first");
+    let earlier = JobKey::new("earlier", start);
+    let page = store.abandoned(None, 9).await.unwrap();
+    assert!(page.is_empty(), "{page:?}");
+    for n in [5, 6, 4] {
+        let key = JobKey::new("earlier", start + secs(n));
+        let fence = granted(store.claim(&key, MIN).await).unwrap();
+        let held = store.renew(&key, fence, MIN).await;
+        assert!(held.unwrap(), "what was just granted stays");
+    }
+    assert!(matches!(store.claim(&earlier, MIN).await, Ok(Claim::Done)));
     assert!(store.renew(&key(1), first, MIN).await.unwrap());
     for forgotten in [key(2), key(0)] {
         let claim = store.claim(&forgotten, MIN).await;
         assert!(matches!(claim, Ok(Claim::Done)), "{forgotten}");
     }
     rt.advance(MIN).await;
-    let left = store.abandoned(1).await.unwrap();
+    let left = store.abandoned(None, 1).await.unwrap();
     assert_eq!(left, [key(1)]);
     assert!(
         store.renew(&key(1), first, MIN).await.unwrap(),
@@ -573,7 +769,7 @@ async fn bad_settings_are_refused(rt: TestRuntime) {
     assert_eq!(
         error.to_string(),
         "claims with a lease of 14s and a timeout of 5s; the timeout must be more than zero, and \
-         no more than a third of the lease"
+         no more than a third of the lease, which must be at least 3ms"
     );
     assert!(build(Claims::at_most_once(&store).timeout(Duration::ZERO)).is_err());
     assert!(build(Claims::at_most_once(&store).lease(Duration::ZERO)).is_ok());

@@ -1,12 +1,15 @@
 //! From start to end: names, removal, shutdown, panics, runs by hand.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Poll;
 
 use flow_rt::TestRuntime;
 use flow_sched::{
-    EndReason, JobContext, JobEventKind, JobState, RunOutcome, ScheduleError, Scheduler,
-    SchedulerReport, TriggerNowError,
+    Due, EndReason, JobContext, JobEventKind, JobState, RunOutcome, ScheduleError, Scheduler,
+    SchedulerDriver, SchedulerReport, Trigger, TriggerContext, TriggerNowError,
 };
 
 use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
@@ -27,6 +30,8 @@ flow_rt::on_every_runtime! {
     pause_resume_and_runs_by_hand,
     run_by_hand_meets_the_overlap_policy_and_the_limit,
     a_driver_of_ones_own_and_its_end,
+    news_do_not_hold_up_what_is_due,
+    a_driver_that_goes_takes_all_jobs_along,
 }
 
 async fn case_088_names_are_unique_and_not_empty(rt: TestRuntime) {
@@ -416,4 +421,66 @@ async fn a_driver_of_ones_own_and_its_end(rt: TestRuntime) {
     assert_eq!(job.state(), JobState::Ended(EndReason::ShutDown));
     let refused = scheduler.job("new", async |_cx| ()).every(SEC).start();
     assert_eq!(refused.unwrap_err(), ScheduleError::Closed);
+}
+
+/// Polls a driver once.
+async fn turn(driver: &mut SchedulerDriver) {
+    poll_fn(|cx| {
+        let _ = Pin::new(&mut *driver).poll(cx);
+        Poll::Ready(())
+    })
+    .await;
+}
+
+async fn news_do_not_hold_up_what_is_due(rt: TestRuntime) {
+    let built = Scheduler::builder().runtime(&rt).build_with_driver();
+    let (scheduler, mut driver) = built.unwrap();
+    let due = scheduler.job("due", async |_cx| ()).every(HOUR);
+    let due = due.immediately().start().unwrap();
+    for _ in 0..3_000 {
+        scheduler
+            .unnamed(async |_cx| ())
+            .every(HOUR)
+            .start()
+            .unwrap();
+    }
+    turn(&mut driver).await;
+    assert_eq!(due.stats().runs.started, 1);
+    drop(driver);
+}
+
+/// Never due, so to speak; panics when it goes.
+struct Grumpy(Arc<AtomicUsize>, Due);
+
+impl Trigger for Grumpy {
+    fn next(&self, _cx: &TriggerContext) -> Option<Due> {
+        Some(self.1)
+    }
+}
+
+impl Drop for Grumpy {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Relaxed);
+        panic!("on its way out");
+    }
+}
+
+async fn a_driver_that_goes_takes_all_jobs_along(rt: TestRuntime) {
+    let built = Scheduler::builder().runtime(&rt).build_with_driver();
+    let (scheduler, mut driver) = built.unwrap();
+    let gone = Arc::new(AtomicUsize::new(0));
+    let start = || {
+        for due in [Due::At(rt.now() + HOUR), Due::Wall(rt.wall() + HOUR)] {
+            let job = scheduler.unnamed(async |_cx| ());
+            job.trigger(Grumpy(gone.clone(), due)).start().unwrap();
+        }
+    };
+    start();
+    start();
+    turn(&mut driver).await;
+    // The driver knows those, and has yet to see these.
+    start();
+    drop(driver);
+    assert_eq!(gone.load(Relaxed), 6);
+    assert!(scheduler.is_closed());
 }

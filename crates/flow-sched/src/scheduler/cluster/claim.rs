@@ -1,22 +1,20 @@
 //! A run's claim, from the question to the answer that ends it.
 
-use core::future::Future;
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use flow_rt::{CancellationToken, Handle, Instant, TaskContext, catch, contain};
+use flow_rt::{CancellationToken, Instant, catch};
 
 use super::claims::{Backend, Claims, OnStoreError};
 use super::election::Elector;
 use super::fence::Fence;
+use super::question::{ask, claim};
 use super::store::{Claim, ClaimEnd, JobKey, JobStore};
-use crate::scheduler::guarded::{BoxFuture, Guarded, RunId};
 use crate::scheduler::job::Job;
-use crate::scheduler::outcome::BoxError;
 use crate::scheduler::plan::When;
 use crate::scheduler::report::{JobEventKind, RunOutcome};
-use crate::scheduler::run::{Run, message_of, panicked};
+use crate::scheduler::run::{Run, panicked};
 use crate::scheduler::settings::Settings;
 use crate::scheduler::shared::Shared;
 
@@ -24,25 +22,33 @@ use crate::scheduler::shared::Shared;
 const SETTLE_ATTEMPTS: u32 = 3;
 
 /// A claim that a run holds. Dropped without having been settled, it is settled in a task of its
-/// own.
+/// own, which counts as a run in progress.
 pub(in crate::scheduler) struct Held {
     shared: Arc<Shared>,
+    job: Arc<Job>,
+    run: u64,
     key: JobKey,
     pub(in crate::scheduler) fence: Fence,
     /// How it ends if it is dropped; `None` once it has ended.
     end: Option<ClaimEnd>,
+    watch: Arc<Watch>,
+}
+
+/// What a claim and its keeper tell each other.
+#[derive(Default)]
+struct Watch {
     /// Ends the keeper.
     over: CancellationToken,
+    /// The run has ended: what the keeper finds out concerns nobody any more.
+    ending: AtomicBool,
+    /// It was told that the claim is lost.
+    lost: AtomicBool,
 }
 
 impl Run {
     /// Whether this instance leads; the fence of its term if somebody was asked.
     pub(in crate::scheduler) fn lead(&self) -> Result<Option<Fence>, RunOutcome> {
-        let Some(elector) = self.shared.elector_for(&self.job, self.when()) else {
-            return Ok(None);
-        };
-        let led = catch(|| elector.leads()).map_err(panicked)?;
-        led.map_or(Err(RunOutcome::Elsewhere), |fence| Ok(Some(fence)))
+        self.shared.lead(&self.job, self.when())
     }
 
     /// Claims the run's occurrence; `None` if it is to run without.
@@ -50,10 +56,14 @@ impl Run {
         let Some(claims) = self.shared.claims_for(&self.job, self.when()).cloned() else {
             return Ok(None);
         };
+        if !self.when().is_shared {
+            let message = "no shared time: this one does not go by the wall clock";
+            return Err(RunOutcome::Unclaimed(message.into()));
+        }
         let key = JobKey::new(self.job.name.to_shared(), self.when().scheduled_at);
         loop {
             let asked_at = self.shared.handle.now();
-            match claim(&self.shared.handle, &claims, &key).await {
+            match claim(&self.shared, &claims, &key).await {
                 Ok(Claim::Granted(fence)) => {
                     return Ok(Some(self.hold(&claims, key, fence, asked_at)));
                 }
@@ -74,14 +84,26 @@ impl Run {
         }
     }
 
-    fn hold(&self, claims: &Claims, key: JobKey, fence: Fence, asked_at: Instant) -> Held {
+    /// What was granted, from when it was asked for.
+    pub(super) fn hold(
+        &self,
+        claims: &Claims,
+        key: JobKey,
+        fence: Fence,
+        asked_at: Instant,
+    ) -> Held {
         let held = Held {
             shared: self.shared.clone(),
+            job: self.job.clone(),
+            run: self.number,
             key,
             fence,
             end: Some(ClaimEnd::Released),
-            over: CancellationToken::new(),
+            watch: Arc::default(),
         };
+        if let Some(cluster) = &self.shared.cluster {
+            cluster.held.lock().insert(held.key.clone());
+        }
         if let Backend::AtLeastOnce(store) = &claims.backend {
             let keeper = Keeper {
                 shared: self.shared.clone(),
@@ -92,8 +114,9 @@ impl Run {
                 fence,
                 lease: claims.lease,
                 timeout: claims.timeout,
+                watch: held.watch.clone(),
             };
-            let over = held.over.clone();
+            let over = held.watch.over.clone();
             let handle = &self.shared.handle;
             handle.spawn_detached(async move {
                 over.run_until_cancelled(keeper.keep(asked_at)).await;
@@ -112,15 +135,33 @@ impl Held {
         }
     }
 
-    /// Tells the store that the run has ended; false if the claim was lost before.
-    pub(in crate::scheduler) async fn settle(mut self) -> bool {
+    /// Tells the store that the run has ended.
+    pub(in crate::scheduler) async fn settle(mut self) {
         // At most once, a claim ends when its run begins.
-        let Some(end) = self.end.as_mut() else {
-            return true;
-        };
-        *end = ClaimEnd::Done;
-        self.over.cancel();
-        let settled = settle(&self.shared, &self.key, self.fence, ClaimEnd::Done).await;
+        if self.end.is_none() {
+            return;
+        }
+        self.end = Some(ClaimEnd::Done);
+        let settled = self.tell(ClaimEnd::Done).await;
+        if settled == Settled::Lost && !self.watch.lost.swap(true, Ordering::Relaxed) {
+            self.shared.claim_lost(&self.job, self.run);
+        }
+    }
+
+    /// Tells the store that the run is not to begin.
+    pub(in crate::scheduler) async fn give_back(mut self) {
+        let lost = self.watch.lost.load(Ordering::Relaxed);
+        // Who has lost it has nothing to give back, and whoever waits for the run need not wait for
+        // a store that does not answer.
+        if let Some(end) = self.end.filter(|_| !lost) {
+            self.tell(end).await;
+        }
+    }
+
+    async fn tell(&mut self, end: ClaimEnd) -> Settled {
+        // The keeper goes on until the store has heard of it.
+        self.watch.ending.store(true, Ordering::Relaxed);
+        let settled = settle(&self.shared, &self.key, self.fence, end).await;
         self.end = None;
         settled
     }
@@ -128,12 +169,28 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.over.cancel();
+        self.watch.over.cancel();
+        if let Some(cluster) = &self.shared.cluster {
+            cluster.held.lock().remove(&self.key);
+        }
         let Some(end) = self.end.take() else { return };
-        let (shared, key, fence) = (self.shared.clone(), self.key.clone(), self.fence);
+        let (key, fence) = (self.key.clone(), self.fence);
+        // It is one more before its run is one less.
+        self.shared.running.fetch_add(1, Ordering::Relaxed);
+        let telling = Telling(self.shared.clone());
         self.shared.handle.spawn_detached(async move {
-            settle(&shared, &key, fence, end).await;
+            settle(&telling.0, &key, fence, end).await;
         });
+    }
+}
+
+/// What is still to be told to the store: it counts as a run in progress, so that a shutdown waits
+/// for it.
+struct Telling(Arc<Shared>);
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.0.run_left();
     }
 }
 
@@ -147,34 +204,45 @@ struct Keeper {
     fence: Fence,
     lease: Duration,
     timeout: Duration,
+    watch: Arc<Watch>,
 }
 
 impl Keeper {
-    async fn keep(self, asked_at: Instant) {
+    async fn keep(self, mut asked_at: Instant) {
         let handle = &self.shared.handle;
         let mut good_until = asked_at + self.lease;
-        while handle.sleep(self.lease / 3).await.is_ok() {
+        loop {
+            let next = good_until.min(asked_at + self.lease / 3);
+            let slept = handle.sleep(next - handle.now()).await;
+            if slept.is_err() || self.watch.over.is_cancelled() {
+                return;
+            }
             // The lease is counted from before the question: the answer may have taken its time.
-            let asked_at = handle.now();
+            asked_at = handle.now();
+            // Once it is over, another one may have it before this one is told.
+            let limit = self.timeout.min(good_until - asked_at);
+            if limit.is_zero() {
+                return self.lose();
+            }
             let (store, key) = (self.store.clone(), self.key.clone());
             let (fence, lease) = (self.fence, self.lease);
-            let renewed = ask(handle, self.timeout, async move {
+            let renewed = ask(handle, limit, async move {
                 store.renew(&key, fence, lease).await
             });
             match renewed.await {
                 Ok(true) => good_until = asked_at + self.lease,
                 Ok(false) => return self.lose(),
-                Err(message) => {
-                    self.shared.store_failed(&self.job, self.run, &message);
-                    if handle.now() >= good_until {
-                        return self.lose();
-                    }
-                }
+                Err(message) => self.shared.store_failed(&self.job, self.run, &message),
             }
         }
     }
 
     fn lose(&self) {
+        // What it has heard may be that the claim was settled.
+        let gone = self.watch.over.is_cancelled() || self.watch.ending.load(Ordering::Relaxed);
+        if gone || self.watch.lost.swap(true, Ordering::Relaxed) {
+            return;
+        }
         self.shared.claim_lost(&self.job, self.run);
         if let Some(token) = self.job.cancel_run(self.run) {
             token.cancel_with("its claim was lost");
@@ -186,21 +254,25 @@ impl Keeper {
 impl Shared {
     /// Whether other instances may have a say in a job.
     pub(in crate::scheduler) fn is_shared(&self, name: &str, settings: &Settings) -> bool {
-        self.cluster.is_some() && !name.is_empty() && !settings.local
+        self.cluster.is_some() && settings.is_shared(name)
     }
 
-    /// Whether a run has to ask anybody before it begins.
-    pub(in crate::scheduler) fn asks_for(&self, job: &Job, when: &When) -> bool {
-        !when.by_hand && self.is_shared(&job.name, &job.settings)
+    /// Whether this instance leads; the fence of its term if somebody was asked.
+    pub(super) fn lead(&self, job: &Job, when: &When) -> Result<Option<Fence>, RunOutcome> {
+        let Some(elector) = self.elector_for(job, when) else {
+            return Ok(None);
+        };
+        let led = catch(|| elector.leads()).map_err(panicked)?;
+        led.map_or(Err(RunOutcome::Elsewhere), |fence| Ok(Some(fence)))
     }
 
     fn elector_for(&self, job: &Job, when: &When) -> Option<&Arc<dyn Elector>> {
         let elector = self.cluster.as_ref()?.elector.as_ref()?;
-        self.asks_for(job, when).then_some(elector)
+        job.asks_for(when).then_some(elector)
     }
 
     pub(super) fn claims_for(&self, job: &Job, when: &When) -> Option<&Claims> {
-        self.claims().filter(|_| self.asks_for(job, when))
+        self.claims().filter(|_| job.asks_for(when))
     }
 
     pub(in crate::scheduler) fn claims(&self) -> Option<&Claims> {
@@ -226,30 +298,21 @@ impl Shared {
     }
 }
 
-/// Asks for a claim of either kind.
-pub(super) async fn claim(
-    handle: &Handle,
-    claims: &Claims,
-    key: &JobKey,
-) -> Result<Claim, Arc<str>> {
-    let (key, lease) = (key.clone(), claims.lease);
-    match claims.backend.clone() {
-        Backend::AtLeastOnce(store) => {
-            let claim = async move { store.claim(&key, lease).await };
-            ask(handle, claims.timeout, claim).await
-        }
-        Backend::AtMostOnce(lock) => {
-            let lock = async move { lock.lock(&key).await };
-            let fence = ask(handle, claims.timeout, lock).await?;
-            Ok(fence.map_or(Claim::Done, Claim::Granted))
-        }
-    }
+/// What came of settling a claim.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    Done,
+    /// The fence does not hold the occurrence any more.
+    Lost,
+    /// The store does not answer, or says so after a question that it may have done without an
+    /// answer: the claim has its lease.
+    Unknown,
 }
 
-/// Settles a claim; false if it was lost, or the store does not answer: then it has its lease.
-pub(super) async fn settle(shared: &Shared, key: &JobKey, fence: Fence, end: ClaimEnd) -> bool {
+/// Settles a claim.
+pub(super) async fn settle(shared: &Shared, key: &JobKey, fence: Fence, end: ClaimEnd) -> Settled {
     let Some(claims) = shared.claims() else {
-        return false;
+        return Settled::Unknown;
     };
     for attempt in 1..=SETTLE_ATTEMPTS {
         let (backend, key) = (claims.backend.clone(), key.clone());
@@ -260,7 +323,9 @@ pub(super) async fn settle(shared: &Shared, key: &JobKey, fence: Fence, end: Cla
             }
         });
         match settled.await {
-            Ok(settled) => return settled,
+            Ok(true) => return Settled::Done,
+            Ok(false) if attempt == 1 => return Settled::Lost,
+            Ok(false) => return Settled::Unknown,
             Err(_) => shared.count_store_error(),
         }
         let again = attempt < SETTLE_ATTEMPTS;
@@ -268,32 +333,5 @@ pub(super) async fn settle(shared: &Shared, key: &JobKey, fence: Fence, end: Cla
             break;
         }
     }
-    false
-}
-
-/// Asks a store, whose code is the user's: its panics are errors, and so is an answer that takes
-/// too long.
-pub(super) async fn ask<T: Send + 'static>(
-    handle: &Handle,
-    limit: Duration,
-    question: impl Future<Output = Result<T, BoxError>> + Send + 'static,
-) -> Result<T, Arc<str>> {
-    let nobody = TaskContext::from_token(CancellationToken::new());
-    let future = nobody.scope_with(|_| {
-        let boxed: BoxFuture<_> = Box::pin(question);
-        boxed
-    });
-    match handle
-        .timeout(limit, Guarded::new(future, RunId::NOBODY))
-        .await
-    {
-        Ok(Ok(Ok(answer))) => Ok(answer),
-        Ok(Ok(Err(error))) => Err(message_of(error)),
-        Ok(Err(panic)) => {
-            let message = format!("it panicked: {}", panic.message());
-            contain(|| drop(panic));
-            Err(message.into())
-        }
-        Err(_) => Err(format!("no answer within {limit:?}").into()),
-    }
+    Settled::Unknown
 }

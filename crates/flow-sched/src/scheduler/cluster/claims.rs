@@ -4,6 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
+use super::election::SHORTEST;
 use super::store::{JobLock, JobStore};
 use crate::scheduler::error::SchedulerConfigError;
 
@@ -14,6 +15,10 @@ use crate::scheduler::error::SchedulerConfigError;
 /// than its lease can still act when it goes on; what it acts upon refuses that by its
 /// [`fence`](crate::JobContext::fence). What happens when the holder crashes is chosen here:
 /// the occurrence is lost, or runs again.
+///
+/// A claim is for one scheduled time, and an [`Overlap`](crate::Overlap) policy looks at the runs of
+/// its own instance: two instances may run two times of one job at once if a run outlasts its
+/// period.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -93,8 +98,9 @@ impl Claims {
 
     /// How long a claim holds unless it is renewed, at least once; 30 s unless set.
     ///
-    /// It is renewed three times as often while its run is in progress. A run whose claim was
-    /// lost is told to stop. At most once, claims hold for good and this means nothing.
+    /// At least 3 ms. It is renewed three times as often while its run is in progress. A run whose
+    /// claim was lost is told to stop, or does not begin. At most once, claims hold for good and this
+    /// means nothing.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
@@ -102,6 +108,10 @@ impl Claims {
 
     /// How long the store may take to answer before it has failed; 5 s unless set. It must not be
     /// more than a third of the lease.
+    ///
+    /// A grant that comes later, or after its run is gone, is still heard for twelve times as long,
+    /// and given back. One that the store has made and nobody hears of, as when the line is cut
+    /// before the answer, holds the occurrence until its lease is over; at most once, for good.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -116,7 +126,7 @@ impl Claims {
     pub(crate) fn check(&self) -> Result<(), SchedulerConfigError> {
         let (lease, timeout) = (self.lease, self.timeout);
         let leased = matches!(self.backend, Backend::AtLeastOnce(_));
-        if timeout.is_zero() || leased && timeout > lease / 3 {
+        if timeout.is_zero() || leased && (lease < SHORTEST || timeout > lease / 3) {
             return Err(SchedulerConfigError::Lease { lease, timeout });
         }
         Ok(())

@@ -9,16 +9,16 @@ use std::time::UNIX_EPOCH;
 
 use flow_rt::{CancellationToken, Handle, HandleError, Instant};
 
-use super::claim::ask;
 use super::fence::Fence;
+use super::question::ask;
 use super::store::{Claim, ClaimEnd, JobKey, JobStore};
 use crate::sync::Mutex;
 
-/// Says whether this instance leads: only the leader's scheduler lets runs begin. Implement it for
+/// Says whether this instance leads: what comes due elsewhere does not run. Implement it for
 /// an election of your own; [`Candidate`] is one over any [`JobStore`].
 ///
-/// It is asked before each run, by a task of the runtime, and should answer from what it knows. If
-/// it panics, so has the run.
+/// It is asked once for each run that comes due, by a task of the runtime, before the run's condition
+/// and its claim, and should answer from what it knows. If it panics, so has the run.
 pub trait Elector: Send + Sync + 'static {
     /// The fence of the term in which this instance leads now, `None` while it does not lead.
     ///
@@ -42,7 +42,9 @@ impl<E: Elector + ?Sized> Elector for Arc<E> {
 /// four thirds of the lease, and what came due in between is run by nobody; where that matters,
 /// use [`Claims`](crate::Claims) instead.
 ///
-/// Clones are the same candidate. Dropping the last one, its scheduler's among them, resigns.
+/// Clones are the same candidate. [`resign`](Self::resign), or dropping the last one, gives the lead
+/// up. A scheduler keeps its own until its last handle is gone, closed or not: an instance that shuts
+/// its scheduler down resigns by hand.
 ///
 /// ```
 /// use std::time::Duration;
@@ -123,6 +125,12 @@ impl Candidate {
         }
     }
 
+    /// Gives the lead up, at once and for good, and stands no more. The store hears of it in the
+    /// campaign's task, and another one leads when it asks next.
+    pub fn resign(&self) {
+        self.standing.resigned.cancel();
+    }
+
     /// Whether it leads, and how its elections went.
     pub fn stats(&self) -> CandidateStats {
         let seat = &self.standing.seat;
@@ -136,7 +144,10 @@ impl Candidate {
 
 impl Elector for Candidate {
     fn leads(&self) -> Option<Fence> {
-        let seat = &self.standing.seat;
+        let Standing { seat, resigned } = &*self.standing;
+        if resigned.is_cancelled() {
+            return None;
+        }
         let term = (*seat.term.lock())?;
         (seat.handle.now() < term.leads_until).then_some(term.fence)
     }
@@ -214,7 +225,7 @@ impl fmt::Debug for CandidateBuilder {
 }
 
 /// A lease that is shorter would be over before it can be renewed on a busy machine.
-const SHORTEST: Duration = Duration::from_millis(3);
+pub(super) const SHORTEST: Duration = Duration::from_millis(3);
 
 /// Claims the lead, and renews it, until the candidate resigns.
 async fn campaign(
@@ -228,9 +239,22 @@ async fn campaign(
     // The lease that the store was last heard to have granted, whether it has ended or not.
     let mut held: Option<Fence> = None;
     loop {
-        let asked_at = handle.now();
-        let question = hold(store.clone(), key.clone(), held, lease);
-        match ask(&handle, pause, question).await {
+        let mut asked_at = handle.now();
+        let mut answer = Ok(None);
+        if let Some(fence) = held {
+            let (store, key) = (store.clone(), key.clone());
+            let renew = async move { store.renew(&key, fence, lease).await };
+            let renewed = ask(&handle, pause, renew).await;
+            answer = renewed.map(|renewed| renewed.then_some(fence));
+        }
+        if let Ok(None) = answer {
+            // It is another's, whatever comes of the next question.
+            *seat.term.lock() = None;
+            held = None;
+            asked_at = handle.now();
+            answer = ask(&handle, pause, claim(store.clone(), key.clone(), lease)).await;
+        }
+        match answer {
             Ok(granted) => {
                 if granted.is_some() && granted != held {
                     seat.terms.fetch_add(1, Ordering::Relaxed);
@@ -259,18 +283,12 @@ async fn campaign(
     }
 }
 
-/// Renews a lease that is held; claims one if there is none, or it was lost.
-async fn hold(
+/// Claims the lead.
+async fn claim(
     store: Arc<dyn JobStore>,
     key: JobKey,
-    held: Option<Fence>,
     lease: Duration,
 ) -> Result<Option<Fence>, crate::BoxError> {
-    if let Some(fence) = held
-        && store.renew(&key, fence, lease).await?
-    {
-        return Ok(held);
-    }
     Ok(match store.claim(&key, lease).await? {
         Claim::Granted(fence) => Some(fence),
         Claim::Held | Claim::Done => None,

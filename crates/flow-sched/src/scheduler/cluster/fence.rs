@@ -8,6 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A run hands it to what it acts upon, which refuses numbers lower than the greatest it has seen:
 /// so a holder that has stalled does no harm when it goes on after another one has taken over. A
 /// [`FenceGate`] does that within a process; a database does with `where fence <= :fence`.
+///
+/// Fences grow with each claim of a job, and a claim is for one scheduled time: a run that is still
+/// in progress when the next time is claimed, by any instance, has the lower fence although its own
+/// claim holds. So keep what is checked for each [scheduled time](crate::JobContext::scheduled_at),
+/// or let no run outlast the period of its job: by a [timeout](crate::JobBuilder::timeout), say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(u64);
 

@@ -17,7 +17,8 @@ use crate::sync::Mutex;
 ///
 /// It remembers the occurrences of each job, [`KEPT`](Self::KEPT) at the most unless told
 /// otherwise, and refuses what lies before those it has forgotten: no occurrence that is done is
-/// ever granted again. Nothing outlives the process. Clones are the same store.
+/// ever granted again. It forgets no job: its memory grows with the number of names that were ever
+/// claimed. Nothing outlives the process. Clones are the same store.
 ///
 /// Its time is that of where it is made, like a limiter's.
 #[derive(Clone)]
@@ -103,7 +104,7 @@ impl MemoryStore {
         }
         let state = RecordState::HeldUntil(until(now));
         job.by_time.insert(at, Record { fence, state });
-        job.forget(self.inner.kept);
+        job.forget(self.inner.kept, at);
         table.fences = fence.get();
         Claim::Granted(fence)
     }
@@ -129,15 +130,17 @@ impl MemoryStore {
         true
     }
 
-    fn left(&self, most: usize) -> Vec<JobKey> {
+    fn left(&self, after: Option<&JobKey>, most: usize) -> Vec<JobKey> {
         let table = self.inner.table.lock();
         let now = self.inner.clock.now();
+        let after = after.map(|key| (key.scheduled_at(), key.job()));
         let mut left = Vec::new();
         for (job, records) in &table.jobs {
             let abandoned = records.by_time.iter().filter(|(_, record)| {
                 matches!(record.state, RecordState::HeldUntil(until) if until <= now)
                     || record.state == RecordState::Released
             });
+            let abandoned = abandoned.filter(|&(&at, _)| after < Some((at, &**job)));
             left.extend(abandoned.map(|(&at, _)| JobKey::new(job.clone(), at)));
         }
         left.sort_unstable_by(|a, b| (a.scheduled_at(), a.job()).cmp(&(b.scheduled_at(), b.job())));
@@ -147,12 +150,13 @@ impl MemoryStore {
 }
 
 impl Records {
-    /// Forgets the earliest of those that are done, or of all, while there are more than so many.
-    fn forget(&mut self, kept: usize) {
+    /// Forgets the earliest of those that are done, or of all but the one that was just granted,
+    /// while there are more than so many.
+    fn forget(&mut self, kept: usize, granted: SystemTime) {
         while self.by_time.len() > kept {
             let mut records = self.by_time.iter();
             let done = records.find(|(_, record)| record.state == RecordState::Done);
-            let first = self.by_time.keys().next();
+            let first = self.by_time.keys().find(|&&at| at != granted);
             let Some(at) = done.map(|(&at, _)| at).or(first.copied()) else {
                 return;
             };
@@ -216,7 +220,11 @@ impl JobStore for MemoryStore {
         Box::pin(async move { Ok(self.change(key, fence, |_| state)) })
     }
 
-    fn abandoned(&self, most: usize) -> StoreFuture<'_, Vec<JobKey>> {
-        Box::pin(async move { Ok(self.left(most)) })
+    fn abandoned<'a>(
+        &'a self,
+        after: Option<&'a JobKey>,
+        most: usize,
+    ) -> StoreFuture<'a, Vec<JobKey>> {
+        Box::pin(async move { Ok(self.left(after, most)) })
     }
 }

@@ -13,11 +13,15 @@
 //! 2. Who wins at least once holds a lease, which its keeper (`claim`) renews until the run ends,
 //!    and settles then, before the run counts as ended.
 //! 3. A lease that ends without having been settled is *abandoned*. Each scheduler asks for such
-//!    occurrences once in a lease (`recovery`), and lets a run of each in, which claims it in turn.
+//!    occurrences once in a lease (`recovery`), claims each in turn, and lets a run of it in. The
+//!    first holder has judged by the misfire policy: it is not judged again.
 //!
 //! # Invariants
 //! 1. A run begins with a claim, or because the store failed and its job is to run all the same.
+//!    It stays the occurrence that it was claimed for: what is newer follows, and claims in turn.
 //! 2. A claim is settled once, however its run ends: `Held` is told how, and does it when dropped.
+//!    The scheduler counts a run in progress until then.
+//!    What is granted to nobody any more is given back by the task that has asked (`question`).
 //! 3. No run by hand asks anybody; nor does a job without a name, or one that is `local`.
 
 mod claim;
@@ -25,6 +29,7 @@ mod claims;
 mod election;
 mod fence;
 mod memory;
+mod question;
 mod recovery;
 mod store;
 
@@ -37,10 +42,13 @@ pub use store::{Claim, ClaimEnd, JobKey, JobLock, JobStore, StoreFuture};
 pub(super) use claim::Held;
 pub(super) use recovery::recover;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use flow_rt::CancellationToken;
+
+use crate::sync::Mutex;
 
 /// What a scheduler knows about the other instances.
 pub(super) struct Cluster {
@@ -48,6 +56,8 @@ pub(super) struct Cluster {
     pub(super) claims: Option<Claims>,
     /// Cancelled when the scheduler is closed.
     pub(super) over: CancellationToken,
+    /// What runs in progress here were claimed for.
+    held: Mutex<HashSet<JobKey>>,
     /// Questions that the store did not answer.
     pub(super) store_errors: AtomicU64,
     /// Claims that were lost while their runs were in progress.
@@ -61,6 +71,7 @@ impl Cluster {
             elector,
             claims,
             over: CancellationToken::new(),
+            held: Mutex::default(),
             store_errors: AtomicU64::new(0),
             lost_claims: AtomicU64::new(0),
         })

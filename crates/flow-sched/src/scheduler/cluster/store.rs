@@ -94,8 +94,14 @@ pub trait JobStore: Send + Sync + 'static {
     fn settle<'a>(&'a self, key: &'a JobKey, fence: Fence, end: ClaimEnd) -> StoreFuture<'a, bool>;
 
     /// Occurrences that were claimed, and that nobody holds although they are not done: so many at
-    /// the most, the earliest first.
-    fn abandoned(&self, most: usize) -> StoreFuture<'_, Vec<JobKey>>;
+    /// the most, the earliest first, and those of one time by their jobs' names. Only those that
+    /// come after one in that order, if it is given: so all are seen, page by page, though nobody may
+    /// be left who knows the earliest ones.
+    fn abandoned<'a>(
+        &'a self,
+        after: Option<&'a JobKey>,
+        most: usize,
+    ) -> StoreFuture<'a, Vec<JobKey>>;
 }
 
 /// What a store says to a claim.
@@ -148,7 +154,11 @@ impl<S: JobStore + ?Sized> JobStore for Arc<S> {
         (**self).settle(key, fence, end)
     }
 
-    fn abandoned(&self, most: usize) -> StoreFuture<'_, Vec<JobKey>> {
-        (**self).abandoned(most)
+    fn abandoned<'a>(
+        &'a self,
+        after: Option<&'a JobKey>,
+        most: usize,
+    ) -> StoreFuture<'a, Vec<JobKey>> {
+        (**self).abandoned(after, most)
     }
 }
