@@ -345,6 +345,33 @@ fn a_dropped_heavy_send_passes_its_room_on() {
     });
 }
 
+/// A receiver whose item gave way, before it came for it, to a heavy one is woken by the next.
+#[test]
+fn an_eviction_meets_a_grant() {
+    explore("try_send light, light, heavy || recv || recv", 2, || {
+        let weighed = Channel::builder().max_weight(2, |item: &u64| *item);
+        let evicting = weighed.on_full(flow_rt::OnFull::DropOldest);
+        let (tx, rx) = evicting.build().unwrap();
+        let other = rx.clone();
+        let mut first = rx.recv();
+        assert!(park(&mut first));
+        let second = thread::spawn(move || block_on(other.recv()).is_ok());
+        let sender = thread::spawn(move || {
+            for item in [1, 1, 2] {
+                tx.try_send(item).unwrap();
+            }
+            // Stays open, so that only an item can end a wait.
+            tx
+        });
+        assert!(block_on(first).is_ok());
+        let tx = sender.join().unwrap();
+        tx.try_send(1).unwrap();
+        assert!(second.join().unwrap());
+        let stats = tx.stats();
+        assert_eq!(2 + stats.dropped_oldest + stats.len as u64, 4);
+    });
+}
+
 /// Over the ring: a send that races with a close is received or comes back.
 #[test]
 fn over_a_ring_send_races_with_close_and_recv() {

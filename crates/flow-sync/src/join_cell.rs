@@ -25,8 +25,9 @@
 //!
 //! # Source
 //! The cell of async-task and tokio's join handle, with a short lock for their state word: two
-//! locked sections a task. A flag and an atomic waker beside the lock cost three atomic
-//! operations more, and no section less (benches, `rt`: spawn and join).
+//! locked sections for a value that is there when it is asked for, four for one that is waited
+//! for. A flag and an atomic waker beside the lock cost three atomic operations more, and no
+//! section less (benches, `rt`: spawn and join).
 
 use core::fmt;
 use core::task::{Context, Poll, Waker};

@@ -18,11 +18,11 @@
 //!    used. Chunks without memory are at its back.
 //!
 //! # Cost
-//! Every operation but [`close_all`](WaitList::close_all) is O(1). Memory is taken a chunk at a
-//! time (a `Vec` that doubles would copy megabytes under the lock; only the first chunk grows
-//! that way, so that one waiter costs some 100 bytes) and kept up to 4096 slots. Above that an
-//! empty chunk is freed if another one is empty too, so that a queue that swings about a chunk's
-//! edge does not allocate.
+//! Every operation is O(1), but those that say otherwise. Memory is taken a chunk at a time (a
+//! `Vec` that doubles would copy megabytes under the lock; only the first chunk grows that way, so
+//! that one waiter costs some 100 bytes) and kept up to 4096 slots. Above that an empty chunk is
+//! freed if another one is empty too, so that a queue that swings about a chunk's edge does not
+//! allocate.
 //!
 //! # Source
 //! A slab rather than tokio's intrusive list: a waiter is not pinned, and nothing is unsafe.
@@ -174,7 +174,7 @@ impl WaitList {
         self.sum
     }
 
-    /// Slots that memory is held for.
+    /// Slots that memory is held for. O(n) in the chunks of 256 of them.
     pub fn capacity(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.slots.capacity()).sum()
     }
@@ -252,6 +252,12 @@ impl WaitList {
         slots
             .filter(|slot| slot.standing == Standing::Granted && slot.number < ticket.number)
             .count()
+    }
+
+    /// Whether one that came before this waiter is in the queue. Before a granted one that is only
+    /// who was [put back](Self::requeue).
+    pub fn someone_waits_before(&self, ticket: Ticket) -> bool {
+        self.head().is_some_and(|head| head.number < ticket.number)
     }
 
     fn push_slot(&mut self, need: u64, waker: Option<Waker>, marked: bool) -> Ticket {

@@ -186,6 +186,7 @@ fn whoever_is_put_back_stands_where_it_stood() {
     }
     assert!(list.needs().eq(0..5));
     assert_eq!((list.len(), list.sum()), (5, 10));
+    assert!(!list.someone_waits_before(tickets[0]) && list.someone_waits_before(tickets[1]));
     // The last one too.
     for _ in 0..5 {
         list.grant_head();
@@ -193,6 +194,10 @@ fn whoever_is_put_back_stands_where_it_stood() {
     assert!(list.requeue(tickets[4], waker()).is_none());
     assert!(list.requeue(tickets[3], waker()).is_none());
     assert_eq!(list.head(), Some(tickets[3]));
+    let overtaken = tickets
+        .iter()
+        .map(|ticket| list.someone_waits_before(*ticket));
+    assert!(overtaken.eq([false, false, false, false, true]));
     list.cancel(tickets[3]);
     assert_eq!(list.head(), Some(tickets[4]));
     assert!(list.requeue(tickets[3], waker()).is_some(), "it is gone");

@@ -34,7 +34,8 @@ use crate::panics::{self, Panic};
 ///
 /// # Cost
 /// On tokio that of its own handle; elsewhere one allocation per joined task beside the host's
-/// own, two on async-std, and four short locks (benches, `rt`).
+/// own, two on async-std, and short locks (benches, `rt`): one or two for a task that has ended
+/// when its handle is polled, three or four for one that is waited for.
 #[must_use = "dropping a join handle detaches the task; say so with `detach()`"]
 pub struct JoinHandle<T> {
     /// `None` once the result was returned.

@@ -28,9 +28,11 @@ impl Line {
         }
     }
 
-    /// Puts one that was granted back into its place, without what it was granted.
+    /// Puts one that was granted back into its place, without what it was granted. For receivers,
+    /// which all need one item and no weight.
     pub(super) fn go_back(&mut self, ticket: Ticket, waker: Option<Waker>) {
         let Some(waker) = waker else { return };
+        debug_assert_eq!(self.granted_need, 0, "receivers need no weight");
         self.granted -= 1;
         // It is granted, so the list keeps the waker.
         drop(self.list.requeue(ticket, waker));

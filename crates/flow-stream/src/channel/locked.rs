@@ -13,7 +13,8 @@
 //!    nothing is promised but to granted senders.)
 //! 2. While open, granted receivers <= items, but where a heavy item took the place of several:
 //!    then the first of the granted have the items there are, and each other one goes back to its
-//!    place in the line as it comes.
+//!    place in the line as it comes. So does one that comes while somebody who was there before it
+//!    waits, having gone back: what was set aside for it goes to the first in the line.
 //! 3. Waiting senders > 0 implies open and no room for the first of them; what it needs is no more
 //!    than the limit, so that there will be. Where nothing is weighed that is no room for anybody;
 //!    where items are, a newcomer looks whether somebody waits, so that a light one does not
@@ -330,10 +331,11 @@ impl<T, S: Scale<T>> Locked<T, S> {
             let state = &mut *section.state;
             let standing = state.receivers.list.standing(ticket);
             own = standing == Standing::Granted && !state.is_drained();
-            if own && state.is_out_of_items(ticket) {
+            if own && state.is_not_its_turn(ticket) {
                 // It has given its waker up, so the one to park with is put in.
                 state.receivers.go_back(ticket, waker);
-                drop(section);
+                section.grant_receivers();
+                section.end();
                 return Poll::Pending;
             }
             let receivers = &mut state.receivers;
@@ -530,11 +532,14 @@ impl<T, S: Scale<T>> State<T, S> {
         self.closed && self.items.is_empty() && self.promises == 0
     }
 
-    /// Whether a heavy item has left none for this receiver, which was granted one.
-    fn is_out_of_items(&self, ticket: Ticket) -> bool {
-        S::WEIGHS
-            && self.receivers.granted > self.items.len()
-            && self.receivers.list.granted_before(ticket) >= self.items.len()
+    /// Whether a heavy item has left none for this receiver, which was granted one, or for one
+    /// that came before it and went back.
+    fn is_not_its_turn(&self, ticket: Ticket) -> bool {
+        let is_out_of_items = || {
+            self.receivers.granted > self.items.len()
+                && self.receivers.list.granted_before(ticket) >= self.items.len()
+        };
+        S::WEIGHS && (self.receivers.list.someone_waits_before(ticket) || is_out_of_items())
     }
 
     /// How many items one that has an item of its `own` may take, or a newcomer: at least one.

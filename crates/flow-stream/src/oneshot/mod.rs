@@ -28,9 +28,10 @@
 //! allocation apart by an Acquire one: what it finds is what the sender left.
 //!
 //! # Source
-//! tokio's oneshot, with a short lock in place of its state word. An item costs one locked section,
-//! the send's, and six atomic read-modify-writes in all; tokio's costs five. With a section for
-//! the receiver too it is eight, and half as fast.
+//! tokio's oneshot, with a short lock in place of its state word. An item that is there when its
+//! receiver looks costs one locked section, the send's, and six atomic read-modify-writes in all;
+//! tokio's costs five. With a section for the receiver too it is eight, and half as fast. A
+//! receiver that comes first needs one all the same, to leave its waker in the channel.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

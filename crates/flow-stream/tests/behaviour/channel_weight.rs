@@ -25,6 +25,7 @@ flow_rt::on_every_runtime! {
     extremes,
     no_permits,
     receivers_keep_their_order_when_a_heavy_item_takes_the_place_of_theirs,
+    nobody_overtakes_a_receiver_that_went_back,
     a_place_without_its_item_passes_on_what_comes,
     a_weight_that_grows_while_its_sender_waits,
 }
@@ -253,6 +254,26 @@ async fn receivers_keep_their_order_when_a_heavy_item_takes_the_place_of_theirs(
     assert_eq!(poll(&mut second), Poll::Ready(Ok(2)));
     tx.try_send(1).unwrap();
     assert_eq!(poll(&mut third), Poll::Ready(Ok(1)));
+}
+
+async fn nobody_overtakes_a_receiver_that_went_back(_: TestRuntime) {
+    let (tx, rx) = weighed(3).on_full(OnFull::DropOldest).build().unwrap();
+    let (mut first, mut second, mut third) = (rx.recv(), rx.recv(), rx.recv());
+    for recv in [&mut first, &mut second, &mut third] {
+        park(recv);
+    }
+    for _ in 0..3 {
+        tx.try_send(1).unwrap();
+    }
+    tx.try_send(3).unwrap();
+    assert!(poll(&mut second).is_pending(), "it goes back");
+    assert_eq!(poll(&mut first), Poll::Ready(Ok(3)));
+    tx.try_send(1).unwrap();
+    assert!(poll(&mut third).is_pending(), "the second comes before it");
+    assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(poll(&mut second), Poll::Ready(Ok(1)));
+    tx.try_send(2).unwrap();
+    assert_eq!(poll(&mut third), Poll::Ready(Ok(2)));
 }
 
 async fn a_place_without_its_item_passes_on_what_comes(_: TestRuntime) {

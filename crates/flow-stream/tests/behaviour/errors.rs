@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::error::Error;
 use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -275,6 +276,15 @@ fn of_receiving() {
         &format!("the channel is empty and the receive may not wait: {inside}"),
         Some(&inside),
     );
+}
+
+/// What an error carries is out of reach until it is taken out: a panic leaves it whole.
+#[test]
+fn of_items_that_no_panic_spoils() {
+    fn is_unwind_safe<E: UnwindSafe + RefUnwindSafe>() {}
+    is_unwind_safe::<SendError<Box<dyn FnOnce() + Send>>>();
+    is_unwind_safe::<TrySendError<Cell<u8>>>();
+    is_unwind_safe::<flow_stream::oneshot::SendError<Box<dyn FnOnce() + Send>>>();
 }
 
 #[test]

@@ -41,6 +41,7 @@
 
 use core::fmt;
 use core::mem::MaybeUninit;
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use std::collections::VecDeque;
 
 use super::{PopError, PushError};
@@ -87,6 +88,11 @@ pub struct Exclusive<T>(T);
 // file reaches the value. In this file slots do, whose values have one owner at a time, to whom
 // the slot's `seq` hands them (invariant 3). So values are only ever sent, hence `T: Send`.
 unsafe impl<T: Send> Sync for Exclusive<T> {}
+
+// Nothing runs on the value while it is in here, so no panic can leave it half changed, and what a
+// reference to it reaches is nothing. A lock around it would be both of them as well.
+impl<T> UnwindSafe for Exclusive<T> {}
+impl<T> RefUnwindSafe for Exclusive<T> {}
 
 impl<T> Exclusive<T> {
     /// Wraps the value.

@@ -141,6 +141,7 @@ impl Executor<'_> {
         }
         self.world.ended.store(true, Ordering::Release);
         let left: Vec<TaskBody> = self.tasks.take_all();
+        local::polls_nobody();
         drop(left);
         let mut bound = CLOSING;
         loop {
