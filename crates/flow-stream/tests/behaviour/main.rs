@@ -18,6 +18,8 @@ mod broadcast_storm;
 #[cfg(feature = "channel")]
 mod channel;
 #[cfg(feature = "channel")]
+mod channel_cancels;
+#[cfg(feature = "channel")]
 mod channel_edges;
 #[cfg(all(feature = "channel", feature = "tracing"))]
 mod channel_events;
