@@ -104,6 +104,7 @@ impl Package {
             "license",
             "keywords",
             "categories",
+            "readme",
             "rust_version",
         ];
         Self {

@@ -1,5 +1,6 @@
 //! Models of a circuit breaker's transitions: trials that come and go, outcomes that meet a
-//! change, and hooks. What calls count has no model: each thread counts for itself.
+//! change, and hooks. What calls count is counted by padded counters, whose models are flow-sync's
+//! (`loom_seat`).
 #![cfg(loom)]
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
-use flow_stream::{Channel, RecvError, TryRecvError};
+use flow_stream::{Channel, Receiver, RecvError, Sender, TryRecvError};
 use flow_sync::model::explore;
 use loom::future::block_on;
 use loom::thread;
@@ -18,33 +18,37 @@ fn park<F: Future + Unpin>(future: &mut F) -> bool {
     poll() && poll()
 }
 
+/// Both ends of a new channel, of one kind or another.
+type Make = fn() -> (Sender<u32>, Receiver<u32>);
+
+fn bounded() -> (Sender<u32>, Receiver<u32>) {
+    Channel::bounded(1).unwrap()
+}
+
+fn over_a_ring() -> (Sender<u32>, Receiver<u32>) {
+    Channel::over_a_ring(1).unwrap()
+}
+
 /// A send that races with a close is received or comes back; never neither, never both.
-#[test]
-fn send_races_with_close_and_recv() {
-    explore("send || close || recv", 3, || {
-        let (tx, rx) = Channel::bounded(1).unwrap();
+fn a_send_meets_a_close(name: &str, preemptions: usize, make: Make) {
+    explore(name, preemptions, move || {
+        let (tx, rx) = make();
         let closer = tx.clone();
         let sender = thread::spawn(move || block_on(tx.send(7)).map_err(|e| e.into_inner()));
-        let closing = thread::spawn(move || {
-            closer.close();
-        });
+        let closing = thread::spawn(move || closer.close());
         let received = block_on(rx.recv());
         closing.join().unwrap();
         match sender.join().unwrap() {
             Ok(()) => assert_eq!(received, Ok(7)),
-            Err(item) => {
-                assert_eq!(item, 7);
-                assert_eq!(received, Err(RecvError::Closed));
-            }
+            Err(item) => assert_eq!((item, received), (7, Err(RecvError::Closed))),
         }
     });
 }
 
 /// The second send parks over capacity 1: its wake-up comes, in order.
-#[test]
-fn a_parked_sender_is_woken() {
-    explore("send, send || recv, recv", 3, || {
-        let (tx, rx) = Channel::bounded(1).unwrap();
+fn two_sends_over_room_for_one(name: &str, preemptions: usize, make: Make) {
+    explore(name, preemptions, move || {
+        let (tx, rx) = make();
         let sender = thread::spawn(move || {
             block_on(async {
                 tx.send(1).await.unwrap();
@@ -56,6 +60,58 @@ fn a_parked_sender_is_woken() {
         sender.join().unwrap();
         assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
     });
+}
+
+/// Whoever takes the last item of a closed channel tells the receiver that is parked.
+fn the_last_item_ends_two_waits(name: &str, preemptions: usize, make: Make) {
+    explore(name, preemptions, move || {
+        let (tx, rx) = make();
+        let other = rx.clone();
+        let receiver = thread::spawn(move || block_on(other.recv()).is_ok());
+        let sender = thread::spawn(move || {
+            tx.try_send(7).unwrap();
+            drop(tx);
+        });
+        let mine = block_on(rx.recv()).is_ok();
+        assert!(mine ^ receiver.join().unwrap(), "exactly one gets the item");
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn send_races_with_close_and_recv() {
+    a_send_meets_a_close("send || close || recv", 3, bounded);
+}
+
+#[test]
+fn a_parked_sender_is_woken() {
+    two_sends_over_room_for_one("send, send || recv, recv", 3, bounded);
+}
+
+#[test]
+fn two_receivers_both_end() {
+    the_last_item_ends_two_waits("recv || recv || send, drop", 3, bounded);
+}
+
+#[test]
+fn a_meeting_races_with_a_close() {
+    let name = "send || close || recv over a rendezvous";
+    a_send_meets_a_close(name, 3, Channel::rendezvous);
+}
+
+#[test]
+fn over_a_ring_send_races_with_close_and_recv() {
+    a_send_meets_a_close("send || close || recv over a ring", 2, over_a_ring);
+}
+
+#[test]
+fn over_a_ring_a_parked_sender_is_woken() {
+    two_sends_over_room_for_one("send, send || recv, recv over a ring", 2, over_a_ring);
+}
+
+#[test]
+fn over_a_ring_two_receivers_both_end() {
+    the_last_item_ends_two_waits("recv || recv || send, drop, over a ring", 1, over_a_ring);
 }
 
 /// A granted receive that is dropped hands its item to the one parked behind it.
@@ -104,23 +160,6 @@ fn a_dropped_send_passes_its_room_on() {
             assert_eq!(block_on(rx.recv()), Ok(2));
         }
         assert!(sender.join().unwrap());
-    });
-}
-
-/// Whoever takes the last item of a closed channel tells the receiver that is parked.
-#[test]
-fn two_receivers_both_end() {
-    explore("recv || recv || send, drop", 3, || {
-        let (tx, rx) = Channel::bounded(1).unwrap();
-        let other = rx.clone();
-        let receiver = thread::spawn(move || block_on(other.recv()).is_ok());
-        let sender = thread::spawn(move || {
-            tx.try_send(7).unwrap();
-            drop(tx);
-        });
-        let mine = block_on(rx.recv()).is_ok();
-        assert!(mine ^ receiver.join().unwrap(), "exactly one gets the item");
-        sender.join().unwrap();
     });
 }
 
@@ -220,23 +259,6 @@ fn two_senders_meet_a_receiver_each() {
         let sum = block_on(rx.recv()).unwrap() + block_on(rx.recv()).unwrap();
         assert_eq!(sum, 3);
         assert!(first.join().unwrap() && second.join().unwrap());
-    });
-}
-
-/// A send that meets nobody before the close comes back; one that was taken is done.
-#[test]
-fn a_meeting_races_with_a_close() {
-    explore("send || close || recv over a rendezvous", 3, || {
-        let (tx, rx) = Channel::rendezvous();
-        let closer = tx.clone();
-        let sender = thread::spawn(move || block_on(tx.send(7)).map_err(|e| e.into_inner()));
-        let closing = thread::spawn(move || closer.close());
-        let received = block_on(rx.recv());
-        closing.join().unwrap();
-        match sender.join().unwrap() {
-            Ok(()) => assert_eq!(received, Ok(7)),
-            Err(item) => assert_eq!((item, received), (7, Err(RecvError::Closed))),
-        }
     });
 }
 
@@ -372,41 +394,6 @@ fn an_eviction_meets_a_grant() {
     });
 }
 
-/// Over the ring: a send that races with a close is received or comes back.
-#[test]
-fn over_a_ring_send_races_with_close_and_recv() {
-    explore("send || close || recv over a ring", 2, || {
-        let (tx, rx) = Channel::over_a_ring(1).unwrap();
-        let closer = tx.clone();
-        let sender = thread::spawn(move || block_on(tx.send(7)).map_err(|e| e.into_inner()));
-        let closing = thread::spawn(move || closer.close());
-        let received = block_on(rx.recv());
-        closing.join().unwrap();
-        match sender.join().unwrap() {
-            Ok(()) => assert_eq!(received, Ok(7)),
-            Err(item) => assert_eq!((item, received), (7, Err(RecvError::Closed))),
-        }
-    });
-}
-
-/// Over the ring: the second send parks, and its wake-up comes, in order.
-#[test]
-fn over_a_ring_a_parked_sender_is_woken() {
-    explore("send, send || recv, recv over a ring", 2, || {
-        let (tx, rx) = Channel::over_a_ring(1).unwrap();
-        let sender = thread::spawn(move || {
-            block_on(async {
-                tx.send(1).await.unwrap();
-                tx.send(2).await.unwrap();
-            });
-        });
-        assert_eq!(block_on(rx.recv()), Ok(1));
-        assert_eq!(block_on(rx.recv()), Ok(2));
-        sender.join().unwrap();
-        assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
-    });
-}
-
 /// Over the ring: a granted receive that is dropped hands its item to the one parked behind it.
 #[test]
 fn over_a_ring_a_dropped_receive_passes_its_item_on() {
@@ -442,23 +429,6 @@ fn over_a_ring_a_dropped_send_passes_its_room_on() {
         let (first, rx) = receiver.join().unwrap();
         assert!(sender.join().unwrap());
         assert_eq!((first, rx.try_recv()), (Ok(1), Ok(2)));
-    });
-}
-
-/// Over the ring: whoever takes the last item of a closed channel tells the other receiver.
-#[test]
-fn over_a_ring_two_receivers_both_end() {
-    explore("recv || recv || send, drop, over a ring", 1, || {
-        let (tx, rx) = Channel::over_a_ring(1).unwrap();
-        let other = rx.clone();
-        let receiver = thread::spawn(move || block_on(other.recv()).is_ok());
-        let sender = thread::spawn(move || {
-            tx.try_send(7).unwrap();
-            drop(tx);
-        });
-        let mine = block_on(rx.recv()).is_ok();
-        assert!(mine ^ receiver.join().unwrap(), "exactly one gets the item");
-        sender.join().unwrap();
     });
 }
 

@@ -1,11 +1,13 @@
 //! Counters spread over the threads that count.
 
 use core::fmt;
-// Counters take part in no protocol: core's atomics under loom too, where they cost no states.
-use core::sync::atomic::{AtomicU64, Ordering};
+// Counters take part in no protocol: core's atomics under loom too, where they cost no states. Their
+// own models are of loom's: `model::Seats`.
+use core::sync::atomic::AtomicU64;
 
 use crate::padded::CachePadded;
 use crate::seat;
+use crate::seat_word::Sum;
 
 /// A counter for many threads: each adds to a cell of its own, a read sums the cells.
 ///
@@ -88,13 +90,7 @@ impl<const N: usize> PaddedCounters<N> {
     pub fn add<const WHICH: usize>(&self, n: u64) {
         const { assert!(WHICH < N, "there are fewer counters") };
         match seat::own() {
-            // Nobody else writes here: a locked instruction would cost as much as a decision
-            // that it counts.
-            Some(seat) => {
-                let cell = &self.0[seat][WHICH];
-                let sum = cell.load(Ordering::Relaxed).wrapping_add(n);
-                cell.store(sum, Ordering::Relaxed);
-            }
+            Some(seat) => add_alone(&self.0[seat][WHICH], n),
             None => self.add_beside_others::<WHICH>(n),
         }
     }
@@ -102,7 +98,7 @@ impl<const N: usize> PaddedCounters<N> {
     #[cold]
     fn add_beside_others<const WHICH: usize>(&self, n: u64) {
         // A thread's own seat too, when it counts for the first time.
-        self.0[seat::mine()][WHICH].fetch_add(n, Ordering::Relaxed);
+        add_beside_others(&self.0[seat::mine()][WHICH], n);
     }
 
     /// The sum of what was added to one of them.
@@ -112,10 +108,23 @@ impl<const N: usize> PaddedCounters<N> {
     }
 
     fn sum_of(&self, which: usize) -> u64 {
-        self.0.iter().fold(0, |sum, cell| {
-            sum.wrapping_add(cell[which].load(Ordering::Relaxed))
-        })
+        self.0
+            .iter()
+            .fold(0, |sum, cell| sum.wrapping_add(cell[which].look()))
     }
+}
+
+/// Adds where nobody else writes: a locked instruction would cost as much as a decision that it
+/// counts.
+#[inline]
+pub(crate) fn add_alone(cell: &impl Sum, n: u64) {
+    cell.put(cell.look().wrapping_add(n));
+}
+
+/// Adds where others do, too.
+#[inline]
+pub(crate) fn add_beside_others(cell: &impl Sum, n: u64) {
+    cell.add(n);
 }
 
 impl<const N: usize> Default for PaddedCounters<N> {

@@ -36,6 +36,7 @@ mod padded;
 mod permits;
 mod ring;
 mod seat;
+mod seat_word;
 pub mod sync;
 mod wait_list;
 mod wake_list;

@@ -12,11 +12,13 @@
 //!
 //! # Ordering
 //! A seat is cleared by Release and taken by Acquire: what its last owner stored there by plain
-//! loads and stores is what the next one finds.
+//! loads and stores is what the next one finds. The loom models fail if it is taken Relaxed.
 
 use core::cell::Cell;
-// Seats take part in no protocol of a model: core's atomics under loom too.
+// Seats take part in no protocol of other models: core's atomics under loom too.
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use crate::seat_word::Bits;
 
 /// Seats for one thread each; next to none for models, whose threads have small stacks.
 pub(crate) const OWN: usize = if cfg!(loom) { 1 } else { 16 };
@@ -45,7 +47,7 @@ fn sit_down() -> usize {
     // Without a place for what gives a seat back, none is taken.
     let seat = OWNER
         .try_with(|owner| {
-            let seat = take();
+            let seat = take(&TAKEN);
             owner.0.set(seat);
             seat
         })
@@ -57,23 +59,23 @@ fn sit_down() -> usize {
 }
 
 /// The first seat that nobody has.
-fn take() -> Option<usize> {
-    let mut taken = TAKEN.load(Ordering::Relaxed);
+pub(crate) fn take(bits: &impl Bits) -> Option<usize> {
+    let mut taken = bits.look();
     loop {
         let seat = taken.trailing_ones();
         if seat as usize >= OWN {
             return None;
         }
-        match TAKEN.compare_exchange_weak(
-            taken,
-            taken | 1 << seat,
-            Ordering::Acquire,
-            Ordering::Relaxed,
-        ) {
+        match bits.exchange_weak(taken, taken | 1 << seat, Ordering::Acquire) {
             Ok(_) => return Some(seat as usize),
             Err(now) => taken = now,
         }
     }
+}
+
+/// Gives a seat back; its owner counts there no more.
+pub(crate) fn give_back(bits: &impl Bits, seat: usize) {
+    bits.keep(!(1 << seat), Ordering::Release);
 }
 
 fn shared() -> usize {
@@ -88,7 +90,7 @@ impl Drop for Owner {
         if let Some(seat) = self.0.take() {
             // What this thread still counts, it counts beside others.
             let _ = SEAT.try_with(|mine| mine.set(shared()));
-            TAKEN.fetch_and(!(1 << seat), Ordering::Release);
+            give_back(&TAKEN, seat);
         }
     }
 }

@@ -145,7 +145,7 @@ impl<C: Clock> Core<C> {
             times_end: times_begin || matches!(window, Window::Time(_)),
             clock,
             settings,
-            cells: Cells::new(),
+            cells: Cells::default(),
             inner: CachePadded::new(Mutex::new(Inner {
                 window,
                 seen: 0,

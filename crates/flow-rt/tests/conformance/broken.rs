@@ -66,6 +66,7 @@ broken! {
     rearm_later_ignored: TimersIgnoreMovesToLater by timer_rearms_later ("early");
     timer_forgets: TimersForgetThatTheyFired by timer_stays_fired ("was pending when polled again");
     dropped_timer_fires: TimersSurviveTheirDrop by dropped_timer_wakes_nobody ("woke its waker");
+    moved_timer_stays: TimersThatAreMovedStay by timer_survives_many_rearms ("its runtime keeps");
     timer_overflows: TimersOverflow by timer_never_fires_at_far_future ("at once");
     timer_bound_to_threads: TimersNeedAWorkerThread by timer_works_outside_the_runtime ("panicked");
     inline_blocking: BlockingRunsInline by blocking_does_not_run_inline ("inside the call");

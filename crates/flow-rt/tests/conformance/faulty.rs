@@ -33,6 +33,7 @@ pub(crate) enum Fault {
     TimersIgnoreMovesToEarlier,
     TimersIgnoreMovesToLater,
     TimersSurviveTheirDrop,
+    TimersThatAreMovedStay,
     TimersShareAnInstant,
     TimersOfThePastWait,
     TimersOverflow,
@@ -465,6 +466,9 @@ impl Timer for FaultyTimer {
             self.fired = false;
         }
         self.at = at;
+        if self.shared.is(Fault::TimersThatAreMovedStay) {
+            self.entry = None;
+        }
         drop(self.disarm());
     }
 

@@ -5,6 +5,7 @@ mod basics;
 mod determinism;
 mod failures;
 mod limits;
+mod lost_wakes;
 mod machine;
 mod orders;
 mod traps;

@@ -164,11 +164,7 @@ impl SchedulerBuilder {
             .name
             .map_or_else(|| "scheduler".to_owned(), Cow::into_owned);
         let cluster = Cluster::new(self.elector, self.claims);
-        let settings = Settings {
-            timeout: self.timeout,
-            clustered: cluster.is_some(),
-            ..Settings::default()
-        };
+        let settings = Settings::new(self.timeout, cluster.is_some());
         let mut shared = Shared::new(name, handle, target, zone, settings, self.on_event);
         shared.cluster = cluster;
         let shared = Arc::new(shared);

@@ -1,5 +1,5 @@
 //! What a run waits for before it begins: the lead of its instance, its condition, its claim, then
-//! its throttle.
+//! its throttle. Whether its instance still leads is asked once more when it begins (`Run::execute`).
 //!
 //! It waits in a task of its own, and takes up no slot of a pool meanwhile. It counts as a run in
 //! progress, so the overlap policy decides about those that are due until it begins. A policy that
@@ -33,12 +33,11 @@ impl Run {
             Some(Err(outcome)) => Some(outcome),
             _ => None,
         };
-        // In its place while the claim is given back: the run may be dropped meanwhile.
-        self.outcome = outcome;
-        self.give_back().await;
-        match self.outcome.take() {
-            Some(outcome) => self.report(outcome),
-            None => self.report_gone(),
+        if let Some(outcome) = outcome {
+            self.stop_short(outcome).await;
+        } else {
+            self.give_back().await;
+            self.report_gone();
         }
         None
     }
@@ -64,12 +63,7 @@ impl Run {
         if self.held.is_none() {
             self.held = self.claim().await?;
         }
-        self.fence = match &self.held {
-            Some(held) => Some(held.fence),
-            // The store failed: the fence of a term is none of a claim.
-            None if self.shared.claims().is_some() => None,
-            None => lead,
-        };
+        self.led(lead);
         if let Some(throttle) = &settings.throttle {
             let throttle = throttle.clone();
             let task = parent.child();

@@ -223,6 +223,16 @@ impl Run {
         let Some(ticket) = self.ticket.take() else {
             return;
         };
+        // It may have waited since its gate, for its claim, its throttle or its pool.
+        match self.lead() {
+            Ok(None) => {}
+            Ok(lead) => self.led(lead),
+            Err(outcome) => {
+                contain(|| drop(ticket));
+                Box::pin(self.stop_short(outcome)).await;
+                return;
+            }
+        }
         let token = task.cancellation();
         let Some(begun) = self.job.begin(self.number, token, self.held.is_some()) else {
             contain(|| drop(ticket));
@@ -261,9 +271,9 @@ impl Run {
         if let Some(held) = self.held.take() {
             self.body_ended = Some(self.shared.handle.now());
             // In its place: the run may be dropped meanwhile.
-            self.outcome = Some(outcome);
+            self.outcome = Some(outcome.clone());
             // Before the run counts as ended: after a shutdown nothing is left to be told.
-            Box::pin(held.settle()).await;
+            Box::pin(async move { held.settle(&outcome).await }).await;
             outcome = self.outcome.take().unwrap_or(RunOutcome::Dropped);
         }
         self.report(outcome);
@@ -378,6 +388,15 @@ impl Run {
             scheduled_at: self.when.scheduled_at,
             fence: self.fence,
         }
+    }
+
+    /// Reports a run that is not to begin, once its claim is given back.
+    pub(super) async fn stop_short(&mut self, outcome: RunOutcome) {
+        // In its place meanwhile: the run may be dropped.
+        self.outcome = Some(outcome);
+        self.give_back().await;
+        let outcome = self.outcome.take().unwrap_or(RunOutcome::Dropped);
+        self.report(outcome);
     }
 
     /// Gives the claim of a run back that is not to begin, before the run counts as ended.

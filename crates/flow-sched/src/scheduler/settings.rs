@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use flow_ratelimit::Decide;
-use flow_rt::{Backoff, TaskContext};
+use flow_rt::{Backoff, TaskContext, contain};
 
 use super::adaptive::Stretch;
 use super::context::JobContext;
@@ -51,6 +51,14 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Those of a scheduler's jobs, unless they are told otherwise.
+    pub(crate) fn new(timeout: Option<Duration>, clustered: bool) -> Self {
+        let mut settings = Self::default();
+        settings.timeout = timeout;
+        settings.clustered = clustered;
+        settings
+    }
+
     /// Checks every value.
     pub(crate) fn check(&self) -> Result<(), ScheduleError> {
         match self.overlap {
@@ -81,6 +89,26 @@ impl Settings {
     /// Whether a run has something to wait for before it begins.
     pub(crate) fn is_gated(&self) -> bool {
         self.when.is_some() || self.throttle.is_some()
+    }
+}
+
+/// What a closure captured, and what a throttle, a load and a baggage hold, is the user's: whoever
+/// drops a job last, its panics are not for them. One by one: two at once could not be contained.
+impl Drop for Settings {
+    fn drop(&mut self) {
+        release(&mut self.retry_if);
+        release(&mut self.on_give_up);
+        release(&mut self.when);
+        release(&mut self.throttle);
+        release(&mut self.origin);
+        release(&mut self.stretch);
+    }
+}
+
+/// Drops what is the user's, if there is any, and contains its panic.
+fn release<T>(users: &mut Option<T>) {
+    if let Some(users) = users.take() {
+        contain(|| drop(users));
     }
 }
 

@@ -4,7 +4,7 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use flow_rt::{CancellationToken, Instant};
+use flow_rt::{CancellationToken, Instant, contain};
 
 use super::job::AfterRun;
 use super::plan::When;
@@ -97,6 +97,21 @@ impl Active {
     /// it its place in the line; it keeps that, and takes over what is newer when it begins.
     fn keeps_its_place(&self) -> bool {
         self.token.is_none() && (self.wait.is_none() || self.in_line)
+    }
+}
+
+/// The trigger and what the closure captured are the user's: whoever drops the job last, a panic of
+/// theirs is not for them. One by one: two at once could not be contained.
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take() {
+            contain(|| drop(body));
+        }
+        if matches!(self.timetable, Timetable::Shared { .. }) {
+            let none = Timetable::After(Duration::ZERO);
+            let trigger = core::mem::replace(&mut self.timetable, none);
+            contain(|| drop(trigger));
+        }
     }
 }
 

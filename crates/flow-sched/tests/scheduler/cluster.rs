@@ -39,21 +39,21 @@ flow_rt::on_every_runtime! {
 }
 
 /// A store whose clock is the runtime's.
-fn store(rt: &TestRuntime) -> MemoryStore {
+pub(crate) fn store(rt: &TestRuntime) -> MemoryStore {
     let _entered = rt.enter();
     MemoryStore::new()
 }
 
 /// One instance's way to the store, which can be cut, and whose answers can panic.
 #[derive(Clone)]
-struct Line {
+pub(crate) struct Line {
     store: MemoryStore,
-    cut: Arc<AtomicBool>,
+    pub(crate) cut: Arc<AtomicBool>,
     panics: Arc<AtomicBool>,
 }
 
 impl Line {
-    fn to(store: &MemoryStore) -> Self {
+    pub(crate) fn to(store: &MemoryStore) -> Self {
         Self {
             store: store.clone(),
             cut: Arc::default(),
@@ -334,7 +334,7 @@ async fn the_last_occurrence_waits_for_its_holder(rt: TestRuntime) {
 }
 
 /// Leaves an occurrence as a holder does that crashes.
-async fn abandon(store: &MemoryStore, job: &str, at: SystemTime) {
+pub(crate) async fn abandon(store: &MemoryStore, job: &str, at: SystemTime) {
     let claim = store.claim(&JobKey::new(job, at), SEC).await;
     assert!(matches!(claim, Ok(Claim::Granted(_))));
 }
@@ -376,7 +376,7 @@ async fn what_nobody_knows_does_not_keep_others_from_being_found(rt: TestRuntime
 }
 
 /// Takes up a slot for so long.
-async fn block(pool: &WorkerPool, rt: &TestRuntime, time: Duration) {
+pub(crate) async fn block(pool: &WorkerPool, rt: &TestRuntime, time: Duration) {
     let clock = rt.clone();
     let task = move |_cx| async move { clock.sleep(time).await.unwrap() };
     pool.submit(task).await.unwrap().detach();

@@ -1,8 +1,10 @@
 //! Bad input and triggers that misbehave.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use flow_rt::{Instant, TestRuntime};
+use flow_rt::{Backoff, Instant, TestRuntime};
 use flow_sched::{
     CatchUp, Due, EndReason, JobState, Misfire, ScheduleError, Scheduler, Trigger, TriggerContext,
 };
@@ -14,6 +16,7 @@ flow_rt::on_every_runtime! {
     cases_109_to_111_bad_patterns_zones_and_builders_are_refused,
     triggers_of_ones_own_and_their_faults,
     the_driver_survives_what_it_is_the_last_to_drop,
+    whoever_drops_a_job_last_is_spared_what_is_not_theirs,
 }
 
 async fn cases_109_to_111_bad_patterns_zones_and_builders_are_refused(rt: TestRuntime) {
@@ -206,4 +209,66 @@ async fn the_driver_survives_what_it_is_the_last_to_drop(rt: TestRuntime) {
     noting(&scheduler, "poll", &log).every(SEC).start().unwrap();
     rt.advance(2 * SEC).await;
     assert_eq!(log.millis(), [1_000, 2_000]);
+}
+
+/// A value of a user's that panics when it goes; says how many have gone.
+struct Captured(Arc<AtomicU32>);
+
+impl Drop for Captured {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        panic!("on its way out");
+    }
+}
+
+/// A trigger that holds one.
+struct Holds(Captured);
+
+impl Trigger for Holds {
+    fn next(&self, cx: &TriggerContext) -> Option<Due> {
+        let _ = &self.0;
+        Some(Due::At(cx.now() + HOUR))
+    }
+}
+
+async fn whoever_drops_a_job_last_is_spared_what_is_not_theirs(rt: TestRuntime) {
+    for closed in [true, false] {
+        let scheduler = scheduler(&rt);
+        let gone = Arc::new(AtomicU32::new(0));
+        let captured = || Arc::new(Captured(gone.clone()));
+        let [run, when, retry_if, give_up] = [(); 4].map(|()| captured());
+        let job = scheduler.job("grumpy", move |_cx| {
+            let run = run.clone();
+            async move {
+                let _ = &run;
+                Err::<(), _>(std::io::Error::other("it fails"))
+            }
+        });
+        let job = job.when(move |_cx| {
+            let _ = &when;
+            async { true }
+        });
+        let job = job.retry(Backoff::constant(SEC));
+        let job = job.retry_if(move |_error| {
+            let _ = &retry_if;
+            false
+        });
+        let job = job.on_give_up(move |_report| {
+            let _ = &give_up;
+        });
+        let job = job.trigger(Holds(Captured(gone.clone())));
+        let job = job.start().unwrap();
+        if closed {
+            scheduler.shutdown(SEC).await;
+            drop(scheduler);
+            rt.settle().await;
+            assert_eq!(gone.load(Ordering::Relaxed), 1, "what the closure held");
+            // This one is the last to know the job; `drop` comes back all the same.
+            drop(job);
+        } else {
+            drop((job, scheduler));
+            rt.settle().await;
+        }
+        assert_eq!(gone.load(Ordering::Relaxed), 5, "closed: {closed}");
+    }
 }

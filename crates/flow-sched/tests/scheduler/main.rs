@@ -16,6 +16,7 @@ mod cron;
 mod errors;
 mod faults;
 mod gates;
+mod instances;
 mod lifecycle;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -23,6 +24,7 @@ mod policies;
 mod pooled;
 #[cfg(feature = "fine-timer")]
 mod precision;
+mod process;
 mod retries;
 #[cfg(feature = "serde")]
 mod table;

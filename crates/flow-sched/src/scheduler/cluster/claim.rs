@@ -51,6 +51,16 @@ impl Run {
         self.shared.lead(&self.job, self.when())
     }
 
+    /// Notes the fence that the run has, by its claim or by the term in which its instance leads.
+    pub(in crate::scheduler) fn led(&mut self, lead: Option<Fence>) {
+        self.fence = match &self.held {
+            Some(held) => Some(held.fence),
+            // The store failed: the fence of a term is none of a claim.
+            None if self.shared.claims().is_some() => None,
+            None => lead,
+        };
+    }
+
     /// Claims the run's occurrence; `None` if it is to run without.
     pub(in crate::scheduler) async fn claim(&self) -> Result<Option<Held>, RunOutcome> {
         let Some(claims) = self.shared.claims_for(&self.job, self.when()).cloned() else {
@@ -136,13 +146,21 @@ impl Held {
     }
 
     /// Tells the store that the run has ended.
-    pub(in crate::scheduler) async fn settle(mut self) {
+    pub(in crate::scheduler) async fn settle(mut self, outcome: &RunOutcome) {
         // At most once, a claim ends when its run begins.
         if self.end.is_none() {
             return;
         }
-        self.end = Some(ClaimEnd::Done);
-        let settled = self.tell(ClaimEnd::Done).await;
+        // A run that was told to stop when its lease was over has not done its work, and perhaps
+        // nobody else was granted the occurrence yet.
+        let lost = self.watch.lost.load(Ordering::Relaxed);
+        let end = if lost && *outcome != RunOutcome::Completed {
+            ClaimEnd::Released
+        } else {
+            ClaimEnd::Done
+        };
+        self.end = Some(end);
+        let settled = self.tell(end).await;
         if settled == Settled::Lost && !self.watch.lost.swap(true, Ordering::Relaxed) {
             self.shared.claim_lost(&self.job, self.run);
         }

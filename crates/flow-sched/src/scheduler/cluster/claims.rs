@@ -99,8 +99,8 @@ impl Claims {
     /// How long a claim holds unless it is renewed, at least once; 30 s unless set.
     ///
     /// At least 3 ms. It is renewed three times as often while its run is in progress. A run whose
-    /// claim was lost is told to stop, or does not begin. At most once, claims hold for good and this
-    /// means nothing.
+    /// claim was lost is told to stop, or does not begin; unless it completes all the same, its
+    /// occurrence is left to others. At most once, claims hold for good and this means nothing.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self

@@ -17,8 +17,11 @@ use crate::sync::Mutex;
 /// Says whether this instance leads: what comes due elsewhere does not run. Implement it for
 /// an election of your own; [`Candidate`] is one over any [`JobStore`].
 ///
-/// It is asked once for each run that comes due, by a task of the runtime, before the run's condition
-/// and its claim, and should answer from what it knows. If it panics, so has the run.
+/// It is asked for each run that comes due, by a task of the runtime, before the run's condition and
+/// its claim, and once more when the run begins: a run that has waited while the lead went to another
+/// ends as [`RunOutcome::Elsewhere`](crate::RunOutcome::Elsewhere), and so is lost unless it is one of
+/// a claim, which is given back. Nobody asks while it is in progress: its [`Fence`] tells those who
+/// are acted upon. It should answer from what it knows. If it panics, so has the run.
 pub trait Elector: Send + Sync + 'static {
     /// The fence of the term in which this instance leads now, `None` while it does not lead.
     ///
@@ -40,7 +43,8 @@ impl<E: Elector + ?Sized> Elector for Arc<E> {
 /// clock from before it asked. So two lead at once only if a clock stood still, as it does while a
 /// machine is suspended: that is what fences are for. When a leader dies, another one leads within
 /// four thirds of the lease, and what came due in between is run by nobody; where that matters,
-/// use [`Claims`](crate::Claims) instead.
+/// use [`Claims`](crate::Claims) instead. An answer is waited for a third of the lease: a lead that
+/// the store grants later, or whose answer is lost, is nobody's until its lease is over.
 ///
 /// Clones are the same candidate. [`resign`](Self::resign), or dropping the last one, gives the lead
 /// up. A scheduler keeps its own until its last handle is gone, closed or not: an instance that shuts

@@ -16,9 +16,12 @@ use crate::sync::Mutex;
 /// that run several.
 ///
 /// It remembers the occurrences of each job, [`KEPT`](Self::KEPT) at the most unless told
-/// otherwise, and refuses what lies before those it has forgotten: no occurrence that is done is
-/// ever granted again. It forgets no job: its memory grows with the number of names that were ever
-/// claimed. Nothing outlives the process. Clones are the same store.
+/// otherwise, and refuses what lies before those it has forgotten: while the job is known, no
+/// occurrence that is done is granted again. A job whose occurrences nobody has asked for, renewed
+/// or settled for [`KEPT_FOR`](Self::KEPT_FOR) is forgotten, unless one is held under a lease that
+/// is not over: what was done of it may be granted anew, and what was abandoned is lost. So the
+/// store's memory is bounded by the names that are claimed within two times as long. Nothing
+/// outlives the process. Clones are the same store.
 ///
 /// Its time is that of where it is made, like a limiter's.
 #[derive(Clone)]
@@ -34,13 +37,17 @@ struct Inner {
 
 #[derive(Default)]
 struct Table {
+    /// Counted for all jobs: those of a job that comes back after it was forgotten grow, too.
     fences: u64,
     jobs: HashMap<Arc<str>, Records>,
+    /// When the jobs were last looked through for those to forget.
+    swept_at: Option<Instant>,
 }
 
 /// The occurrences of a job.
-#[derive(Default)]
 struct Records {
+    /// When somebody last asked for one of them, renewed or settled it.
+    asked_at: Instant,
     by_time: BTreeMap<SystemTime, Record>,
     /// Nothing without a record up to here is granted.
     forgotten: Option<SystemTime>,
@@ -62,6 +69,10 @@ enum RecordState {
 impl MemoryStore {
     /// How many occurrences of a job are remembered.
     pub const KEPT: usize = 1_000;
+
+    /// For how long a job is remembered that nobody asks for: a day. The jobs are looked through
+    /// once in that time, by a claim, so it may be up to twice as long.
+    pub const KEPT_FOR: Duration = Duration::from_secs(86_400);
 
     /// An empty store.
     pub fn new() -> Self {
@@ -85,7 +96,7 @@ impl MemoryStore {
         table.jobs.values().map(|job| job.by_time.len()).sum()
     }
 
-    /// Whether nothing was claimed so far.
+    /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -93,8 +104,11 @@ impl MemoryStore {
     fn grant(&self, key: &JobKey, until: impl FnOnce(Instant) -> Instant) -> Claim {
         let mut table = self.inner.table.lock();
         let now = self.inner.clock.now();
+        table.sweep(now);
         let fence = Fence::new(table.fences + 1);
-        let job = table.jobs.entry(key.job().into()).or_default();
+        let job = table.jobs.entry(key.job().into());
+        let job = job.or_insert_with(|| Records::new(now));
+        job.asked_at = now;
         let at = key.scheduled_at();
         match job.by_time.get(&at).map(|record| record.state) {
             Some(RecordState::HeldUntil(until)) if now < until => return Claim::Held,
@@ -118,8 +132,11 @@ impl MemoryStore {
     ) -> bool {
         let mut table = self.inner.table.lock();
         let now = self.inner.clock.now();
-        let job = table.jobs.get_mut(key.job());
-        let record = job.and_then(|job| job.by_time.get_mut(&key.scheduled_at()));
+        let Some(job) = table.jobs.get_mut(key.job()) else {
+            return false;
+        };
+        job.asked_at = now;
+        let record = job.by_time.get_mut(&key.scheduled_at());
         let Some(record) = record.filter(|record| record.fence == fence) else {
             return false;
         };
@@ -149,7 +166,37 @@ impl MemoryStore {
     }
 }
 
+impl Table {
+    /// Forgets the jobs that nobody has asked for in a long time; looks once in that time.
+    fn sweep(&mut self, now: Instant) {
+        let swept_at = *self.swept_at.get_or_insert(now);
+        if now - swept_at < MemoryStore::KEPT_FOR {
+            return;
+        }
+        self.swept_at = Some(now);
+        self.jobs
+            .retain(|_, job| now - job.asked_at < MemoryStore::KEPT_FOR || job.is_leased(now));
+        self.jobs.shrink_to_fit();
+    }
+}
+
 impl Records {
+    fn new(now: Instant) -> Self {
+        Self {
+            asked_at: now,
+            by_time: BTreeMap::new(),
+            forgotten: None,
+        }
+    }
+
+    /// Whether one of them is held for a time that is not over; for good is no such time.
+    fn is_leased(&self, now: Instant) -> bool {
+        self.by_time.values().any(|record| {
+            matches!(record.state, RecordState::HeldUntil(until)
+                if now < until && !until.is_far_future())
+        })
+    }
+
     /// Forgets the earliest of those that are done, or of all but the one that was just granted,
     /// while there are more than so many.
     fn forget(&mut self, kept: usize, granted: SystemTime) {

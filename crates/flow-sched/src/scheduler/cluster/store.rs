@@ -122,7 +122,8 @@ pub enum Claim {
 pub enum ClaimEnd {
     /// Its run has ended, however: nobody is to run it again.
     Done,
-    /// Its run never began, or was dropped half-way: another instance may run it.
+    /// Its run never began, was dropped half-way, or stopped because it was told that its claim was
+    /// lost: another instance may run it.
     Released,
 }
 
