@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use flow_ratelimit::KeyedLimiter;
-use flow_ratelimit::fields::{TrustedProxies, quota_policies, retry_after, service_limits};
+use flow_ratelimit::fields::{TrustedProxies, retry_after, service_limits};
 use flow_rt::Handle;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -19,8 +19,11 @@ mod app;
 mod net;
 #[path = "../http_hyper/service.rs"]
 mod service;
+#[path = "../../crates/flow-ratelimit/tests/support/structured.rs"]
+mod structured;
 
 use net::Net;
+use structured::{numbers, parsed};
 
 const CLIENTS: u32 = 200;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -56,6 +59,32 @@ impl Client {
     }
 }
 
+/// What the fields say of the one limit that a response was under, by a parser that is not ours: the
+/// policy's name and what is left, and that both fields are about one policy.
+fn left(headers: &HeaderMap) -> (String, u64) {
+    let [(limit, numbers)] = &parsed(headers, "ratelimit")[..] else {
+        panic!("one limit: {headers:?}");
+    };
+    let [(policy, allowed)] = &parsed(headers, "ratelimit-policy")[..] else {
+        panic!("one policy: {headers:?}");
+    };
+    assert_eq!(limit, policy);
+    let [(q, _), (w, _)] = &allowed[..] else {
+        panic!("a quota and its window: {headers:?}");
+    };
+    let [(r, left), (t, _)] = &numbers[..] else {
+        panic!("what is left, and a time: {headers:?}");
+    };
+    assert_eq!([&**q, &**w, &**r, &**t], ["q", "w", "r", "t"]);
+    (limit.clone(), *left)
+}
+
+/// The seconds of a `Retry-After`, as any client reads them.
+fn seconds(headers: &HeaderMap) -> Result<u64, Failure> {
+    let field = headers.get("retry-after").ok_or("no Retry-After")?;
+    Ok(field.to_str()?.parse()?)
+}
+
 /// Each client asks so often, all of them at the same time, and says who it is by its own field;
 /// returns how often each was admitted.
 async fn all_ask(
@@ -73,13 +102,15 @@ async fn all_ask(
             let mut admitted = 0;
             for _ in 0..times {
                 let (status, headers) = client.ask(&[(name, &value)]).await?;
-                let limit = &service_limits(&headers)[0];
+                let (policy, left) = left(&headers);
                 match status {
                     StatusCode::OK => admitted += 1,
-                    StatusCode::TOO_MANY_REQUESTS => assert_eq!(limit.available, 0),
+                    StatusCode::TOO_MANY_REQUESTS => assert_eq!(left, 0),
                     status => panic!("{status}"),
                 }
-                assert_eq!(quota_policies(&headers)[0].name, limit.policy);
+                // Our own client understands the same.
+                let own = &service_limits(&headers)[0];
+                assert_eq!((&own.policy, own.available), (&policy, left));
             }
             Ok::<_, Failure>(admitted)
         })
@@ -111,8 +142,11 @@ async fn all_come_back(
                     continue;
                 }
                 denials += 1;
-                let wait = retry_after(&headers, inner.wall()).ok_or("no Retry-After")?;
-                assert_eq!(service_limits(&headers)[0].window, Some(wait));
+                let wait = seconds(&headers)?;
+                let limit = &parsed(&headers, "ratelimit")[0];
+                assert_eq!(limit.1, numbers(&[("r", 0), ("t", wait)]));
+                let wait = Duration::from_secs(wait);
+                assert_eq!(retry_after(&headers, inner.wall()), Some(wait));
                 inner.sleep(wait).await?;
                 let (status, _) = client.ask(&[(name, &value)]).await?;
                 assert_eq!(status, StatusCode::OK, "client {n} waited for {wait:?}");
@@ -291,9 +325,11 @@ fn a_denied_stranger_is_told_what_the_problem_is() {
         let (status, headers) = client.ask(&[]).await?;
         assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(headers["content-type"], "application/problem+json");
-        assert_eq!(headers["ratelimit-policy"], "\"client\";q=1;w=3600");
-        let wait = retry_after(&headers, rt.wall()).ok_or("no Retry-After")?;
-        assert!(wait <= Duration::from_secs(3_600), "{wait:?}");
+        let allowed = numbers(&[("q", 1), ("w", 3_600)]);
+        let policies = parsed(&headers, "ratelimit-policy");
+        assert_eq!(policies, [("client".to_owned(), allowed)]);
+        let wait = seconds(&headers)?;
+        assert!(wait <= 3_600, "{wait}");
         Ok(())
     });
 }

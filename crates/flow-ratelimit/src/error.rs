@@ -130,7 +130,7 @@ pub enum ConfigError {
     },
     /// The builder was given no limit.
     NoLimits,
-    /// More limits than one bucket has.
+    /// More limits than one limiter has.
     TooManyLimits {
         /// How many were given.
         given: usize,
@@ -372,7 +372,7 @@ impl ConfigError {
             Self::TooManyLimits { given, max } => {
                 write!(
                     f,
-                    "{given} limits are too many for one bucket: at most {max}"
+                    "{given} limits are too many for one limiter: at most {max}"
                 )
             }
             Self::LimitWithoutBurst { index } => write!(
@@ -387,7 +387,7 @@ impl ConfigError {
                 f,
                 "there is no limit {given}: the bucket has {limits}, from 0 on"
             ),
-            _ => f.write_str("no limit was given: call `.limit(..)` on the builder"),
+            _ => f.write_str("no limit was given: give the builder one at least"),
         }
     }
 

@@ -44,6 +44,11 @@ pub(crate) fn closed(limiter: Option<&str>, waiting: usize) {
     tracing::debug!(limiter, waiting, "a limiter was closed");
 }
 
+/// A limiter of a composite was closed, so that none of its requests is granted any more.
+pub(crate) fn member_closed(limiter: Option<&str>, index: usize) {
+    tracing::debug!(limiter, index, "a limit of a composite is closed");
+}
+
 /// The runtime that kept the time for those who wait has gone.
 pub(crate) fn driver_lost(limiter: Option<&str>, runtime: &'static str, waiting: usize) {
     tracing::warn!(

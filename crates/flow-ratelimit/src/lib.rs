@@ -105,7 +105,7 @@ pub use classed::{
     ClassPermit, ClassStats, ClassedConfigError, ClassedLimiter, ClassedLimiterBuilder,
     OwnedClassPermit, PermitClass,
 };
-pub use composite::{Composite, DeniedBy, Limits};
+pub use composite::{Composite, CompositeBuilder, CompositeStats, DeniedBy, Limits};
 pub use concurrency::{
     AcquireOwnedPermit, AcquirePermit, AcquirePermitTimeout, ConcurrencyConfigError,
     ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConcurrencyStats, MergeError, OwnedPermit,

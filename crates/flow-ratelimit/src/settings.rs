@@ -7,15 +7,19 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::time::Duration;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::classed::{ClassedLimiter, ClassedLimiterBuilder};
+use crate::composite::CompositeBuilder;
 use crate::concurrency::{ConcurrencyLimiter, ConcurrencyLimiterBuilder};
+use crate::error::ConfigError;
 use crate::fair_share::{FairShare, FairShareBuilder};
 use crate::keyed::{KeyedLimiter, KeyedLimiterBuilder, WhenFull};
 use crate::leaky_bucket::{LeakyBucket, LeakyBucketBuilder, Pacer, PacerBuilder};
+use crate::limiter::Limiter;
 use crate::multi_bucket::{MultiBucket, MultiBucketBuilder};
 use crate::quota::Quota;
 use crate::rate::{Rate, parse_period};
@@ -169,6 +173,67 @@ from_settings! {
         counted: bool,
     }
     periods {}
+}
+
+/// From settings named as the methods are; `limits` is a list of limiters, each under what it is:
+/// `token_bucket`, `leaky_bucket`, `pacer` or `multi_bucket`, with the settings of that builder.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use flow_ratelimit::{CompositeBuilder, Limiter};
+///
+/// let text = r#"{ "name": "api", "limits": [
+///     { "token_bucket": { "rate": "1000/h burst 1000" } },
+///     { "leaky_bucket": { "rate": "10/s", "capacity": 20 } }
+/// ] }"#;
+/// let both = serde_json::from_str::<CompositeBuilder<Vec<Arc<dyn Limiter>>>>(text)?.build()?;
+/// assert_eq!(both.try_acquire()?.limit(), 20);
+/// # Ok(())
+/// # }
+/// ```
+impl<'de> Deserialize<'de> for CompositeBuilder<Vec<Arc<dyn Limiter>>> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Settings {
+            #[serde(default)]
+            limits: Vec<LimiterSettings>,
+            name: Option<String>,
+            counted: Option<bool>,
+        }
+        let settings = Settings::deserialize(deserializer)?;
+        let limits = settings.limits.into_iter().map(LimiterSettings::build);
+        let mut builder = Self::new(limits.collect());
+        if let Some(name) = settings.name {
+            builder = builder.name(name);
+        }
+        if let Some(counted) = settings.counted {
+            builder = builder.counted(counted);
+        }
+        Ok(builder)
+    }
+}
+
+/// A limiter of several, by what it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LimiterSettings {
+    TokenBucket(TokenBucketBuilder),
+    LeakyBucket(LeakyBucketBuilder),
+    Pacer(PacerBuilder),
+    MultiBucket(MultiBucketBuilder),
+}
+
+impl LimiterSettings {
+    fn build(self) -> Result<Arc<dyn Limiter>, ConfigError> {
+        Ok(match self {
+            Self::TokenBucket(builder) => Arc::new(builder.build()?),
+            Self::LeakyBucket(builder) => Arc::new(builder.build()?),
+            Self::Pacer(builder) => Arc::new(builder.build()?),
+            Self::MultiBucket(builder) => Arc::new(builder.build()?),
+        })
+    }
 }
 
 /// A child that shares a rate.

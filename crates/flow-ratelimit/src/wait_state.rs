@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use flow_rt::{Handle, Instant};
 use flow_sync::Ticket;
 
+use crate::composite::{Tally, Waits};
 use crate::error::Denied;
 use crate::granted::Granted;
 use crate::jitter::Delayed;
@@ -40,6 +41,8 @@ struct Member {
     state: WaitState,
     /// When the whole wait is at its limit, and who keeps that time: known once it has a place.
     end: Option<(Handle, Instant)>,
+    /// That it is counted among those who wait for all of them, if anybody counts.
+    counted: Option<Waits>,
 }
 
 /// Where a place is: a bucket of any clock.
@@ -139,7 +142,7 @@ impl WaitState {
     /// limiter, for the same `n`, has as much time as is left.
     pub(crate) fn wait_for_member(&mut self, index: usize, n: u64) {
         let before = self.member.take().filter(|it| it.n == n);
-        let end = before.and_then(|it| it.end);
+        let (end, counted) = before.map_or((None, None), |it| (it.end, it.counted));
         self.leave();
         let left =
             |(runtime, end): &(Handle, Instant)| end.saturating_duration_since(runtime.now());
@@ -153,15 +156,18 @@ impl WaitState {
             n,
             state,
             end,
+            counted,
         }));
     }
 
     /// A wait for one limiter of several has a place: the time of the whole has begun.
-    pub(crate) fn member_waits(&mut self) {
-        let Some((limit, member)) = self.limit.zip(self.member.as_mut()) else {
+    pub(crate) fn member_waits(&mut self, tally: Option<&Arc<Tally>>) {
+        let Some(member) = &mut self.member else {
             return;
         };
-        if member.end.is_none()
+        member.counted = Waits::in_line(member.counted.take(), tally);
+        if let Some(limit) = self.limit
+            && member.end.is_none()
             && let Some(runtime) = member.state.runtime()
         {
             let end = runtime.now().saturating_add(limit);

@@ -2,6 +2,9 @@
 //! Those that goflow fails name its defect, 1 to 7; the sixth is in `reservations_alloc`.
 #![cfg(not(loom))]
 
+#[path = "support/script.rs"]
+mod script;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
@@ -13,6 +16,7 @@ use flow_ratelimit::{
     TokenBucket,
 };
 use flow_rt::{CancellationToken, Clock, ManualClock, TestRuntime};
+use script::{Outcome, cases, must, said, same, yield_now};
 
 /// `case, tag, what, steps`, separated by tabs; steps by semicolons, their words by spaces.
 ///
@@ -31,55 +35,28 @@ flow_rt::on_every_runtime! {
     tb_1_to_33_and_lb_34_to_49,
 }
 
-struct Case {
-    number: &'static str,
-    what: &'static str,
-    steps: &'static str,
-}
-
-fn cases() -> impl Iterator<Item = Case> {
-    CASES.lines().skip(1).map(|line| {
-        let mut columns = line.split('\t');
-        let mut next = || columns.next().expect("four columns");
-        let (number, _tag, what, steps) = (next(), next(), next(), next());
-        Case {
-            number,
-            what,
-            steps,
-        }
-    })
-}
-
 #[test]
 fn every_case_is_there_once() {
-    let given = cases().map(|case| case.number.to_owned());
+    let given = cases(CASES).map(|case| case.number.to_owned());
     let token = (1..=33).map(|number| format!("TB {number}"));
     let leaky = (34..=49).map(|number| format!("LB {number}"));
     assert!(given.eq(token.chain(leaky)));
 }
 
 async fn tb_1_to_33_and_lb_34_to_49(rt: TestRuntime) {
-    for case in cases() {
+    for case in cases(CASES) {
         let mut run = Run {
             rt: rt.clone(),
             bucket: Bucket::Token(TokenBucket::new("1/s", 1).expect("valid")),
             reserved: BTreeMap::new(),
         };
-        for step in case.steps.split(';') {
-            let result = run.step(step.trim()).await;
-            if let Err(wrong) = result {
-                panic!("{} ({}), `{step}`: {wrong}", case.number, case.what);
-            }
-        }
+        case.run(async |words| run.step(words).await).await;
         drop(run);
         // Whoever keeps the time for those who wait stays a little longer than they.
         rt.advance(Duration::from_secs(1)).await;
         assert_eq!(rt.live_tasks(), 0, "{}: a task stays", case.number);
     }
 }
-
-/// What a step found instead of what it says.
-type Outcome = Result<(), String>;
 
 enum Bucket {
     Token(TokenBucket),
@@ -186,15 +163,14 @@ struct Run {
 }
 
 impl Run {
-    async fn step(&mut self, step: &str) -> Outcome {
-        let words: Vec<&str> = step.split(' ').collect();
+    async fn step(&mut self, words: &[&str]) -> Outcome {
         let n = |at: usize| number(words[at]);
         match words[0] {
-            "new" => self.begin(Bucket::token(&words)),
-            "debt" => self.begin(Bucket::in_debt(&words)),
-            "leaky" => self.begin(Bucket::leaky(&words)),
-            "refused" => must(Bucket::token(&words).is_err(), "it was built"),
-            "leaky_refused" => must(Bucket::leaky(&words).is_err(), "it was built"),
+            "new" => self.begin(Bucket::token(words)),
+            "debt" => self.begin(Bucket::in_debt(words)),
+            "leaky" => self.begin(Bucket::leaky(words)),
+            "refused" => must(Bucket::token(words).is_err(), "it was built"),
+            "leaky_refused" => must(Bucket::leaky(words).is_err(), "it was built"),
             "every" => same(Rate::every(time(words[1])), words[2].parse()),
             "every_refused" => match Rate::every(time(words[1])) {
                 Err(why) => must(why.to_string().contains("Rate::UNLIMITED"), "no pointer"),
@@ -233,8 +209,8 @@ impl Run {
             "tasks" => self.tasks(n(1), n(2)).await,
             "back" => goes_back(),
             "paced" => self.paced(words[1], n(2), time(words[3])).await,
-            "not_yet" | "exceeds" | "never" => self.denied(&words),
-            _ => self.wait(&words).await,
+            "not_yet" | "exceeds" | "never" => self.denied(words),
+            _ => self.wait(words).await,
         }
     }
 
@@ -380,34 +356,4 @@ fn time(word: &str) -> Duration {
         "max" => Duration::MAX,
         milliseconds => Duration::from_millis(number(milliseconds)),
     }
-}
-
-fn said<T>(result: Result<T, impl std::fmt::Display>) -> Outcome {
-    result.map(drop).map_err(|error| error.to_string())
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "what is found is made here")]
-fn same<T: PartialEq + std::fmt::Debug>(found: T, said: T) -> Outcome {
-    must(found == said, &format!("{found:?}"))
-}
-
-fn must(holds: bool, otherwise: &str) -> Outcome {
-    if holds {
-        Ok(())
-    } else {
-        Err(otherwise.to_owned())
-    }
-}
-
-/// Gives way once.
-async fn yield_now() {
-    let mut yielded = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -1,6 +1,9 @@
 //! Cases CL 50 to 68 as data: each is a script, run on every runtime in virtual time.
 #![cfg(not(loom))]
 
+#[path = "support/script.rs"]
+mod script;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,6 +14,7 @@ use flow_ratelimit::{
     AcquireOwnedPermit, ConcurrencyLimiter, OwnedPermit, PermitError, TryPermitError,
 };
 use flow_rt::{CancellationToken, JoinHandle, TestRuntime};
+use script::{Outcome, cases, must, said, same, yield_now};
 
 /// `case, tag, what, steps`, separated by tabs; steps by semicolons, their words by spaces.
 ///
@@ -27,48 +31,21 @@ flow_rt::on_every_runtime! {
     cl_50_to_68,
 }
 
-struct Case {
-    number: &'static str,
-    what: &'static str,
-    steps: &'static str,
-}
-
-fn cases() -> impl Iterator<Item = Case> {
-    CASES.lines().skip(1).map(|line| {
-        let mut columns = line.split('\t');
-        let mut next = || columns.next().expect("four columns");
-        let (number, _tag, what, steps) = (next(), next(), next(), next());
-        Case {
-            number,
-            what,
-            steps,
-        }
-    })
-}
-
 #[test]
 fn every_case_is_there_once() {
-    let numbers = cases().map(|case| case.number.parse::<u32>().expect("a number"));
+    let numbers = cases(CASES).map(|case| case.number.parse::<u32>().expect("a number"));
     assert!(numbers.eq(50..=68));
 }
 
 async fn cl_50_to_68(rt: TestRuntime) {
-    for case in cases() {
+    for case in cases(CASES) {
         let mut run = Run::new(rt.clone());
-        for step in case.steps.split(';') {
-            let result = run.step(step.trim()).await;
-            if let Err(wrong) = result {
-                panic!("CL {} ({}), `{step}`: {wrong}", case.number, case.what);
-            }
-        }
+        case.run(async |words| run.step(words).await).await;
         drop(run);
         rt.settle().await;
         assert_eq!(rt.live_tasks(), 0, "CL {}: a task stays", case.number);
     }
 }
-
-/// What a step found instead of what it says.
-type Outcome = Result<(), String>;
 
 struct Run {
     rt: TestRuntime,
@@ -89,8 +66,7 @@ impl Run {
         }
     }
 
-    async fn step(&mut self, step: &str) -> Outcome {
-        let words: Vec<&str> = step.split(' ').collect();
+    async fn step(&mut self, words: &[&str]) -> Outcome {
         let number = |at: usize| words[at].parse::<u32>().expect("a number");
         match words[0] {
             "new" => {
@@ -100,10 +76,7 @@ impl Run {
                 Ok(())
             }
             "refused" => must(ConcurrencyLimiter::new(number(1)).is_err(), "it was built"),
-            "limit" => {
-                let set = self.limiter.set_limit(number(1));
-                set.map(drop).map_err(|error| error.to_string())
-            }
+            "limit" => said(self.limiter.set_limit(number(1))),
             "available" => same(self.limiter.available(), number(1)),
             "in_use" => same(self.limiter.in_flight(), number(1)),
             "waiting" => {
@@ -119,7 +92,7 @@ impl Run {
             "cancelled" => self.cancelled(number(1)).await,
             "tasks" => self.tasks(number(1), number(2)).await,
             "race" => self.race(number(1)).await,
-            _ => self.named(&words).await,
+            _ => self.named(words).await,
         }
     }
 
@@ -254,29 +227,4 @@ fn poll<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
     future
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()))
-}
-
-fn same<T: Copy + PartialEq + std::fmt::Debug>(found: T, said: T) -> Outcome {
-    must(found == said, &format!("{found:?}"))
-}
-
-fn must(holds: bool, otherwise: &str) -> Outcome {
-    if holds {
-        Ok(())
-    } else {
-        Err(otherwise.to_owned())
-    }
-}
-
-/// Gives way once.
-async fn yield_now() {
-    let mut yielded = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -26,6 +26,26 @@ fn bucket<C: Clock>(clock: C, rate: Rate, burst: u64, initial: u64) -> TokenBuck
     bucket.build().expect("a valid bucket")
 }
 
+/// Every kind of bucket that keeps more than a count and a time: the plain one, one in shards, which
+/// has no time in its credits, and one that warms up, for 32 steps of a millisecond.
+fn kinds<C: Clock + Clone>(
+    clock: &C,
+    rate: Rate,
+    initial: u64,
+) -> [(&'static str, TokenBucket<C>); 3] {
+    let builder = |burst| {
+        let builder = TokenBucket::builder().rate(rate).burst(burst);
+        builder.initial(initial).clock(clock.clone())
+    };
+    let warms_up = builder(3).warm_up(32 * MS);
+    [
+        ("plain", builder(3)),
+        ("sharded", builder(64).sharded(4)),
+        ("warm-up", warms_up),
+    ]
+    .map(|(name, builder)| (name, builder.build().expect("a valid bucket")))
+}
+
 /// A clock that is elsewhere than its runtime's and runs at `percent` of its speed.
 #[derive(Clone)]
 struct Skewed {
@@ -112,38 +132,43 @@ fn a_clock_that_stands_grants_nothing_and_hangs_nobody() {
 /// However the clock goes to and fro, what is granted was supplied up to the latest time seen.
 #[test]
 fn a_clock_that_goes_to_and_fro_mints_nothing_and_serves_everybody() {
-    sim::check(0..50, |rt| async move {
-        const WAITERS: u64 = 20;
-        let start = Instant::from_nanos(1_000_000_000);
-        let clock = ManualClock::starting_at(start);
-        let bucket = bucket(clock.clone(), Rate::per_second(1_000), 2, 0);
-        let mut group = rt.task_group();
-        for _ in 0..WAITERS {
-            let bucket = bucket.clone();
-            group.spawn(async move { bucket.acquire().await });
+    for kind in 0..3 {
+        sim::check(0..30, |rt| goes_to_and_fro(rt, kind));
+    }
+}
+
+async fn goes_to_and_fro(rt: Sim, kind: usize) {
+    const WAITERS: u64 = 20;
+    let start = Instant::from_nanos(1_000_000_000);
+    let clock = ManualClock::starting_at(start);
+    let kinds = kinds(&clock, Rate::per_second(1_000), 0);
+    let (name, bucket) = kinds[kind].clone();
+    let mut group = rt.task_group();
+    for _ in 0..WAITERS {
+        let bucket = bucket.clone();
+        group.spawn(async move { bucket.acquire().await });
+    }
+    let mut rng = rt.rng();
+    let mut latest = start;
+    // To and fro, then as it should be: by then whoever fell asleep on a clock that was
+    // back for most of a second has looked again.
+    for step in 0..3_000 {
+        match rng.below(3) {
+            _ if step >= 500 => clock.set(latest + MS),
+            0 => clock.set(clock.now() - Duration::from_micros(rng.below(5_000))),
+            1 => clock.set(start - Duration::from_micros(rng.below(900_000))),
+            _ => clock.set(latest + Duration::from_micros(rng.below(1_500))),
         }
-        let mut rng = rt.rng();
-        let mut latest = start;
-        // To and fro, then as it should be: by then whoever fell asleep on a clock that was
-        // back for most of a second has looked again.
-        for step in 0..3_000 {
-            match rng.below(3) {
-                _ if step >= 500 => clock.set(latest + MS),
-                0 => clock.set(clock.now() - Duration::from_micros(rng.below(5_000))),
-                1 => clock.set(start - Duration::from_micros(rng.below(900_000))),
-                _ => clock.set(latest + Duration::from_micros(rng.below(1_500))),
-            }
-            latest = latest.max(clock.now());
-            rt.sleep(MS).await;
-            let supplied = (latest - start).as_millis() as u64;
-            let granted = bucket.stats().granted;
-            assert!(granted <= supplied, "{granted} of {supplied}");
-        }
-        assert_eq!(bucket.stats().granted, WAITERS);
-        while let Some(waited) = group.join_next().await {
-            waited.expect("no panic").expect("open");
-        }
-    });
+        latest = latest.max(clock.now());
+        rt.sleep(MS).await;
+        let supplied = (latest - start).as_millis() as u64;
+        let granted = bucket.stats().granted;
+        assert!(granted <= supplied, "{name}: {granted} of {supplied}");
+    }
+    assert_eq!(bucket.stats().granted, WAITERS, "{name}");
+    while let Some(waited) = group.join_next().await {
+        waited.expect("no panic").expect("open");
+    }
 }
 
 thread_local! {
@@ -164,31 +189,64 @@ impl Clock for Torn {
 fn a_clock_that_differs_between_threads_mints_nothing() {
     const LOOKS: u64 = 20_000;
     let offsets = [0, 1, 500, 40_000_000];
-    let clock = ManualClock::starting_at(Instant::from_nanos(5_000_000_000));
-    let start = clock.now();
-    let bucket = bucket(Torn(clock.clone()), Rate::per_second(1_000), 3, 3);
-    let granted = AtomicU64::new(0);
-    thread::scope(|scope| {
-        for offset in offsets {
-            let (bucket, clock, granted) = (&bucket, &clock, &granted);
-            scope.spawn(move || {
-                OFFSET.set(offset);
-                for look in 0..LOOKS {
-                    if bucket.try_acquire().is_ok() {
-                        granted.fetch_add(1, Ordering::Relaxed);
+    for kind in 0..3 {
+        let clock = ManualClock::starting_at(Instant::from_nanos(5_000_000_000));
+        let start = clock.now();
+        let kinds = kinds(&Torn(clock.clone()), Rate::per_second(1_000), 3);
+        let (name, bucket) = kinds[kind].clone();
+        let granted = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for offset in offsets {
+                let (bucket, clock, granted) = (&bucket, &clock, &granted);
+                scope.spawn(move || {
+                    OFFSET.set(offset);
+                    for look in 0..LOOKS {
+                        if bucket.try_acquire().is_ok() {
+                            granted.fetch_add(1, Ordering::Relaxed);
+                        }
+                        if look % 4 == 0 {
+                            clock.advance(Duration::from_micros(1));
+                        }
                     }
-                    if look % 4 == 0 {
-                        clock.advance(Duration::from_micros(1));
-                    }
-                }
-            });
+                });
+            }
+        });
+        let latest = clock.now() + Duration::from_nanos(offsets[3]);
+        let supplied = 3 + (latest - start).as_millis() as u64;
+        let granted = granted.into_inner();
+        assert!(granted <= supplied, "{name}: {granted} of {supplied}");
+        assert_eq!(granted, bucket.stats().granted, "{name}");
+    }
+}
+
+/// 584 years on a bucket is full, once: not again when the clock is right, or at the end of time
+/// again.
+#[test]
+fn a_clock_that_jumps_to_the_end_of_time_fills_a_bucket_once() {
+    let start = Instant::from_nanos(5_000_000_000);
+    let clock = ManualClock::starting_at(start);
+    for (name, bucket) in kinds(&clock, Rate::per_second(1_000), 0) {
+        // From as many threads as there are shards.
+        let take = || -> u64 {
+            let takes = || (0..1_000).filter(|_| bucket.try_acquire().is_ok()).count();
+            let one = |_| thread::scope(|scope| scope.spawn(takes).join()).expect("no panic");
+            (0..4).map(one).sum::<usize>() as u64
+        };
+        clock.set(start);
+        assert_eq!(take(), 0, "{name}");
+        clock.set(Instant::FAR_FUTURE);
+        // In shards the room of their credits is kept free, until there are any.
+        let full = bucket.available();
+        assert!((3..=bucket.burst()).contains(&full), "{name}");
+        assert_eq!(take(), full, "{name}");
+        for at in [start, Instant::ORIGIN, Instant::FAR_FUTURE, start + DAY] {
+            clock.set(at);
+            assert_eq!(take(), 0, "{name} at {at:?}");
         }
-    });
-    let latest = clock.now() + Duration::from_nanos(offsets[3]);
-    let supplied = 3 + (latest - start).as_millis() as u64;
-    let granted = granted.into_inner();
-    assert!(granted <= supplied, "{granted} of {supplied}");
-    assert_eq!(granted, bucket.stats().granted);
+        bucket.refund(2);
+        assert_eq!(take(), 2, "{name}");
+        assert_eq!(bucket.stats().granted, full + 2, "{name}");
+    }
 }
 
 #[test]

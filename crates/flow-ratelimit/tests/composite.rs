@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use flow_ratelimit::{
-    AcquireError, Composite, Denied, Granted, LeakyBucket, Limiter, LimiterExt, Rate, TokenBucket,
-    WaitState,
+    AcquireError, Composite, ConfigError, Denied, Granted, KeyedLimiter, LeakyBucket, Limiter,
+    LimiterExt, Limits, Rate, TokenBucket, WaitState,
 };
 use flow_rt::{Instant, ManualClock, TestRuntime};
 use proptest::prelude::*;
@@ -38,6 +38,7 @@ flow_rt::on_every_runtime! {
     many_who_wait_keep_to_each_limit,
     who_goes_from_line_to_line_has_the_time_that_is_left,
     what_was_granted_without_a_limit_does_not_come_back,
+    whoever_waits_is_counted_once_whatever_line_it_is_in,
 }
 
 #[test]
@@ -120,6 +121,133 @@ fn limits_of_any_kind_and_number() {
 
     let none = Composite::new([&bucket; 0]);
     none.try_acquire_n(u64::MAX).unwrap();
+}
+
+#[test]
+fn it_counts_what_it_decides_and_which_limit_denied() {
+    let clock = clock();
+    let (wide, narrow) = (bucket(&clock, 0, 10), bucket(&clock, 1, 3));
+    let both = Composite::builder((&wide, &narrow)).name("api");
+    let both = both.build().unwrap();
+    let handle = both.clone();
+    assert_eq!(both.name(), Some("api"));
+    both.try_acquire_n(3).unwrap();
+    handle.try_acquire().unwrap_err();
+    // As a limiter like any other.
+    Limiter::try_acquire_n(&both, 11).unwrap_err();
+    clock.advance(3_000 * MS);
+    both.try_acquire_n(3).unwrap();
+    wide.try_acquire_n(2).unwrap();
+    clock.advance(3_000 * MS);
+    handle.try_acquire_n(3).unwrap_err();
+    // These decide nothing.
+    both.peek_n(4).unwrap_err();
+    both.peek().unwrap();
+    both.refund(1);
+    let stats = both.stats();
+    assert_eq!((stats.granted, stats.denied, stats.waiting), (2, 3, 0));
+    // Of two that never grant so much it is the first.
+    assert_eq!(*stats.denied_by, [2, 1]);
+    assert_eq!(handle.stats(), stats);
+    let text = format!("{both:?}");
+    assert!(
+        text.contains("\"api\"") && text.contains("limits: 2"),
+        "{text}"
+    );
+    assert!(text.contains("denied_by: [2, 1]"), "{text}");
+
+    for quiet in [
+        Composite::new((&wide, &narrow)),
+        Composite::builder((&wide, &narrow))
+            .counted(false)
+            .build()
+            .unwrap(),
+    ] {
+        quiet.try_acquire_n(11).unwrap_err();
+        let stats = quiet.stats();
+        assert_eq!((stats.granted, stats.denied), (0, 0));
+        assert!(stats.denied_by.is_empty());
+        assert_eq!(quiet.name(), None);
+    }
+}
+
+#[test]
+fn one_name_and_one_count_for_the_limits_of_every_key() {
+    let clock = clock();
+    let builder = KeyedLimiter::<str>::builder()
+        .rate("1/h burst 2")
+        .max_keys(100);
+    let clients = builder.clock(clock.clone()).build().unwrap();
+    let (all, spare) = (bucket(&clock, 0, 5), bucket(&clock, 0, 1));
+    let api = Composite::builder((clients.key(""), &all)).name("api");
+    let api = api.build().unwrap();
+    for client in ["anna", "ben", "anna", "anna", "ben", "cleo", "cleo", "dora"] {
+        let _ = api.with_limits((clients.key(client), &all)).try_acquire();
+    }
+    let stats = api.stats();
+    assert_eq!((stats.granted, stats.denied), (5, 3));
+    assert_eq!(*stats.denied_by, [1, 2]);
+    assert_eq!(clients.available(""), 2);
+
+    // By a place that there was not: it is one denial more, and by nobody in particular.
+    all.refund(5);
+    let three = api.with_limits([&all, &all, &spare]);
+    assert_eq!(three.name(), Some("api"));
+    three.try_acquire().unwrap();
+    assert_eq!(three.try_acquire().unwrap_err().index, 2);
+    let stats = api.stats();
+    assert_eq!((stats.granted, stats.denied), (6, 4));
+    assert_eq!(*stats.denied_by, [1, 2]);
+    let plain = Composite::new((&all, &spare));
+    let uncounted = plain.with_limits([&spare]);
+    uncounted.try_acquire().unwrap_err();
+    assert_eq!(uncounted.stats(), plain.stats());
+}
+
+#[test]
+fn no_limits_and_too_many_are_refused_under_a_name() {
+    let clock = clock();
+    let one = bucket(&clock, 0, 2_000);
+    let none = Composite::builder([&one; 0]).name("api").build();
+    let error = none.unwrap_err();
+    assert_eq!(error, ConfigError::NoLimits);
+    assert_eq!(
+        error.to_string(),
+        "no limit was given: give the builder one at least"
+    );
+    let many = |count| Composite::builder(vec![&one; count]).build();
+    let most = many(1_024).unwrap();
+    most.try_acquire().unwrap();
+    assert_eq!(one.available(), 2_000 - 1_024);
+    assert_eq!(most.try_acquire().unwrap_err().index, 976);
+    assert_eq!(most.stats().denied_by.len(), 1_024);
+    let error = many(1_025).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "1025 limits are too many for one limiter: at most 1024"
+    );
+    let endless = Composite::builder(Endless).counted(false).build();
+    assert!(matches!(
+        endless,
+        Err(ConfigError::TooManyLimits {
+            given: usize::MAX,
+            max: 1_024
+        })
+    ));
+}
+
+/// Says that there are more limits than could ever be.
+#[derive(Debug)]
+struct Endless;
+
+impl Limits for Endless {
+    fn count(&self) -> usize {
+        usize::MAX
+    }
+
+    fn at(&self, _: usize) -> Option<&dyn Limiter> {
+        None
+    }
 }
 
 #[test]
@@ -241,6 +369,63 @@ async fn what_was_granted_without_a_limit_does_not_come_back(rt: TestRuntime) {
     let polled = poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx))).await;
     assert!(polled.is_pending());
     assert_eq!((first.available(), second.stats().waiting), (0, 1));
+}
+
+async fn whoever_waits_is_counted_once_whatever_line_it_is_in(rt: TestRuntime) {
+    let (first, second) = (waited("1/h"), waited("1/h"));
+    let both = Composite::builder([first.clone(), second.clone()]);
+    let both = both.name("api").build().unwrap();
+    both.acquire().await.unwrap();
+    let polled = {
+        let mut waits = pin!(both.acquire());
+        let polled = poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx))).await;
+        assert_eq!(both.stats().waiting, 1);
+        polled
+    };
+    assert!(polled.is_pending());
+    assert_eq!(both.stats().waiting, 0, "it was dropped");
+
+    for limit in [&first, &second] {
+        limit.set_rate("100/s").unwrap();
+    }
+    let tasks: Vec<_> = (0..5)
+        .map(|_| {
+            let both = both.clone();
+            rt.spawn(async move { both.acquire().await.map(drop) })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    let stats = both.stats();
+    assert_eq!((stats.granted, stats.denied, stats.waiting), (6, 0, 0));
+
+    // The first one's token comes while the second has none for an hour: from one line to another.
+    for limit in [&first, &second] {
+        limit.set_rate("1/h").unwrap();
+        let _ = limit.try_acquire();
+    }
+    first.refund(1);
+    let mut waits = pin!(both.acquire());
+    let polled = poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx))).await;
+    assert!(polled.is_pending());
+    assert_eq!((second.stats().waiting, both.stats().waiting), (1, 1));
+    first.try_acquire().unwrap();
+    second.refund(1);
+    rt.settle().await;
+    let polled = poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx))).await;
+    assert!(polled.is_pending());
+    assert_eq!((second.stats().waiting, first.stats().waiting), (0, 1));
+    assert_eq!(both.stats().waiting, 1);
+
+    // Whoever waits in vain was denied, by that limit.
+    first.close();
+    waits.as_mut().await.unwrap_err();
+    let late = both.acquire_timeout(MS).await.unwrap_err();
+    assert_eq!(late, AcquireError::Closed);
+    let stats = both.stats();
+    assert_eq!((stats.granted, stats.denied, stats.waiting), (6, 2, 0));
+    assert_eq!(*stats.denied_by, [2, 0]);
 }
 
 /// Looked at it grants; but when it is asked somebody has emptied another limiter, and has set a

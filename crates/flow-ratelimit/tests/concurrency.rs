@@ -2,6 +2,9 @@
 //! The numbers are those of the cases.
 #![cfg(not(loom))]
 
+#[path = "support/turns.rs"]
+mod turns;
+
 use std::error::Error;
 use std::future::Future;
 use std::pin::pin;
@@ -12,6 +15,7 @@ use std::time::Duration;
 
 use flow_ratelimit::{ConcurrencyConfigError, ConcurrencyLimiter, PermitError, TryPermitError};
 use flow_rt::{BlockOnError, CancellationToken, TestRuntime};
+use turns::yield_now;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -441,17 +445,4 @@ async fn a_raised_limit_lets_waiters_in(rt: TestRuntime) {
     let _permit = waiter.await.expect("no panic").expect("raised");
     assert_eq!(limiter.in_flight(), 2);
     no_task_stays(&rt).await;
-}
-
-/// Gives way once.
-async fn yield_now() {
-    let mut yielded = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -10,8 +10,8 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use flow_ratelimit::{
-    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, FairShare, KeyedLimiter, LeakyBucket,
-    MultiBucket, Rate, TokenBucket,
+    Aimd, CircuitBreaker, ClassedLimiter, Composite, ConcurrencyLimiter, FairShare, KeyedLimiter,
+    LeakyBucket, MultiBucket, Rate, TokenBucket,
 };
 use flow_rt::{Handle, ManualClock};
 
@@ -269,4 +269,26 @@ fn changes_and_the_end_of_a_multi_bucket_are_told() {
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].contains("2/h burst 8") && told[0].contains("quota"));
     assert!(told[1].contains("closed"));
+}
+
+#[test]
+fn a_composite_tells_once_that_one_of_its_limits_is_closed() {
+    let (one, other) = (TokenBucket::new("1/h", 3), TokenBucket::new("1/h", 1));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    let both = Composite::builder((&one, &other)).name("api");
+    let both = both.build().unwrap();
+    let told = told(|| {
+        both.try_acquire().unwrap();
+        both.try_acquire().unwrap_err();
+        other.close();
+        for _ in 0..3 {
+            both.clone().try_acquire().unwrap_err();
+        }
+        Composite::new((&one, &other)).try_acquire().unwrap_err();
+    });
+    let event = "DEBUG message=a limit of a composite is closed limiter=\"api\" index=1";
+    assert_eq!(
+        told,
+        ["DEBUG message=a limiter was closed waiting=0", event]
+    );
 }

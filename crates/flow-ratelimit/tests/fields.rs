@@ -2,6 +2,9 @@
 //! are told by whomever does not harm them.
 #![cfg(all(not(loom), feature = "http"))]
 
+#[path = "support/structured.rs"]
+mod structured;
+
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +17,8 @@ use flow_rt::sim::Sim;
 use flow_rt::{Instant, ManualClock};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use proptest::prelude::*;
-use sfv::{BareItem, Item, ListEntry, Parser};
+use sfv::{BareItem, ListEntry, Parser};
+use structured::{numbers, parsed};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The largest whole number of RFC 9651.
@@ -26,38 +30,6 @@ fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
         headers.append(*name, HeaderValue::from_str(value).unwrap());
     }
     headers
-}
-
-/// The members of a field by a parser that is not ours: a name each, and numbers.
-fn parsed(headers: &HeaderMap, name: &str) -> Vec<(String, Vec<(String, u64)>)> {
-    let lines: Vec<&str> = headers
-        .get_all(name)
-        .iter()
-        .map(|line| line.to_str().unwrap())
-        .collect();
-    let list: sfv::List = Parser::new(&lines.join(", ")).parse().unwrap();
-    list.into_iter()
-        .map(|entry| {
-            let ListEntry::Item(Item { bare_item, params }) = entry else {
-                panic!("{entry:?} is no item");
-            };
-            let BareItem::String(name) = bare_item else {
-                panic!("{bare_item:?} is no string");
-            };
-            let numbers = params.into_iter().map(|(key, value)| {
-                let BareItem::Integer(number) = value else {
-                    panic!("{value:?} is no number");
-                };
-                let number = i64::from(number).try_into().unwrap();
-                (key.as_str().to_owned(), number)
-            });
-            (name.as_str().to_owned(), numbers.collect())
-        })
-        .collect()
-}
-
-fn numbers(of: &[(&str, u64)]) -> Vec<(String, u64)> {
-    of.iter().map(|(key, n)| ((*key).to_owned(), *n)).collect()
 }
 
 proptest! {

@@ -8,8 +8,8 @@ use std::task::{Context, Waker};
 
 use flow_metrics::{Collect, Desc, HistogramSnapshot, Registry, Sink};
 use flow_ratelimit::{
-    Aimd, CircuitBreaker, ClassedLimiter, ConcurrencyLimiter, FairShare, KeyedLimiter, MultiBucket,
-    Rate, TokenBucket,
+    Aimd, CircuitBreaker, ClassedLimiter, Composite, ConcurrencyLimiter, FairShare, KeyedLimiter,
+    MultiBucket, Rate, TokenBucket,
 };
 use flow_rt::{ManualClock, sim};
 
@@ -304,6 +304,46 @@ fn a_multi_bucket_shows_each_limit_by_its_place() {
         let shown = samples.get(&format!("flow_ratelimit_multi_{key}"));
         assert_eq!(shown.as_deref(), Some(value), "{key}");
     }
+}
+
+#[test]
+fn a_composite_shows_each_limit_by_its_place_and_no_key() {
+    let clients = KeyedLimiter::<str>::new("1/h", 2, 100).expect("valid");
+    let all = named("all");
+    let builder = Composite::builder((clients.key("anna"), &all));
+    let api = builder.name("api").build().expect("valid");
+    let other = Composite::builder([&all]).counted(false).build();
+    let other = other.expect("valid");
+    let registry = Registry::new();
+    for collector in [api.collector(), other.collector(), all.collector()] {
+        let registered = registry.register(collector);
+        registered.expect("its catalogue is sound").forget();
+    }
+    for client in ["anna", "anna", "anna", "ben", "ben"] {
+        let _ = api.with_limits((clients.key(client), &all)).try_acquire();
+    }
+    let samples = Samples::of(&*api.collector());
+    for (key, value) in [
+        ("decisions_total/api/granted", "3"),
+        ("decisions_total/api/denied", "2"),
+        ("denials_total/api/0", "1"),
+        ("denials_total/api/1", "1"),
+        ("waiting_callers/api", "0"),
+    ] {
+        let shown = samples.get(&format!("flow_ratelimit_composite_{key}"));
+        assert_eq!(shown.as_deref(), Some(value), "{key}");
+    }
+    let shown = samples.0.lock().expect("not poisoned").len();
+    assert_eq!(shown, 5, "no key");
+    let samples = Samples::of(&*other.collector());
+    let waiting = samples.get("flow_ratelimit_composite_waiting_callers/composite");
+    assert_eq!(waiting.as_deref(), Some("0"));
+    assert_eq!(samples.0.lock().expect("not poisoned").len(), 1);
+    let plain = Samples::of(&*Composite::new([&all]).collector());
+    assert!(plain.0.lock().expect("not poisoned").is_empty());
+    let rejected = registry.collect();
+    let rejected = rejected.counter("flow_metrics_rejected_samples_total", &[]);
+    assert_eq!(rejected, Some(0));
 }
 
 #[test]

@@ -237,13 +237,13 @@ fn what_is_no_bucket_is_refused() {
     assert_eq!(refused, ConfigError::NoLimits);
     assert_eq!(
         refused.to_string(),
-        "no limit was given: call `.limit(..)` on the builder"
+        "no limit was given: give the builder one at least"
     );
     let refused = MultiBucket::new(["1/s burst 1"; 8]).unwrap_err();
     assert_eq!(refused, ConfigError::TooManyLimits { given: 8, max: 7 });
     assert_eq!(
         refused.to_string(),
-        "8 limits are too many for one bucket: at most 7"
+        "8 limits are too many for one limiter: at most 7"
     );
     let refused = MultiBucket::new(["1/s burst 1", "60/min"]).unwrap_err();
     assert_eq!(refused, ConfigError::LimitWithoutBurst { index: 1 });

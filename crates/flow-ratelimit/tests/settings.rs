@@ -1,13 +1,14 @@
 //! Builders read from configuration.
 #![cfg(all(feature = "serde", not(loom)))]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flow_ratelimit::{
     AdaptiveLimiterBuilder, Aimd, CircuitBreaker, CircuitBreakerBuilder, ClassedConfigError,
-    ClassedLimiterBuilder, ConcurrencyLimiter, ConcurrencyLimiterBuilder, ConfigError,
-    FairShareBuilder, Fairness, Gradient2, KeyedLimiterBuilder, LeakyBucketBuilder,
-    MultiBucketBuilder, PacerBuilder, Rate, TokenBucketBuilder, Vegas,
+    ClassedLimiterBuilder, CompositeBuilder, ConcurrencyLimiter, ConcurrencyLimiterBuilder,
+    ConfigError, FairShareBuilder, Fairness, Gradient2, KeyedLimiterBuilder, LeakyBucketBuilder,
+    Limiter, MultiBucketBuilder, PacerBuilder, Rate, TokenBucketBuilder, Vegas,
 };
 use flow_rt::Backoff;
 use serde_json::from_str;
@@ -152,6 +153,44 @@ fn every_setting_of_a_multi_bucket_is_read() {
     assert_eq!(none.build().unwrap_err(), ConfigError::NoLimits);
     let unknown = from_str::<MultiBucketBuilder>(r#"{ "rate": "1/s" }"#);
     assert!(unknown.unwrap_err().to_string().contains("`limits`"));
+}
+
+#[test]
+fn every_setting_of_a_composite_is_read() {
+    type Read = CompositeBuilder<Vec<Arc<dyn Limiter>>>;
+    let text = r#"{
+        "name": "api", "counted": false, "limits": [
+            { "token_bucket": { "rate": "1000/h burst 1000", "name": "hourly" } },
+            { "leaky_bucket": { "rate": "10/s", "capacity": 20 } },
+            { "pacer": { "rate": "10/s", "capacity": 9 } },
+            { "multi_bucket": { "limits": ["10/s burst 30", "1000/h burst 1000"] } }
+        ]
+    }"#;
+    let read = from_str::<Read>(text).unwrap();
+    let shown = format!("{read:?}");
+    for part in ["limits: Ok(4)", "Some(\"api\")", "counted: false"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    let all = read.build().unwrap();
+    assert_eq!((all.name(), all.limits().len()), (Some("api"), 4));
+    let limits: Vec<_> = all.limits().iter().map(|it| it.peek_n(25)).collect();
+    assert!(limits[0].is_ok() && limits[1].is_err() && limits[2].is_err() && limits[3].is_ok());
+
+    let none = from_str::<Read>("{}").unwrap();
+    assert_eq!(none.build().unwrap_err(), ConfigError::NoLimits);
+    let wrong = r#"{ "limits": [{ "token_bucket": { "rate": "1/s", "burst": 0 } }] }"#;
+    let wrong = from_str::<Read>(wrong).unwrap().name("other");
+    assert_eq!(wrong.build().unwrap_err(), ConfigError::ZeroBurst);
+    for (text, word) in [
+        (r#"{ "rate": "1/s" }"#, "`limits`"),
+        (r#"{ "limits": [{ "bucket": {} }] }"#, "`token_bucket`"),
+        (r#"{ "limits": [{ "pacer": { "burst": 1 } }] }"#, "`burst`"),
+        (r#"{ "limits": [{ "pacer": { "rate": "1/x" } }] }"#, "1/x"),
+        (r#"{ "limits": 3 }"#, "3"),
+    ] {
+        let said = from_str::<Read>(text).unwrap_err().to_string();
+        assert!(said.contains(word), "{said}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@
 //! | [`Exclusive`] | a value that only its owner reaches, and that may be shared for that |
 //! | [`CachePadded`], [`Sharded`] | what many cores write |
 //! | [`PaddedCounter`], [`PaddedCounters`] | what many threads count |
+//! | [`HashSeed`], [`FoldedHash`] | a seeded hash for keys that strangers choose |
 //! | [`sync`] | std's or loom's atomics, locks and wakers, behind one name |
 //!
 //! # Features
@@ -29,6 +30,7 @@ mod classed;
 mod counter;
 mod error;
 mod event;
+mod hash_seed;
 mod join_cell;
 #[cfg(loom)]
 pub mod model;
@@ -45,6 +47,7 @@ pub use classed::{ClassedPermits, ClassedWait};
 pub use counter::{PaddedCounter, PaddedCounters};
 pub use error::{AcquireError, ClassesError, LimitTooLarge, ReleaseTooMany, TryAcquireError};
 pub use event::{Event, Listener};
+pub use hash_seed::{FoldedHash, HashSeed};
 pub use join_cell::JoinCell;
 pub use padded::{CachePadded, Sharded};
 pub use permits::{PermitWait, Permits};

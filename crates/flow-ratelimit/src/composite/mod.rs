@@ -1,17 +1,24 @@
 //! Several limits at once: all of them, or none.
 
+mod builder;
 mod limits;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod tally;
 
 use core::fmt;
 use core::task::{Context, Poll};
 use core::time::Duration;
+use std::sync::Arc;
 
 use crate::error::{AcquireError, Denied};
 use crate::granted::Granted;
 use crate::limiter::Limiter;
 use crate::wait_state::WaitState;
 
+pub use builder::CompositeBuilder;
 pub use limits::Limits;
+pub(crate) use tally::{Tally, Waits};
 
 /// Several limiters that must all grant: a request takes its tokens from each, or from none.
 ///
@@ -50,18 +57,50 @@ pub use limits::Limits;
 /// first in, first out only among those who wait for the same limiter, and a caller that needs many
 /// scarce limits at once may have to stand in line more than once, all in the time that it has.
 ///
+/// # What it says of itself
+/// One of [`new`](Self::new) is the limits and no more: it costs nothing to make, for one request
+/// too. One of [`builder`](Self::builder) has a name, and counts what it decides and which limit
+/// denied.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use flow_ratelimit::{Composite, TokenBucket};
+///
+/// let hourly = TokenBucket::new("1000/h", 1_000)?;
+/// let burst = TokenBucket::new("10/s", 2)?;
+/// let both = Composite::builder((&hourly, &burst)).name("api").build()?;
+///
+/// both.try_acquire_n(2)?;
+/// both.try_acquire().unwrap_err();
+/// let stats = both.stats();
+/// assert_eq!((stats.granted, stats.denied), (1, 1));
+/// assert_eq!(*stats.denied_by, [0, 1]);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Cost
 /// Two calls of each limiter for a grant, and a list if one of them has no limit. Waiting takes a
-/// box.
-#[derive(Clone, Copy, Debug)]
+/// box. Counting takes about a nanosecond.
+#[derive(Clone)]
 pub struct Composite<T> {
     limits: T,
+    /// None of one that is nothing but its limits.
+    tally: Option<Arc<Tally>>,
 }
 
 impl<T: Limits> Composite<T> {
-    /// All these limits at once; none at all grant everything.
+    /// All these limits at once; none at all grant everything. It has no name, and counts nothing.
     pub const fn new(limits: T) -> Self {
-        Self { limits }
+        Self {
+            limits,
+            tally: None,
+        }
+    }
+
+    /// All these limits at once, under a name and counted.
+    pub const fn builder(limits: T) -> CompositeBuilder<T> {
+        CompositeBuilder::new(Ok(limits))
     }
 
     /// Takes one token of each, or says who has none.
@@ -78,10 +117,10 @@ impl<T: Limits> Composite<T> {
     /// # Errors
     /// [`DeniedBy`]; nothing was taken then.
     pub fn try_acquire_n(&self, n: u64) -> Result<Granted, DeniedBy> {
-        self.take(n, None)
+        self.counted(self.take(n, None))
     }
 
-    /// Whether one token of each could be taken now. Takes nothing.
+    /// Whether one token of each could be taken now. Takes and counts nothing.
     ///
     /// # Errors
     /// What [`try_acquire`](Self::try_acquire) would say.
@@ -89,7 +128,7 @@ impl<T: Limits> Composite<T> {
         self.peek_n(1)
     }
 
-    /// Whether `n` tokens of each could be taken now. Takes nothing.
+    /// Whether `n` tokens of each could be taken now. Takes and counts nothing.
     ///
     /// # Errors
     /// What [`try_acquire_n`](Self::try_acquire_n) would say.
@@ -104,9 +143,15 @@ impl<T: Limits> Composite<T> {
         }
     }
 
-    /// The limiters.
-    pub const fn limits(&self) -> &T {
-        &self.limits
+    /// Counts a decision, if they are counted.
+    fn counted(&self, decision: Result<Granted, DeniedBy>) -> Result<Granted, DeniedBy> {
+        if let Some(tally) = &self.tally {
+            match decision {
+                Ok(_) => tally.granted(),
+                Err(by) => tally.denied(by),
+            }
+        }
+        decision
     }
 
     /// Looks at all but the one that has granted already, and finds the longest wait.
@@ -157,10 +202,67 @@ impl<T: Limits> Composite<T> {
     }
 }
 
+impl<T> Composite<T> {
+    /// The limiters.
+    pub const fn limits(&self) -> &T {
+        &self.limits
+    }
+
+    /// Other limits under the same name, in the same counts: for limits that each request has
+    /// others of, like that of its [`key`](crate::KeyedLimiter::key). Whatever is denied by a place
+    /// that these limits have and those of the builder had not is counted among all denials only.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use flow_ratelimit::{Composite, KeyedLimiter, TokenBucket};
+    ///
+    /// let per_client = KeyedLimiter::<str>::new("60/min", 1, 1_000)?;
+    /// let all = TokenBucket::new("100/s", 20)?;
+    /// let api = Composite::builder((per_client.key(""), &all)).name("api").build()?;
+    ///
+    /// for client in ["anna", "ben", "anna"] {
+    ///     let _ = api.with_limits((per_client.key(client), &all)).try_acquire();
+    /// }
+    /// assert_eq!(*api.stats().denied_by, [1, 0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cost
+    /// That of an `Arc`'s clone.
+    pub fn with_limits<U: Limits>(&self, limits: U) -> Composite<U> {
+        Composite {
+            limits,
+            tally: self.tally.clone(),
+        }
+    }
+
+    /// The name given to the builder.
+    pub fn name(&self) -> Option<&str> {
+        self.tally.as_ref()?.name.as_deref()
+    }
+
+    /// What it has done with all its handles, and how many wait. All is zero of one of
+    /// [`new`](Self::new).
+    pub fn stats(&self) -> CompositeStats {
+        self.tally.as_deref().map(Tally::stats).unwrap_or_default()
+    }
+
+    /// What shows it in a `flow_metrics::Registry`, under its name, with each limit by its place;
+    /// one of [`new`](Self::new) shows nothing.
+    ///
+    /// Nothing is published in between: the numbers are read when somebody collects. The limits
+    /// are not kept alive; each shows what it has by a collector of its own.
+    #[cfg(feature = "metrics")]
+    pub fn collector(&self) -> Arc<dyn flow_metrics::Collect> {
+        Arc::new(metrics::CompositeCollector(self.tally.clone()))
+    }
+}
+
 /// Denied by the limit with the longest wait.
 impl<T: Limits> Limiter for Composite<T> {
     fn try_acquire_n(&self, n: u64) -> Result<Granted, Denied> {
-        Ok(self.take(n, None)?)
+        Ok(self.counted(self.take(n, None))?)
     }
 
     fn peek_n(&self, n: u64) -> Result<(), Denied> {
@@ -177,6 +279,12 @@ impl<T: Limits> Limiter for Composite<T> {
         n: u64,
         state: &mut WaitState,
     ) -> Poll<Result<Granted, AcquireError>> {
+        let granted = |granted| {
+            if let Some(tally) = &self.tally {
+                tally.granted();
+            }
+            Poll::Ready(Ok(granted))
+        };
         // Each turn but the last of a call ends in another limiter's queue.
         for _ in 0..=self.limits.count() {
             let waits = state.member(n);
@@ -184,7 +292,7 @@ impl<T: Limits> Limiter for Composite<T> {
                 waits.and_then(|(index, member)| Some((index, self.limits.at(index)?, member)))
             else {
                 match self.take(n, None) {
-                    Ok(granted) => return Poll::Ready(Ok(granted)),
+                    Ok(all) => return granted(all),
                     Err(by) => state.wait_for_member(by.index, n),
                 }
                 continue;
@@ -194,17 +302,21 @@ impl<T: Limits> Limiter for Composite<T> {
                 Poll::Ready(Ok(own)) => own,
                 Poll::Ready(Err(error)) => {
                     state.leave();
+                    if let Some(tally) = &self.tally {
+                        let denied = error.into();
+                        tally.denied(DeniedBy { index, denied });
+                    }
                     return Poll::Ready(Err(error));
                 }
                 Poll::Pending => {
-                    state.member_waits();
+                    state.member_waits(self.tally.as_ref());
                     return Poll::Pending;
                 }
             };
             match self.take(n, Some((index, own))) {
-                Ok(granted) => {
+                Ok(all) => {
                     state.leave();
-                    return Poll::Ready(Ok(granted));
+                    return granted(all);
                 }
                 Err(by) => {
                     if !own.is_free() {
@@ -218,6 +330,34 @@ impl<T: Limits> Limiter for Composite<T> {
         cx.waker().wake_by_ref();
         Poll::Pending
     }
+}
+
+impl<T: Limits> fmt::Debug for Composite<T> {
+    /// With the number of limits alone: there may be `dyn` ones, which say no more.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Composite")
+            .field("name", &self.name())
+            .field("limits", &self.limits.count())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a [`Composite`] has done and how many wait.
+///
+/// Each number is exact; together they are of about the same moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompositeStats {
+    /// Requests that were granted, at once or after a wait; 0 if they are not counted.
+    pub granted: u64,
+    /// Requests that were denied, and waits that ended with an error; 0 if they are not counted.
+    pub denied: u64,
+    /// Callers who wait, in whichever line.
+    pub waiting: usize,
+    /// How many of the denials were by each limit, by its place: of several that deny a request it
+    /// is the one that the answer names. Empty if they are not counted.
+    pub denied_by: Box<[u64]>,
 }
 
 /// The grant that leaves fewer tokens. It is free only if nothing was taken for either.

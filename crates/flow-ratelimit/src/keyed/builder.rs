@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_rt::{Clock, DefaultClock, Handle};
+use flow_sync::HashSeed;
 
 use super::KeyedLimiter;
 use super::exact::Exact;
-use super::hash::Seed;
 use super::hashed::Hashed;
 use super::quotas::Quotas;
 use super::slots::Slots;
@@ -306,7 +306,7 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
     fn finish<S: Store>(self, quotas: Quotas, store: S) -> KeyedLimiter<K, C, S> {
         let settings = Settings {
             max_waiters: self.max_waiters,
-            seed: self.seed.map_or_else(Seed::random, Seed::fixed),
+            seed: self.seed.map_or_else(HashSeed::random, HashSeed::fixed),
             is_counted: self.is_counted,
             runtime: self.runtime,
             name: self.name,

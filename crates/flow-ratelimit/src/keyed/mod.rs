@@ -3,7 +3,6 @@
 mod builder;
 mod class;
 mod exact;
-mod hash;
 mod hashed;
 mod iter;
 mod levels;

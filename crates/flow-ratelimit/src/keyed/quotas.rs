@@ -20,12 +20,13 @@
 //! - a key comes with another class than it has: what it lacks until full, in tokens and rounded up,
 //!   it lacks by the new class too, up to the new burst. Nothing is minted by going to and fro.
 
+use core::hash::{BuildHasher, Hash};
 use core::time::Duration;
 
 use flow_rt::Instant;
+use flow_sync::HashSeed;
 use flow_sync::sync::Mutex;
 
-use super::hash::Seed;
 use super::store::{Ask, Store};
 use crate::error::{ConfigError, Denied};
 use crate::granted::Granted;
@@ -77,8 +78,8 @@ impl Quotas {
 
     /// The hash of a key in a class: never 0, which marks an empty slot.
     #[inline]
-    pub(super) fn hash<Q: core::hash::Hash + ?Sized>(&self, seed: Seed, key: &Q, class: u8) -> u64 {
-        self.hash_of(seed.hash(key), class)
+    pub(super) fn hash<Q: Hash + ?Sized>(&self, seed: HashSeed, key: &Q, class: u8) -> u64 {
+        self.hash_of(seed.hash_one(key), class)
     }
 
     /// The hash of a key in a class, from that of the key alone.

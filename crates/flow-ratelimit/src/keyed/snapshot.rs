@@ -9,10 +9,10 @@ use core::time::Duration;
 use std::time::SystemTime;
 
 use flow_rt::{Clock, Handle, Instant};
+use flow_sync::HashSeed;
 
 use super::KeyedLimiter;
 use super::exact::Exact;
-use super::hash::Seed;
 use super::hashed::Hashed;
 use super::quotas::Quotas;
 use super::store::Store;
@@ -94,11 +94,11 @@ impl<K> KeyedSnapshot<K> {
     }
 
     /// The secret of the hashes.
-    pub(super) fn seed(&self) -> Result<Seed, ConfigError> {
+    pub(super) fn seed(&self) -> Result<HashSeed, ConfigError> {
         let secret = self.secret.ok_or(ConfigError::InvalidSnapshot {
             reason: "the secret of its hashes is missing",
         })?;
-        Ok(Seed::from_words(secret))
+        Ok(HashSeed::from_words(secret))
     }
 
     /// Whether its numbers can be those of a limiter with so many classes.

@@ -12,10 +12,10 @@ use core::hash::Hash;
 use std::borrow::Cow;
 
 use flow_rt::{Clock, Handle, Instant};
+use flow_sync::HashSeed;
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicUsize, Ordering};
 
-use super::hash::Seed;
 use super::quotas::{Quotas, forgetting};
 use super::store::{Ask, Finds, Store};
 use super::waiting::Waiting;
@@ -28,7 +28,7 @@ use crate::rate::Rate;
 pub(super) struct Table<C, S: Store> {
     pub(super) quotas: Quotas,
     pub(super) attention: AtomicUsize,
-    pub(super) seed: Seed,
+    pub(super) seed: HashSeed,
     pub(super) clock: C,
     pub(super) store: S,
     decisions: Decisions,
@@ -41,7 +41,7 @@ pub(super) struct Table<C, S: Store> {
 /// What is fixed when the limiter is built.
 pub(super) struct Settings {
     pub(super) max_waiters: usize,
-    pub(super) seed: Seed,
+    pub(super) seed: HashSeed,
     pub(super) is_counted: bool,
     pub(super) runtime: Option<Handle>,
     pub(super) name: Option<Cow<'static, str>>,

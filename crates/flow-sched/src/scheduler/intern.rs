@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
 
+use flow_sync::HashSeed;
 use flow_sync::sync::Mutex;
 
-use super::text_hash::TextHash;
 use crate::cron::{CronError, CronPattern};
 
-type Table = HashMap<Box<str>, Weak<CronPattern>, TextHash>;
+type Table = HashMap<Box<str>, Weak<CronPattern>, HashSeed>;
 
 static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
 
