@@ -31,8 +31,6 @@ pub(crate) struct World {
     pub(super) wall: Mutex<Wall>,
     /// Timers that the simulation's own thread does not keep.
     pub(super) away: Away,
-    /// Every timer due by then has fired, so that a timer need not look for its entry.
-    pub(super) fired_through: AtomicU64,
     pub(super) idle: Idle,
     pub(super) foreign: Arc<Foreign>,
     pub(super) panics: Panics,
@@ -55,7 +53,6 @@ impl World {
             time: fresh_time(),
             wall: Mutex::new(Wall::new(START, config.wall)),
             away: Away::default(),
-            fired_through: AtomicU64::new(0),
             idle: Idle::default(),
             foreign: Foreign::of_this_thread(),
             panics: Panics::default(),
