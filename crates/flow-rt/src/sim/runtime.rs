@@ -34,6 +34,7 @@ impl SimRuntime {
 }
 
 impl Runtime for SimRuntime {
+    #[inline]
     fn spawn(&self, task: BoxTask) {
         self.0.spawn(task);
     }

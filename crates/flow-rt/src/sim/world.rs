@@ -75,16 +75,26 @@ impl World {
     }
 
     pub(super) fn spawn(&self, task: BoxTask) {
-        match local::spawn(self.id, task) {
-            Ok(()) => self.born(),
-            // Dropped here: whoever joins it learns that it was cancelled.
-            Err(task) if self.ended.load(Ordering::Acquire) => drop(task),
-            Err(task) => self.foreign.post(self.id, |inbox| inbox.spawned.push(task)),
+        if local::runs(self.id) {
+            local::spawn(task);
+            self.born();
+        } else {
+            self.spawn_elsewhere(task);
+        }
+    }
+
+    #[cold]
+    fn spawn_elsewhere(&self, task: BoxTask) {
+        if self.ended.load(Ordering::Acquire) {
+            // Whoever joins it learns that it was cancelled.
+            drop(task);
+        } else {
+            self.foreign.post(self.id, |inbox| inbox.spawned.push(task));
         }
     }
 
     /// A task has come to the simulation's thread.
-    pub(super) fn born(&self) {
+    fn born(&self) {
         self.live.store(self.live_tasks() + 1, Ordering::Relaxed);
     }
 
