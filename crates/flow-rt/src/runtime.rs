@@ -189,7 +189,9 @@ impl Future for BoxTask {
 
 /// The future of a task, until it has ended. Its destructor lets no panic out: that must not
 /// take the executor's thread with it.
-pub(crate) struct TaskBody(Option<Pin<Box<dyn Future<Output = ()> + Send + 'static>>>);
+pub(crate) struct TaskBody(Option<BoxFuture>);
+
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
 impl TaskBody {
     /// Of a task that has ended, or whose future is elsewhere.
@@ -213,17 +215,24 @@ impl TaskBody {
 
     /// Drops the future: what it owns goes when it ends or panics, not when the executor lets
     /// go of it.
+    #[inline]
     pub(crate) fn clear(&mut self) {
         if let Some(future) = self.0.take() {
-            panics::contain(|| drop(future));
+            drop_contained(future);
         }
     }
 }
 
 impl Drop for TaskBody {
+    #[inline]
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+#[inline(never)]
+fn drop_contained(future: BoxFuture) {
+    panics::contain(|| drop(future));
 }
 
 impl fmt::Debug for BoxTask {

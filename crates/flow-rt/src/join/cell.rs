@@ -117,7 +117,10 @@ impl<T> Completion<T> {
 }
 
 impl<T> Drop for Completion<T> {
+    #[inline]
     fn drop(&mut self) {
-        self.finish(Err(JoinError::Cancelled));
+        if self.0.is_some() {
+            self.finish(Err(JoinError::Cancelled));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The running simulation, as a test holds it.
 
 use core::fmt;
-use core::future::poll_fn;
+use core::future::Future;
 use core::ops::Deref;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -10,11 +10,10 @@ use std::sync::Arc;
 use super::config::SimBuilder;
 use super::idle::UntilIdle;
 use super::rng::SimRng;
-use super::runtime::{SimRuntime, SimTimer};
+use super::runtime::{SimRuntime, Sleep};
 use super::wall::Step;
 use super::world::World;
 use crate::handle::Handle;
-use crate::instant::Instant;
 
 /// The running simulation: a [`Handle`] with control over time.
 #[derive(Clone)]
@@ -50,14 +49,10 @@ impl Sim {
         }
     }
 
-    /// Waits for virtual time to pass. Other tasks run meanwhile.
-    pub async fn sleep(&self, delay: Duration) {
+    /// Waits for virtual time to pass, from its first poll on. Other tasks run meanwhile.
+    pub fn sleep(&self, delay: Duration) -> impl Future<Output = ()> + Send {
         // In this future, where the handle's would be boxed.
-        let world = self.world();
-        let at = Instant::from_nanos(world.now()) + delay;
-        let mut timer = SimTimer::new(world, at);
-        // Fails only when the run has ended, and then nothing is polled any more.
-        let _ = poll_fn(|cx| timer.poll_due(cx)).await;
+        Sleep::new(self.world(), delay)
     }
 
     /// Lets `by` of virtual time pass, with everything that comes due in it.

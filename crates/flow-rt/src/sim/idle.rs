@@ -20,10 +20,16 @@ pub(super) struct Idle {
 
 impl Idle {
     /// Takes out the one that came last.
+    #[inline]
     pub(super) fn pop(&self) -> Option<Waker> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
+        self.pop_one()
+    }
+
+    #[cold]
+    fn pop_one(&self) -> Option<Waker> {
         let mut waiting = self.waiting.lock();
         self.any.store(waiting.len() > 1, Ordering::Relaxed);
         waiting.pop()

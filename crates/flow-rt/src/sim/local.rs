@@ -40,10 +40,20 @@ pub(super) struct Local {
     /// Whether the run remembers its events.
     recorded: bool,
     pub(super) ready: Ready,
-    pub(super) newborn: Vec<(u32, BoxTask)>,
+    pub(super) newborn: Vec<Newborn>,
     pub(super) timers: Timers<Sleeper>,
     /// Slots of tasks that have ended.
     pub(super) free: Vec<u32>,
+}
+
+/// A task that the executor has not adopted yet.
+///
+/// In this order, or what was just written word by word is read back by loads that straddle the
+/// words, and each of those stalls: a twelfth of a short run.
+#[repr(C)]
+pub(super) struct Newborn {
+    pub(super) task: BoxTask,
+    pub(super) slot: u32,
 }
 
 impl Local {
@@ -59,7 +69,7 @@ impl Local {
     }
 
     /// Forgets a run. What it left is the caller's to drop; the memory is kept, if it is little.
-    fn reset(&mut self) -> (Vec<(u32, BoxTask)>, Vec<Sleeper>, Option<Self>) {
+    fn reset(&mut self) -> (Vec<Newborn>, Vec<Sleeper>, Option<Box<Self>>) {
         self.world = 0;
         self.recorded = false;
         self.ready.clear();
@@ -70,7 +80,7 @@ impl Local {
             mem::take(&mut self.newborn)
         };
         let sleepers = self.timers.reset();
-        let large = (!self.is_small()).then(|| mem::replace(self, Self::new()));
+        let large = (!self.is_small()).then(|| Box::new(mem::replace(self, Self::new())));
         (newborn, sleepers, large)
     }
 
@@ -234,16 +244,19 @@ pub(super) fn wake(waker: usize, task: impl FnOnce() -> (u64, u32)) -> Woken {
     })
 }
 
-/// Hands a new task of simulation `world` to its executor; gives it back on another thread.
-pub(super) fn spawn(world: u64, task: BoxTask) -> Result<(), BoxTask> {
+/// Whether this thread runs simulation `world`.
+#[inline]
+pub(super) fn runs(world: u64) -> bool {
+    with(|local| local.world == world)
+}
+
+/// Hands a new task to the executor of the simulation that this thread runs.
+#[inline]
+pub(super) fn spawn(task: BoxTask) {
     with(|local| {
-        if local.world != world {
-            return Err(task);
-        }
         let slot = local.allot();
-        local.newborn.push((slot, task));
-        Ok(())
-    })
+        local.newborn.push(Newborn { task, slot });
+    });
 }
 
 /// Looks at the queue of this thread.

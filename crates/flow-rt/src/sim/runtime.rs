@@ -1,6 +1,7 @@
 //! The contract, as tasks hold it in their handles.
 
 use core::borrow::Borrow;
+use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
@@ -33,6 +34,7 @@ impl SimRuntime {
 }
 
 impl Runtime for SimRuntime {
+    #[inline]
     fn spawn(&self, task: BoxTask) {
         self.0.spawn(task);
     }
@@ -88,11 +90,16 @@ impl<W: Borrow<World>> SimTimer<W> {
     }
 
     #[inline]
-    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
-        let world = self.world.borrow();
-        if self.due <= world.now() && self.due != u64::MAX {
+    fn is_due(&self) -> bool {
+        self.due <= self.world.borrow().now() && self.due != u64::MAX
+    }
+
+    #[inline]
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        if self.is_due() {
             return Poll::Ready(Ok(()));
         }
+        let world = self.world.borrow();
         if world.ended.load(Ordering::Relaxed) {
             return Poll::Ready(Err(Stopped::new()));
         }
@@ -108,9 +115,14 @@ impl<W: Borrow<World>> SimTimer<W> {
 
     #[inline]
     fn unregister(&mut self) {
-        if let Some(registered) = self.registered.take() {
-            self.world.borrow().unregister(registered, self.due);
+        let world = self.world.borrow();
+        // One that is due by now has gone by itself: the clock does not move without firing it.
+        if self.due > world.now()
+            && let Some(registered) = self.registered
+        {
+            world.unregister(registered);
         }
+        self.registered = None;
     }
 }
 
@@ -129,5 +141,44 @@ impl<W: Borrow<World>> Drop for SimTimer<W> {
     #[inline]
     fn drop(&mut self) {
         self.unregister();
+    }
+}
+
+/// Waits for a time that starts with its first poll.
+pub(super) struct Sleep<'a> {
+    /// Due after so many nanoseconds, until that poll.
+    timer: SimTimer<&'a World>,
+    started: bool,
+}
+
+impl<'a> Sleep<'a> {
+    #[inline]
+    pub(super) fn new(world: &'a World, delay: Duration) -> Self {
+        Self {
+            timer: SimTimer::new(world, Instant::ORIGIN + delay),
+            started: false,
+        }
+    }
+
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.started {
+            self.started = true;
+            let now = self.timer.world.now();
+            self.timer.due = self.timer.due.saturating_add(now);
+        }
+        // Fails only when the run has ended, and then nothing is polled any more.
+        self.timer.poll_due(cx).map(drop)
+    }
+}
+
+impl Future for Sleep<'_> {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.started && self.timer.is_due() {
+            return Poll::Ready(());
+        }
+        self.poll_waiting(cx)
     }
 }

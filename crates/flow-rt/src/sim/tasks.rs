@@ -111,14 +111,31 @@ impl Tasks {
             born: now,
             stalled: false,
         };
-        // A slot that is new is the next one: they are adopted in the order of their allotment.
         self.used = self.used.max(slot as usize + 1);
+        let at = slot as usize;
+        let task = TaskRef { slot, number };
+        if let (Some(last), Some(known)) = (self.slots.get_mut(at), self.about.get_mut(at))
+            && last.shared.reuse(world, task, 2)
+        {
+            // `shared` and `waker` are its own: nobody else holds a clone still.
+            last.body = body;
+            last.number = number;
+            last.polls = 0;
+            last.polled_at = now;
+            *known = about;
+        } else {
+            self.put_anew(Task::new(world, task, body), slot, about);
+        }
+    }
+
+    #[cold]
+    fn put_anew(&mut self, task: Task, slot: u32, about: About) {
         if let Some(last) = self.slots.get_mut(slot as usize) {
-            last.renew(world, TaskRef { slot, number }, body);
+            *last = task;
             self.about[slot as usize] = about;
         } else {
-            self.slots
-                .push(Task::new(world, TaskRef { slot, number }, body));
+            // A slot that is new is the next one: they are adopted in the order of their allotment.
+            self.slots.push(task);
             self.about.push(about);
         }
     }
@@ -159,6 +176,9 @@ impl Tasks {
 
     /// Takes all tasks out, in the order in which they were spawned.
     pub(super) fn take_all(&mut self) -> Vec<TaskBody> {
+        if self.living == 0 {
+            return Vec::new();
+        }
         let by_age: Vec<u32> = self.by_age().into_iter().map(|(slot, _)| slot).collect();
         by_age
             .into_iter()
@@ -168,10 +188,8 @@ impl Tasks {
 
     /// The tasks with their slots.
     fn alive(&self) -> impl Iterator<Item = (u32, &Task)> {
-        // In most runs none is left at the end, and no slot need be looked at.
-        let used = if self.living == 0 { 0 } else { self.used };
         // 2^32 tasks do not fit into memory.
-        let slots = (0..).zip(&self.slots[..used]);
+        let slots = (0..).zip(&self.slots[..self.used]);
         slots.filter(|(_, task)| task.number != ENDED)
     }
 
@@ -191,6 +209,9 @@ impl Tasks {
 
     /// All tasks, in the order in which they were spawned.
     pub(super) fn reports(&self, now: u64) -> Vec<TaskReport> {
+        if self.living == 0 {
+            return Vec::new();
+        }
         let by_age = self.by_age().into_iter();
         by_age
             .map(|(slot, task)| self.describe(slot, task, now))
@@ -245,20 +266,6 @@ impl Task {
             number: task.number,
             polls: 0,
             polled_at: world.now(),
-        }
-    }
-
-    /// Puts another task into its slot.
-    #[inline]
-    fn renew(&mut self, world: &World, task: TaskRef, body: TaskBody) {
-        // `shared` and `waker`, unless somebody else holds a clone still.
-        if self.shared.reuse(world, task, 2) {
-            self.body = body;
-            self.number = task.number;
-            self.polls = 0;
-            self.polled_at = world.now();
-        } else {
-            *self = Self::new(world, task, body);
         }
     }
 }

@@ -11,10 +11,11 @@
 //! 2. `Away::used` is set before anything is left there, and the executor looks at it before it
 //!    asks for the next due time: nothing that was given up moves the clock.
 
+use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
-use flow_sync::sync::{Mutex, MutexGuard};
+use flow_sync::sync::Mutex;
 
 use super::local;
 use super::world::World;
@@ -29,18 +30,35 @@ pub(super) enum Sleeper {
 }
 
 /// A timer that was registered.
+///
+/// Its key, taken apart: so it fits into two registers, and a timer into forty bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Registered {
-    key: Key,
+    stamp: NonZeroU64,
+    slot: u32,
     /// Among those of the simulation's thread.
     here: bool,
+}
+
+impl Registered {
+    #[inline]
+    fn new(key: Key, here: bool) -> Self {
+        let Key { slot, stamp } = key;
+        Self { stamp, slot, here }
+    }
+
+    fn key(self) -> Key {
+        let Self { stamp, slot, .. } = self;
+        Key { slot, stamp }
+    }
 }
 
 /// The timers of other threads.
 #[derive(Default)]
 pub(super) struct Away {
     used: AtomicBool,
-    lists: Mutex<Lists>,
+    /// Made when there is something for them: few runs ever need them, and they are large.
+    lists: Mutex<Option<Box<Lists>>>,
 }
 
 #[derive(Default)]
@@ -57,24 +75,25 @@ impl Away {
         self.used.load(Ordering::Acquire)
     }
 
-    pub(super) fn lists(&self) -> MutexGuard<'_, Lists> {
-        self.lists.lock()
+    /// Changes what is there.
+    pub(super) fn with<T>(&self, change: impl FnOnce(&mut Lists) -> T) -> T {
+        change(self.lists.lock().get_or_insert_default())
     }
 
     pub(super) fn take_given_up(&self) -> Vec<Key> {
-        core::mem::take(&mut self.lists.lock().given_up)
+        self.with(|lists| core::mem::take(&mut lists.given_up))
     }
 
     #[cold]
     fn change<T>(&self, change: impl FnOnce(&mut Lists) -> T) -> T {
         self.used.store(true, Ordering::Release);
-        change(&mut self.lists.lock())
+        self.with(change)
     }
 }
 
 impl World {
     /// Registers a timer for `waker`, in place of what was registered for it before.
-    #[inline]
+    #[inline(never)]
     pub(super) fn register(
         &self,
         before: Option<Registered>,
@@ -88,11 +107,12 @@ impl World {
                 timers.insert(due, self.current(), Sleeper::Task(slot))
             })
         {
-            return Registered { key, here: true };
+            return Registered::new(key, true);
         }
         self.register_again(before, due, waker)
     }
 
+    #[inline(never)]
     fn register_again(&self, before: Option<Registered>, due: u64, waker: &Waker) -> Registered {
         let owner = self.current();
         let slot = local::slot_of(waker);
@@ -101,44 +121,37 @@ impl World {
             // Before the cell is borrowed: it is user code.
             None => Sleeper::Other(waker.clone()),
         });
-        let known = before.filter(|before| before.here).map(|before| before.key);
+        let known = before.filter(|before| before.here).map(Registered::key);
         let registered = local::with_timers_of(self.id, |timers| {
             let sleeper = sleeper.take()?;
             Some(timers.register(known, due, owner, sleeper))
         });
         let here = registered.is_some();
         let (key, replaced) = registered.flatten().unwrap_or_else(|| {
-            let known = before
-                .filter(|before| !before.here)
-                .map(|before| before.key);
+            let known = before.filter(|before| !before.here).map(Registered::key);
             let sleeper = Sleeper::Other(waker.clone());
             self.away
                 .change(|lists| lists.timers.register(known, due, owner, sleeper))
         });
         drop(replaced);
         if let Some(before) = before.filter(|before| before.here != here) {
-            self.take_out(before);
+            self.unregister(before);
         }
-        Registered { key, here }
+        Registered::new(key, here)
     }
 
-    /// Takes a timer out that is due at `due`. One that is due by `fired_through` has gone by
-    /// itself.
-    #[inline]
-    pub(super) fn unregister(&self, timer: Registered, due: u64) {
-        if due > self.fired_through.load(Ordering::Relaxed) {
-            self.take_out(timer);
-        }
-    }
-
-    fn take_out(&self, timer: Registered) {
+    /// Takes a timer out.
+    #[inline(never)]
+    pub(super) fn unregister(&self, timer: Registered) {
         let left = if timer.here {
-            local::with_timers_of(self.id, |timers| timers.remove(timer.key)).unwrap_or_else(|| {
-                self.away.change(|lists| lists.given_up.push(timer.key));
-                None
-            })
+            local::with_timers_of(self.id, |timers| timers.remove(timer.key())).unwrap_or_else(
+                || {
+                    self.away.change(|lists| lists.given_up.push(timer.key()));
+                    None
+                },
+            )
         } else {
-            self.away.change(|lists| lists.timers.remove(timer.key))
+            self.away.change(|lists| lists.timers.remove(timer.key()))
         };
         drop(left);
     }

@@ -31,8 +31,6 @@ pub(crate) struct World {
     pub(super) wall: Mutex<Wall>,
     /// Timers that the simulation's own thread does not keep.
     pub(super) away: Away,
-    /// Every timer due by then has fired, so that a timer need not look for its entry.
-    pub(super) fired_through: AtomicU64,
     pub(super) idle: Idle,
     pub(super) foreign: Arc<Foreign>,
     pub(super) panics: Panics,
@@ -55,7 +53,6 @@ impl World {
             time: fresh_time(),
             wall: Mutex::new(Wall::new(START, config.wall)),
             away: Away::default(),
-            fired_through: AtomicU64::new(0),
             idle: Idle::default(),
             foreign: Foreign::of_this_thread(),
             panics: Panics::default(),
@@ -78,16 +75,26 @@ impl World {
     }
 
     pub(super) fn spawn(&self, task: BoxTask) {
-        match local::spawn(self.id, task) {
-            Ok(()) => self.born(),
-            // Dropped here: whoever joins it learns that it was cancelled.
-            Err(task) if self.ended.load(Ordering::Acquire) => drop(task),
-            Err(task) => self.foreign.post(self.id, |inbox| inbox.spawned.push(task)),
+        if local::runs(self.id) {
+            local::spawn(task);
+            self.born();
+        } else {
+            self.spawn_elsewhere(task);
+        }
+    }
+
+    #[cold]
+    fn spawn_elsewhere(&self, task: BoxTask) {
+        if self.ended.load(Ordering::Acquire) {
+            // Whoever joins it learns that it was cancelled.
+            drop(task);
+        } else {
+            self.foreign.post(self.id, |inbox| inbox.spawned.push(task));
         }
     }
 
     /// A task has come to the simulation's thread.
-    pub(super) fn born(&self) {
+    fn born(&self) {
         self.live.store(self.live_tasks() + 1, Ordering::Relaxed);
     }
 

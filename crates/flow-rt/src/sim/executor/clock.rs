@@ -27,15 +27,36 @@ impl Executor<'_> {
         true
     }
 
-    /// Nothing is ready: wake who waits for that, else move the clock, else give up.
-    pub(super) fn wait(&mut self) -> Result<(), Box<Failure>> {
+    /// Nothing is ready: wake who waits for that, else move the clock, else give up. Returns who
+    /// is to be polled next, if it did not need the queue for that.
+    #[inline]
+    pub(super) fn wait(&mut self) -> Result<Option<u32>, Box<Failure>> {
         if let Some(waiter) = self.world.idle.pop() {
             waiter.wake();
-            return Ok(());
+            return Ok(None);
         }
+        if self.plain && !self.world.away.is_used() {
+            // Nothing but these timers moves the clock.
+            if let Some(due) = local::with(|local| local.timers.next_due_now()) {
+                self.set_time(due)?;
+                let alone = local::with(|local| local.timers.pop_alone(due));
+                return Ok(if let Some((owner, sleeper)) = alone {
+                    self.wake_alone(owner, sleeper)
+                } else {
+                    self.fire(due);
+                    None
+                });
+            }
+        }
+        self.wait_for_any().map(|()| None)
+    }
+
+    /// The same, whatever there is to wait for.
+    #[inline(never)]
+    fn wait_for_any(&mut self) -> Result<(), Box<Failure>> {
         let away = self.world.away.is_used().then(|| {
             self.take_back_timers();
-            self.world.away.lists().timers.next_due()
+            self.world.away.with(|lists| lists.timers.next_due())
         });
         let here = local::with(|local| local.timers.next_due());
         let timer = earlier(here, away.flatten());
@@ -58,11 +79,18 @@ impl Executor<'_> {
     /// Moves the clock, and makes ready what has come due: all of it before the next pick, so
     /// that its order is the policy's.
     pub(super) fn move_to(&mut self, now: u64) -> Result<(), Box<Failure>> {
+        self.set_time(now)?;
+        self.fire(now);
+        if !self.plain {
+            self.release(now);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn set_time(&mut self, now: u64) -> Result<(), Box<Failure>> {
         if now - START > self.config.max_time {
-            return Err(Box::new(Failure::Unfinished {
-                limit: Limit::Time(Duration::from_nanos(self.config.max_time)),
-                busiest: self.tasks.busiest(self.now),
-            }));
+            return Err(Box::new(self.out_of_time()));
         }
         self.now = now;
         self.world.time.store(now, Ordering::Release);
@@ -73,11 +101,15 @@ impl Executor<'_> {
         }
         self.trace = mixed(self.trace, now);
         self.world.note(|| Event::Moved { now });
-        self.fire(now);
-        if !self.plain {
-            self.release(now);
-        }
         Ok(())
+    }
+
+    #[cold]
+    fn out_of_time(&self) -> Failure {
+        Failure::Unfinished {
+            limit: Limit::Time(Duration::from_nanos(self.config.max_time)),
+            busiest: self.tasks.busiest(self.now),
+        }
     }
 
     /// Makes ready the tasks that were held back until `now`.
@@ -87,9 +119,29 @@ impl Executor<'_> {
         }
     }
 
+    /// Wakes whom the only timer is for that is due, while nothing is ready: a task is next.
+    #[inline]
+    fn wake_alone(&self, owner: u64, sleeper: Sleeper) -> Option<u32> {
+        match sleeper {
+            Sleeper::Task(slot) => {
+                let number = owner;
+                self.tasks.living(TaskRef { slot, number })?;
+                self.world.note(|| Event::Woken {
+                    task: owner,
+                    by: self.world.current(),
+                });
+                Some(slot)
+            }
+            Sleeper::Other(waker) => {
+                waker.wake();
+                None
+            }
+        }
+    }
+
     /// Wakes all timers that are due at `now` or before. Those that were given up on another
     /// thread since the executor looked last wake whom nothing happened to, as any waker may.
-    #[inline]
+    #[inline(never)]
     fn fire(&mut self, now: u64) {
         let (tasks, world, due) = (&self.tasks, self.world, &mut self.due);
         local::with(|local| {
@@ -109,10 +161,11 @@ impl Executor<'_> {
             });
         });
         if self.world.away.is_used() {
-            let timers = &mut self.world.away.lists().timers;
-            timers.fire(now, |owner, sleeper| self.due.push((owner, sleeper)));
+            self.world.away.with(|lists| {
+                let timers = &mut lists.timers;
+                timers.fire(now, |owner, sleeper| self.due.push((owner, sleeper)));
+            });
         }
-        self.world.fired_through.store(now, Ordering::Relaxed);
         if !self.due.is_empty() {
             self.wake_due();
         }
@@ -148,9 +201,14 @@ impl Executor<'_> {
         if away {
             self.take_back_timers();
         }
+        if !away && local::with(|local| local.timers.is_empty()) {
+            return Vec::new();
+        }
         let mut armed: Vec<(u64, u64)> = local::with(|local| local.timers.armed().collect());
         if away {
-            armed.extend(self.world.away.lists().timers.armed());
+            self.world
+                .away
+                .with(|lists| armed.extend(lists.timers.armed()));
         }
         armed.sort_by_key(|&(due, _)| due);
         let report = |(due, owner)| TimerReport {

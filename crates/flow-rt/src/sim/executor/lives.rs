@@ -4,12 +4,12 @@ use core::sync::atomic::Ordering;
 
 use super::super::config::Policy;
 use super::super::failure::Failure;
-use super::super::local;
+use super::super::local::{self, Newborn};
 use super::super::report::TaskPanic;
 use super::super::tasks::ROOT;
 use super::Executor;
 use crate::panics::{self, Panic};
-use crate::runtime::{BoxTask, TaskBody};
+use crate::runtime::TaskBody;
 
 impl Executor<'_> {
     /// Hears of the panics that the last poll left, and takes over what other threads have posted.
@@ -35,12 +35,8 @@ impl Executor<'_> {
                 local::with(|local| local.ready.push(task.slot));
             }
         }
-        // Slots are adopted in the order in which they are allotted.
-        self.adopt_newborn();
         for task in inbox.spawned {
-            let slot = local::with(local::Local::allot);
-            self.world.born();
-            self.adopt(slot, task);
+            self.world.spawn(task);
         }
         Ok(())
     }
@@ -49,16 +45,11 @@ impl Executor<'_> {
     pub(super) fn adopt_newborn(&mut self) {
         // This drops nothing, and so runs no user code while the cell is borrowed.
         local::with(|local| {
-            for (slot, task) in local.newborn.drain(..) {
-                self.adopt(slot, task);
+            for Newborn { task, slot } in local.newborn.drain(..) {
+                self.picker.born(slot);
+                self.tasks.add(self.world, slot, task);
             }
         });
-    }
-
-    #[inline]
-    fn adopt(&mut self, slot: u32, task: BoxTask) {
-        self.picker.born(slot);
-        self.tasks.add(self.world, slot, task);
     }
 
     /// A task has been polled to its end.

@@ -175,10 +175,10 @@ impl<'a> Executor<'a> {
         mut root: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Result<T, Box<Failure>> {
         loop {
+            // Before it has ended they end with its output, or in a failure.
             if let Some(output) = self.guarded(&mut root)? {
                 return Ok(output);
             }
-            self.wait()?;
         }
     }
 
@@ -192,8 +192,8 @@ impl<'a> Executor<'a> {
         self.guarded(&mut |_| Poll::Pending::<()>).map(drop)
     }
 
-    /// Polls what is ready, until the root has ended, nothing is ready, or there were polls
-    /// enough.
+    /// Polls what is ready, and moves the clock when nothing is, until the root has ended; after
+    /// that, until nothing is ready or there were polls enough.
     ///
     /// One guard around all of them catches a panic, and the loop is entered anew after it: a
     /// guard around each poll would cost each of them.
@@ -226,7 +226,11 @@ impl<'a> Executor<'a> {
             }
             let (slot, one_of) = match self.pick() {
                 Picked::One { slot, one_of } => (slot, one_of),
-                Picked::None => return Ok(None),
+                Picked::None if self.winding_down => return Ok(None),
+                Picked::None => match self.wait()? {
+                    Some(slot) => (slot, 1),
+                    None => continue,
+                },
                 Picked::AfterNewborn => {
                     self.adopt_newborn();
                     continue;

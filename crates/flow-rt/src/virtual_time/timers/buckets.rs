@@ -1,81 +1,82 @@
 //! The buckets: which list a timer stands in, and what is due first.
 
-use super::{Bounds, Bucket, DIGIT, FRONT, Link, NONE, RADIX, Timers};
+use super::{Bounds, Bucket, DIGIT, LOWEST, NONE, Node, RADIX, Timers, WORD};
 
 impl<W> Timers<W> {
-    /// The level of a due time, and the number of its bucket.
+    /// The number of the bucket of a due time.
     #[inline]
-    fn place(&self, due: u64) -> (usize, usize) {
-        let level = ((due ^ self.base) | 1).ilog2() / DIGIT;
-        let digit = (due >> (level * DIGIT)) as usize % RADIX;
-        (level as usize, level as usize * RADIX + digit)
+    fn place(&self, due: u64) -> usize {
+        let first_different = ((due ^ self.base) | 1).ilog2() as usize;
+        let level = (first_different + DIGIT - LOWEST) / DIGIT;
+        level * RADIX + (due >> shift(level)) as usize % RADIX
     }
 
     /// The number of the first bucket that is not empty.
     #[inline]
     pub(super) fn first_bucket(&self) -> Option<usize> {
-        if self.levels == 0 {
+        if self.words == 0 {
             return None;
         }
-        let level = self.levels.trailing_zeros() as usize;
-        Some(level * RADIX + self.digits[level].trailing_zeros() as usize)
+        let word = self.words.trailing_zeros() as usize;
+        Some(word * WORD + self.filled[word].trailing_zeros() as usize)
     }
 
     /// Puts a slot at the end of its bucket, whose number it returns.
     #[inline]
     pub(super) fn link(&mut self, slot: u32, due: u64) -> usize {
-        let (level, at) = self.place(due);
+        let at = self.place(due);
         if self.buckets.len() <= at {
-            self.add_levels(level);
+            self.add_levels(at);
         }
         let bucket = &mut self.buckets[at];
-        self.links[slot as usize] = Link {
-            due,
-            previous: bucket.last,
-            next: NONE,
-        };
+        let node = &mut self.nodes[slot as usize];
+        node.due = due;
+        node.previous = bucket.last;
+        node.next = NONE;
         if bucket.last == NONE {
             *bucket = Bucket {
                 first: slot,
                 last: slot,
             };
-            self.levels |= 1 << level;
-            self.digits[level] |= 1 << (at % RADIX);
+            self.words |= 1 << (at / WORD);
+            self.filled[at / WORD] |= 1 << (at % WORD);
         } else {
-            self.links[bucket.last as usize].next = slot;
+            self.nodes[bucket.last as usize].next = slot;
             bucket.last = slot;
         }
         at
     }
 
     #[cold]
-    fn add_levels(&mut self, highest: usize) {
-        self.buckets.resize((highest + 1) * RADIX, Bucket::EMPTY);
+    fn add_levels(&mut self, needed: usize) {
+        let buckets = (needed + 1).next_multiple_of(RADIX);
+        self.buckets.resize(buckets, Bucket::EMPTY);
     }
 
     pub(super) fn unlink(&mut self, slot: u32) {
-        let Link {
+        let Node {
             due,
             previous,
             next,
-        } = self.links[slot as usize];
-        if previous == FRONT {
+            ..
+        } = self.nodes[slot as usize];
+        if self.front.first().is_some_and(|&(last, _)| due <= last) {
             self.front.retain(|&(_, other)| other != slot);
             return;
         }
-        let (level, at) = self.place(due);
+        let at = self.place(due);
         let bucket = &mut self.buckets[at];
         match previous {
             NONE => bucket.first = next,
-            previous => self.links[previous as usize].next = next,
+            previous => self.nodes[previous as usize].next = next,
         }
         match next {
             NONE => bucket.last = previous,
-            next => self.links[next as usize].previous = previous,
+            next => self.nodes[next as usize].previous = previous,
         }
         let emptied = bucket.first == NONE;
         if emptied {
-            self.mark_empty(level, at);
+            self.mark_empty(at);
         }
         // What is due after them is in another bucket. At a bound, others may be beside it.
         let hold = |bounds: &Bounds| {
@@ -86,10 +87,11 @@ impl<W> Timers<W> {
         self.bounds = self.bounds.filter(hold);
     }
 
-    fn mark_empty(&mut self, level: usize, at: usize) {
-        self.digits[level] &= !(1 << (at % RADIX));
-        if self.digits[level] == 0 {
-            self.levels &= !(1 << level);
+    fn mark_empty(&mut self, at: usize) {
+        let word = &mut self.filled[at / WORD];
+        *word &= !(1 << (at % WORD));
+        if *word == 0 {
+            self.words &= !(1 << (at / WORD));
         }
     }
 
@@ -97,14 +99,14 @@ impl<W> Timers<W> {
     #[inline]
     pub(super) fn empty(&mut self, at: usize) {
         self.buckets[at] = Bucket::EMPTY;
-        self.mark_empty(at / RADIX, at);
+        self.mark_empty(at);
         self.bounds = None;
     }
 
     /// The bounds of the first bucket, if any is not empty.
     #[inline]
     pub(super) fn measured(&mut self) -> Option<Bounds> {
-        if self.bounds.is_none() && self.levels != 0 {
+        if self.bounds.is_none() && self.words != 0 {
             self.measure();
         }
         self.bounds
@@ -113,13 +115,20 @@ impl<W> Timers<W> {
     fn measure(&mut self) {
         if let Some(at) = self.first_bucket() {
             let mut slot = self.buckets[at].first;
-            let mut bounds = Bounds::at(self.links[slot as usize].due);
+            let mut bounds = Bounds::at(self.nodes[slot as usize].due);
             while slot != NONE {
-                let link = &self.links[slot as usize];
-                bounds.include(link.due);
-                slot = link.next;
+                let node = &self.nodes[slot as usize];
+                bounds.include(node.due);
+                slot = node.next;
             }
             self.bounds = Some(bounds);
         }
     }
+}
+
+/// Bits below the digit of a level. On the lowest, the two bits above its digit are taken for a
+/// part of it: they are the same in all that is there.
+#[inline]
+pub(super) const fn shift(level: usize) -> usize {
+    (level * DIGIT).saturating_sub(DIGIT - LOWEST)
 }

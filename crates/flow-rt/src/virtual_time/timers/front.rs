@@ -1,8 +1,7 @@
 //! The sorted front: the next few timers, taken out of the first bucket.
 
-use core::cmp::Reverse;
-
-use super::{FRONT, Link, NONE, Timers};
+use super::buckets::shift;
+use super::{Bounds, NONE, Node, RADIX, Timers};
 
 impl<W> Timers<W> {
     /// Where the next one stands that is due at `now` or before.
@@ -20,7 +19,7 @@ impl<W> Timers<W> {
             if bounds.earliest == bounds.latest {
                 return Due::Bucket(at);
             }
-            self.open(at, bounds.earliest);
+            self.open(at);
         }
     }
 
@@ -31,29 +30,60 @@ impl<W> Timers<W> {
         next.map(|(_, slot)| slot)
     }
 
-    /// Moves `base` to the earliest due time in bucket `at`, and its slots to the front, or to
-    /// lower levels if they are many.
-    fn open(&mut self, at: usize, earliest: u64) {
+    /// Moves `base` to where bucket `at` starts, the first one, and what is in there to the front,
+    /// or to lower levels if it is much. Leaves it there, measured, if all of it is due at once.
+    ///
+    /// A slot's place in the front is the number of those that are due after it. To count them
+    /// takes no branch that depends on the times, where a sort would mispredict one for each slot.
+    #[inline(never)]
+    pub(super) fn open(&mut self, at: usize) {
         let first = self.buckets[at].first;
-        self.empty(at);
-        self.base = earliest;
-        let mut slot = first;
-        while slot != NONE && self.front.len() < SHORT_FRONT {
-            let link = &mut self.links[slot as usize];
-            link.previous = FRONT;
-            self.front.push((link.due, slot));
-            slot = link.next;
-        }
-        if slot == NONE {
-            // Equals come out in the order of the list.
-            self.front.reverse();
-            self.front.sort_by_key(|&(due, _)| Reverse(due));
-            return;
-        }
-        self.front.clear();
+        let due = self.nodes[first as usize].due;
+        let inside = (1 << shift(at / RADIX)) - 1;
+        let room = if inside < SHORT_SPAN { SHORT_FRONT } else { 0 };
+        // Whole numbers that a float holds, since any machine compares two of those at once.
+        // Behind the last, what is due after all.
+        let mut keys = [f64::INFINITY; SHORT_FRONT];
+        let mut slots = [0; SHORT_FRONT];
+        let (mut count, mut different) = (0, 0);
         let mut slot = first;
         while slot != NONE {
-            let Link { due, next, .. } = self.links[slot as usize];
+            let node = &self.nodes[slot as usize];
+            different |= node.due ^ due;
+            if count < room {
+                // Equals come out in the order of the list.
+                let key = (node.due & inside) * SHORT_FRONT as u64 + count as u64;
+                keys[count] = key.cast_signed() as f64;
+                slots[count] = slot;
+            } else if different != 0 {
+                break;
+            }
+            count += 1;
+            slot = node.next;
+        }
+        if different == 0 {
+            self.bounds = Some(Bounds::at(due));
+            return;
+        }
+        self.empty(at);
+        self.base = due & !inside;
+        if slot != NONE {
+            return self.spread(first);
+        }
+        self.front.resize(count, (0, NONE));
+        let padded = &keys[..count.next_multiple_of(4)];
+        for (&slot, &key) in slots[..count].iter().zip(&keys) {
+            let after: u64 = padded.iter().map(|&other| u64::from(other > key)).sum();
+            let place = after as usize - (padded.len() - count);
+            self.front[place] = (self.nodes[slot as usize].due, slot);
+        }
+    }
+
+    /// Puts a list into the buckets that are its slots' now.
+    fn spread(&mut self, first: u32) {
+        let mut slot = first;
+        while slot != NONE {
+            let Node { due, next, .. } = self.nodes[slot as usize];
             self.link(slot, due);
             slot = next;
         }
@@ -67,11 +97,7 @@ impl<W> Timers<W> {
         // Before its equals, and so to be taken out after them.
         let at = self.front.partition_point(|&(other, _)| other > due);
         self.front.insert(at, (due, slot));
-        self.links[slot as usize] = Link {
-            due,
-            previous: FRONT,
-            next: NONE,
-        };
+        self.nodes[slot as usize].due = due;
     }
 
     /// Puts what is in the front into buckets.
@@ -95,5 +121,7 @@ pub(super) enum Due {
 
 /// A bucket of no more is sorted: cheaper than to spread it, which would move each again.
 const SHORT_FRONT: usize = 32;
+/// Nanoseconds: three days, so that a time and a place in a list fit into a float's 53 bits.
+const SHORT_SPAN: u64 = 1 << 48;
 /// Timers that are new go to the front while there are no more in it.
 const LONGEST_FRONT: usize = 64;

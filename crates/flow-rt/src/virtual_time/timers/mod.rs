@@ -1,9 +1,10 @@
 //! Timers of virtual time: a radix heap of linked lists, with a sorted front.
 //!
 //! # State
-//! A slot for each registered timer, in two parallel vectors: its due time and neighbours, which
-//! moving touches, and what it is for. `base` is the latest instant up to which timers were taken
-//! out. A due time is read as 11 digits of 6 bits. A bucket is a list of slots: that of level `l`
+//! A slot for each registered timer: its due time and neighbours, and what it is for. `base` is an
+//! instant up to which all timers were taken out. A due time is read as 9 digits: the lowest of 6
+//! bits, the others of 8, so that the buckets of the levels are 1 ns, 64 ns, 16 us, 4 ms, 1 s, 5
+//! minutes, 20 hours, 208 days and 146 years wide. A bucket is a list of slots: that of level `l`
 //! and digit `d` holds what first differs from `base` in digit `l`, counted from the lowest, and
 //! has `d` there; what is due at `base` is on level 0. So of two buckets, that of the lower level
 //! is due before the other, and on one level that of the lower digit. `front` is a bucket that
@@ -12,12 +13,13 @@
 //! # Invariants
 //! 1. Nothing is due before `base`: virtual time does not go back, and what is due by now is not
 //!    registered. (It would be taken to be due at `base`.)
-//! 2. A timer stands in the front or in the bucket that its due time and `base` give. `base`
-//!    moves only to the earliest due time while the front is empty: it is in the first bucket
-//!    that is not. Then the timers of that bucket move to the front or to lower levels, and no
-//!    other's bucket changes.
+//! 2. What is not in the front stands in the bucket that its due time and `base` give. `base`
+//!    moves only while the front is empty, and no further than to the earliest due time, into the
+//!    first bucket that is not empty. Then the timers of that bucket move to the front or to
+//!    lower levels, and no other's bucket changes.
 //! 3. What is in the front is due before what is in a bucket. A timer that is new goes to the
-//!    front if it is due no later than the last one there.
+//!    front if it is due no later than the last one there. So the due time of that one tells
+//!    which of the two a timer stands in.
 //! 4. Lists are in the order of registration, also after a move, and so is the front among equal
 //!    due times: who is due at one instant fires in that order.
 //! 5. `bounds`, if known, are the earliest and the latest due time in the first bucket. They are
@@ -26,9 +28,10 @@
 //!
 //! # Cost
 //! Registering and removing: a few steps, whatever the number of timers. A timer moves at most
-//! once per digit of its distance, once and to the front if a thousand are spread at random over
-//! a minute; timers that have a bucket for themselves, at one instant, are taken out without a
-//! move. A binary heap pays a step of unpredictable branches per doubling of the number of timers,
+//! once per digit of its distance, hardly ever but to the front if a thousand are spread at random
+//! over a minute; timers that have a bucket for themselves, at one instant, are taken out without
+//! a move. The digits are wide for that: with 6 bits each, two of three of those timers moved once
+//! more. A binary heap pays a step of unpredictable branches per doubling of the number of timers,
 //! also for those that never fire, and keeps the removed. A front that grows too long to insert
 //! into goes back to the buckets.
 //!
@@ -42,35 +45,35 @@ mod front;
 #[cfg(test)]
 mod tests;
 
+use core::num::NonZeroU64;
+
 use front::Due;
 
 /// Timers, each with a `W` that is handed out when it fires.
 pub(crate) struct Timers<W> {
-    links: Vec<Link>,
-    entries: Vec<Entry<W>>,
+    nodes: Vec<Node<W>>,
     /// The first of the free slots; they are linked by `next`.
     free: u32,
     /// Of all levels that were needed so far.
     buckets: Vec<Bucket>,
-    /// A bit for each level that is not empty.
-    levels: u16,
-    /// For each level, a bit for each bucket that is not empty.
-    digits: [u64; LEVELS],
+    /// A bit for each bucket that is not empty.
+    filled: [u64; WORDS],
+    /// A bit for each of those words that is not zero.
+    words: u64,
     bounds: Option<Bounds>,
     /// Due times and slots.
     front: Vec<(u64, u32)>,
     base: u64,
-    last_stamp: u64,
+    last_stamp: NonZeroU64,
 }
 
-struct Link {
+/// A slot. In a cache line of its own: every step touches one or two of them, each from anywhere.
+#[repr(align(64))]
+struct Node<W> {
     due: u64,
-    /// [`FRONT`] for what is there.
+    /// Its neighbours in a bucket.
     previous: u32,
     next: u32,
-}
-
-struct Entry<W> {
     /// Zero while the slot is free.
     stamp: u64,
     /// The task that registered it.
@@ -93,23 +96,22 @@ struct Bounds {
 /// A registered timer.
 #[derive(Clone, Copy)]
 pub(crate) struct Key {
-    slot: u32,
-    stamp: u64,
+    pub(crate) slot: u32,
+    pub(crate) stamp: NonZeroU64,
 }
 
 impl<W> Timers<W> {
     pub(crate) const fn new() -> Self {
         Self {
-            links: Vec::new(),
-            entries: Vec::new(),
+            nodes: Vec::new(),
             free: NONE,
             buckets: Vec::new(),
-            levels: 0,
-            digits: [0; LEVELS],
+            filled: [0; WORDS],
+            words: 0,
             bounds: None,
             front: Vec::new(),
             base: 0,
-            last_stamp: 0,
+            last_stamp: NonZeroU64::MIN,
         }
     }
 
@@ -123,11 +125,11 @@ impl<W> Timers<W> {
         who: W,
     ) -> (Key, Option<W>) {
         if let Some(key) = key.filter(|&key| self.is_registered(key)) {
-            let entry = &mut self.entries[key.slot as usize];
-            entry.owner = owner;
-            let replaced = entry.who.replace(who);
+            let node = &mut self.nodes[key.slot as usize];
+            node.owner = owner;
+            let replaced = node.who.replace(who);
             let due = due.max(self.base);
-            if self.links[key.slot as usize].due != due {
+            if node.due != due {
                 self.unlink(key.slot);
                 self.add(key.slot, due);
             }
@@ -137,25 +139,33 @@ impl<W> Timers<W> {
     }
 
     /// Registers `who` for `due`.
-    #[inline]
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "its other callers, which are rare, share its weight"
+    )]
     pub(crate) fn insert(&mut self, due: u64, owner: u64, who: W) -> Key {
-        self.last_stamp += 1;
+        // It does not wrap in a human life.
+        self.last_stamp = self.last_stamp.saturating_add(1);
         let stamp = self.last_stamp;
-        let entry = Entry {
-            stamp,
-            owner,
-            who: Some(who),
-        };
         let slot = self.free;
-        let slot = if slot == NONE {
-            self.entries.push(entry);
-            self.links.push(Link::new());
-            // A slot takes 48 bytes: 2^32 of them do not fit into memory.
-            self.links.len() as u32 - 1
-        } else {
-            self.free = self.links[slot as usize].next;
-            self.entries[slot as usize] = entry;
+        let slot = if let Some(node) = self.nodes.get_mut(slot as usize) {
+            self.free = node.next;
+            node.stamp = stamp.get();
+            node.owner = owner;
+            node.who = Some(who);
             slot
+        } else {
+            self.nodes.push(Node {
+                due,
+                previous: NONE,
+                next: NONE,
+                stamp: stamp.get(),
+                owner,
+                who: Some(who),
+            });
+            // A slot takes 64 bytes: 2^32 of them do not fit into memory.
+            self.nodes.len() as u32 - 1
         };
         self.add(slot, due.max(self.base));
         Key { slot, stamp }
@@ -164,34 +174,38 @@ impl<W> Timers<W> {
     /// Takes out all timers, unfired, and goes back to the start of time. What they held is the
     /// caller's to drop; the memory is kept.
     pub(crate) fn reset(&mut self) -> Vec<W> {
-        let held = self.entries.drain(..).filter_map(|entry| entry.who);
+        if self.nodes.is_empty() {
+            return Vec::new();
+        }
+        let held = self.nodes.drain(..).filter_map(|node| node.who);
         let held = held.collect();
-        self.links.clear();
         self.front.clear();
         self.free = NONE;
-        if self.levels != 0 {
+        if self.words != 0 {
             self.buckets.fill(Bucket::EMPTY);
+            self.filled = [0; WORDS];
+            self.words = 0;
         }
-        self.levels = 0;
-        self.digits = [0; LEVELS];
         self.bounds = None;
         self.base = 0;
         held
     }
 
+    /// Whether none is registered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.words == 0 && self.front.is_empty()
+    }
+
     /// For how many timers there is room.
     pub(crate) fn capacity(&self) -> usize {
-        self.links.capacity()
+        self.nodes.capacity()
     }
 
     /// Whether the timer with `key` waits for `due`, for somebody whom `same` recognizes.
     pub(crate) fn waits(&self, key: Key, due: u64, same: impl FnOnce(&W) -> bool) -> bool {
         self.is_registered(key)
-            && self.links[key.slot as usize].due == due
-            && self.entries[key.slot as usize]
-                .who
-                .as_ref()
-                .is_some_and(same)
+            && self.nodes[key.slot as usize].due == due
+            && self.nodes[key.slot as usize].who.as_ref().is_some_and(same)
     }
 
     /// Takes a timer out, unless it has fired; what it held is the caller's to drop outside of
@@ -221,7 +235,7 @@ impl<W> Timers<W> {
             Due::Front => self.pop_front(now)?,
             Due::Bucket(at) => {
                 let slot = self.buckets[at].first;
-                let due = self.links[slot as usize].due;
+                let due = self.nodes[slot as usize].due;
                 self.unlink(slot);
                 if self.bounds.is_none() {
                     // It was the last of that time.
@@ -234,61 +248,92 @@ impl<W> Timers<W> {
         Some((owner, who?))
     }
 
-    /// Takes out all timers that are due at `now` or before, with their owners, in that order.
+    /// When the next timer is due, for a caller that moves time there at once: until it takes
+    /// that timer out, it registers nothing for before.
     #[inline]
+    pub(crate) fn next_due_now(&mut self) -> Option<u64> {
+        loop {
+            if let Some(&(due, _)) = self.front.last() {
+                return Some(due);
+            }
+            let at = self.first_bucket()?;
+            match &self.bounds {
+                Some(bounds) if bounds.earliest == bounds.latest => return Some(bounds.earliest),
+                _ => self.open(at),
+            }
+        }
+    }
+
+    /// Takes out the timer that is due at `now`, with its owner, if it is alone and
+    /// [`next_due_now`](Self::next_due_now) has just told of it. What it leaves is for
+    /// [`fire`](Self::fire), which comes to the same in all cases.
+    #[inline]
+    pub(crate) fn pop_alone(&mut self, now: u64) -> Option<(u64, W)> {
+        let (&(due, slot), others) = self.front.split_last()?;
+        if due > now || others.last().is_some_and(|&(next, _)| next <= now) {
+            return None;
+        }
+        self.front.pop();
+        let (owner, who) = self.free_slot(slot);
+        Some((owner, who?))
+    }
+
+    /// Takes out all timers that are due at `now` or before, with their owners, in that order.
     pub(crate) fn fire(&mut self, now: u64, mut fired: impl FnMut(u64, W)) {
         loop {
-            while let Some(slot) = self.pop_front(now) {
-                let (owner, who) = self.free_slot(slot);
-                if let Some(who) = who {
-                    fired(owner, who);
-                }
-            }
-            if !self.front.is_empty() {
-                return;
-            }
-            let at = match self.due_now(now) {
+            match self.due_now(now) {
                 Due::Nothing => return,
-                Due::Front => continue,
-                Due::Bucket(at) => at,
-            };
-            let mut slot = self.buckets[at].first;
-            self.empty(at);
-            self.base = self.links[slot as usize].due;
-            while slot != NONE {
-                let next = self.links[slot as usize].next;
-                let (owner, who) = self.free_slot(slot);
-                if let Some(who) = who {
-                    fired(owner, who);
+                Due::Front => {
+                    while let Some(slot) = self.pop_front(now) {
+                        let (owner, who) = self.free_slot(slot);
+                        if let Some(who) = who {
+                            fired(owner, who);
+                        }
+                    }
                 }
-                slot = next;
+                Due::Bucket(at) => self.fire_bucket(at, &mut fired),
             }
+        }
+    }
+
+    /// Takes out what is in the first bucket, all of it due at once.
+    fn fire_bucket(&mut self, at: usize, fired: &mut impl FnMut(u64, W)) {
+        let mut slot = self.buckets[at].first;
+        self.empty(at);
+        self.base = self.nodes[slot as usize].due;
+        while slot != NONE {
+            let next = self.nodes[slot as usize].next;
+            let (owner, who) = self.free_slot(slot);
+            if let Some(who) = who {
+                fired(owner, who);
+            }
+            slot = next;
         }
     }
 
     /// Registered timers: when they are due, and the task that registered them.
     pub(crate) fn armed(&self) -> impl Iterator<Item = (u64, u64)> {
-        let all = self.links.iter().zip(&self.entries);
-        all.filter(|(_, entry)| entry.stamp != 0)
-            .map(|(link, entry)| (link.due, entry.owner))
+        let registered = self.nodes.iter().filter(|node| node.stamp != 0);
+        registered.map(|node| (node.due, node.owner))
     }
 
     #[inline]
     fn is_registered(&self, key: Key) -> bool {
-        self.entries[key.slot as usize].stamp == key.stamp
+        self.nodes[key.slot as usize].stamp == key.stamp.get()
     }
 
     #[inline]
     fn free_slot(&mut self, slot: u32) -> (u64, Option<W>) {
-        self.links[slot as usize].next = self.free;
+        let node = &mut self.nodes[slot as usize];
+        node.next = self.free;
         self.free = slot;
-        let entry = &mut self.entries[slot as usize];
-        entry.stamp = 0;
-        (entry.owner, entry.who.take())
+        node.stamp = 0;
+        (node.owner, node.who.take())
     }
 
     /// Puts a timer that is new there into its place.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as that of `insert`")]
     fn add(&mut self, slot: u32, due: u64) {
         if let Some(&(last, _)) = self.front.first() {
             if due <= last {
@@ -315,16 +360,6 @@ impl<W> Default for Timers<W> {
     }
 }
 
-impl Link {
-    const fn new() -> Self {
-        Self {
-            due: 0,
-            previous: NONE,
-            next: NONE,
-        }
-    }
-}
-
 impl Bucket {
     const EMPTY: Self = Self {
         first: NONE,
@@ -348,9 +383,13 @@ impl Bounds {
 
 /// No slot.
 const NONE: u32 = u32::MAX;
-/// Stands for the neighbour of a slot that is not in a list.
-const FRONT: u32 = u32::MAX - 1;
 /// Bits of a digit.
-const DIGIT: u32 = 6;
+const DIGIT: usize = 8;
+/// Bits of the lowest digit.
+const LOWEST: usize = 6;
+/// Buckets of a level.
 const RADIX: usize = 1 << DIGIT;
-const LEVELS: usize = u64::BITS.div_ceil(DIGIT) as usize;
+/// Buckets that a word tells of.
+const WORD: usize = u64::BITS as usize;
+const LEVELS: usize = 1 + (WORD - LOWEST).div_ceil(DIGIT);
+const WORDS: usize = LEVELS * RADIX / WORD;

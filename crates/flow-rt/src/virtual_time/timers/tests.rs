@@ -23,6 +23,8 @@ enum Step {
     PopDue {
         after: u64,
     },
+    /// Moves time to what is due next, and takes that out.
+    Next,
 }
 
 /// Distances of all magnitudes, some of them equal.
@@ -31,6 +33,8 @@ fn distance() -> impl Strategy<Value = u64> {
         1_u64..5,
         (0_u32..62).prop_map(|bits| 1 << bits),
         (0_u32..62, any::<u64>()).prop_map(|(bits, noise)| 1 + noise % (1 << bits)),
+        // Many in one bucket, some of them at one instant.
+        (1_u64..40).prop_map(|tenths| tenths * 100_000_000),
         Just(u64::MAX),
     ]
 }
@@ -42,8 +46,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<usize>().prop_map(|which| Step::Remove { which }),
         2 => distance().prop_map(|after| Step::Fire { after }),
         1 => distance().prop_map(|after| Step::PopDue { after }),
+        3 => Just(Step::Next),
     ];
-    prop::collection::vec(step, 0..200)
+    prop::collection::vec(step, 0..300)
 }
 
 /// What is registered: when it is due, when it was registered for that, and its number.
@@ -136,11 +141,27 @@ proptest! {
                         prop_assert_eq!(popped, plain.pop_due(now));
                     }
                 }
+                Step::Next => {
+                    let first = plain.timers.iter().map(|timer| timer.0).min();
+                    if let Some(due) = first.filter(|&due| due < u64::MAX) {
+                        prop_assert_eq!(timers.next_due_now(), Some(due));
+                        now = due;
+                        let mut fired = Vec::new();
+                        match timers.pop_alone(now) {
+                            Some(alone) => fired.push(alone),
+                            None => timers.fire(now, |owner, who| fired.push((owner, who))),
+                        }
+                        let expected: Vec<_> =
+                            core::iter::from_fn(|| plain.pop_due(now)).map(|n| (n, n)).collect();
+                        prop_assert_eq!(fired, expected);
+                    }
+                }
                 Step::Again { .. } | Step::Remove { .. } => {}
             }
             let mut armed: Vec<_> = timers.armed().collect();
             armed.sort_unstable();
             prop_assert_eq!(&armed, &plain.armed());
+            prop_assert_eq!(timers.is_empty(), armed.is_empty());
             prop_assert_eq!(timers.next_due(), armed.first().map(|timer| timer.0));
         }
     }
