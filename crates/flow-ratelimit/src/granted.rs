@@ -10,18 +10,21 @@ use crate::supply::{self, Anchor};
 /// The tokens are spent: dropping this gives nothing back, [`refund`] does.
 ///
 /// [`refund`]: crate::Limiter::refund
+// In this order the word of two halves is where a denial has one: a `Result` is moved by the same
+// words, whichever it is.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Granted {
     /// What is left, in parts of a token of which there are `2^bits`.
     left: u64,
     /// The most there can be.
     limit: u64,
+    finer: u32,
+    bits: u32,
     /// What is missing until full, and how it comes: `mult / 2^64` in each of the `2^finer`
     /// parts of a nanosecond. Nothing here is computed before somebody asks.
     missing: u64,
     mult: u64,
-    finer: u32,
-    bits: u32,
 }
 
 impl Granted {
@@ -125,10 +128,10 @@ impl Granted {
         Self {
             left,
             limit,
-            missing,
-            mult,
             finer,
             bits,
+            missing,
+            mult,
         }
     }
 

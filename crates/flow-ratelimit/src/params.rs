@@ -46,6 +46,8 @@ pub(crate) struct Look {
     pub(crate) anchor: Anchor,
 }
 
+// A line of supply on a cache line.
+#[repr(align(64))]
 struct Slot {
     line: [AtomicU64; LINE],
     rate: [AtomicU64; RATE],

@@ -13,7 +13,7 @@
 //!    locks of both its sets.
 //!
 //! # Steps
-//! - take: clock; parameters; find; load; parameters in force? Within the horizon? Compare-and-swap.
+//! - take: clock; find; parameters; load; parameters in force? Within the horizon? Compare-and-swap.
 //! - take by a key that stands nowhere: lock both its sets; look again, and whether the parameters
 //!   are still in force. It stands in another class? Pass its slot to its hash of this class, with
 //!   what it lacks. Else recycle the slot that is lost least; if that is lost too early, and there
@@ -88,11 +88,20 @@ impl Hashed {
     ) -> Result<Granted, Denied> {
         let class = quotas.of(hash);
         loop {
+            // The slot first: so the parameters stay in registers once they are looked up.
+            let slot = self.slots.find(hash);
             let Look { version, anchor } = class.params.look();
-            let found = self
-                .slots
-                .find(hash)
-                .and_then(|it| Some((it, it.load(hash)?)));
+            let Some((slot, used)) = slot.and_then(|it| Some((it, it.load(hash)?))) else {
+                // By its parts: as a whole the answer would be where the callee put it, and all
+                // answers in memory.
+                match self.decide_absent(quotas, hash, n, ask, now) {
+                    Some(decided) => {
+                        let granted = decided?;
+                        return Ok(granted);
+                    }
+                    None => continue,
+                }
+            };
             // After the word was loaded (2).
             if !class.params.are_still(version) {
                 continue;
@@ -101,12 +110,8 @@ impl Hashed {
                 class.move_anchor(now, forgetting(self, quotas, hash, now, &mut ()));
                 continue;
             }
-            let decided = match found {
-                Some((slot, used)) => decide_at(class, &anchor, slot, (hash, used), n, ask, now),
-                // It looks up the parameters again: here they stay in registers.
-                None => self.decide_absent(quotas, version, hash, n, ask, now),
-            };
-            if let Some(decided) = decided {
+            let at = (hash, used);
+            if let Some(decided) = decide_at(class, &anchor, slot, at, n, ask, now) {
                 return decided;
             }
         }
@@ -119,13 +124,21 @@ impl Hashed {
     fn decide_absent(
         &self,
         quotas: &Quotas,
-        version: u64,
         hash: u64,
         n: u64,
         ask: Ask,
         now: Instant,
     ) -> Option<Result<Granted, Denied>> {
         let class = quotas.of(hash);
+        let Look { version, anchor } = class.params.look();
+        if !class.params.are_still(version) {
+            return None;
+        }
+        if anchor.is_stale(now) {
+            // Not under the locks of a set.
+            class.move_anchor(now, forgetting(self, quotas, hash, now, &mut ()));
+            return None;
+        }
         let locked = self.slots.lock(hash);
         let found = locked.find(hash);
         let used = found.and_then(|slot| slot.load(hash));

@@ -196,14 +196,23 @@ impl Set {
         }
     }
 
-    /// Without a branch per way: which of them it is cannot be foreseen.
+    /// Without a branch per way: which of them it is cannot be foreseen. Two chains of conditional
+    /// moves, side by side.
     #[inline]
     fn find(&self, hash: u64) -> Option<Slot<'_>> {
-        let mut found = 0_u32;
-        for (way, here) in self.hashes.iter().enumerate() {
-            found |= u32::from(here.load(Ordering::Acquire) == hash) << way;
+        // The words are on a line of their own: if it is not at hand it comes with that of the
+        // hashes, not after it.
+        let _ = self.words[0].load(Ordering::Relaxed);
+        let mut found = [WAYS; 2];
+        for way in 0..WAYS / 2 {
+            for (half, found) in found.iter_mut().enumerate() {
+                let way = half * (WAYS / 2) + way;
+                if self.hashes[way].load(Ordering::Acquire) == hash {
+                    *found = way;
+                }
+            }
         }
-        let way = found.trailing_zeros() as usize;
+        let way = found[0].min(found[1]);
         Some(Slot {
             hash: self.hashes.get(way)?,
             word: self.words.get(way)?,
@@ -325,10 +334,10 @@ fn survey<'a>(set: &'a Set, owed: &impl Fn(u64, u64) -> i128) -> Option<(u32, Ca
     Some((empty, best?))
 }
 
-/// A word from what a key has spent, and back (invariant 5).
+/// A word from what a key has spent, and back (invariant 5); both of 63 bits.
 #[inline]
 fn coded(hash: u64, word: u64) -> u64 {
-    (word ^ hash.wrapping_mul(SCATTER)) & USED_MASK
+    word ^ hash.wrapping_mul(SCATTER) & USED_MASK
 }
 
 /// The place of a hash among so many, by its upper bits.

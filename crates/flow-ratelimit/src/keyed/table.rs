@@ -78,9 +78,11 @@ impl<C: Clock, S: Store> Table<C, S> {
     where
         S: Finds<Q>,
     {
-        let decided = self.decide(at, n, Ask::Take);
-        self.count(decided.is_ok());
-        decided
+        let granted = self
+            .decide(at, n, Ask::Take)
+            .inspect_err(|_| self.count(false))?;
+        self.count(true);
+        Ok(granted)
     }
 
     /// What is asked about a key, behind those who wait for it.
@@ -100,7 +102,9 @@ impl<C: Clock, S: Store> Table<C, S> {
     {
         let now = self.clock.now();
         if self.attention.load(Ordering::Acquire) > 0 {
-            return self.decide_behind(at, n, ask, now);
+            // By its parts: as a whole it would be where the callee put it, all answers in memory.
+            let granted = self.decide_behind(at, n, ask, now)?;
+            return Ok(granted);
         }
         self.store.decide(&self.quotas, at, n, ask, now)
     }

@@ -169,11 +169,17 @@ impl<C: Clock> Core<C> {
     }
 
     /// Takes `n` tokens of each limit, or says which has too few.
-    #[inline]
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "as in a token bucket: out of line the answer goes through memory"
+    )]
     pub(super) fn try_take(&self, n: u64) -> Result<Granted, DeniedByLimit> {
-        let decision = self.decide_now(n);
-        self.count_decision(decision.is_ok());
-        decision
+        let granted = self
+            .decide_now(n)
+            .inspect_err(|_| self.count_decision(false))?;
+        self.count_decision(true);
+        Ok(granted)
     }
 
     /// The same, without counting.
@@ -186,7 +192,11 @@ impl<C: Clock> Core<C> {
         match self.params.first_chunk::<2>() {
             // Both of them in registers: a third of the whole.
             Some(two) if self.params.len() == 2 => self.decide_by::<2>(two, n),
-            _ => self.decide_by_many(n),
+            // By its parts: as a whole it would be where the callee put it, and all in memory.
+            _ => {
+                let granted = self.decide_by_many(n)?;
+                Ok(granted)
+            }
         }
     }
 
@@ -216,7 +226,8 @@ impl<C: Clock> Core<C> {
                 (word, now) = (self.word(), self.clock.now());
                 if word & W != 0 {
                     // Others came in between: they were first.
-                    return self.answer_behind(n, now);
+                    let granted = self.answer_behind(n, now)?;
+                    return Ok(granted);
                 }
             }
             let Some(weighed) = self.weigh::<N>(params, word, n, now) else {

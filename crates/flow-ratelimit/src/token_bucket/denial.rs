@@ -70,7 +70,8 @@ impl Denial {
             version: self.version.load(Ordering::Relaxed),
         };
         fence(Ordering::Acquire);
-        (seq & 1 == 0 && self.seq.load(Ordering::Relaxed) == seq).then_some(until)
+        // Of an odd one there is no even number that it could still be.
+        (self.seq.load(Ordering::Relaxed) == seq & !1).then_some(until)
     }
 
     /// Remembers a denial that was decided at `now`, by this word and these parameters.

@@ -220,7 +220,9 @@ impl Credits {
             self.cell.set(cell + REQUEST - n);
             return Ok(());
         }
-        self.take_more(core, n)
+        // By its parts: as a whole it would be where the callee put it, and all answers in memory.
+        self.take_more(core, n)?;
+        Ok(())
     }
 
     /// Takes what is missing, and new credits.

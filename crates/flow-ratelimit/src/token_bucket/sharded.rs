@@ -251,7 +251,9 @@ impl<C: Clock> Core<C> {
                 Err(current) => state = current,
             }
         }
-        self.take_batch(shard, n)
+        // By its parts: as a whole it would be where the callee put it, and all answers in memory.
+        let granted = self.take_batch(shard, n)?;
+        Ok(granted)
     }
 
     #[inline(never)]
