@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use flow_rt::{Handle, JoinHandle};
 use flow_stream::{AsyncWriter, Channel, Receiver, Sender};
+use hyper::header::HeaderValue;
 use hyper::{Method, Uri};
 
 use crate::options::WrongOption;
@@ -14,9 +15,17 @@ use crate::options::WrongOption;
 /// Who asks for what.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    pub(crate) client: String,
+    /// Its name, or its address: visible ASCII. A name is a part of what was read.
+    pub(crate) client: HeaderValue,
     pub(crate) method: Method,
     pub(crate) uri: Uri,
+}
+
+impl Asked {
+    /// Who asks.
+    pub(crate) fn client(&self) -> &str {
+        self.client.to_str().unwrap_or_default()
+    }
 }
 
 /// One request, as the log tells it.
@@ -145,7 +154,7 @@ mod tests {
             let entry = Entry {
                 at: SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 42_000_999),
                 asked: Arc::new(Asked {
-                    client: "polite-1".to_owned(),
+                    client: HeaderValue::from_static("polite-1"),
                     method: Method::GET,
                     uri: Uri::from_static(path),
                 }),

@@ -49,9 +49,9 @@ impl Peer {
         self.progress.asked();
         let started = gateway.rt.now();
         let at = gateway.rt.wall();
-        let client = match request.headers().get(&X_CLIENT).map(HeaderValue::to_str) {
-            Some(Ok(name)) if is_name(name) => name.to_owned(),
-            _ => self.addr.ip().to_string(),
+        let client = match request.headers().get(&X_CLIENT) {
+            Some(name) if is_name(name.as_bytes()) => name.clone(),
+            _ => address(self.addr),
         };
         let asked = Arc::new(Asked {
             client,
@@ -95,7 +95,7 @@ impl Peer {
             }
             None => return overloaded(),
         }
-        let decision = gateway.limits.decide(&asked.client).await;
+        let decision = gateway.limits.decide(asked.client()).await;
         match decision {
             Decision::Admitted(_) => {}
             Decision::Limited { .. } => return self.limited(decision),
@@ -154,7 +154,7 @@ impl Peer {
         let (key, asked) = (key.clone(), asked.clone());
         let check = async move |_cx| {
             let (method, path) = (asked.method.as_str(), asked.uri.path());
-            key.verify(method, path, &asked.client, signature.as_bytes())
+            key.verify(method, path, asked.client.as_bytes(), signature.as_bytes())
         };
         let mut check = Check(pool.submit_timeout(check, *patience).await.ok()?);
         (&mut check.0).await.ok()
@@ -171,9 +171,15 @@ impl Drop for Check {
 }
 
 /// What a client may call itself: a log's line can hold it, and no other name looks like it.
-pub(crate) fn is_name(name: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
-    (1..=128).contains(&name.len()) && name.bytes().all(is_plain)
+fn is_name(name: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    (1..=128).contains(&name.len()) && name.iter().all(is_plain)
+}
+
+/// What a client is called that has not said its name.
+fn address(of: SocketAddr) -> HeaderValue {
+    // An address is visible ASCII.
+    HeaderValue::try_from(of.ip().to_string()).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 fn overloaded() -> (Outcome, Response<Answer>) {

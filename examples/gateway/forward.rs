@@ -121,11 +121,12 @@ impl Forwarder {
 
 /// Takes out what ends with a hop: the headers above, and those that `connection` names.
 fn end_hop(headers: &mut HeaderMap) {
-    let ends = headers.keys().filter(|name| is_hop_by_hop(name));
-    let mut ends: Vec<HeaderName> = ends.cloned().collect();
-    if ends.is_empty() {
+    if !headers.keys().any(is_hop_by_hop) {
+        // As most of the time.
         return;
     }
+    let ends = headers.keys().filter(|name| is_hop_by_hop(name));
+    let mut ends: Vec<HeaderName> = ends.cloned().collect();
     for value in headers.get_all(CONNECTION) {
         for name in value.as_bytes().split(|byte| *byte == b',') {
             ends.extend(HeaderName::from_bytes(name.trim_ascii()));

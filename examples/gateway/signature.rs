@@ -25,7 +25,8 @@ impl Key {
     /// The signature of a request, in lower-case hex.
     pub(crate) fn sign(&self, method: &str, path: &str, client: &str) -> String {
         let mut hex = String::with_capacity(64);
-        for byte in self.mac(method, path, client).finalize().into_bytes() {
+        let mac = self.mac(method, path, client.as_bytes());
+        for byte in mac.finalize().into_bytes() {
             // Writing to a string cannot fail.
             let _ = write!(hex, "{byte:02x}");
         }
@@ -33,18 +34,19 @@ impl Key {
     }
 
     /// Whether `signature` is the request's, compared in constant time.
-    pub(crate) fn verify(&self, method: &str, path: &str, client: &str, signature: &[u8]) -> bool {
+    pub(crate) fn verify(&self, method: &str, path: &str, client: &[u8], signature: &[u8]) -> bool {
         let Some(raw) = decode(signature) else {
             return false;
         };
         self.mac(method, path, client).verify_slice(&raw).is_ok()
     }
 
-    fn mac(&self, method: &str, path: &str, client: &str) -> Hmac<Sha256> {
+    fn mac(&self, method: &str, path: &str, client: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::clone(&self.0);
-        for part in [method, " ", path, " ", client] {
+        for part in [method, " ", path, " "] {
             mac.update(part.as_bytes());
         }
+        mac.update(client);
         mac
     }
 }

@@ -1,10 +1,13 @@
-//! The text of one item of a list, as every response carries it.
+//! One item of a list, as every response carries it.
 //!
 //! It is written without `core::fmt`, and into bytes of just its length: that is a tenth of the
 //! instructions of `format!`, and the bytes become a field's value as they are.
 
-/// A name that is quoted already, with one number or two: `"api";r=42;t=35`.
-pub(super) fn item(name: &str, first: (u8, u64), second: (u8, Option<u64>)) -> Vec<u8> {
+use http::HeaderValue;
+
+/// A name that is quoted already, with one number or two: `"api";r=42;t=35`. There is one for
+/// every name of printable ASCII.
+pub(super) fn item(name: &str, first: (u8, u64), second: (u8, Option<u64>)) -> Option<HeaderValue> {
     let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];
     let [one, two] = &mut digits;
     let one = one.format(first.1);
@@ -18,7 +21,7 @@ pub(super) fn item(name: &str, first: (u8, u64), second: (u8, Option<u64>)) -> V
         item.extend_from_slice(&[b';', second.0, b'=']);
         item.extend_from_slice(two.as_bytes());
     }
-    item
+    HeaderValue::try_from(item).ok()
 }
 
 /// A semicolon, a key of one letter, and what parts it from its value.
@@ -34,10 +37,10 @@ mod tests {
         let numbers = powers.flat_map(|power| [power - 1, power, power + 1]);
         for number in numbers.chain([u64::MAX]) {
             let one = item("\"a\"", (b'r', number), (b't', None));
-            assert_eq!(one, format!("\"a\";r={number}").as_bytes());
+            assert_eq!(one.unwrap(), format!("\"a\";r={number}"));
             let two = item("\"a b\"", (b'q', u64::MAX), (b'w', Some(number)));
             let formatted = format!("\"a b\";q={};w={number}", u64::MAX);
-            assert_eq!(two, formatted.as_bytes());
+            assert_eq!(two.unwrap(), formatted);
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use flow_rt::Clock;
+use http::HeaderValue;
 
+use super::item::item;
 use super::structured::MAX_INTEGER;
 use crate::keyed::KeyedLimiter;
 use crate::rate::Rate;
@@ -19,8 +20,8 @@ pub struct Policy {
     quoted: Box<str>,
     name: Box<str>,
     numbers: Numbers,
-    /// The field's item, of the numbers that the policy was made with.
-    item: Box<[u8]>,
+    /// The field's value, of the numbers that the policy was made with.
+    field: Option<HeaderValue>,
 }
 
 #[derive(Clone)]
@@ -110,7 +111,7 @@ impl Policy {
             Numbers::Live { first, .. } => quota_and_window(*first),
         };
         Ok(Self {
-            item: item(&quoted, quota, window).into(),
+            field: field(&quoted, quota, window),
             quoted: quoted.into(),
             name: name.into(),
             numbers,
@@ -127,16 +128,16 @@ impl Policy {
         &self.quoted
     }
 
-    /// The item of the field `RateLimit-Policy`.
-    pub(super) fn item(&self) -> Cow<'_, [u8]> {
+    /// The field `RateLimit-Policy`.
+    pub(super) fn field(&self) -> Option<HeaderValue> {
         if let Numbers::Live { limiter, first } = &self.numbers {
             let now = limiter.burst_and_rate();
             if now != *first {
                 let (quota, window) = quota_and_window(now);
-                return Cow::Owned(item(&self.quoted, quota, window));
+                return field(&self.quoted, quota, window);
             }
         }
-        Cow::Borrowed(&self.item)
+        self.field.clone()
     }
 
     /// The quota now.
@@ -150,15 +151,16 @@ impl Policy {
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let item = self.item();
+        let field = self.field();
+        let item = field.as_ref().map_or(&[][..], HeaderValue::as_bytes);
         f.debug_tuple("Policy")
-            .field(&String::from_utf8_lossy(&item))
+            .field(&String::from_utf8_lossy(item))
             .finish()
     }
 }
 
-fn item(quoted: &str, quota: u64, window: Option<u64>) -> Vec<u8> {
-    super::item::item(quoted, (b'q', quota.min(MAX_INTEGER)), (b'w', window))
+fn field(quoted: &str, quota: u64, window: Option<u64>) -> Option<HeaderValue> {
+    item(quoted, (b'q', quota.min(MAX_INTEGER)), (b'w', window))
 }
 
 fn quota_and_window((burst, rate): (u64, Rate)) -> (u64, Option<u64>) {

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use http::header::{Entry, InvalidHeaderValue, RETRY_AFTER};
+use http::header::{Entry, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::item::item;
@@ -70,11 +70,11 @@ impl Fields {
         let available = available.min(MAX_INTEGER);
         let reset = (reset != Duration::MAX).then(|| seconds(reset));
         let name = self.policy.as_ref().map_or(QUOTED_DEFAULT, Policy::quoted);
-        let limit = HeaderValue::try_from(item(name, (b'r', available), (b't', reset)));
-        append(headers, &RATELIMIT, limit);
-        if let Some(policy) = &self.policy {
-            let policy = HeaderValue::from_bytes(&policy.item());
-            append(headers, &RATELIMIT_POLICY, policy);
+        if let Some(limit) = item(name, (b'r', available), (b't', reset)) {
+            headers.append(&RATELIMIT, limit);
+        }
+        if let Some(policy) = self.policy.as_ref().and_then(Policy::field) {
+            headers.append(&RATELIMIT_POLICY, policy);
         }
         if self.legacy {
             add_legacy(available, quota, reset, headers);
@@ -126,17 +126,6 @@ fn replace_if(
             free.insert(value);
             true
         }
-    }
-}
-
-fn append(
-    headers: &mut HeaderMap,
-    name: &HeaderName,
-    item: Result<HeaderValue, InvalidHeaderValue>,
-) {
-    // A name is printable ASCII, and all else are digits.
-    if let Ok(item) = item {
-        headers.append(name, item);
     }
 }
 

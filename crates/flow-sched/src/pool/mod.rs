@@ -43,6 +43,7 @@ mod shutdown;
 mod sizing;
 mod slot;
 mod stats;
+mod stay;
 mod submit;
 mod task;
 mod timing;

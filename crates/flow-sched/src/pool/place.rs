@@ -36,6 +36,8 @@ pub(super) struct Place {
     /// What the last task ran in: the next one's, if it is of the same type.
     body: Pin<Box<dyn Body>>,
     run: Run,
+    /// When the last task ended, if that was looked up.
+    pub(super) idle_since: Option<Instant>,
     stand: Stand,
     /// Whether this is a submitter's.
     is_guest: bool,
@@ -49,11 +51,10 @@ pub(super) struct Stand {
     pub(super) stripe: u32,
 }
 
-/// Made when they are needed first, then armed anew.
+/// Made when it is needed first, then armed anew.
 #[derive(Default)]
 pub(super) struct Timers {
     pub(super) task: Option<BoxTimer>,
-    pub(super) idle: Option<BoxTimer>,
 }
 
 impl Place {
@@ -70,6 +71,7 @@ impl Place {
             token,
             body: Box::pin(NoBody),
             run: Run::NONE,
+            idle_since: None,
             stand,
             is_guest: false,
         }
@@ -225,7 +227,7 @@ impl Place {
         self.run.ended = true;
         self.run.submitter = None;
         let facts = &mut self.run.facts;
-        facts.tell(&self.core, self.stand, end, self.body.panic());
+        self.idle_since = facts.tell(&self.core, self.stand, end, self.body.panic());
         facts.entry = None;
         self.left();
         self.body.as_mut().publish();
@@ -343,8 +345,15 @@ impl Facts {
             .map_or(Instant::FAR_FUTURE, |limit| self.started + limit)
     }
 
-    /// Counts a task that has ended, and tells whoever wants to know.
-    pub(super) fn tell(&self, core: &Arc<Core>, on: Stand, end: End, panic: Option<&Panic>) {
+    /// Counts a task that has ended, and tells whoever wants to know. Returns when that was, if
+    /// somebody wants the length of its run.
+    pub(super) fn tell(
+        &self,
+        core: &Arc<Core>,
+        on: Stand,
+        end: End,
+        panic: Option<&Panic>,
+    ) -> Option<Instant> {
         if let Some(entry) = &self.entry {
             entry.strike();
         }
@@ -355,18 +364,21 @@ impl Facts {
         if matches!(end, End::Panicked | End::TimedOut) {
             events::ended(core, on.seat, end, panic, self.limit);
         }
+        let is_asked = self.timed || core.hooks.task_end.is_some();
+        let now = is_asked.then(|| core.rt.now())?;
+        let elapsed = now - self.started;
         if self.timed {
-            let now = core.rt.now();
-            core.timing.ran(core, now, now - self.started, end);
+            core.timing.ran(core, now, elapsed, end);
         }
         if core.hooks.task_end.is_some() {
             let end = TaskEnd {
                 slot: on.seat as usize,
-                elapsed: core.rt.now() - self.started,
+                elapsed,
                 outcome: outcome(end),
             };
             hooks::call(core.hooks.task_end.as_ref(), end);
         }
+        Some(now)
     }
 }
 

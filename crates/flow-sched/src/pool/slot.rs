@@ -10,9 +10,10 @@ use super::blocking;
 use super::core::Core;
 use super::error::TaskError;
 use super::hooks;
-use super::place::{Place, Running, Timers, arm};
+use super::place::{Place, Running, Timers};
 use super::roster::Seat;
 use super::stats::Gone;
+use super::stay::Stay;
 use super::task::Job;
 
 /// Tasks that a slot runs in a row before it lets the host's other tasks have their turn.
@@ -34,6 +35,7 @@ pub(super) struct Slot {
     /// Whether others have had their turn since its last task began.
     rested: bool,
     timers: Timers,
+    stay: Stay,
     greeted: bool,
 }
 
@@ -73,6 +75,7 @@ impl Slot {
             in_a_row: 0,
             rested: true,
             timers: Timers::default(),
+            stay: Stay::new(),
             greeted: false,
         }
     }
@@ -107,6 +110,7 @@ impl Slot {
             if let Some(job) = self.place.core.pop() {
                 self.in_a_row += 1;
                 self.rested = false;
+                self.place.idle_since = None;
                 if core::mem::take(&mut self.fresh) && self.place.core.has_queued() {
                     self.place.core.notify();
                 }
@@ -137,7 +141,7 @@ impl Slot {
                 self.state = State::Left;
                 return Poll::Ready(None);
             }
-            self.arm_idle();
+            self.begin_stay();
             return self.poll_idle(cx);
         }
     }
@@ -173,29 +177,24 @@ impl Slot {
 
     /// Waits, asleep, for a wake or for the end of its stay.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<dyn Job>>> {
-        // Without a runtime that keeps the time the slot just stays.
-        if let Some(timer) = &mut self.timers.idle
-            && let Poll::Ready(Ok(())) = timer.poll_fired(cx)
-        {
-            if self.place.core.roster.retire(&self.place.seat) {
-                self.state = State::Left;
-                return Poll::Ready(None);
-            }
-            // It belongs to those that stay by now, or was just woken: the wake polls it again.
-            timer.arm(Instant::FAR_FUTURE);
+        if self.stay.poll_over(cx).is_ready() && self.place.core.roster.retire(&self.place.seat) {
+            self.state = State::Left;
+            return Poll::Ready(None);
         }
+        // If its stay is over it belongs to those that stay by now, or was just woken: the wake
+        // polls it again.
         Poll::Pending
     }
 
-    fn arm_idle(&mut self) {
-        if !self.place.core.roster.has_surplus() {
-            if let Some(timer) = &mut self.timers.idle {
-                timer.arm(Instant::FAR_FUTURE);
-            }
-            return;
-        }
-        let until = self.place.core.rt.now() + self.place.core.idle_timeout;
-        arm(&mut self.timers.idle, &self.place.core, until);
+    fn begin_stay(&mut self) {
+        let core = &self.place.core;
+        let until = if core.roster.has_surplus() {
+            let since = self.place.idle_since.take();
+            since.unwrap_or_else(|| core.rt.now()) + core.idle_timeout
+        } else {
+            Instant::FAR_FUTURE
+        };
+        self.stay.begin(core, until);
     }
 
     /// Runs one task to its end; or several that block, and then there may be one that follows.

@@ -21,7 +21,7 @@ use core::any::{Any, TypeId};
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -46,13 +46,17 @@ use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 /// # Cancel safety
 /// Polling it takes nothing until it is ready. Once it has returned its result it stays pending.
 pub struct TaskHandle<T> {
-    cell: Arc<dyn Handled<T>>,
+    /// `None` once the result was taken.
+    cell: Option<Arc<dyn Handled<T>>>,
     core: Arc<Core>,
 }
 
 impl<T> TaskHandle<T> {
     pub(super) fn new(cell: Arc<dyn Handled<T>>, core: Arc<Core>) -> Self {
-        Self { cell, core }
+        Self {
+            cell: Some(cell),
+            core,
+        }
     }
 
     /// Aborts the task.
@@ -62,12 +66,14 @@ impl<T> TaskHandle<T> {
     /// [`cancellation`](TaskContext::cancellation) fires; a blocking closure runs on to its end
     /// and its result is dropped. One that has ended is left alone.
     pub fn abort(&self) {
-        self.cell.abort(&self.core);
+        if let Some(cell) = &self.cell {
+            cell.abort(&self.core);
+        }
     }
 
     /// Whether the task has ended, however.
     pub fn is_finished(&self) -> bool {
-        self.cell.is_finished()
+        self.cell.as_ref().is_none_or(|cell| cell.is_finished())
     }
 
     /// Lets the task run on without anybody waiting for it; the same as dropping the handle.
@@ -77,16 +83,23 @@ impl<T> TaskHandle<T> {
 impl<T> Future for TaskHandle<T> {
     type Output = Result<T, TaskError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.cell.poll_take(cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(cell) = &self.cell else {
+            return Poll::Pending;
+        };
+        let result = ready!(cell.poll_take(cx));
+        self.cell = None;
+        Poll::Ready(result)
     }
 }
 
 impl<T> Drop for TaskHandle<T> {
     fn drop(&mut self) {
         // A result nobody read goes here; its destructor must not take the caller down.
-        if self.cell.is_finished() {
-            contain(|| self.cell.drop_result());
+        if let Some(cell) = self.cell.take()
+            && cell.is_finished()
+        {
+            contain(|| cell.drop_result());
         }
     }
 }
@@ -445,10 +458,11 @@ impl<W: Work> Body for Started<W> {
     fn publish(self: Pin<&mut Self>) {
         let this = self.project();
         let (cell, outcome) = (this.cell.take(), this.outcome.take());
-        // Nobody may want the result, and then it dies here: its destructor is user code.
+        // Nobody may want the result, and then it dies here: its destructor is user code, and so
+        // is the joiner's waker. The cell takes one result; a second one would break invariant 2.
         contain(|| {
             if let (Some(cell), Some(outcome)) = (cell, outcome) {
-                cell.complete(outcome);
+                drop(cell.join.complete(outcome));
             }
         });
     }

@@ -310,6 +310,25 @@ fn an_idle_pool_may_have_no_slot() {
 }
 
 #[test]
+fn a_slot_stays_as_long_after_each_task() {
+    sim::check(0..50, |rt| async move {
+        let builder = WorkerPool::builder().slots(0..=1);
+        let pool = builder.idle_timeout(ms(10)).build().unwrap();
+        // Its timer is armed for the first stay, and finds the others begun when it fires.
+        for pause in [6, 3, 9] {
+            pool.run(async |_| ()).await.unwrap();
+            rt.advance(ms(pause)).await;
+            assert_eq!(pool.stats().slots, 1);
+        }
+        pool.run(async |_| ()).await.unwrap();
+        rt.advance(Duration::from_micros(9_999)).await;
+        assert_eq!(pool.stats().slots, 1);
+        rt.advance(Duration::from_micros(1)).await;
+        assert_eq!((pool.stats().slots, rt.live_tasks()), (0, 0));
+    });
+}
+
+#[test]
 fn a_sleeping_slot_retires_or_takes_the_task_that_comes_at_that_instant() {
     sim::check(0..300, |rt| async move {
         let builder = WorkerPool::builder().slots(0..=2);
