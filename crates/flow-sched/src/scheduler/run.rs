@@ -96,8 +96,8 @@ fn context(shared: &Shared, by: Option<&TaskContext>) -> TaskContext {
 /// Hands a run to a pool. What the pool does not take is dropped, and so reported.
 fn hand_in(shared: &Arc<Shared>, pool: &WorkerPool, run: Run, mut by: Option<TaskContext>) {
     let job = run.job.clone();
-    let submit = order(pool, &job, move |cx| run.execute(cx));
-    let refused = TaskContext::enter_from(&mut by, || submit.try_now().err());
+    let submit = order(pool, &job, move |cx| run.execute(cx)).detach();
+    let refused = TaskContext::enter_from(&mut by, || submit.try_before_waiting().err());
     if let Some(TrySubmitError::Full { task, .. }) = refused {
         wait_for_room(shared, pool, &job, by, task.into_inner());
     }
@@ -133,7 +133,7 @@ fn wait_for_room<F, Fut>(
     let (pool, job, stop) = (pool.clone(), job.clone(), shared.stop.clone());
     shared.handle.spawn_detached(async move {
         // Refused, or told to stop: the task is dropped, and its run is reported.
-        let submit = order(&pool, &job, task).wait_for_room();
+        let submit = order(&pool, &job, task).wait_for_room().detach();
         let submit = stop.run_until_cancelled(submit);
         drop(match by {
             Some(by) => by.scope(submit).await,
@@ -160,13 +160,13 @@ pub(crate) async fn submit(
         }
     };
     let run = Run::new(shared.clone(), job.clone(), ticket);
-    let submit = order(pool, job, move |cx| run.execute(cx));
+    let submit = order(pool, job, move |cx| run.execute(cx)).detach();
     let submitted = match &by {
         Some(by) => by.clone().scope(submit).await,
         None => submit.await,
     };
     match submitted {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(SubmitError::Nested { task, .. }) => {
             wait_for_room(shared, pool, job, by, task.into_inner());
             Ok(())
