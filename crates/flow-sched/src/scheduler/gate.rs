@@ -14,7 +14,7 @@ use flow_rt::{TaskContext, catch};
 
 use super::guarded::Guarded;
 use super::report::RunOutcome;
-use super::run::{Run, panicked};
+use super::run::{HasEnded, Run, panicked};
 
 impl Run {
     /// Lets a run through that has nothing to wait for, or nothing any more; reports any other.
@@ -34,11 +34,12 @@ impl Run {
             _ => None,
         };
         // In its place while the claim is given back: the run may be dropped meanwhile.
-        self.outcome = outcome;
+        self.ended = outcome.map(|outcome| Box::new(HasEnded { outcome, at: None }));
         self.give_back().await;
-        match self.outcome.take() {
-            Some(outcome) => self.report(outcome),
-            None => self.report_gone(),
+        if self.ended.is_some() {
+            self.report_ended();
+        } else {
+            self.report_gone();
         }
         None
     }
@@ -62,7 +63,7 @@ impl Run {
         // What is declined here is left to the others, and who has no claim takes no token. What is
         // taken over from a holder that is gone comes with its claim.
         if self.held.is_none() {
-            self.held = self.claim().await?;
+            self.held = self.claim().await?.map(Box::new);
         }
         self.fence = match &self.held {
             Some(held) => Some(held.fence),

@@ -244,8 +244,8 @@ impl Keeper {
             return;
         }
         self.shared.claim_lost(&self.job, self.run);
-        if let Some(token) = self.job.cancel_run(self.run) {
-            token.cancel_with("its claim was lost");
+        if let Some(stop) = self.job.cancel_run(self.run) {
+            stop.token().cancel_with("its claim was lost");
         }
     }
 }
