@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use crate::baggage::{BaggageError, Carried};
-use crate::cancel::CancellationToken;
+use crate::cancel::{CancellationToken, LazyToken};
 use crate::deadline::Deadline;
 use crate::handle::Handle;
 use crate::instant::Instant;
@@ -32,7 +32,8 @@ use crate::with_context::{self, WithContext};
 ///
 /// # Cost
 /// One word; a clone is one reference count, and a spawn without a context around it one
-/// thread-local look. Changes copy what they change.
+/// thread-local look. Changes copy what they change. A context's token is made when somebody asks
+/// for it, by [`cancellation`](Self::cancellation) or through a [`child`](Self::child).
 ///
 /// ```
 /// use std::time::Duration;
@@ -54,7 +55,7 @@ pub struct TaskContext(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
-    cancellation: CancellationToken,
+    cancellation: LazyToken,
     deadline: Deadline,
     /// A pointer away, since most contexts carry nothing and pools make one per task.
     carried: Option<Arc<Carried>>,
@@ -63,11 +64,34 @@ struct Inner {
 impl TaskContext {
     /// A context with a token of its own and nothing else.
     pub fn new() -> Self {
-        Self::from_token(CancellationToken::new())
+        Self::of(LazyToken::under(None))
     }
 
-    /// A context that is cancelled with `cancellation`, without a deadline.
+    /// A context whose token is `cancellation`, without a deadline.
     pub fn from_token(cancellation: CancellationToken) -> Self {
+        Self::of(LazyToken::of(cancellation))
+    }
+
+    /// A context with a child token of `parent`, without a deadline.
+    ///
+    /// It is that of `from_token(parent.child_token())`, but for what it costs: the child is made
+    /// when somebody asks for it.
+    ///
+    /// ```
+    /// use flow_rt::{CancellationToken, TaskContext};
+    ///
+    /// let service = CancellationToken::new();
+    /// let request = TaskContext::under_token(service.clone());
+    /// assert_eq!(service.child_count(), 0);
+    /// service.cancel_with("shutting down");
+    /// assert!(request.is_cancelled());
+    /// assert_eq!(request.cancellation().reason().as_deref(), Some("shutting down"));
+    /// ```
+    pub fn under_token(parent: CancellationToken) -> Self {
+        Self::of(LazyToken::under(Some(parent)))
+    }
+
+    fn of(cancellation: LazyToken) -> Self {
         Self(Arc::new(Inner {
             cancellation,
             deadline: Deadline::NONE,
@@ -98,12 +122,22 @@ impl TaskContext {
     /// A context for a part of this work: a child token, the same deadline and trace, and the
     /// baggage that [`propagate`](Self::propagate) lets through.
     pub fn child(&self) -> Self {
-        self.child_with_token(self.0.cancellation.child_token())
+        self.child_under_token(self.cancellation().clone())
     }
 
-    /// A context like [`child`](Self::child) that is cancelled with `cancellation` instead of
-    /// with this one: for work that is handed over to somebody who can stop it.
+    /// A context like [`child`](Self::child) whose token is `cancellation` instead of a child of
+    /// this one's: for work that is handed over to somebody who can stop it.
     pub fn child_with_token(&self, cancellation: CancellationToken) -> Self {
+        self.child_of(LazyToken::of(cancellation))
+    }
+
+    /// A context like [`child`](Self::child) whose token is a child of `parent` instead of this
+    /// one's, made like that of [`under_token`](Self::under_token).
+    pub fn child_under_token(&self, parent: CancellationToken) -> Self {
+        self.child_of(LazyToken::under(Some(parent)))
+    }
+
+    fn child_of(&self, cancellation: LazyToken) -> Self {
         Self(Arc::new(Inner {
             cancellation,
             deadline: self.0.deadline,
@@ -124,7 +158,7 @@ impl TaskContext {
         // Pairs with the Release of the last other reference's drop.
         fence(Ordering::Acquire);
         let inner = &*self.0;
-        if !inner.cancellation.is_unique() || inner.cancellation.is_cancelled() {
+        if !inner.cancellation.is_new() {
             return false;
         }
         let parents = parent.map_or(Deadline::NONE, |parent| parent.0.deadline);
@@ -182,11 +216,16 @@ impl TaskContext {
     }
 
     /// The token that tells the task to stop.
+    ///
+    /// # Cost
+    /// A look; for the first to ask for it, what [`CancellationToken::child_token`] costs.
+    #[inline]
     pub fn cancellation(&self) -> &CancellationToken {
-        &self.0.cancellation
+        self.0.cancellation.token()
     }
 
-    /// Whether the task has been told to stop. One load.
+    /// Whether the task has been told to stop. A load or two, and no token is made for it.
+    #[inline]
     pub fn is_cancelled(&self) -> bool {
         self.0.cancellation.is_cancelled()
     }
@@ -286,14 +325,14 @@ impl TaskContext {
         future: F,
     ) -> Result<F::Output, ContextError> {
         let mut future = pin!(self.clone().scope(future));
-        let mut cancelled = pin!(self.0.cancellation.cancelled());
+        let mut cancelled = pin!(self.cancellation().cancelled());
         let mut timer: Option<BoxTimer> = None;
         poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
             if cancelled.as_mut().poll(cx).is_ready() {
-                let reason = self.0.cancellation.reason();
+                let reason = self.cancellation().reason();
                 return Poll::Ready(Err(ContextError::Cancelled { reason }));
             }
             let Some(deadline) = self.0.deadline.instant() else {
@@ -320,7 +359,7 @@ impl fmt::Debug for TaskContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<&str> = self.baggage_items().map(|(key, _)| key).collect();
         f.debug_struct("TaskContext")
-            .field("cancellation", &self.0.cancellation)
+            .field("cancellation", self.cancellation())
             .field("deadline", &self.deadline())
             .field("baggage", &keys)
             .field("trace", &self.trace())

@@ -296,6 +296,40 @@ fn a_context_that_nobody_has_kept_is_made_new() {
 }
 
 #[test]
+fn a_context_under_a_token_makes_its_own_when_it_is_asked_for() {
+    let service = CancellationToken::new();
+    let mut cx = TaskContext::under_token(service.clone());
+    let parent = TaskContext::new().with_baggage("tenant", "acme").unwrap();
+    let child = parent.child_under_token(service.clone());
+    assert!(!cx.is_cancelled() && !child.is_cancelled());
+    assert!(cx.renew(None, Deadline::NONE));
+    assert_eq!(service.child_count(), 0, "nobody has asked");
+
+    // One token for the context and its clones, as good as new when nobody has it any more.
+    let clone = cx.clone().with_deadline(START);
+    assert!(cx.cancellation() == clone.cancellation());
+    assert_eq!(service.child_count(), 1);
+    drop(clone);
+    assert!(cx.renew(None, Deadline::NONE));
+
+    // It goes alone; with it what was started from it.
+    let part = cx.child();
+    cx.cancellation().cancel_with("this one");
+    assert!(cx.is_cancelled() && part.is_cancelled());
+    assert_eq!(part.cancellation().reason().as_deref(), Some("this one"));
+    assert!(!cx.renew(None, Deadline::NONE));
+    assert!(!service.is_cancelled() && !child.is_cancelled());
+
+    // The other goes with its token, asked or not, and not with its parent.
+    parent.cancellation().cancel();
+    assert!(!child.is_cancelled());
+    assert_eq!(child.baggage("tenant"), Some("acme"));
+    service.cancel_with("all");
+    assert!(child.is_cancelled());
+    assert_eq!(child.cancellation().reason().as_deref(), Some("all"));
+}
+
+#[test]
 fn a_context_moves_into_its_place_and_back() {
     let mut slot = Some(TaskContext::new().with_baggage("tenant", "acme").unwrap());
     let tenant = || {

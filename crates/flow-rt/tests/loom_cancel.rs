@@ -1,11 +1,11 @@
-//! Models of the cancellation token.
+//! Models of the cancellation token, and of the one that a context makes late.
 #![cfg(loom)]
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use flow_rt::CancellationToken;
+use flow_rt::{CancellationToken, TaskContext};
 use flow_sync::model::explore;
 use loom::future::block_on;
 use loom::thread;
@@ -164,4 +164,45 @@ fn cancel_meets_a_waiter_that_gives_up() {
             waiter.join().unwrap();
         },
     );
+}
+
+#[test]
+fn two_ask_for_a_contexts_token() {
+    explore("context: token || token || the parent's cancel", 2, || {
+        let parent = CancellationToken::new();
+        let context = TaskContext::under_token(parent.clone());
+        let asker = {
+            let context = context.clone();
+            thread::spawn(move || context.cancellation().clone())
+        };
+        let canceller = {
+            let parent = parent.clone();
+            thread::spawn(move || parent.cancel_with("stop"))
+        };
+        block_on(context.cancellation().cancelled());
+        let token = asker.join().unwrap();
+        assert!(token == *context.cancellation());
+        canceller.join().unwrap();
+        assert_eq!(token.reason().as_deref(), Some("stop"));
+        drop((token, context));
+        assert_eq!(parent.child_count(), 0);
+    });
+}
+
+#[test]
+fn a_context_that_was_cancelled_stays_so() {
+    explore("context: token made || parent's cancel || look", 2, || {
+        let parent = CancellationToken::new();
+        let context = TaskContext::under_token(parent.clone());
+        let asker = {
+            let context = context.clone();
+            thread::spawn(move || context.cancellation().is_cancelled())
+        };
+        let canceller = thread::spawn(move || parent.cancel());
+        let early = context.is_cancelled();
+        asker.join().unwrap();
+        assert!(!early || context.is_cancelled());
+        canceller.join().unwrap();
+        assert!(context.is_cancelled() && context.cancellation().is_cancelled());
+    });
 }

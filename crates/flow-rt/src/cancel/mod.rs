@@ -36,6 +36,7 @@
 //! The tree of tokio-util's `CancellationToken`, with its check made a load and its tree walk
 //! made iterative (tokio-util#4639 and #7026 are tests here).
 
+mod lazy;
 mod slab;
 mod wait;
 
@@ -49,6 +50,7 @@ use std::sync::{Arc, Weak};
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicU8, Ordering, fence};
 
+pub(crate) use lazy::LazyToken;
 use slab::Slab;
 pub use wait::Cancelled;
 

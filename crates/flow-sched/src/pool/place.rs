@@ -105,10 +105,10 @@ impl Place {
     fn prepare(&mut self, submitter: Option<&TaskContext>, deadline: Deadline) {
         let spare = self.cx.as_mut();
         if !spare.is_some_and(|cx| cx.renew(submitter, deadline)) {
-            let token = self.token.child_token();
+            let token = self.token.clone();
             let cx = match submitter {
-                Some(submitter) => submitter.child_with_token(token),
-                None => TaskContext::from_token(token),
+                Some(submitter) => submitter.child_under_token(token),
+                None => TaskContext::under_token(token),
             };
             self.cx = Some(cx.with_deadline(deadline));
         }

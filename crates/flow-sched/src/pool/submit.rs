@@ -169,12 +169,13 @@ impl<'p, F, T> Submit<'p, F, T> {
     /// # Errors
     /// [`TrySubmitError`] with the task; closed, once this future has been polled to its end.
     pub fn try_now(mut self) -> Result<TaskHandle<T>, TrySubmitError<F>> {
-        self.try_push(Self::push)
+        self.try_push(Self::push, Self::refuse)
     }
 
     fn try_push<H>(
         &mut self,
         push: impl FnOnce(&mut Self) -> Option<H>,
+        refuse: impl FnOnce(&mut Self, Refusal) -> Option<Rejected<F>>,
     ) -> Result<H, TrySubmitError<F>> {
         let (core, given) = (self.core, self.priority);
         let (capacity, priorities) = (self.capacity(), core.priorities());
@@ -185,9 +186,7 @@ impl<'p, F, T> Submit<'p, F, T> {
             },
             Err(refusal) => refusal,
         };
-        let task = self
-            .refuse(refusal)
-            .expect("a submit that was not polled holds its task");
+        let task = refuse(self, refusal).expect("a submit that was not polled holds its task");
         Err(match refusal {
             Refusal::Closed => TrySubmitError::Closed(task),
             Refusal::UnknownPriority => TrySubmitError::UnknownPriority {
@@ -319,11 +318,19 @@ impl<'p, F, T> Submit<'p, F, T> {
     fn refuse(&mut self, why: Refusal) -> Option<Rejected<F>> {
         let closure = self.closure.take()?;
         self.core.counters.rejected();
-        match why {
-            Refusal::Full | Refusal::Busy | Refusal::Nested => self.core.burst.lost(self.core),
-            Refusal::Closed | Refusal::UnknownPriority => {}
+        if why.is_for_want_of_room() {
+            self.core.burst.lost(self.core);
         }
         Some(Rejected::new(closure))
+    }
+
+    /// The same for whoever waits for room if there is none: that is no rejection.
+    fn put_off(&mut self, why: Refusal) -> Option<Rejected<F>> {
+        if why.is_for_want_of_room() {
+            self.closure.take().map(Rejected::new)
+        } else {
+            self.refuse(why)
+        }
     }
 
     fn capacity(&self) -> usize {
@@ -351,6 +358,13 @@ enum Refusal {
     Busy,
     Nested,
     UnknownPriority,
+}
+
+impl Refusal {
+    /// Whether there would be another answer with more room.
+    const fn is_for_want_of_room(self) -> bool {
+        matches!(self, Self::Full | Self::Busy | Self::Nested)
+    }
 }
 
 // The closure is moved, never pinned.
@@ -393,7 +407,12 @@ impl<F, T> Submit<'_, F, T> {
 
     fn error(&mut self, why: Refusal) -> Option<SubmitError<F>> {
         let (given, priorities) = (self.priority, self.core.priorities());
-        let (task, capacity) = (self.refuse(why)?, self.capacity());
+        let refused = match why {
+            // Whoever hands tasks over waits for room elsewhere then.
+            Refusal::Nested if self.handed_over => self.put_off(why),
+            _ => self.refuse(why),
+        };
+        let (task, capacity) = (refused?, self.capacity());
         Some(match why {
             Refusal::Closed => SubmitError::Closed(task),
             Refusal::Full | Refusal::Busy => SubmitError::Full { task, capacity },
@@ -437,7 +456,14 @@ impl<F, T> SubmitDetached<'_, F, T> {
     /// # Errors
     /// Those of `Submit::try_now`.
     pub fn try_now(mut self) -> Result<(), TrySubmitError<F>> {
-        self.0.try_push(Submit::push_detached)
+        self.0.try_push(Submit::push_detached, Submit::refuse)
+    }
+
+    /// The same for whoever waits for room if there is none now: the pool counts that as no
+    /// rejection.
+    #[cfg(feature = "scheduler")]
+    pub(crate) fn try_before_waiting(mut self) -> Result<(), TrySubmitError<F>> {
+        self.0.try_push(Submit::push_detached, Submit::put_off)
     }
 }
 

@@ -14,7 +14,7 @@ use flow_rt::{TaskContext, catch};
 
 use super::guarded::Guarded;
 use super::report::RunOutcome;
-use super::run::{Run, panicked};
+use super::run::{HasEnded, Run, panicked};
 
 impl Run {
     /// Lets a run through that has nothing to wait for, or nothing any more; reports any other.
@@ -33,10 +33,12 @@ impl Run {
             Some(Err(outcome)) => Some(outcome),
             _ => None,
         };
-        if let Some(outcome) = outcome {
-            self.stop_short(outcome).await;
+        // In its place while the claim is given back: the run may be dropped meanwhile.
+        self.ended = outcome.map(|outcome| Box::new(HasEnded { outcome, at: None }));
+        self.give_back().await;
+        if self.ended.is_some() {
+            self.report_ended();
         } else {
-            self.give_back().await;
             self.report_gone();
         }
         None
@@ -61,7 +63,7 @@ impl Run {
         // What is declined here is left to the others, and who has no claim takes no token. What is
         // taken over from a holder that is gone comes with its claim.
         if self.held.is_none() {
-            self.held = self.claim().await?;
+            self.held = self.claim().await?.map(Box::new);
         }
         self.led(lead);
         if let Some(throttle) = &settings.throttle {

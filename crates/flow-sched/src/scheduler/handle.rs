@@ -88,8 +88,8 @@ impl JobHandle {
         match self.job.admit_by_hand(when, &self.shared.running) {
             Admission::Start(ticket) => run::submit(&self.shared, &self.job, ticket).await,
             Admission::Buffered { stop, replaced } => {
-                for token in stop {
-                    token.cancel();
+                for stop in stop {
+                    stop.token().cancel();
                 }
                 self.shared.skipped(&self.job, replaced);
                 Ok(())

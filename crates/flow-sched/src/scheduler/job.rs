@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::SystemTime;
 
-use flow_rt::{CancellationToken, Instant, contain};
+use flow_rt::{CancellationToken, Instant, TaskContext, contain};
 
 use super::draw::{mix, of_text};
 use super::jitter::Jitter;
@@ -31,7 +31,7 @@ use super::plan::{Plan, When, lateness, now_like, plan, when};
 use super::policy::Overlap;
 use super::report::{EndReason, JobState, JobStats, RunReport};
 use super::settings::Settings;
-use super::state::{State, Ticket};
+use super::state::{State, Stop, Ticket};
 use super::timetable::Timetable;
 use super::trigger::{Due, Trigger, TriggerContext, is_past, moves_on};
 use super::wall;
@@ -73,7 +73,7 @@ pub(crate) enum Admission {
     /// It follows when the runs in progress have ended, or the request does that waited before it;
     /// these are to be told to stop, and so many requests gave way.
     Buffered {
-        stop: Vec<CancellationToken>,
+        stop: Vec<Stop>,
         replaced: u64,
     },
     /// An earlier run has not ended.
@@ -88,7 +88,7 @@ pub(crate) enum Admission {
 #[derive(Default)]
 pub(crate) struct Effects {
     pub(crate) start: Option<Ticket>,
-    pub(crate) stop: Vec<CancellationToken>,
+    pub(crate) stop: Vec<Stop>,
     /// The driver's timer no longer matches.
     pub(crate) rearm: bool,
     /// The trigger is to be asked in a task of its own; nothing else has happened.
@@ -260,7 +260,7 @@ impl Job {
         let backlog = plan.backlog.iter().filter(|&&due| is_good(due));
         for &due in backlog {
             missed -= 1;
-            state.runs().backlog.push_back(when(due, cx));
+            state.runs().rest().backlog.push_back(when(due, cx));
         }
         if is_good(plan.latest) {
             missed -= 1;
@@ -268,13 +268,13 @@ impl Job {
             if plan.backlog.is_empty() {
                 effects.admit(self.admit(state, when, running));
             } else {
-                state.runs().backlog.push_back(when);
+                state.runs().rest().backlog.push_back(when);
             }
         }
         if !plan.backlog.is_empty() {
             // Those that still wait from an earlier look count, too.
             let most = self.settings.misfire.made_up() + 1;
-            let backlog = &mut state.runs().backlog;
+            let backlog = &mut state.runs().rest().backlog;
             let over = backlog.len().saturating_sub(most);
             backlog.drain(..over);
             missed = missed.saturating_add(over as u64);
@@ -315,11 +315,11 @@ impl Job {
             Overlap::BufferAll(limit) => {
                 let running = state.running();
                 let runs = state.runs();
-                if runs.buffered.len() >= limit {
+                if runs.rest().buffered.len() >= limit {
                     runs.counts.skipped += 1;
                     return Admission::Skipped { running };
                 }
-                runs.buffered.push_back(when);
+                runs.rest().buffered.push_back(when);
                 Admission::Buffered {
                     stop: Vec::new(),
                     replaced: 0,
@@ -327,11 +327,12 @@ impl Job {
             }
             policy => {
                 let runs = state.runs();
-                let waits = runs.buffered.pop_front();
+                let buffered = &mut runs.rest().buffered;
+                let waits = buffered.pop_front();
                 let replaced = u64::from(waits.is_some());
                 // What somebody here has asked for does not give way to what others may have.
                 let kept = waits.filter(|waits| waits.by_hand && self.asks_for(&when));
-                runs.buffered.push_back(kept.unwrap_or(when));
+                buffered.push_back(kept.unwrap_or(when));
                 runs.counts.skipped += replaced;
                 let stop = match policy {
                     Overlap::CancelPrevious => state.cancel_active(),
@@ -422,19 +423,14 @@ impl Job {
     ///
     /// It takes a newer request over unless it is claimed, which is for one occurrence, or others
     /// are to be asked about the newer one: then that follows, and asks in its turn.
-    pub(crate) fn begin(
-        &self,
-        run: u64,
-        token: &CancellationToken,
-        claimed: bool,
-    ) -> Option<Begun> {
+    pub(crate) fn begin(&self, run: u64, task: &TaskContext, claimed: bool) -> Option<Begun> {
         let mut state = self.state.lock();
         let removed = state.phase == JobState::Ended(EndReason::Removed);
         let active = state.active(run)?;
         if removed || active.killed || active.cancelled {
             return None;
         }
-        active.token = Some(token.clone());
+        active.task = Some(task.clone());
         let overlap = self.settings.overlap;
         let kill = if overlap == Overlap::TerminatePrevious {
             active.kill = Some(CancellationToken::new());
@@ -448,23 +444,22 @@ impl Job {
             overlap,
             Overlap::CancelPrevious | Overlap::TerminatePrevious
         ) && !claimed
-            && runs.backlog.is_empty()
-            && let Some(&first) = runs.buffered.front()
+            && runs.rest().backlog.is_empty()
+            && let Some(&first) = runs.rest().buffered.front()
             && !self.asks_for(&first)
         {
-            newer = runs.buffered.pop_front();
+            newer = runs.rest().buffered.pop_front();
             runs.counts.skipped += u64::from(newer.is_some());
         }
         Some(Begun { kill, newer })
     }
 
-    /// Tells a run in progress to stop, or not to begin; the token of one that has begun, or else
-    /// that which ends its wait.
-    pub(crate) fn cancel_run(&self, run: u64) -> Option<CancellationToken> {
+    /// Tells a run in progress to stop, or not to begin: by what is to be cancelled for it.
+    pub(crate) fn cancel_run(&self, run: u64) -> Option<Stop> {
         let mut state = self.state.lock();
         let active = state.active(run)?;
         active.cancelled = true;
-        active.token.clone().or_else(|| active.wait.take())
+        active.stop()
     }
 
     /// Lets a run wait, for its gate or its next attempt; `None` if it need not, because the job
@@ -496,7 +491,7 @@ impl Job {
         let Some(active) = state.active(run) else {
             return false;
         };
-        if active.token.is_none() {
+        if active.task.is_none() {
             // Its gate was the only one to wait.
             active.wait = None;
         }
@@ -512,9 +507,11 @@ impl Job {
     /// Notes that a run has ended, and lets in the one that waited for it.
     pub(crate) fn finish(&self, report: RunReport, running: &AtomicUsize, now: Instant) -> Effects {
         let mut effects = Effects::default();
+        // Before the lock, so that it is dropped after it: its context may be the last one.
+        let _ended;
         let mut state = self.state.lock();
         let runs = state.runs();
-        runs.active.retain(|active| active.run != report.run);
+        _ended = runs.ended(report.run);
         runs.counts.count(&report.outcome);
         let failed = report.outcome.is_failure();
         runs.note(report, self.settings.history);
@@ -667,8 +664,8 @@ impl Job {
         Some((running, forgotten))
     }
 
-    /// Tokens of the runs in progress, for the caller to cancel.
-    pub(crate) fn cancel_active(&self) -> Vec<CancellationToken> {
+    /// What tells the runs in progress to stop, for the caller to cancel.
+    pub(crate) fn cancel_active(&self) -> Vec<Stop> {
         self.state.lock().cancel_active()
     }
 

@@ -356,8 +356,8 @@ impl Scheduler {
             .filter(|job| {
                 let removed = self.shared().end(job, Reason::Removed);
                 // After the end, since no run is let in any more that would not be told.
-                let tokens = job.cancel_active();
-                for token in tokens {
+                for stop in job.cancel_active() {
+                    let token = stop.token();
                     token.cancel_with("all jobs of the scheduler were cancelled");
                 }
                 removed

@@ -4,20 +4,20 @@ use core::future::Future;
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{Instant, Panic, TaskContext, catch, contain};
+use flow_rt::{CancellationToken, Instant, Panic, TaskContext, catch, contain};
 
 use super::cluster::{Fence, Held};
 use super::context::JobContext;
 use super::draw::mix;
 use super::error::TriggerNowError;
 use super::guarded::Guarded;
-use super::job::{Begun, Job};
+use super::job::Job;
 use super::outcome::BoxError;
 use super::plan::When;
 use super::report::{JobEventKind, RunOutcome, RunReport};
 use super::shared::Shared;
 use super::state::Ticket;
-use super::work::Failure;
+use super::work::{Body, Failure};
 use crate::pool::{Submit, SubmitError, TrySubmitError, WorkerPool};
 
 /// What the user's future leaves.
@@ -56,7 +56,7 @@ pub(crate) fn launch_claimed(
     hold: impl FnOnce(&Run) -> Held,
 ) {
     let mut run = Run::new(shared.clone(), job.clone(), ticket);
-    run.held = Some(hold(&run));
+    run.held = Some(Box::new(hold(&run)));
     launch_by(shared, job, run, job.settings.origin.clone());
 }
 
@@ -69,35 +69,43 @@ fn launch_by(shared: &Arc<Shared>, job: &Arc<Job>, run: Run, by: Option<TaskCont
             };
             let shared = run.shared.clone();
             match &shared.target {
-                Target::Runtime => run.execute(context).await,
+                Target::Runtime => run.execute(Under::Context(context)).await,
                 Target::Pool(pool) => hand_in(&shared, pool, run, by),
             }
         });
         return;
     }
     match &shared.target {
-        Target::Runtime => {
-            let context = context(shared, by.as_ref());
-            shared.handle.spawn_detached(run.execute(context));
-        }
+        // Its context is made when it begins: many may be due at once, and memory that is used
+        // for one after the other is in reach.
+        Target::Runtime => shared.handle.spawn_detached(run.execute(Under::Work(by))),
         Target::Pool(pool) => hand_in(shared, pool, run, by),
     }
 }
 
+/// What a run belongs to.
+pub(crate) enum Under {
+    /// A task, and this is its context.
+    Context(TaskContext),
+    /// Other work, or none: it gets a context of its own.
+    Work(Option<TaskContext>),
+}
+
 /// The context of a run that has none of a pool.
 fn context(shared: &Shared, by: Option<&TaskContext>) -> TaskContext {
-    let stop = shared.stop.child_token();
+    let stop = shared.stop.clone();
     match by {
-        Some(by) => by.child_with_token(stop),
-        None => TaskContext::from_token(stop),
+        Some(by) => by.child_under_token(stop),
+        None => TaskContext::under_token(stop),
     }
 }
 
 /// Hands a run to a pool. What the pool does not take is dropped, and so reported.
 fn hand_in(shared: &Arc<Shared>, pool: &WorkerPool, run: Run, mut by: Option<TaskContext>) {
     let job = run.job.clone();
-    let submit = order(pool, &job, move |cx| run.execute(cx));
-    let refused = TaskContext::enter_from(&mut by, || submit.try_now().err());
+    let task = move |cx| run.execute(Under::Context(cx));
+    let submit = order(pool, &job, task).detach();
+    let refused = TaskContext::enter_from(&mut by, || submit.try_before_waiting().err());
     if let Some(TrySubmitError::Full { task, .. }) = refused {
         wait_for_room(shared, pool, &job, by, task.into_inner());
     }
@@ -133,7 +141,7 @@ fn wait_for_room<F, Fut>(
     let (pool, job, stop) = (pool.clone(), job.clone(), shared.stop.clone());
     shared.handle.spawn_detached(async move {
         // Refused, or told to stop: the task is dropped, and its run is reported.
-        let submit = order(&pool, &job, task).wait_for_room();
+        let submit = order(&pool, &job, task).wait_for_room().detach();
         let submit = stop.run_until_cancelled(submit);
         drop(match by {
             Some(by) => by.scope(submit).await,
@@ -160,13 +168,14 @@ pub(crate) async fn submit(
         }
     };
     let run = Run::new(shared.clone(), job.clone(), ticket);
-    let submit = order(pool, job, move |cx| run.execute(cx));
+    let task = move |cx| run.execute(Under::Context(cx));
+    let submit = order(pool, job, task).detach();
     let submitted = match &by {
         Some(by) => by.clone().scope(submit).await,
         None => submit.await,
     };
     match submitted {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(SubmitError::Nested { task, .. }) => {
             wait_for_room(shared, pool, job, by, task.into_inner());
             Ok(())
@@ -180,18 +189,25 @@ pub(crate) async fn submit(
 pub(crate) struct Run {
     pub(super) shared: Arc<Shared>,
     pub(super) job: Arc<Job>,
-    ticket: Option<Ticket>,
+    /// Until it has ended.
+    body: Option<Body>,
     /// From 1; 0 once it was reported.
     pub(super) number: u64,
     when: When,
     began: Option<Instant>,
-    /// When its body ended, if that is not when it is reported.
-    body_ended: Option<Instant>,
     attempts: u32,
     pub(super) fence: Option<Fence>,
-    pub(super) held: Option<Held>,
+    /// Boxed, like what follows: most runs have none, and all are moved about.
+    pub(super) held: Option<Box<Held>>,
     /// How it has ended, while its claim is being settled.
-    pub(super) outcome: Option<RunOutcome>,
+    pub(super) ended: Option<Box<HasEnded>>,
+}
+
+/// What is known of a run that is to be reported when its claim is settled.
+pub(super) struct HasEnded {
+    pub(super) outcome: RunOutcome,
+    /// When its body ended, if that is not when it is reported.
+    pub(super) at: Option<Instant>,
 }
 
 impl Run {
@@ -201,13 +217,12 @@ impl Run {
         Self {
             number: ticket.run,
             when: ticket.when,
-            ticket: Some(ticket),
+            body: Some(ticket.body),
             began: None,
-            body_ended: None,
             attempts: 0,
             fence: None,
             held: None,
-            outcome: None,
+            ended: None,
             shared,
             job,
         }
@@ -218,32 +233,69 @@ impl Run {
     }
 
     /// Runs the job's body in the context of the task that carries it, and nothing else.
-    pub(crate) async fn execute(mut self, task: TaskContext) {
-        let began = self.shared.handle.now();
-        let Some(ticket) = self.ticket.take() else {
-            return;
-        };
-        // It may have waited since its gate, for its claim, its throttle or its pool.
-        match self.lead() {
-            Ok(None) => {}
-            Ok(lead) => self.led(lead),
-            Err(outcome) => {
-                contain(|| drop(ticket));
-                Box::pin(self.stop_short(outcome)).await;
+    ///
+    /// A block and no `async fn`, whose future would hold the run twice: as its argument and where
+    /// it is used.
+    #[allow(clippy::manual_async_fn)] // that is why
+    pub(crate) fn execute(mut self, under: Under) -> impl Future<Output = ()> + Send {
+        async move {
+            let began = self.shared.handle.now();
+            let task = match under {
+                Under::Context(task) => task,
+                Under::Work(by) => context(&self.shared, by.as_ref()),
+            };
+            let Some(body) = self.body.take() else {
                 return;
+            };
+            // It may have waited since its gate. A claim says who runs, whoever leads by now.
+            if self.held.is_none() {
+                match self.lead() {
+                    Ok(None) => {}
+                    Ok(lead) => self.led(lead),
+                    Err(outcome) => {
+                        contain(|| drop(body));
+                        self.report(outcome, None);
+                        return;
+                    }
+                }
+            }
+            let Some(begun) = self.job.begin(self.number, &task, self.held.is_some()) else {
+                contain(|| drop(body));
+                if self.held.is_some() {
+                    Box::pin(self.give_back()).await;
+                }
+                self.report_gone();
+                return;
+            };
+            self.began = Some(began);
+            self.take_over(begun.newer);
+            self.shared
+                .emit(&self.job, JobEventKind::RunBegins(self.number));
+            let settings = &self.job.settings;
+            let outcome =
+                if settings.retry.is_none() && settings.timeout.is_none() && begun.kill.is_none() {
+                    self.attempts = 1;
+                    match self.begin(&body, task) {
+                        Ok(future) => outcome(future.await).0,
+                        Err(panic) => panicked(panic),
+                    }
+                } else {
+                    // Boxed, since every other run would carry its size about.
+                    Box::pin(self.under_limits(&body, task, begun.kill, began)).await
+                };
+            // The body's last reference may be this one, and what it captured is the user's.
+            contain(|| drop(body));
+            if self.held.is_some() {
+                Box::pin(self.settle(outcome)).await;
+            } else {
+                self.report(outcome, None);
             }
         }
-        let token = task.cancellation();
-        let Some(begun) = self.job.begin(self.number, token, self.held.is_some()) else {
-            contain(|| drop(ticket));
-            if self.held.is_some() {
-                Box::pin(self.give_back()).await;
-            }
-            self.report_gone();
-            return;
-        };
-        self.began = Some(began);
-        if let Some(newer) = begun.newer {
+    }
+
+    /// Takes the place of a newer request, if there is one, and begins.
+    fn take_over(&mut self, newer: Option<When>) {
+        if let Some(newer) = newer {
             self.when = newer;
             // Nobody was asked for the newer one.
             self.fence = None;
@@ -252,43 +304,32 @@ impl Run {
         if let Some(held) = &mut self.held {
             held.begin();
         }
-        self.shared
-            .emit(&self.job, JobEventKind::RunBegins(self.number));
-        let settings = &self.job.settings;
-        let mut outcome =
-            if settings.retry.is_none() && settings.timeout.is_none() && begun.kill.is_none() {
-                self.attempts = 1;
-                match self.begin(&ticket, task) {
-                    Ok(future) => outcome(future.await).0,
-                    Err(panic) => panicked(panic),
-                }
-            } else {
-                // Boxed, since every other run would carry its size about.
-                Box::pin(self.under_limits(&ticket, &task, begun, began)).await
-            };
-        // The body's last reference may be this one, and what it captured is the user's.
-        contain(|| drop(ticket));
+    }
+
+    /// Settles the run's claim, and reports it then: after a shutdown nothing is left to be told.
+    async fn settle(&mut self, outcome: RunOutcome) {
+        let is_done = outcome == RunOutcome::Completed;
+        // In its place: the run may be dropped meanwhile.
+        self.ended = Some(Box::new(HasEnded {
+            outcome,
+            at: Some(self.shared.handle.now()),
+        }));
         if let Some(held) = self.held.take() {
-            self.body_ended = Some(self.shared.handle.now());
-            // In its place: the run may be dropped meanwhile.
-            self.outcome = Some(outcome.clone());
-            // Before the run counts as ended: after a shutdown nothing is left to be told.
-            Box::pin(async move { held.settle(&outcome).await }).await;
-            outcome = self.outcome.take().unwrap_or(RunOutcome::Dropped);
+            held.settle(is_done).await;
         }
-        self.report(outcome);
+        self.report_ended();
     }
 
     /// Runs the body until it succeeds, has failed for good, or a newer run takes its place.
     async fn under_limits(
         &mut self,
-        ticket: &Ticket,
-        task: &TaskContext,
-        begun: Begun,
+        body: &Body,
+        task: TaskContext,
+        kill: Option<CancellationToken>,
         began: Instant,
     ) -> RunOutcome {
-        let attempts = self.attempts(ticket, task, began);
-        let ended = match begun.kill {
+        let attempts = self.attempts(body, &task, began);
+        let ended = match kill {
             None => Some(attempts.await),
             Some(kill) => kill.run_until_cancelled(attempts).await,
         };
@@ -300,22 +341,17 @@ impl Run {
     }
 
     /// Runs the body until it succeeds, or has failed for good.
-    async fn attempts(
-        &mut self,
-        ticket: &Ticket,
-        task: &TaskContext,
-        began: Instant,
-    ) -> RunOutcome {
+    async fn attempts(&mut self, body: &Body, task: &TaskContext, began: Instant) -> RunOutcome {
         let Some(retry) = self.job.settings.retry else {
             self.attempts = 1;
-            return self.attempt(ticket, task.clone()).await.0;
+            return self.attempt(body, task.clone()).await.0;
         };
         // Checked when the job was started; each run draws its own jitter.
         let seed = mix(self.shared.drawn ^ mix(self.job.id) ^ self.number);
         let mut delays = retry.delays_with_seed(seed).ok();
         loop {
             self.attempts = self.attempts.saturating_add(1);
-            let (outcome, retry) = self.attempt(ticket, task.child()).await;
+            let (outcome, retry) = self.attempt(body, task.child()).await;
             if !outcome.is_failure() || !retry || task.is_cancelled() {
                 return outcome;
             }
@@ -340,13 +376,13 @@ impl Run {
     }
 
     /// Runs the body once; also, whether it is worth another attempt if it failed.
-    async fn attempt(&self, ticket: &Ticket, mut task: TaskContext) -> (RunOutcome, bool) {
+    async fn attempt(&self, body: &Body, mut task: TaskContext) -> (RunOutcome, bool) {
         let timeout = self.job.settings.timeout;
         if let Some(timeout) = timeout {
             task = task.with_deadline(self.shared.handle.now() + timeout);
         }
         let token = task.cancellation().clone();
-        let future = match self.begin(ticket, task) {
+        let future = match self.begin(body, task) {
             Ok(future) => future,
             Err(panic) => return (panicked(panic), true),
         };
@@ -366,11 +402,11 @@ impl Run {
     }
 
     /// Calls the user's closure; polls nothing.
-    fn begin(&self, ticket: &Ticket, task: TaskContext) -> Result<Guarded<Ended>, Panic> {
+    fn begin(&self, body: &Body, task: TaskContext) -> Result<Guarded<Ended>, Panic> {
         let retry_if = self.job.settings.retry_if.clone();
         let begin = |task| {
             let cx = self.context(task, self.attempts);
-            ticket.body.begin(cx, retry_if)
+            body.begin(cx, retry_if)
         };
         let future = catch(|| task.scope_with(begin))?;
         Ok(Guarded::new(future, self.shared.id_of(&self.job)))
@@ -390,15 +426,6 @@ impl Run {
         }
     }
 
-    /// Reports a run that is not to begin, once its claim is given back.
-    pub(super) async fn stop_short(&mut self, outcome: RunOutcome) {
-        // In its place meanwhile: the run may be dropped.
-        self.outcome = Some(outcome);
-        self.give_back().await;
-        let outcome = self.outcome.take().unwrap_or(RunOutcome::Dropped);
-        self.report(outcome);
-    }
-
     /// Gives the claim of a run back that is not to begin, before the run counts as ended.
     pub(super) async fn give_back(&mut self) {
         if let Some(held) = self.held.take() {
@@ -413,17 +440,27 @@ impl Run {
         } else {
             RunOutcome::Dropped
         };
-        self.report(outcome);
+        self.report(outcome, None);
     }
 
-    pub(super) fn report(&mut self, outcome: RunOutcome) {
+    /// Reports a run that has ended before its claim was settled.
+    pub(super) fn report_ended(&mut self) {
+        let ended = self.ended.take();
+        let ended = ended.map_or((RunOutcome::Dropped, None), |ended| {
+            (ended.outcome, ended.at)
+        });
+        self.report(ended.0, ended.1);
+    }
+
+    /// Reports the run, whose body has ended `at` some time, or now.
+    fn report(&mut self, outcome: RunOutcome, at: Option<Instant>) {
         let now = self.shared.handle.now();
         let report = RunReport {
             run: self.number,
             scheduled_at: self.when.scheduled_at,
-            duration: self.began.map_or(Duration::ZERO, |began| {
-                self.body_ended.unwrap_or(now) - began
-            }),
+            duration: self
+                .began
+                .map_or(Duration::ZERO, |began| at.unwrap_or(now) - began),
             attempts: self.attempts,
             outcome,
         };
@@ -451,12 +488,11 @@ impl Drop for Run {
         if self.number != 0 {
             // First: what is left to be told to the store counts as a run in progress.
             drop(self.held.take());
-            let outcome = self.outcome.take().unwrap_or(RunOutcome::Dropped);
-            self.report(outcome);
+            self.report_ended();
         }
         // The body's last reference may be this one, and what it captured is the user's.
-        let ticket = self.ticket.take();
-        contain(|| drop(ticket));
+        let body = self.body.take();
+        contain(|| drop(body));
     }
 }
 

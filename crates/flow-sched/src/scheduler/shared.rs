@@ -350,8 +350,8 @@ impl Shared {
 
     /// Does what a step asked for; true if the job's timer no longer matches.
     pub(crate) fn apply(self: &Arc<Self>, job: &Arc<Job>, effects: Effects) -> bool {
-        for token in effects.stop {
-            token.cancel();
+        for stop in effects.stop {
+            stop.token().cancel();
         }
         self.missed(job, effects.missed);
         self.skipped(job, effects.skipped);

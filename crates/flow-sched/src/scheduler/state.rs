@@ -4,7 +4,7 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use flow_rt::{CancellationToken, Instant, contain};
+use flow_rt::{CancellationToken, Instant, TaskContext, contain};
 
 use super::job::AfterRun;
 use super::plan::When;
@@ -55,16 +55,25 @@ struct Timer {
 /// The runs of a job: those in progress, those that wait, and what became of the others.
 #[derive(Default)]
 pub(super) struct Runs {
-    pub(super) active: Vec<Active>,
-    /// Requests that the overlap policy keeps until there is room.
-    pub(super) buffered: VecDeque<When>,
-    /// Missed occurrences that are being made up; before those that are buffered.
-    pub(super) backlog: VecDeque<When>,
+    /// A run in progress: the only one of most jobs.
+    active: Option<Active>,
     /// Set while the next due time is to be counted from the end of the runs in progress.
     pub(super) delay: Option<Duration>,
     pub(super) counts: RunCounts,
     last: Option<RunReport>,
-    /// Those before the last one, as many as the job is told to keep.
+    /// A pointer away, since of a million jobs most never have any of it.
+    rest: Option<Box<Rest>>,
+}
+
+#[derive(Default)]
+pub(super) struct Rest {
+    /// Further runs in progress.
+    active: Vec<Active>,
+    /// Requests that the overlap policy keeps until there is room.
+    pub(super) buffered: VecDeque<When>,
+    /// Missed occurrences that are being made up; before those that are buffered.
+    pub(super) backlog: VecDeque<When>,
+    /// The reports before the last one, as many as the job is told to keep.
     history: VecDeque<RunReport>,
 }
 
@@ -74,13 +83,30 @@ pub(super) struct Active {
     pub(super) cancelled: bool,
     /// Past its condition, in line for its throttle.
     pub(super) in_line: bool,
-    pub(super) token: Option<CancellationToken>,
+    /// Its context, once it has begun.
+    pub(super) task: Option<TaskContext>,
     /// A newer run takes its place.
     pub(super) killed: bool,
     /// Drops the run, if the overlap policy may ask for that.
     pub(super) kill: Option<CancellationToken>,
     /// Ends its wait, while it waits at its gate or for its next attempt.
     pub(super) wait: Option<CancellationToken>,
+}
+
+/// Tells a run to stop, or ends its wait: outside of the job's lock, since wakers are woken, and
+/// the token of a run that nobody has asked for its own is made.
+pub(crate) enum Stop {
+    Task(TaskContext),
+    Token(CancellationToken),
+}
+
+impl Stop {
+    pub(crate) fn token(&self) -> &CancellationToken {
+        match self {
+            Self::Task(task) => task.cancellation(),
+            Self::Token(token) => token,
+        }
+    }
 }
 
 /// A run that was let in.
@@ -96,7 +122,15 @@ impl Active {
     /// Whether it only waits for its turn, in the pool or for its throttle. To drop it would cost
     /// it its place in the line; it keeps that, and takes over what is newer when it begins.
     fn keeps_its_place(&self) -> bool {
-        self.token.is_none() && (self.wait.is_none() || self.in_line)
+        self.task.is_none() && (self.wait.is_none() || self.in_line)
+    }
+
+    /// What tells it to stop if it has begun, or else ends its wait.
+    pub(super) fn stop(&mut self) -> Option<Stop> {
+        match &self.task {
+            Some(task) => Some(Stop::Task(task.clone())),
+            None => self.wait.take().map(Stop::Token),
+        }
     }
 }
 
@@ -120,18 +154,57 @@ impl Runs {
     pub(super) fn note(&mut self, report: RunReport, most: usize) {
         let before = self.last.replace(report);
         if most > 1 {
-            if self.history.len() + 1 >= most {
-                self.history.pop_front();
+            let history = &mut self.rest().history;
+            if history.len() + 1 >= most {
+                history.pop_front();
             }
-            self.history.extend(before);
+            history.extend(before);
         }
+    }
+
+    pub(super) fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+
+    fn active(&mut self) -> impl Iterator<Item = &mut Active> {
+        let more = self.rest.iter_mut().flat_map(|rest| &mut rest.active);
+        self.active.iter_mut().chain(more)
+    }
+
+    fn begins(&mut self, active: Active) {
+        if self.active.is_none() {
+            self.active = Some(active);
+        } else {
+            self.rest().active.push(active);
+        }
+    }
+
+    /// Takes a run that has ended out: what it leaves is to be dropped outside of the lock.
+    pub(super) fn ended(&mut self, run: u64) -> Option<Active> {
+        let first = self.active.take_if(|active| active.run == run);
+        first.or_else(|| {
+            let more = &mut self.rest.as_mut()?.active;
+            let place = more.iter().position(|active| active.run == run)?;
+            Some(more.swap_remove(place))
+        })
+    }
+
+    fn running(&self) -> usize {
+        let more = self.rest.as_ref().map_or(0, |rest| rest.active.len());
+        usize::from(self.active.is_some()) + more
+    }
+
+    /// How many wait for their turn.
+    fn waiting(&self) -> usize {
+        let rest = self.rest.as_ref();
+        rest.map_or(0, |rest| rest.buffered.len() + rest.backlog.len())
     }
 
     /// The request whose turn it is next.
     pub(super) fn next_waiting(&mut self) -> Option<When> {
-        self.backlog
-            .pop_front()
-            .or_else(|| self.buffered.pop_front())
+        let rest = self.rest.as_mut()?;
+        let first = rest.backlog.pop_front();
+        first.or_else(|| rest.buffered.pop_front())
     }
 }
 
@@ -177,7 +250,7 @@ impl State {
     }
 
     pub(super) fn running(&self) -> usize {
-        self.runs.as_ref().map_or(0, |runs| runs.active.len())
+        self.runs.as_ref().map_or(0, |runs| runs.running())
     }
 
     pub(super) fn counts(&self) -> RunCounts {
@@ -192,15 +265,15 @@ impl State {
 
     pub(super) fn history(&self) -> Vec<RunReport> {
         self.runs.as_ref().map_or_else(Vec::new, |runs| {
-            runs.history.iter().chain(&runs.last).cloned().collect()
+            let before = runs.rest.iter().flat_map(|rest| &rest.history);
+            before.chain(&runs.last).cloned().collect()
         })
     }
 
     /// Whether anything waits for a run in progress to end.
     fn is_waited_for(&self) -> bool {
-        self.runs
-            .as_ref()
-            .is_some_and(|runs| !runs.buffered.is_empty() || !runs.backlog.is_empty())
+        let runs = self.runs.as_ref();
+        runs.is_some_and(|runs| runs.waiting() != 0)
     }
 
     pub(super) fn arm(&mut self, due: Option<Due>) {
@@ -248,9 +321,11 @@ impl State {
     /// Forgets the requests that wait; how many.
     pub(super) fn drop_waiting(&mut self) -> u64 {
         let Some(runs) = &mut self.runs else { return 0 };
-        let dropped = (runs.buffered.len() + runs.backlog.len()) as u64;
-        runs.buffered.clear();
-        runs.backlog.clear();
+        let dropped = runs.waiting() as u64;
+        if let Some(rest) = &mut runs.rest {
+            rest.buffered.clear();
+            rest.backlog.clear();
+        }
         runs.counts.skipped += dropped;
         dropped
     }
@@ -259,11 +334,11 @@ impl State {
         let runs = self.runs();
         runs.counts.started += 1;
         let run = runs.counts.started;
-        runs.active.push(Active {
+        runs.begins(Active {
             run,
             cancelled: false,
             in_line: false,
-            token: None,
+            task: None,
             killed: false,
             kill: None,
             wait: None,
@@ -276,44 +351,45 @@ impl State {
         }
     }
 
-    /// Marks the runs in progress as told to stop; the tokens of those that have begun, and of those
+    /// Marks the runs in progress as told to stop; what tells those that have begun, and those
     /// whose condition is being asked.
-    pub(super) fn cancel_active(&mut self) -> Vec<CancellationToken> {
+    pub(super) fn cancel_active(&mut self) -> Vec<Stop> {
         let Some(runs) = &mut self.runs else {
             return Vec::new();
         };
-        let mut tokens = Vec::new();
-        for active in &mut runs.active {
+        let mut stops = Vec::new();
+        for active in runs.active() {
             if active.keeps_its_place() {
                 continue;
             }
             active.cancelled = true;
-            tokens.extend(active.token.clone().or_else(|| active.wait.take()));
+            stops.extend(active.stop());
         }
-        tokens
+        stops
     }
 
-    /// Marks the runs in progress as to be dropped; the tokens that do so, for the same ones.
-    pub(super) fn kill_active(&mut self) -> Vec<CancellationToken> {
+    /// Marks the runs in progress as to be dropped; what does so, for the same ones.
+    pub(super) fn kill_active(&mut self) -> Vec<Stop> {
         let Some(runs) = &mut self.runs else {
             return Vec::new();
         };
-        let mut tokens = Vec::new();
-        for active in &mut runs.active {
+        let mut stops = Vec::new();
+        for active in runs.active() {
             if active.keeps_its_place() {
                 continue;
             }
             active.killed = true;
             // Before it has begun it can only wait.
-            tokens.extend(active.kill.take().or_else(|| active.wait.take()));
+            let stop = active.kill.take().or_else(|| active.wait.take());
+            stops.extend(stop.map(Stop::Token));
         }
-        tokens
+        stops
     }
 
     /// The run of that number, while it is in progress.
     pub(super) fn active(&mut self, run: u64) -> Option<&mut Active> {
         let runs = self.runs.as_mut()?;
-        runs.active.iter_mut().find(|active| active.run == run)
+        runs.active().find(|active| active.run == run)
     }
 
     /// Whether nothing is left to happen.
@@ -335,11 +411,7 @@ impl State {
         let mut waits = Vec::new();
         if let Some(runs) = &mut self.runs {
             runs.delay = None;
-            waits.extend(
-                runs.active
-                    .iter_mut()
-                    .filter_map(|active| active.wait.take()),
-            );
+            waits.extend(runs.active().filter_map(|active| active.wait.take()));
         }
         (self.body.take(), waits, forgotten)
     }

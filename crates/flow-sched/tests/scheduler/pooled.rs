@@ -14,6 +14,7 @@ flow_rt::on_every_runtime! {
     case_106_a_full_pool_delays_only_its_own_job,
     a_pools_dump_names_the_jobs_of_its_runs,
     a_pool_that_rejects_lets_runs_wait_all_the_same,
+    a_run_asked_for_in_its_own_full_pool_waits_and_is_not_rejected,
     runs_that_wait_for_a_pool_are_reported_when_it_closes_or_their_job_goes,
     a_run_has_its_context_and_one_by_hand_that_of_its_caller,
     the_most_urgent_run_goes_first,
@@ -51,6 +52,7 @@ async fn case_106_a_full_pool_delays_only_its_own_job(rt: TestRuntime) {
     blocked.cancel();
     rt.advance(ms(10)).await;
     assert_eq!(log.len(), 7);
+    assert_eq!(narrow.stats().rejected, 0, "whoever waits is not rejected");
     rt.advance(secs(2)).await;
     assert_eq!(b.stats().runs.completed, 3);
     let report = scheduler.shutdown(SEC).await;
@@ -83,6 +85,29 @@ async fn a_pool_that_rejects_lets_runs_wait_all_the_same(rt: TestRuntime) {
     blocked.cancel();
     rt.settle().await;
     assert_eq!((log.len(), job.stats().runs.completed), (1, 1));
+    assert_eq!(pool.stats().rejected, 1, "the submit alone");
+    scheduler.shutdown(SEC).await;
+}
+
+async fn a_run_asked_for_in_its_own_full_pool_waits_and_is_not_rejected(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).queue(1);
+    let pool = pool.build().unwrap();
+    let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
+    let log = Log::new(&rt);
+    let asked = noting(&scheduler, "asked", &log).every(secs(60)).start();
+    let (asked, full) = (asked.unwrap(), pool.clone());
+    let asks = scheduler.job("asks", move |_cx| {
+        let (asked, pool) = (asked.clone(), full.clone());
+        async move {
+            pool.try_submit(async |_cx| ()).unwrap();
+            asked.trigger_now().await
+        }
+    });
+    let asks = asks.after(SEC).start().unwrap();
+    rt.advance(secs(2)).await;
+    assert_eq!((asks.stats().runs.completed, log.len()), (1, 1));
+    let stats = pool.stats();
+    assert_eq!((stats.submitted, stats.rejected), (3, 0));
     scheduler.shutdown(SEC).await;
 }
 

@@ -145,8 +145,8 @@ impl Held {
         }
     }
 
-    /// Tells the store that the run has ended.
-    pub(in crate::scheduler) async fn settle(mut self, outcome: &RunOutcome) {
+    /// Tells the store that the run has ended, its work done or not.
+    pub(in crate::scheduler) async fn settle(mut self, is_done: bool) {
         // At most once, a claim ends when its run begins.
         if self.end.is_none() {
             return;
@@ -154,7 +154,7 @@ impl Held {
         // A run that was told to stop when its lease was over has not done its work, and perhaps
         // nobody else was granted the occurrence yet.
         let lost = self.watch.lost.load(Ordering::Relaxed);
-        let end = if lost && *outcome != RunOutcome::Completed {
+        let end = if lost && !is_done {
             ClaimEnd::Released
         } else {
             ClaimEnd::Done
@@ -262,8 +262,8 @@ impl Keeper {
             return;
         }
         self.shared.claim_lost(&self.job, self.run);
-        if let Some(token) = self.job.cancel_run(self.run) {
-            token.cancel_with("its claim was lost");
+        if let Some(stop) = self.job.cancel_run(self.run) {
+            stop.token().cancel_with("its claim was lost");
         }
     }
 }
