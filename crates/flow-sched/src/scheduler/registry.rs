@@ -4,6 +4,7 @@
 //! is neither found nor listed, and its name is free.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -55,6 +56,13 @@ impl Registry {
     /// Gives a name to a place; false if it is that of another job that has not ended.
     fn name(&mut self, name: &Label, place: u32) -> bool {
         let hash = text_hash::of(name);
+        if self.collided.is_empty()
+            && let Entry::Vacant(vacant) = self.names.entry(hash)
+        {
+            // Nearly always: one look-up.
+            vacant.insert(place);
+            return true;
+        }
         let before = self.place(name, hash);
         let holder = before.and_then(|before| self.named(before));
         if holder.is_some_and(|holder| !holder.has_ended()) {

@@ -246,8 +246,7 @@ impl Shared {
     /// Tells of a job that was taken in, and hands it to the driver.
     fn scheduled(&self, Prepared { job, first, clocks }: &Prepared) {
         self.emit(job, JobEventKind::Scheduled);
-        let first = first.delayed(job.jitter(*first, self.drawn));
-        self.hand_over(job, Some(first), *clocks);
+        self.hand_over(job, Some(job.delayed(*first, self.drawn)), *clocks);
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Job>> {
@@ -276,9 +275,9 @@ impl Shared {
             Some(Due::Wall(at)) => {
                 let clocks = clocks.unwrap_or_else(|| (self.handle.now(), self.handle.wall()));
                 let (now, wall) = clocks;
-                let at = wall::to_instant(at, now, wall);
                 // The driver may sleep without an end now; with this job it must not.
-                at.min(now + wall::LOOK_EVERY).as_nanos()
+                let left = at.duration_since(wall).unwrap_or_default();
+                (now + left.min(wall::LOOK_EVERY)).as_nanos()
             }
             // Never armed as such.
             Some(Due::AfterRun(_)) => 0,
@@ -308,10 +307,10 @@ impl Shared {
         Some(running)
     }
 
-    /// Takes jobs that have ended out of the registry, a few at a time, since others wait for its
-    /// lock.
+    /// Takes jobs that have ended out of the registry, so few at a time that others who want its
+    /// lock meanwhile get it before they have to sleep for it.
     pub(crate) fn forget(&self, ended: &[Arc<Job>]) {
-        for some in ended.chunks(32) {
+        for some in ended.chunks(8) {
             let mut jobs = self.intake.jobs.lock();
             for job in some {
                 // `ended` holds it too: no last reference goes here.

@@ -3,6 +3,7 @@
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::time::SystemTime;
 
 use flow_rt::{CancellationToken, Instant};
 
@@ -24,12 +25,13 @@ pub(crate) struct State {
     pub(super) stretches: bool,
     /// Whether a step is asking for that load.
     pub(super) asking: bool,
-    pub(super) epoch: u64,
+    /// It wraps around: a step would have to wait for as many others as there are to mistake it.
+    pub(super) epoch: u32,
     /// There from the first run on: a job that has not run costs no more than it must.
     runs: Option<Box<Runs>>,
-    pub(super) body: Option<Body>,
     /// What the job waits for.
-    pub(super) armed: Option<Due>,
+    armed: Armed,
+    pub(super) body: Option<Body>,
     /// The driver's timer, and the driver's alone.
     timer: Option<Timer>,
     /// When the timetable was laid out: at the job's start, or when it was changed.
@@ -42,6 +44,33 @@ pub(crate) struct State {
 pub(crate) enum Clock {
     Monotonic,
     Wall,
+}
+
+/// A [`Due`] that stands fixed, or none, in 16 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Armed {
+    Nothing,
+    At(Instant),
+    Wall(SystemTime),
+}
+
+impl Armed {
+    fn new(due: Option<Due>) -> Self {
+        match due {
+            Some(Due::At(at)) => Self::At(at),
+            Some(Due::Wall(at)) => Self::Wall(at),
+            // No time hangs on a run when it is armed: `State::set_next` turns it into an instant.
+            Some(Due::AfterRun(_)) | None => Self::Nothing,
+        }
+    }
+
+    fn due(self) -> Option<Due> {
+        match self {
+            Self::Nothing => None,
+            Self::At(at) => Some(Due::At(at)),
+            Self::Wall(at) => Some(Due::Wall(at)),
+        }
+    }
 }
 
 /// A key of one of the driver's wheels, in 16 bytes.
@@ -129,8 +158,8 @@ impl State {
             asking: false,
             epoch: 0,
             runs: None,
+            armed: Armed::new(Some(first)),
             body: Some(body),
-            armed: Some(first),
             timer: None,
             started,
             timetable,
@@ -145,9 +174,14 @@ impl State {
         Some((clock, Key { index, seq }))
     }
 
+    /// What the job waits for, paused or not.
+    pub(super) fn armed(&self) -> Option<Due> {
+        self.armed.due()
+    }
+
     pub(super) fn wanted(&self) -> Option<Due> {
         if self.phase == JobState::Active {
-            self.armed
+            self.armed.due()
         } else {
             None
         }
@@ -189,8 +223,13 @@ impl State {
     }
 
     pub(super) fn arm(&mut self, due: Option<Due>) {
-        self.armed = due;
-        self.epoch += 1;
+        self.armed = Armed::new(due);
+        self.moves_on();
+    }
+
+    /// Something has happened to what the job waits for.
+    pub(super) fn moves_on(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// Takes the trigger's answer over; a delay after the runs, if there is none in progress that
@@ -304,7 +343,7 @@ impl State {
     /// Whether nothing is left to happen.
     pub(super) fn is_finished(&self) -> bool {
         self.exhausted
-            && self.armed.is_none()
+            && self.armed == Armed::Nothing
             && self.running() == 0
             && !self.is_waited_for()
             && !self.has_ended()

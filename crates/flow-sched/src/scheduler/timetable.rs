@@ -1,7 +1,9 @@
 //! A job's trigger as the job keeps it: the common ones in place, all others shared.
 
 use core::time::Duration;
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use chrono_tz::Tz;
 
@@ -41,6 +43,11 @@ impl Timetable {
     /// look far ahead, and wants to know the time of day.
     pub(crate) fn is_ours(&self) -> bool {
         !matches!(self, Self::Shared { .. } | Self::Cron(_))
+    }
+
+    /// Whether to ask it may call what a user wrote, which may panic.
+    pub(crate) fn may_panic(&self) -> bool {
+        matches!(self, Self::Shared { .. })
     }
 }
 
@@ -98,13 +105,25 @@ impl Trigger for Timetable {
     }
 }
 
-/// The pattern of a job, which shares its parsed form with other jobs.
+/// The pattern of a job, which shares its parsed form with other jobs; also, its first time after
+/// `wall`, if it is one of times of day.
 ///
-/// In the zone that the text names, else in `zone`.
-pub(super) fn cron(text: &str, zone: Tz) -> Result<Cron, CronError> {
-    let (own, pattern) = split_zone(text)?;
-    let cron = Cron::from_shared(intern(pattern)?);
-    Ok(cron.in_zone(own.unwrap_or(zone)))
+/// In the zone that the job was told, else in that which the text names, else in `zone`.
+pub(super) fn cron(
+    text: Cow<'static, str>,
+    told: Option<Tz>,
+    zone: Tz,
+    wall: SystemTime,
+) -> Result<(Cron, Option<SystemTime>), CronError> {
+    let (own, pattern) = split_zone(&text)?;
+    let zone = told.or(own).unwrap_or(zone);
+    let pattern = if pattern.len() == text.len() {
+        // All of it, as nearly always: what is kept is the text itself.
+        text
+    } else {
+        Cow::Owned(pattern.trim_ascii().to_owned())
+    };
+    intern(pattern, zone, wall)
 }
 
 /// An `@every` pattern is a fixed rate from the job's start, `@reboot` is due at the start; others
