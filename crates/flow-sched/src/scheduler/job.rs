@@ -165,7 +165,7 @@ impl Job {
     }
 
     fn context(&self, state: &State, now: Instant, wall: SystemTime) -> TriggerContext {
-        let cx = TriggerContext::new(now, wall).started_at(state.started);
+        let cx = TriggerContext::new(now, wall).started_at(state.timetable.started());
         if state.timetable.is_ours() {
             // They draw no lots.
             return cx;
@@ -631,9 +631,8 @@ impl Job {
         if state.has_ended() {
             return Err(timetable);
         }
-        let old = core::mem::replace(&mut state.timetable, timetable);
+        let old = core::mem::replace(&mut state.timetable, timetable.laid_out(now));
         state.stretches = false;
-        state.started = now;
         if !self.is_used_up(&state) {
             state.exhausted = false;
             // No run is waited for: this is no delay after one.

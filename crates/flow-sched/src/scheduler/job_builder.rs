@@ -121,7 +121,7 @@ impl<O: Outcome> JobBuilder<O> {
     ///
     /// Lateness does not add up: run n is due n periods after the start, for ever.
     pub fn every(self, period: Duration) -> Self {
-        self.with_trigger(Spec::Ours(Timetable::Every(period)))
+        self.with_trigger(Spec::Ours(Timetable::every(period)))
     }
 
     /// With a fixed delay: the first time `delay` after the start, then `delay` after the end of
@@ -606,7 +606,7 @@ fn stretched(
     adaptive: Adaptive,
 ) -> Result<(Arc<Stretch>, Timetable), ScheduleError> {
     let (least, after_runs) = match timetable {
-        Timetable::Every(period) => (*period, false),
+        Timetable::Every { period, .. } => (*period, false),
         Timetable::FixedDelay(delay) => (*delay, true),
         _ => return Err(ScheduleError::AdaptiveWithoutInterval),
     };

@@ -12,7 +12,6 @@ use super::plan::When;
 use super::report::{EndReason, JobState, RunCounts, RunReport};
 use super::timetable::Timetable;
 use super::trigger::Due;
-use super::wheel::Key;
 use super::work::Body;
 
 /// In this order: what the end of a job touches comes first.
@@ -29,13 +28,11 @@ pub(crate) struct State {
     pub(super) epoch: u32,
     /// There from the first run on: a job that has not run costs no more than it must.
     runs: Option<Box<Runs>>,
-    /// What the job waits for.
-    armed: Armed,
     pub(super) body: Option<Body>,
+    /// What the job waits for, until it has ended.
+    armed: Armed,
     /// The driver's timer, and the driver's alone.
     timer: Option<Timer>,
-    /// When the timetable was laid out: at the job's start, or when it was changed.
-    pub(super) started: Instant,
     pub(super) timetable: Timetable,
 }
 
@@ -73,10 +70,10 @@ impl Armed {
     }
 }
 
-/// A key of one of the driver's wheels, in 16 bytes.
+/// A cell of one of the driver's wheels. A job has one timer at the most, so the cell that holds
+/// the job is its timer: it needs no key.
 #[derive(Debug, Clone, Copy)]
 struct Timer {
-    seq: u64,
     index: u32,
     clock: Clock,
 }
@@ -158,23 +155,21 @@ impl State {
             asking: false,
             epoch: 0,
             runs: None,
-            armed: Armed::new(Some(first)),
             body: Some(body),
+            armed: Armed::new(Some(first)),
             timer: None,
-            started,
-            timetable,
+            timetable: timetable.laid_out(started),
         }
     }
 
     /// Sets the driver's timer, and gives the one that was set before.
-    pub(crate) fn replace_timer(&mut self, timer: Option<(Clock, Key)>) -> Option<(Clock, Key)> {
-        let timer = timer.map(|(clock, Key { index, seq })| Timer { seq, index, clock });
-        let old = core::mem::replace(&mut self.timer, timer)?;
-        let Timer { seq, index, clock } = old;
-        Some((clock, Key { index, seq }))
+    pub(crate) fn replace_timer(&mut self, timer: Option<(Clock, u32)>) -> Option<(Clock, u32)> {
+        let timer = timer.map(|(clock, index)| Timer { index, clock });
+        let Timer { index, clock } = core::mem::replace(&mut self.timer, timer)?;
+        Some((clock, index))
     }
 
-    /// What the job waits for, paused or not.
+    /// What a job that has not ended waits for, paused or not.
     pub(super) fn armed(&self) -> Option<Due> {
         self.armed.due()
     }
@@ -352,9 +347,12 @@ impl State {
     /// Ends the job: it is armed for nothing, and what waited does so no more. Its body is the
     /// user's, to be dropped outside of the lock, where the waits of its runs are to be ended too.
     /// Also, how many requests were forgotten.
+    ///
+    /// What it was armed for stays written, since it lies in another line of memory: nobody asks
+    /// a job that has ended.
     pub(super) fn end(&mut self, reason: EndReason) -> (Option<Body>, Vec<CancellationToken>, u64) {
         self.phase = JobState::Ended(reason);
-        self.arm(None);
+        self.moves_on();
         let forgotten = self.drop_waiting();
         let mut waits = Vec::new();
         if let Some(runs) = &mut self.runs {
