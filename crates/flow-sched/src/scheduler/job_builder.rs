@@ -451,7 +451,7 @@ impl<O: Outcome> JobBuilder<O> {
             laid = None;
         }
         guarded_if(timetable.may_panic(), || timetable.check())??;
-        let Laid { now, first, clocks } = match laid {
+        let Laid { now, first, wall } = match laid {
             Some(laid) if !self.immediately => laid,
             _ => {
                 let now = self.shared.handle.now();
@@ -459,7 +459,7 @@ impl<O: Outcome> JobBuilder<O> {
                     Laid {
                         now,
                         first: Due::At(now),
-                        clocks: None,
+                        wall: None,
                     }
                 } else {
                     first_due(&timetable, &self.shared, now)?
@@ -478,7 +478,7 @@ impl<O: Outcome> JobBuilder<O> {
             first,
         );
         let job = Arc::new(job);
-        Ok((self.shared, Prepared { job, first, clocks }))
+        Ok((self.shared, Prepared { job, first, wall }))
     }
 
     fn check(&self) -> Result<(), ScheduleError> {
@@ -530,8 +530,8 @@ fn carried(work: &TaskContext) -> Option<TaskContext> {
 pub(crate) struct Prepared {
     pub(crate) job: Arc<Job>,
     pub(crate) first: Due,
-    /// Both clocks, if they were read for it.
-    pub(crate) clocks: Option<(Instant, SystemTime)>,
+    /// What the wall clock showed, if it was read for that.
+    pub(crate) wall: Option<SystemTime>,
 }
 
 /// Checks a trigger for a job that exists, and asks it for its first time.
@@ -562,11 +562,11 @@ pub(crate) fn check_shared_time(
 
 /// When a job is due first.
 struct Laid {
-    /// When its timetable was laid out.
+    /// When its timetable was laid out, where [`Timetable::started`] matters.
     now: Instant,
     first: Due,
-    /// Both clocks, if they were read for it.
-    clocks: Option<(Instant, SystemTime)>,
+    /// What the wall clock showed, if it was read for it.
+    wall: Option<SystemTime>,
 }
 
 /// A job's timetable, and when it is due first if that is known without asking it.
@@ -582,17 +582,17 @@ fn build_timetable(
     Ok(match spec {
         Spec::Ours(timetable) => (timetable, None),
         Spec::Cron(pattern) => {
-            let (now, wall) = (shared.handle.now(), shared.handle.wall());
+            let wall = shared.handle.wall();
             let told = zone.map(name::find).transpose();
             let zone = told.as_ref().ok().copied().flatten();
-            let (cron, first) = timetable::cron(pattern, zone, shared.zone, wall)
-                .map_err(ScheduleError::Cron)?;
+            let (cron, first) =
+                timetable::cron(pattern, zone, shared.zone, wall).map_err(ScheduleError::Cron)?;
             // An error of the pattern comes before one of its zone.
             told.map_err(ScheduleError::UnknownZone)?;
             let laid = first.map(|first| Laid {
-                now,
+                now: Instant::ORIGIN,
                 first: Due::Wall(first),
-                clocks: Some((now, wall)),
+                wall: Some(wall),
             });
             (Timetable::Cron(cron), laid)
         }
@@ -650,11 +650,7 @@ impl Limits {
 }
 
 /// Asks a timetable when it is due first.
-fn first_due(
-    timetable: &Timetable,
-    shared: &Shared,
-    now: Instant,
-) -> Result<Laid, ScheduleError> {
+fn first_due(timetable: &Timetable, shared: &Shared, now: Instant) -> Result<Laid, ScheduleError> {
     // Our own triggers do not look at the wall clock before anything was due.
     let wall = (!timetable.is_ours()).then(|| shared.handle.wall());
     let cx = TriggerContext::new(now, wall.unwrap_or(UNIX_EPOCH));
@@ -665,11 +661,7 @@ fn first_due(
         Some(Due::AfterRun(delay)) => Due::At(now + delay),
         Some(due) => due,
     };
-    Ok(Laid {
-        now,
-        first,
-        clocks: wall.map(|wall| (now, wall)),
-    })
+    Ok(Laid { now, first, wall })
 }
 
 /// Asks a trigger that may be the user's.

@@ -3,10 +3,14 @@
 //! A job that has ended stays until the driver takes it out, and is none to anybody who looks: it
 //! is neither found nor listed, and its name is free.
 
+use core::time::Duration;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use flow_rt::Instant;
 
 use super::job::Job;
 use super::label::Label;
@@ -22,7 +26,12 @@ pub(crate) struct Registry {
     names: HashMap<u64, u32, ByHash>,
     /// From a name to a place, if another name of the same hash came first: hardly ever any.
     collided: HashMap<Arc<str>, u32>,
+    /// Both clocks, as they were read last.
+    clocks: Option<(Instant, SystemTime)>,
 }
+
+/// So long after both clocks were read, one of them tells the other's time.
+const FRESH: Duration = Duration::from_millis(1);
 
 impl Registry {
     fn len(&self) -> usize {
@@ -45,6 +54,29 @@ impl Registry {
             self.places.push(Some(job.clone()));
         }
         true
+    }
+
+    /// Both clocks at the moment at which the wall clock has shown `wall`; `read` reads them, the
+    /// monotonic one first.
+    ///
+    /// To read one more clock for each of many jobs that are started in a row is a tenth of what a
+    /// start takes, and it is for the decision alone whether to wake the driver. If the wall clock was
+    /// set since, and yet seems to have gone on for less than `FRESH`, that is decided too early, or
+    /// too late by less than that.
+    pub(crate) fn clocks(
+        &mut self,
+        wall: SystemTime,
+        read: impl FnOnce() -> (Instant, SystemTime),
+    ) -> (Instant, SystemTime) {
+        if let Some((now, before)) = self.clocks
+            && let Ok(since) = wall.duration_since(before)
+            && since < FRESH
+        {
+            return (now + since, wall);
+        }
+        let clocks = read();
+        self.clocks = Some(clocks);
+        clocks
     }
 
     /// The job of that name, unless it has ended.
@@ -125,10 +157,37 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
-
     use super::*;
     use crate::{ScheduleError, Scheduler};
+
+    #[test]
+    fn both_clocks_are_read_again_when_the_wall_clock_has_moved() {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        let boot = Instant::ORIGIN + Duration::from_secs(7);
+        let micros = Duration::from_micros;
+        let mut jobs = Registry::default();
+        let mut reads = 0;
+        let mut ask = |wall, really| {
+            let before = reads;
+            let clocks = jobs.clocks(wall, || {
+                reads += 1;
+                really
+            });
+            (clocks, reads > before)
+        };
+        let first = (boot, start);
+        assert_eq!(ask(start, first), (first, true));
+        assert_eq!(ask(start, first), (first, false));
+        let later = (boot + micros(999), start + micros(999));
+        assert_eq!(ask(later.1, later), (later, false));
+        let stale = (boot + micros(1_000), start + micros(1_000));
+        assert_eq!(ask(stale.1, stale), (stale, true));
+        // Set back, and forward.
+        for wall in [start, start + Duration::from_secs(60)] {
+            let set = (boot + micros(1_001), wall);
+            assert_eq!(ask(wall, set), (set, true));
+        }
+    }
 
     #[test]
     fn names_of_the_same_hash_are_two() {

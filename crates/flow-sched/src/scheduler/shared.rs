@@ -203,7 +203,7 @@ impl Shared {
 
     /// Takes a new job in and hands it to the driver.
     pub(crate) fn insert(&self, prepared: &Prepared) -> Result<(), Refused> {
-        {
+        let clocks = {
             let mut jobs = self.intake.jobs.lock();
             // Under the lock, so that `close` finds every job that was let in before it.
             if self.is_closed() {
@@ -214,14 +214,15 @@ impl Shared {
             }
             // Before anybody can find it, and end it.
             self.counters.add::<SCHEDULED>(1);
-        }
-        self.scheduled(prepared);
+            self.clocks_of(&mut jobs, prepared)
+        };
+        self.scheduled(prepared, clocks);
         Ok(())
     }
 
     /// Takes all of the jobs in, or none: then the place of the one that was refused.
     pub(crate) fn insert_all(&self, prepared: &[Prepared]) -> Result<(), (usize, Refused)> {
-        {
+        let clocks = {
             let mut jobs = self.intake.jobs.lock();
             if self.is_closed() {
                 return Err((0, Refused::ShutDown));
@@ -236,17 +237,31 @@ impl Shared {
                 }
             }
             self.counters.add::<SCHEDULED>(prepared.len() as u64);
-        }
+            let mut last_first = prepared.iter().rev();
+            last_first.find_map(|prepared| self.clocks_of(&mut jobs, prepared))
+        };
         for job in prepared {
-            self.scheduled(job);
+            self.scheduled(job, clocks);
         }
         Ok(())
     }
 
+    /// Both clocks, if it takes them to say by when the driver needs a job.
+    fn clocks_of(
+        &self,
+        jobs: &mut Registry,
+        prepared: &Prepared,
+    ) -> Option<(Instant, SystemTime)> {
+        let wall = prepared.wall?;
+        let is_wall = matches!(prepared.first, Due::Wall(_));
+        is_wall.then(|| jobs.clocks(wall, || (self.handle.now(), self.handle.wall())))
+    }
+
     /// Tells of a job that was taken in, and hands it to the driver.
-    fn scheduled(&self, Prepared { job, first, clocks }: &Prepared) {
+    fn scheduled(&self, prepared: &Prepared, clocks: Option<(Instant, SystemTime)>) {
+        let Prepared { job, first, .. } = prepared;
         self.emit(job, JobEventKind::Scheduled);
-        self.hand_over(job, Some(job.delayed(*first, self.drawn)), *clocks);
+        self.hand_over(job, Some(job.delayed(*first, self.drawn)), clocks);
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Job>> {
