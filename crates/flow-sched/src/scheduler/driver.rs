@@ -89,8 +89,7 @@ impl SchedulerDriver {
             }
             *budget -= 1;
         }
-        self.shared.forget(&self.ended);
-        self.ended.drain(..).for_each(forget);
+        self.shared.forget(&mut self.ended, forget);
     }
 
     /// Makes a job's timer match what it waits for; false if it has ended. Under the job's lock,

@@ -650,6 +650,11 @@ impl Job {
         self.state.lock().has_ended()
     }
 
+    /// Whether a job that has ended holds nothing of a user's: no trigger and no hook.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.settings.is_plain() && !self.state.lock().timetable.may_panic()
+    }
+
     /// Ends the job; how many runs are in progress, which go on, and how many requests were
     /// forgotten. `None` if it had ended, or was found finished and is so no more.
     pub(crate) fn end(&self, reason: EndReason) -> Option<(usize, u64)> {

@@ -203,7 +203,7 @@ impl Shared {
 
     /// Takes a new job in and hands it to the driver.
     pub(crate) fn insert(&self, prepared: &Prepared) -> Result<(), Refused> {
-        let clocks = {
+        let (clocks, spare) = {
             let mut jobs = self.intake.jobs.lock();
             // Under the lock, so that `close` finds every job that was let in before it.
             if self.is_closed() {
@@ -214,9 +214,10 @@ impl Shared {
             }
             // Before anybody can find it, and end it.
             self.counters.add::<SCHEDULED>(1);
-            self.clocks_of(&mut jobs, prepared)
+            (self.clocks_of(&mut jobs, prepared), jobs.spare())
         };
         self.scheduled(prepared, clocks);
+        drop(spare);
         Ok(())
     }
 
@@ -247,11 +248,7 @@ impl Shared {
     }
 
     /// Both clocks, if it takes them to say by when the driver needs a job.
-    fn clocks_of(
-        &self,
-        jobs: &mut Registry,
-        prepared: &Prepared,
-    ) -> Option<(Instant, SystemTime)> {
+    fn clocks_of(&self, jobs: &mut Registry, prepared: &Prepared) -> Option<(Instant, SystemTime)> {
         let wall = prepared.wall?;
         let is_wall = matches!(prepared.first, Due::Wall(_));
         is_wall.then(|| jobs.clocks(wall, || (self.handle.now(), self.handle.wall())))
@@ -323,14 +320,19 @@ impl Shared {
     }
 
     /// Takes jobs that have ended out of the registry, so few at a time that others who want its
-    /// lock meanwhile get it before they have to sleep for it.
-    pub(crate) fn forget(&self, ended: &[Arc<Job>]) {
-        for some in ended.chunks(8) {
-            let mut jobs = self.intake.jobs.lock();
-            for job in some {
-                // `ended` holds it too: no last reference goes here.
-                drop(jobs.remove(job));
+    /// lock meanwhile get it before they have to sleep for it. Those that are nobody's any more come
+    /// back one by one, to be dropped: a trigger of the user's may panic.
+    pub(crate) fn forget(&self, ended: &mut Vec<Arc<Job>>, mut let_go: impl FnMut(Arc<Job>)) {
+        const SOME: usize = 8;
+        while !ended.is_empty() {
+            let mut nobodys = [const { None }; SOME];
+            {
+                let mut jobs = self.intake.jobs.lock();
+                for one in &mut nobodys {
+                    *one = ended.pop().and_then(|job| jobs.forget(job));
+                }
             }
+            nobodys.into_iter().flatten().for_each(&mut let_go);
         }
     }
 
