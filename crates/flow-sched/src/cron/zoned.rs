@@ -4,6 +4,7 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::str::FromStr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use chrono_tz::Tz;
 
@@ -106,6 +107,14 @@ impl Cron {
     /// [`UnknownZone`] with the nearest name.
     pub fn time_zone(self, name: &str) -> Result<Self, UnknownZone> {
         Ok(self.in_zone(name::find(name)?))
+    }
+
+    /// The first time of day after `wall`; none of what has no times of day.
+    pub(crate) fn first_time_after(&self, wall: SystemTime) -> Option<SystemTime> {
+        match self.pattern.spec {
+            Spec::Calendar(_) => self.next_after(wall),
+            Spec::Every(_) | Spec::Reboot => None,
+        }
     }
 
     pub(crate) fn in_zone(mut self, zone: Tz) -> Self {

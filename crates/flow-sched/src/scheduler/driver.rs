@@ -89,8 +89,7 @@ impl SchedulerDriver {
             }
             *budget -= 1;
         }
-        self.shared.forget(&self.ended);
-        self.ended.drain(..).for_each(forget);
+        self.shared.forget(&mut self.ended, forget);
     }
 
     /// Makes a job's timer match what it waits for; false if it has ended. Under the job's lock,
@@ -99,19 +98,24 @@ impl SchedulerDriver {
     fn sync(&mut self, job: &Arc<Job>) -> bool {
         let mut state = job.state.lock();
         match state.replace_timer(None) {
-            Some((Clock::Monotonic, key)) => drop(self.monotonic.cancel(key)),
-            Some((Clock::Wall, key)) => drop(self.wall.cancel(key)),
+            Some((Clock::Monotonic, index)) => {
+                drop(self.monotonic.cancel_at(index, |at| Arc::ptr_eq(at, job)));
+            }
+            Some((Clock::Wall, index)) => {
+                drop(self.wall.cancel_at(index, |at| Arc::ptr_eq(at, job)));
+            }
             None => {}
         }
         let timer = match job.wakes(&state, self.shared.drawn) {
             None | Some(Due::AfterRun(_)) => return !state.has_ended(),
             Some(Due::At(at)) => {
                 let key = self.monotonic.insert(at.as_nanos(), job.id, job.clone());
-                (Clock::Monotonic, key)
+                (Clock::Monotonic, key.index)
             }
             Some(Due::Wall(at)) => {
                 let at = wall_nanos(wall::nanos(at));
-                (Clock::Wall, self.wall.insert(at, job.id, job.clone()))
+                let key = self.wall.insert(at, job.id, job.clone());
+                (Clock::Wall, key.index)
             }
         };
         state.replace_timer(Some(timer));

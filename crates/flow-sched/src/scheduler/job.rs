@@ -63,7 +63,7 @@ pub(crate) struct Begun {
 /// What the end of a run has fixed, and the trigger has to approve.
 pub(crate) struct AfterRun {
     pub(super) due: Due,
-    pub(super) epoch: u64,
+    pub(super) epoch: u32,
     pub(super) timetable: Timetable,
 }
 
@@ -128,12 +128,20 @@ impl Job {
     }
 
     pub(crate) fn wakes(&self, state: &State, drawn: u64) -> Option<Due> {
-        let armed = state.wanted()?;
-        Some(armed.delayed(self.jitter(armed, drawn)))
+        Some(self.delayed(state.wanted()?, drawn))
+    }
+
+    /// When a time that is due is to be looked at: with its jitter.
+    #[inline]
+    pub(crate) fn delayed(&self, due: Due, drawn: u64) -> Due {
+        if self.settings.jitter.is_none() {
+            return due;
+        }
+        due.delayed(self.jitter(due, drawn))
     }
 
     /// The delay of a time that is due; `drawn` is the scheduler's number.
-    pub(crate) fn jitter(&self, due: Due, drawn: u64) -> Duration {
+    fn jitter(&self, due: Due, drawn: u64) -> Duration {
         let Some(jitter) = self.settings.jitter else {
             return Duration::ZERO;
         };
@@ -157,7 +165,7 @@ impl Job {
     }
 
     fn context(&self, state: &State, now: Instant, wall: SystemTime) -> TriggerContext {
-        let cx = TriggerContext::new(now, wall).started_at(state.started);
+        let cx = TriggerContext::new(now, wall).started_at(state.timetable.started());
         if state.timetable.is_ours() {
             // They draw no lots.
             return cx;
@@ -193,7 +201,7 @@ impl Job {
                 return Effects::rearm();
             };
             let cx = self.context(&state, now, wall);
-            if !is_past(due.delayed(self.jitter(due, drawn)), &cx) {
+            if !is_past(self.delayed(due, drawn), &cx) {
                 // Moved meanwhile, or the clock was set back.
                 return Effects::rearm();
             }
@@ -252,10 +260,7 @@ impl Job {
     ) -> Effects {
         let mut effects = Effects::rearm();
         let within = self.settings.misfire.within();
-        let is_good = |due: Due| {
-            let jitter = self.jitter(due, drawn);
-            lateness(due.delayed(jitter), cx) <= within
-        };
+        let is_good = |due: Due| lateness(self.delayed(due, drawn), cx) <= within;
         let mut missed = plan.missed.saturating_add(1);
         let backlog = plan.backlog.iter().filter(|&&due| is_good(due));
         for &due in backlog {
@@ -567,7 +572,7 @@ impl Job {
             return None;
         }
         state.phase = JobState::Paused;
-        state.epoch += 1;
+        state.moves_on();
         Some(state.drop_waiting())
     }
 
@@ -582,7 +587,7 @@ impl Job {
                     return false;
                 }
                 let cx = self.context(&state, now, wall);
-                (cx, state.armed, state.epoch, state.timetable.clone())
+                (cx, state.armed(), state.epoch, state.timetable.clone())
             };
             // What passed in the pause is not made up, unless it was the last: a job that is due
             // once is then due now.
@@ -600,7 +605,7 @@ impl Job {
                 continue;
             }
             state.phase = JobState::Active;
-            state.epoch += 1;
+            state.moves_on();
             if next.is_some() && state.set_next(next).is_some() {
                 match fixed {
                     Some(fixed) => state.arm(Some(fixed)),
@@ -623,9 +628,8 @@ impl Job {
         if state.has_ended() {
             return Err(timetable);
         }
-        let old = core::mem::replace(&mut state.timetable, timetable);
+        let old = core::mem::replace(&mut state.timetable, timetable.laid_out(now));
         state.stretches = false;
-        state.started = now;
         if !self.is_used_up(&state) {
             state.exhausted = false;
             // No run is waited for: this is no delay after one.
@@ -641,6 +645,11 @@ impl Job {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.state.lock().has_ended()
+    }
+
+    /// Whether a job that has ended holds nothing of a user's: no trigger and no hook.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.settings.is_plain() && !self.state.lock().timetable.may_panic()
     }
 
     /// Ends the job; how many runs are in progress, which go on, and how many requests were

@@ -121,7 +121,7 @@ impl<O: Outcome> JobBuilder<O> {
     ///
     /// Lateness does not add up: run n is due n periods after the start, for ever.
     pub fn every(self, period: Duration) -> Self {
-        self.with_trigger(Spec::Ours(Timetable::Every(period)))
+        self.with_trigger(Spec::Ours(Timetable::every(period)))
     }
 
     /// With a fixed delay: the first time `delay` after the start, then `delay` after the end of
@@ -435,8 +435,12 @@ impl<O: Outcome> JobBuilder<O> {
         {
             self.settings().origin = Some(origin);
         }
-        let mut timetable =
-            build_timetable(self.trigger.take(), self.zone.as_deref(), &self.shared)?;
+        let zone = self.zone.as_deref();
+        let (mut timetable, mut laid) = match self.trigger.take() {
+            // There is nothing to build.
+            Some(Spec::Ours(timetable)) if zone.is_none() => (timetable, None),
+            spec => build_timetable(spec, zone, &self.shared)?,
+        };
         if let Some(adaptive) = self.adaptive.take() {
             let (stretch, stretching) = stretched(&timetable, *adaptive)?;
             self.settings().stretch = Some(stretch);
@@ -444,19 +448,29 @@ impl<O: Outcome> JobBuilder<O> {
         }
         if let Some(limits) = self.limits.take() {
             timetable = limits.around(timetable, self.shared.zone);
+            laid = None;
         }
-        guarded_unless(timetable.is_ours(), || timetable.check())??;
-        let now = self.shared.handle.now();
-        let (first, clocks) = if self.immediately {
-            (Due::At(now), None)
-        } else {
-            first_due(&timetable, &self.shared, now)?
+        guarded_if(timetable.may_panic(), || timetable.check())??;
+        let Laid { now, first, wall } = match laid {
+            Some(laid) if !self.immediately => laid,
+            _ => {
+                let now = self.shared.handle.now();
+                if self.immediately {
+                    Laid {
+                        now,
+                        first: Due::At(now),
+                        wall: None,
+                    }
+                } else {
+                    first_due(&timetable, &self.shared, now)?
+                }
+            }
         };
         let name = self.name.as_deref().unwrap_or_default();
         check_shared_time(&self.shared, name, &self.settings, first)?;
         let job = Job::new(
             self.shared.next_id(),
-            Label::new(self.name.as_deref()),
+            Label::new(self.name),
             self.settings,
             timetable,
             self.body,
@@ -464,7 +478,7 @@ impl<O: Outcome> JobBuilder<O> {
             first,
         );
         let job = Arc::new(job);
-        Ok((self.shared, Prepared { job, first, clocks }))
+        Ok((self.shared, Prepared { job, first, wall }))
     }
 
     fn check(&self) -> Result<(), ScheduleError> {
@@ -516,8 +530,8 @@ fn carried(work: &TaskContext) -> Option<TaskContext> {
 pub(crate) struct Prepared {
     pub(crate) job: Arc<Job>,
     pub(crate) first: Due,
-    /// Both clocks, if they were read for it.
-    pub(crate) clocks: Option<(Instant, SystemTime)>,
+    /// What the wall clock showed, if it was read for that.
+    pub(crate) wall: Option<SystemTime>,
 }
 
 /// Checks a trigger for a job that exists, and asks it for its first time.
@@ -528,8 +542,8 @@ pub(crate) fn lay_out(
     guarded(|| trigger.check())??;
     let timetable = guarded(|| Timetable::of(trigger))?;
     let now = shared.handle.now();
-    let (first, _) = first_due(&timetable, shared, now)?;
-    Ok((timetable, now, first))
+    let laid = first_due(&timetable, shared, now)?;
+    Ok((timetable, now, laid.first))
 }
 
 /// Refuses a job whose times differ from one instance to the next, if its runs are to be claimed.
@@ -546,26 +560,43 @@ pub(crate) fn check_shared_time(
     Ok(())
 }
 
+/// When a job is due first.
+struct Laid {
+    /// When its timetable was laid out, where [`Timetable::started`] matters.
+    now: Instant,
+    first: Due,
+    /// What the wall clock showed, if it was read for it.
+    wall: Option<SystemTime>,
+}
+
+/// A job's timetable, and when it is due first if that is known without asking it.
 fn build_timetable(
     spec: Option<Spec>,
     zone: Option<&str>,
     shared: &Shared,
-) -> Result<Timetable, ScheduleError> {
+) -> Result<(Timetable, Option<Laid>), ScheduleError> {
     let spec = spec.ok_or(ScheduleError::NoTrigger)?;
     if zone.is_some() && !matches!(spec, Spec::Cron(_)) {
         return Err(ScheduleError::ZoneWithoutCron);
     }
     Ok(match spec {
-        Spec::Ours(timetable) => timetable,
+        Spec::Ours(timetable) => (timetable, None),
         Spec::Cron(pattern) => {
-            let cron = timetable::cron(&pattern, shared.zone).map_err(ScheduleError::Cron)?;
-            let cron = match zone {
-                Some(name) => cron.in_zone(name::find(name).map_err(ScheduleError::UnknownZone)?),
-                None => cron,
-            };
-            Timetable::Cron(cron)
+            let wall = shared.handle.wall();
+            let told = zone.map(name::find).transpose();
+            let zone = told.as_ref().ok().copied().flatten();
+            let (cron, first) =
+                timetable::cron(pattern, zone, shared.zone, wall).map_err(ScheduleError::Cron)?;
+            // An error of the pattern comes before one of its zone.
+            told.map_err(ScheduleError::UnknownZone)?;
+            let laid = first.map(|first| Laid {
+                now: Instant::ORIGIN,
+                first: Due::Wall(first),
+                wall: Some(wall),
+            });
+            (Timetable::Cron(cron), laid)
         }
-        Spec::Own(trigger) => guarded(|| Timetable::of(trigger))?,
+        Spec::Own(trigger) => (guarded(|| Timetable::of(trigger))?, None),
     })
 }
 
@@ -575,7 +606,7 @@ fn stretched(
     adaptive: Adaptive,
 ) -> Result<(Arc<Stretch>, Timetable), ScheduleError> {
     let (least, after_runs) = match timetable {
-        Timetable::Every(period) => (*period, false),
+        Timetable::Every { period, .. } => (*period, false),
         Timetable::FixedDelay(delay) => (*delay, true),
         _ => return Err(ScheduleError::AdaptiveWithoutInterval),
     };
@@ -618,27 +649,24 @@ impl Limits {
     }
 }
 
-/// The first time that is due; also, both clocks, if the trigger may have looked at them.
-fn first_due(
-    timetable: &Timetable,
-    shared: &Shared,
-    now: Instant,
-) -> Result<(Due, Option<(Instant, SystemTime)>), ScheduleError> {
+/// Asks a timetable when it is due first.
+fn first_due(timetable: &Timetable, shared: &Shared, now: Instant) -> Result<Laid, ScheduleError> {
     // Our own triggers do not look at the wall clock before anything was due.
     let wall = (!timetable.is_ours()).then(|| shared.handle.wall());
     let cx = TriggerContext::new(now, wall.unwrap_or(UNIX_EPOCH));
-    match guarded_unless(timetable.is_ours(), || timetable.next(&cx))? {
-        None => Err(ScheduleError::NeverDue),
-        Some(Due::At(at)) if at.is_far_future() => Err(ScheduleError::NeverDue),
+    let first = match guarded_if(timetable.may_panic(), || timetable.next(&cx))? {
+        None => return Err(ScheduleError::NeverDue),
+        Some(Due::At(at)) if at.is_far_future() => return Err(ScheduleError::NeverDue),
         // There is no run before the first.
-        Some(Due::AfterRun(delay)) => Ok((Due::At(now + delay), None)),
-        Some(due) => Ok((due, wall.map(|wall| (now, wall)))),
-    }
+        Some(Due::AfterRun(delay)) => Due::At(now + delay),
+        Some(due) => due,
+    };
+    Ok(Laid { now, first, wall })
 }
 
 /// Asks a trigger that may be the user's.
-fn guarded_unless<T>(ours: bool, ask: impl FnOnce() -> T) -> Result<T, ScheduleError> {
-    if ours { Ok(ask()) } else { guarded(ask) }
+fn guarded_if<T>(may_panic: bool, ask: impl FnOnce() -> T) -> Result<T, ScheduleError> {
+    if may_panic { guarded(ask) } else { Ok(ask()) }
 }
 
 /// Asks a trigger of the user's.

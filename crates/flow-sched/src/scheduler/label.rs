@@ -1,21 +1,22 @@
 //! A job's name as the job keeps it.
 
 use core::ops::Deref;
+use std::borrow::Cow;
 use std::sync::Arc;
 
-/// A job's name; the empty string if it has none. Without one a clone counts no reference: jobs
-/// and runs without a name would all write to the same line.
-#[derive(Debug, Clone)]
-pub(crate) struct Label(Option<Arc<str>>);
+/// A job's name; the empty string if it has none. It is kept as it was given, so that to start a
+/// job copies no text.
+#[derive(Debug)]
+pub(crate) struct Label(Option<Cow<'static, str>>);
 
 impl Label {
-    pub(crate) fn new(name: Option<&str>) -> Self {
-        Self(name.map(Arc::from))
+    pub(crate) fn new(name: Option<Cow<'static, str>>) -> Self {
+        Self(name)
     }
 
-    /// The name to keep; that of a job without one is made anew.
+    /// A copy of the name, to keep.
     pub(crate) fn to_shared(&self) -> Arc<str> {
-        self.0.clone().unwrap_or_default()
+        Arc::from(&**self)
     }
 }
 

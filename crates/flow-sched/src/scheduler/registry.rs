@@ -2,10 +2,22 @@
 //!
 //! A job that has ended stays until the driver takes it out, and is none to anybody who looks: it
 //! is neither found nor listed, and its name is free.
+//!
+//! # What becomes of its memory
+//! The driver does not free it. Allocators guard the memory of one thread by a lock against others
+//! that free it: whoever starts jobs meanwhile would wake the driver from that lock, by a system
+//! call, at nearly each of them. So the job is kept here, [`SPARE`] of them at the most, and who
+//! starts the next ones frees it, and gets its memory for them without a lock. None of it is the
+//! user's: see [`Job::is_plain`].
 
+use core::time::Duration;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use flow_rt::Instant;
 
 use super::job::Job;
 use super::label::Label;
@@ -21,7 +33,17 @@ pub(crate) struct Registry {
     names: HashMap<u64, u32, ByHash>,
     /// From a name to a place, if another name of the same hash came first: hardly ever any.
     collided: HashMap<Arc<str>, u32>,
+    /// Jobs that have ended, for those who start others to free.
+    spare: Vec<Arc<Job>>,
+    /// Both clocks, as they were read last.
+    clocks: Option<(Instant, SystemTime)>,
 }
+
+/// So many jobs are kept that have ended: as many as the driver takes up at a time.
+const SPARE: usize = 1_024;
+
+/// So long after both clocks were read, one of them tells the other's time.
+const FRESH: Duration = Duration::from_millis(1);
 
 impl Registry {
     fn len(&self) -> usize {
@@ -46,6 +68,29 @@ impl Registry {
         true
     }
 
+    /// Both clocks at the moment at which the wall clock has shown `wall`; `read` reads them, the
+    /// monotonic one first.
+    ///
+    /// To read one more clock for each of many jobs that are started in a row is a tenth of what a
+    /// start takes, and it is for the decision alone whether to wake the driver. If the wall clock was
+    /// set since, and yet seems to have gone on for less than `FRESH`, that is decided too early, or
+    /// too late by less than that.
+    pub(crate) fn clocks(
+        &mut self,
+        wall: SystemTime,
+        read: impl FnOnce() -> (Instant, SystemTime),
+    ) -> (Instant, SystemTime) {
+        if let Some((now, before)) = self.clocks
+            && let Ok(since) = wall.duration_since(before)
+            && since < FRESH
+        {
+            return (now + since, wall);
+        }
+        let clocks = read();
+        self.clocks = Some(clocks);
+        clocks
+    }
+
     /// The job of that name, unless it has ended.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Job>> {
         let job = self.named(self.place(name, text_hash::of(name))?)?;
@@ -55,6 +100,13 @@ impl Registry {
     /// Gives a name to a place; false if it is that of another job that has not ended.
     fn name(&mut self, name: &Label, place: u32) -> bool {
         let hash = text_hash::of(name);
+        if self.collided.is_empty()
+            && let Entry::Vacant(vacant) = self.names.entry(hash)
+        {
+            // Nearly always: one look-up.
+            vacant.insert(place);
+            return true;
+        }
         let before = self.place(name, hash);
         let holder = before.and_then(|before| self.named(before));
         if holder.is_some_and(|holder| !holder.has_ended()) {
@@ -82,6 +134,27 @@ impl Registry {
         self.places[place as usize].as_ref()
     }
 
+    /// Takes out a job that has ended, for the driver, which gives its own reference away. What comes
+    /// back is not to be dropped under the lock: it may be the last reference, and drops the user's
+    /// trigger then.
+    pub(crate) fn forget(&mut self, job: Arc<Job>) -> Option<Arc<Job>> {
+        let Some(removed) = self.remove(&job) else {
+            return Some(job);
+        };
+        if self.spare.len() == SPARE || !removed.is_plain() {
+            return Some(removed);
+        }
+        // Not the last one before those who free it have theirs.
+        drop(job);
+        self.spare.push(removed);
+        None
+    }
+
+    /// Jobs to free, outside of the lock: two for each that is started, so that they become fewer.
+    pub(crate) fn spare(&mut self) -> [Option<Arc<Job>>; 2] {
+        [self.spare.pop(), self.spare.pop()]
+    }
+
     /// Takes a job out; `None` if it is not in. What is returned is not to be dropped under the
     /// lock, if it is the last reference: that drops the user's trigger.
     pub(crate) fn remove(&mut self, job: &Arc<Job>) -> Option<Arc<Job>> {
@@ -101,7 +174,10 @@ impl Registry {
         self.free.push(place);
         if self.len() == 0 {
             // The memory of a burst goes back.
-            *self = Self::default();
+            *self = Self {
+                spare: core::mem::take(&mut self.spare),
+                ..Self::default()
+            };
         }
         Some(removed)
     }
@@ -117,10 +193,69 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
-
     use super::*;
     use crate::{ScheduleError, Scheduler};
+
+    #[test]
+    fn both_clocks_are_read_again_when_the_wall_clock_has_moved() {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        let boot = Instant::ORIGIN + Duration::from_secs(7);
+        let micros = Duration::from_micros;
+        let mut jobs = Registry::default();
+        let mut reads = 0;
+        let mut ask = |wall, really| {
+            let before = reads;
+            let clocks = jobs.clocks(wall, || {
+                reads += 1;
+                really
+            });
+            (clocks, reads > before)
+        };
+        let first = (boot, start);
+        assert_eq!(ask(start, first), (first, true));
+        assert_eq!(ask(start, first), (first, false));
+        let later = (boot + micros(999), start + micros(999));
+        assert_eq!(ask(later.1, later), (later, false));
+        let stale = (boot + micros(1_000), start + micros(1_000));
+        assert_eq!(ask(stale.1, stale), (stale, true));
+        // Set back, and forward.
+        for wall in [start, start + Duration::from_secs(60)] {
+            let set = (boot + micros(1_001), wall);
+            assert_eq!(ask(wall, set), (set, true));
+        }
+    }
+
+    #[test]
+    fn who_starts_jobs_frees_those_that_have_ended() {
+        flow_rt::sim::check(0..3, |rt| async move {
+            let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+            let hour = Duration::from_secs(3_600);
+            let start = |name: String| {
+                let job = scheduler.job(name, async |_cx| ()).after(hour);
+                drop(job.start().unwrap());
+            };
+            let weak = |name: &str| Arc::downgrade(&scheduler.shared().find(name).unwrap());
+            let names: Vec<String> = (0..10).map(|n| format!("job {n}")).collect();
+            names.iter().cloned().for_each(start);
+            let own = scheduler.job("own", async |_cx| ());
+            drop(own.trigger(crate::After::new(hour)).start().unwrap());
+            let (jobs, own) = (names.iter().map(|name| weak(name)), weak("own"));
+            let jobs: Vec<_> = jobs.collect();
+            let left = || jobs.iter().filter(|job| job.strong_count() > 0).count();
+            for name in names.iter().map(String::as_str).chain(["own"]) {
+                assert!(scheduler.remove(name));
+            }
+            // Until the driver has looked.
+            rt.sleep(2 * hour).await;
+            assert_eq!(left(), 10);
+            // What a user wrote goes at once.
+            assert_eq!(own.strong_count(), 0);
+            for started in 1..=6_usize {
+                start(format!("another {started}"));
+                assert_eq!(left(), 10_usize.saturating_sub(2 * started));
+            }
+        });
+    }
 
     #[test]
     fn names_of_the_same_hash_are_two() {

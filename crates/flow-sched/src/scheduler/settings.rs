@@ -59,6 +59,17 @@ impl Settings {
         settings
     }
 
+    /// Whether nothing in it is a user's to drop, and it makes no job keep much.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.retry_if.is_none()
+            && self.on_give_up.is_none()
+            && self.when.is_none()
+            && self.throttle.is_none()
+            && self.origin.is_none()
+            && self.stretch.is_none()
+            && self.history <= 1
+    }
+
     /// Checks every value.
     pub(crate) fn check(&self) -> Result<(), ScheduleError> {
         match self.overlap {

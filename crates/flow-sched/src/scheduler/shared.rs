@@ -203,7 +203,7 @@ impl Shared {
 
     /// Takes a new job in and hands it to the driver.
     pub(crate) fn insert(&self, prepared: &Prepared) -> Result<(), Refused> {
-        {
+        let (clocks, spare) = {
             let mut jobs = self.intake.jobs.lock();
             // Under the lock, so that `close` finds every job that was let in before it.
             if self.is_closed() {
@@ -214,14 +214,16 @@ impl Shared {
             }
             // Before anybody can find it, and end it.
             self.counters.add::<SCHEDULED>(1);
-        }
-        self.scheduled(prepared);
+            (self.clocks_of(&mut jobs, prepared), jobs.spare())
+        };
+        self.scheduled(prepared, clocks);
+        drop(spare);
         Ok(())
     }
 
     /// Takes all of the jobs in, or none: then the place of the one that was refused.
     pub(crate) fn insert_all(&self, prepared: &[Prepared]) -> Result<(), (usize, Refused)> {
-        {
+        let clocks = {
             let mut jobs = self.intake.jobs.lock();
             if self.is_closed() {
                 return Err((0, Refused::ShutDown));
@@ -236,18 +238,27 @@ impl Shared {
                 }
             }
             self.counters.add::<SCHEDULED>(prepared.len() as u64);
-        }
+            let mut last_first = prepared.iter().rev();
+            last_first.find_map(|prepared| self.clocks_of(&mut jobs, prepared))
+        };
         for job in prepared {
-            self.scheduled(job);
+            self.scheduled(job, clocks);
         }
         Ok(())
     }
 
+    /// Both clocks, if it takes them to say by when the driver needs a job.
+    fn clocks_of(&self, jobs: &mut Registry, prepared: &Prepared) -> Option<(Instant, SystemTime)> {
+        let wall = prepared.wall?;
+        let is_wall = matches!(prepared.first, Due::Wall(_));
+        is_wall.then(|| jobs.clocks(wall, || (self.handle.now(), self.handle.wall())))
+    }
+
     /// Tells of a job that was taken in, and hands it to the driver.
-    fn scheduled(&self, Prepared { job, first, clocks }: &Prepared) {
+    fn scheduled(&self, prepared: &Prepared, clocks: Option<(Instant, SystemTime)>) {
+        let Prepared { job, first, .. } = prepared;
         self.emit(job, JobEventKind::Scheduled);
-        let first = first.delayed(job.jitter(*first, self.drawn));
-        self.hand_over(job, Some(first), *clocks);
+        self.hand_over(job, Some(job.delayed(*first, self.drawn)), clocks);
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Job>> {
@@ -276,9 +287,9 @@ impl Shared {
             Some(Due::Wall(at)) => {
                 let clocks = clocks.unwrap_or_else(|| (self.handle.now(), self.handle.wall()));
                 let (now, wall) = clocks;
-                let at = wall::to_instant(at, now, wall);
                 // The driver may sleep without an end now; with this job it must not.
-                at.min(now + wall::LOOK_EVERY).as_nanos()
+                let left = at.duration_since(wall).unwrap_or_default();
+                (now + left.min(wall::LOOK_EVERY)).as_nanos()
             }
             // Never armed as such.
             Some(Due::AfterRun(_)) => 0,
@@ -308,15 +319,20 @@ impl Shared {
         Some(running)
     }
 
-    /// Takes jobs that have ended out of the registry, a few at a time, since others wait for its
-    /// lock.
-    pub(crate) fn forget(&self, ended: &[Arc<Job>]) {
-        for some in ended.chunks(32) {
-            let mut jobs = self.intake.jobs.lock();
-            for job in some {
-                // `ended` holds it too: no last reference goes here.
-                drop(jobs.remove(job));
+    /// Takes jobs that have ended out of the registry, so few at a time that others who want its
+    /// lock meanwhile get it before they have to sleep for it. Those that are nobody's any more come
+    /// back one by one, to be dropped: a trigger of the user's may panic.
+    pub(crate) fn forget(&self, ended: &mut Vec<Arc<Job>>, mut let_go: impl FnMut(Arc<Job>)) {
+        const SOME: usize = 8;
+        while !ended.is_empty() {
+            let mut nobodys = [const { None }; SOME];
+            {
+                let mut jobs = self.intake.jobs.lock();
+                for one in &mut nobodys {
+                    *one = ended.pop().and_then(|job| jobs.forget(job));
+                }
             }
+            nobodys.into_iter().flatten().for_each(&mut let_go);
         }
     }
 

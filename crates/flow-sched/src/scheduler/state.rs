@@ -3,6 +3,7 @@
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::time::SystemTime;
 
 use flow_rt::{CancellationToken, Instant, TaskContext, contain};
 
@@ -11,7 +12,6 @@ use super::plan::When;
 use super::report::{EndReason, JobState, RunCounts, RunReport};
 use super::timetable::Timetable;
 use super::trigger::Due;
-use super::wheel::Key;
 use super::work::Body;
 
 /// In this order: what the end of a job touches comes first.
@@ -24,16 +24,15 @@ pub(crate) struct State {
     pub(super) stretches: bool,
     /// Whether a step is asking for that load.
     pub(super) asking: bool,
-    pub(super) epoch: u64,
+    /// It wraps around: a step would have to wait for as many others as there are to mistake it.
+    pub(super) epoch: u32,
     /// There from the first run on: a job that has not run costs no more than it must.
     runs: Option<Box<Runs>>,
     pub(super) body: Option<Body>,
-    /// What the job waits for.
-    pub(super) armed: Option<Due>,
+    /// What the job waits for, until it has ended.
+    armed: Armed,
     /// The driver's timer, and the driver's alone.
     timer: Option<Timer>,
-    /// When the timetable was laid out: at the job's start, or when it was changed.
-    pub(super) started: Instant,
     pub(super) timetable: Timetable,
 }
 
@@ -44,10 +43,37 @@ pub(crate) enum Clock {
     Wall,
 }
 
-/// A key of one of the driver's wheels, in 16 bytes.
+/// A [`Due`] that stands fixed, or none, in 16 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Armed {
+    Nothing,
+    At(Instant),
+    Wall(SystemTime),
+}
+
+impl Armed {
+    fn new(due: Option<Due>) -> Self {
+        match due {
+            Some(Due::At(at)) => Self::At(at),
+            Some(Due::Wall(at)) => Self::Wall(at),
+            // No time hangs on a run when it is armed: `State::set_next` turns it into an instant.
+            Some(Due::AfterRun(_)) | None => Self::Nothing,
+        }
+    }
+
+    fn due(self) -> Option<Due> {
+        match self {
+            Self::Nothing => None,
+            Self::At(at) => Some(Due::At(at)),
+            Self::Wall(at) => Some(Due::Wall(at)),
+        }
+    }
+}
+
+/// A cell of one of the driver's wheels. A job has one timer at the most, so the cell that holds
+/// the job is its timer: it needs no key.
 #[derive(Debug, Clone, Copy)]
 struct Timer {
-    seq: u64,
     index: u32,
     clock: Clock,
 }
@@ -218,24 +244,27 @@ impl State {
             epoch: 0,
             runs: None,
             body: Some(body),
-            armed: Some(first),
+            armed: Armed::new(Some(first)),
             timer: None,
-            started,
-            timetable,
+            timetable: timetable.laid_out(started),
         }
     }
 
     /// Sets the driver's timer, and gives the one that was set before.
-    pub(crate) fn replace_timer(&mut self, timer: Option<(Clock, Key)>) -> Option<(Clock, Key)> {
-        let timer = timer.map(|(clock, Key { index, seq })| Timer { seq, index, clock });
-        let old = core::mem::replace(&mut self.timer, timer)?;
-        let Timer { seq, index, clock } = old;
-        Some((clock, Key { index, seq }))
+    pub(crate) fn replace_timer(&mut self, timer: Option<(Clock, u32)>) -> Option<(Clock, u32)> {
+        let timer = timer.map(|(clock, index)| Timer { index, clock });
+        let Timer { index, clock } = core::mem::replace(&mut self.timer, timer)?;
+        Some((clock, index))
+    }
+
+    /// What a job that has not ended waits for, paused or not.
+    pub(super) fn armed(&self) -> Option<Due> {
+        self.armed.due()
     }
 
     pub(super) fn wanted(&self) -> Option<Due> {
         if self.phase == JobState::Active {
-            self.armed
+            self.armed.due()
         } else {
             None
         }
@@ -277,8 +306,13 @@ impl State {
     }
 
     pub(super) fn arm(&mut self, due: Option<Due>) {
-        self.armed = due;
-        self.epoch += 1;
+        self.armed = Armed::new(due);
+        self.moves_on();
+    }
+
+    /// Something has happened to what the job waits for.
+    pub(super) fn moves_on(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// Takes the trigger's answer over; a delay after the runs, if there is none in progress that
@@ -395,7 +429,7 @@ impl State {
     /// Whether nothing is left to happen.
     pub(super) fn is_finished(&self) -> bool {
         self.exhausted
-            && self.armed.is_none()
+            && self.armed == Armed::Nothing
             && self.running() == 0
             && !self.is_waited_for()
             && !self.has_ended()
@@ -404,9 +438,12 @@ impl State {
     /// Ends the job: it is armed for nothing, and what waited does so no more. Its body is the
     /// user's, to be dropped outside of the lock, where the waits of its runs are to be ended too.
     /// Also, how many requests were forgotten.
+    ///
+    /// What it was armed for stays written, since it lies in another line of memory: nobody asks
+    /// a job that has ended.
     pub(super) fn end(&mut self, reason: EndReason) -> (Option<Body>, Vec<CancellationToken>, u64) {
         self.phase = JobState::Ended(reason);
-        self.arm(None);
+        self.moves_on();
         let forgotten = self.drop_waiting();
         let mut waits = Vec::new();
         if let Some(runs) = &mut self.runs {

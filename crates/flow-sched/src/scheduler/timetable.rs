@@ -1,9 +1,12 @@
 //! A job's trigger as the job keeps it: the common ones in place, all others shared.
 
 use core::time::Duration;
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use chrono_tz::Tz;
+use flow_rt::Instant;
 
 use super::error::ScheduleError;
 use super::intern::intern;
@@ -16,11 +19,17 @@ use crate::cron::{Cron, CronError, split_zone};
 pub(crate) enum Timetable {
     Once(Due),
     After(Duration),
-    Every(Duration),
+    Every {
+        period: Duration,
+        /// Where its grid begins. It stands here, as with a shared trigger, since no other timetable
+        /// looks back at when it was laid out once it has given its first time.
+        started: Instant,
+    },
     FixedDelay(Duration),
     Cron(Cron),
     Shared {
         trigger: Arc<dyn Trigger>,
+        started: Instant,
         /// Whether the driver itself may ask it.
         cheap: bool,
         recurring: bool,
@@ -33,7 +42,35 @@ impl Timetable {
         Self::Shared {
             cheap: trigger.is_cheap(),
             recurring: trigger.is_recurring(),
+            started: Instant::ORIGIN,
             trigger,
+        }
+    }
+
+    /// A fixed rate.
+    pub(crate) fn every(period: Duration) -> Self {
+        let started = Instant::ORIGIN;
+        Self::Every { period, started }
+    }
+
+    /// As a job keeps it that goes by it from `now` on.
+    pub(super) fn laid_out(mut self, now: Instant) -> Self {
+        if let Self::Cron(cron) = &self
+            && let Some(period) = cron.pattern().period()
+        {
+            self = Self::every(period);
+        }
+        if let Self::Every { started, .. } | Self::Shared { started, .. } = &mut self {
+            *started = now;
+        }
+        self
+    }
+
+    /// When it was laid out, if that matters to what it says.
+    pub(super) fn started(&self) -> Instant {
+        match self {
+            Self::Every { started, .. } | Self::Shared { started, .. } => *started,
+            _ => Instant::ORIGIN,
         }
     }
 
@@ -42,6 +79,11 @@ impl Timetable {
     pub(crate) fn is_ours(&self) -> bool {
         !matches!(self, Self::Shared { .. } | Self::Cron(_))
     }
+
+    /// Whether to ask it may call what a user wrote, which may panic.
+    pub(crate) fn may_panic(&self) -> bool {
+        matches!(self, Self::Shared { .. })
+    }
 }
 
 impl Trigger for Timetable {
@@ -49,7 +91,7 @@ impl Trigger for Timetable {
         match self {
             Self::Once(due) => Once::new(*due).next(cx),
             Self::After(delay) => After::new(*delay).next(cx),
-            Self::Every(period) => Every::new(*period).next(cx),
+            Self::Every { period, .. } => Every::new(*period).next(cx),
             Self::FixedDelay(delay) => FixedDelay::new(*delay).next(cx),
             Self::Cron(cron) => cron.next(cx),
             Self::Shared { trigger, .. } => trigger.next(cx),
@@ -58,7 +100,7 @@ impl Trigger for Timetable {
 
     fn catch_up(&self, cx: &TriggerContext) -> Option<CatchUp> {
         match self {
-            Self::Every(period) => Every::new(*period).catch_up(cx),
+            Self::Every { period, .. } => Every::new(*period).catch_up(cx),
             Self::Cron(cron) => cron.catch_up(cx),
             Self::Shared { trigger, .. } => trigger.catch_up(cx),
             _ => walk(self, cx),
@@ -82,14 +124,19 @@ impl Trigger for Timetable {
     fn is_recurring(&self) -> bool {
         match self {
             Self::Once(_) | Self::After(_) => false,
-            Self::Every(_) | Self::FixedDelay(_) | Self::Cron(_) => true,
+            Self::Every { .. } | Self::FixedDelay(_) | Self::Cron(_) => true,
             Self::Shared { recurring, .. } => *recurring,
         }
     }
 
     fn check(&self) -> Result<(), ScheduleError> {
         match self {
-            Self::Every(interval) | Self::FixedDelay(interval) if interval.is_zero() => {
+            Self::Every {
+                period: interval, ..
+            }
+            | Self::FixedDelay(interval)
+                if interval.is_zero() =>
+            {
                 Err(ScheduleError::ZeroInterval)
             }
             Self::Shared { trigger, .. } => trigger.check(),
@@ -98,13 +145,25 @@ impl Trigger for Timetable {
     }
 }
 
-/// The pattern of a job, which shares its parsed form with other jobs.
+/// The pattern of a job, which shares its parsed form with other jobs; also, its first time after
+/// `wall`, if it is one of times of day.
 ///
-/// In the zone that the text names, else in `zone`.
-pub(super) fn cron(text: &str, zone: Tz) -> Result<Cron, CronError> {
-    let (own, pattern) = split_zone(text)?;
-    let cron = Cron::from_shared(intern(pattern)?);
-    Ok(cron.in_zone(own.unwrap_or(zone)))
+/// In the zone that the job was told, else in that which the text names, else in `zone`.
+pub(super) fn cron(
+    text: Cow<'static, str>,
+    told: Option<Tz>,
+    zone: Tz,
+    wall: SystemTime,
+) -> Result<(Cron, Option<SystemTime>), CronError> {
+    let (own, pattern) = split_zone(&text)?;
+    let zone = told.or(own).unwrap_or(zone);
+    let pattern = if pattern.len() == text.len() {
+        // All of it, as nearly always: what is kept is the text itself.
+        text
+    } else {
+        Cow::Owned(pattern.trim_ascii().to_owned())
+    };
+    intern(pattern, zone, wall)
 }
 
 /// An `@every` pattern is a fixed rate from the job's start, `@reboot` is due at the start; others

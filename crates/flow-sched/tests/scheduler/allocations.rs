@@ -9,7 +9,7 @@ use flow_sched::Scheduler;
 const JOBS: u64 = 10_000;
 
 #[test]
-fn a_job_takes_one_allocation_and_what_it_captures_and_its_name_one_more_each() {
+fn a_job_takes_one_allocation_and_what_it_captures_one_more() {
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -41,7 +41,7 @@ fn a_job_takes_one_allocation_and_what_it_captures_and_its_name_one_more_each() 
     let (count, bytes) = per_job(&unnamed);
     // The job; a block of the hand-over for 31 of them, and the registry.
     assert!(count < 1.1, "{count} allocations for a job without a name");
-    assert!(bytes < 224.0, "{bytes} bytes for a job without a name");
+    assert!(bytes < 200.0, "{bytes} bytes for a job without a name");
     let capturing = measure(|| {
         for n in 0..JOBS {
             let job = scheduler.unnamed_with(n, async |_cx, _n: u64| ());
@@ -66,7 +66,8 @@ fn a_job_takes_one_allocation_and_what_it_captures_and_its_name_one_more_each() 
         }
     });
     let (count, _) = per_job(&named);
-    assert!(count < 2.1, "{count} allocations for a job with a name");
+    // The name is kept as it was given.
+    assert!(count < 1.1, "{count} allocations for a job with a name");
     let cancelled = measure(|| {
         for job in &jobs {
             drop(job.remove());

@@ -180,6 +180,17 @@ impl<T> Wheel<T> {
         Some(value)
     }
 
+    /// Takes a timer out by its cell alone, if it is the one that is meant; `None` if it fired or was
+    /// cancelled before.
+    pub(crate) fn cancel_at(&mut self, index: u32, is_meant: impl FnOnce(&T) -> bool) -> Option<T> {
+        let cell = self.cells.get(index as usize)?;
+        let seq = cell.seq;
+        if !cell.value.as_ref().is_some_and(is_meant) {
+            return None;
+        }
+        self.cancel(Key { index, seq })
+    }
+
     /// The earliest deadline; `None` without timers.
     pub(crate) fn next_deadline(&mut self) -> Option<u64> {
         loop {

@@ -44,8 +44,17 @@ impl Pair {
         }
         let pick = (pick % self.keys.len() as u64) as usize;
         let (key, place) = self.keys.swap_remove(pick);
-        assert_eq!(self.wheel.cancel(key), self.model.0.remove(&place));
+        let expected = self.model.0.remove(&place);
+        // By its key, or by its cell.
+        if place.2 % 2 == 0 {
+            assert_eq!(self.wheel.cancel(key), expected);
+        } else {
+            let is_meant = |id: &u64| *id == place.2;
+            assert_eq!(self.wheel.cancel_at(key.index, is_meant), expected);
+        }
         assert_eq!(self.wheel.cancel(key), None, "a key serves once");
+        let other = self.wheel.cancel_at(key.index, |_| false);
+        assert_eq!(other, None, "a cell may hold another one by now");
     }
 
     fn advance(&mut self, by: u64) {
