@@ -43,7 +43,8 @@ impl<T> SoleReceiver<T> {
     ///
     /// # Errors
     /// [`TryRecvError::Empty`]; [`TryRecvError::Closed`] only once everything was received.
-    #[inline]
+    #[allow(clippy::inline_always)] // as there
+    #[inline(always)]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         self.0.try_recv()
     }
