@@ -453,9 +453,13 @@ pub(crate) struct Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// Whether a receiver that parks may be woken by one sender after the other.
-    fn has_many_senders(&self) -> bool {
-        self.senders.load(Ordering::Relaxed) > 1
+    /// Whether there are others besides one sender and one receiver.
+    ///
+    /// Then a receiver lets them run before it parks, else each of them would find it asleep. A
+    /// pair parks at once, which makes it work in batches: a receiver that yields would run after
+    /// its sender item by item.
+    fn has_company(&self) -> bool {
+        self.senders.load(Ordering::Relaxed) > 1 || self.receivers.load(Ordering::Relaxed) > 1
     }
 
     /// Hands a dropped item to the hook, or drops it. Never called with a lock held.

@@ -26,8 +26,6 @@ use crate::limit::{Limit, LimitError};
 pub struct Receiver<T> {
     pub(super) shared: Arc<Shared<T>>,
     stream: StreamTurn,
-    /// Whether it yields before it parks, however many senders there are.
-    pub(super) yields: bool,
 }
 
 impl<T> Receiver<T> {
@@ -35,7 +33,6 @@ impl<T> Receiver<T> {
         Self {
             shared,
             stream: StreamTurn::default(),
-            yields: true,
         }
     }
 
@@ -58,7 +55,6 @@ impl<T> Receiver<T> {
         RecvFuture {
             shared: self.newcomer(),
             turn: Turn::New,
-            yields: self.yields,
             done: false,
         }
     }
@@ -126,7 +122,6 @@ impl<T> Receiver<T> {
             batch,
             max,
             turn: Turn::New,
-            yields: self.yields,
             done: false,
         }
     }
@@ -254,7 +249,7 @@ impl<T> Stream for Receiver<T> {
         } else {
             Turn::New
         };
-        let yields = self.yields || self.shared.has_many_senders();
+        let yields = self.shared.has_company();
         let polled = self.shared.core.poll_pop(cx, &mut turn, yields);
         if polled.is_pending() {
             self.stream.set(turn);
@@ -282,7 +277,6 @@ impl<T> FusedStream for Receiver<T> {
 pub struct RecvFuture<'a, T> {
     shared: &'a Shared<T>,
     turn: Turn,
-    yields: bool,
     done: bool,
 }
 
@@ -311,7 +305,7 @@ impl<T> RecvFuture<'_, T> {
             return Poll::Pending;
         }
         let core = &self.shared.core;
-        let yields = self.yields || self.shared.has_many_senders();
+        let yields = self.shared.has_company();
         let popped = ready!(core.poll_pop(cx, &mut self.turn, yields));
         self.done = true;
         Poll::Ready(popped.ok_or(RecvError::Closed))
@@ -401,7 +395,6 @@ pub struct RecvManyFuture<'a, T> {
     batch: &'a mut Vec<T>,
     max: usize,
     turn: Turn,
-    yields: bool,
     done: bool,
 }
 
@@ -418,7 +411,7 @@ impl<T> Future for RecvManyFuture<'_, T> {
         let taken = if max == 0 {
             None
         } else {
-            let yields = this.yields || this.shared.has_many_senders();
+            let yields = this.shared.has_company();
             ready!(core.poll_pop_many(cx, &mut this.turn, yields, batch, max))
         };
         this.done = true;
