@@ -309,6 +309,7 @@ impl<T> Core<T> {
             R(ring) => Tally {
                 pushed: ring.pushes(),
                 popped: ring.pops(),
+                evicted: 0,
                 max_len: 0,
             },
             L(locked) => locked.tally(),

@@ -464,6 +464,9 @@ impl<T> Shared<T> {
 
     /// Hands a dropped item to the hook, or drops it. Never called with a lock held.
     fn dropped(&self, item: T, why: DropReason) {
+        if self.on_drop.is_none() && !::core::mem::needs_drop::<T>() {
+            return;
+        }
         contain(|| match &self.on_drop {
             Some(hook) => hook(item, why),
             None => drop(item),

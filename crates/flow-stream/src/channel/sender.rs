@@ -252,7 +252,6 @@ impl<T> Shared<T> {
     }
 
     fn evicted(&self, oldest: T) {
-        count(&self.rare.dropped_oldest, 1);
         self.lost(DropReason::Oldest);
         self.dropped(oldest, DropReason::Oldest);
     }
@@ -355,11 +354,7 @@ impl<T> Future for SendFuture<'_, T> {
 impl<T> SendFuture<'_, T> {
     /// The first poll of one that could not just send.
     #[inline(never)]
-    fn offer_or_wait(
-        &mut self,
-        item: T,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), SendError<T>>> {
+    fn offer_or_wait(&mut self, item: T, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
         match self.shared.offer(item) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(refused) if self.shared.waits_after(&refused) => {
