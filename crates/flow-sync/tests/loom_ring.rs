@@ -308,6 +308,18 @@ fn a_newcomer_leaves_what_is_set_aside() {
 }
 
 #[test]
+fn a_newcomer_leaves_what_is_promised() {
+    explore("ring: permit || two tries", 3, || {
+        let ring = ring(2);
+        ring.try_promise().unwrap();
+        let newcomer = spawn(&ring, |ring| [1, 2].map(|item| ring.try_push(item).is_ok()));
+        ring.push_promised(7);
+        assert_eq!(newcomer.join().unwrap(), [true, false]);
+        assert_eq!(ring.len(), 2);
+    });
+}
+
+#[test]
 fn batches_meet() {
     explore("ring: batch of 3 || batches", 2, || {
         let ring = ring(2);

@@ -11,6 +11,7 @@ use super::stats::Tally;
 pub(super) struct Counters {
     pushed: AtomicU64,
     popped: AtomicU64,
+    evicted: AtomicU64,
     len: AtomicUsize,
     max_len: AtomicUsize,
     weight: AtomicU64,
@@ -29,6 +30,10 @@ impl Counters {
     pub(super) fn count_popped(&self, n: usize, len: usize) {
         add(&self.popped, n);
         self.len.store(len, Relaxed);
+    }
+
+    pub(super) fn count_evicted(&self, n: usize) {
+        add(&self.evicted, n);
     }
 
     pub(super) fn show_weight(&self, weight: u64) {
@@ -55,6 +60,7 @@ impl Counters {
         Tally {
             pushed: self.pushed.load(Relaxed),
             popped: self.popped.load(Relaxed),
+            evicted: self.evicted.load(Relaxed),
             max_len: self.max_len.load(Relaxed),
         }
     }

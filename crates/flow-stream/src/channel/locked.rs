@@ -404,7 +404,11 @@ impl<T> Locked<T> {
         let mut section = self.section();
         let evicted = match section.state.admits(0) {
             Err(PushError::Closed) => return Err((item, PushError::Closed)),
-            Err(PushError::Full) => section.state.items.pop_front(),
+            Err(PushError::Full) => {
+                // Here rather than beside the queue: under the lock it takes no locked instruction.
+                self.counters.count_evicted(1);
+                section.state.items.pop_front()
+            }
             Ok(()) => None,
         };
         section.push(item, 0);
@@ -433,6 +437,7 @@ impl<T> Locked<T, Weighing<T>> {
         {
             evicted.push(oldest);
         }
+        self.counters.count_evicted(evicted.len());
         section.push(item, weight);
         section.end();
         Ok(evicted)

@@ -453,13 +453,20 @@ pub(crate) struct Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// Whether a receiver that parks may be woken by one sender after the other.
-    fn has_many_senders(&self) -> bool {
-        self.senders.load(Ordering::Relaxed) > 1
+    /// Whether there are others besides one sender and one receiver.
+    ///
+    /// Then a receiver lets them run before it parks, else each of them would find it asleep. A
+    /// pair parks at once, which makes it work in batches: a receiver that yields would run after
+    /// its sender item by item.
+    fn has_company(&self) -> bool {
+        self.senders.load(Ordering::Relaxed) > 1 || self.receivers.load(Ordering::Relaxed) > 1
     }
 
     /// Hands a dropped item to the hook, or drops it. Never called with a lock held.
     fn dropped(&self, item: T, why: DropReason) {
+        if self.on_drop.is_none() && !::core::mem::needs_drop::<T>() {
+            return;
+        }
         contain(|| match &self.on_drop {
             Some(hook) => hook(item, why),
             None => drop(item),

@@ -13,6 +13,7 @@ use flow_sync::{PopError, Turn};
 use futures_core::future::FusedFuture;
 use futures_core::stream::{FusedStream, Stream};
 
+use super::core::Core;
 use super::error::{RecvBlockingError, RecvError, RecvTimeoutError, TryRecvError};
 use super::stats::ChannelStats;
 use super::{Shared, WeakReceiver};
@@ -25,8 +26,6 @@ use crate::limit::{Limit, LimitError};
 pub struct Receiver<T> {
     pub(super) shared: Arc<Shared<T>>,
     stream: StreamTurn,
-    /// Whether it yields before it parks, however many senders there are.
-    pub(super) yields: bool,
 }
 
 impl<T> Receiver<T> {
@@ -34,7 +33,6 @@ impl<T> Receiver<T> {
         Self {
             shared,
             stream: StreamTurn::default(),
-            yields: true,
         }
     }
 
@@ -57,7 +55,6 @@ impl<T> Receiver<T> {
         RecvFuture {
             shared: self.newcomer(),
             turn: Turn::New,
-            yields: self.yields,
             done: false,
         }
     }
@@ -67,12 +64,15 @@ impl<T> Receiver<T> {
     /// # Errors
     /// [`TryRecvError::Empty`] if there is none, or all are set aside for receivers that wait;
     /// [`TryRecvError::Closed`] only once everything was received.
-    #[inline]
+    // A call returns the item through memory, which takes as long as the rest.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        self.newcomer().core.try_pop().map_err(|why| match why {
-            PopError::Empty => TryRecvError::Empty,
-            PopError::Closed => TryRecvError::Closed,
-        })
+        let core = &self.newcomer().core;
+        let mut why = TryRecvError::Empty;
+        let item = core.pop_plainly();
+        let item = item.or_else(|| try_recv_otherwise(core, &mut why));
+        item.ok_or(why)
     }
 
     /// Receives an item, waiting no longer than `timeout`, counted from the first poll.
@@ -122,7 +122,6 @@ impl<T> Receiver<T> {
             batch,
             max,
             turn: Turn::New,
-            yields: self.yields,
             done: false,
         }
     }
@@ -188,9 +187,28 @@ impl<T> Receiver<T> {
     #[inline]
     fn newcomer(&self) -> &Shared<T> {
         if self.stream.is_set() {
-            self.shared.core.leave_pop(&mut self.stream.take());
+            self.leave_stream();
         }
         &self.shared
+    }
+
+    #[cold]
+    fn leave_stream(&self) {
+        self.shared.core.leave_pop(&mut self.stream.take());
+    }
+}
+
+/// What could not just be taken. `None`, and why, in two pieces: as one they go through memory, and
+/// so does then what could just be taken, for half of what a receive costs.
+#[inline(never)]
+fn try_recv_otherwise<T>(core: &Core<T>, why: &mut TryRecvError) -> Option<T> {
+    match core.try_pop() {
+        Ok(item) => Some(item),
+        Err(PopError::Empty) => None,
+        Err(PopError::Closed) => {
+            *why = TryRecvError::Closed;
+            None
+        }
     }
 }
 
@@ -231,7 +249,7 @@ impl<T> Stream for Receiver<T> {
         } else {
             Turn::New
         };
-        let yields = self.yields || self.shared.has_many_senders();
+        let yields = self.shared.has_company();
         let polled = self.shared.core.poll_pop(cx, &mut turn, yields);
         if polled.is_pending() {
             self.stream.set(turn);
@@ -259,7 +277,6 @@ impl<T> FusedStream for Receiver<T> {
 pub struct RecvFuture<'a, T> {
     shared: &'a Shared<T>,
     turn: Turn,
-    yields: bool,
     done: bool,
 }
 
@@ -271,7 +288,7 @@ impl<T> Future for RecvFuture<'_, T> {
         let this = &mut *self;
         if this.turn == Turn::New
             && !this.done
-            && let Ok(item) = this.shared.core.try_pop()
+            && let Some(item) = this.shared.core.pop_plainly()
         {
             this.done = true;
             return Poll::Ready(Ok(item));
@@ -281,14 +298,14 @@ impl<T> Future for RecvFuture<'_, T> {
 }
 
 impl<T> RecvFuture<'_, T> {
-    /// The poll of one that has found the channel empty.
+    /// The poll of one that could not just take an item.
     #[cold]
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, RecvError>> {
         if self.done {
             return Poll::Pending;
         }
         let core = &self.shared.core;
-        let yields = self.yields || self.shared.has_many_senders();
+        let yields = self.shared.has_company();
         let popped = ready!(core.poll_pop(cx, &mut self.turn, yields));
         self.done = true;
         Poll::Ready(popped.ok_or(RecvError::Closed))
@@ -378,7 +395,6 @@ pub struct RecvManyFuture<'a, T> {
     batch: &'a mut Vec<T>,
     max: usize,
     turn: Turn,
-    yields: bool,
     done: bool,
 }
 
@@ -395,7 +411,7 @@ impl<T> Future for RecvManyFuture<'_, T> {
         let taken = if max == 0 {
             None
         } else {
-            let yields = this.yields || this.shared.has_many_senders();
+            let yields = this.shared.has_company();
             ready!(core.poll_pop_many(cx, &mut this.turn, yields, batch, max))
         };
         this.done = true;

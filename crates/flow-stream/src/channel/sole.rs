@@ -14,15 +14,12 @@ use super::stats::ChannelStats;
 /// The one receiver of a channel built with
 /// [`build_single_consumer`](super::ChannelBuilder::build_single_consumer).
 ///
-/// It has the methods of [`Receiver`] and cannot be cloned. Alone with one sender it parks at once
-/// where a receiver among others lets them run first, which makes a fast pair of tasks work in
-/// batches instead of item by item. With several senders it lets them run first, too: else each of
-/// them would find it asleep.
+/// It has the methods of [`Receiver`] and cannot be cloned: its type says that nobody takes items
+/// besides.
 pub struct SoleReceiver<T>(Receiver<T>);
 
 impl<T> SoleReceiver<T> {
-    pub(super) fn new(mut receiver: Receiver<T>) -> Self {
-        receiver.yields = false;
+    pub(super) fn new(receiver: Receiver<T>) -> Self {
         Self(receiver)
     }
 
@@ -43,7 +40,8 @@ impl<T> SoleReceiver<T> {
     ///
     /// # Errors
     /// [`TryRecvError::Empty`]; [`TryRecvError::Closed`] only once everything was received.
-    #[inline]
+    #[allow(clippy::inline_always)] // as there
+    #[inline(always)]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         self.0.try_recv()
     }

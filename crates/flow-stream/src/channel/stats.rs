@@ -63,6 +63,8 @@ impl ChannelStats {
 pub(crate) struct Tally {
     pub(crate) pushed: u64,
     pub(crate) popped: u64,
+    /// Those that gave way to newer ones.
+    pub(crate) evicted: u64,
     pub(crate) max_len: usize,
 }
 
@@ -70,7 +72,6 @@ pub(crate) struct Tally {
 #[derive(Debug, Default)]
 pub(crate) struct Rare {
     pub(crate) dropped_newest: AtomicU64,
-    pub(crate) dropped_oldest: AtomicU64,
     pub(crate) abandoned: AtomicU64,
     pub(crate) blocked_sends: AtomicU64,
     max_len: AtomicUsize,
@@ -99,7 +100,7 @@ impl<T> Shared<T> {
             sent: tally.pushed,
             received: tally.popped.saturating_sub(abandoned),
             dropped_newest: rare.dropped_newest.load(Relaxed),
-            dropped_oldest: rare.dropped_oldest.load(Relaxed),
+            dropped_oldest: tally.evicted,
             abandoned,
             blocked_sends: rare.blocked_sends.load(Relaxed),
             len,

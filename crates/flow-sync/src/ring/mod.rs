@@ -24,6 +24,8 @@
 //! # Steps
 //! push: somebody waits? full. Claim, fill, publish; receivers wait? grant receivers.
 //! pop: somebody waits? empty. Take, free; senders wait? grant senders.
+//! plainly, both of them: the same, without a second try. Whatever is in the way, they have done
+//! nothing and say nothing; it is the whole step that answers.
 //! grant (locked): while the list is not empty and room can be promised (an item is published
 //! beyond those of the granted, or the ring is drained): grant the first. Show; unlock; wake.
 //! park: lock; join the list; **show; fence; grant**, which may serve an earlier one: right.
@@ -157,6 +159,30 @@ impl<T> Ring<T> {
     /// Two RMWs.
     #[inline]
     pub fn try_push(&self, item: T) -> Result<(), (T, PushError)> {
+        self.push_plainly(item)
+            .or_else(|item| self.try_push_otherwise(item))
+    }
+
+    /// Pushes an item as almost every push goes: nobody waits, there is room, and no race for it. It is what to inline where a push has to be short.
+    ///
+    /// # Errors
+    /// The item comes back; [`try_push`](Self::try_push) may push it all the same, or says what
+    /// the matter is.
+    ///
+    /// # Cost
+    /// Two RMWs.
+    #[inline]
+    pub fn push_plainly(&self, item: T) -> Result<(), T> {
+        if self.senders.glance().0 > 0 {
+            return Err(item);
+        }
+        self.raw.push_plainly(item)?;
+        self.pushed();
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn try_push_otherwise(&self, item: T) -> Result<(), (T, PushError)> {
         match self.newcomer_may_push() {
             Ok(()) => self.raw.try_push(item)?,
             Err(why) => return Err((item, why)),
@@ -213,6 +239,42 @@ impl<T> Ring<T> {
     /// One RMW.
     #[inline]
     pub fn try_pop(&self) -> Result<T, PopError> {
+        match self.pop_plainly() {
+            Some(item) => Ok(item),
+            None => self.try_pop_otherwise(),
+        }
+    }
+
+    /// Takes the first item as almost every pop goes: it is there, nobody waits, and there is no
+    /// race for it. It is what to inline where a pop has to be short.
+    ///
+    /// `None` says nothing: [`try_pop`](Self::try_pop) may take an item all the same.
+    ///
+    /// # Cost
+    /// One RMW.
+    #[inline]
+    pub fn pop_plainly(&self) -> Option<T> {
+        if !self.receivers.is_idle() {
+            return self.pop_beside_granted();
+        }
+        let item = self.raw.pop_plainly()?;
+        self.popped();
+        Some(item)
+    }
+
+    /// The same, while items are set aside for others.
+    #[inline(never)]
+    fn pop_beside_granted(&self) -> Option<T> {
+        let (0, granted) = self.receivers.glance() else {
+            return None;
+        };
+        let item = self.raw.pop_beside(u64::from(granted))?;
+        self.popped();
+        Some(item)
+    }
+
+    #[inline(never)]
+    fn try_pop_otherwise(&self) -> Result<T, PopError> {
         let share = self.newcomer_may_pop()?;
         let item = self.raw.try_pop(share)?;
         self.popped();
@@ -269,7 +331,6 @@ impl<T> Ring<T> {
         self.raw.popped()
     }
 
-    #[inline]
     fn newcomer_may_push(&self) -> Result<(), PushError> {
         let (waiting, _) = self.senders.glance();
         if waiting == 0 {
@@ -281,7 +342,6 @@ impl<T> Ring<T> {
         }
     }
 
-    #[inline]
     fn newcomer_may_pop(&self) -> Result<Share, PopError> {
         let (waiting, granted) = self.receivers.glance();
         if waiting == 0 {
@@ -301,7 +361,7 @@ impl<T> Ring<T> {
     fn pushed(&self) {
         fence_after_rmw();
         if self.receivers.any() {
-            self.grant_receivers(self.receivers.lock());
+            self.lock_and_grant_receivers();
         }
     }
 
@@ -310,8 +370,18 @@ impl<T> Ring<T> {
     fn popped(&self) {
         fence_after_rmw();
         if self.senders.any() {
-            self.grant_senders(self.senders.lock());
+            self.lock_and_grant_senders();
         }
+    }
+
+    #[cold]
+    fn lock_and_grant_receivers(&self) {
+        self.grant_receivers(self.receivers.lock());
+    }
+
+    #[cold]
+    fn lock_and_grant_senders(&self) {
+        self.grant_senders(self.senders.lock());
     }
 }
 

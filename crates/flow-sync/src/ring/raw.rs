@@ -7,10 +7,10 @@
 //! head                           |   index    |     the next position to take
 //! ```
 //! `promised` counts room that was given away and not yet used: to permits, and to senders that
-//! wait. Positions count modulo 2^48; the slot of a position is its remainder by the `lap`, the
-//! capacity rounded up to a power of two. A slot's `seq` is `2i` while it is free for position
-//! `i`, and `2i + 1` while it holds position `i`; then it is free for `i + lap`. The factor of two
-//! is what tells "holds `i`" from "free for `i + 1`" where the lap is 1.
+//! wait. Positions count modulo 2^48. A *lap* is the capacity rounded up to a power of two; the slot
+//! of a position is the remainder by it of so many strides. A slot's `seq` is `2i` while it is free
+//! for position `i`, and `2i + 1` while it holds position `i`; then it is free for `i + lap`. The
+//! factor of two is what tells "holds `i`" from "free for `i + 1`" where the lap is 1.
 //!
 //! # Invariants
 //! 1. `tail.index - head <= capacity`; and `tail.index - head + promised <= capacity`.
@@ -28,8 +28,10 @@
 //! # Ordering
 //! Items go by `seq` alone. The CASes of `tail` and `head` are SeqCst, because each end compares
 //! itself with the other, and because the one that made room or published looks for those who
-//! wait afterwards: see the parent. A full lap is found by `seq` (free for another position); a
-//! capacity that is no power of two, and promises, need `head` as well.
+//! wait afterwards: see the parent. A full lap is found by `seq` (free for another position), and
+//! room beside promises by the `seq` that lies as many positions ahead: it is free only once `head`
+//! has gone so far, and `head` does not go back. A capacity that is no power of two needs `head`
+//! itself.
 //!
 //! # Unsafe
 //! Three lines: a slot is shared, written by its claimer, read by its taker. What they rest on is
@@ -55,12 +57,16 @@ pub(super) struct Raw<T> {
     tail: CachePadded<AtomicU64>,
     head: CachePadded<AtomicU64>,
     slots: Box<[Slot<T>]>,
-    capacity: u64,
-    lap: u64,
-    /// Neighbouring positions lie `1 << spread` slots apart.
+    /// The lap, less one: a slot's place is what a position has in these bits.
+    mask: u64,
+    /// Each place is the first of `1 << spread` slots, the others of which stay empty.
     spread: u32,
-    /// Whether a free slot is all that a claim needs, as long as nothing is promised.
-    exact: bool,
+    capacity: u64,
+    /// A `tail` below this is open, with nothing promised and no wrap to come, and a free slot is
+    /// all that its claim needs. 0 if that is never so: the lap is longer than the capacity.
+    plain: u64,
+    /// From here on the same place of the next lap is beyond the wrap.
+    wraps: u64,
 }
 
 struct Slot<T> {
@@ -128,22 +134,26 @@ impl<T> Raw<T> {
     pub(super) fn new(capacity: usize) -> Self {
         let lap = capacity.next_power_of_two() as u64;
         let spread = Self::spread(capacity);
-        let slots = (0..lap << spread)
-            .map(|slot| Slot {
-                // START is a multiple of every lap, less a bit: the first positions are those
-                // from START on, wherever in the lap that is.
-                seq: AtomicU64::new(free(first_at(slot >> spread, lap))),
+        let mut slots: Box<[Slot<T>]> = (0..lap << spread)
+            .map(|_| Slot {
+                seq: AtomicU64::new(0),
                 value: Exclusive(UnsafeCell::new(MaybeUninit::uninit())),
             })
             .collect();
+        for nth in 0..lap {
+            let at = next(START, nth);
+            let place = Self::place(at, lap - 1) << spread;
+            slots[place].seq = AtomicU64::new(free(at));
+        }
         Self {
             tail: CachePadded::new(AtomicU64::new(START)),
             head: CachePadded::new(AtomicU64::new(START)),
             slots,
-            capacity: capacity as u64,
-            lap,
+            mask: lap - 1,
             spread,
-            exact: lap == capacity as u64,
+            capacity: capacity as u64,
+            wraps: INDEX - lap,
+            plain: if lap == capacity as u64 { INDEX } else { 0 },
         }
     }
 
@@ -155,8 +165,7 @@ impl<T> Raw<T> {
             .map_or(usize::MAX, |bytes| bytes << Self::spread(capacity))
     }
 
-    /// Small slots of a small ring lie a cache line apart: 4 senders and 4 receivers that meet in
-    /// one line take twice as long (sync-ring: 88 and 30 ns per item).
+    /// Small slots of a small ring lie a cache line apart: there most slots are about to be used.
     fn spread(capacity: usize) -> u32 {
         if capacity > SPREAD_UP_TO {
             return 0;
@@ -164,17 +173,69 @@ impl<T> Raw<T> {
         (LINE / size_of::<Slot<T>>()).checked_ilog2().unwrap_or(0)
     }
 
+    /// Which of a lap's places is a position's.
+    #[inline]
+    fn place(at: u64, mask: u64) -> usize {
+        ((at * Self::STRIDE) & mask) as usize
+    }
+
+    /// How far apart neighbouring positions lie: a cache line at least, as 4 senders and 4
+    /// receivers that meet in one take twice as long (sync-ring: 88 and 30 ns per item). Odd, so
+    /// that a lap's positions have each a place of their own. The slots of a ring of 1024 then
+    /// still fit into a core's nearest cache, where a line for each of them would not.
+    const STRIDE: u64 = (LINE.div_ceil(size_of::<Slot<T>>()) | 1) as u64;
+
     pub(super) fn capacity(&self) -> usize {
         self.capacity as usize
     }
 
-    /// Pushes an item into room that is promised to nobody.
+    /// Pushes the item as almost every push goes: open, room, no race. Otherwise it comes back,
+    /// and [`try_push`](Self::try_push) says what is the matter.
     #[inline]
+    pub(super) fn push_plainly(&self, item: T) -> Result<(), T> {
+        let tail = self.tail.load(Relaxed);
+        if tail >= self.plain {
+            return self.push_beside_promises(item);
+        }
+        let slot = self.slot(tail);
+        if !slot.is_free_for(tail)
+            || self
+                .tail
+                .compare_exchange(tail, tail + 1, SeqCst, Relaxed)
+                .is_err()
+        {
+            return Err(item);
+        }
+        Self::put(slot, tail, item);
+        Ok(())
+    }
+
+    /// The same where a free slot is not enough: room is promised, or there are more slots than
+    /// room.
+    #[inline(never)]
+    fn push_beside_promises(&self, item: T) -> Result<(), T> {
+        let tail = self.tail.load(Relaxed);
+        let at = index(tail);
+        let slot = self.slot(at);
+        if is_closed(tail)
+            || !slot.is_free_for(at)
+            || !self.has_room(tail)
+            || self
+                .tail
+                .compare_exchange(tail, with_index(tail, next(at, 1)), SeqCst, Relaxed)
+                .is_err()
+        {
+            return Err(item);
+        }
+        Self::put(slot, at, item);
+        Ok(())
+    }
+
+    /// Pushes an item into room that is promised to nobody.
     pub(super) fn try_push(&self, item: T) -> Result<(), (T, PushError)> {
         match self.claim() {
             Ok((at, slot)) => {
-                Self::fill(slot, item);
-                Self::publish(slot, at);
+                Self::put(slot, at, item);
                 Ok(())
             }
             Err(why) => Err((item, why)),
@@ -193,8 +254,7 @@ impl<T> Raw<T> {
         }
         let at = index(tail);
         let slot = self.wait_for_slot(at);
-        Self::fill(slot, item);
-        Self::publish(slot, at);
+        Self::put(slot, at, item);
         promised(tail) == MOST_PROMISED
     }
 
@@ -267,25 +327,46 @@ impl<T> Raw<T> {
         is_closed(self.tail.fetch_sub(promises * PROMISE, SeqCst))
     }
 
-    /// Takes the first item, if so many others are behind it as must be left.
+    /// Takes the first item as almost every pop goes: it is there, and nobody races for it.
+    /// `None` says nothing; [`try_pop`](Self::try_pop) does.
     #[inline]
-    pub(super) fn try_pop(&self, share: Share) -> Result<T, PopError> {
+    pub(super) fn pop_plainly(&self) -> Option<T> {
         let head = self.head.load(Relaxed);
-        let slot = self.slot(head);
-        if (share.aside == 0 || share.own)
-            && slot.holds(head)
-            && self
-                .head
-                .compare_exchange(head, next(head, 1), SeqCst, Relaxed)
-                .is_ok()
-        {
-            return Ok(self.vacate(slot, head));
+        let lap = self.mask + 1;
+        // The next lap's position does not wrap: then nothing has to be masked.
+        if head >= self.wraps {
+            return None;
         }
-        self.try_pop_again(share)
+        let slot = self.slot(head);
+        if !slot.holds(head)
+            || self
+                .head
+                .compare_exchange(head, head + 1, SeqCst, Relaxed)
+                .is_err()
+        {
+            return None;
+        }
+        Some(Self::vacate(slot, head + lap))
     }
 
-    #[inline(never)]
-    fn try_pop_again(&self, share: Share) -> Result<T, PopError> {
+    /// The same, while so many items are set aside for others.
+    pub(super) fn pop_beside(&self, aside: u64) -> Option<T> {
+        let head = self.head.load(Relaxed);
+        let slot = self.slot(head);
+        if !slot.holds(head)
+            || !self.holds(next(head, aside))
+            || self
+                .head
+                .compare_exchange(head, next(head, 1), SeqCst, Relaxed)
+                .is_err()
+        {
+            return None;
+        }
+        Some(Self::vacate(slot, self.lap_after(head)))
+    }
+
+    /// Takes the first item, if so many others are behind it as must be left.
+    pub(super) fn try_pop(&self, share: Share) -> Result<T, PopError> {
         let aside = if share.own { 0 } else { share.aside };
         let mut backoff = Backoff::new();
         let mut head = self.head.load(Relaxed);
@@ -296,7 +377,7 @@ impl<T> Raw<T> {
                     .head
                     .compare_exchange(head, next(head, 1), SeqCst, Relaxed)
                 {
-                    Ok(_) => return Ok(self.vacate(slot, head)),
+                    Ok(_) => return Ok(Self::vacate(slot, self.lap_after(head))),
                     Err(now) => {
                         backoff.spin();
                         head = now;
@@ -341,7 +422,7 @@ impl<T> Raw<T> {
                 Ok(_) => {
                     out.extend((0..n).map(|nth| {
                         let at = next(head, nth);
-                        self.vacate(self.slot(at), at)
+                        Self::vacate(self.slot(at), self.lap_after(at))
                     }));
                     return Ok(n as usize);
                 }
@@ -393,7 +474,7 @@ impl<T> Raw<T> {
     pub(super) fn is_published(&self, ahead: u64) -> bool {
         let mut head = self.head.load(SeqCst);
         loop {
-            if ahead < self.lap && self.holds(next(head, ahead)) {
+            if ahead <= self.mask && self.holds(next(head, ahead)) {
                 return true;
             }
             // It may have been taken since: then the one that is meant now lies further on, and
@@ -449,26 +530,7 @@ impl<T> Raw<T> {
     }
 
     /// Claims the next position, whose slot is free.
-    #[inline]
     fn claim(&self) -> Result<(u64, &Slot<T>), PushError> {
-        let tail = self.tail.load(Relaxed);
-        let slot = self.slot(tail);
-        // Open, and nothing is promised: then the slot is all that matters.
-        if tail == index(tail)
-            && self.exact
-            && slot.seq.load(Acquire) == free(tail)
-            && self
-                .tail
-                .compare_exchange(tail, next(tail, 1), SeqCst, Relaxed)
-                .is_ok()
-        {
-            return Ok((tail, slot));
-        }
-        self.claim_again()
-    }
-
-    #[inline(never)]
-    fn claim_again(&self) -> Result<(u64, &Slot<T>), PushError> {
         let mut backoff = Backoff::new();
         let mut tail = self.tail.load(Relaxed);
         loop {
@@ -477,8 +539,7 @@ impl<T> Raw<T> {
             }
             let at = index(tail);
             let slot = self.slot(at);
-            let free = slot.seq.load(Acquire) == free(at);
-            if free && ((self.exact && promised(tail) == 0) || self.room(tail) > 0) {
+            if slot.is_free_for(at) && (self.has_room(tail) || self.room(tail) > 0) {
                 match self.tail.compare_exchange(
                     tail,
                     with_index(tail, next(at, 1)),
@@ -505,10 +566,28 @@ impl<T> Raw<T> {
         }
     }
 
+    /// Whether there is room that is promised to nobody. If the slots are as many as the items may
+    /// be, there is if the slot beyond all that is promised is free, which spares the look at
+    /// `head`: its line is written for each item that is taken. It may say no for as long as a
+    /// taker is moving an item out.
+    #[inline]
+    fn has_room(&self, tail: u64) -> bool {
+        if self.plain == 0 {
+            return self.room(tail) > 0;
+        }
+        let beyond = next(index(tail), promised(tail));
+        self.slot(beyond).is_free_for(beyond)
+    }
+
     /// Room that is promised to nobody. Of an old `tail` it may say none, never too much.
     fn room(&self, tail: u64) -> u64 {
         let used = distance(self.head.load(SeqCst), index(tail));
         self.capacity.saturating_sub(used + promised(tail))
+    }
+
+    /// The position that has the same slot next.
+    fn lap_after(&self, at: u64) -> u64 {
+        next(at, self.mask + 1)
     }
 
     #[inline]
@@ -518,7 +597,7 @@ impl<T> Raw<T> {
 
     #[inline]
     fn slot(&self, at: u64) -> &Slot<T> {
-        &self.slots[((at & (self.lap - 1)) << self.spread) as usize]
+        &self.slots[Self::place(at, self.mask) << self.spread]
     }
 
     /// The slot of a position that was claimed, once it is free. There is room, but whoever took
@@ -526,13 +605,20 @@ impl<T> Raw<T> {
     fn wait_for_slot(&self, at: u64) -> &Slot<T> {
         let slot = self.slot(at);
         let mut backoff = Backoff::new();
-        while slot.seq.load(Acquire) != free(at) {
+        while !slot.is_free_for(at) {
             backoff.wait();
         }
         slot
     }
 
-    /// Puts the item into the slot of a position that the caller has claimed and seen free.
+    /// Writes the item into the slot of a position that the caller has claimed and seen free, and
+    /// publishes it.
+    #[inline]
+    fn put(slot: &Slot<T>, at: u64, item: T) {
+        Self::fill(slot, item);
+        Self::publish(slot, at);
+    }
+
     #[inline]
     fn fill(slot: &Slot<T>, item: T) {
         slot.value.0.with_mut(|value| {
@@ -548,21 +634,27 @@ impl<T> Raw<T> {
         slot.seq.swap(full(at), SeqCst);
     }
 
-    /// Moves the item out of the slot of a position that the caller has taken, and frees it.
+    /// Moves the item out of the slot of a position that the caller has taken, and frees it for
+    /// the position a lap further on.
     #[inline]
-    fn vacate(&self, slot: &Slot<T>, at: u64) -> T {
+    fn vacate(slot: &Slot<T>, next: u64) -> T {
         // SAFETY: the caller saw that the slot holds `at` and alone took it: the item is there
         // and its own, until it frees the slot (invariants 2 and 3).
         let item = slot
             .value
             .0
             .with_mut(|value| unsafe { (*value).assume_init_read() });
-        slot.seq.store(free(next(at, self.lap)), Release);
+        slot.seq.store(free(next), Release);
         item
     }
 }
 
 impl<T> Slot<T> {
+    #[inline]
+    fn is_free_for(&self, at: u64) -> bool {
+        self.seq.load(Acquire) == free(at)
+    }
+
     #[inline]
     fn holds(&self, at: u64) -> bool {
         self.seq.load(Acquire) == full(at)
@@ -574,11 +666,6 @@ impl<T> Drop for Raw<T> {
         // Nobody claims, writes or takes any more: what was claimed is published.
         while self.pop_claimed().is_some() {}
     }
-}
-
-/// The first position at or after START whose slot is this one.
-fn first_at(slot: u64, lap: u64) -> u64 {
-    next(START, slot.wrapping_sub(START) & (lap - 1))
 }
 
 const fn next(at: u64, n: u64) -> u64 {
@@ -622,5 +709,5 @@ const CLOSED: u64 = 1 << 63;
 const START: u64 = INDEX - 999;
 
 const LINE: usize = 64;
-/// 256 KiB of slots.
-const SPREAD_UP_TO: usize = 4096;
+/// 16 KiB of slots.
+const SPREAD_UP_TO: usize = 256;

@@ -34,6 +34,12 @@ impl Waiters {
         }
     }
 
+    /// Whether nobody waits and nobody has been granted; see [`glance`](Self::glance).
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.state.load(Relaxed) == 0
+    }
+
     /// Those who wait and those who were granted, as a newcomer sees it before it goes ahead: the
     /// promise of the order, on which nothing else rests.
     #[inline]
