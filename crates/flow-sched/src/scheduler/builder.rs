@@ -11,14 +11,14 @@ use flow_rt::Handle;
 use super::cluster::{Claims, Cluster, Elector, recover};
 use super::driver::SchedulerDriver;
 use super::error::SchedulerConfigError;
-use super::policy::Precision;
 use super::report::JobEvent;
 use super::run::Target;
-use super::settings::Settings;
 use super::shared::{Hook, Shared};
 use super::{Core, Scheduler};
 use crate::cron::name;
 use crate::pool::WorkerPool;
+use crate::scheduler::job::policy::Precision;
+use crate::scheduler::job::settings::Settings;
 
 /// Makes a [`Scheduler`]; see [`Scheduler::builder`].
 #[must_use = "a builder does nothing until it is built"]

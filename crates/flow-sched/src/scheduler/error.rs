@@ -6,11 +6,11 @@ use std::time::SystemTime;
 
 use flow_rt::{BackoffConfigError, HandleError};
 
-use super::batch::BatchConfigError;
-use super::chain::ChainConfigError;
 use super::report::EndReason;
 use crate::cron::CronError;
 use crate::cron::UnknownZone;
+use crate::scheduler::work::batch::BatchConfigError;
+use crate::scheduler::work::chain::ChainConfigError;
 
 /// Why a scheduler could not be built.
 #[derive(Debug, Clone, PartialEq, Eq)]

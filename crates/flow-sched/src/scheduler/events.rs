@@ -13,9 +13,9 @@ use std::sync::{Arc, Weak};
 
 use futures_core::Stream;
 
-use super::label::Label;
 use super::report::{EndReason, JobEventKind, RunOutcome, RunReport};
 use super::shared::Shared;
+use crate::scheduler::job::label::Label;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{AtomicWaker, Mutex};
 

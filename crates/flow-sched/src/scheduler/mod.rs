@@ -1,8 +1,9 @@
 //! Jobs by time: what runs when.
 //!
-//! A job is a trigger, a body and a few policies. All jobs of a scheduler share one driver task
-//! and one timer of the runtime (`driver`, over the timer core in `wheel`); their runs go to the
-//! runtime or to a pool (`run`). What happens to a job from its start to its end stands in `job`.
+//! A job is a trigger (`triggers`), a body (`work`) and a few policies; what happens to it from its
+//! start to its end stands in `job`. All jobs of a scheduler share one driver task and one timer of
+//! the runtime (`driver`); their runs go to the runtime or to a pool (`run`). Among several
+//! instances, `cluster` says whose run it is.
 
 use core::fmt;
 use core::future::Future;
@@ -14,87 +15,60 @@ use std::sync::atomic::Ordering;
 
 use flow_rt::Handle;
 
-mod adaptive;
-mod batch;
 mod builder;
-mod calendar;
-mod chain;
-mod chain_run;
 mod cluster;
-mod context;
-mod draw;
 mod driver;
 mod error;
 mod events;
-mod gate;
-mod guarded;
-mod handle;
-mod handoff;
-mod intern;
-mod jitter;
 mod job;
-mod job_builder;
-mod label;
 #[cfg(feature = "metrics")]
 mod metrics;
-mod outcome;
-mod part;
-mod plan;
-mod policy;
 mod registry;
 mod report;
 mod run;
-mod settings;
 mod shared;
-mod state;
 #[cfg(feature = "serde")]
 mod table;
 mod text_hash;
-mod timetable;
-mod trigger;
 mod triggers;
-mod wall;
-#[cfg(feature = "tracing")]
-mod warnings;
-mod wheel;
-mod window;
 mod work;
 
-pub use adaptive::Adaptive;
-pub use batch::{Batch, BatchConfigError, BatchError};
 pub use builder::SchedulerBuilder;
-pub use calendar::{Calendar, HolidayError, Holidays};
-pub use chain::{Chain, ChainConfigError, ChainError, ChainStep, OnError, OnSuccess};
 pub use cluster::{
     Candidate, CandidateBuilder, CandidateConfigError, CandidateStats, Claim, ClaimEnd, Claims,
     Elector, Fence, FenceGate, JobKey, JobLock, JobStore, MemoryStore, OnStoreError, StaleFence,
     StoreFuture,
 };
-pub use context::JobContext;
 pub use driver::SchedulerDriver;
 pub use error::{ScheduleError, SchedulerConfigError, StartAllError, TriggerNowError};
 pub use events::{JobEvents, JobNews, JobNewsKind};
-pub use handle::JobHandle;
-pub use jitter::Jitter;
-pub use job_builder::JobBuilder;
-pub use outcome::{BoxError, Outcome};
-pub use part::PartError;
-pub use policy::{Misfire, Overlap, Precision};
+pub use job::builder::JobBuilder;
+pub use job::context::JobContext;
+pub use job::handle::JobHandle;
+pub use job::policy::{Misfire, Overlap, Precision};
 pub use report::{
     EndReason, JobEvent, JobEventKind, JobState, JobStats, RunCounts, RunOutcome, RunReport,
     SchedulerReport, SchedulerStats,
 };
 #[cfg(feature = "serde")]
 pub use table::{JobFunctions, JobTable, JobTableError};
-pub use trigger::{CatchUp, Due, Trigger, TriggerContext};
+pub use triggers::adaptive::Adaptive;
+pub use triggers::calendar::{Calendar, HolidayError, Holidays};
+pub use triggers::jitter::Jitter;
+pub use triggers::trigger::{CatchUp, Due, Trigger, TriggerContext};
+pub use triggers::window::{Window, WindowError};
 pub use triggers::{
     After, Between, Every, Excluding, FixedDelay, Intersection, Once, RandomInterval, Union, Within,
 };
-pub use window::{Window, WindowError};
+pub use work::batch::{Batch, BatchConfigError, BatchError};
+pub use work::chain::{Chain, ChainConfigError, ChainError, ChainStep, OnError, OnSuccess};
+pub use work::outcome::{BoxError, Outcome};
+pub use work::part::PartError;
 
-use job_builder::Prepared;
+use job::builder::Prepared;
 use report::EndReason as Reason;
 use shared::Shared;
+use work::guarded;
 
 /// Runs jobs at their times. Clones are the same scheduler; dropping the last one ends its jobs.
 ///

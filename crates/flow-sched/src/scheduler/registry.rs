@@ -20,8 +20,8 @@ use std::time::SystemTime;
 use flow_rt::Instant;
 
 use super::job::Job;
-use super::label::Label;
 use super::text_hash::{self, ByHash};
+use crate::scheduler::job::label::Label;
 
 /// Guarded by its scheduler's lock.
 #[derive(Default)]

@@ -9,21 +9,22 @@ use flow_rt::{CancellationToken, Handle, Instant, catch, contain};
 use flow_sync::{CachePadded, Event, PaddedCounters};
 
 use super::cluster::Cluster;
-use super::draw::entropy;
 use super::error::ScheduleError;
 use super::events::Listeners;
-use super::guarded::RunId;
-use super::handoff::Handoff;
 use super::job::{AfterRun, Effects, Job};
-use super::job_builder::Prepared;
 use super::registry::Registry;
 use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
 use super::run::{self, Target};
-use super::settings::Settings;
-use super::trigger::Due;
+use super::triggers::wall;
+use super::{Core, Scheduler};
+use crate::scheduler::driver::handoff::Handoff;
 #[cfg(feature = "tracing")]
-use super::warnings;
-use super::{Core, Scheduler, wall};
+use crate::scheduler::driver::warnings;
+use crate::scheduler::job::builder::Prepared;
+use crate::scheduler::job::settings::Settings;
+use crate::scheduler::triggers::draw::entropy;
+use crate::scheduler::triggers::trigger::Due;
+use crate::scheduler::work::guarded::RunId;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 

@@ -12,11 +12,11 @@ use super::fence::Fence;
 use super::question::{ask, claim};
 use super::store::{Claim, ClaimEnd, JobKey, JobStore};
 use crate::scheduler::job::Job;
-use crate::scheduler::plan::When;
+use crate::scheduler::job::settings::Settings;
 use crate::scheduler::report::{JobEventKind, RunOutcome};
 use crate::scheduler::run::{Run, panicked};
-use crate::scheduler::settings::Settings;
 use crate::scheduler::shared::Shared;
+use crate::scheduler::triggers::plan::When;
 
 /// How often a store is asked to settle a claim before it is left to its lease.
 const SETTLE_ATTEMPTS: u32 = 3;

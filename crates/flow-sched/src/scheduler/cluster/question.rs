@@ -15,10 +15,10 @@ use super::claim::settle;
 use super::claims::{Backend, Claims, OnStoreError};
 use super::fence::Fence;
 use super::store::{Claim, ClaimEnd, JobKey};
-use crate::scheduler::guarded::{BoxFuture, Guarded, RunId};
-use crate::scheduler::outcome::BoxError;
 use crate::scheduler::run::message_of;
 use crate::scheduler::shared::Shared;
+use crate::scheduler::work::guarded::{BoxFuture, Guarded, RunId};
+use crate::scheduler::work::outcome::BoxError;
 use crate::sync::Mutex;
 
 /// So many times as long as anybody waits for it, an answer to a claim is still heard.

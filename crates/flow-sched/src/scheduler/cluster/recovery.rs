@@ -9,10 +9,10 @@ use super::claim::settle;
 use super::claims::{Backend, Claims};
 use super::question::{ask, claim};
 use super::store::{Claim, ClaimEnd, JobKey};
-use crate::scheduler::plan::When;
 use crate::scheduler::run;
 use crate::scheduler::shared::Shared;
-use crate::scheduler::wall;
+use crate::scheduler::triggers::plan::When;
+use crate::scheduler::triggers::wall;
 
 /// So many are asked for in one go.
 const PAGE: usize = 256;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::fence::Fence;
-use crate::scheduler::outcome::BoxError;
-use crate::scheduler::wall;
+use crate::scheduler::triggers::wall;
+use crate::scheduler::work::outcome::BoxError;
 
 /// What a store answers, later. It may be dropped before: then the store may have done what it was
 /// asked for, or not.

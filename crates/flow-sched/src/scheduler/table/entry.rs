@@ -5,14 +5,14 @@ use std::time::SystemTime;
 
 use flow_rt::Backoff;
 
-use crate::scheduler::calendar::Holidays;
 use crate::scheduler::error::ScheduleError;
-use crate::scheduler::jitter::Jitter;
-use crate::scheduler::job_builder::JobBuilder;
-use crate::scheduler::outcome::Outcome;
-use crate::scheduler::policy::{Misfire, Overlap};
+use crate::scheduler::job::builder::JobBuilder;
+use crate::scheduler::job::policy::{Misfire, Overlap};
 use crate::scheduler::triggers::Every;
-use crate::scheduler::window::Window;
+use crate::scheduler::triggers::calendar::Holidays;
+use crate::scheduler::triggers::jitter::Jitter;
+use crate::scheduler::triggers::window::Window;
+use crate::scheduler::work::outcome::Outcome;
 
 /// What a file says about a job; `None` is what it does not say.
 #[derive(Debug, Clone, Default)]

@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Scheduler;
-use super::context::JobContext;
-use super::guarded::BoxFuture;
-use super::handle::JobHandle;
-use super::outcome::{BoxError, Outcome};
+use crate::scheduler::job::context::JobContext;
+use crate::scheduler::job::handle::JobHandle;
+use crate::scheduler::work::guarded::BoxFuture;
+use crate::scheduler::work::outcome::{BoxError, Outcome};
 use entry::Entry;
 
 pub use error::JobTableError;

@@ -15,11 +15,11 @@ use super::JobTable;
 use super::entry::Entry;
 use crate::cron::name::distance;
 use crate::pool::Period;
-use crate::scheduler::calendar::Holidays;
-use crate::scheduler::jitter::Jitter;
-use crate::scheduler::policy::{Misfire, Overlap};
+use crate::scheduler::job::policy::{Misfire, Overlap};
 use crate::scheduler::triggers::Every;
-use crate::scheduler::window::Window;
+use crate::scheduler::triggers::calendar::Holidays;
+use crate::scheduler::triggers::jitter::Jitter;
+use crate::scheduler::triggers::window::Window;
 
 impl<'de> Deserialize<'de> for JobTable {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

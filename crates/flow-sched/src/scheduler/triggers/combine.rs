@@ -1,7 +1,7 @@
 //! Two triggers as one.
 
+use super::trigger::{Due, Trigger, TriggerContext};
 use crate::scheduler::error::ScheduleError;
-use crate::scheduler::trigger::{Due, Trigger, TriggerContext};
 
 /// Due when one of two triggers is; see [`Trigger::or`].
 #[derive(Debug, Clone)]

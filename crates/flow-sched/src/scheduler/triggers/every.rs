@@ -5,9 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use flow_rt::Instant;
 
+use super::trigger::{CatchUp, Due, Trigger, TriggerContext};
+use super::wall;
 use crate::scheduler::error::ScheduleError;
-use crate::scheduler::trigger::{CatchUp, Due, Trigger, TriggerContext};
-use crate::scheduler::wall;
 
 /// A fixed rate: a grid of times one period apart. No lateness adds up, for ever.
 ///

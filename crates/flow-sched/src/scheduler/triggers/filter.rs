@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::scheduler::calendar::Calendar;
+use super::calendar::Calendar;
+use super::trigger::{CatchUp, Due, Trigger, TriggerContext};
+use super::window::Window;
 use crate::scheduler::error::ScheduleError;
-use crate::scheduler::trigger::{CatchUp, Due, Trigger, TriggerContext};
-use crate::scheduler::window::Window;
 
 /// The times of a trigger, those outside of a window put off to its opening; see
 /// [`Trigger::within`].

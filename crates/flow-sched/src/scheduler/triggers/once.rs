@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::scheduler::trigger::{Due, Trigger, TriggerContext, moves_on};
+use super::trigger::{Due, Trigger, TriggerContext, moves_on};
 
 /// Due once, at a point of either clock.
 ///

@@ -3,9 +3,9 @@
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use crate::scheduler::draw::{between, mix};
+use super::draw::{between, mix};
+use super::trigger::{Due, Trigger, TriggerContext};
 use crate::scheduler::error::ScheduleError;
-use crate::scheduler::trigger::{Due, Trigger, TriggerContext};
 
 /// Due after random intervals, each drawn from a range.
 ///

@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use flow_rt::{CancellationToken, TaskGroup, TimeoutError};
 
-use super::context::JobContext;
 use super::outcome::{BoxError, Outcome};
 use super::part::{Part, PartError};
-use super::run::Target;
 use crate::pool::{AbortOnDrop, TaskError, WorkerPool};
+use crate::scheduler::job::context::JobContext;
+use crate::scheduler::run::Target;
 
 /// Tasks that run beside one another, as one run of a job; see
 /// [`Scheduler::batch`](crate::Scheduler::batch).
@@ -144,7 +144,7 @@ impl Batch {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), BatchConfigError> {
+    pub(in crate::scheduler) fn check(&self) -> Result<(), BatchConfigError> {
         if self.tasks.is_empty() {
             return Err(BatchConfigError::Empty);
         }

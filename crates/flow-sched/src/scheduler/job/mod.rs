@@ -17,6 +17,14 @@
 //! 6. A run counts in `running` from the step that lets it in, under the lock: so whoever ends a
 //!    job, and then waits until nothing runs, waits for every run that came before.
 
+pub(super) mod builder;
+pub(super) mod context;
+pub(super) mod handle;
+pub(super) mod label;
+pub(super) mod policy;
+pub(super) mod settings;
+pub(super) mod state;
+
 use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -24,20 +32,20 @@ use std::time::SystemTime;
 
 use flow_rt::{CancellationToken, Instant, TaskContext, contain};
 
-use super::draw::{mix, of_text};
-use super::jitter::Jitter;
-use super::label::Label;
-use super::plan::{Plan, When, lateness, now_like, plan, when};
-use super::policy::Overlap;
 use super::report::{EndReason, JobState, JobStats, RunReport};
-use super::settings::Settings;
-use super::state::{State, Stop, Ticket};
-use super::timetable::Timetable;
-use super::trigger::{Due, Trigger, TriggerContext, is_past, moves_on};
-use super::wall;
 use super::work::Body;
+use crate::scheduler::triggers::draw::{mix, of_text};
+use crate::scheduler::triggers::jitter::Jitter;
+use crate::scheduler::triggers::plan::{Plan, When, lateness, now_like, plan, when};
+use crate::scheduler::triggers::timetable::Timetable;
+use crate::scheduler::triggers::trigger::{Due, Trigger, TriggerContext, is_past, moves_on};
+use crate::scheduler::triggers::wall;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
+use label::Label;
+use policy::Overlap;
+use settings::Settings;
+use state::{State, Stop, Ticket};
 
 /// In this order: among a million jobs each line of memory is a miss, and what most steps touch
 /// lies beside the reference counts.

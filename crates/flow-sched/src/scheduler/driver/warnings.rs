@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_rt::contain;
 
-use super::report::{EndReason, JobEventKind, RunOutcome};
-use super::shared::Shared;
+use crate::scheduler::report::{EndReason, JobEventKind, RunOutcome};
+use crate::scheduler::shared::Shared;
 
 /// When something missed was told last, and how much has been passed over since.
 #[derive(Default)]
@@ -23,7 +23,7 @@ pub(crate) struct Misses {
 const PAUSE: u64 = 1_000_000_000;
 
 /// Tells of an event if it is one to tell of.
-pub(super) fn tell(shared: &Shared, job: &str, kind: JobEventKind<'_>) {
+pub(in crate::scheduler) fn tell(shared: &Shared, job: &str, kind: JobEventKind<'_>) {
     let scheduler = &*shared.name;
     contain(|| match kind {
         JobEventKind::Missed(missed) => {

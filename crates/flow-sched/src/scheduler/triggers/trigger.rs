@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use flow_rt::Instant;
 
 use super::calendar::Calendar;
-use super::error::ScheduleError;
-use super::triggers::{Between, Excluding, Intersection, Union, Within};
 use super::wall;
 use super::window::Window;
+use super::{Between, Excluding, Intersection, Union, Within};
+use crate::scheduler::error::ScheduleError;
 
 /// When a run is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

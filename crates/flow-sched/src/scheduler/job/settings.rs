@@ -7,14 +7,14 @@ use std::sync::Arc;
 use flow_ratelimit::Decide;
 use flow_rt::{Backoff, TaskContext, contain};
 
-use super::adaptive::Stretch;
 use super::context::JobContext;
-use super::error::ScheduleError;
-use super::guarded::BoxFuture;
-use super::jitter::Jitter;
 use super::policy::{Misfire, Overlap};
-use super::report::RunReport;
-use super::work::RetryIf;
+use crate::scheduler::error::ScheduleError;
+use crate::scheduler::report::RunReport;
+use crate::scheduler::triggers::adaptive::Stretch;
+use crate::scheduler::triggers::jitter::Jitter;
+use crate::scheduler::work::RetryIf;
+use crate::scheduler::work::guarded::BoxFuture;
 
 /// Says whether a run may begin.
 pub(crate) type Condition = Arc<dyn Fn(JobContext) -> BoxFuture<bool> + Send + Sync>;

@@ -1,5 +1,7 @@
 //! One run, from when it is let in to its report.
 
+pub(super) mod gate;
+
 use core::future::Future;
 use core::time::Duration;
 use std::sync::Arc;
@@ -7,18 +9,18 @@ use std::sync::Arc;
 use flow_rt::{CancellationToken, Instant, Panic, TaskContext, catch, contain};
 
 use super::cluster::{Fence, Held};
-use super::context::JobContext;
-use super::draw::mix;
 use super::error::TriggerNowError;
-use super::guarded::Guarded;
 use super::job::Job;
-use super::outcome::BoxError;
-use super::plan::When;
 use super::report::{JobEventKind, RunOutcome, RunReport};
 use super::shared::Shared;
-use super::state::Ticket;
 use super::work::{Body, Failure};
 use crate::pool::{Submit, SubmitError, TrySubmitError, WorkerPool};
+use crate::scheduler::job::context::JobContext;
+use crate::scheduler::job::state::Ticket;
+use crate::scheduler::triggers::draw::mix;
+use crate::scheduler::triggers::plan::When;
+use crate::scheduler::work::guarded::Guarded;
+use crate::scheduler::work::outcome::BoxError;
 
 /// What the user's future leaves.
 type Ended = Result<(), Failure>;

@@ -7,10 +7,10 @@ use std::time::SystemTime;
 
 use flow_rt::{Instant, TaskContext};
 
-use super::Scheduler;
-use super::cluster::Fence;
-use super::job::Job;
-use super::shared::Shared;
+use super::Job;
+use crate::scheduler::Scheduler;
+use crate::scheduler::cluster::Fence;
+use crate::scheduler::shared::Shared;
 
 /// What a run knows about itself; it derefs to the [`TaskContext`] with its cancellation and its
 /// deadline.

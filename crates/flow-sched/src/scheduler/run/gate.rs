@@ -12,13 +12,13 @@ use core::future::poll_fn;
 
 use flow_rt::{TaskContext, catch};
 
-use super::guarded::Guarded;
-use super::report::RunOutcome;
-use super::run::{HasEnded, Run, panicked};
+use super::{HasEnded, Run, panicked};
+use crate::scheduler::report::RunOutcome;
+use crate::scheduler::work::guarded::Guarded;
 
 impl Run {
     /// Lets a run through that has nothing to wait for, or nothing any more; reports any other.
-    pub(super) async fn pass(mut self, parent: &TaskContext) -> Option<Self> {
+    pub(in crate::scheduler) async fn pass(mut self, parent: &TaskContext) -> Option<Self> {
         let Some(wait) = self.job.rest(self.number) else {
             self.report_gone();
             return None;
@@ -70,7 +70,7 @@ impl Run {
             let throttle = throttle.clone();
             let task = parent.child();
             let future = task.scope_with(|_| {
-                let decided: super::guarded::BoxFuture<_> = Box::pin(async move {
+                let decided: crate::scheduler::work::guarded::BoxFuture<_> = Box::pin(async move {
                     let mut state = flow_ratelimit::WaitState::default();
                     poll_fn(|cx| throttle.poll_decide(cx, 1, &mut state)).await
                 });

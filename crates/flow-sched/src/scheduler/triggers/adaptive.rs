@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_rt::Instant;
 
-use super::error::ScheduleError;
 use super::trigger::{CatchUp, Due, Trigger, TriggerContext};
 use crate::load::{LoadSource, in_range};
+use crate::scheduler::error::ScheduleError;
 
 /// Lets the interval of a job grow while something is busy; see
 /// [`JobBuilder::adaptive`](crate::JobBuilder::adaptive).

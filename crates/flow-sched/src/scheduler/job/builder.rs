@@ -12,25 +12,25 @@ use chrono_tz::Tz;
 use flow_ratelimit::Decide;
 use flow_rt::{Backoff, Instant, TaskContext, catch, contain};
 
-use super::adaptive::{Adaptive, Stretch, Stretching};
-use super::calendar::Calendar;
+use super::Job;
 use super::context::JobContext;
-use super::error::ScheduleError;
 use super::handle::JobHandle;
-use super::jitter::Jitter;
-use super::job::Job;
 use super::label::Label;
-use super::outcome::Outcome;
 use super::policy::{Misfire, Overlap};
-use super::report::RunReport;
 use super::settings::Settings;
-use super::shared::Shared;
-use super::timetable::{self, Timetable};
-use super::trigger::{Due, Trigger, TriggerContext};
-use super::triggers::Between;
-use super::window::Window;
-use super::work::{Body, Closure, Predicate};
 use crate::cron::name;
+use crate::scheduler::error::ScheduleError;
+use crate::scheduler::report::RunReport;
+use crate::scheduler::shared::Shared;
+use crate::scheduler::triggers::Between;
+use crate::scheduler::triggers::adaptive::{Adaptive, Stretch, Stretching};
+use crate::scheduler::triggers::calendar::Calendar;
+use crate::scheduler::triggers::jitter::Jitter;
+use crate::scheduler::triggers::timetable::{self, Timetable};
+use crate::scheduler::triggers::trigger::{Due, Trigger, TriggerContext};
+use crate::scheduler::triggers::window::Window;
+use crate::scheduler::work::outcome::Outcome;
+use crate::scheduler::work::{Body, Closure, Predicate};
 
 /// Makes a job; see [`Scheduler::job`](crate::Scheduler::job).
 ///

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::draw::{between, mix};
-use super::error::ScheduleError;
+use crate::scheduler::error::ScheduleError;
 
 /// A delay added to each time a job is due, so that jobs, or instances of one service, do not all
 /// begin at once.

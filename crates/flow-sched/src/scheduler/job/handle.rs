@@ -7,15 +7,15 @@ use std::time::SystemTime;
 
 use flow_rt::{catch, contain};
 
-use super::error::{ScheduleError, TriggerNowError};
-use super::guarded::current;
-use super::job::{Admission, Job};
-use super::job_builder;
-use super::plan::When;
-use super::report::{EndReason, JobState, JobStats, RunReport};
-use super::run;
-use super::shared::Shared;
-use super::trigger::Trigger;
+use super::builder;
+use super::{Admission, Job};
+use crate::scheduler::error::{ScheduleError, TriggerNowError};
+use crate::scheduler::report::{EndReason, JobState, JobStats, RunReport};
+use crate::scheduler::run;
+use crate::scheduler::shared::Shared;
+use crate::scheduler::triggers::plan::When;
+use crate::scheduler::triggers::trigger::Trigger;
+use crate::scheduler::work::guarded::current;
 
 /// One job. Clones are the same job; dropping a handle lets the job run on.
 #[derive(Clone)]
@@ -113,8 +113,8 @@ impl JobHandle {
     /// [`ScheduleError`]: the trigger is refused, is never due, or the job has ended. The job goes
     /// by its old trigger then.
     pub fn update(&self, trigger: impl Trigger) -> Result<(), ScheduleError> {
-        let (timetable, now, first) = job_builder::lay_out(Arc::new(trigger), &self.shared)?;
-        job_builder::check_shared_time(&self.shared, &self.job.name, &self.job.settings, first)?;
+        let (timetable, now, first) = builder::lay_out(Arc::new(trigger), &self.shared)?;
+        builder::check_shared_time(&self.shared, &self.job.name, &self.job.settings, first)?;
         let replaced = self.job.replace_timetable(timetable, now, first);
         let result = match replaced {
             Ok(_) => {

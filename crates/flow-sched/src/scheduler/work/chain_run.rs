@@ -3,12 +3,12 @@
 use flow_rt::{Backoff, Delays, Instant, catch};
 
 use super::chain::{Chain, ChainError, ChainStep, OnError, OnSuccess};
-use super::context::JobContext;
-use super::draw::mix;
 use super::part::PartError;
-use super::run::pause;
+use crate::scheduler::job::context::JobContext;
+use crate::scheduler::run::pause;
+use crate::scheduler::triggers::draw::mix;
 
-pub(super) async fn run(chain: &Chain, cx: &JobContext) -> Result<(), ChainError> {
+pub(in crate::scheduler) async fn run(chain: &Chain, cx: &JobContext) -> Result<(), ChainError> {
     let mut taken = 0;
     // Restarts count for the whole run, each step's by its own plan.
     let mut restarts: Vec<Option<Again>> = chain.steps.iter().map(|_| None).collect();

@@ -8,20 +8,20 @@ use std::sync::Arc;
 
 use flow_rt::{Panic, catch, contain};
 
-use super::context::JobContext;
 use super::guarded::Guarded;
 use super::outcome::{BoxError, Outcome};
-use super::work::{Body, Closure};
+use super::{Body, Closure};
+use crate::scheduler::job::context::JobContext;
 
 /// A named piece of work.
 #[derive(Clone)]
-pub(super) struct Part {
-    pub(super) name: Arc<str>,
+pub(in crate::scheduler) struct Part {
+    pub(in crate::scheduler) name: Arc<str>,
     body: Body,
 }
 
 impl Part {
-    pub(super) fn new<F, Fut>(name: impl Into<Cow<'static, str>>, run: F) -> Self
+    pub(in crate::scheduler) fn new<F, Fut>(name: impl Into<Cow<'static, str>>, run: F) -> Self
     where
         F: Fn(JobContext) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
@@ -34,7 +34,7 @@ impl Part {
     }
 
     /// Runs it under guard, in the context that it is handed.
-    pub(super) async fn run(&self, cx: JobContext) -> Result<(), PartError> {
+    pub(in crate::scheduler) async fn run(&self, cx: JobContext) -> Result<(), PartError> {
         let id = cx.shared.id_of(&cx.job);
         let scope = cx.task.clone();
         let begin = |task| self.body.begin(JobContext { task, ..cx }, None);
@@ -46,14 +46,14 @@ impl Part {
         }
     }
 
-    pub(super) fn failed(&self, error: BoxError) -> PartError {
+    pub(in crate::scheduler) fn failed(&self, error: BoxError) -> PartError {
         PartError::Failed {
             part: self.name.clone(),
             error,
         }
     }
 
-    pub(super) fn panicked(&self, panic: Panic) -> PartError {
+    pub(in crate::scheduler) fn panicked(&self, panic: Panic) -> PartError {
         let message = panic.message().into();
         contain(|| drop(panic));
         PartError::Panicked {

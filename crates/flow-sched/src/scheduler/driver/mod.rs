@@ -20,6 +20,11 @@
 //! equal deadlines those on the monotonic clock come first. A trigger that is not cheap is asked
 //! in a task of its own, so its job's run starts as soon as that task has been polled.
 
+pub(super) mod handoff;
+#[cfg(feature = "tracing")]
+pub(super) mod warnings;
+pub(super) mod wheel;
+
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -31,10 +36,10 @@ use flow_rt::{BoxTimer, Instant, contain};
 
 use super::job::Job;
 use super::shared::{Shared, WAKEUPS};
-use super::state::Clock;
-use super::trigger::Due;
-use super::wall;
-use super::wheel::Wheel;
+use crate::scheduler::job::state::Clock;
+use crate::scheduler::triggers::trigger::Due;
+use crate::scheduler::triggers::wall;
+use wheel::Wheel;
 
 /// Jobs that are due in one turn, before other tasks get theirs.
 const BATCH: usize = 256;

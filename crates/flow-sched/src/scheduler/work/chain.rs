@@ -9,9 +9,9 @@ use std::sync::Arc;
 use flow_rt::{Backoff, BackoffConfigError};
 
 use super::chain_run;
-use super::context::JobContext;
 use super::outcome::Outcome;
 use super::part::{Part, PartError};
+use crate::scheduler::job::context::JobContext;
 
 /// Steps that run one after the other, as one run of a job; see
 /// [`Scheduler::chain`](crate::Scheduler::chain).
@@ -49,9 +49,9 @@ use super::part::{Part, PartError};
 #[derive(Clone)]
 #[must_use = "a chain does nothing until it is a job, or is run in one"]
 pub struct Chain {
-    pub(super) steps: Vec<ChainStep>,
-    pub(super) on_error: OnError,
-    pub(super) limit: u32,
+    pub(in crate::scheduler) steps: Vec<ChainStep>,
+    pub(in crate::scheduler) on_error: OnError,
+    pub(in crate::scheduler) limit: u32,
 }
 
 /// What follows when a step of a chain has failed, by an error or a panic.
@@ -95,12 +95,12 @@ pub enum OnSuccess {
 #[derive(Clone)]
 #[must_use = "a step does nothing until it is part of a chain"]
 pub struct ChainStep {
-    pub(super) part: Part,
-    pub(super) on_error: Option<OnError>,
-    pub(super) on_success: Option<Decide>,
+    pub(in crate::scheduler) part: Part,
+    pub(in crate::scheduler) on_error: Option<OnError>,
+    pub(in crate::scheduler) on_success: Option<Decide>,
 }
 
-pub(super) type Decide = Arc<dyn Fn(&JobContext) -> OnSuccess + Send + Sync>;
+pub(in crate::scheduler) type Decide = Arc<dyn Fn(&JobContext) -> OnSuccess + Send + Sync>;
 
 impl ChainStep {
     /// A step that calls `run`. Its name is what errors call it by, and unique in its chain.
@@ -213,7 +213,7 @@ impl Chain {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), ChainConfigError> {
+    pub(in crate::scheduler) fn check(&self) -> Result<(), ChainConfigError> {
         if self.steps.is_empty() {
             return Err(ChainConfigError::Empty);
         }

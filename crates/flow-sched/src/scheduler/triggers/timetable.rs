@@ -8,11 +8,11 @@ use std::time::SystemTime;
 use chrono_tz::Tz;
 use flow_rt::Instant;
 
-use super::error::ScheduleError;
 use super::intern::intern;
 use super::trigger::{CatchUp, Due, Trigger, TriggerContext, walk};
-use super::triggers::{After, Every, FixedDelay, Once};
+use super::{After, Every, FixedDelay, Once};
 use crate::cron::{Cron, CronError, split_zone};
+use crate::scheduler::error::ScheduleError;
 
 /// What a job asks when it is due. Cheap to clone, so that it can be asked outside of a lock.
 #[derive(Clone)]
@@ -54,7 +54,7 @@ impl Timetable {
     }
 
     /// As a job keeps it that goes by it from `now` on.
-    pub(super) fn laid_out(mut self, now: Instant) -> Self {
+    pub(in crate::scheduler) fn laid_out(mut self, now: Instant) -> Self {
         if let Self::Cron(cron) = &self
             && let Some(period) = cron.pattern().period()
         {
@@ -67,7 +67,7 @@ impl Timetable {
     }
 
     /// When it was laid out, if that matters to what it says.
-    pub(super) fn started(&self) -> Instant {
+    pub(in crate::scheduler) fn started(&self) -> Instant {
         match self {
             Self::Every { started, .. } | Self::Shared { started, .. } => *started,
             _ => Instant::ORIGIN,
@@ -149,7 +149,7 @@ impl Trigger for Timetable {
 /// `wall`, if it is one of times of day.
 ///
 /// In the zone that the job was told, else in that which the text names, else in `zone`.
-pub(super) fn cron(
+pub(in crate::scheduler) fn cron(
     text: Cow<'static, str>,
     told: Option<Tz>,
     zone: Tz,

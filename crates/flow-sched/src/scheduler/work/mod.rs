@@ -1,4 +1,11 @@
-//! What a job does: the user's closure, erased.
+//! What a job does: the user's closure, erased; chains and batches of several.
+
+pub(super) mod batch;
+pub(super) mod chain;
+pub(super) mod chain_run;
+pub(super) mod guarded;
+pub(super) mod outcome;
+pub(super) mod part;
 
 use core::any::Any;
 use core::future::Future;
@@ -7,9 +14,9 @@ use core::mem::{needs_drop, size_of};
 use core::ops::Deref;
 use std::sync::Arc;
 
-use super::context::JobContext;
-use super::guarded::BoxFuture;
-use super::outcome::{BoxError, Outcome};
+use crate::scheduler::job::context::JobContext;
+use guarded::BoxFuture;
+use outcome::{BoxError, Outcome};
 
 /// A run that returned an error.
 pub(crate) struct Failure {

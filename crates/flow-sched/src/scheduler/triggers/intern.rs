@@ -13,8 +13,8 @@ use std::time::SystemTime;
 use chrono_tz::Tz;
 use flow_sync::sync::Mutex;
 
-use super::text_hash::{self, ByHash};
 use crate::cron::{Cron, CronError, CronPattern};
+use crate::scheduler::text_hash::{self, ByHash};
 
 /// By the hash of a text. Another text of the same hash is not kept: it is parsed each time.
 type Table = HashMap<u64, Known, ByHash>;
@@ -43,7 +43,7 @@ impl Ahead {
 
 /// A pattern in a zone, in the parsed form of a live job with the same text, else a new one; and
 /// its first time after `wall`, if it has times of day.
-pub(super) fn intern(
+pub(in crate::scheduler) fn intern(
     text: Cow<'static, str>,
     zone: Tz,
     wall: SystemTime,

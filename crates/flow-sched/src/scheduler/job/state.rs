@@ -7,33 +7,33 @@ use std::time::SystemTime;
 
 use flow_rt::{CancellationToken, Instant, TaskContext, contain};
 
-use super::job::AfterRun;
-use super::plan::When;
-use super::report::{EndReason, JobState, RunCounts, RunReport};
-use super::timetable::Timetable;
-use super::trigger::Due;
-use super::work::Body;
+use super::AfterRun;
+use crate::scheduler::report::{EndReason, JobState, RunCounts, RunReport};
+use crate::scheduler::triggers::plan::When;
+use crate::scheduler::triggers::timetable::Timetable;
+use crate::scheduler::triggers::trigger::Due;
+use crate::scheduler::work::Body;
 
 /// In this order: what the end of a job touches comes first.
 #[repr(C)]
 pub(crate) struct State {
-    pub(super) phase: JobState,
+    pub(in crate::scheduler) phase: JobState,
     /// Whether nothing is due after what is armed and running.
-    pub(super) exhausted: bool,
+    pub(in crate::scheduler) exhausted: bool,
     /// Whether the job's timetable stretches with a load.
-    pub(super) stretches: bool,
+    pub(in crate::scheduler) stretches: bool,
     /// Whether a step is asking for that load.
-    pub(super) asking: bool,
+    pub(in crate::scheduler) asking: bool,
     /// It wraps around: a step would have to wait for as many others as there are to mistake it.
-    pub(super) epoch: u32,
+    pub(in crate::scheduler) epoch: u32,
     /// There from the first run on: a job that has not run costs no more than it must.
     runs: Option<Box<Runs>>,
-    pub(super) body: Option<Body>,
+    pub(in crate::scheduler) body: Option<Body>,
     /// What the job waits for, until it has ended.
     armed: Armed,
     /// The driver's timer, and the driver's alone.
     timer: Option<Timer>,
-    pub(super) timetable: Timetable,
+    pub(in crate::scheduler) timetable: Timetable,
 }
 
 /// Which clock a timer runs on.
@@ -80,43 +80,43 @@ struct Timer {
 
 /// The runs of a job: those in progress, those that wait, and what became of the others.
 #[derive(Default)]
-pub(super) struct Runs {
+pub(in crate::scheduler) struct Runs {
     /// A run in progress: the only one of most jobs.
     active: Option<Active>,
     /// Set while the next due time is to be counted from the end of the runs in progress.
-    pub(super) delay: Option<Duration>,
-    pub(super) counts: RunCounts,
+    pub(in crate::scheduler) delay: Option<Duration>,
+    pub(in crate::scheduler) counts: RunCounts,
     last: Option<RunReport>,
     /// A pointer away, since of a million jobs most never have any of it.
     rest: Option<Box<Rest>>,
 }
 
 #[derive(Default)]
-pub(super) struct Rest {
+pub(in crate::scheduler) struct Rest {
     /// Further runs in progress.
     active: Vec<Active>,
     /// Requests that the overlap policy keeps until there is room.
-    pub(super) buffered: VecDeque<When>,
+    pub(in crate::scheduler) buffered: VecDeque<When>,
     /// Missed occurrences that are being made up; before those that are buffered.
-    pub(super) backlog: VecDeque<When>,
+    pub(in crate::scheduler) backlog: VecDeque<When>,
     /// The reports before the last one, as many as the job is told to keep.
     history: VecDeque<RunReport>,
 }
 
-pub(super) struct Active {
-    pub(super) run: u64,
+pub(in crate::scheduler) struct Active {
+    pub(in crate::scheduler) run: u64,
     /// Told to stop.
-    pub(super) cancelled: bool,
+    pub(in crate::scheduler) cancelled: bool,
     /// Past its condition, in line for its throttle.
-    pub(super) in_line: bool,
+    pub(in crate::scheduler) in_line: bool,
     /// Its context, once it has begun.
-    pub(super) task: Option<TaskContext>,
+    pub(in crate::scheduler) task: Option<TaskContext>,
     /// A newer run takes its place.
-    pub(super) killed: bool,
+    pub(in crate::scheduler) killed: bool,
     /// Drops the run, if the overlap policy may ask for that.
-    pub(super) kill: Option<CancellationToken>,
+    pub(in crate::scheduler) kill: Option<CancellationToken>,
     /// Ends its wait, while it waits at its gate or for its next attempt.
-    pub(super) wait: Option<CancellationToken>,
+    pub(in crate::scheduler) wait: Option<CancellationToken>,
 }
 
 /// Tells a run to stop, or ends its wait: outside of the job's lock, since wakers are woken, and
@@ -152,7 +152,7 @@ impl Active {
     }
 
     /// What tells it to stop if it has begun, or else ends its wait.
-    pub(super) fn stop(&mut self) -> Option<Stop> {
+    pub(in crate::scheduler) fn stop(&mut self) -> Option<Stop> {
         match &self.task {
             Some(task) => Some(Stop::Task(task.clone())),
             None => self.wait.take().map(Stop::Token),
@@ -177,7 +177,7 @@ impl Drop for State {
 
 impl Runs {
     /// Keeps the report of a run that has ended, and `most` in all.
-    pub(super) fn note(&mut self, report: RunReport, most: usize) {
+    pub(in crate::scheduler) fn note(&mut self, report: RunReport, most: usize) {
         let before = self.last.replace(report);
         if most > 1 {
             let history = &mut self.rest().history;
@@ -188,7 +188,7 @@ impl Runs {
         }
     }
 
-    pub(super) fn rest(&mut self) -> &mut Rest {
+    pub(in crate::scheduler) fn rest(&mut self) -> &mut Rest {
         self.rest.get_or_insert_default()
     }
 
@@ -206,7 +206,7 @@ impl Runs {
     }
 
     /// Takes a run that has ended out: what it leaves is to be dropped outside of the lock.
-    pub(super) fn ended(&mut self, run: u64) -> Option<Active> {
+    pub(in crate::scheduler) fn ended(&mut self, run: u64) -> Option<Active> {
         let first = self.active.take_if(|active| active.run == run);
         first.or_else(|| {
             let more = &mut self.rest.as_mut()?.active;
@@ -227,7 +227,7 @@ impl Runs {
     }
 
     /// The request whose turn it is next.
-    pub(super) fn next_waiting(&mut self) -> Option<When> {
+    pub(in crate::scheduler) fn next_waiting(&mut self) -> Option<When> {
         let rest = self.rest.as_mut()?;
         let first = rest.backlog.pop_front();
         first.or_else(|| rest.buffered.pop_front())
@@ -235,7 +235,12 @@ impl Runs {
 }
 
 impl State {
-    pub(super) fn new(timetable: Timetable, body: Body, started: Instant, first: Due) -> Self {
+    pub(in crate::scheduler) fn new(
+        timetable: Timetable,
+        body: Body,
+        started: Instant,
+        first: Due,
+    ) -> Self {
         Self {
             phase: JobState::Active,
             exhausted: false,
@@ -258,11 +263,11 @@ impl State {
     }
 
     /// What a job that has not ended waits for, paused or not.
-    pub(super) fn armed(&self) -> Option<Due> {
+    pub(in crate::scheduler) fn armed(&self) -> Option<Due> {
         self.armed.due()
     }
 
-    pub(super) fn wanted(&self) -> Option<Due> {
+    pub(in crate::scheduler) fn wanted(&self) -> Option<Due> {
         if self.phase == JobState::Active {
             self.armed.due()
         } else {
@@ -274,25 +279,25 @@ impl State {
         matches!(self.phase, JobState::Ended(_))
     }
 
-    pub(super) fn runs(&mut self) -> &mut Runs {
+    pub(in crate::scheduler) fn runs(&mut self) -> &mut Runs {
         self.runs.get_or_insert_default()
     }
 
-    pub(super) fn running(&self) -> usize {
+    pub(in crate::scheduler) fn running(&self) -> usize {
         self.runs.as_ref().map_or(0, |runs| runs.running())
     }
 
-    pub(super) fn counts(&self) -> RunCounts {
+    pub(in crate::scheduler) fn counts(&self) -> RunCounts {
         self.runs
             .as_ref()
             .map_or_else(RunCounts::default, |runs| runs.counts)
     }
 
-    pub(super) fn last(&self) -> Option<RunReport> {
+    pub(in crate::scheduler) fn last(&self) -> Option<RunReport> {
         self.runs.as_ref()?.last.clone()
     }
 
-    pub(super) fn history(&self) -> Vec<RunReport> {
+    pub(in crate::scheduler) fn history(&self) -> Vec<RunReport> {
         self.runs.as_ref().map_or_else(Vec::new, |runs| {
             let before = runs.rest.iter().flat_map(|rest| &rest.history);
             before.chain(&runs.last).cloned().collect()
@@ -305,19 +310,19 @@ impl State {
         runs.is_some_and(|runs| runs.waiting() != 0)
     }
 
-    pub(super) fn arm(&mut self, due: Option<Due>) {
+    pub(in crate::scheduler) fn arm(&mut self, due: Option<Due>) {
         self.armed = Armed::new(due);
         self.moves_on();
     }
 
     /// Something has happened to what the job waits for.
-    pub(super) fn moves_on(&mut self) {
+    pub(in crate::scheduler) fn moves_on(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// Takes the trigger's answer over; a delay after the runs, if there is none in progress that
     /// it could wait for.
-    pub(super) fn set_next(&mut self, next: Option<Due>) -> Option<Duration> {
+    pub(in crate::scheduler) fn set_next(&mut self, next: Option<Due>) -> Option<Duration> {
         if let Some(runs) = &mut self.runs {
             runs.delay = None;
         }
@@ -336,7 +341,7 @@ impl State {
     }
 
     /// A time that is fixed now, for the trigger to approve.
-    pub(super) fn fix(&self, at: Instant) -> AfterRun {
+    pub(in crate::scheduler) fn fix(&self, at: Instant) -> AfterRun {
         AfterRun {
             due: Due::At(at),
             epoch: self.epoch,
@@ -344,7 +349,7 @@ impl State {
         }
     }
 
-    pub(super) fn exhaust(&mut self) {
+    pub(in crate::scheduler) fn exhaust(&mut self) {
         self.exhausted = true;
         if let Some(runs) = &mut self.runs {
             runs.delay = None;
@@ -353,7 +358,7 @@ impl State {
     }
 
     /// Forgets the requests that wait; how many.
-    pub(super) fn drop_waiting(&mut self) -> u64 {
+    pub(in crate::scheduler) fn drop_waiting(&mut self) -> u64 {
         let Some(runs) = &mut self.runs else { return 0 };
         let dropped = runs.waiting() as u64;
         if let Some(rest) = &mut runs.rest {
@@ -364,7 +369,7 @@ impl State {
         dropped
     }
 
-    pub(super) fn start(&mut self, body: Body, when: When) -> Ticket {
+    pub(in crate::scheduler) fn start(&mut self, body: Body, when: When) -> Ticket {
         let runs = self.runs();
         runs.counts.started += 1;
         let run = runs.counts.started;
@@ -387,7 +392,7 @@ impl State {
 
     /// Marks the runs in progress as told to stop; what tells those that have begun, and those
     /// whose condition is being asked.
-    pub(super) fn cancel_active(&mut self) -> Vec<Stop> {
+    pub(in crate::scheduler) fn cancel_active(&mut self) -> Vec<Stop> {
         let Some(runs) = &mut self.runs else {
             return Vec::new();
         };
@@ -403,7 +408,7 @@ impl State {
     }
 
     /// Marks the runs in progress as to be dropped; what does so, for the same ones.
-    pub(super) fn kill_active(&mut self) -> Vec<Stop> {
+    pub(in crate::scheduler) fn kill_active(&mut self) -> Vec<Stop> {
         let Some(runs) = &mut self.runs else {
             return Vec::new();
         };
@@ -421,13 +426,13 @@ impl State {
     }
 
     /// The run of that number, while it is in progress.
-    pub(super) fn active(&mut self, run: u64) -> Option<&mut Active> {
+    pub(in crate::scheduler) fn active(&mut self, run: u64) -> Option<&mut Active> {
         let runs = self.runs.as_mut()?;
         runs.active().find(|active| active.run == run)
     }
 
     /// Whether nothing is left to happen.
-    pub(super) fn is_finished(&self) -> bool {
+    pub(in crate::scheduler) fn is_finished(&self) -> bool {
         self.exhausted
             && self.armed == Armed::Nothing
             && self.running() == 0
@@ -441,7 +446,10 @@ impl State {
     ///
     /// What it was armed for stays written, since it lies in another line of memory: nobody asks
     /// a job that has ended.
-    pub(super) fn end(&mut self, reason: EndReason) -> (Option<Body>, Vec<CancellationToken>, u64) {
+    pub(in crate::scheduler) fn end(
+        &mut self,
+        reason: EndReason,
+    ) -> (Option<Body>, Vec<CancellationToken>, u64) {
         self.phase = JobState::Ended(reason);
         self.moves_on();
         let forgotten = self.drop_waiting();
