@@ -33,7 +33,10 @@ use crate::with_context::{self, WithContext};
 /// # Cost
 /// One word; a clone is one reference count, and a spawn without a context around it one
 /// thread-local look. Changes copy what they change. A context's token is made when somebody asks
-/// for it, by [`cancellation`](Self::cancellation) or through a [`child`](Self::child).
+/// for it, by [`cancellation`](Self::cancellation) or [`run`](Self::run), or through a
+/// [`child`](Self::child); and when a context that somebody else holds, too, is changed by
+/// [`with_deadline`](Self::with_deadline), [`with_baggage`](Self::with_baggage),
+/// [`propagate`](Self::propagate) or [`with_trace`](Self::with_trace), since both have one token.
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,8 +77,9 @@ impl TaskContext {
 
     /// A context with a child token of `parent`, without a deadline.
     ///
-    /// It is that of `from_token(parent.child_token())`, but for what it costs: the child is made
-    /// when somebody asks for it.
+    /// It is that of `from_token(parent.child_token())`, but for what it costs, the child is made
+    /// when somebody asks for it, and for the moment at which it
+    /// [is cancelled](Self::is_cancelled): when `parent` is.
     ///
     /// ```
     /// use flow_rt::{CancellationToken, TaskContext};
@@ -225,6 +229,11 @@ impl TaskContext {
     }
 
     /// Whether the task has been told to stop. A load or two, and no token is made for it.
+    ///
+    /// Of a context [under a token](Self::under_token) this is true as soon as that token is
+    /// cancelled. [`cancellation`](Self::cancellation), if it was made before, may hear of it, and
+    /// of its reason, a moment later: who wants the reason waits for
+    /// [`cancelled`](CancellationToken::cancelled) first.
     #[inline]
     pub fn is_cancelled(&self) -> bool {
         self.0.cancellation.is_cancelled()
@@ -359,7 +368,7 @@ impl fmt::Debug for TaskContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<&str> = self.baggage_items().map(|(key, _)| key).collect();
         f.debug_struct("TaskContext")
-            .field("cancellation", self.cancellation())
+            .field("cancellation", &self.0.cancellation)
             .field("deadline", &self.deadline())
             .field("baggage", &keys)
             .field("trace", &self.trace())

@@ -305,6 +305,14 @@ fn a_context_under_a_token_makes_its_own_when_it_is_asked_for() {
     assert!(cx.renew(None, Deadline::NONE));
     assert_eq!(service.child_count(), 0, "nobody has asked");
 
+    // Not to print it, or to look at it.
+    let printed = format!("{cx:?}");
+    assert!(
+        printed.contains("cancelled: false, reason: None"),
+        "{printed}"
+    );
+    assert_eq!(service.child_count(), 0);
+
     // One token for the context and its clones, as good as new when nobody has it any more.
     let clone = cx.clone().with_deadline(START);
     assert!(cx.cancellation() == clone.cancellation());
@@ -326,6 +334,15 @@ fn a_context_under_a_token_makes_its_own_when_it_is_asked_for() {
     assert_eq!(child.baggage("tenant"), Some("acme"));
     service.cancel_with("all");
     assert!(child.is_cancelled());
+    let printed = format!("{child:?} {cx:?}");
+    assert!(
+        printed.contains("cancelled: true, reason: Some(\"all\")"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("cancelled: true, reason: Some(\"this one\")"),
+        "{printed}"
+    );
     assert_eq!(child.cancellation().reason().as_deref(), Some("all"));
 }
 

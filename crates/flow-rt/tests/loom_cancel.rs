@@ -184,7 +184,22 @@ fn two_ask_for_a_contexts_token() {
         assert!(token == *context.cancellation());
         canceller.join().unwrap();
         assert_eq!(token.reason().as_deref(), Some("stop"));
-        drop((token, context));
+    });
+}
+
+#[test]
+fn a_contexts_token_leaves_its_parent() {
+    explore("context: token, dropped || token, dropped", 3, || {
+        let parent = CancellationToken::new();
+        let context = TaskContext::under_token(parent.clone());
+        let asker = {
+            let context = context.clone();
+            thread::spawn(move || drop(context.cancellation().clone()))
+        };
+        assert!(!context.cancellation().is_cancelled());
+        drop(context);
+        asker.join().unwrap();
+        // The one that came too late has left, too.
         assert_eq!(parent.child_count(), 0);
     });
 }

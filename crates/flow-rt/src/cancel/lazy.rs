@@ -8,7 +8,10 @@
 //! 1. `own` is set once. All who ask get what stands there: one token.
 //! 2. Nobody can have cancelled a token that was not made, but through its parent. So before, the
 //!    parent tells whether it is cancelled; and afterwards, too, because a cancellation on its way
-//!    down has passed the parent when it has not reached the child.
+//!    down has passed the parent when it has not reached the child. The child is told by nobody but
+//!    that cancellation: a look wakes nobody, and those who wait are woken when the whole tree is
+//!    cancelled. So `own` may say no, and give no reason, for a moment in which a look here says
+//!    yes.
 //!
 //! # Steps
 //! token: look at `own`; if it is empty, make a child of `parent`, and leave it there unless
@@ -20,6 +23,8 @@
 //! cancellation that comes before that look came through the parent, or was of a token that the
 //! look finds. Loom does not see the cell; its models switch in the steps before and after it.
 
+use core::fmt;
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use super::CancellationToken;
@@ -65,6 +70,12 @@ impl LazyToken {
         self.own.get().is_some_and(is_cancelled) || self.parent.as_ref().is_some_and(is_cancelled)
     }
 
+    /// The reason, for reports: the parent's, where it is the parent that tells.
+    fn reason(&self) -> Option<Cow<'static, str>> {
+        let own = self.own.get().filter(|own| own.is_cancelled());
+        own.or(self.parent.as_ref())?.reason()
+    }
+
     /// Whether it is as good as new to who alone holds this.
     pub(crate) fn is_new(&self) -> bool {
         self.own.get().is_none_or(CancellationToken::is_unique) && !self.is_cancelled()
@@ -75,5 +86,17 @@ impl Clone for LazyToken {
     /// The same token, which is made for that.
     fn clone(&self) -> Self {
         Self::of(self.token().clone())
+    }
+}
+
+impl fmt::Debug for LazyToken {
+    /// Like the token's, which is not made for that.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Before the look: where there is a reason, there was a cancellation.
+        let reason = self.reason();
+        f.debug_struct("CancellationToken")
+            .field("cancelled", &self.is_cancelled())
+            .field("reason", &reason)
+            .finish()
     }
 }

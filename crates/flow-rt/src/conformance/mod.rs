@@ -37,6 +37,12 @@
 //! # Time
 //! Lower bounds only: a slow machine fails no case. A case that stops making progress is ended
 //! by a watchdog ([`Subject::time_limit`], 30 s unless set), which names the case and the step.
+//! No case asks the machine's clock how much to do: in a simulation each does the same every time.
+//!
+//! # What a runtime may keep
+//! A runtime may let go of timers that were moved or dropped whenever it likes, and sweep them away
+//! by the thousand; it must not keep them until their time. The suite moves one timer, which is far
+//! off, a million times, and fails a runtime that ever keeps more than half a million of its wakers.
 
 mod blocking;
 mod case;
@@ -115,7 +121,7 @@ macro_rules! __conformance_cases {
             awaits timers timer_rearms_after_firing: "a timer that has fired fires again, ten times over";
             awaits timers timer_rearms_unpolled: "of many moves before the first poll the last counts";
             awaits timers timer_stays_fired: "a timer that has fired stays ready until it is armed anew";
-            awaits timers timer_survives_many_rearms: "a timer moved up to a million times fires at the last instant, and leaves no wakers behind";
+            awaits timers timer_survives_many_rearms: "a timer moved a million times fires at the last instant, and no more than half of its wakers are kept meanwhile";
             awaits timers dropped_timer_wakes_nobody: "a timer that is dropped before its time wakes nobody";
             awaits timers last_waker_wins: "a timer wakes the waker of its last poll";
             threads timers timer_moves_between_threads: "a timer may be polled on other threads than its creator's";

@@ -6,9 +6,10 @@
 //!
 //! # Invariants
 //! 1. What is posted for a simulation that is not running is refused: a run ends under the lock.
-//! 2. `news` is set after what it is about was left: in the inbox, under the lock, or among the
-//!    run's panics. Taking clears it by a swap before either is looked at, and so finds what it is
-//!    about. News may also be of a run that is over: then nothing is found.
+//! 2. `news` is set after what it is about was left: in the inbox, under the lock, among the
+//!    run's panics, or among the timers of other threads. Taking clears it by a swap before any of
+//!    them is looked at, and so finds what it is about. News may also be of a run that is over:
+//!    then nothing is found.
 
 use core::mem;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,8 +27,8 @@ thread_local! {
 
 /// What other threads have done to the simulation.
 pub(super) struct Foreign {
-    /// Whether there is anything, or a panic to hear of: all that the executor looks at before
-    /// each pick.
+    /// Whether there is anything, or a panic to hear of, or a timer: all that the executor looks
+    /// at before each pick.
     pub(super) news: AtomicBool,
     /// The number of the simulation that is running; zero for none.
     running: AtomicU64,
@@ -78,6 +79,12 @@ impl Foreign {
     /// Tells the executor to look at what was left elsewhere.
     pub(super) fn tell(&self) {
         self.news.store(true, Ordering::Release);
+    }
+
+    /// The same, and wakes it in case it waits for threads.
+    pub(super) fn rouse(&self) {
+        self.tell();
+        self.simulation.unpark();
     }
 
     /// Takes what has come.

@@ -116,7 +116,8 @@ impl<W: Borrow<World>> SimTimer<W> {
     #[inline]
     fn unregister(&mut self) {
         let world = self.world.borrow();
-        // One that is due by now has gone by itself: the clock does not move without firing it.
+        // One that is due by now has gone by itself: the clock does not move without firing it. Or
+        // it goes at the next wait, if it is another thread's and came as the clock moved.
         if self.due > world.now()
             && let Some(registered) = self.registered
         {

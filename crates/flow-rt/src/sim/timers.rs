@@ -9,7 +9,11 @@
 //! 1. The thread of the simulation registers and removes without a lock, unless the timer stands
 //!    in `Away`.
 //! 2. `Away::used` is set before anything is left there, and the executor looks at it before it
-//!    asks for the next due time: nothing that was given up moves the clock.
+//!    asks for the next due time: nothing that was given up before moves the clock.
+//! 3. The clock never goes back. What another thread registers as it moves may be due before the
+//!    time it has moved to: that fires at the executor's next wait, and then wakes whom nothing
+//!    happened to, as any waker may, if it was given up since.
+//! 4. The executor is told of what another thread registers, in case it waits for threads.
 
 use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -130,8 +134,11 @@ impl World {
         let (key, replaced) = registered.flatten().unwrap_or_else(|| {
             let known = before.filter(|before| !before.here).map(Registered::key);
             let sleeper = Sleeper::Other(waker.clone());
-            self.away
-                .change(|lists| lists.timers.register(known, due, owner, sleeper))
+            let registered = self
+                .away
+                .change(|lists| lists.timers.register(known, due, owner, sleeper));
+            self.foreign.rouse();
+            registered
         });
         drop(replaced);
         if let Some(before) = before.filter(|before| before.here != here) {

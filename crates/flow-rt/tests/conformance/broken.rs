@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flow_rt::conformance::{self, Outcome};
 
-use crate::faulty::{Fault, Faulty, subject_of};
+use crate::faulty::{Fault, Faulty, subject, subject_of};
 
 /// Runs one case on a broken runtime: it must fail, and for the reason given.
 fn caught(fault: Fault, case: &str, reason: &str, limit: Duration) {
@@ -54,6 +54,14 @@ macro_rules! hangs {
             }
         )+
     };
+}
+
+/// Whoever sweeps away late what was moved is not broken.
+#[test]
+fn moved_timers_that_stay_for_a_while_are_let_pass() {
+    let make = || subject(Fault::TimersThatAreMovedStayForAWhile);
+    let report = conformance::run_case("timer_survives_many_rearms", make).unwrap();
+    assert_eq!(*report.outcome(), Outcome::Passed);
 }
 
 broken! {

@@ -16,6 +16,8 @@ use flow_rt::{BoxBlocking, BoxTask, BoxTimer, Handle, Instant, Runtime, Stopped,
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
+    /// No fault: timers that were moved are swept away 8 192 at a time.
+    TimersThatAreMovedStayForAWhile,
     SpawnPollsInline,
     SpawnPanicsOnForeignThreads,
     EveryHundredthTaskIsDropped,
@@ -288,6 +290,7 @@ impl Runtime for Faulty {
             shared: self.shared.clone(),
             at,
             entry: None,
+            stale: Vec::new(),
             fired: false,
         })
     }
@@ -436,6 +439,8 @@ struct FaultyTimer {
     shared: Arc<Shared>,
     at: Instant,
     entry: Option<(Instant, u64)>,
+    /// Those it was moved away from, and that are still to be swept away.
+    stale: Vec<(Instant, u64)>,
     fired: bool,
 }
 
@@ -444,6 +449,17 @@ impl FaultyTimer {
     fn disarm(&mut self) -> Option<Waker> {
         let entry = self.entry.take()?;
         self.shared.state.lock().unwrap().timers.remove(&entry)
+    }
+
+    fn sweep(&mut self) {
+        let mut state = self.shared.state.lock().unwrap();
+        let swept = self
+            .stale
+            .drain(..)
+            .map(|entry| state.timers.remove(&entry));
+        let swept: Vec<_> = swept.collect();
+        drop(state);
+        drop(swept);
     }
 
     fn never_by_fault(&self) -> bool {
@@ -468,6 +484,13 @@ impl Timer for FaultyTimer {
         self.at = at;
         if self.shared.is(Fault::TimersThatAreMovedStay) {
             self.entry = None;
+        }
+        if self.shared.is(Fault::TimersThatAreMovedStayForAWhile) {
+            let moved = self.entry.take();
+            self.stale.extend(moved);
+            if self.stale.len() == 8_192 {
+                self.sweep();
+            }
         }
         drop(self.disarm());
     }
@@ -520,6 +543,7 @@ impl Timer for FaultyTimer {
 
 impl Drop for FaultyTimer {
     fn drop(&mut self) {
+        self.sweep();
         if !self.shared.is(Fault::TimersSurviveTheirDrop) {
             drop(self.disarm());
         }

@@ -89,6 +89,83 @@ fn threads_that_are_let_in_lose_no_wake() {
 }
 
 #[test]
+fn a_thread_that_sleeps_in_virtual_time_is_waited_for() {
+    let run = Sim::new(0).allow_threads().run(|rt| async move {
+        for _ in 0..300 {
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            let handle = Handle::clone(&rt);
+            let thread = std::thread::spawn(move || {
+                // The simulation waits for threads by now, or will soon: nothing else is due.
+                flow_rt::block_on(handle.sleep(Duration::from_millis(1)))
+                    .unwrap()
+                    .unwrap();
+                let _ = sender.send(());
+            });
+            receiver.await.unwrap();
+            thread.join().unwrap();
+        }
+    });
+    assert_eq!(run.unwrap().elapsed, Duration::from_millis(300));
+}
+
+/// What the clock showed last, and whether it has gone back since.
+struct Watch {
+    handle: Handle,
+    last: Mutex<Instant>,
+    went_back: AtomicBool,
+}
+
+impl Watch {
+    fn look(&self) {
+        let mut last = self.last.lock().unwrap();
+        let now = self.handle.now();
+        if now < *last {
+            self.went_back.store(true, Ordering::Relaxed);
+        }
+        *last = now;
+    }
+}
+
+impl std::task::Wake for Watch {
+    fn wake(self: Arc<Self>) {
+        self.look();
+    }
+}
+
+#[test]
+fn timers_of_other_threads_do_not_turn_the_clock_back() {
+    let run = Sim::new(0).run(|rt| async move {
+        let watch = Arc::new(Watch {
+            handle: Handle::clone(&rt),
+            last: Mutex::new(rt.now()),
+            went_back: AtomicBool::new(false),
+        });
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (watched, stop) = (watch.clone(), is_over.clone());
+        let thread = std::thread::spawn(move || {
+            let waker = Waker::from(watched.clone());
+            while !stop.load(Ordering::Relaxed) {
+                // Armed as the clock moves, some of them are due before the time it moves to.
+                let mut timer = watched
+                    .handle
+                    .timer(watched.handle.now() + Duration::from_nanos(1));
+                let _ = timer.poll_fired(&mut std::task::Context::from_waker(&waker));
+            }
+        });
+        for _ in 0..20_000 {
+            rt.sleep(Duration::from_millis(1)).await;
+            watch.look();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        thread.join().unwrap();
+        watch.went_back.load(Ordering::Relaxed)
+    });
+    let report = run.unwrap();
+    assert!(!report.output);
+    assert!(report.armed.is_empty(), "{:?}", report.armed);
+}
+
+#[test]
 fn a_spawn_from_another_thread_is_refused_by_name() {
     let failure = Sim::new(0)
         .run(|rt| async move {

@@ -39,7 +39,12 @@ impl Executor<'_> {
             // Nothing but these timers moves the clock.
             if let Some(due) = local::with(|local| local.timers.next_due_now()) {
                 self.set_time(due)?;
-                let alone = local::with(|local| local.timers.pop_alone(due));
+                // Another thread's first timer may have come meanwhile.
+                let alone = if self.world.away.is_used() {
+                    None
+                } else {
+                    local::with(|local| local.timers.pop_alone(due))
+                };
                 return Ok(if let Some((owner, sleeper)) = alone {
                     self.wake_alone(owner, sleeper)
                 } else {
@@ -62,7 +67,9 @@ impl Executor<'_> {
         let timer = earlier(here, away.flatten());
         let due = earlier(timer, self.stalls.next_due());
         if let Some(due) = due {
-            return self.move_to(due);
+            // Another thread may have registered its timer as the clock moved past it: it fires
+            // late, and the clock stays where it is.
+            return self.move_to(due.max(self.now));
         }
         if self.config.allow_threads {
             // Another thread owes us a wake, and unparks us with it.
@@ -209,6 +216,9 @@ impl Executor<'_> {
             self.world
                 .away
                 .with(|lists| armed.extend(lists.timers.armed()));
+            // What is due by now but has not fired may have been given up: see the timers'
+            // invariant 3.
+            armed.retain(|&(due, _)| due > self.now);
         }
         armed.sort_by_key(|&(due, _)| due);
         let report = |(due, owner)| TimerReport {
