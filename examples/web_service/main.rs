@@ -99,6 +99,7 @@ fn check(service: &Service, jobs: &Maintenance, seen: &Seen) -> Result<(), Failu
     let pool = service.tasks.stats();
     let given = seen.of("/api/tasks", 202) + jobs.scheduler.stats().runs.completed;
     same("tasks given", given, pool.submitted);
+    same("tasks refused", seen.of("/api/tasks", 503), pool.rejected);
     same("tasks ended", given, pool.completed + pool.timed_out);
     let records = service.pipeline.records.lock().expect("nobody panics");
     let stored = records.expired + records.kept.len() as u64;

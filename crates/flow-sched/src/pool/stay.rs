@@ -19,7 +19,8 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// An idle slot's stay.
 pub(super) struct Stay {
     timer: Option<BoxTimer>,
-    /// What the timer is armed for; never later than `until` while the slot is idle.
+    /// What the timer is armed for: never later than `until` while the slot is idle and its stay
+    /// not over; else perhaps far in the future.
     armed: Instant,
     until: Instant,
     /// Whether the timer has to be polled: it was armed, or is new to this waker.

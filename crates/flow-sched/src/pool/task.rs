@@ -88,7 +88,9 @@ impl<T> Future for TaskHandle<T> {
             return Poll::Pending;
         };
         let result = ready!(cell.poll_take(cx));
-        self.cell = None;
+        // The result is the caller's, whatever a destructor in the cell does.
+        let cell = self.cell.take();
+        contain(|| drop(cell));
         Poll::Ready(result)
     }
 }
@@ -96,11 +98,14 @@ impl<T> Future for TaskHandle<T> {
 impl<T> Drop for TaskHandle<T> {
     fn drop(&mut self) {
         // A result nobody read goes here; its destructor must not take the caller down.
-        if let Some(cell) = self.cell.take()
-            && cell.is_finished()
-        {
+        let Some(cell) = self.cell.take() else {
+            return;
+        };
+        if cell.is_finished() {
             contain(|| cell.drop_result());
         }
+        // It may have ended since, and leave the result to the last who lets go of the cell.
+        contain(|| drop(cell));
     }
 }
 
@@ -458,13 +463,16 @@ impl<W: Work> Body for Started<W> {
     fn publish(self: Pin<&mut Self>) {
         let this = self.project();
         let (cell, outcome) = (this.cell.take(), this.outcome.take());
-        // Nobody may want the result, and then it dies here: its destructor is user code, and so
-        // is the joiner's waker. The cell takes one result; a second one would break invariant 2.
-        contain(|| {
-            if let (Some(cell), Some(outcome)) = (cell, outcome) {
-                drop(cell.join.complete(outcome));
-            }
-        });
+        // Nobody may want the result, and then it dies here: its destructor is user code.
+        let Some(cell) = cell else {
+            return contain(|| drop(outcome));
+        };
+        if let Some(outcome) = outcome {
+            cell.complete(outcome);
+        }
+        // Not within the containment of the joiner's waker: a destructor that panics while the
+        // waker's panic unwinds would end the process.
+        contain(|| drop(cell));
     }
 
     fn forget(self: Pin<&mut Self>) {

@@ -86,10 +86,15 @@ impl SchedulerBuilder {
     ///
     /// What comes due while another instance leads ends as
     /// [`RunOutcome::Elsewhere`](crate::RunOutcome::Elsewhere), and what comes due while none does is
-    /// run by nobody. The lead is asked for once, when the run comes due: a run that waits then, for
-    /// its condition, its throttle or room in the pool, begins although the lead is lost meanwhile,
-    /// and a run in progress goes on. Its [`fence`](crate::JobContext::fence) is that of the term it
-    /// came due in. See [`Candidate`](crate::Candidate).
+    /// run by nobody. The lead is asked for when the run comes due, and once more when it begins: a
+    /// run that waits in between, for its condition, its throttle or room in the pool, ends as
+    /// `Elsewhere` if the lead is lost meanwhile, and nobody runs it. Its
+    /// [`fence`](crate::JobContext::fence) is that of the term it begins in, which may be a newer
+    /// one. A run in progress goes on, whoever leads. See [`Candidate`](crate::Candidate).
+    ///
+    /// With [`claims`](Self::claims) too, the lead is asked for before the claim. A run that holds
+    /// its claim begins although the lead is lost meanwhile, since the newer leader leaves what is
+    /// claimed to its holder; its fence is the claim's.
     ///
     /// A scheduler that is closed keeps its elector until its last handle is gone: see
     /// [`Candidate::resign`](crate::Candidate::resign).

@@ -8,7 +8,7 @@
 //! that free it: whoever starts jobs meanwhile would wake the driver from that lock, by a system
 //! call, at nearly each of them. So the job is kept here, [`SPARE`] of them at the most, and who
 //! starts the next ones frees it, and gets its memory for them without a lock. None of it is the
-//! user's: see [`Job::is_plain`].
+//! user's, and none has grown with its runs: see [`Job::is_plain`].
 
 use core::time::Duration;
 use std::collections::HashMap;
@@ -23,6 +23,9 @@ use super::job::Job;
 use super::text_hash::{self, ByHash};
 use crate::scheduler::job::label::Label;
 
+/// Both clocks, read one after the other: the monotonic one first.
+pub(crate) type Clocks = (Instant, SystemTime);
+
 /// Guarded by its scheduler's lock.
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -36,7 +39,7 @@ pub(crate) struct Registry {
     /// Jobs that have ended, for those who start others to free.
     spare: Vec<Arc<Job>>,
     /// Both clocks, as they were read last.
-    clocks: Option<(Instant, SystemTime)>,
+    clocks: Option<Clocks>,
 }
 
 /// So many jobs are kept that have ended: as many as the driver takes up at a time.
@@ -68,27 +71,22 @@ impl Registry {
         true
     }
 
-    /// Both clocks at the moment at which the wall clock has shown `wall`; `read` reads them, the
-    /// monotonic one first.
+    /// Both clocks at the moment at which the wall clock has shown `wall`; `None` if they are to be
+    /// read for that, outside of the lock.
     ///
     /// To read one more clock for each of many jobs that are started in a row is a tenth of what a
     /// start takes, and it is for the decision alone whether to wake the driver. If the wall clock was
     /// set since, and yet seems to have gone on for less than `FRESH`, that is decided too early, or
     /// too late by less than that.
-    pub(crate) fn clocks(
-        &mut self,
-        wall: SystemTime,
-        read: impl FnOnce() -> (Instant, SystemTime),
-    ) -> (Instant, SystemTime) {
-        if let Some((now, before)) = self.clocks
-            && let Ok(since) = wall.duration_since(before)
-            && since < FRESH
-        {
-            return (now + since, wall);
-        }
-        let clocks = read();
+    pub(crate) fn clocks(&self, wall: SystemTime) -> Option<Clocks> {
+        let (now, before) = self.clocks?;
+        let since = wall.duration_since(before).ok()?;
+        (since < FRESH).then(|| (now + since, wall))
+    }
+
+    /// Notes what both clocks have shown just now.
+    pub(crate) fn note_clocks(&mut self, clocks: Clocks) {
         self.clocks = Some(clocks);
-        clocks
     }
 
     /// The job of that name, unless it has ended.
@@ -155,6 +153,12 @@ impl Registry {
         [self.spare.pop(), self.spare.pop()]
     }
 
+    /// Like [`spare`](Self::spare), for so many that are started at once.
+    pub(crate) fn spare_for(&mut self, started: usize) -> Vec<Arc<Job>> {
+        let left = self.spare.len().saturating_sub(2 * started);
+        self.spare.drain(left..).collect()
+    }
+
     /// Takes a job out; `None` if it is not in. What is returned is not to be dropped under the
     /// lock, if it is the last reference: that drops the user's trigger.
     pub(crate) fn remove(&mut self, job: &Arc<Job>) -> Option<Arc<Job>> {
@@ -194,7 +198,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ScheduleError, Scheduler};
+    use crate::{Overlap, ScheduleError, Scheduler};
 
     #[test]
     fn both_clocks_are_read_again_when_the_wall_clock_has_moved() {
@@ -202,14 +206,12 @@ mod tests {
         let boot = Instant::ORIGIN + Duration::from_secs(7);
         let micros = Duration::from_micros;
         let mut jobs = Registry::default();
-        let mut reads = 0;
         let mut ask = |wall, really| {
-            let before = reads;
-            let clocks = jobs.clocks(wall, || {
-                reads += 1;
-                really
-            });
-            (clocks, reads > before)
+            if let Some(known) = jobs.clocks(wall) {
+                return (known, false);
+            }
+            jobs.note_clocks(really);
+            (really, true)
         };
         let first = (boot, start);
         assert_eq!(ask(start, first), (first, true));
@@ -253,6 +255,85 @@ mod tests {
             for started in 1..=6_usize {
                 start(format!("another {started}"));
                 assert_eq!(left(), 10_usize.saturating_sub(2 * started));
+            }
+        });
+    }
+
+    #[test]
+    fn who_starts_many_jobs_frees_as_many_as_if_one_by_one() {
+        flow_rt::sim::check(0..3, |rt| async move {
+            let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+            let hour = Duration::from_secs(3_600);
+            let job = |name: String| scheduler.job(name, async |_cx| ()).after(hour);
+            let start = |names: core::ops::Range<u32>| {
+                scheduler
+                    .start_all(names.map(|n| job(format!("job {n}"))))
+                    .unwrap()
+            };
+            let ended = start(0..10).into_iter().map(|job| {
+                let weak = Arc::downgrade(&scheduler.shared().find(job.name()).unwrap());
+                assert!(scheduler.remove(job.name()));
+                weak
+            });
+            let ended: Vec<_> = ended.collect();
+            let left = || ended.iter().filter(|job| job.strong_count() > 0).count();
+            rt.sleep(2 * hour).await;
+            assert_eq!(left(), 10);
+            drop(start(10..13));
+            assert_eq!(left(), 4);
+            drop(start(13..16));
+            assert_eq!(left(), 0);
+        });
+    }
+
+    #[test]
+    fn what_has_grown_with_its_runs_goes_at_once() {
+        flow_rt::sim::check(0..3, |rt| async move {
+            let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+            let [second, hour] = [1, 3_600].map(Duration::from_secs);
+            let slow = |name: &'static str, runs: u32| {
+                let rt = rt.clone();
+                let job = scheduler.job(name, move |_cx| {
+                    let rt = rt.clone();
+                    async move { rt.sleep(runs * second).await }
+                });
+                job.every(2 * second)
+            };
+            let quick = scheduler.job("quick", async |_cx| ()).every(2 * second);
+            let failing = async |_cx| Err::<(), _>(std::io::Error::other("it fails"));
+            drop([
+                quick.overlap(Overlap::CancelPrevious).start().unwrap(),
+                slow("buffering", 5)
+                    .overlap(Overlap::BufferAll(10_000))
+                    .start()
+                    .unwrap(),
+                slow("beside", 5)
+                    .overlap(Overlap::Allow(2))
+                    .start()
+                    .unwrap(),
+                // In progress when the driver looks, and for a while after.
+                slow("running", 61).start().unwrap(),
+                scheduler
+                    .job("failing", failing)
+                    .every(2 * second)
+                    .start()
+                    .unwrap(),
+            ]);
+            // Between two times that are due.
+            rt.sleep(hour + second / 2).await;
+            let is_kept = |name: &str| {
+                let job = Arc::downgrade(&scheduler.shared().find(name).unwrap());
+                assert!(scheduler.remove(name));
+                let rt = rt.clone();
+                async move {
+                    rt.sleep(hour).await;
+                    job.strong_count() > 0
+                }
+            };
+            // Its runs have left their count behind, and nothing that grows.
+            assert!(is_kept("quick").await);
+            for name in ["buffering", "beside", "running", "failing"] {
+                assert!(!is_kept(name).await, "{name}");
             }
         });
     }

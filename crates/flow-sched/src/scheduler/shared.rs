@@ -6,13 +6,14 @@ use std::time::SystemTime;
 
 use chrono_tz::Tz;
 use flow_rt::{CancellationToken, Handle, Instant, catch, contain};
+use flow_sync::sync::MutexGuard;
 use flow_sync::{CachePadded, Event, PaddedCounters};
 
 use super::cluster::Cluster;
 use super::error::ScheduleError;
 use super::events::Listeners;
 use super::job::{AfterRun, Effects, Job};
-use super::registry::Registry;
+use super::registry::{Clocks, Registry};
 use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
 use super::run::{self, Target};
 use super::triggers::wall;
@@ -205,7 +206,7 @@ impl Shared {
     /// Takes a new job in and hands it to the driver.
     pub(crate) fn insert(&self, prepared: &Prepared) -> Result<(), Refused> {
         let (clocks, spare) = {
-            let mut jobs = self.intake.jobs.lock();
+            let (mut jobs, clocks) = self.intake(by_wall_clock(prepared));
             // Under the lock, so that `close` finds every job that was let in before it.
             if self.is_closed() {
                 return Err(Refused::ShutDown);
@@ -215,7 +216,7 @@ impl Shared {
             }
             // Before anybody can find it, and end it.
             self.counters.add::<SCHEDULED>(1);
-            (self.clocks_of(&mut jobs, prepared), jobs.spare())
+            (clocks, jobs.spare())
         };
         self.scheduled(prepared, clocks);
         drop(spare);
@@ -224,8 +225,8 @@ impl Shared {
 
     /// Takes all of the jobs in, or none: then the place of the one that was refused.
     pub(crate) fn insert_all(&self, prepared: &[Prepared]) -> Result<(), (usize, Refused)> {
-        let clocks = {
-            let mut jobs = self.intake.jobs.lock();
+        let (clocks, spare) = {
+            let (mut jobs, clocks) = self.intake(prepared.iter().rev().find_map(by_wall_clock));
             if self.is_closed() {
                 return Err((0, Refused::ShutDown));
             }
@@ -239,24 +240,37 @@ impl Shared {
                 }
             }
             self.counters.add::<SCHEDULED>(prepared.len() as u64);
-            let mut last_first = prepared.iter().rev();
-            last_first.find_map(|prepared| self.clocks_of(&mut jobs, prepared))
+            (clocks, jobs.spare_for(prepared.len()))
         };
         for job in prepared {
             self.scheduled(job, clocks);
         }
+        drop(spare);
         Ok(())
     }
 
-    /// Both clocks, if it takes them to say by when the driver needs a job.
-    fn clocks_of(&self, jobs: &mut Registry, prepared: &Prepared) -> Option<(Instant, SystemTime)> {
-        let wall = prepared.wall?;
-        let is_wall = matches!(prepared.first, Due::Wall(_));
-        is_wall.then(|| jobs.clocks(wall, || (self.handle.now(), self.handle.wall())))
+    /// The registry, for jobs to be taken in; and both clocks, if one of those jobs is due by the
+    /// wall clock, since it takes them to say by when the driver needs it.
+    ///
+    /// To read them may run a user's runtime: not under the lock, and before anything has changed.
+    fn intake(&self, by_wall: Option<&Prepared>) -> (MutexGuard<'_, Registry>, Option<Clocks>) {
+        if let Some(prepared) = by_wall {
+            if let Some(wall) = prepared.wall {
+                let jobs = self.intake.jobs.lock();
+                if let Some(clocks) = jobs.clocks(wall) {
+                    return (jobs, Some(clocks));
+                }
+            }
+            let clocks = (self.handle.now(), self.handle.wall());
+            let mut jobs = self.intake.jobs.lock();
+            jobs.note_clocks(clocks);
+            return (jobs, Some(clocks));
+        }
+        (self.intake.jobs.lock(), None)
     }
 
     /// Tells of a job that was taken in, and hands it to the driver.
-    fn scheduled(&self, prepared: &Prepared, clocks: Option<(Instant, SystemTime)>) {
+    fn scheduled(&self, prepared: &Prepared, clocks: Option<Clocks>) {
         let Prepared { job, first, .. } = prepared;
         self.emit(job, JobEventKind::Scheduled);
         self.hand_over(job, Some(job.delayed(*first, self.drawn)), clocks);
@@ -278,7 +292,7 @@ impl Shared {
 
     /// Hands a job to the driver, which needs it by the time it is due. Both clocks, if somebody
     /// has just read them.
-    fn hand_over(&self, job: &Arc<Job>, due: Option<Due>, clocks: Option<(Instant, SystemTime)>) {
+    fn hand_over(&self, job: &Arc<Job>, due: Option<Due>, clocks: Option<Clocks>) {
         if self.is_closed() {
             return;
         }
@@ -518,4 +532,9 @@ impl Shared {
             lost_claims: of_cluster(|cluster| &cluster.lost_claims),
         }
     }
+}
+
+/// The job itself, if it is due by the wall clock.
+fn by_wall_clock(prepared: &Prepared) -> Option<&Prepared> {
+    matches!(prepared.first, Due::Wall(_)).then_some(prepared)
 }

@@ -15,6 +15,7 @@ flow_rt::on_every_runtime! {
     seeds 0..50;
     destructors_that_panic,
     wakers_that_panic,
+    a_waker_and_the_result_behind_it_both_panic,
     a_storm_of_panics_leaves_the_pool_whole,
 }
 
@@ -111,6 +112,38 @@ async fn wakers_that_panic(rt: TestRuntime) {
     running.await.unwrap();
     assert_eq!(first.await.unwrap().await.unwrap(), 1);
     assert_eq!(second.await.unwrap().await.unwrap(), 2);
+}
+
+/// Panics when it is dropped, even while a panic unwinds: that would end the process.
+struct Relentless;
+
+impl Drop for Relentless {
+    fn drop(&mut self) {
+        panic!("a destructor panics");
+    }
+}
+
+async fn a_waker_and_the_result_behind_it_both_panic(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
+    let gate = Gate::new();
+    let busy = gate.clone();
+    let mut running = pool
+        .try_submit(async move |_| {
+            busy.cancelled().await;
+            Relentless
+        })
+        .unwrap();
+    rt.settle().await;
+    assert_eq!(pool.stats().running, 1);
+    let bad = Arc::new(BadWaker(AtomicUsize::new(0)));
+    poll_badly(&mut running, &bad);
+    // The waker stays, and the result is the slot's to drop.
+    drop(running);
+    gate.cancel();
+    rt.settle().await;
+    assert_eq!(bad.0.load(Ordering::Relaxed), 1);
+    assert_eq!(pool.run(async |_| 1).await.unwrap(), 1);
+    assert!(pool.shutdown(LONG).await.is_clean());
 }
 
 /// Wakes itself and goes on waiting: every poll but the last is for nothing.

@@ -329,6 +329,47 @@ fn a_slot_stays_as_long_after_each_task() {
 }
 
 #[test]
+fn a_stay_begins_anew_after_a_task_during_which_its_timer_fired() {
+    sim::check(0..50, |rt| async move {
+        let builder = WorkerPool::builder().slots(0..=1);
+        let pool = builder.idle_timeout(ms(10)).build().unwrap();
+        pool.run(async |_| ()).await.unwrap();
+        rt.advance(ms(5)).await;
+        let inner = rt.clone();
+        pool.run(async move |_| inner.sleep(ms(20)).await)
+            .await
+            .unwrap();
+        rt.advance(Duration::from_micros(9_999)).await;
+        assert_eq!(pool.stats().slots, 1);
+        rt.advance(Duration::from_micros(1)).await;
+        assert_eq!((pool.stats().slots, rt.live_tasks()), (0, 0));
+    });
+}
+
+#[test]
+fn a_slot_that_stays_for_good_has_no_timer() {
+    for seed in 0..50 {
+        let run = Sim::new(seed).run(|rt| async move {
+            let builder = WorkerPool::builder().slots(1..=2);
+            let pool = builder.idle_timeout(ms(10)).build().unwrap();
+            burst(&rt, &pool, 2).await;
+            rt.advance(ms(5)).await;
+            // One of the two stays until 15 ms; the other leaves at 10 ms.
+            pool.run(async |_| ()).await.unwrap();
+            rt.advance(ms(7)).await;
+            assert_eq!(pool.stats().slots, 1);
+            // Its timer is armed for 15 ms, and nothing hurries it any more.
+            pool.run(async |_| ()).await.unwrap();
+            rt.run_until_idle().await;
+            pool
+        });
+        let report = run.unwrap();
+        assert_eq!(report.leaked.len(), 1, "the slot: {:?}", report.leaked);
+        assert!(report.armed.is_empty(), "{:?}", report.armed);
+    }
+}
+
+#[test]
 fn a_sleeping_slot_retires_or_takes_the_task_that_comes_at_that_instant() {
     sim::check(0..300, |rt| async move {
         let builder = WorkerPool::builder().slots(0..=2);

@@ -1,12 +1,14 @@
 //! Bad input and triggers that misbehave.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
-use flow_rt::{Backoff, Instant, TestRuntime};
+use flow_rt::{Backoff, BoxBlocking, BoxTask, BoxTimer, Handle, Instant, Runtime, TestRuntime};
 use flow_sched::{
-    CatchUp, Due, EndReason, JobState, Misfire, ScheduleError, Scheduler, Trigger, TriggerContext,
+    CatchUp, Due, EndReason, JobHandle, JobState, Misfire, ScheduleError, Scheduler, Trigger,
+    TriggerContext,
 };
 
 use crate::common::{HOUR, Log, SEC, ms, noting, scheduler};
@@ -271,4 +273,93 @@ async fn whoever_drops_a_job_last_is_spared_what_is_not_theirs(rt: TestRuntime) 
         }
         assert_eq!(gone.load(Ordering::Relaxed), 5, "closed: {closed}");
     }
+}
+
+/// A runtime that does what it was told to when its wall clock is read.
+struct Hooked {
+    inner: Handle,
+    on_wall: Arc<OnWall>,
+}
+
+type OnWall = Mutex<Option<Box<dyn FnMut() + Send>>>;
+type Start<'a> = &'a dyn Fn() -> Result<JobHandle, ScheduleError>;
+
+impl Runtime for Hooked {
+    fn spawn(&self, task: BoxTask) {
+        self.inner.spawn_detached(task);
+    }
+
+    fn spawn_blocking(&self, _job: BoxBlocking) {
+        unreachable!("nothing here blocks");
+    }
+
+    fn timer(&self, at: Instant) -> BoxTimer {
+        self.inner.timer(at)
+    }
+
+    fn now(&self) -> Instant {
+        self.inner.now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        // Taken out meanwhile: it may panic.
+        let hook = self.on_wall.lock().unwrap().take();
+        if let Some(mut hook) = hook {
+            hook();
+            self.on_wall.lock().unwrap().get_or_insert(hook);
+        }
+        self.inner.wall()
+    }
+}
+
+#[test]
+fn a_clock_that_panics_or_looks_at_the_scheduler_is_read_before_anything_has_changed() {
+    flow_rt::sim::check(0..3, |rt| async move {
+        let on_wall = Arc::<OnWall>::default();
+        let hooked = Hooked {
+            inner: (*rt).clone(),
+            on_wall: on_wall.clone(),
+        };
+        let scheduler = scheduler(&Handle::new(hooked));
+        let daily = || scheduler.job("daily", async |_cx| ()).cron("@daily");
+        let once = || {
+            scheduler
+                .job("once", async |_cx| ())
+                .once_at(rt.wall() + HOUR)
+        };
+        let start_all = || {
+            let mut started = scheduler
+                .start_all([daily()])
+                .map_err(|all| all.error().clone())?;
+            Ok(started.remove(0))
+        };
+        // How to start a job, and how often the clock is read for it.
+        let cases: [(Start<'_>, u32); 3] = [
+            (&|| daily().start(), 2),
+            (&|| once().start(), 1),
+            (&start_all, 2),
+        ];
+        for (start, looks) in cases {
+            let before = scheduler.stats().scheduled;
+            for broken in 1..=looks {
+                let mut look = 0;
+                *on_wall.lock().unwrap() = Some(Box::new(move || {
+                    look += 1;
+                    assert_ne!(look, broken, "the clock is broken");
+                }));
+                assert!(catch_unwind(AssertUnwindSafe(start)).is_err(), "{broken}");
+                assert_eq!(scheduler.stats().scheduled, before);
+                assert!(scheduler.list().is_empty());
+            }
+            let looker = scheduler.clone();
+            *on_wall.lock().unwrap() = Some(Box::new(move || {
+                assert!(looker.list().is_empty());
+            }));
+            let job = start().unwrap();
+            *on_wall.lock().unwrap() = None;
+            rt.sleep(25 * HOUR).await;
+            assert_eq!(job.stats().runs.completed, 1, "the driver has heard of it");
+            job.remove().await;
+        }
+    });
 }

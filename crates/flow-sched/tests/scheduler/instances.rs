@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use flow_rt::TestRuntime;
 use flow_rt::sim::{Sim, SimRng, Stall, check};
 use flow_sched::{
-    Candidate, Claim, ClaimEnd, Claims, Elector, Every, Fence, FenceGate, JobContext, JobKey,
-    JobLock, JobStore, MemoryStore, Overlap, RunOutcome, Scheduler, WorkerPool,
+    Candidate, Claim, ClaimEnd, Claims, Elector, Every, Fence, FenceGate, JobContext, JobHandle,
+    JobKey, JobLock, JobStore, MemoryStore, Outcome, Overlap, RunOutcome, Scheduler, WorkerPool,
 };
 
 use crate::cluster::{Line, abandon, block, store};
@@ -21,7 +21,9 @@ const LEASE: Duration = Duration::from_secs(30);
 
 flow_rt::on_every_runtime! {
     seeds 0..20;
-    a_lead_that_is_lost_in_the_pools_queue_keeps_its_run_from_beginning,
+    a_lead_that_is_lost_in_the_pools_queue_keeps_a_run_without_a_claim_from_beginning,
+    a_claimed_run_goes_on_whoever_leads_by_then,
+    a_run_that_stops_politely_says_whether_its_work_is_done,
     the_store_in_memory_forgets_jobs_that_nobody_asks_for,
 }
 
@@ -371,7 +373,9 @@ impl Elector for Term {
     }
 }
 
-async fn a_lead_that_is_lost_in_the_pools_queue_keeps_its_run_from_beginning(rt: TestRuntime) {
+async fn a_lead_that_is_lost_in_the_pools_queue_keeps_a_run_without_a_claim_from_beginning(
+    rt: TestRuntime,
+) {
     for claimed in [false, true] {
         let (term, store) = (Term::default(), store(&rt));
         let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
@@ -383,8 +387,13 @@ async fn a_lead_that_is_lost_in_the_pools_queue_keeps_its_run_from_beginning(rt:
         };
         let scheduler = builder.build().unwrap();
         let fences = Arc::new(Mutex::new(Vec::new()));
+        let lost = if claimed {
+            RunOutcome::Completed
+        } else {
+            RunOutcome::Elsewhere
+        };
         for (then, outcome) in [
-            (0, RunOutcome::Elsewhere),
+            (0, lost),
             (8, RunOutcome::Completed),
             (7, RunOutcome::Completed),
         ] {
@@ -400,20 +409,90 @@ async fn a_lead_that_is_lost_in_the_pools_queue_keeps_its_run_from_beginning(rt:
             term.0.store(then, Relaxed);
             rt.advance(SEC).await;
             assert_eq!(once.last().unwrap().outcome, outcome);
-            let left = store.abandoned(None, 9).await.unwrap().len();
-            let given_back = claimed && outcome == RunOutcome::Elsewhere;
-            assert_eq!(left, usize::from(given_back));
-            for key in store.abandoned(None, 9).await.unwrap() {
-                let Ok(Claim::Granted(fence)) = store.claim(&key, SEC).await else {
-                    panic!("it was given back");
-                };
-                let done = ClaimEnd::Done;
-                assert!(store.settle(&key, fence, done).await.unwrap());
-            }
+            assert!(store.abandoned(None, 9).await.unwrap().is_empty());
         }
         let fences = fences.lock().unwrap();
         // The term's that it begins in; with a claim, the claim's.
-        assert_eq!(*fences, if claimed { [3, 4] } else { [8, 7] });
+        let expected: &[u64] = if claimed { &[1, 2, 3] } else { &[8, 7] };
+        assert_eq!(*fences, expected);
+    }
+}
+
+async fn a_claimed_run_goes_on_whoever_leads_by_then(rt: TestRuntime) {
+    let (store, runs) = (store(&rt), Arc::new(Mutex::new(Vec::new())));
+    let at = rt.wall() + SEC;
+    let instance = |place: usize| {
+        let term = Term::default();
+        let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
+        let builder = Scheduler::builder().runtime(&rt).pool(&pool).elector(&term);
+        let claims = Claims::at_least_once(&store).lease(LEASE);
+        let scheduler = builder.claims(claims).build().unwrap();
+        let job = scheduler.job_with("job", runs.clone(), move |cx, runs| {
+            let (cx, runs): (JobContext, Arc<Mutex<Vec<_>>>) = (cx, runs);
+            async move {
+                let fence = cx.fence().unwrap().get();
+                runs.lock().unwrap().push((place, fence));
+            }
+        });
+        let job = job.once_at(at).start().unwrap();
+        (term, pool, scheduler, job)
+    };
+    let (first, second) = (instance(0), instance(1));
+    first.0.0.store(7, Relaxed);
+    block(&first.1, &rt, 10 * SEC).await;
+    rt.advance(5 * SEC).await;
+    assert_eq!((store.len(), first.3.stats().running), (1, 1), "it waits");
+    assert_eq!(second.3.last().unwrap().outcome, RunOutcome::Elsewhere);
+    // The new leader has left it to this one, and knows the job no more.
+    first.0.0.store(0, Relaxed);
+    second.0.0.store(8, Relaxed);
+    rt.advance(5 * LEASE).await;
+    assert_eq!(*runs.lock().unwrap(), [(0, 1)], "once, under its claim");
+    assert_eq!(first.3.last().unwrap().outcome, RunOutcome::Completed);
+    let claim = store.claim(&JobKey::new("job", at), SEC).await;
+    assert!(matches!(claim, Ok(Claim::Done)), "{claim:?}");
+    assert_eq!(first.2.stats().lost_claims, 0);
+}
+
+/// A run that works for a minute, and stops when it is told to; it says whether it has worked.
+fn polite<O: Outcome>(one: &Scheduler, rt: &TestRuntime, say: fn(bool) -> O) -> JobHandle {
+    let job = one.job_with(
+        "job",
+        rt.clone(),
+        move |cx: JobContext, rt: TestRuntime| async move {
+            let work = cx.cancellation().run_until_cancelled(rt.sleep(MIN)).await;
+            say(work.is_some())
+        },
+    );
+    job.cron("@yearly").start().unwrap()
+}
+
+async fn a_run_that_stops_politely_says_whether_its_work_is_done(rt: TestRuntime) {
+    for says_so in [false, true] {
+        let store = store(&rt);
+        let (at, line) = (rt.wall(), Line::to(&store));
+        let claims = Claims::at_least_once(&line).lease(LEASE);
+        let one = Scheduler::builder().runtime(&rt).claims(claims);
+        let one = one.build().unwrap();
+        let job = if says_so {
+            polite(&one, &rt, |worked| worked.then_some(()).ok_or("half-way"))
+        } else {
+            polite(&one, &rt, |_worked| ())
+        };
+        abandon(&store, "job", at).await;
+        rt.advance(LEASE + SEC).await;
+        assert_eq!(job.stats().running, 1);
+        line.cut.store(true, Relaxed);
+        rt.advance(LEASE).await;
+        assert_eq!(one.stats().lost_claims, 1, "its lease is over");
+        line.cut.store(false, Relaxed);
+        rt.advance(5 * LEASE).await;
+        let runs = job.stats().runs;
+        // A body of `()` has completed, and is not run again.
+        let expected = if says_so { (2, 1, 1) } else { (1, 0, 1) };
+        assert_eq!((runs.started, runs.failed, runs.completed), expected);
+        let claim = store.claim(&JobKey::new("job", at), SEC).await;
+        assert!(matches!(claim, Ok(Claim::Done)), "{claim:?}");
     }
 }
 

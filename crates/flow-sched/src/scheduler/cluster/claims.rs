@@ -73,7 +73,9 @@ pub enum OnStoreError {
 }
 
 impl Claims {
-    /// An occurrence whose holder crashes is lost: it is never granted again.
+    /// An occurrence whose holder crashes is lost: it is not granted again, for as long as the lock
+    /// remembers what it has granted. See [`JobLock`] for how long that must be, and
+    /// [`MemoryStore`](crate::MemoryStore) for how long it does there.
     pub fn at_most_once<L: JobLock + Clone>(lock: &L) -> Self {
         Self::of(Backend::AtMostOnce(Arc::new(lock.clone())))
     }
@@ -83,6 +85,9 @@ impl Claims {
     /// down before the run had ended, and one that ran to its end but could not tell the store.
     ///
     /// Each scheduler wakes up once in a lease to look for those.
+    ///
+    /// What has ended otherwise is not run again, though it has failed. A run that stops half-way
+    /// because it is told that its claim was lost must return an error: see [`lease`](Self::lease).
     pub fn at_least_once<S: JobStore + Clone>(store: &S) -> Self {
         Self::of(Backend::AtLeastOnce(Arc::new(store.clone())))
     }
@@ -99,8 +104,11 @@ impl Claims {
     /// How long a claim holds unless it is renewed, at least once; 30 s unless set.
     ///
     /// At least 3 ms. It is renewed three times as often while its run is in progress. A run whose
-    /// claim was lost is told to stop, or does not begin; unless it completes all the same, its
-    /// occurrence is left to others. At most once, claims hold for good and this means nothing.
+    /// claim was lost is told to stop, or does not begin. Its occurrence is left to others if the run
+    /// then fails, panics or is dropped. It is settled as done if the run completes all the same,
+    /// unless another one was granted it: only the body knows whether the work was done, so one that
+    /// stops half-way must return an error, as a body of `()` cannot. At most once, claims hold for
+    /// good and this means nothing.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self

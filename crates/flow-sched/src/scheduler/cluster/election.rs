@@ -18,10 +18,11 @@ use crate::sync::Mutex;
 /// an election of your own; [`Candidate`] is one over any [`JobStore`].
 ///
 /// It is asked for each run that comes due, by a task of the runtime, before the run's condition and
-/// its claim, and once more when the run begins: a run that has waited while the lead went to another
-/// ends as [`RunOutcome::Elsewhere`](crate::RunOutcome::Elsewhere), and so is lost unless it is one of
-/// a claim, which is given back. Nobody asks while it is in progress: its [`Fence`] tells those who
-/// are acted upon. It should answer from what it knows. If it panics, so has the run.
+/// its claim. When the run begins it is asked once more, unless the run holds a claim, which says who
+/// runs, whoever leads by now. A run without one that has waited while the lead went to another ends
+/// as [`RunOutcome::Elsewhere`](crate::RunOutcome::Elsewhere), and is lost: the other one has left it
+/// to this one when it came due. Nobody asks while a run is in progress: its [`Fence`] tells those
+/// who are acted upon. It should answer from what it knows. If it panics, so has the run.
 pub trait Elector: Send + Sync + 'static {
     /// The fence of the term in which this instance leads now, `None` while it does not lead.
     ///

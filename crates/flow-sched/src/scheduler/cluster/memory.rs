@@ -19,9 +19,10 @@ use crate::sync::Mutex;
 /// otherwise, and refuses what lies before those it has forgotten: while the job is known, no
 /// occurrence that is done is granted again. A job whose occurrences nobody has asked for, renewed
 /// or settled for [`KEPT_FOR`](Self::KEPT_FOR) is forgotten, unless one is held under a lease that
-/// is not over: what was done of it may be granted anew, and what was abandoned is lost. So the
-/// store's memory is bounded by the names that are claimed within two times as long. Nothing
-/// outlives the process. Clones are the same store.
+/// is not over: what was done of it may be granted anew, and what was abandoned is lost. A grant for
+/// good, by [`lock`](JobLock::lock), is no such lease: what was granted of a job that nobody asks for
+/// is forgotten too, and may be granted anew. So the store's memory is bounded by the names that are
+/// claimed within two times as long. Nothing outlives the process. Clones are the same store.
 ///
 /// Its time is that of where it is made, like a limiter's.
 #[derive(Clone)]
@@ -70,8 +71,10 @@ impl MemoryStore {
     /// How many occurrences of a job are remembered.
     pub const KEPT: usize = 1_000;
 
-    /// For how long a job is remembered that nobody asks for: a day. The jobs are looked through
-    /// once in that time, by a claim, so it may be up to twice as long.
+    /// For how long a job is remembered that nobody asks for, with all that was granted or done of
+    /// it, at most once too: a day. The jobs are looked through once in that time, by a claim, so it
+    /// may be up to twice as long. An instance that is later than this with an occurrence, and whose
+    /// [`Misfire`](crate::Misfire) lets it run all the same, may be granted what has run elsewhere.
     pub const KEPT_FOR: Duration = Duration::from_secs(86_400);
 
     /// An empty store.

@@ -10,7 +10,8 @@
 //! # Steps
 //! 1. An occurrence comes due in every instance. Its run is let in everywhere, and comes to the
 //!    gate: what does not lead ([`Elector`]) ends there, and so does what loses the claim. What has
-//!    waited since, in a pool's queue say, is asked for the lead once more when it begins.
+//!    waited since without a claim, in a pool's queue say, is asked for the lead once more when it
+//!    begins. What holds one is not: nobody else would run it.
 //! 2. Who wins at least once holds a lease, which its keeper (`claim`) renews until the run ends,
 //!    and settles then, before the run counts as ended.
 //! 3. A lease that ends without having been settled is *abandoned*. Each scheduler asks for such

@@ -60,7 +60,9 @@ impl fmt::Display for JobKey {
 ///
 /// A panic in a method, or in its future, is an error like those that it returns.
 pub trait JobLock: Send + Sync + 'static {
-    /// Grants an occurrence to the first who asks; `None` to all others, for ever.
+    /// Grants an occurrence to the first who asks; `None` to all others, for as long as the lock
+    /// remembers it. A lock that forgets, as [`MemoryStore`](crate::MemoryStore) does with jobs that
+    /// nobody asks for, may grant it again.
     ///
     /// The fence is to be greater than all that were given for the same job.
     fn lock<'a>(&'a self, key: &'a JobKey) -> StoreFuture<'a, Option<Fence>>;
@@ -122,8 +124,8 @@ pub enum Claim {
 pub enum ClaimEnd {
     /// Its run has ended, however: nobody is to run it again.
     Done,
-    /// Its run never began, was dropped half-way, or stopped because it was told that its claim was
-    /// lost: another instance may run it.
+    /// Its run never began, was dropped half-way, or did not complete after it was told that its
+    /// claim was lost: another instance may run it.
     Released,
 }
 

@@ -451,17 +451,14 @@ impl Job {
         } else {
             None
         };
-        let runs = state.runs();
         let mut newer = None;
         if matches!(
             overlap,
             Overlap::CancelPrevious | Overlap::TerminatePrevious
         ) && !claimed
-            && runs.rest().backlog.is_empty()
-            && let Some(&first) = runs.rest().buffered.front()
-            && !self.asks_for(&first)
         {
-            newer = runs.rest().buffered.pop_front();
+            let runs = state.runs();
+            newer = runs.take_newer(|first| !self.asks_for(first));
             runs.counts.skipped += u64::from(newer.is_some());
         }
         Some(Begun { kill, newer })
@@ -655,9 +652,14 @@ impl Job {
         self.state.lock().has_ended()
     }
 
-    /// Whether a job that has ended holds nothing of a user's: no trigger and no hook.
+    /// Whether a job that has ended holds nothing of a user's, no trigger and no hook, and no more
+    /// memory than it had when it was started, but for what counts its runs.
     pub(crate) fn is_plain(&self) -> bool {
-        self.settings.is_plain() && !self.state.lock().timetable.may_panic()
+        if !self.settings.is_plain() {
+            return false;
+        }
+        let state = self.state.lock();
+        !state.timetable.may_panic() && state.has_left_little()
     }
 
     /// Ends the job; how many runs are in progress, which go on, and how many requests were

@@ -59,7 +59,7 @@ impl Settings {
         settings
     }
 
-    /// Whether nothing in it is a user's to drop, and it makes no job keep much.
+    /// Whether nothing in it is a user's to drop, and it makes no job keep reports of many runs.
     pub(crate) fn is_plain(&self) -> bool {
         self.retry_if.is_none()
             && self.on_give_up.is_none()

@@ -1,5 +1,5 @@
 //! What changes about a job, and what its runs leave behind. Everything here happens under the
-//! job's lock, and runs no user code.
+//! job's lock, and runs no user code: but for its `Drop`, which is under no lock.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use flow_rt::{CancellationToken, Instant, TaskContext, contain};
 
 use super::AfterRun;
-use crate::scheduler::report::{EndReason, JobState, RunCounts, RunReport};
+use crate::scheduler::report::{EndReason, JobState, RunCounts, RunOutcome, RunReport};
 use crate::scheduler::triggers::plan::When;
 use crate::scheduler::triggers::timetable::Timetable;
 use crate::scheduler::triggers::trigger::Due;
@@ -226,6 +226,30 @@ impl Runs {
         rest.map_or(0, |rest| rest.buffered.len() + rest.backlog.len())
     }
 
+    /// Takes the newer request out that a run may take over as it begins: one that the overlap
+    /// policy keeps, if none that was missed comes before it, and `may` says so.
+    pub(in crate::scheduler) fn take_newer(
+        &mut self,
+        may: impl FnOnce(&When) -> bool,
+    ) -> Option<When> {
+        // Not `rest`, which would make what most jobs never need.
+        let rest = self.rest.as_mut().filter(|rest| rest.backlog.is_empty())?;
+        if !may(rest.buffered.front()?) {
+            return None;
+        }
+        rest.buffered.pop_front()
+    }
+
+    /// Whether all that is left are counts, and a report without a message: nothing that grows, or
+    /// will yet.
+    fn are_little(&self) -> bool {
+        let has_message = |report: &RunReport| {
+            use RunOutcome::{Failed, Panicked, Unclaimed};
+            matches!(report.outcome, Failed(_) | Panicked(_) | Unclaimed(_))
+        };
+        self.active.is_none() && self.rest.is_none() && !self.last.as_ref().is_some_and(has_message)
+    }
+
     /// The request whose turn it is next.
     pub(in crate::scheduler) fn next_waiting(&mut self) -> Option<When> {
         let rest = self.rest.as_mut()?;
@@ -302,6 +326,11 @@ impl State {
             let before = runs.rest.iter().flat_map(|rest| &rest.history);
             before.chain(&runs.last).cloned().collect()
         })
+    }
+
+    /// Whether the runs of a job that has ended have left no memory behind that grows with them.
+    pub(in crate::scheduler) fn has_left_little(&self) -> bool {
+        self.runs.as_ref().is_none_or(|runs| runs.are_little())
     }
 
     /// Whether anything waits for a run in progress to end.

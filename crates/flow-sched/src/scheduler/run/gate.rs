@@ -1,5 +1,6 @@
 //! What a run waits for before it begins: the lead of its instance, its condition, its claim, then
-//! its throttle. Whether its instance still leads is asked once more when it begins (`Run::execute`).
+//! its throttle. Whether its instance still leads is asked once more when it begins (`Run::execute`),
+//! unless it holds a claim.
 //!
 //! It waits in a task of its own, and takes up no slot of a pool meanwhile. It counts as a run in
 //! progress, so the overlap policy decides about those that are due until it begins. A policy that

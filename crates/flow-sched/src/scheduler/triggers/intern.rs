@@ -132,16 +132,30 @@ mod tests {
             "0 0 0 1 1 * 2030",
         ];
         let kept = texts.map(|text| intern(text.into(), Tz::UTC, start).unwrap());
-        for turn in 0..2_000_u64 {
-            let wall = start + Duration::from_millis(turn * 7_919 % 1_000 * 500_123);
-            for (text, (cron, _)) in texts.iter().zip(&kept) {
-                for zone in [Tz::UTC, New_York] {
-                    let (known, next) = intern(Cow::Borrowed(*text), zone, wall).unwrap();
-                    assert_eq!(known, cron.clone().in_zone(zone));
-                    assert_eq!(next, known.next_after(wall), "{text:?} in {zone}");
+        let is_known = |text: &str, zone, wall| {
+            let table = TABLE.lock();
+            let ahead = table[&text_hash::of(text)].ahead.as_ref();
+            ahead.is_some_and(|ahead| ahead.after(zone, wall).is_some())
+        };
+        let mut answers = texts.map(|_| [0; 2]);
+        for zone in [Tz::UTC, New_York, Tz::UTC] {
+            for turn in 1..=1_000_u64 {
+                let wall = start + Duration::from_millis(turn * 7_919 % 1_000 * 500_123);
+                for wall in [wall, wall + Duration::from_secs(61)] {
+                    for (place, (text, (cron, _))) in texts.iter().zip(&kept).enumerate() {
+                        answers[place][usize::from(is_known(text, zone, wall))] += 1;
+                        let (known, next) = intern(Cow::Borrowed(*text), zone, wall).unwrap();
+                        assert_eq!(known, cron.clone().in_zone(zone));
+                        assert_eq!(next, known.next_after(wall), "{text:?} in {zone}");
+                    }
                 }
             }
         }
+        // Some from what was known, and some not.
+        assert!(
+            answers.iter().flatten().all(|&times| times > 10),
+            "{answers:?}"
+        );
     }
 
     #[test]
