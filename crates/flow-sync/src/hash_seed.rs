@@ -59,15 +59,20 @@ impl HashSeed {
         [self.start, self.factor]
     }
 
-    /// Secrets that were carried over a restart. All are valid, and those that
-    /// [`words`](Self::words) has said come back as they were; an even second one becomes the next
-    /// odd one.
+    /// Secrets that were carried over a restart: those that [`words`](Self::words) has said come
+    /// back as they were.
+    ///
+    /// Of others the second is changed if hashes by it would be none: an even one becomes the next
+    /// odd one, and the two odd ones that fold to an exclusive or, 1, and to the same number for
+    /// all, 2^64 - 1, become a fixed one. A second word that somebody made up, a small one say, is
+    /// no secret, and may hash badly: draw words by [`random`](Self::random).
     pub const fn from_words([start, factor]: [u64; 2]) -> Self {
-        Self {
-            start,
-            // Odd, so that no bit of what it multiplies is shifted out.
-            factor: factor | 1,
-        }
+        // Odd, so that no bit of what it multiplies is shifted out.
+        let factor = match factor | 1 {
+            1 | u64::MAX => SILVER,
+            odd => odd,
+        };
+        Self { start, factor }
     }
 }
 

@@ -74,6 +74,21 @@ fn every_table_has_secrets_of_its_own_and_says_them_to_nobody() {
     assert_ne!(HashSeed::fixed(3).words(), HashSeed::fixed(4).words());
 }
 
+/// By 1 a word would be folded to itself, by 2^64 - 1 each to the same.
+#[test]
+fn words_that_would_hash_nothing_are_changed() {
+    for factor in [0, 1, u64::MAX - 1, u64::MAX] {
+        let seed = HashSeed::from_words([7, factor]);
+        let [start, used] = seed.words();
+        assert!(start == 7 && used % 2 == 1, "{factor}");
+        assert_eq!(HashSeed::from_words([start, used]).words(), [start, used]);
+        let hashes: HashSet<_> = (0..1_000_u64).map(|it| seed.hash_one(it) >> 48).collect();
+        // Of 65,536 places.
+        assert!(hashes.len() > 900, "{factor}: {}", hashes.len());
+    }
+    assert_eq!(HashSeed::from_words([7, 2]).words(), [7, 3]);
+}
+
 /// Names as people give them, and numbers as they count: each bit of the hash is set by about half.
 #[test]
 fn keys_that_look_alike_are_spread_over_all_bits() {

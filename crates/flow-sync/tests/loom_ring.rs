@@ -307,6 +307,70 @@ fn a_newcomer_leaves_what_is_set_aside() {
     });
 }
 
+/// One that sees how many are set aside takes what is there beyond them.
+#[test]
+fn a_newcomer_takes_what_is_not_set_aside() {
+    explore("ring: granted receive || try || send, send", 2, || {
+        let ring = ring(2);
+        let mut turn = Turn::New;
+        assert!(park(|cx| ring.poll_pop(cx, &mut turn, true)).is_none());
+        let sender = spawn(&ring, |ring| [1, 2].map(|item| ring.try_push(item)));
+        let newcomer = spawn(&ring, |ring| ring.try_pop());
+        assert_eq!(sender.join().unwrap(), [Ok(()), Ok(())]);
+        let taken = newcomer.join().unwrap();
+        let received = block_on(|cx| ring.poll_pop(cx, &mut turn, true));
+        if taken.is_ok() {
+            assert_eq!((taken, received), (Ok(1), Some(2)));
+        } else {
+            assert_eq!((taken, received), (Err(PopError::Empty), Some(1)));
+            assert_eq!(ring.try_pop(), Ok(2));
+        }
+        assert_eq!(ring.try_pop(), Err(PopError::Empty));
+        // Each slot is free for the next lap, so that a push need not look for the taker.
+        assert_eq!([3, 4].map(|item| ring.push_plainly(item)), [Ok(()), Ok(())]);
+    });
+}
+
+#[test]
+fn a_newcomer_does_not_overtake_a_sender_that_waits() {
+    explore("ring: parked send || try || receive", 3, || {
+        let ring = ring(1);
+        ring.try_push(1).unwrap();
+        let (mut turn, mut slot) = (Turn::New, Some(2));
+        assert!(park(|cx| ring.poll_push(cx, &mut turn, &mut slot)).is_none());
+        let newcomer = spawn(&ring, |ring| ring.try_push(9));
+        assert_eq!(ring.try_pop(), Ok(1));
+        assert_eq!(newcomer.join().unwrap(), Err((9, PushError::Full)));
+        block_on(|cx| ring.poll_push(cx, &mut turn, &mut slot)).unwrap();
+        assert_eq!(ring.try_pop(), Ok(2));
+    });
+}
+
+/// Room beside a promise comes only from a receive.
+#[test]
+fn a_newcomer_finds_room_beside_a_promise() {
+    explore("ring: permit || try || receive", 2, || {
+        let ring = ring(2);
+        ring.try_push(1).unwrap();
+        ring.try_promise().unwrap();
+        let newcomer = spawn(&ring, |ring| {
+            let pushed = ring.try_push(2);
+            // Whoever found room has seen that it was made.
+            assert!(pushed.is_err() || ring.pops() == 1);
+            assert!(ring.len() <= 2);
+            pushed.is_ok()
+        });
+        let holder = spawn(&ring, |ring| ring.push_promised(7));
+        assert_eq!(ring.try_pop(), Ok(1));
+        assert!(ring.len() <= 2);
+        holder.join().unwrap();
+        let pushed = newcomer.join().unwrap();
+        let mut left = [ring.try_pop().ok(), ring.try_pop().ok()];
+        left.sort_unstable();
+        assert_eq!(left, [pushed.then_some(2), Some(7)]);
+    });
+}
+
 #[test]
 fn a_newcomer_leaves_what_is_promised() {
     explore("ring: permit || two tries", 3, || {

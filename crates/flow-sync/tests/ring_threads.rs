@@ -159,6 +159,13 @@ fn four_and_four_over_a_few_places() {
     storm(64, 4, 4, 20_000);
 }
 
+/// Too many for a line each, and once no power of two.
+#[test]
+fn four_and_four_over_many_places() {
+    storm(1024, 4, 4, 20_000);
+    storm(300, 4, 4, 20_000);
+}
+
 #[test]
 fn one_receiver_gets_each_senders_items_in_order() {
     storm(8, 7, 1, 10_000);

@@ -225,6 +225,10 @@ impl<T> Core<T> {
         }
     }
 
+    /// Takes an item, or waits in line for one; `None` when drained.
+    ///
+    /// `yields` is for a ring: whether the first poll lets others run instead of parking. Under a
+    /// lock it always does, and at a rendezvous never.
     #[inline]
     pub(crate) fn poll_pop(
         &self,
@@ -239,6 +243,7 @@ impl<T> Core<T> {
         }
     }
 
+    /// Appends items, or waits in line for the first; otherwise as [`poll_pop`](Self::poll_pop).
     pub(crate) fn poll_pop_many(
         &self,
         cx: &mut Context<'_>,

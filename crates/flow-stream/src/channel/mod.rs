@@ -191,9 +191,10 @@ impl<T> ChannelBuilder<T> {
 
     /// How many items the channel holds; at least 1.
     ///
-    /// Their memory, 64 bytes each or what the item needs, is taken at once, up to 8 MiB; a larger
-    /// channel grows with use, and so does one with [`OnFull::DropOldest`]. These two have a lock
-    /// over them where the others are lock-free while nobody waits.
+    /// Their memory is taken at once, up to 8 MiB, for the next power of two: for each the item and
+    /// 8 bytes, aligned (16 for a `u64`), where small ones of a channel of up to 256 lie up to 64
+    /// bytes apart. A larger channel grows with use, and so does one with [`OnFull::DropOldest`].
+    /// These two have a lock over them where the others are lock-free while nobody waits.
     pub fn capacity(mut self, items: usize) -> Self {
         self.capacity = Some(items);
         self
@@ -453,7 +454,8 @@ pub(crate) struct Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// Whether there are others besides one sender and one receiver.
+    /// Whether there are handles besides one sender and one receiver. (Those who share a handle are
+    /// one here.)
     ///
     /// Then a receiver lets them run before it parks, else each of them would find it asleep. A
     /// pair parks at once, which makes it work in batches: a receiver that yields would run after

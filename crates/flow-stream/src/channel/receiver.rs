@@ -21,8 +21,9 @@ use crate::limit::{Limit, LimitError};
 
 /// The receiving end of a [`Channel`](super::Channel); clones share the items among them.
 ///
-/// It is a [`Stream`] too. Dropping the last one closes the channel, and what is still in it goes
-/// to the `on_drop` hook.
+/// It is a [`Stream`] too. Tasks that receive at the same time should have a clone each, as those
+/// that [send](super::Sender). Dropping the last one closes the channel, and what is still in it
+/// goes to the `on_drop` hook.
 pub struct Receiver<T> {
     pub(super) shared: Arc<Shared<T>>,
     stream: StreamTurn,
@@ -180,6 +181,20 @@ impl<T> Receiver<T> {
         std::sync::Arc::new(super::metrics::ChannelCollector(self.shared.clone()))
     }
 
+    /// The next item of the stream; `yields` as for [`Core::poll_pop`].
+    pub(super) fn poll_item(&mut self, cx: &mut Context<'_>, yields: bool) -> Poll<Option<T>> {
+        let mut turn = if self.stream.is_set() {
+            self.stream.take()
+        } else {
+            Turn::New
+        };
+        let polled = self.shared.core.poll_pop(cx, &mut turn, yields);
+        if polled.is_pending() {
+            self.stream.set(turn);
+        }
+        polled
+    }
+
     /// The channel, after this receiver has given up the place it took as a stream.
     ///
     /// Whoever polled it as a stream and then receives in another way would else wait behind its
@@ -239,22 +254,14 @@ impl<T> fmt::Debug for Receiver<T> {
 /// The items until the channel is closed and drained.
 ///
 /// A receiver that was polled as a stream and returned pending keeps its place in line until it
-/// is polled again, receives in another way, or is dropped: an item may be set aside for it.
+/// is polled again, receives in another way, or is dropped: an item may be set aside for it. But
+/// for a rendezvous, its first poll takes no place yet; it only lets others run.
 impl<T> Stream for Receiver<T> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let mut turn = if self.stream.is_set() {
-            self.stream.take()
-        } else {
-            Turn::New
-        };
-        let yields = self.shared.has_company();
-        let polled = self.shared.core.poll_pop(cx, &mut turn, yields);
-        if polled.is_pending() {
-            self.stream.set(turn);
-        }
-        polled
+        // Alone too: a clone may come, and would find what a single look had set aside for good.
+        self.poll_item(cx, true)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -298,6 +305,20 @@ impl<T> Future for RecvFuture<'_, T> {
 }
 
 impl<T> RecvFuture<'_, T> {
+    /// The poll of one that only tries: it takes no place in line.
+    fn once(&mut self) -> Poll<Result<T, RecvError>> {
+        if self.done {
+            return Poll::Pending;
+        }
+        let received = match self.shared.core.try_pop() {
+            Ok(item) => Ok(item),
+            Err(PopError::Closed) => Err(RecvError::Closed),
+            Err(PopError::Empty) => return Poll::Pending,
+        };
+        self.done = true;
+        Poll::Ready(received)
+    }
+
     /// The poll of one that could not just take an item.
     #[cold]
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, RecvError>> {
@@ -349,7 +370,12 @@ impl<T> Future for RecvTimeoutFuture<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Poll::Ready(received) = Pin::new(&mut this.recv).poll(cx) {
+        let polled = if this.limit.duration().is_zero() {
+            this.recv.once()
+        } else {
+            Pin::new(&mut this.recv).poll(cx)
+        };
+        if let Poll::Ready(received) = polled {
             return Poll::Ready(received.map_err(|RecvError::Closed| RecvTimeoutError::Closed));
         }
         if this.recv.done {

@@ -22,7 +22,10 @@ use crate::limit::{Limit, LimitError};
 
 /// The sending end of a [`Channel`](super::Channel); clones send into the same one.
 ///
-/// Dropping the last one closes the channel; what is buffered is still received.
+/// Tasks that send at the same time should have a clone each: a channel of one sender and one
+/// receiver takes them for a pair, whose receiver parks at once, and each of those who share a
+/// handle would find it asleep. Dropping the last one closes the channel; what is buffered is still
+/// received.
 pub struct Sender<T> {
     pub(crate) shared: Arc<Shared<T>>,
 }

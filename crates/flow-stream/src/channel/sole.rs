@@ -126,7 +126,8 @@ impl<T> Stream for SoleReceiver<T> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        Pin::new(&mut self.0).poll_next(cx)
+        let yields = self.0.shared.has_company();
+        self.0.poll_item(cx, yields)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -29,16 +29,13 @@ fn send_until(tx: &Sender<Item>, who: usize, given_up: &AtomicU64, cancels: u64)
     while given_up.load(Relaxed) < cancels {
         turn += 1;
         let mut send = tx.send((who, sent));
-        match poll_a_little(&mut send, turn) {
-            Some(answer) => {
-                answer.expect("a receiver is there");
-                sent += 1;
-            }
-            None => {
-                given_up.fetch_add(1, Relaxed);
-                // Only a rendezvous does not give it back: a receiver has it.
-                sent += u64::from(send.into_inner().is_none());
-            }
+        if let Some(answer) = poll_a_little(&mut send, turn) {
+            answer.expect("a receiver is there");
+            sent += 1;
+        } else {
+            given_up.fetch_add(1, Relaxed);
+            // Only a rendezvous does not give it back: a receiver has it.
+            sent += u64::from(send.into_inner().is_none());
         }
     }
     sent

@@ -10,8 +10,10 @@ use std::time::Duration;
 use crate::common::{park, poll};
 use flow_rt::{OnFull, block_on, sim};
 use flow_stream::{
-    Channel, ChannelConfigError, RecvBlockingError, SendBlockingError, SendError, Sender,
+    Channel, ChannelConfigError, RecvBlockingError, RecvTimeoutError, SendBlockingError, SendError,
+    Sender,
 };
+use futures_util::StreamExt;
 
 #[test]
 fn what_cannot_be_built_says_why() {
@@ -115,15 +117,18 @@ impl Wake for Rude {
     }
 }
 
+/// A waker that counts how often it is woken.
+#[derive(Default)]
+struct Polite(AtomicU32);
+
+impl Wake for Polite {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
 #[test]
 fn a_waker_that_panics_costs_nobody_else_a_wake_up() {
-    #[derive(Default)]
-    struct Polite(AtomicU32);
-    impl Wake for Polite {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, SeqCst);
-        }
-    }
     let (tx, rx) = Channel::<u32>::bounded(1).unwrap();
     let polite = Arc::new(Polite::default());
     let wakers = [Waker::from(Arc::new(Rude)), Waker::from(polite.clone())];
@@ -175,6 +180,61 @@ fn a_batch_leaves_what_is_set_aside() {
     );
     assert_eq!(poll(&mut parked), Poll::Ready(Ok(3)));
     assert_eq!(batch, [0, 1, 2]);
+}
+
+#[test]
+fn a_single_look_at_the_stream_takes_no_place() {
+    let (tx, mut rx) = Channel::bounded(2).unwrap();
+    assert!(poll(&mut rx.next()).is_pending());
+    let other = rx.clone();
+    tx.try_send(1).unwrap();
+    assert_eq!(poll(&mut other.recv()), Poll::Ready(Ok(1)));
+}
+
+#[test]
+fn a_sole_receiver_parks_at_its_first_poll() {
+    let (tx, mut rx) = Channel::builder()
+        .capacity(2)
+        .build_single_consumer()
+        .unwrap();
+    let wakes = Arc::new(Polite::default());
+    let waker = Waker::from(wakes.clone());
+    let mut next = rx.next();
+    let mut cx = Context::from_waker(&waker);
+    assert!(std::pin::Pin::new(&mut next).poll(&mut cx).is_pending());
+    assert_eq!(wakes.0.load(SeqCst), 0);
+    tx.try_send(1).unwrap();
+    assert_eq!(wakes.0.load(SeqCst), 1);
+    assert_eq!(poll(&mut next), Poll::Ready(Some(1)));
+}
+
+#[test]
+fn a_receive_without_time_only_tries() {
+    let (tx, rx) = Channel::bounded(2).unwrap();
+    let _company = tx.clone();
+    let wakes = Arc::new(Polite::default());
+    let waker = Waker::from(wakes.clone());
+    let mut recv = rx.recv_timeout(Duration::ZERO);
+    let timed_out = std::pin::Pin::new(&mut recv).poll(&mut Context::from_waker(&waker));
+    let timeout = Duration::ZERO;
+    assert_eq!(
+        timed_out,
+        Poll::Ready(Err(RecvTimeoutError::TimedOut { timeout }))
+    );
+    assert_eq!(
+        wakes.0.load(SeqCst),
+        0,
+        "it does not ask to be polled again"
+    );
+    tx.try_send(1).unwrap();
+    assert!(
+        poll(&mut recv).is_pending(),
+        "it is over, and takes nothing"
+    );
+    assert_eq!(poll(&mut rx.recv_timeout(timeout)), Poll::Ready(Ok(1)));
+    tx.close();
+    let closed = Poll::Ready(Err(RecvTimeoutError::Closed));
+    assert_eq!(poll(&mut rx.recv_timeout(timeout)), closed);
 }
 
 #[test]
@@ -237,6 +297,6 @@ fn a_runtime_that_is_gone_ends_the_wait() {
     drop(rt);
     assert!(matches!(
         poll(&mut recv),
-        Poll::Ready(Err(flow_stream::RecvTimeoutError::Stopped(_)))
+        Poll::Ready(Err(RecvTimeoutError::Stopped(_)))
     ));
 }

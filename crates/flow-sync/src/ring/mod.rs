@@ -48,9 +48,13 @@
 //!
 //! # Fairness
 //! Strict, from the poll that parks: nobody who comes later gets room, or an item, before one who
-//! waits, but for the newcomer of invariant 4. The first poll only yields: it lets others run
-//! once and tries again as a newcomer. Without that a fast pair parks for every item, and a
-//! wake-up across threads costs a thousand times what a push does.
+//! waits, but for a newcomer at either end that read `state` before it rose: it glances and sees
+//! nobody; another parks; a third frees, or publishes; the newcomer claims, or takes, before the
+//! third has granted. (At the receivers' end after that, too: invariant 4.)
+//!
+//! A sender's first poll only yields, and so does a receiver's unless it is told not to: it lets
+//! others run once and tries again as a newcomer. Without that a fast pair parks for every item,
+//! and a wake-up across threads costs a thousand times what a push does.
 //!
 //! # Source
 //! Vyukov's bounded MPMC queue. Room promised instead of announced: tokio's batch semaphore; the

@@ -30,8 +30,8 @@
 //! itself with the other, and because the one that made room or published looks for those who
 //! wait afterwards: see the parent. A full lap is found by `seq` (free for another position), and
 //! room beside promises by the `seq` that lies as many positions ahead: it is free only once `head`
-//! has gone so far, and `head` does not go back. A capacity that is no power of two needs `head`
-//! itself.
+//! has gone so far, and `head` does not go back. Promises, batches, the answer "full" and a capacity
+//! that is no power of two need `head` itself.
 //!
 //! # Unsafe
 //! Three lines: a slot is shared, written by its claimer, read by its taker. What they rest on is
@@ -179,10 +179,11 @@ impl<T> Raw<T> {
         ((at * Self::STRIDE) & mask) as usize
     }
 
-    /// How far apart neighbouring positions lie: a cache line at least, as 4 senders and 4
-    /// receivers that meet in one take twice as long (sync-ring: 88 and 30 ns per item). Odd, so
-    /// that a lap's positions have each a place of their own. The slots of a ring of 1024 then
-    /// still fit into a core's nearest cache, where a line for each of them would not.
+    /// How many places neighbouring positions lie apart: in a ring too large to be spread a cache
+    /// line at least, as 4 senders and 4 receivers that meet in one take twice as long (sync-ring:
+    /// 88 and 30 ns per item). Odd, so that a lap's positions have each a place of their own. The
+    /// slots of a ring of 1024 then still fit into a core's nearest cache, where a line for each of
+    /// them would not.
     const STRIDE: u64 = (LINE.div_ceil(size_of::<Slot<T>>()) | 1) as u64;
 
     pub(super) fn capacity(&self) -> usize {
