@@ -4,7 +4,8 @@
 use flow_metrics::{Desc, Sink};
 use flow_sync::PaddedCounters;
 
-/// Decisions in cells that the deciding threads do not share, 3 KiB of them; none if nobody asks.
+/// Decisions in cells that few deciding threads share or none, 3 KiB of them. If nobody asks they
+/// stay as they are: boxed, to save that room, they would be a pointer further from every decision.
 pub(crate) struct Decisions(Option<PaddedCounters<2>>);
 
 const GRANTED: usize = 0;

@@ -142,6 +142,13 @@ pub enum ConfigError {
         /// Its place, from 0.
         index: usize,
     },
+    /// A limit of several, read from settings, that cannot be built.
+    InvalidLimit {
+        /// Its place, from 0.
+        index: usize,
+        /// What is wrong with it.
+        reason: Box<Self>,
+    },
     /// Not as many snapshots as limits.
     OtherSnapshots {
         /// How many were given.
@@ -313,6 +320,7 @@ impl fmt::Display for ConfigError {
             Self::NoLimits
             | Self::TooManyLimits { .. }
             | Self::LimitWithoutBurst { .. }
+            | Self::InvalidLimit { .. }
             | Self::OtherSnapshots { .. }
             | Self::NoSuchLimit { .. } => self.fmt_of_limits(f),
             Self::NoChildren
@@ -379,6 +387,7 @@ impl ConfigError {
                 f,
                 "limit {index} has no burst: write it like \"100/s burst 20\""
             ),
+            Self::InvalidLimit { index, reason } => write!(f, "limit {index}: {reason}"),
             Self::OtherSnapshots { given, limits } => write!(
                 f,
                 "{given} snapshots were given for {limits} limits: give one for each, in their order"

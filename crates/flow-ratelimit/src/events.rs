@@ -44,7 +44,8 @@ pub(crate) fn closed(limiter: Option<&str>, waiting: usize) {
     tracing::debug!(limiter, waiting, "a limiter was closed");
 }
 
-/// A limiter of a composite was closed, so that none of its requests is granted any more.
+/// A limiter of a composite was closed, so that none of its requests is granted any more: the
+/// first that was found so.
 pub(crate) fn member_closed(limiter: Option<&str>, index: usize) {
     tracing::debug!(limiter, index, "a limit of a composite is closed");
 }

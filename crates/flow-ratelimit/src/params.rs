@@ -46,12 +46,15 @@ pub(crate) struct Look {
     pub(crate) anchor: Anchor,
 }
 
-// A line of supply on a cache line.
-#[repr(align(64))]
+// A line of supply on a cache line: in this order, so that it begins one. A slot takes 128 bytes
+// for that, and the parameters 320.
+#[repr(C, align(64))]
 struct Slot {
     line: [AtomicU64; LINE],
     rate: [AtomicU64; RATE],
 }
+
+const _: () = assert!(core::mem::offset_of!(Slot, line) == 0);
 
 impl Params {
     pub(crate) fn new(anchor: &Anchor, rate: Rate) -> Self {

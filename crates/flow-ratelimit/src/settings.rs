@@ -13,7 +13,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::classed::{ClassedLimiter, ClassedLimiterBuilder};
-use crate::composite::CompositeBuilder;
+use crate::composite::{self, CompositeBuilder};
 use crate::concurrency::{ConcurrencyLimiter, ConcurrencyLimiterBuilder};
 use crate::error::ConfigError;
 use crate::fair_share::{FairShare, FairShareBuilder};
@@ -177,6 +177,8 @@ from_settings! {
 
 /// From settings named as the methods are; `limits` is a list of limiters, each under what it is:
 /// `token_bucket`, `leaky_bucket`, `pacer` or `multi_bucket`, with the settings of that builder.
+/// None of them counts its decisions, whatever its settings say, since nobody could ask it: the
+/// composite counts what each denies.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -203,8 +205,12 @@ impl<'de> Deserialize<'de> for CompositeBuilder<Vec<Arc<dyn Limiter>>> {
             counted: Option<bool>,
         }
         let settings = Settings::deserialize(deserializer)?;
-        let limits = settings.limits.into_iter().map(LimiterSettings::build);
-        let mut builder = Self::new(limits.collect());
+        // Before any of them takes room.
+        let limits = composite::check(settings.limits.len()).and_then(|_| {
+            let limits = settings.limits.into_iter().enumerate();
+            limits.map(|(index, limit)| limit.build(index)).collect()
+        });
+        let mut builder = Self::new(limits);
         if let Some(name) = settings.name {
             builder = builder.name(name);
         }
@@ -226,14 +232,23 @@ enum LimiterSettings {
 }
 
 impl LimiterSettings {
-    fn build(self) -> Result<Arc<dyn Limiter>, ConfigError> {
-        Ok(match self {
-            Self::TokenBucket(builder) => Arc::new(builder.build()?),
-            Self::LeakyBucket(builder) => Arc::new(builder.build()?),
-            Self::Pacer(builder) => Arc::new(builder.build()?),
-            Self::MultiBucket(builder) => Arc::new(builder.build()?),
+    /// The limiter at a place of several.
+    fn build(self, index: usize) -> Result<Arc<dyn Limiter>, ConfigError> {
+        let limiter = match self {
+            Self::TokenBucket(builder) => builder.counted(false).build().map(shared),
+            Self::LeakyBucket(builder) => builder.counted(false).build().map(shared),
+            Self::Pacer(builder) => builder.counted(false).build().map(shared),
+            Self::MultiBucket(builder) => builder.counted(false).build().map(shared),
+        };
+        limiter.map_err(|reason| ConfigError::InvalidLimit {
+            index,
+            reason: Box::new(reason),
         })
     }
+}
+
+fn shared(limiter: impl Limiter + 'static) -> Arc<dyn Limiter> {
+    Arc::new(limiter)
 }
 
 /// A child that shares a rate.

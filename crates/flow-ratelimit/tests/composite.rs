@@ -39,6 +39,7 @@ flow_rt::on_every_runtime! {
     who_goes_from_line_to_line_has_the_time_that_is_left,
     what_was_granted_without_a_limit_does_not_come_back,
     whoever_waits_is_counted_once_whatever_line_it_is_in,
+    a_wait_for_another_number_of_tokens_ends,
 }
 
 #[test]
@@ -182,7 +183,8 @@ fn one_name_and_one_count_for_the_limits_of_every_key() {
     let api = Composite::builder((clients.key(""), &all)).name("api");
     let api = api.build().unwrap();
     for client in ["anna", "ben", "anna", "anna", "ben", "cleo", "cleo", "dora"] {
-        let _ = api.with_limits((clients.key(client), &all)).try_acquire();
+        let of_client = api.with_limits((clients.key(client), &all)).unwrap();
+        let _ = of_client.try_acquire();
     }
     let stats = api.stats();
     assert_eq!((stats.granted, stats.denied), (5, 3));
@@ -191,7 +193,7 @@ fn one_name_and_one_count_for_the_limits_of_every_key() {
 
     // By a place that there was not: it is one denial more, and by nobody in particular.
     all.refund(5);
-    let three = api.with_limits([&all, &all, &spare]);
+    let three = api.with_limits([&all, &all, &spare]).unwrap();
     assert_eq!(three.name(), Some("api"));
     three.try_acquire().unwrap();
     assert_eq!(three.try_acquire().unwrap_err().index, 2);
@@ -199,7 +201,7 @@ fn one_name_and_one_count_for_the_limits_of_every_key() {
     assert_eq!((stats.granted, stats.denied), (6, 4));
     assert_eq!(*stats.denied_by, [1, 2]);
     let plain = Composite::new((&all, &spare));
-    let uncounted = plain.with_limits([&spare]);
+    let uncounted = plain.with_limits([&spare]).unwrap();
     uncounted.try_acquire().unwrap_err();
     assert_eq!(uncounted.stats(), plain.stats());
 }
@@ -234,6 +236,11 @@ fn no_limits_and_too_many_are_refused_under_a_name() {
             max: 1_024
         })
     ));
+    // Nor by the way of a composite that is under one already.
+    let none = most.with_limits([&one; 0]);
+    assert_eq!(none.unwrap_err(), ConfigError::NoLimits);
+    let many = most.with_limits(vec![&one; 1_025]).unwrap_err();
+    assert_eq!(many, error);
 }
 
 /// Says that there are more limits than could ever be.
@@ -426,6 +433,44 @@ async fn whoever_waits_is_counted_once_whatever_line_it_is_in(rt: TestRuntime) {
     let stats = both.stats();
     assert_eq!((stats.granted, stats.denied, stats.waiting), (6, 2, 0));
     assert_eq!(*stats.denied_by, [2, 0]);
+}
+
+async fn a_wait_for_another_number_of_tokens_ends(rt: TestRuntime) {
+    let one = TokenBucket::new("1/h", 3).unwrap();
+    let both = Composite::new((&one, &one));
+    one.try_acquire_n(3).unwrap();
+    let mut state = WaitState::new();
+    let polled = poll_fn(|cx| Poll::Ready(both.poll_acquire_n(cx, 1, &mut state))).await;
+    assert!(polled.is_pending());
+    one.refund(3);
+    rt.settle().await;
+    assert_eq!(one.available(), 2, "one was granted");
+    // Its one token comes back.
+    let polled = poll_fn(|cx| Poll::Ready(both.poll_acquire_n(cx, 0, &mut state))).await;
+    assert!(polled.is_ready() && !state.is_waiting());
+    assert_eq!(one.available(), 3);
+}
+
+#[test]
+fn a_wait_that_its_own_timer_ends_is_counted_by_nobody() {
+    flow_rt::sim::check(0..5, |_rt| async move {
+        let one = waited("100/s");
+        let both = Composite::builder([one.clone()]).build().unwrap();
+        both.acquire().await.unwrap();
+        // Refused at once.
+        let refused = both.acquire_timeout(MS).await.unwrap_err();
+        assert!(matches!(refused, AcquireError::Timeout { .. }));
+        let mut waits = pin!(both.acquire_timeout(20 * MS));
+        let polled = poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx))).await;
+        assert!(polled.is_pending());
+        one.set_rate("1/h").unwrap();
+        let late = waits.await.unwrap_err();
+        assert!(matches!(late, AcquireError::Timeout { .. }));
+        assert_eq!((both.stats().granted, both.stats().denied), (1, 1));
+        assert_eq!((both.stats().waiting, one.stats().waiting), (0, 0));
+        // Nor by the limit in whose line it stood.
+        assert_eq!((one.stats().granted, one.stats().denied), (1, 1));
+    });
 }
 
 /// Looked at it grants; but when it is asked somebody has emptied another limiter, and has set a

@@ -320,7 +320,8 @@ fn a_composite_shows_each_limit_by_its_place_and_no_key() {
         registered.expect("its catalogue is sound").forget();
     }
     for client in ["anna", "anna", "anna", "ben", "ben"] {
-        let _ = api.with_limits((clients.key(client), &all)).try_acquire();
+        let of_client = api.with_limits((clients.key(client), &all)).expect("two");
+        let _ = of_client.try_acquire();
     }
     let samples = Samples::of(&*api.collector());
     for (key, value) in [

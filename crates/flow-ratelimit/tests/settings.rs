@@ -178,9 +178,22 @@ fn every_setting_of_a_composite_is_read() {
 
     let none = from_str::<Read>("{}").unwrap();
     assert_eq!(none.build().unwrap_err(), ConfigError::NoLimits);
-    let wrong = r#"{ "limits": [{ "token_bucket": { "rate": "1/s", "burst": 0 } }] }"#;
-    let wrong = from_str::<Read>(wrong).unwrap().name("other");
-    assert_eq!(wrong.build().unwrap_err(), ConfigError::ZeroBurst);
+    let sound = r#"{ "pacer": { "rate": "1/s", "capacity": 1 } }"#;
+    let wrong = r#"{ "token_bucket": { "rate": "1/s", "burst": 0 } }"#;
+    let text = format!(r#"{{ "limits": [{sound}, {wrong}, {wrong}] }}"#);
+    let read = from_str::<Read>(&text).unwrap().name("other");
+    let refused = ConfigError::InvalidLimit {
+        index: 1,
+        reason: Box::new(ConfigError::ZeroBurst),
+    };
+    let text = "limit 1: the burst must be at least 1: a bucket of 0 would grant nothing";
+    assert_eq!(refused.to_string(), text);
+    assert_eq!(read.build().unwrap_err(), refused);
+    // How many they are is looked at before any of them.
+    let text = format!(r#"{{ "limits": [{}] }}"#, vec![wrong; 1_025].join(","));
+    let refused = from_str::<Read>(&text).unwrap().build().unwrap_err();
+    let (given, max) = (1_025, 1_024);
+    assert_eq!(refused, ConfigError::TooManyLimits { given, max });
     for (text, word) in [
         (r#"{ "rate": "1/s" }"#, "`limits`"),
         (r#"{ "limits": [{ "bucket": {} }] }"#, "`token_bucket`"),

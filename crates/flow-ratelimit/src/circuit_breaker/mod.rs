@@ -108,7 +108,7 @@ impl<C: Clock> CircuitBreaker<C> {
     ///
     /// # Cost
     /// One load while the breaker is closed; a look at the clock if calls can be slow. A look at
-    /// the clock and the thread's own counter while it is open. Trials take a short lock.
+    /// the clock and a counter while it is open. Trials take a short lock.
     #[inline]
     pub fn try_acquire(&self) -> Result<CallPermit<'_, C>, CallRejected> {
         CallPermit::new(&self.core)

@@ -29,7 +29,7 @@
 //!    place back, so a trial that says nothing cannot leave the breaker half-open for ever; one
 //!    that never ends is given up when `until` has passed.
 //! 4. `FULL` means that there is no place, so that nobody takes the lock to learn that.
-//! 5. A good call is counted in its thread's cell, and taken into the window by the next look
+//! 5. A good call is counted in one of the cells, and taken into the window by the next look
 //!    under the lock: before a bad one is added, at the end of a time window's bucket, and
 //!    when somebody asks. A good one never opens the breaker, so none of them needs a look.
 //! 6. Hooks are called under no lock, one at a time and in the order of the changes: changes are

@@ -64,8 +64,8 @@ impl ClassedLimiterBuilder {
         self
     }
 
-    /// Whether decisions are counted; they are otherwise. It is 3 KiB for each class, and some
-    /// nanoseconds for each decision.
+    /// Whether decisions are counted; they are otherwise. It is some nanoseconds for each
+    /// decision; the cells for them, 3 KiB for each class, are there in any case.
     pub fn counted(mut self, counted: bool) -> Self {
         self.is_counted = counted;
         self

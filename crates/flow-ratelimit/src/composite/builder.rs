@@ -31,8 +31,8 @@ impl<T: Limits> CompositeBuilder<T> {
         self
     }
 
-    /// Whether decisions are counted; they are otherwise. It is 3 KiB, and as much again for each
-    /// limit, and about a nanosecond.
+    /// Whether decisions are counted; they are otherwise. It is 3 KiB for each limit, beside the
+    /// 3 KiB that one with a name takes in any case, and about a nanosecond.
     pub fn counted(mut self, counted: bool) -> Self {
         self.is_counted = counted;
         self
@@ -42,20 +42,11 @@ impl<T: Limits> CompositeBuilder<T> {
     ///
     /// # Errors
     /// [`ConfigError`] if there is no limit, which would grant everything under a name, or more
-    /// than 1,024; or, of limits that were read from settings, what is wrong with the first that
-    /// cannot be built.
+    /// than 1,024; or, of limits that were read from settings, [`ConfigError::InvalidLimit`] with
+    /// what is wrong with the first that cannot be built.
     pub fn build(self) -> Result<Composite<T>, ConfigError> {
         let limits = self.limits?;
-        let given = limits.count();
-        if given == 0 {
-            return Err(ConfigError::NoLimits);
-        }
-        if given > MAX_LIMITS {
-            return Err(ConfigError::TooManyLimits {
-                given,
-                max: MAX_LIMITS,
-            });
-        }
+        let given = check(limits.count())?;
         let tally = Tally::new(self.name, given, self.is_counted);
         Ok(Composite {
             limits,
@@ -71,6 +62,18 @@ impl<T: Limits> fmt::Debug for CompositeBuilder<T> {
             .field("name", &self.name)
             .field("counted", &self.is_counted)
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether there may be so many limits under a name.
+pub(crate) const fn check(given: usize) -> Result<usize, ConfigError> {
+    match given {
+        0 => Err(ConfigError::NoLimits),
+        1..=MAX_LIMITS => Ok(given),
+        _ => Err(ConfigError::TooManyLimits {
+            given,
+            max: MAX_LIMITS,
+        }),
     }
 }
 

@@ -5,8 +5,8 @@ use crate::limiter::Limiter;
 /// The limiters of a [`Composite`](crate::Composite): a tuple of up to six of any kind, or an array,
 /// a slice or a `Vec` of one kind (`Box<dyn Limiter>` is one).
 ///
-/// They are asked in this order: put the scarcest first, so that the others are asked for nothing
-/// when it denies.
+/// All are looked at before anything is taken of one. Then they are asked in this order: put the
+/// scarcest first, so that the others have nothing to get back if another caller was faster there.
 pub trait Limits: Send + Sync {
     /// How many there are.
     fn count(&self) -> usize;

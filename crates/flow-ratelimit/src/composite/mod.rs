@@ -11,12 +11,14 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::Arc;
 
-use crate::error::{AcquireError, Denied};
+use crate::error::{AcquireError, ConfigError, Denied};
 use crate::granted::Granted;
 use crate::limiter::Limiter;
 use crate::wait_state::WaitState;
 
 pub use builder::CompositeBuilder;
+#[cfg(feature = "serde")]
+pub(crate) use builder::check;
 pub use limits::Limits;
 pub(crate) use tally::{Tally, Waits};
 
@@ -221,20 +223,25 @@ impl<T> Composite<T> {
     /// let api = Composite::builder((per_client.key(""), &all)).name("api").build()?;
     ///
     /// for client in ["anna", "ben", "anna"] {
-    ///     let _ = api.with_limits((per_client.key(client), &all)).try_acquire();
+    ///     let _ = api.with_limits((per_client.key(client), &all))?.try_acquire();
     /// }
     /// assert_eq!(*api.stats().denied_by, [1, 0]);
     /// # Ok(())
     /// # }
     /// ```
     ///
+    /// # Errors
+    /// [`ConfigError`] if there is no limit, or more than 1,024, as of
+    /// [`build`](CompositeBuilder::build). A tuple never fails.
+    ///
     /// # Cost
     /// That of an `Arc`'s clone.
-    pub fn with_limits<U: Limits>(&self, limits: U) -> Composite<U> {
-        Composite {
+    pub fn with_limits<U: Limits>(&self, limits: U) -> Result<Composite<U>, ConfigError> {
+        builder::check(limits.count())?;
+        Ok(Composite {
             limits,
             tally: self.tally.clone(),
-        }
+        })
     }
 
     /// The name given to the builder.
@@ -292,7 +299,11 @@ impl<T: Limits> Limiter for Composite<T> {
                 waits.and_then(|(index, member)| Some((index, self.limits.at(index)?, member)))
             else {
                 match self.take(n, None) {
-                    Ok(all) => return granted(all),
+                    Ok(all) => {
+                        // A wait for another number of tokens ends here.
+                        state.leave();
+                        return granted(all);
+                    }
                     Err(by) => state.wait_for_member(by.index, n),
                 }
                 continue;
@@ -351,7 +362,9 @@ impl<T: Limits> fmt::Debug for Composite<T> {
 pub struct CompositeStats {
     /// Requests that were granted, at once or after a wait; 0 if they are not counted.
     pub granted: u64,
-    /// Requests that were denied, and waits that ended with an error; 0 if they are not counted.
+    /// Requests that were denied, and waits that a limit ended with an error; 0 if they are not
+    /// counted. Waits that were dropped are in neither number, nor are those that the timer of
+    /// [`acquire_timeout`](crate::LimiterExt::acquire_timeout) ended while they stood in line.
     pub denied: u64,
     /// Callers who wait, in whichever line.
     pub waiting: usize,

@@ -21,7 +21,8 @@ pub(crate) struct Tally {
     /// How often each limit denied; empty if nobody asks.
     denied_by: Box<[PaddedCounter]>,
     waiting: AtomicUsize,
-    /// Whether it was told that nobody goes any more.
+    /// Whether it was told that nobody goes any more: of the first limit that was found closed, and
+    /// of no other.
     #[cfg(feature = "tracing")]
     is_told: AtomicBool,
 }
@@ -51,7 +52,11 @@ impl Tally {
             count.add(1);
         }
         #[cfg(feature = "tracing")]
-        if by.denied == Denied::Closed && !self.is_told.swap(true, Ordering::Relaxed) {
+        if by.denied == Denied::Closed
+            // Only the first ones write: all others leave the line where it is.
+            && !self.is_told.load(Ordering::Relaxed)
+            && !self.is_told.swap(true, Ordering::Relaxed)
+        {
             crate::events::member_closed(self.name.as_deref(), by.index);
         }
     }

@@ -69,8 +69,8 @@ impl ConcurrencyLimiterBuilder {
         self
     }
 
-    /// Whether decisions are counted; they are otherwise. It is 3 KiB, and some
-    /// nanoseconds for whoever is denied.
+    /// Whether decisions are counted; they are otherwise. It is some nanoseconds for whoever
+    /// is denied; the cells, 3 KiB, are there in any case.
     pub fn counted(mut self, counted: bool) -> Self {
         self.is_counted = counted;
         self

@@ -100,7 +100,8 @@ impl<C: Clock> FairShareBuilder<C> {
         self
     }
 
-    /// Whether decisions are counted; they are otherwise. It is 3 KiB for each child.
+    /// Whether decisions are counted; they are otherwise. The cells for them, 3 KiB
+    /// for each child, are there in any case.
     pub fn counted(mut self, counted: bool) -> Self {
         self.is_counted = counted;
         self

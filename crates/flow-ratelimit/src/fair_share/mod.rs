@@ -83,8 +83,8 @@ pub use snapshot::FairShareSnapshot;
 ///
 /// # Cost
 /// One lock for all children, held for a few additions. A child costs some 250 bytes, and 3 KiB for
-/// counts unless they are switched off. While callers wait, and for some denials, there is a pass
-/// over all children; so this is for tens or hundreds of them. For clients by the million there is
+/// counts. While callers wait, and for some denials, there is a pass over all children;
+/// so this is for tens or hundreds of them. For clients by the million there is
 /// [`KeyedLimiter`](crate::KeyedLimiter).
 pub struct FairShare<C = DefaultClock> {
     family: Arc<Family<C>>,
@@ -278,6 +278,8 @@ pub struct FairShareStats {
     /// Requests that were granted, at once or after a wait; 0 if they are not counted.
     pub granted: u64,
     /// Requests that were denied, and waits that ended with an error; 0 if they are not counted.
+    /// Waits that were dropped are not among them, nor are those that the timer of
+    /// [`acquire_timeout`](crate::LimiterExt::acquire_timeout) ended.
     pub denied: u64,
     /// Callers in all lines.
     pub waiting: usize,

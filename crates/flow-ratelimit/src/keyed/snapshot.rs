@@ -98,7 +98,13 @@ impl<K> KeyedSnapshot<K> {
         let secret = self.secret.ok_or(ConfigError::InvalidSnapshot {
             reason: "the secret of its hashes is missing",
         })?;
-        Ok(HashSeed::from_words(secret))
+        let seed = HashSeed::from_words(secret);
+        if seed.words() != secret {
+            return Err(ConfigError::InvalidSnapshot {
+                reason: "the secret of its hashes is none that a limiter draws",
+            });
+        }
+        Ok(seed)
     }
 
     /// Whether its numbers can be those of a limiter with so many classes.

@@ -86,7 +86,8 @@ impl<C: Clock> MultiBucketBuilder<C> {
         self
     }
 
-    /// Whether decisions are counted; they are otherwise. It is 3 KiB and about a nanosecond.
+    /// Whether decisions are counted; they are otherwise. It is about a nanosecond; the
+    /// cells for them, 3 KiB, are there in any case.
     pub fn counted(mut self, counted: bool) -> Self {
         self.is_counted = counted;
         self
