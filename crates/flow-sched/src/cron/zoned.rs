@@ -4,6 +4,7 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::str::FromStr;
 use std::sync::Arc;
+#[cfg(feature = "scheduler")]
 use std::time::SystemTime;
 
 use chrono_tz::Tz;
@@ -110,6 +111,7 @@ impl Cron {
     }
 
     /// The first time of day after `wall`; none of what has no times of day.
+    #[cfg(feature = "scheduler")]
     pub(crate) fn first_time_after(&self, wall: SystemTime) -> Option<SystemTime> {
         match self.pattern.spec {
             Spec::Calendar(_) => self.next_after(wall),
