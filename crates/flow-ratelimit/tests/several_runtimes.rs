@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use flow_ratelimit::{ConcurrencyLimiter, Fairness, TokenBucket};
-use flow_rt::{Clock, DefaultClock, Handle, JoinHandle, block_on};
+use flow_rt::{CancellationToken, Clock, DefaultClock, Handle, JoinHandle, block_on};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -21,8 +21,8 @@ struct OneThread {
 
 enum Kind {
     Worker(tokio::runtime::Runtime),
-    /// Runs on this thread until the sender is dropped.
-    Current(Option<mpsc::Sender<()>>, Option<thread::JoinHandle<()>>),
+    /// Runs on this thread until it is cancelled.
+    Current(CancellationToken, thread::JoinHandle<()>),
 }
 
 impl OneThread {
@@ -40,23 +40,20 @@ impl OneThread {
 
     fn current() -> Self {
         let (tell, told) = mpsc::channel();
-        let (stop, stopped) = mpsc::channel::<()>();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
         let thread = thread::spawn(move || {
             let tokio = tokio::runtime::Builder::new_current_thread()
                 .enable_time()
                 .build();
             let tokio = tokio.expect("a runtime");
             let rt = Handle::tokio(tokio.handle().clone()).expect("with time");
-            tell.send(rt.clone()).expect("it is waited for");
-            tokio.block_on(async {
-                while stopped.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
-                    rt.sleep(MS).await.expect("it runs");
-                }
-            });
+            tell.send(rt).expect("it is waited for");
+            tokio.block_on(stopped.cancelled());
         });
         Self {
             rt: told.recv().expect("it has begun"),
-            kind: Kind::Current(Some(stop), Some(thread)),
+            kind: Kind::Current(stop, thread),
         }
     }
 
@@ -83,9 +80,8 @@ impl OneThread {
         match self.kind {
             Kind::Worker(tokio) => drop(tokio),
             Kind::Current(stop, thread) => {
-                drop(stop);
-                let ended = thread.map(thread::JoinHandle::join);
-                ended.expect("it has one").expect("no panic");
+                stop.cancel();
+                thread.join().expect("no panic");
             }
         }
     }

@@ -422,36 +422,28 @@ impl State {
     /// Marks the runs in progress as told to stop; what tells those that have begun, and those
     /// whose condition is being asked.
     pub(in crate::scheduler) fn cancel_active(&mut self) -> Vec<Stop> {
-        let Some(runs) = &mut self.runs else {
-            return Vec::new();
-        };
-        let mut stops = Vec::new();
-        for active in runs.active() {
-            if active.keeps_its_place() {
-                continue;
-            }
+        self.stop_active(|active| {
             active.cancelled = true;
-            stops.extend(active.stop());
-        }
-        stops
+            active.stop()
+        })
     }
 
     /// Marks the runs in progress as to be dropped; what does so, for the same ones.
     pub(in crate::scheduler) fn kill_active(&mut self) -> Vec<Stop> {
-        let Some(runs) = &mut self.runs else {
-            return Vec::new();
-        };
-        let mut stops = Vec::new();
-        for active in runs.active() {
-            if active.keeps_its_place() {
-                continue;
-            }
+        self.stop_active(|active| {
             active.killed = true;
             // Before it has begun it can only wait.
             let stop = active.kill.take().or_else(|| active.wait.take());
-            stops.extend(stop.map(Stop::Token));
-        }
-        stops
+            stop.map(Stop::Token)
+        })
+    }
+
+    fn stop_active(&mut self, mark: impl FnMut(&mut Active) -> Option<Stop>) -> Vec<Stop> {
+        let Some(runs) = &mut self.runs else {
+            return Vec::new();
+        };
+        let stopped = runs.active().filter(|active| !active.keeps_its_place());
+        stopped.filter_map(mark).collect()
     }
 
     /// The run of that number, while it is in progress.
