@@ -155,7 +155,7 @@ fn a_dropped_send_passes_its_room_on() {
         let (first, rx) = receiver.join().unwrap();
         assert_eq!(first, Ok(1));
         let next = block_on(rx.recv()).unwrap();
-        assert_eq!(next, if parked { 2 } else { next });
+        assert_eq!(next, if parked { 2 } else { 3 });
         if next == 3 {
             assert_eq!(block_on(rx.recv()), Ok(2));
         }

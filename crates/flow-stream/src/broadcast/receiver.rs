@@ -311,6 +311,22 @@ impl<T: Clone> Future for RecvFuture<'_, T> {
     }
 }
 
+impl<T: Clone> RecvFuture<'_, T> {
+    /// The poll of one that only tries.
+    fn once(&mut self) -> Poll<Result<T, RecvError>> {
+        if self.done {
+            return Poll::Pending;
+        }
+        let received = match self.receiver.take().map_err(RecvError::of_try) {
+            Ok(item) => Ok(item),
+            Err(Some(error)) => Err(error),
+            Err(None) => return Poll::Pending,
+        };
+        self.done = true;
+        Poll::Ready(received)
+    }
+}
+
 impl<T: Clone> FusedFuture for RecvFuture<'_, T> {
     fn is_terminated(&self) -> bool {
         self.done
@@ -348,7 +364,12 @@ impl<T: Clone> Future for RecvTimeoutFuture<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Poll::Ready(received) = Pin::new(&mut this.recv).poll(cx) {
+        let polled = if this.limit.duration().is_zero() {
+            this.recv.once()
+        } else {
+            Pin::new(&mut this.recv).poll(cx)
+        };
+        if let Poll::Ready(received) = polled {
             return Poll::Ready(received.map_err(Into::into));
         }
         if this.recv.done {

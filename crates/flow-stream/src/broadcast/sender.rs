@@ -275,24 +275,33 @@ impl<T> Future for SendFuture<'_, T> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.turn != Turn::New {
-            return this.wait(cx);
-        }
-        let Some(item) = this.item.take() else {
-            return Poll::Pending;
-        };
-        match this.shared.offer(item) {
-            Ok(()) => Poll::Ready(Ok(())),
-            Err((item, Refusal::Full)) => {
-                this.item = Some(item);
-                this.wait(cx)
+        if this.turn == Turn::New {
+            let tried = this.once();
+            if tried.is_ready() {
+                return tried;
             }
-            Err(refused) => Poll::Ready(Err(SendError::from_refused(refused))),
         }
+        this.wait(cx)
     }
 }
 
 impl<T> SendFuture<'_, T> {
+    /// The poll of one that only tries.
+    #[inline]
+    fn once(&mut self) -> Poll<Result<(), SendError<T>>> {
+        let Some(item) = self.item.take() else {
+            return Poll::Pending;
+        };
+        match self.shared.offer(item) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err((item, Refusal::Full)) => {
+                self.item = Some(item);
+                Poll::Pending
+            }
+            Err(refused) => Poll::Ready(Err(SendError::from_refused(refused))),
+        }
+    }
+
     /// The poll of one that has found no room.
     #[cold]
     fn wait(&mut self, cx: &Context<'_>) -> Poll<Result<(), SendError<T>>> {
@@ -375,7 +384,12 @@ impl<T> Future for SendTimeoutFuture<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Poll::Ready(sent) = Pin::new(&mut this.send).poll(cx) {
+        let polled = if this.limit.duration().is_zero() {
+            this.send.once()
+        } else {
+            Pin::new(&mut this.send).poll(cx)
+        };
+        if let Poll::Ready(sent) = polled {
             return Poll::Ready(sent.map_err(|error| match error {
                 SendError::Closed(item) => SendTimeoutError::Closed(item),
                 SendError::NoReceiver(item) => SendTimeoutError::NoReceiver(item),

@@ -44,6 +44,7 @@ impl<T> Sender<T> {
             shared: &self.shared,
             items,
             turn: Turn::New,
+            blocked: false,
             done: false,
         }
     }
@@ -109,6 +110,8 @@ pub struct SendManyFuture<'a, T> {
     shared: &'a Shared<T>,
     items: &'a mut VecDeque<T>,
     turn: Turn,
+    /// Whether it has been told that this send waits.
+    blocked: bool,
     done: bool,
 }
 
@@ -143,7 +146,10 @@ impl<T> Future for SendManyFuture<'_, T> {
             // The item of one that waits for its receiver is in the channel.
             let is_in = shared.policy == Policy::Meet && matches!(this.turn, Turn::Parked(_));
             let mut first = if is_in { None } else { this.items.pop_front() };
-            let polled = shared.poll_send(cx, &mut this.turn, &mut first);
+            let (polled, blocked) = shared.poll_piece(cx, &mut this.turn, &mut first);
+            if blocked && !core::mem::replace(&mut this.blocked, true) {
+                shared.blocked();
+            }
             if let Some(first) = first {
                 this.items.push_front(first);
             }

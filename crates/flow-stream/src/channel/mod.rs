@@ -494,10 +494,10 @@ impl<T> Shared<T> {
 
     /// Drops what is in a channel that nobody receives from any more.
     fn abandon(&self) {
+        self.rare.ends_after(self.core.tally().popped);
         let mut items = 0;
         while let Some(item) = self.core.pop_claimed() {
             items += 1;
-            stats::count(&self.rare.abandoned, 1);
             self.dropped(item, DropReason::NoReceiver);
         }
         self.abandoned(items);

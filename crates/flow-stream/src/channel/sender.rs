@@ -288,17 +288,28 @@ impl<T> Shared<T> {
         turn: &mut Turn,
         slot: &mut Option<T>,
     ) -> Poll<Result<(), PushError>> {
-        let before = *turn;
-        let polled = self.core.poll_push(cx, turn, slot);
-        let waits = slot.is_some() || matches!(turn, Turn::Parked(_));
-        match before {
-            Turn::Parked(_) if polled.is_ready() => self.pushed_on_promise(),
-            Turn::New if polled.is_pending() && waits && self.core.is_blocked(turn) => {
-                self.blocked();
-            }
-            _ => {}
+        let (polled, blocked) = self.poll_piece(cx, turn, slot);
+        if blocked {
+            self.blocked();
         }
         polled
+    }
+
+    /// The same for one item of a send; also whether it begins to wait, which a send tells once.
+    pub(super) fn poll_piece(
+        &self,
+        cx: &mut Context<'_>,
+        turn: &mut Turn,
+        slot: &mut Option<T>,
+    ) -> (Poll<Result<(), PushError>>, bool) {
+        let before = *turn;
+        let polled = self.core.poll_push(cx, turn, slot);
+        if matches!(before, Turn::Parked(_)) && polled.is_ready() {
+            self.pushed_on_promise();
+        }
+        let waits = slot.is_some() || matches!(turn, Turn::Parked(_));
+        let begins = before == Turn::New && polled.is_pending() && waits;
+        (polled, begins && self.core.is_blocked(turn))
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a channel has seen so far.
 
 // Plain counts: no part of a protocol, so not loom's.
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU64, AtomicUsize, fence};
 
 use super::Shared;
 
@@ -59,6 +60,9 @@ impl ChannelStats {
     }
 }
 
+/// Where the counts of a ring wrap.
+const WRAP: u64 = 1 << 48;
+
 /// What a queue counts: it comes with its work.
 pub(crate) struct Tally {
     pub(crate) pushed: u64,
@@ -72,12 +76,34 @@ pub(crate) struct Tally {
 #[derive(Debug, Default)]
 pub(crate) struct Rare {
     pub(crate) dropped_newest: AtomicU64,
-    pub(crate) abandoned: AtomicU64,
     pub(crate) blocked_sends: AtomicU64,
     max_len: AtomicUsize,
+    /// How many items had been received when the last receiver went away, and one; 0 before.
+    ended: AtomicU64,
 }
 
 impl Rare {
+    /// Notes that the last receiver went away after it, or another, had received so many.
+    ///
+    /// Call it before anything is popped that nobody receives. The first note counts.
+    pub(crate) fn ends_after(&self, received: u64) {
+        let note = received + 1;
+        let _ = self.ended.compare_exchange(0, note, Relaxed, Relaxed);
+        // With the fence in `abandoned`: whoever has seen a later pop sees a note.
+        fence(Release);
+    }
+
+    /// How many of the items that were popped nobody has received.
+    fn abandoned(&self, popped: u64) -> u64 {
+        fence(Acquire);
+        let Some(received) = self.ended.load(Relaxed).checked_sub(1) else {
+            return 0;
+        };
+        // Both wrap; a count that is older than the note has nothing of what came after it.
+        let since = popped.wrapping_sub(received) % WRAP;
+        if since < WRAP / 2 { since } else { 0 }
+    }
+
     /// Notes a length that was seen; gives the greatest so far.
     pub(crate) fn seen(&self, len: usize) -> usize {
         self.max_len.fetch_max(len, Relaxed).max(len)
@@ -91,14 +117,13 @@ pub(crate) fn count(cell: &AtomicU64, n: u64) {
 impl<T> Shared<T> {
     pub(super) fn stats(&self) -> ChannelStats {
         let rare = &*self.rare;
-        // Counted before they are popped, so read after: else they would seem to be received.
         let tally = self.core.tally();
-        let abandoned = rare.abandoned.load(Relaxed);
+        let abandoned = rare.abandoned(tally.popped);
         let len = self.core.len();
         let weight = self.core.weight();
         ChannelStats {
             sent: tally.pushed,
-            received: tally.popped.saturating_sub(abandoned),
+            received: tally.popped.wrapping_sub(abandoned) % WRAP,
             dropped_newest: rare.dropped_newest.load(Relaxed),
             dropped_oldest: tally.evicted,
             abandoned,

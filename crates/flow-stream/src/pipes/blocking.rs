@@ -2,7 +2,7 @@
 
 use flow_rt::BlockOnError;
 
-use crate::channel::{Receiver, RecvBlockingError, SendBlockingError, Sender};
+use crate::channel::{Receiver, RecvBlockingError, SendBlockingError, Sender, SoleReceiver};
 
 impl<T> Sender<T> {
     /// Sends every item of an iterator from a plain thread, which waits for room; gives how many.
@@ -74,5 +74,19 @@ impl<T> Receiver<T> {
                 return Ok(Some(ended));
             }
         }
+    }
+}
+
+impl<T> SoleReceiver<T> {
+    /// Receives on a plain thread until the channel ends or `take` does; see
+    /// [`Receiver::for_each_blocking`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn for_each_blocking<E>(
+        &mut self,
+        take: impl FnMut(T) -> Result<(), E>,
+    ) -> Result<Option<E>, BlockOnError> {
+        self.0.for_each_blocking(take)
     }
 }

@@ -51,7 +51,6 @@ where
         held: None,
         carries: false,
         moved: 0,
-        budget: BUDGET,
     }
 }
 
@@ -170,7 +169,6 @@ pub struct Pipe<S: Stream> {
     /// Whether an item was taken and not sent yet.
     carries: bool,
     moved: u64,
-    budget: u32,
 }
 
 impl<S: Stream> Pipe<S> {
@@ -197,9 +195,9 @@ impl<S: Stream + Unpin> Future for Pipe<S> {
         let Some(outlet) = &mut this.outlet else {
             return Poll::Pending;
         };
+        let mut budget = BUDGET;
         let end = loop {
-            if this.budget == 0 {
-                this.budget = BUDGET;
+            if budget == 0 {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -217,7 +215,7 @@ impl<S: Stream + Unpin> Future for Pipe<S> {
                 break PipeEnd::Refused(refused);
             }
             this.moved += 1;
-            this.budget -= 1;
+            budget -= 1;
         };
         this.outlet = None;
         Poll::Ready(end)

@@ -256,8 +256,12 @@ async fn waits_with_a_limit_end_at_it(rt: TestRuntime) {
     assert!(rt.now() - start >= 2 * SEC);
     let zero = tx.send_timeout(3, Duration::ZERO);
     assert_eq!(zero.await.unwrap_err().into_inner(), 3);
+    // It tried once and did not wait.
+    assert!(poll(&mut tx.send_timeout(3, Duration::ZERO)).is_ready());
+    assert_eq!(tx.stats().blocked_sends, 1);
     assert_eq!(tx.send_timeout(4, SEC).into_inner(), Some(4));
     assert_eq!(rx.recv_timeout(Duration::ZERO).await, Ok(1));
+    assert!(poll(&mut rx.recv_timeout(Duration::ZERO)).is_ready());
     tx.close();
     assert_eq!(rx.recv_timeout(SEC).await, Err(RecvTimeoutError::Closed));
     let closed = tx.send_timeout(5, SEC).await.unwrap_err();

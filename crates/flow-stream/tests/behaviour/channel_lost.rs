@@ -215,6 +215,8 @@ async fn async_std_452_a_wake_up_is_not_lost_between_two(rt: TestRuntime) {
             order.lock().unwrap().push(item);
         })
     });
+    rt.settle().await;
+    assert_eq!(tx.stats().blocked_sends, 2);
     let mut batch = Vec::new();
     while batch.len() < 4 {
         rx.recv_many(&mut batch, 4).await;

@@ -394,4 +394,13 @@ async fn on_block_once_per_send(_: TestRuntime) {
     assert_eq!((blocked.load(SeqCst), tx.stats().blocked_sends), (1, 1));
     assert_eq!(rx.recv().await, Ok(1));
     second.await.unwrap();
+    // A send of many is one, in however many pieces it goes.
+    let mut items = (3..6).collect();
+    let mut many = tx.send_many(&mut items);
+    for item in 2..5 {
+        park(&mut many);
+        assert_eq!(rx.try_recv(), Ok(item));
+    }
+    many.await.unwrap();
+    assert_eq!((blocked.load(SeqCst), tx.stats().blocked_sends), (2, 2));
 }
