@@ -55,7 +55,6 @@ pub mod oneshot;
 #[cfg(feature = "pipes")]
 mod pipes;
 #[cfg(feature = "writer")]
-mod wait_list;
 #[cfg(any(feature = "channel", feature = "writer"))]
 mod wakers;
 #[cfg(feature = "channel")]

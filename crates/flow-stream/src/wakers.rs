@@ -3,6 +3,7 @@
 use core::task::Waker;
 
 use flow_rt::contain;
+use flow_sync::WaitList;
 
 /// Wakers to be woken after the lock is gone: mostly none or one, so they cost no allocation.
 #[derive(Debug, Default)]
@@ -21,6 +22,20 @@ impl Wakers {
             self.first = Some(waker);
         } else {
             self.rest.push(waker);
+        }
+    }
+
+    /// Adds the waker of one who was taken out of a list, if it had left one.
+    pub(crate) fn extend(&mut self, waker: Option<Waker>) {
+        if let Some(waker) = waker {
+            self.push(waker);
+        }
+    }
+
+    /// Refuses all who wait in `list`.
+    pub(crate) fn refuse_all(&mut self, list: &mut WaitList) {
+        while !list.is_empty() {
+            self.extend(list.close_head());
         }
     }
 

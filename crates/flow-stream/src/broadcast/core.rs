@@ -480,11 +480,7 @@ impl<T> Core<T> {
 
     /// Ends the wait of every sender.
     fn refuse_all(&self, line: &mut Line, refused: &mut Wakers) {
-        while !line.senders.is_empty() {
-            if let Some(waker) = line.senders.close_head() {
-                refused.push(waker);
-            }
-        }
+        refused.refuse_all(&mut line.senders);
         self.settle(line);
     }
 

@@ -23,9 +23,7 @@ impl Line {
     pub(super) fn grant(&mut self, wakers: &mut Wakers) {
         self.granted += 1;
         self.granted_need += self.list.head_need().unwrap_or(0);
-        if let Some(waker) = self.list.grant_head() {
-            wakers.push(waker);
-        }
+        wakers.extend(self.list.grant_head());
     }
 
     /// Puts one that was granted back into its place, without what it was granted. For receivers,
@@ -39,11 +37,7 @@ impl Line {
     }
 
     pub(super) fn refuse_all(&mut self, wakers: &mut Wakers) {
-        while !self.list.is_empty() {
-            if let Some(waker) = self.list.close_head() {
-                wakers.push(waker);
-            }
-        }
+        wakers.refuse_all(&mut self.list);
     }
 
     /// Gives a place up; the waker in the answer is to be dropped without the lock.

@@ -7,12 +7,12 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
 use flow_rt::BoxTimer;
+use flow_sync::Ticket;
 
 use super::error::{FlushError, WriteError};
 use super::state::Shared;
 use super::stats::WriterReport;
 use super::{AsyncWriter, Policy};
-use crate::wait_list::Ticket;
 
 /// The future of [`AsyncWriter::write`]. Once it was ready it stays pending.
 ///

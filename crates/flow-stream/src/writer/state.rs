@@ -33,10 +33,10 @@ use std::io;
 use std::sync::Arc;
 
 use flow_sync::sync::Mutex;
+use flow_sync::{Standing, Ticket, WaitList};
 
 use super::error::{FlushError, WriteError};
 use super::stats::{Counters, WriterReport};
-use crate::wait_list::{Place, Ticket, WaitList};
 use crate::wakers::Wakers;
 
 /// What handles and driver share.
@@ -68,9 +68,9 @@ struct State {
     /// Why the last busy period ended, if it did not end well.
     failure: Option<Arc<io::Error>>,
     give_up: bool,
-    writers: WaitList<usize>,
-    flushers: WaitList<u64>,
-    enders: WaitList<()>,
+    writers: WaitList,
+    flushers: WaitList,
+    enders: WaitList,
     driver: DriverSlot,
 }
 
@@ -143,7 +143,7 @@ impl Shared {
         if len > capacity {
             return Err(WriteError::TooLarge { len, capacity });
         }
-        if state.writers.waiting() > 0 || !state.fits(len, capacity) {
+        if !state.writers.is_empty() || !state.fits(len, capacity) {
             return Err(WriteError::Full { len, capacity });
         }
         state.append(data, self);
@@ -166,24 +166,20 @@ impl Shared {
         }
         // Cloned before the lock and dropped after it.
         let mut waker = Some(cx.waker().clone());
+        let _replaced;
         let mut state = self.state.lock();
         let first = place.is_none();
-        if let Some(ticket) = &*place
-            && state.writers.place(ticket) == Place::Waiting
-        {
-            if let Some(waker) = &mut waker {
-                state.writers.refresh(ticket, waker);
+        let mut refused = false;
+        if let Some(ticket) = *place {
+            let standing = state.writers.standing(ticket);
+            if standing == Standing::Waiting {
+                _replaced = waker.and_then(|waker| state.writers.update_waker(ticket, waker));
+                return Poll::Pending;
             }
-            return Poll::Pending;
-        }
-        // A place that is no longer waiting was granted its bytes, or refused.
-        let refused = match place
-            .take()
-            .map(|ticket| state.writers.leave(ticket).granted)
-        {
-            None => false,
-            Some(Some(granted)) => {
-                state.reserved -= granted;
+            // It was granted its bytes, or refused.
+            *place = None;
+            state.leave_writers(ticket);
+            if standing == Standing::Granted {
                 state.append_if_open(data, self);
                 let accepted = state.phase == Phase::Open;
                 let nudge = state.nudge(&self.settings);
@@ -195,8 +191,8 @@ impl Shared {
                     Err(WriteError::Closed)
                 });
             }
-            Some(None) => true,
-        };
+            refused = true;
+        }
         if state.phase != Phase::Open {
             return Poll::Ready(Err(WriteError::Closed));
         }
@@ -204,10 +200,10 @@ impl Shared {
             return Poll::Ready(Err(WriteError::Sink(failure.clone())));
         }
         let mut wait = Poll::Ready(Ok(()));
-        if state.writers.waiting() == 0 && state.fits(len, capacity) {
+        if state.writers.is_empty() && state.fits(len, capacity) {
             state.append(data, self);
         } else if let Some(waker) = waker.take() {
-            *place = Some(state.writers.park(waker, len));
+            *place = Some(state.writers.push(len as u64, Some(waker)));
             if first {
                 self.counters.blocked_writes.add_exclusive(1);
             }
@@ -225,10 +221,9 @@ impl Shared {
         let mut wakers = Wakers::new();
         let waker = {
             let mut state = self.state.lock();
-            let left = state.writers.leave(ticket);
-            state.reserved -= left.granted.unwrap_or(0);
+            let waker = state.leave_writers(ticket);
             state.grant_writers(self.settings.capacity, &mut wakers);
-            left.waker
+            waker
         };
         drop(waker);
         wakers.wake();
@@ -260,16 +255,15 @@ impl Shared {
         position: u64,
     ) -> Poll<Result<(), FlushError>> {
         let mut waker = Some(cx.waker().clone());
+        let _replaced;
         let mut state = self.state.lock();
-        if let Some(ticket) = &*place
-            && state.flushers.place(ticket) == Place::Waiting
+        if let Some(ticket) = *place
+            && state.flushers.standing(ticket) == Standing::Waiting
         {
-            if let Some(waker) = &mut waker {
-                state.flushers.refresh(ticket, waker);
-            }
+            _replaced = waker.and_then(|waker| state.flushers.update_waker(ticket, waker));
             return Poll::Pending;
         }
-        let refused = place.take().map(|ticket| state.flushers.leave(ticket));
+        let refused = place.take().map(|ticket| state.flushers.cancel(ticket));
         if state.flushed >= position {
             return Poll::Ready(Ok(()));
         }
@@ -284,7 +278,7 @@ impl Shared {
             return Poll::Ready(Err(FlushError::Sink(failure.clone())));
         }
         if let Some(waker) = waker.take() {
-            *place = Some(state.flushers.park(waker, position));
+            *place = Some(state.flushers.push(position, Some(waker)));
             state.flush_to = state.flush_to.max(position);
         }
         let nudge = state.nudge(&self.settings);
@@ -296,7 +290,7 @@ impl Shared {
     /// Gives up a flusher's place. The flush itself goes on.
     pub(crate) fn leave_flush(&self, place: &mut Option<Ticket>) {
         let Some(ticket) = place.take() else { return };
-        let left = self.state.lock().flushers.leave(ticket);
+        let left = self.state.lock().flushers.cancel(ticket);
         drop(left);
     }
 
@@ -307,7 +301,7 @@ impl Shared {
             let mut state = self.state.lock();
             if state.phase == Phase::Open {
                 state.phase = Phase::Closing;
-                state.writers.refuse_all(&mut wakers);
+                wakers.refuse_all(&mut state.writers);
             }
             state.nudge(&self.settings)
         };
@@ -322,23 +316,26 @@ impl Shared {
     /// Ready once the driver has ended.
     pub(crate) fn poll_ended(&self, cx: &Context<'_>, place: &mut Option<Ticket>) -> Poll<()> {
         let mut waker = Some(cx.waker().clone());
+        let _replaced;
         let mut state = self.state.lock();
         if state.phase == Phase::Ended {
             if let Some(ticket) = place.take() {
-                state.enders.leave(ticket);
+                state.enders.cancel(ticket);
             }
             return Poll::Ready(());
         }
-        match (&*place, waker.as_mut()) {
-            (Some(ticket), Some(waker)) => state.enders.refresh(ticket, waker),
-            _ => *place = waker.take().map(|waker| state.enders.park(waker, ())),
+        match *place {
+            Some(ticket) => {
+                _replaced = waker.and_then(|waker| state.enders.update_waker(ticket, waker));
+            }
+            None => *place = Some(state.enders.push(0, waker.take())),
         }
         Poll::Pending
     }
 
     pub(crate) fn leave_ended(&self, place: &mut Option<Ticket>) {
         let Some(ticket) = place.take() else { return };
-        let left = self.state.lock().enders.leave(ticket);
+        let left = self.state.lock().enders.cancel(ticket);
         drop(left);
     }
 
@@ -421,7 +418,10 @@ impl Shared {
         let next = {
             let mut state = self.state.lock();
             let unflushed = state.taken - state.flushed;
-            let wanted = state.flushers.front().is_some_and(|at| *at <= state.taken)
+            let wanted = state
+                .flushers
+                .head_need()
+                .is_some_and(|at| at <= state.taken)
                 || (state.flush_to > state.flushed && state.flush_to <= state.taken)
                 || unflushed / BUFFERS_PER_FLUSH >= self.settings.capacity as u64;
             if state.give_up {
@@ -448,8 +448,8 @@ impl Shared {
         let cured = {
             let mut state = self.state.lock();
             state.flushed = position;
-            while state.flushers.front().is_some_and(|at| *at <= position) {
-                state.flushers.grant(&mut wakers);
+            while state.flushers.head_need().is_some_and(|at| at <= position) {
+                wakers.extend(state.flushers.grant_head());
             }
             state.failure.take()
         };
@@ -462,8 +462,8 @@ impl Shared {
         let mut wakers = Wakers::new();
         let old = {
             let mut state = self.state.lock();
-            state.writers.refuse_all(&mut wakers);
-            state.flushers.refuse_all(&mut wakers);
+            wakers.refuse_all(&mut state.writers);
+            wakers.refuse_all(&mut state.flushers);
             state.flush_to = state.flushed;
             state.failure.replace(failure)
         };
@@ -488,9 +488,9 @@ impl Shared {
         let rest = {
             let mut state = self.state.lock();
             state.phase = Phase::Ended;
-            state.writers.refuse_all(&mut wakers);
-            state.flushers.refuse_all(&mut wakers);
-            state.enders.refuse_all(&mut wakers);
+            wakers.refuse_all(&mut state.writers);
+            wakers.refuse_all(&mut state.flushers);
+            wakers.refuse_all(&mut state.enders);
             core::mem::take(&mut state.buf)
         };
         drop(rest);
@@ -531,13 +531,23 @@ impl State {
     }
 
     fn grant_writers(&mut self, capacity: usize, wakers: &mut Wakers) {
-        while let Some(&need) = self.writers.front() {
+        // The lengths of slices.
+        while let Some(need) = self.writers.head_need().map(|need| need as usize) {
             if !self.fits(need, capacity) {
                 break;
             }
             self.reserved += need;
-            self.writers.grant(wakers);
+            wakers.extend(self.writers.grant_head());
         }
+    }
+
+    /// Ends a writer's place, and with it what was promised to it; drop the waker without the lock.
+    fn leave_writers(&mut self, ticket: Ticket) -> Option<Waker> {
+        let left = self.writers.cancel(ticket);
+        if left.standing == Standing::Granted {
+            self.reserved -= left.need as usize;
+        }
+        left.waker
     }
 
     /// Whether the driver has a reason to run before its timer fires.
@@ -545,7 +555,7 @@ impl State {
         self.phase == Phase::Closing
             || self.give_up
             // An empty buffer makes no more room: what is promised must be used first.
-            || (self.writers.waiting() > 0 && !self.buf.is_empty())
+            || (!self.writers.is_empty() && !self.buf.is_empty())
             || self.flush_to > self.flushed
             // A sink that fails is tried again when somebody asks or the time has come.
             || (self.buf.len() >= settings.high_water && self.failure.is_none())
@@ -564,9 +574,7 @@ impl State {
 
 fn wake(waker: Option<Waker>) {
     let mut wakers = Wakers::new();
-    if let Some(waker) = waker {
-        wakers.push(waker);
-    }
+    wakers.extend(waker);
     wakers.wake();
 }
 

@@ -661,11 +661,11 @@ fn threads_bridge_to_std() {
     drop(tx);
     let mut got = Vec::new();
     let ended = rx.for_each_blocking(|item| {
-        if got.len() < 1 {
-            Ok(got.push(item))
-        } else {
-            Err(item)
+        if !got.is_empty() {
+            return Err(item);
         }
+        got.push(item);
+        Ok(())
     });
     assert_eq!((got, ended.unwrap()), (vec![1], Some(2)));
 }
