@@ -3,7 +3,7 @@
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use atomic_waker::AtomicWaker;
 
@@ -20,8 +20,16 @@ pub(super) trait Abortable: Send + Sync {
 pub(crate) struct Abort {
     requested: AtomicBool,
     task: AtomicWaker,
-    /// Which waker was registered last, by its addresses. Written by the task's polls only.
-    registered: [AtomicUsize; 2],
+}
+
+/// Which waker a task has registered for its abort last, by its addresses.
+///
+/// With the task, and not with the request: every poll looks at it, and the memory of the request
+/// is another's.
+#[derive(Default)]
+pub(super) struct Registered {
+    data: usize,
+    vtable: usize,
 }
 
 impl Abort {
@@ -38,6 +46,7 @@ impl Abort {
     #[inline]
     pub(super) fn poll_task<F: Future>(
         &self,
+        registered: &mut Registered,
         mut future: Pin<&mut Guarded<F>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<F::Output, JoinError>> {
@@ -48,7 +57,7 @@ impl Abort {
             }
             // After registering: either the abort sees the waker, or this sees the abort. A waker
             // that was there before the poll has been woken, and the next poll sees the abort.
-            if !self.register(cx.waker()) || !self.is_requested() {
+            if !self.register(registered, cx.waker()) || !self.is_requested() {
                 return Poll::Pending;
             }
         }
@@ -62,24 +71,21 @@ impl Abort {
     /// there is never missed. While it is there its addresses are nobody else's. Registering
     /// takes two read-modify-writes, a comparison none.
     #[inline]
-    fn register(&self, waker: &Waker) -> bool {
-        let this = [
-            waker.data().addr(),
-            core::ptr::from_ref(waker.vtable()).addr(),
-        ];
-        let known = [0, 1].map(|part| self.registered[part].load(Ordering::Relaxed));
-        let anew = known != this;
+    fn register(&self, registered: &mut Registered, waker: &Waker) -> bool {
+        let anew = registered.data != waker.data().addr()
+            || registered.vtable != core::ptr::from_ref(waker.vtable()).addr();
         if anew {
-            self.register_anew(waker, this);
+            self.register_anew(registered, waker);
         }
         anew
     }
 
     #[cold]
-    fn register_anew(&self, waker: &Waker, addresses: [usize; 2]) {
+    fn register_anew(&self, registered: &mut Registered, waker: &Waker) {
         self.task.register(waker);
-        for (part, address) in self.registered.iter().zip(addresses) {
-            part.store(address, Ordering::Relaxed);
-        }
+        *registered = Registered {
+            data: waker.data().addr(),
+            vtable: core::ptr::from_ref(waker.vtable()).addr(),
+        };
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use flow_sync::JoinCell;
 
-use super::abort::{Abort, Abortable};
+use super::abort::{Abort, Abortable, Registered};
 use super::guarded::Guarded;
 use super::{JoinError, JoinHandle, Link};
 use crate::panics::{self, Panic};
@@ -26,6 +26,7 @@ pub(crate) fn joinable<F: Future>(future: F) -> (Joinable<F>, JoinHandle<F::Outp
     let shared = Arc::new(Shared::new());
     let task = Joinable {
         future: Guarded::new(future),
+        registered: Registered::default(),
         completion: Completion(Some(shared.clone())),
     };
     (task, JoinHandle::new(Link::Cell(shared)))
@@ -57,6 +58,7 @@ pin_project_lite::pin_project! {
     pub(crate) struct Joinable<F: Future> {
         #[pin]
         future: Guarded<F>,
+        registered: Registered,
         completion: Completion<F::Output>,
     }
 
@@ -75,7 +77,7 @@ impl<F: Future> Future for Joinable<F> {
         let this = self.project();
         // Filled already: it has ended.
         if let Some(shared) = &this.completion.0 {
-            let outcome = ready!(shared.abort.poll_task(this.future, cx));
+            let outcome = ready!(shared.abort.poll_task(this.registered, this.future, cx));
             this.completion.finish(outcome);
         }
         Poll::Ready(())
