@@ -19,10 +19,15 @@ pub(super) struct Idle {
 }
 
 impl Idle {
-    /// Takes out the one that came last.
+    /// Whether there may be any.
     #[inline]
+    pub(super) fn is_awaited(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
+    /// Takes out the one that came last.
     pub(super) fn pop(&self) -> Option<Waker> {
-        if !self.any.load(Ordering::Acquire) {
+        if !self.is_awaited() {
             return None;
         }
         self.pop_one()
@@ -36,7 +41,7 @@ impl Idle {
     }
 
     pub(super) fn take(&self) -> Vec<Waker> {
-        if !self.any.load(Ordering::Acquire) {
+        if !self.is_awaited() {
             return Vec::new();
         }
         core::mem::take(&mut *self.waiting.lock())

@@ -10,7 +10,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::history::Event;
 use super::timers::Registered;
 use super::world::World;
 use crate::instant::Instant;
@@ -90,13 +89,13 @@ impl<W: Borrow<World>> SimTimer<W> {
     }
 
     #[inline]
-    fn is_due(&self) -> bool {
-        self.due <= self.world.borrow().now() && self.due != u64::MAX
+    fn is_due(&self, now: u64) -> bool {
+        self.due <= now && self.due != u64::MAX
     }
 
     #[inline]
-    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
-        if self.is_due() {
+    fn poll_due(&mut self, now: u64, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        if self.is_due(now) {
             return Poll::Ready(Ok(()));
         }
         let world = self.world.borrow();
@@ -104,10 +103,7 @@ impl<W: Borrow<World>> SimTimer<W> {
             return Poll::Ready(Err(Stopped::new()));
         }
         if self.due != u64::MAX {
-            world.note(|| Event::Armed {
-                by: world.current(),
-                due: self.due,
-            });
+            world.note_armed(self.due);
             self.registered = Some(world.register(self.registered, self.due, cx.waker()));
         }
         Poll::Pending
@@ -115,15 +111,14 @@ impl<W: Borrow<World>> SimTimer<W> {
 
     #[inline]
     fn unregister(&mut self) {
-        let world = self.world.borrow();
         // One that is due by now has gone by itself: the clock does not move without firing it. Or
         // it goes at the next wait, if it is another thread's and came as the clock moved.
-        if self.due > world.now()
-            && let Some(registered) = self.registered
+        if let Some(registered) = self.registered.take()
+            && let world = self.world.borrow()
+            && self.due > world.now()
         {
             world.unregister(registered);
         }
-        self.registered = None;
     }
 }
 
@@ -134,7 +129,8 @@ impl Timer for SimTimer<Arc<World>> {
     }
 
     fn poll_fired(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
-        self.poll_due(cx)
+        let now = self.world.now();
+        self.poll_due(now, cx)
     }
 }
 
@@ -161,14 +157,24 @@ impl<'a> Sleep<'a> {
         }
     }
 
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    #[inline(never)]
+    fn poll_waiting(&mut self, now: u64, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = &mut self.timer;
         if !self.started {
             self.started = true;
-            let now = self.timer.world.now();
-            self.timer.due = self.timer.due.saturating_add(now);
+            timer.due = timer.due.saturating_add(now);
+            // Its key comes back in registers, and is stored in parts. What is written in parts and
+            // read as a whole a moment later stalls: an `Option<Registered>` by memory did.
+            if timer.due > now
+                && timer.due != u64::MAX
+                && let Some(key) = timer.world.register_own(timer.due, cx.waker())
+            {
+                timer.registered = Some(Registered::new(key, true));
+                return Poll::Pending;
+            }
         }
         // Fails only when the run has ended, and then nothing is polled any more.
-        self.timer.poll_due(cx).map(drop)
+        timer.poll_due(now, cx).map(drop)
     }
 }
 
@@ -177,9 +183,12 @@ impl Future for Sleep<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.started && self.timer.is_due() {
+        let now = self.timer.world.now();
+        if self.started && self.timer.is_due(now) {
+            // It has gone by itself, as `unregister` says.
+            self.timer.registered = None;
             return Poll::Ready(());
         }
-        self.poll_waiting(cx)
+        self.poll_waiting(now, cx)
     }
 }

@@ -21,6 +21,7 @@ use std::task::Waker;
 
 use flow_sync::sync::Mutex;
 
+use super::history::Event;
 use super::local;
 use super::world::World;
 use crate::virtual_time::{Key, Timers};
@@ -35,7 +36,7 @@ pub(super) enum Sleeper {
 
 /// A timer that was registered.
 ///
-/// Its key, taken apart: so it fits into two registers, and a timer into forty bytes.
+/// Its key, taken apart: so a timer fits into forty bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Registered {
     stamp: NonZeroU64,
@@ -46,7 +47,7 @@ pub(super) struct Registered {
 
 impl Registered {
     #[inline]
-    fn new(key: Key, here: bool) -> Self {
+    pub(super) fn new(key: Key, here: bool) -> Self {
         let Key { slot, stamp } = key;
         Self { stamp, slot, here }
     }
@@ -96,6 +97,32 @@ impl Away {
 }
 
 impl World {
+    /// Registers a timer that was not registered, while the run lasts, if `waker` is that of the
+    /// task that is being polled: the common case.
+    #[inline]
+    pub(super) fn register_own(&self, due: u64, waker: &Waker) -> Option<Key> {
+        let slot = local::slot_of(waker)?;
+        if self.ended.load(Ordering::Relaxed) {
+            return None;
+        }
+        let key = local::with_timers_of(self.id, |timers| {
+            timers.insert(due, self.current(), Sleeper::Task(slot))
+        });
+        if key.is_some() {
+            self.note_armed(due);
+        }
+        key
+    }
+
+    /// Remembers that a timer is registered.
+    #[inline]
+    pub(super) fn note_armed(&self, due: u64) {
+        self.note(|| Event::Armed {
+            by: self.current(),
+            due,
+        });
+    }
+
     /// Registers a timer for `waker`, in place of what was registered for it before.
     #[inline(never)]
     pub(super) fn register(
@@ -104,20 +131,6 @@ impl World {
         due: u64,
         waker: &Waker,
     ) -> Registered {
-        // The common case: a task's first poll of a timer of its own.
-        if before.is_none()
-            && let Some(slot) = local::slot_of(waker)
-            && let Some(key) = local::with_timers_of(self.id, |timers| {
-                timers.insert(due, self.current(), Sleeper::Task(slot))
-            })
-        {
-            return Registered::new(key, true);
-        }
-        self.register_again(before, due, waker)
-    }
-
-    #[inline(never)]
-    fn register_again(&self, before: Option<Registered>, due: u64, waker: &Waker) -> Registered {
         let owner = self.current();
         let slot = local::slot_of(waker);
         let mut sleeper = Some(match slot {

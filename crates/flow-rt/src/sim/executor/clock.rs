@@ -9,7 +9,6 @@ use super::super::local;
 use super::super::report::TimerReport;
 use super::super::timers::Sleeper;
 use super::super::waker::TaskRef;
-use super::super::world::START;
 use super::{Executor, mixed};
 
 impl Executor<'_> {
@@ -27,38 +26,45 @@ impl Executor<'_> {
         true
     }
 
-    /// Nothing is ready: wake who waits for that, else move the clock, else give up. Returns who
-    /// is to be polled next, if it did not need the queue for that.
-    #[inline]
-    pub(super) fn wait(&mut self) -> Result<Option<u32>, Box<Failure>> {
-        if let Some(waiter) = self.world.idle.pop() {
-            waiter.wake();
-            return Ok(None);
+    /// Nothing is ready: moves the clock to the next timer, if it is clear that nothing else is
+    /// waited for and nothing else is due then. That is the common case, and [`wait`](Self::wait)
+    /// comes to the same.
+    #[inline(never)]
+    pub(super) fn next_timer(&mut self) -> Next {
+        let world = self.world;
+        if !self.plain || world.idle.is_awaited() || world.away.is_used() {
+            return Next::Unclear;
         }
-        if self.plain && !self.world.away.is_used() {
-            // Nothing but these timers moves the clock.
-            if let Some(due) = local::with(|local| local.timers.next_due_now()) {
-                self.set_time(due)?;
-                // Another thread's first timer may have come meanwhile.
-                let alone = if self.world.away.is_used() {
-                    None
-                } else {
-                    local::with(|local| local.timers.pop_alone(due))
-                };
-                return Ok(if let Some((owner, sleeper)) = alone {
-                    self.wake_alone(owner, sleeper)
-                } else {
-                    self.fire(due);
-                    None
-                });
+        let until = self.last_instant;
+        let Some((due, owner, sleeper)) = local::with(|local| local.timers.pop_alone(until)) else {
+            return Next::Unclear;
+        };
+        self.set_time(due);
+        let slot = match sleeper {
+            Sleeper::Task(slot) => slot,
+            Sleeper::Other(waker) => {
+                waker.wake();
+                return Next::Moved;
             }
+        };
+        let number = owner;
+        if self.tasks.living(TaskRef { slot, number }).is_none() {
+            return Next::Moved;
         }
-        self.wait_for_any().map(|()| None)
+        world.note(|| Event::Woken {
+            task: owner,
+            by: world.current(),
+        });
+        Next::Task(slot)
     }
 
-    /// The same, whatever there is to wait for.
+    /// Nothing is ready: wake who waits for that, else move the clock, else give up.
     #[inline(never)]
-    fn wait_for_any(&mut self) -> Result<(), Box<Failure>> {
+    pub(super) fn wait(&mut self) -> Result<(), Box<Failure>> {
+        if let Some(waiter) = self.world.idle.pop() {
+            waiter.wake();
+            return Ok(());
+        }
         let away = self.world.away.is_used().then(|| {
             self.take_back_timers();
             self.world.away.with(|lists| lists.timers.next_due())
@@ -86,7 +92,10 @@ impl Executor<'_> {
     /// Moves the clock, and makes ready what has come due: all of it before the next pick, so
     /// that its order is the policy's.
     pub(super) fn move_to(&mut self, now: u64) -> Result<(), Box<Failure>> {
-        self.set_time(now)?;
+        if now > self.last_instant {
+            return Err(Box::new(self.out_of_time()));
+        }
+        self.set_time(now);
         self.fire(now);
         if !self.plain {
             self.release(now);
@@ -94,11 +103,9 @@ impl Executor<'_> {
         Ok(())
     }
 
+    /// Moves the clock, no further than the run may last.
     #[inline]
-    fn set_time(&mut self, now: u64) -> Result<(), Box<Failure>> {
-        if now - START > self.config.max_time {
-            return Err(Box::new(self.out_of_time()));
-        }
+    pub(super) fn set_time(&mut self, now: u64) {
         self.now = now;
         self.world.time.store(now, Ordering::Release);
         self.polls_at_move = self.polls;
@@ -108,7 +115,6 @@ impl Executor<'_> {
         }
         self.trace = mixed(self.trace, now);
         self.world.note(|| Event::Moved { now });
-        Ok(())
     }
 
     #[cold]
@@ -123,26 +129,6 @@ impl Executor<'_> {
     pub(super) fn release(&mut self, now: u64) {
         while let Some(slot) = self.stalls.release(now) {
             local::with(|local| local.ready.put_back(slot));
-        }
-    }
-
-    /// Wakes whom the only timer is for that is due, while nothing is ready: a task is next.
-    #[inline]
-    fn wake_alone(&self, owner: u64, sleeper: Sleeper) -> Option<u32> {
-        match sleeper {
-            Sleeper::Task(slot) => {
-                let number = owner;
-                self.tasks.living(TaskRef { slot, number })?;
-                self.world.note(|| Event::Woken {
-                    task: owner,
-                    by: self.world.current(),
-                });
-                Some(slot)
-            }
-            Sleeper::Other(waker) => {
-                waker.wake();
-                None
-            }
         }
     }
 
@@ -227,6 +213,16 @@ impl Executor<'_> {
         };
         armed.into_iter().map(report).collect()
     }
+}
+
+/// What came of a look at the next timer.
+pub(super) enum Next {
+    /// The clock has moved, and this task is polled next: it needs no queue for that.
+    Task(u32),
+    /// The clock has moved.
+    Moved,
+    /// Nothing was done.
+    Unclear,
 }
 
 /// The earlier of two instants, if there are any.

@@ -13,6 +13,8 @@ use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
+use clock::Next;
+
 use super::Sim;
 use super::config::{Policy, SimBuilder};
 use super::explore::Guide;
@@ -80,6 +82,8 @@ struct Executor<'a> {
     tasks: Tasks,
     /// The world's time, which only the executor moves.
     now: u64,
+    /// The last that it may move to.
+    last_instant: u64,
     polls: u64,
     /// When `polls` reaches this, a limit is met: of the run, of a moment, or of the polls after
     /// the root's end.
@@ -116,6 +120,7 @@ impl<'a> Executor<'a> {
             stalls: Stalls::new(config.stalls.clone(), config.seed),
             tasks: Tasks::new(),
             now: START,
+            last_instant: START.saturating_add(config.max_time),
             polls: 0,
             polls_allowed: config.max_polls.min(config.livelock_polls),
             winding_down: false,
@@ -227,9 +232,13 @@ impl<'a> Executor<'a> {
             let (slot, one_of) = match self.pick() {
                 Picked::One { slot, one_of } => (slot, one_of),
                 Picked::None if self.winding_down => return Ok(None),
-                Picked::None => match self.wait()? {
-                    Some(slot) => (slot, 1),
-                    None => continue,
+                Picked::None => match self.next_timer() {
+                    Next::Task(slot) => (slot, 1),
+                    Next::Moved => continue,
+                    Next::Unclear => {
+                        self.wait()?;
+                        continue;
+                    }
                 },
                 Picked::AfterNewborn => {
                     self.adopt_newborn();

@@ -22,35 +22,33 @@ impl<W> Timers<W> {
     }
 
     /// Puts a slot at the end of its bucket, whose number it returns.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as that of `insert`")]
     pub(super) fn link(&mut self, slot: u32, due: u64) -> usize {
         let at = self.place(due);
-        if self.buckets.len() <= at {
-            self.add_levels(at);
-        }
-        let bucket = &mut self.buckets[at];
+        let bucket = match self.buckets.get_mut(at) {
+            Some(bucket) => bucket,
+            None => add_levels(&mut self.buckets, at),
+        };
+        let previous = core::mem::replace(&mut bucket.last, slot);
         let node = &mut self.nodes[slot as usize];
         node.due = due;
-        node.previous = bucket.last;
+        node.previous = previous;
         node.next = NONE;
-        if bucket.last == NONE {
-            *bucket = Bucket {
-                first: slot,
-                last: slot,
-            };
+        if let Some(previous) = self.nodes.get_mut(previous as usize) {
+            previous.next = slot;
+        } else {
+            bucket.first = slot;
             self.words |= 1 << (at / WORD);
             self.filled[at / WORD] |= 1 << (at % WORD);
-        } else {
-            self.nodes[bucket.last as usize].next = slot;
-            bucket.last = slot;
         }
         at
     }
 
-    #[cold]
-    fn add_levels(&mut self, needed: usize) {
-        let buckets = (needed + 1).next_multiple_of(RADIX);
-        self.buckets.resize(buckets, Bucket::EMPTY);
+    /// The same, for who moves slots that there were.
+    #[inline(never)]
+    pub(super) fn relink(&mut self, slot: u32, due: u64) {
+        self.link(slot, due);
     }
 
     pub(super) fn unlink(&mut self, slot: u32) {
@@ -124,6 +122,14 @@ impl<W> Timers<W> {
             self.bounds = Some(bounds);
         }
     }
+}
+
+/// Adds the levels up to that of bucket `needed`, which it returns.
+#[cold]
+fn add_levels(buckets: &mut Vec<Bucket>, needed: usize) -> &mut Bucket {
+    let count = (needed + 1).next_multiple_of(RADIX);
+    buckets.resize(count, Bucket::EMPTY);
+    &mut buckets[needed]
 }
 
 /// Bits below the digit of a level. On the lowest, the two bits above its digit are taken for a

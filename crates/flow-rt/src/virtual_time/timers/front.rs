@@ -1,7 +1,9 @@
 //! The sorted front: the next few timers, taken out of the first bucket.
 
+use core::cmp::Reverse;
+
 use super::buckets::shift;
-use super::{Bounds, NONE, Node, RADIX, Timers};
+use super::{Bounds, Bucket, NONE, Node, RADIX, Timers};
 
 impl<W> Timers<W> {
     /// Where the next one stands that is due at `now` or before.
@@ -30,52 +32,97 @@ impl<W> Timers<W> {
         next.map(|(_, slot)| slot)
     }
 
+    /// Opens the first bucket, and what comes to be that, until something is in the front: for a
+    /// caller that moves time to the next timer at once. Leaves those that are all due at once.
+    #[inline(never)]
+    pub(super) fn fill_front(&mut self) {
+        while let Some(at) = self.first_bucket() {
+            let Bucket { first, last } = self.buckets[at];
+            let at_once = |bounds: &Bounds| bounds.earliest == bounds.latest;
+            if first != last && self.bounds.as_ref().is_some_and(at_once) {
+                return;
+            }
+            self.open(at);
+            if !self.front.is_empty() || self.bounds.is_some() {
+                return;
+            }
+        }
+    }
+
     /// Moves `base` to where bucket `at` starts, the first one, and what is in there to the front,
-    /// or to lower levels if it is much. Leaves it there, measured, if all of it is due at once.
+    /// or to lower levels if it is much. Leaves it there, measured, if it is more than one, and all
+    /// due at once.
     ///
     /// A slot's place in the front is the number of those that are due after it. To count them
     /// takes no branch that depends on the times, where a sort would mispredict one for each slot.
+    /// They are counted by the highest bits of the times, of which any machine compares several at
+    /// once. If two times are the same in these bits, the front is sorted after all.
     #[inline(never)]
-    pub(super) fn open(&mut self, at: usize) {
-        let first = self.buckets[at].first;
+    fn open(&mut self, at: usize) {
+        let Bucket { first, last } = self.buckets[at];
         let due = self.nodes[first as usize].due;
-        let inside = (1 << shift(at / RADIX)) - 1;
-        let room = if inside < SHORT_SPAN { SHORT_FRONT } else { 0 };
-        // Whole numbers that a float holds, since any machine compares two of those at once.
-        // Behind the last, what is due after all.
-        let mut keys = [f64::INFINITY; SHORT_FRONT];
-        let mut slots = [0; SHORT_FRONT];
-        let (mut count, mut different) = (0, 0);
-        let mut slot = first;
-        while slot != NONE {
-            let node = &self.nodes[slot as usize];
-            different |= node.due ^ due;
-            if count < room {
-                // Equals come out in the order of the list.
-                let key = (node.due & inside) * SHORT_FRONT as u64 + count as u64;
-                keys[count] = key.cast_signed() as f64;
-                slots[count] = slot;
-            } else if different != 0 {
+        let inside = (1 << shift(at / RADIX)) - 1_u64;
+        let below = inside.count_ones().saturating_sub(RANK);
+        // In the order of the list, with a gap. What is not there ranks behind what is.
+        let mut ranks = [-1_i16; SHORT_FRONT];
+        let mut dues = [0; SHORT_FRONT];
+        let mut slots = [NONE; SHORT_FRONT];
+        let (mut starts, mut ends, mut different) = (0, 0, 0);
+        // From both ends at once: each step waits for the memory of the one before.
+        let (mut head, mut tail) = (first, last);
+        for step in 0..SHORT_FRONT / 2 {
+            let (one, other) = (&self.nodes[head as usize], &self.nodes[tail as usize]);
+            different |= (one.due ^ due) | (other.due ^ due);
+            // No more than `RANK` bits.
+            ranks[step] = ((one.due & inside) >> below) as i16;
+            dues[step] = one.due;
+            slots[step] = head;
+            starts += 1;
+            if head == tail {
                 break;
             }
-            count += 1;
-            slot = node.next;
+            ranks[SHORT_FRONT - 1 - step] = ((other.due & inside) >> below) as i16;
+            dues[SHORT_FRONT - 1 - step] = other.due;
+            slots[SHORT_FRONT - 1 - step] = tail;
+            ends += 1;
+            (head, tail) = (one.next, other.previous);
+            if head == slots[SHORT_FRONT - 1 - step] {
+                break;
+            }
         }
-        if different == 0 {
+        let count = starts + ends;
+        let more = count == SHORT_FRONT && head != slots[SHORT_FRONT / 2];
+        while more && head != NONE && different == 0 {
+            let node = &self.nodes[head as usize];
+            different |= node.due ^ due;
+            head = node.next;
+        }
+        if different == 0 && count > 1 {
             self.bounds = Some(Bounds::at(due));
             return;
         }
         self.empty(at);
         self.base = due & !inside;
-        if slot != NONE {
+        if more {
             return self.spread(first);
         }
         self.front.resize(count, (0, NONE));
-        let padded = &keys[..count.next_multiple_of(4)];
-        for (&slot, &key) in slots[..count].iter().zip(&keys) {
-            let after: u64 = padded.iter().map(|&other| u64::from(other > key)).sum();
-            let place = after as usize - (padded.len() - count);
-            self.front[place] = (self.nodes[slot as usize].due, slot);
+        let mut sorted = true;
+        // Of equals the last first, so that the first of them is taken out first.
+        for part in [SHORT_FRONT - ends..SHORT_FRONT, 0..starts] {
+            let entries = slots[part.clone()].iter().zip(&dues[part.clone()]);
+            for ((&slot, &due), &rank) in entries.zip(&ranks[part]).rev() {
+                let mut place = count_after(&ranks, rank);
+                while self.front[place].1 != NONE {
+                    place += 1;
+                    sorted = false;
+                }
+                self.front[place] = (due, slot);
+            }
+        }
+        if !sorted {
+            // Equals stay as they are.
+            self.front.sort_by_key(|&(due, _)| Reverse(due));
         }
     }
 
@@ -84,7 +131,7 @@ impl<W> Timers<W> {
         let mut slot = first;
         while slot != NONE {
             let Node { due, next, .. } = self.nodes[slot as usize];
-            self.link(slot, due);
+            self.relink(slot, due);
             slot = next;
         }
     }
@@ -104,7 +151,7 @@ impl<W> Timers<W> {
     #[cold]
     fn give_up_front(&mut self) {
         while let Some((due, slot)) = self.front.pop() {
-            self.link(slot, due);
+            self.relink(slot, due);
         }
         self.bounds = None;
     }
@@ -119,9 +166,25 @@ pub(super) enum Due {
     Bucket(usize),
 }
 
+/// How many of `ranks` are above this one.
+#[inline]
+fn count_after(ranks: &[i16; SHORT_FRONT], rank: i16) -> usize {
+    let mut after = [0; LANES];
+    for ranks in ranks.as_chunks::<LANES>().0 {
+        for (after, &other) in after.iter_mut().zip(ranks) {
+            // The sign, without a bool: that would be packed and unpacked.
+            *after -= rank.wrapping_sub(other) >> (i16::BITS - 1);
+        }
+    }
+    // No more than there are.
+    usize::from(after.iter().sum::<i16>().cast_unsigned())
+}
+
 /// A bucket of no more is sorted: cheaper than to spread it, which would move each again.
 const SHORT_FRONT: usize = 32;
-/// Nanoseconds: three days, so that a time and a place in a list fit into a float's 53 bits.
-const SHORT_SPAN: u64 = 1 << 48;
+/// Sums that are counted at once.
+const LANES: usize = 8;
+/// Bits of a rank: so few that no difference of two overflows.
+const RANK: u32 = 14;
 /// Timers that are new go to the front while there are no more in it.
 const LONGEST_FRONT: usize = 64;

@@ -148,27 +148,33 @@ impl<W> Timers<W> {
         // It does not wrap in a human life.
         self.last_stamp = self.last_stamp.saturating_add(1);
         let stamp = self.last_stamp;
-        let slot = self.free;
-        let slot = if let Some(node) = self.nodes.get_mut(slot as usize) {
-            self.free = node.next;
-            node.stamp = stamp.get();
-            node.owner = owner;
-            node.who = Some(who);
-            slot
+        let slot = if self.free == NONE {
+            self.add_slot()
         } else {
-            self.nodes.push(Node {
-                due,
-                previous: NONE,
-                next: NONE,
-                stamp: stamp.get(),
-                owner,
-                who: Some(who),
-            });
-            // A slot takes 64 bytes: 2^32 of them do not fit into memory.
-            self.nodes.len() as u32 - 1
+            self.free
         };
+        let node = &mut self.nodes[slot as usize];
+        self.free = node.next;
+        node.stamp = stamp.get();
+        node.owner = owner;
+        node.who = Some(who);
         self.add(slot, due.max(self.base));
         Key { slot, stamp }
+    }
+
+    /// Adds a free slot that is the next to be taken.
+    #[cold]
+    fn add_slot(&mut self) -> u32 {
+        self.nodes.push(Node {
+            due: 0,
+            previous: NONE,
+            next: NONE,
+            stamp: 0,
+            owner: 0,
+            who: None,
+        });
+        // A slot takes 64 bytes: 2^32 of them do not fit into memory.
+        self.nodes.len() as u32 - 1
     }
 
     /// Takes out all timers, unfired, and goes back to the start of time. What they held is the
@@ -248,34 +254,23 @@ impl<W> Timers<W> {
         Some((owner, who?))
     }
 
-    /// When the next timer is due, for a caller that moves time there at once: until it takes
-    /// that timer out, it registers nothing for before.
+    /// Takes out the next timer, with when it is due and its owner, if nothing else is due then and
+    /// it is due at `until` or before: for a caller that moves time there at once.
+    ///
+    /// What it leaves is for [`next_due`](Self::next_due) and [`fire`](Self::fire), which come to
+    /// the same in all cases.
     #[inline]
-    pub(crate) fn next_due_now(&mut self) -> Option<u64> {
-        loop {
-            if let Some(&(due, _)) = self.front.last() {
-                return Some(due);
-            }
-            let at = self.first_bucket()?;
-            match &self.bounds {
-                Some(bounds) if bounds.earliest == bounds.latest => return Some(bounds.earliest),
-                _ => self.open(at),
-            }
+    pub(crate) fn pop_alone(&mut self, until: u64) -> Option<(u64, u64, W)> {
+        if self.front.is_empty() {
+            self.fill_front();
         }
-    }
-
-    /// Takes out the timer that is due at `now`, with its owner, if it is alone and
-    /// [`next_due_now`](Self::next_due_now) has just told of it. What it leaves is for
-    /// [`fire`](Self::fire), which comes to the same in all cases.
-    #[inline]
-    pub(crate) fn pop_alone(&mut self, now: u64) -> Option<(u64, W)> {
         let (&(due, slot), others) = self.front.split_last()?;
-        if due > now || others.last().is_some_and(|&(next, _)| next <= now) {
+        if due > until || others.last().is_some_and(|&(next, _)| next == due) {
             return None;
         }
         self.front.pop();
         let (owner, who) = self.free_slot(slot);
-        Some((owner, who?))
+        Some((due, owner, who?))
     }
 
     /// Takes out all timers that are due at `now` or before, with their owners, in that order.
@@ -335,16 +330,12 @@ impl<W> Timers<W> {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "as that of `insert`")]
     fn add(&mut self, slot: u32, due: u64) {
-        if let Some(&(last, _)) = self.front.first() {
-            if due <= last {
-                self.add_to_front(slot, due);
-            } else {
-                self.link(slot, due);
-            }
-            return;
+        let last = self.front.first().map(|&(last, _)| last);
+        if last.is_some_and(|last| due <= last) {
+            return self.add_to_front(slot, due);
         }
         let at = self.link(slot, due);
-        if self.first_bucket() == Some(at) {
+        if last.is_none() && self.first_bucket() == Some(at) {
             if self.buckets[at].first == slot {
                 self.bounds = Some(Bounds::at(due));
             } else if let Some(bounds) = &mut self.bounds {

@@ -35,6 +35,8 @@ fn distance() -> impl Strategy<Value = u64> {
         (0_u32..62, any::<u64>()).prop_map(|(bits, noise)| 1 + noise % (1 << bits)),
         // Many in one bucket, some of them at one instant.
         (1_u64..40).prop_map(|tenths| tenths * 100_000_000),
+        // The same, and so near to each other that their highest bits are the same.
+        (1_u64..20).prop_map(|nanos| (1 << 40) + nanos),
         Just(u64::MAX),
     ]
 }
@@ -94,6 +96,27 @@ impl Plain {
     }
 }
 
+#[test]
+fn those_of_one_bucket_fire_in_order_however_near_to_each_other() {
+    for apart in [1, 1 << 10, 1 << 16, 1 << 20, 1 << 25] {
+        let mut timers = Timers::new();
+        let mut expected = Vec::new();
+        // Out of order, each time twice, and all in one bucket.
+        for number in 0..28_u64 {
+            let due = (1 << 30) + number * 11 % 14 * apart;
+            timers.insert(due, number, number);
+            expected.push((due, number));
+        }
+        expected.sort_unstable();
+        let mut fired = Vec::new();
+        while let Some(due) = timers.next_due() {
+            assert!(timers.pop_alone(due).is_none(), "there are two");
+            timers.fire(due, |_, who| fired.push((due, who)));
+        }
+        assert_eq!(fired, expected);
+    }
+}
+
 proptest! {
     #[test]
     fn does_what_a_plain_list_does(steps in steps()) {
@@ -144,11 +167,17 @@ proptest! {
                 Step::Next => {
                     let first = plain.timers.iter().map(|timer| timer.0).min();
                     if let Some(due) = first.filter(|&due| due < u64::MAX) {
-                        prop_assert_eq!(timers.next_due_now(), Some(due));
+                        prop_assert!(timers.pop_alone(due - 1).is_none());
+                        let alone = plain.timers.iter().filter(|timer| timer.0 == due).count() == 1;
+                        let popped = timers.pop_alone(due);
+                        prop_assert_eq!(popped.is_some(), alone);
                         now = due;
                         let mut fired = Vec::new();
-                        match timers.pop_alone(now) {
-                            Some(alone) => fired.push(alone),
+                        match popped {
+                            Some((at, owner, who)) => {
+                                prop_assert_eq!(at, due);
+                                fired.push((owner, who));
+                            }
                             None => timers.fire(now, |owner, who| fired.push((owner, who))),
                         }
                         let expected: Vec<_> =
