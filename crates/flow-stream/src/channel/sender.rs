@@ -349,11 +349,13 @@ impl<T> Unpin for SendFuture<'_, T> {}
 impl<T> Future for SendFuture<'_, T> {
     type Output = Result<(), SendError<T>>;
 
-    #[inline]
+    // In one piece with the future that awaits it, what was stored for it just now is not loaded
+    // again, and nothing is asked that is known.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if this.turn == Turn::New
-            && this.shared.policy != Policy::Meet
             && let Some(item) = this.item.take()
         {
             return match this.shared.offer_plainly(item) {
@@ -369,7 +371,12 @@ impl<T> SendFuture<'_, T> {
     /// The first poll of one that could not just send.
     #[inline(never)]
     fn offer_or_wait(&mut self, item: T, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
-        match self.shared.offer(item) {
+        // One that is to meet its receiver waits with its item in the line.
+        let offered = match self.shared.policy {
+            Policy::Meet => Err((item, PushError::Full)),
+            _ => self.shared.offer(item),
+        };
+        match offered {
             Ok(()) => Poll::Ready(Ok(())),
             Err(refused) if self.shared.waits_after(&refused) => {
                 self.item = Some(refused.0);
