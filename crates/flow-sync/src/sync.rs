@@ -13,6 +13,8 @@ mod imp {
     pub use std::sync::{Arc, Weak};
     pub use std::thread_local;
 
+    use crate::backoff::Backoff;
+
     /// What a thread needs to wait without a runtime.
     pub mod thread {
         pub use std::thread::{Thread, current, park, park_timeout};
@@ -79,6 +81,31 @@ mod imp {
                 Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
                 Err(std::sync::TryLockError::WouldBlock) => None,
             }
+        }
+
+        /// Locks, for a section of a few instructions: if somebody else is in theirs, it stays
+        /// awake for a while, and looks less and less often.
+        ///
+        /// So whoever holds the lock gets through a run of sections meanwhile, with everything in
+        /// its core's cache. To look at every instant, as [`lock`](Self::lock) does before it
+        /// sleeps, makes the lock and what is under it change cores for each section.
+        #[inline]
+        pub fn lock_awake(&self) -> MutexGuard<'_, T> {
+            match self.try_lock() {
+                Some(guard) => guard,
+                None => self.lock_in_a_while(),
+            }
+        }
+
+        #[cold]
+        fn lock_in_a_while(&self) -> MutexGuard<'_, T> {
+            let mut backoff = Backoff::new();
+            while backoff.wait_a_little() {
+                if let Some(guard) = self.try_lock() {
+                    return guard;
+                }
+            }
+            self.lock()
         }
 
         /// The value, borrowed without locking: `&mut` proves that nobody else can.

@@ -137,6 +137,11 @@ impl<T> Mutex<T> {
         self.0.lock().expect("loom mutexes are never poisoned")
     }
 
+    /// Locks: a model has no time to stay awake for.
+    pub fn lock_awake(&self) -> MutexGuard<'_, T> {
+        self.lock()
+    }
+
     /// Locks if nobody holds the lock now.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         self.0.try_lock().ok()
