@@ -39,6 +39,13 @@ impl Wakers {
         }
     }
 
+    /// Whether there is nobody to wake.
+    #[cfg(feature = "channel")]
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     /// Wakes all, in order; call it without the lock.
     #[inline]
     pub(crate) fn wake(self) {

@@ -215,6 +215,22 @@ fn an_evicting_send_meets_a_close() {
     });
 }
 
+/// A send that may evict, and mostly finds nobody waiting, wakes the receiver that does.
+#[test]
+fn an_evicting_send_meets_a_receive() {
+    explore("evicting send || recv", 3, || {
+        let evicting = Channel::builder().on_full(flow_rt::OnFull::DropOldest);
+        let (tx, rx) = evicting.capacity(1).build().unwrap();
+        // The sender stays, so that nothing but the item can end the wait.
+        let sender = thread::spawn(move || {
+            tx.try_send(1).unwrap();
+            tx
+        });
+        assert_eq!(block_on(rx.recv()), Ok(1));
+        drop(sender.join().unwrap());
+    });
+}
+
 /// A permit that is dropped on a closed channel ends the wait of its receiver (tokio#8260).
 #[test]
 fn a_dropped_permit_ends_the_wait_of_a_closed_channel() {

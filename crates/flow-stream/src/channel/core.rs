@@ -110,15 +110,6 @@ impl<T> Core<T> {
         }
     }
 
-    /// Pushes in place of the oldest item if full; that one comes back. (Of a ring none gives way,
-    /// and of the special ones more than one may: see there.)
-    pub(crate) fn push_evicting(&self, item: T) -> Result<Option<T>, (T, PushError)> {
-        match self {
-            L(locked) => locked.push_evicting(item),
-            R(_) | S(_) => self.try_push(item).map(|()| None),
-        }
-    }
-
     #[inline]
     pub(crate) fn poll_push(
         &self,

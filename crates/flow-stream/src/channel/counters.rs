@@ -27,6 +27,12 @@ impl Counters {
         }
     }
 
+    /// One item in place of another.
+    pub(super) fn count_displaced(&self) {
+        add(&self.pushed, 1);
+        add(&self.evicted, 1);
+    }
+
     pub(super) fn count_popped(&self, n: usize, len: usize) {
         add(&self.popped, n);
         self.len.store(len, Relaxed);

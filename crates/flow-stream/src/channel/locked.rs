@@ -109,7 +109,6 @@ impl<T, S: Scale<T>> Locked<T, S> {
         match section.state.admits(weight) {
             Ok(()) => {
                 section.push(item, weight);
-                section.end();
                 Ok(())
             }
             Err(why) => Err((item, why)),
@@ -151,7 +150,6 @@ impl<T, S: Scale<T>> Locked<T, S> {
         }
         section.count_pushed(n);
         section.grant_receivers();
-        section.end();
         Ok(n)
     }
 
@@ -241,7 +239,7 @@ impl<T, S: Scale<T>> Locked<T, S> {
                 }
             }
         };
-        section.end();
+        drop(section);
         if *turn == Turn::Yielded && outcome.is_pending() {
             cx.waker().wake_by_ref();
         }
@@ -256,7 +254,7 @@ impl<T, S: Scale<T>> Locked<T, S> {
         let mut section = self.section();
         let _waker = section.state.senders.leave(ticket);
         section.grant_senders();
-        section.end();
+        drop(section);
     }
 
     /// Promises room for one item to a newcomer.
@@ -273,7 +271,6 @@ impl<T, S: Scale<T>> Locked<T, S> {
         let mut section = self.section();
         section.state.promises -= 1;
         section.push(item, weight);
-        section.end();
     }
 
     /// Takes a promise back.
@@ -282,23 +279,18 @@ impl<T, S: Scale<T>> Locked<T, S> {
         section.state.promises -= 1;
         section.grant_senders();
         section.grant_receivers();
-        section.end();
     }
 
     /// Takes an item as a newcomer.
     pub(crate) fn try_pop(&self) -> Result<T, PopError> {
         let mut section = self.section();
-        let popped = section.pop(false);
-        section.end();
-        popped
+        section.pop(false)
     }
 
     /// Appends up to `max` items as a newcomer.
     pub(crate) fn try_pop_many(&self, batch: &mut Vec<T>, max: usize) -> Result<usize, PopError> {
         let mut section = self.section();
-        let popped = section.pop_many(batch, max, false);
-        section.end();
-        popped
+        section.pop_many(batch, max, false)
     }
 
     /// Takes an item, or waits in line for one; `None` when drained.
@@ -335,7 +327,6 @@ impl<T, S: Scale<T>> Locked<T, S> {
                 // It has given its waker up, so the one to park with is put in.
                 state.receivers.go_back(ticket, waker);
                 section.grant_receivers();
-                section.end();
                 return Poll::Pending;
             }
             let receivers = &mut state.receivers;
@@ -359,7 +350,7 @@ impl<T, S: Scale<T>> Locked<T, S> {
                 Poll::Pending
             }
         };
-        section.end();
+        drop(section);
         if *turn == Turn::Yielded && outcome.is_pending() {
             cx.waker().wake_by_ref();
         }
@@ -374,7 +365,7 @@ impl<T, S: Scale<T>> Locked<T, S> {
         let mut section = self.section();
         let _waker = section.state.receivers.leave(ticket);
         section.grant_receivers();
-        section.end();
+        drop(section);
     }
 
     /// Stops intake; what is buffered stays. True the first time.
@@ -382,38 +373,53 @@ impl<T, S: Scale<T>> Locked<T, S> {
         let mut section = self.section();
         let first = !core::mem::replace(&mut section.state.closed, true);
         self.counters.close();
-        let Section { state, wakers, .. } = &mut section;
+        let (state, wakers) = (&mut *section.state, &mut section.wakers.0);
         state.senders.refuse_all(wakers);
         section.grant_receivers();
-        section.end();
         first
     }
 
     fn section(&self) -> Section<'_, T, S> {
+        self.section_of(self.state.lock_awake())
+    }
+
+    fn section_of<'a>(&'a self, state: MutexGuard<'a, State<T, S>>) -> Section<'a, T, S> {
         Section {
-            state: self.state.lock(),
+            state,
             counters: &self.counters,
-            wakers: Wakers::new(),
+            wakers: Woken(Wakers::new()),
         }
     }
 }
 
 impl<T> Locked<T> {
     /// Pushes, in place of the oldest item if full; that one comes back.
+    ///
+    /// A [`Section`] would cost as much as the push does, and only those who wait need it.
+    #[inline]
     pub(crate) fn push_evicting(&self, item: T) -> Result<Option<T>, (T, PushError)> {
-        let mut section = self.section();
-        let evicted = match section.state.admits(0) {
+        let mut state = self.state.lock_awake();
+        let evicted = match state.admits(0) {
             Err(PushError::Closed) => return Err((item, PushError::Closed)),
-            Err(PushError::Full) => {
-                // Here rather than beside the queue: under the lock it takes no locked instruction.
-                self.counters.count_evicted(1);
-                section.state.items.pop_front()
-            }
+            Err(PushError::Full) => state.items.pop_front(),
             Ok(()) => None,
         };
-        section.push(item, 0);
-        section.end();
+        state.add(item, 0);
+        // Here rather than beside the queue: under the lock it takes no locked instruction.
+        match evicted {
+            Some(_) => self.counters.count_displaced(),
+            None => self.counters.count_pushed(1, state.items.len()),
+        }
+        if !state.receivers.list.is_empty() {
+            self.pushed(state);
+        }
         Ok(evicted)
+    }
+
+    /// After a push that receivers wait for.
+    #[cold]
+    fn pushed<'a>(&'a self, state: MutexGuard<'a, State<T, Unweighed>>) {
+        self.section_of(state).grant_receivers();
     }
 }
 
@@ -439,7 +445,6 @@ impl<T> Locked<T, Weighing<T>> {
         }
         self.counters.count_evicted(evicted.len());
         section.push(item, weight);
-        section.end();
         Ok(evicted)
     }
 
@@ -558,20 +563,28 @@ impl<T, S: Scale<T>> State<T, S> {
     }
 }
 
-/// A critical section, with those that it will wake.
+/// A critical section, with those that it wakes. It ends where it goes out of scope: to be moved
+/// into its end it would be copied, with the lock held.
 struct Section<'a, T, S: Scale<T>> {
     state: MutexGuard<'a, State<T, S>>,
     counters: &'a Counters,
-    wakers: Wakers,
+    /// Dropped after `state`, so without the lock.
+    wakers: Woken,
+}
+
+/// Wakers that are woken when it is dropped.
+struct Woken(Wakers);
+
+impl Drop for Woken {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            core::mem::take(&mut self.0).wake();
+        }
+    }
 }
 
 impl<T, S: Scale<T>> Section<'_, T, S> {
-    /// Unlocks, then wakes.
-    fn end(self) {
-        drop(self.state);
-        self.wakers.wake();
-    }
-
     fn push(&mut self, item: T, weight: u64) {
         self.state.add(item, weight);
         self.count_pushed(1);
@@ -620,7 +633,7 @@ impl<T, S: Scale<T>> Section<'_, T, S> {
 
     /// Restores invariant 3.
     fn grant_senders(&mut self) {
-        let (state, wakers) = (&mut *self.state, &mut self.wakers);
+        let (state, wakers) = (&mut *self.state, &mut self.wakers.0);
         while let Some(weight) = state.senders.list.head_need()
             && state.has_room(weight).is_ok()
         {
@@ -630,7 +643,7 @@ impl<T, S: Scale<T>> Section<'_, T, S> {
 
     /// Restores invariant 4.
     fn grant_receivers(&mut self) {
-        let (state, wakers) = (&mut *self.state, &mut self.wakers);
+        let (state, wakers) = (&mut *self.state, &mut self.wakers.0);
         while !state.receivers.list.is_empty() && state.items.len() > state.receivers.granted {
             state.receivers.grant(wakers);
         }

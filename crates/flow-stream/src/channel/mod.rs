@@ -465,10 +465,15 @@ impl<T> Shared<T> {
     }
 
     /// Hands a dropped item to the hook, or drops it. Never called with a lock held.
+    #[inline]
     fn dropped(&self, item: T, why: DropReason) {
-        if self.on_drop.is_none() && !::core::mem::needs_drop::<T>() {
-            return;
+        if self.on_drop.is_some() || ::core::mem::needs_drop::<T>() {
+            self.dispose(item, why);
         }
+    }
+
+    #[inline(never)]
+    fn dispose(&self, item: T, why: DropReason) {
         contain(|| match &self.on_drop {
             Some(hook) => hook(item, why),
             None => drop(item),

@@ -16,6 +16,7 @@ use super::core::Core;
 use super::error::{
     Rejected, SendBlockingError, SendError, SendTimeoutError, TooHeavy, TrySendError,
 };
+use super::locked::Locked;
 use super::stats::{ChannelStats, count};
 use super::{DropReason, Policy, Shared, WeakSender};
 use crate::limit::{Limit, LimitError};
@@ -216,8 +217,21 @@ impl<T> Shared<T> {
 
     #[inline(never)]
     fn try_send_otherwise(&self, item: T) -> Result<(), TrySendError<T>> {
-        let offered = self.offer(item);
+        let offered = match (&self.core, self.policy) {
+            (Core::Locked(locked), Policy::DropOldest) => self.displace(locked, item),
+            _ => self.offer(item),
+        };
         offered.map_err(|refused| self.refused(refused).into())
+    }
+
+    /// Sends in place of the oldest item if the channel is full.
+    #[inline]
+    fn displace(&self, locked: &Locked<T>, item: T) -> Result<(), (T, PushError)> {
+        match locked.push_evicting(item)? {
+            Some(oldest) => self.evicted(oldest),
+            None => self.has_room(),
+        }
+        Ok(())
     }
 
     /// Sends as far as that goes without waiting, by the channel's policy.
@@ -238,6 +252,7 @@ impl<T> Shared<T> {
                 }
             },
             Policy::DropOldest => match &self.core {
+                Core::Locked(locked) => self.displace(locked, item),
                 Core::Special(special) => special.push_evicting(item).map(|evicted| {
                     if evicted.is_empty() {
                         self.has_room();
@@ -246,14 +261,13 @@ impl<T> Shared<T> {
                         self.evicted(oldest);
                     }
                 }),
-                core => core.push_evicting(item).map(|evicted| match evicted {
-                    Some(oldest) => self.evicted(oldest),
-                    None => self.has_room(),
-                }),
+                // None is made with this policy: of a ring's items none gives way.
+                Core::Ring(ring) => ring.try_push(item),
             },
         }
     }
 
+    #[inline]
     fn evicted(&self, oldest: T) {
         self.lost(DropReason::Oldest);
         self.dropped(oldest, DropReason::Oldest);
