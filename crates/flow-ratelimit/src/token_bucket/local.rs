@@ -114,6 +114,7 @@ impl<'a, C: Clock> LocalBucket<'a, C> {
 
 impl<C: Clock> Drop for LocalBucket<'_, C> {
     /// Gives the credits back.
+    #[inline]
     fn drop(&mut self) {
         self.credits.hand_back(self.core);
     }
@@ -185,6 +186,7 @@ impl<C: Clock> OwnedLocalBucket<C> {
 
 impl<C: Clock> Drop for OwnedLocalBucket<C> {
     /// Gives the credits back.
+    #[inline]
     fn drop(&mut self) {
         self.credits.hand_back(&self.core);
     }
@@ -212,6 +214,8 @@ impl Credits {
         })
     }
 
+    /// The slow ways get the cell's value, not the cell: so a handle that one function keeps can
+    /// have it in a register, where a request would else wait for the store of the last one.
     #[inline]
     fn take<C: Clock>(&self, core: &Core<C>, n: u64) -> Result<(), Denied> {
         let cell = self.cell.get();
@@ -220,53 +224,28 @@ impl Credits {
             self.cell.set(cell + REQUEST - n);
             return Ok(());
         }
-        // By its parts: as a whole it would be where the callee put it, and all answers in memory.
-        self.take_more(core, n)?;
-        Ok(())
-    }
-
-    /// Takes what is missing, and new credits.
-    #[inline(never)]
-    fn take_more<C: Clock>(&self, core: &Core<C>, n: u64) -> Result<(), Denied> {
         if !core.is_open() {
-            // Those who wait were first.
-            core.refund_credits(self.left());
-            self.cell.set(self.cell.get() - self.left());
+            // Those who wait were first. None is spent twice, even by a waker that comes back here.
+            let left = self.left();
+            self.cell.set(cell - left);
+            give_back(core, left);
         }
-        let missing = n.saturating_sub(self.left());
-        let batch = u64::from(self.batch);
-        // The credits that it has are spent with it, so a whole batch has room. As much as it
-        // takes it leaves to the others.
-        let taken = core.decide_with(missing, |left| batch.min(left / 2));
-        core.count_granted(self.cell.get() / REQUEST);
-        core.count(taken.is_ok());
-        match taken {
-            Ok((_, credits)) => {
-                // None are left, and none came, where others' turn ended just now.
-                let left = self.left().saturating_sub(n);
-                self.cell.set(left.max(credits));
-                Ok(())
-            }
-            Err(denied) => {
-                self.cell.set(self.left());
-                Err(match denied {
-                    Denied::ExceedsBurst { burst, .. } => Denied::ExceedsBurst {
-                        requested: n,
-                        burst,
-                    },
-                    denied => denied,
-                })
-            }
-        }
+        let taken = take_more(core, self.batch, self.cell.get(), n);
+        // What was to be counted is, whatever came of it.
+        self.cell.set(self.left());
+        // By its parts: as a whole it would be where the callee put it, and all answers in memory.
+        let left = taken?;
+        self.cell.set(left);
+        Ok(())
     }
 
     fn left(&self) -> u64 {
         self.cell.get() % REQUEST
     }
 
+    #[inline]
     fn hand_back<C: Clock>(&self, core: &Core<C>) {
-        core.count_granted(self.cell.get() / REQUEST);
-        core.hand_back(self.batch.into(), self.left());
+        hand_back(core, self.batch, self.cell.get());
     }
 
     fn fmt(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
@@ -275,6 +254,38 @@ impl Credits {
             .field("batch", &self.batch)
             .finish_non_exhaustive()
     }
+}
+
+#[cold]
+#[inline(never)]
+fn give_back<C: Clock>(core: &Core<C>, credits: u64) {
+    core.refund_credits(credits);
+}
+
+/// Takes what is missing, and new credits: what is left then.
+#[inline(never)]
+fn take_more<C: Clock>(core: &Core<C>, batch: u32, cell: u64, n: u64) -> Result<u64, Denied> {
+    let left = cell % REQUEST;
+    let missing = n.saturating_sub(left);
+    // The credits that it has are spent with it, so a whole batch has room. As much as it takes it
+    // leaves to the others.
+    let taken = core.decide_with(missing, |left| u64::from(batch).min(left / 2));
+    core.count_granted(cell / REQUEST + u64::from(taken.is_ok()));
+    if taken.is_err() {
+        core.count(false);
+    }
+    match taken {
+        // None are left, and none came, where others' turn ended just now.
+        Ok((_, credits)) => Ok(left.saturating_sub(n).max(credits)),
+        Err(Denied::ExceedsBurst { burst, .. }) => Err(Denied::exceeds_burst(n, burst)),
+        Err(denied) => Err(denied),
+    }
+}
+
+#[inline(never)]
+fn hand_back<C: Clock>(core: &Core<C>, batch: u32, cell: u64) {
+    core.count_granted(cell / REQUEST);
+    core.hand_back(batch.into(), cell % REQUEST);
 }
 
 /// One request in the cell; credits, a u32 at the most, are below it.
