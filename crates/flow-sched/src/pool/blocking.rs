@@ -122,7 +122,7 @@ pub(super) async fn run(
         submitter: None,
     };
     let thread = Thread { shared, ran: 0 };
-    drop(core.host.spawn_blocking(move || thread.run()));
+    drop(core.rt.spawn_blocking(move || thread.run()));
     poll_fn(|cx| watch.poll(timers, cx)).await
 }
 

@@ -66,8 +66,8 @@ impl From<RangeInclusive<usize>> for Slots {
 pub struct WorkerPoolBuilder {
     name: Cow<'static, str>,
     runtime: Option<Handle>,
-    /// Where closures that block run, if not there.
-    host: Option<Handle>,
+    /// The pool whose tasks the slots are to be, if not the runtime's.
+    above: Option<WorkerPool>,
     slots: Slots,
     queue: QueueKind,
     priorities: usize,
@@ -75,7 +75,6 @@ pub struct WorkerPoolBuilder {
     on_full: OnFull,
     task_timeout: Option<Duration>,
     idle_timeout: Duration,
-    lingers: bool,
     hooks: Hooks,
     tracks: bool,
     #[cfg(feature = "adaptive")]
@@ -87,7 +86,7 @@ impl WorkerPoolBuilder {
         Self {
             name: Cow::Borrowed("pool"),
             runtime: None,
-            host: None,
+            above: None,
             slots: Slots { min: 1, max: 64 },
             queue: QueueKind::Bounded(1024),
             priorities: 1,
@@ -95,7 +94,6 @@ impl WorkerPoolBuilder {
             on_full: OnFull::Wait,
             task_timeout: None,
             idle_timeout: Duration::from_secs(10),
-            lingers: true,
             hooks: Hooks::default(),
             tracks: false,
             #[cfg(feature = "adaptive")]
@@ -106,9 +104,8 @@ impl WorkerPoolBuilder {
     /// Of a pool whose slots are another one's.
     pub(super) fn sub_pool(parent: &WorkerPool) -> Self {
         Self {
-            runtime: Some(parent.handle()),
-            host: Some(parent.host().clone()),
-            lingers: false,
+            runtime: Some(parent.runtime().clone()),
+            above: Some(parent.clone()),
             ..Self::new()
         }
     }
@@ -120,10 +117,11 @@ impl WorkerPoolBuilder {
     }
 
     /// The runtime that slots, blocking closures and timers run on; [`Handle::current`] at
-    /// [`build`](Self::build) unless set.
+    /// [`build`](Self::build) unless set. A [sub-pool](WorkerPool::sub_pool) has that of the pool
+    /// above; given one, it is none any more.
     pub fn runtime(mut self, runtime: &Handle) -> Self {
         self.runtime = Some(runtime.clone());
-        self.host = None;
+        self.above = None;
         self
     }
 
@@ -260,10 +258,7 @@ impl WorkerPoolBuilder {
     /// # Errors
     /// [`PoolConfigError`] names the option, what was given and what is allowed.
     pub fn build(self) -> Result<WorkerPool, PoolConfigError> {
-        let mut slots = self.slots.checked()?;
-        if !self.lingers {
-            slots = SlotRange::new(0, slots.max() as usize);
-        }
+        let slots = self.slots.checked()?;
         match self.queue {
             QueueKind::Bounded(0) => return Err(PoolConfigError::ZeroQueue),
             QueueKind::Bounded(given) if given > MAX_QUEUE => {
@@ -306,7 +301,7 @@ impl WorkerPoolBuilder {
         Ok(WorkerPool::start(Settings {
             name: self.name,
             rt,
-            host: self.host,
+            above: self.above,
             slots,
             queue: self.queue,
             priorities: self.priorities,
@@ -314,7 +309,6 @@ impl WorkerPoolBuilder {
             on_full: self.on_full,
             task_timeout: self.task_timeout,
             idle_timeout: self.idle_timeout,
-            lingers: self.lingers,
             hooks: self.hooks,
             tracks: self.tracks,
             #[cfg(feature = "adaptive")]
@@ -329,7 +323,6 @@ impl fmt::Debug for WorkerPoolBuilder {
         shown
             .field("name", &self.name)
             .field("runtime", &self.runtime)
-            .field("host", &self.host)
             .field("slots", &(self.slots.min..=self.slots.max))
             .field("queue", &self.queue)
             .field("priorities", &self.priorities)
@@ -337,7 +330,7 @@ impl fmt::Debug for WorkerPoolBuilder {
             .field("on_full", &self.on_full)
             .field("task_timeout", &self.task_timeout)
             .field("idle_timeout", &self.idle_timeout)
-            .field("is_sub_pool", &!self.lingers)
+            .field("is_sub_pool", &self.above.is_some())
             .field("track_tasks", &self.tracks)
             .field("hooks", &self.hooks);
         #[cfg(feature = "adaptive")]

@@ -6,6 +6,14 @@
 //! (they have had their time: each is polled once more and then dropped). It has ended when no
 //! slot lives and nothing is queued.
 //!
+//! # Sub-pools
+//! A slot of a sub-pool is a task of the pool above, which knows it for a slot: its own limit does
+//! not hold for it, nor does the context of whoever submitted to the sub-pool. Until the sub-pool
+//! has ended it [holds](Room::hold) the room above, so that its slots are taken over a closed
+//! intake too, and the pool above does not end before it. Each phase of the pool above is one of
+//! its sub-pools, which come to it first: so their slots leave by themselves, and are not dropped
+//! as tasks that are late.
+//!
 //! # Invariants
 //! 1. A task in the queue has a slot that lives, or is being started by whoever pushed it, or is
 //!    discarded by whoever finds the pool stopped after its push.
@@ -17,10 +25,12 @@
 //! 4. Once the pool has ended no slot starts, and no submitter runs its own task: whoever wants
 //!    to counts it as alive first and looks whether the pool is drained afterwards; the end is
 //!    judged the other way round. Each has a SeqCst fence between.
+//! 5. A sub-pool is among `below` of the pool above before it looks whether that is closed; a close
+//!    looks at `below` after it closed the room. So no close passes it by.
 
 use core::time::Duration;
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use flow_rt::{CancellationToken, Handle, OnFull, contain};
 use flow_sync::Event;
@@ -37,15 +47,21 @@ use super::sizing::{Sizer, Sizing};
 use super::slot::{self, Slot};
 use super::stats::{Counters, Gone, PoolStats, Totals};
 use super::task::Job;
+use super::submit::{Make, Submit};
 use super::timing::Timing;
-use crate::sync::atomic::{AtomicU8, Ordering, fence};
+use super::worker_pool::WorkerPool;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
 
 pub(super) struct Core {
     pub(super) name: Cow<'static, str>,
+    /// Below all pools: a sub-pool's slots are tasks of the pool above, its timers and its closures
+    /// that block are not.
     pub(super) rt: Handle,
-    /// Where closures that block run: a sub-pool's slots are tasks of the pool above, its closures
-    /// are not.
-    pub(super) host: Handle,
+    /// Whose tasks the slots are, if not the runtime's.
+    above: Option<Above>,
+    /// The sub-pools that have not ended.
+    below: Mutex<Vec<Weak<Self>>>,
     pub(super) room: Room,
     pub(super) roster: Roster,
     pub(super) counters: Counters,
@@ -68,12 +84,19 @@ pub(super) struct Core {
     closed_at: OnceLock<Totals>,
 }
 
+/// The pool that a sub-pool is on.
+struct Above {
+    pool: WorkerPool,
+    /// Whether its room is held.
+    holds: AtomicBool,
+}
+
 /// What a builder has settled.
 pub(super) struct Settings {
     pub(super) name: Cow<'static, str>,
     pub(super) rt: Handle,
-    /// Where closures that block run, if not there.
-    pub(super) host: Option<Handle>,
+    /// The pool whose tasks the slots are to be, if not the runtime's.
+    pub(super) above: Option<WorkerPool>,
     pub(super) slots: SlotRange,
     pub(super) queue: QueueKind,
     pub(super) priorities: usize,
@@ -81,7 +104,6 @@ pub(super) struct Settings {
     pub(super) on_full: OnFull,
     pub(super) task_timeout: Option<Duration>,
     pub(super) idle_timeout: Duration,
-    pub(super) lingers: bool,
     pub(super) hooks: Hooks,
     pub(super) tracks: bool,
     #[cfg(feature = "adaptive")]
@@ -98,7 +120,21 @@ pub(super) enum QueueKind {
 }
 
 impl Core {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Arc<Self> {
+        let core = Arc::new(Self::build(settings));
+        if let Some(above) = core.above() {
+            above.below.lock().push(Arc::downgrade(&core));
+            // After it is there: see invariant 5.
+            if above.room.is_closed() {
+                core.close();
+            }
+        }
+        core
+    }
+
+    fn build(mut settings: Settings) -> Self {
+        let lingers = settings.above.is_none();
+        settings.slots = bounds(settings.slots, lingers);
         let (range, timing) = Self::sized(&settings);
         let max = settings.slots.max();
         let (room, array) = match settings.queue {
@@ -108,16 +144,23 @@ impl Core {
         };
         Self {
             name: settings.name,
-            host: settings.host.unwrap_or_else(|| settings.rt.clone()),
             rt: settings.rt,
+            below: Mutex::new(Vec::new()),
             room: Room::new(room),
             roster: Roster::new(range),
             counters: Counters::new(max as usize),
-            token: CancellationToken::new(),
+            token: match &settings.above {
+                Some(above) => above.cancellation().child_token(),
+                None => CancellationToken::new(),
+            },
+            above: settings.above.map(|pool| Above {
+                holds: AtomicBool::new(pool.core().room.hold()),
+                pool,
+            }),
             on_full: settings.on_full,
             task_timeout: settings.task_timeout,
             idle_timeout: settings.idle_timeout,
-            lingers: settings.lingers,
+            lingers,
             hooks: settings.hooks,
             timing,
             burst: Burst::default(),
@@ -145,6 +188,11 @@ impl Core {
         core::ptr::from_ref(self) as usize
     }
 
+    /// The pool whose tasks its slots are, if they are a pool's.
+    pub(super) fn above(&self) -> Option<&Arc<Self>> {
+        self.above.as_ref().map(|above| above.pool.core())
+    }
+
     /// Queues a task, for which the caller has a place.
     pub(super) fn push(self: &Arc<Self>, lane: usize, job: Arc<dyn Job>) {
         self.lanes.push(lane, job);
@@ -159,6 +207,13 @@ impl Core {
         } else {
             contain(|| drop(job));
         }
+    }
+
+    /// Queues a slot of a sub-pool's, which holds the room.
+    pub(super) fn spawn_slot(self: &Arc<Self>, slot: Arc<dyn Job>) {
+        self.room.take_over_held();
+        self.lanes.push_spawned(slot);
+        self.pushed();
     }
 
     fn pushed(self: &Arc<Self>) {
@@ -239,7 +294,13 @@ impl Core {
                 return;
             }
             let slot = Slot::new(self.clone(), seat);
-            self.rt.spawn_detached(slot::live(slot));
+            match self.above() {
+                None => self.rt.spawn_detached(slot::live(slot)),
+                Some(above) => {
+                    let slot = move |_cx| slot::live(slot);
+                    Submit::new(above, slot, Make::future()).spawn_slot(self.name.clone());
+                }
+            }
         }
     }
 
@@ -262,7 +323,8 @@ impl Core {
     }
 
     /// Sets the bounds of how many slots may live.
-    pub(super) fn set_bounds(self: &Arc<Self>, bounds: SlotRange) {
+    pub(super) fn set_bounds(self: &Arc<Self>, given: SlotRange) {
+        let bounds = bounds(given, self.lingers);
         #[cfg(feature = "adaptive")]
         if let Some(sizer) = &self.timing.sizer {
             sizer.set_bounds(self, bounds);
@@ -306,9 +368,17 @@ impl Core {
         if is_first {
             events::closed(self);
             self.roster.wake_all();
+            for sub_pool in self.below() {
+                sub_pool.close();
+            }
             self.settle();
         }
         is_first
+    }
+
+    /// The sub-pools that have not ended.
+    fn below(&self) -> Vec<Arc<Self>> {
+        self.below.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Tells every task that the drain has left to stop: see [Life](self).
@@ -319,6 +389,9 @@ impl Core {
             return;
         }
         events::cancelling(self);
+        for sub_pool in self.below() {
+            sub_pool.cancel();
+        }
         self.token.cancel_with("the pool was shut down");
         self.phase.fetch_or(CANCELLED, Ordering::AcqRel);
         // Orders the phase before the look at the queue: see `push`.
@@ -331,6 +404,9 @@ impl Core {
     /// Drops the tasks that have been told to stop and do not.
     pub(super) fn stop(&self) {
         self.cancel();
+        for sub_pool in self.below() {
+            sub_pool.stop();
+        }
         if self.phase.fetch_or(OVERDUE, Ordering::AcqRel) & OVERDUE == 0 {
             events::stopping(self);
         }
@@ -354,6 +430,20 @@ impl Core {
         fence(Ordering::SeqCst);
         if self.has_ended() {
             self.ended.notify_all();
+            self.let_go_of_above();
+        }
+    }
+
+    /// A sub-pool has ended: the pool above may, too.
+    fn let_go_of_above(&self) {
+        let Some(above) = &self.above else { return };
+        if above.holds.swap(false, Ordering::AcqRel) {
+            let pool = above.pool.core();
+            let itself = |weak: &Weak<Self>| core::ptr::eq(weak.as_ptr(), self);
+            pool.below.lock().retain(|weak| !itself(weak));
+            if pool.room.let_go() {
+                pool.drained();
+            }
         }
     }
 
@@ -406,11 +496,21 @@ impl Core {
 
     fn give_back(&self) {
         if self.room.give_back() {
-            // The last task of a closed pool: idle slots may go.
-            self.roster.wake_all();
-            self.settle();
+            self.drained();
         }
     }
+
+    fn drained(&self) {
+        // The last task of a closed pool: idle slots may go.
+        self.roster.wake_all();
+        self.settle();
+    }
+}
+
+/// A sub-pool's slots are another pool's: idle it keeps none, whatever was given.
+fn bounds(given: SlotRange, lingers: bool) -> SlotRange {
+    let min = if lingers { given.min() } else { 0 };
+    SlotRange::new(min as usize, given.max() as usize)
 }
 
 const RUNS: u8 = 0;

@@ -122,10 +122,7 @@ impl Place {
         cx: Option<&mut Context<'_>>,
     ) -> Option<Poll<End>> {
         let given = job.given();
-        let limit = match (self.core.task_timeout, given.limit()) {
-            (Some(pool), Some(own)) => Some(pool.min(own)),
-            (pool, own) => pool.or(own),
-        };
+        let limit = given.limit(self.core.task_timeout);
         let timed = self.core.timing.is_on();
         let entry = given.entry.clone();
         let is_asked = timed || self.core.hooks.task_end.is_some() || entry.is_some();

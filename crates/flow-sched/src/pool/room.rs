@@ -9,7 +9,8 @@
 //!   bit 63 `CLOSED`. `seen`: a value that `freed` had.
 //! - Slots': `freed`, the places ever given back.
 //! - Everybody's, rarely written: `marks`, a copy of the word's two bits for those who give
-//!   places back; `capacity`; `unmatched`, the places taken for which no task was queued.
+//!   places back; `capacity`; `unmatched`, the places taken for which no task was queued; `held`,
+//!   those who may take places over after the close: sub-pools, for their slots.
 //!
 //! `line: Mutex<Line>`: the FIFO of those who wait, and how many were promised a place and have
 //! not come for it. A place is used while `freed < taken`.
@@ -22,8 +23,9 @@
 //!    is set only the holder of the lock raises `taken` for a submitter: nobody overtakes. Those
 //!    who take over, and raise it whatever it is, leave less room to the others.
 //! 3. `CLOSED` is set once, under the lock, and promised places are given back in the same
-//!    critical section. Afterwards `taken` stands still, and once `freed` has reached it the queue
-//!    is empty for ever.
+//!    critical section. Afterwards only those who hold the room raise `taken`, and nobody comes to
+//!    hold it: once it is held no longer, and `freed` has reached `taken`, the queue is empty for
+//!    ever.
 //! 4. `seen <= freed`: a take that goes by it is careful.
 //! 5. Wakers are woken and dropped without the lock.
 //!
@@ -39,7 +41,7 @@
 //! `freed` and `marks` are two locations, each written by one side and read by the other (Dekker).
 //! All four accesses are SeqCst: whoever gives back sees the mark, or the waiter's pump sees the
 //! place. The same holds for the last place and the mark of a close, which looks for itself
-//! afterwards. Release on `freed` and Acquire where it is looked at, directly or through `seen`,
+//! afterwards, and for the last place and the last of those who hold the room. Release on `freed` and Acquire where it is looked at, directly or through `seen`,
 //! order the old task's pop before the new one's push.
 //!
 //! # Counting
@@ -82,6 +84,7 @@ struct Marks {
     bits: AtomicU64,
     capacity: AtomicU64,
     unmatched: AtomicU64,
+    held: AtomicU64,
 }
 
 struct Line {
@@ -112,6 +115,7 @@ impl Room {
                 bits: AtomicU64::new(0),
                 capacity: AtomicU64::new(capacity),
                 unmatched: AtomicU64::new(0),
+                held: AtomicU64::new(0),
             }),
             line: Mutex::new(Line {
                 waiting: WaitList::new(),
@@ -160,6 +164,29 @@ impl Room {
             }
         }
         false
+    }
+
+    /// Keeps a closed room from being drained until [`let_go`](Self::let_go), so that places may
+    /// be [taken over](Self::take_over_held) until then; false once the room is closed.
+    pub(super) fn hold(&self) -> bool {
+        let _line = self.line.lock();
+        let is_open = !self.is_closed();
+        if is_open {
+            self.marks.held.fetch_add(1, Ordering::SeqCst);
+        }
+        is_open
+    }
+
+    /// Ends a [`hold`](Self::hold); true if the room is drained with it.
+    pub(super) fn let_go(&self) -> bool {
+        self.marks.held.fetch_sub(1, Ordering::SeqCst);
+        loom_fence();
+        self.is_drained()
+    }
+
+    /// Takes a place over, of a closed room too, for somebody who holds it.
+    pub(super) fn take_over_held(&self) {
+        self.intake.word.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether a place is free, if the word is still what it was.
@@ -248,8 +275,10 @@ impl Room {
         if marks & WAITERS != 0 {
             self.serve();
         }
-        // The one whose raise of `freed` reached it; `taken` stands still.
-        marks & CLOSED != 0 && self.intake.word.load(Ordering::Acquire) & TAKEN == freed
+        // The one whose raise of `freed` reached it; unless the room is held `taken` stands still.
+        marks & CLOSED != 0
+            && self.marks.held.load(Ordering::SeqCst) == 0
+            && self.intake.word.load(Ordering::Acquire) & TAKEN == freed
     }
 
     /// Closes the room; true for the call that did it.
@@ -280,9 +309,13 @@ impl Room {
     /// Whether nothing is queued and nothing ever will be.
     #[inline]
     pub(super) fn is_drained(&self) -> bool {
-        // In this order: `freed` never passes `taken`, which stands still once it is closed.
+        // In this order: once it is closed and not held `taken` stands still, and `freed` never
+        // passes it.
+        if !self.is_closed() || self.marks.held.load(Ordering::SeqCst) != 0 {
+            return false;
+        }
         let word = self.intake.word.load(Ordering::Acquire);
-        word & CLOSED != 0 && self.freed.load(Ordering::SeqCst) == word & TAKEN
+        self.freed.load(Ordering::SeqCst) == word & TAKEN
     }
 
     /// Sets how many places there are. Those in use stay so, however many they are.

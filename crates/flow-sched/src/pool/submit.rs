@@ -158,6 +158,20 @@ impl<'p, F, T> Submit<'p, F, T> {
         }
     }
 
+    /// Queues a slot of the sub-pool of this name, which holds the room.
+    pub(super) fn spawn_slot(mut self, sub_pool: Cow<'static, str>) {
+        // It goes on for others than whoever submitted to the sub-pool now.
+        self.handed_over = true;
+        self.origin = Origin {
+            name: Some(sub_pool),
+            place: None,
+        };
+        if let Some((closure, given)) = self.task(None) {
+            let slot = (self.make.detached)(closure, given.of_slot());
+            self.core.spawn_slot(slot);
+        }
+    }
+
     /// Lets nobody wait for the task: there is no handle, and what a handle costs is saved.
     pub fn detach(self) -> SubmitDetached<'p, F, T> {
         SubmitDetached(self)

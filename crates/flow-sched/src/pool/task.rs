@@ -151,7 +151,7 @@ pub(super) trait Job: Any + Send + Sync {
 
 /// What a task was submitted with: a word each, as most tasks have none of it.
 pub(super) struct Given {
-    /// In nanoseconds; `UNLIMITED` for none.
+    /// In nanoseconds; `UNLIMITED` for none, and `SLOT` for none whatever the pool's own.
     limit: u64,
     /// The context of whoever submitted it.
     pub(super) submitted_by: Option<TaskContext>,
@@ -164,6 +164,9 @@ pub(super) struct Given {
 /// 584 years, and whatever is longer.
 const UNLIMITED: u64 = u64::MAX;
 
+/// Of a slot of a sub-pool's, whose tasks have limits of their own.
+const SLOT: u64 = UNLIMITED - 1;
+
 impl Given {
     #[inline]
     pub(super) fn new(
@@ -172,19 +175,36 @@ impl Given {
         at: Option<Instant>,
         entry: Option<Arc<Enrolled>>,
     ) -> Self {
-        let nanos = |limit: Duration| u64::try_from(limit.as_nanos()).unwrap_or(UNLIMITED);
+        let nanos = |limit: Duration| u64::try_from(limit.as_nanos()).ok();
+        let limit = limit.and_then(nanos).filter(|&nanos| nanos < SLOT);
         Self {
-            limit: limit.map_or(UNLIMITED, nanos),
+            limit: limit.unwrap_or(UNLIMITED),
             submitted_by,
             at: at.unwrap_or(Instant::FAR_FUTURE),
             entry,
         }
     }
 
-    /// Its own limit.
+    /// The same for a slot of a sub-pool's: bounded by nothing, and in nobody's context.
+    pub(super) fn of_slot(self) -> Self {
+        Self {
+            limit: SLOT,
+            submitted_by: None,
+            ..self
+        }
+    }
+
+    /// How long it may run, in a pool where tasks may run so long.
     #[inline]
-    pub(super) fn limit(&self) -> Option<Duration> {
-        (self.limit != UNLIMITED).then(|| Duration::from_nanos(self.limit))
+    pub(super) fn limit(&self, pool: Option<Duration>) -> Option<Duration> {
+        match self.limit {
+            UNLIMITED => pool,
+            SLOT => None,
+            own => {
+                let own = Duration::from_nanos(own);
+                Some(pool.map_or(own, |pool| pool.min(own)))
+            }
+        }
     }
 
     /// When it was submitted, if somebody wants to know.

@@ -89,7 +89,7 @@ impl WorkerPool {
     }
 
     pub(super) fn start(settings: Settings) -> Self {
-        Self(Arc::new(Open(Arc::new(Core::new(settings)))))
+        Self(Arc::new(Open(Core::new(settings))))
     }
 }
 
@@ -273,12 +273,22 @@ impl WorkerPool {
     }
 
     /// A pool to configure whose slots are this pool's: it never has more tasks running than its
-    /// own [`slots`](WorkerPoolBuilder::slots) say, and these count as tasks of this pool. It has
-    /// a queue, priorities, limits and figures of its own.
+    /// own [`slots`](WorkerPoolBuilder::slots) say. It has a queue, priorities, limits and figures
+    /// of its own, and keeps this pool open.
     ///
-    /// One of this pool's slots is taken while the sub-pool has a task for it, after 64 tasks in
-    /// a row it is this pool's again for a turn, and idle it keeps none. A shutdown of this pool
-    /// that does not wait for the sub-pool's ends the sub-pool too.
+    /// A slot of the sub-pool is a task of this pool: it is queued and counted as what is spawned
+    /// on the [handle](Self::handle), and has one of this pool's slots while the sub-pool has a task
+    /// for it. After 64 in a row it is queued anew, and idle it keeps none.
+    ///
+    /// | of this pool | for the sub-pool |
+    /// |---|---|
+    /// | the most slots | it has no more, whatever its own |
+    /// | [`task_timeout`](WorkerPoolBuilder::task_timeout) | holds for none of its tasks: it has its own |
+    /// | [`cancellation`](Self::cancellation) | is above its own |
+    /// | [`close`](Self::close) | closes it; what it has queued still runs |
+    /// | [`shutdown`](Self::shutdown) | drains, cancels and stops it at the same times |
+    ///
+    /// Built on a closed pool it is closed.
     ///
     /// ```
     /// # flow_rt::sim::check(0..3, |rt| async move {
@@ -442,7 +452,7 @@ impl WorkerPool {
         &self.core().name
     }
 
-    /// The runtime that the pool runs on.
+    /// The runtime that the pool runs on; a sub-pool's is that of the pool above.
     pub fn runtime(&self) -> &Handle {
         &self.core().rt
     }
@@ -475,18 +485,13 @@ impl WorkerPool {
         self.core().roll.is_some()
     }
 
-    /// The runtime that blocking closures run on.
-    pub(super) fn host(&self) -> &Handle {
-        &self.core().host
-    }
-
     /// How many priorities its queue has.
     #[cfg(feature = "scheduler")]
     pub(crate) fn priorities(&self) -> usize {
         self.core().priorities()
     }
 
-    fn core(&self) -> &Arc<Core> {
+    pub(super) fn core(&self) -> &Arc<Core> {
         &self.0.0
     }
 }

@@ -22,5 +22,6 @@ mod random;
 mod settings;
 #[cfg(feature = "adaptive")]
 mod sizing;
+mod sub_pools;
 mod submitting;
 mod threads;

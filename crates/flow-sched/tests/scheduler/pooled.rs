@@ -18,6 +18,7 @@ flow_rt::on_every_runtime! {
     runs_that_wait_for_a_pool_are_reported_when_it_closes_or_their_job_goes,
     a_run_has_its_context_and_one_by_hand_that_of_its_caller,
     the_most_urgent_run_goes_first,
+    a_scheduler_on_a_sub_pool_takes_a_slot_for_its_runs_alone,
 }
 
 async fn case_106_a_full_pool_delays_only_its_own_job(rt: TestRuntime) {
@@ -305,6 +306,24 @@ async fn the_most_urgent_run_goes_first(rt: TestRuntime) {
             priorities: 1
         }
     );
+}
+
+/// The driver, and what waits before a run, are no tasks of the pool above.
+async fn a_scheduler_on_a_sub_pool_takes_a_slot_for_its_runs_alone(rt: TestRuntime) {
+    let above = WorkerPool::builder().runtime(&rt).slots(1);
+    let above = above.task_timeout(ms(100)).build().unwrap();
+    let pool = above.sub_pool().slots(1).build().unwrap();
+    let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
+    let log = Log::new(&rt);
+    let job = noting(&scheduler, "a", &log).every(SEC).start().unwrap();
+    rt.advance(ms(500)).await;
+    assert_eq!(above.stats().running, 0);
+    assert_eq!(above.run(async |_cx| 1).await.unwrap(), 1);
+    rt.advance(ms(2_100)).await;
+    assert_eq!((log.len(), job.stats().runs.completed), (2, 2));
+    assert_eq!(above.run(async |_cx| 2).await.unwrap(), 2);
+    assert_eq!(above.stats().timed_out, 0);
+    assert_eq!(scheduler.shutdown(SEC).await.jobs, 1);
 }
 
 async fn a_pools_dump_names_the_jobs_of_its_runs(rt: TestRuntime) {
