@@ -62,7 +62,7 @@ struct Shared {
     seat: Arc<Seat>,
     /// Whether this is no slot but a submitter, who runs its own closure and no other.
     is_guest: bool,
-    /// The roster's news that the slot has seen.
+    /// The news of its roster, and of those above, that the slot has seen.
     news: u64,
     state: Mutex<State>,
 }
@@ -133,7 +133,13 @@ struct Thread {
 }
 
 impl Thread {
+    /// Runs closures where the slot would be: in the tasks of the pools above.
     fn run(mut self) {
+        let core = self.shared.core.clone();
+        core.within_above(&mut || self.run_all());
+    }
+
+    fn run_all(&mut self) {
         let shared = self.shared.clone();
         let mut place = Place::elsewhere(shared.core.clone(), shared.seat.clone(), shared.is_guest);
         let mut next = shared.state.lock().first.take();
@@ -227,7 +233,7 @@ impl Thread {
             let is_done = self.shared.is_guest
                 || self.ran >= MOST
                 || core.is_stopping()
-                || core.roster.news() != self.shared.news;
+                || core.roster.news().wrapping_add(core.news_above()) != self.shared.news;
             if is_done {
                 return None;
             }

@@ -11,8 +11,12 @@
 //! not hold for it, nor does the context of whoever submitted to the sub-pool. Until the sub-pool
 //! has ended it [holds](Room::hold) the room above, so that its slots are taken over a closed
 //! intake too, and the pool above does not end before it. Each phase of the pool above is one of
-//! its sub-pools, which come to it first: so their slots leave by themselves, and are not dropped
-//! as tasks that are late.
+//! its sub-pools too, which come to it before tasks of the pool above are told or dropped: so their
+//! slots leave by themselves, and not as tasks that are late.
+//!
+//! A slot that has the slot above for task after task looks before each whether there may be too
+//! many above: then it leaves, and is queued there anew. So a slot that was lent above comes back
+//! after one task, and not after all that the sub-pool has.
 //!
 //! # Invariants
 //! 1. A task in the queue has a slot that lives, or is being started by whoever pushed it, or is
@@ -33,11 +37,12 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock, Weak};
 
 use flow_rt::{CancellationToken, Handle, OnFull, contain};
-use flow_sync::Event;
+use flow_sync::{Event, Ticket};
 
 use super::error::TaskError;
 use super::events::{self, Burst};
 use super::hooks::Hooks;
+use super::inside;
 use super::lanes::Lanes;
 use super::roll::Roll;
 use super::room::Room;
@@ -46,8 +51,8 @@ use super::roster::{Roster, Seat, SlotRange};
 use super::sizing::{Sizer, Sizing};
 use super::slot::{self, Slot};
 use super::stats::{Counters, Gone, PoolStats, Totals};
-use super::task::Job;
 use super::submit::{Make, Submit};
+use super::task::Job;
 use super::timing::Timing;
 use super::worker_pool::WorkerPool;
 use crate::sync::Mutex;
@@ -193,6 +198,27 @@ impl Core {
         self.above.as_ref().map(|above| above.pool.core())
     }
 
+    /// A number that changes when there may be too many slots in a pool above.
+    #[inline]
+    pub(super) fn news_above(&self) -> u64 {
+        let (mut news, mut above) = (0_u64, self.above());
+        while let Some(core) = above {
+            news = news.wrapping_add(core.roster.news());
+            above = core.above();
+        }
+        news
+    }
+
+    /// Runs `f` as in the tasks that this pool's slots are.
+    pub(super) fn within_above(&self, f: &mut dyn FnMut()) {
+        match self.above() {
+            None => f(),
+            Some(above) => {
+                above.within_above(&mut || inside::enter(above.address(), &mut *f));
+            }
+        }
+    }
+
     /// Queues a task, for which the caller has a place.
     pub(super) fn push(self: &Arc<Self>, lane: usize, job: Arc<dyn Job>) {
         self.lanes.push(lane, job);
@@ -336,11 +362,37 @@ impl Core {
     /// Sets how many slots stay and how many may live.
     pub(super) fn resize(self: &Arc<Self>, range: SlotRange) {
         self.roster.set_range(range);
-        if self.kind == QueueKind::Rendezvous {
-            self.room.set_capacity(range.max());
-        }
+        self.fit_room();
         // The slots that may start now are started one by another, from the first.
         self.notify();
+    }
+
+    /// A task waits without its slot: another one may have one, until it is taken back.
+    pub(super) fn lend(self: &Arc<Self>) {
+        self.roster.lend();
+        self.fit_room();
+        // Another slot may start, and tasks may be waiting for it.
+        self.notify();
+    }
+
+    /// The task wants its slot; a ticket if it has to wait for that.
+    pub(super) fn take_back(&self) -> Option<Ticket> {
+        let ticket = self.roster.take_back();
+        self.fit_room();
+        ticket
+    }
+
+    /// The task is gone.
+    pub(super) fn take_back_now(&self, ticket: Option<Ticket>) {
+        self.roster.take_back_now(ticket);
+        self.fit_room();
+    }
+
+    /// In a hand-off a task's place is its slot, so there are as many.
+    fn fit_room(&self) {
+        if self.is_hand_off() {
+            self.room.set_capacity(|| self.roster.places());
+        }
     }
 
     /// Whether a slot that finds the queue empty may go.

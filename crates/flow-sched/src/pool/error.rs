@@ -169,8 +169,9 @@ pub enum SubmitError<F> {
         /// How many tasks the queue holds.
         capacity: usize,
     },
-    /// The queue is full, and the submitter is a task of the same pool: it would keep its slot
-    /// while it waits for a slot to make room, perhaps for ever.
+    /// The queue is full, and the submitter is a task of the same pool, or of a
+    /// [sub-pool](super::WorkerPool::sub_pool) of it: it would keep its slot while it waits for a
+    /// slot to make room, perhaps for ever.
     Nested {
         /// The task.
         task: Rejected<F>,

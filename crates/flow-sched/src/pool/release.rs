@@ -1,4 +1,13 @@
 //! A task that waits gives its slot to others for as long.
+//!
+//! A task of a sub-pool has two: one of the sub-pool, which is a task of the pool above and has
+//! one of that. So a loan is one of every pool from the one that is asked upwards.
+//!
+//! # Order
+//! What was lent is taken back from the inside out: whoever waits for a slot of a pool has those
+//! within already, and none of the pools above. The other way round two could wait for each other:
+//! one has the slot above and wants that of the sub-pool, whose slot wants the one above, to see
+//! that it is one too many and leave.
 
 use core::future::Future;
 use core::pin::Pin;
@@ -24,9 +33,10 @@ pin_project_lite::pin_project! {
     }
 }
 
-/// Who has the slot of the task that waits. Dropped, it takes the slot back without a wait: the
-/// task has ended, or its slot would be too many and leaves.
+/// Who has the slots of the task that waits. Dropped, it takes them back without a wait: the task
+/// has ended, or its slot would be too many and leaves.
 struct Loan<'p> {
+    /// Whose slot is lent, as are those of the pools above.
     core: &'p Arc<Core>,
     state: State,
 }
@@ -36,7 +46,7 @@ enum State {
     /// Not in a slot of the pool, or ready at once: there is nothing to give away.
     Kept,
     Lent,
-    /// The wait is over, and all slots are busy.
+    /// The wait is over, and all slots of this pool are busy.
     Returning(Ticket),
 }
 
@@ -67,7 +77,7 @@ impl<F: Future> Future for ReleaseSlot<'_, F> {
             // What is awaited here may wait for room: it keeps no slot.
             let output = match loan.state {
                 State::Kept => ready!(this.future.poll(cx)),
-                _ => match inside::enter(inside::NOWHERE, || this.future.poll(cx)) {
+                _ => match inside::without(loan.core.address(), || this.future.poll(cx)) {
                     Poll::Ready(output) => output,
                     Poll::Pending => {
                         if is_new {
@@ -88,37 +98,49 @@ impl<F: Future> Future for ReleaseSlot<'_, F> {
 impl Loan<'_> {
     fn lend(&mut self) {
         self.state = State::Lent;
-        self.core.roster.lend();
-        // Another slot may start, and tasks may be waiting for it.
-        self.core.notify();
+        let mut lender = Some(self.core);
+        while let Some(core) = lender {
+            core.lend();
+            lender = core.above();
+        }
     }
 
     fn poll_return(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let roster = &self.core.roster;
-        let ticket = match self.state {
-            State::New | State::Kept => None,
-            State::Lent => roster.take_back(),
-            State::Returning(ticket) => Some(ticket),
-        };
-        match ticket {
-            Some(ticket) if !roster.is_back(ticket, cx) => {
+        loop {
+            let ticket = match self.state {
+                State::New | State::Kept => return Poll::Ready(()),
+                State::Lent => self.core.take_back(),
+                State::Returning(ticket) => Some(ticket),
+            };
+            if let Some(ticket) = ticket
+                && !self.core.roster.is_back(ticket, cx)
+            {
                 self.state = State::Returning(ticket);
-                Poll::Pending
+                return Poll::Pending;
             }
-            _ => {
-                self.state = State::Kept;
-                Poll::Ready(())
-            }
+            self.next();
+        }
+    }
+
+    /// This pool's slot is back: on to the one above.
+    fn next(&mut self) {
+        match self.core.above() {
+            Some(above) => (self.core, self.state) = (above, State::Lent),
+            None => self.state = State::Kept,
         }
     }
 }
 
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
-        match self.state {
-            State::New | State::Kept => {}
-            State::Lent => self.core.roster.take_back_now(None),
-            State::Returning(ticket) => self.core.roster.take_back_now(Some(ticket)),
+        loop {
+            let ticket = match self.state {
+                State::New | State::Kept => return,
+                State::Lent => None,
+                State::Returning(ticket) => Some(ticket),
+            };
+            self.core.take_back_now(ticket);
+            self.next();
         }
     }
 }

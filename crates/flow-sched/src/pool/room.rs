@@ -318,12 +318,13 @@ impl Room {
         self.freed.load(Ordering::SeqCst) == word & TAKEN
     }
 
-    /// Sets how many places there are. Those in use stay so, however many they are.
-    pub(super) fn set_capacity(&self, capacity: u64) {
+    /// Sets how many places there are, by what `capacity` says under the lock: so the last of
+    /// several calls knows of all changes. Places in use stay so, however many they are.
+    pub(super) fn set_capacity(&self, capacity: impl FnOnce() -> u64) {
         let mut wakers = Vec::new();
         {
             let mut line = self.line.lock();
-            self.marks.capacity.store(capacity, Ordering::Relaxed);
+            self.marks.capacity.store(capacity(), Ordering::Relaxed);
             self.pump(&mut line, &mut wakers);
         }
         wake_all(wakers);

@@ -74,6 +74,8 @@ struct Limits {
     range: AtomicU64,
     /// The most slots that may live now: those of the range, and one for each that is lent.
     most: AtomicU64,
+    /// Tasks that may have a slot: as many, but for those whose slots are wanted back.
+    places: AtomicU64,
     /// Raised when there may be too many slots.
     news: AtomicU64,
 }
@@ -135,6 +137,7 @@ impl Roster {
             limits: CachePadded::new(Limits {
                 range: AtomicU64::new(range.0),
                 most: AtomicU64::new(range.max()),
+                places: AtomicU64::new(range.max()),
                 news: AtomicU64::new(0),
             }),
             guests: AtomicUsize::new(0),
@@ -305,6 +308,11 @@ impl Roster {
         self.limits.most.load(Ordering::Relaxed)
     }
 
+    /// How many tasks may have a slot, those whose slots are lent among them.
+    pub(super) fn places(&self) -> u64 {
+        self.limits.places.load(Ordering::Relaxed)
+    }
+
     /// A number that changes when there may be too many slots.
     #[inline]
     pub(super) fn news(&self) -> u64 {
@@ -418,8 +426,10 @@ impl Roster {
             seats.lent -= 1;
             wakers.extend(seats.returning.grant_head());
         }
-        self.limits.most.store(max + seats.lent, Ordering::Relaxed);
-        if alive + seats.returning.len() as u64 > max + seats.lent {
+        let (most, wanted) = (max + seats.lent, seats.returning.len() as u64);
+        self.limits.most.store(most, Ordering::Relaxed);
+        self.limits.places.store(most - wanted, Ordering::Relaxed);
+        if alive + wanted > most {
             self.limits.news.fetch_add(1, Ordering::Relaxed);
         }
     }

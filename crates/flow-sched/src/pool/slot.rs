@@ -32,6 +32,8 @@ pub(super) struct Slot {
     in_a_row: u32,
     /// The roster's news that it has seen.
     news: u64,
+    /// Those of the pools above, as it started.
+    news_above: u64,
     /// Whether others have had their turn since its last task began.
     rested: bool,
     timers: Timers,
@@ -52,6 +54,7 @@ enum State {
 /// A slot's life, as the host's task.
 pub(super) async fn live(mut slot: Slot) {
     slot.greeted = true;
+    slot.news_above = slot.place.core.news_above();
     hooks::call(
         slot.place.core.hooks.slot_start.as_ref(),
         slot.place.seat.id as usize,
@@ -69,6 +72,7 @@ impl Slot {
     pub(super) fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
         Self {
             news: core.roster.news(),
+            news_above: 0,
             place: Place::new(core, seat),
             state: State::Waking,
             fresh: false,
@@ -106,6 +110,10 @@ impl Slot {
                 }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
+            }
+            if self.has_news_above() {
+                self.leave_to_others();
+                return Poll::Ready(None);
             }
             if let Some(job) = self.place.core.pop() {
                 self.in_a_row += 1;
@@ -150,6 +158,12 @@ impl Slot {
     #[inline]
     fn has_news(&self) -> bool {
         self.news != self.place.core.roster.news()
+    }
+
+    /// Whether the slot that it has of a pool above may be one too many.
+    #[inline]
+    fn has_news_above(&self) -> bool {
+        self.news_above != self.place.core.news_above()
     }
 
     /// Leaves if there are too many slots by the news.
@@ -207,7 +221,8 @@ impl Slot {
         }
         if job.blocks() {
             let (place, timers) = (&self.place, &mut self.timers);
-            let back = blocking::run(&place.core, &place.seat, false, self.news, timers, job).await;
+            let news = self.news.wrapping_add(self.news_above);
+            let back = blocking::run(&place.core, &place.seat, false, news, timers, job).await;
             // Whoever ran many in a row lets others have their turn.
             self.in_a_row = if back.ran < blocking::MOST { 0 } else { BUDGET };
             return back.next;

@@ -244,8 +244,10 @@ impl WorkerPool {
     /// Awaits a future without the slot of the task that awaits it: another task may run for as
     /// long. The slot comes back before the future's value does, which may mean a wait for one.
     ///
-    /// For tasks that wait for others of their own pool. Outside of the pool's tasks it just
-    /// awaits the future. What is awaited here may also [`submit`](Self::submit) with a wait.
+    /// For tasks that wait for others of their own pool, or of one [above](Self::sub_pool): a task
+    /// of a sub-pool gives up the slot of the pool that is asked, and those of the pools above that.
+    /// Outside of the pool's tasks it just awaits the future. What is awaited here may also
+    /// [`submit`](Self::submit) with a wait.
     ///
     /// # Cancel safety
     /// That of the future. Nothing is lost of the slots.
@@ -278,7 +280,8 @@ impl WorkerPool {
     ///
     /// A slot of the sub-pool is a task of this pool: it is queued and counted as what is spawned
     /// on the [handle](Self::handle), and has one of this pool's slots while the sub-pool has a task
-    /// for it. After 64 in a row it is queued anew, and idle it keeps none.
+    /// for it. After 64 in a row, or when slots here are too many, it is queued anew; idle it keeps
+    /// none.
     ///
     /// | of this pool | for the sub-pool |
     /// |---|---|
@@ -287,6 +290,7 @@ impl WorkerPool {
     /// | [`cancellation`](Self::cancellation) | is above its own |
     /// | [`close`](Self::close) | closes it; what it has queued still runs |
     /// | [`shutdown`](Self::shutdown) | drains, cancels and stops it at the same times |
+    /// | [`release_slot`](Self::release_slot), [`group`](Self::group) | what its tasks await in this pool's gives up the slot here; in the sub-pool's own, both slots |
     ///
     /// Built on a closed pool it is closed.
     ///
@@ -326,7 +330,8 @@ impl WorkerPool {
     /// ended: no task is disturbed. If more may live, tasks that wait start them. A rendezvous
     /// has places as it has slots. The last of several calls counts; a pool that shuts down
     /// drains with the slots it is given. To an [adaptive](WorkerPoolBuilder::adaptive) pool these
-    /// are the bounds within which it sizes itself.
+    /// are the bounds within which it sizes itself. A [sub-pool](Self::sub_pool) keeps no idle slot,
+    /// whatever the start of the range.
     ///
     /// # Errors
     /// [`PoolConfigError`] for no slot, an empty range, or too many; nothing changes then.

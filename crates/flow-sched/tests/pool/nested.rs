@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use flow_rt::sim::{self, Sim};
+use flow_rt::sim::{self, Sim, SimRng};
 use flow_rt::{TaskContext, TestRuntime};
-use flow_sched::{GroupError, PoolConfigError, TaskError, WorkerPool};
+use flow_sched::{GroupError, PoolConfigError, TaskError, WorkerPool, WorkerPoolBuilder};
 use futures_util::future::join_all;
 
 use crate::common::{Gate, LONG, ms, occupy, poll_once};
@@ -20,6 +20,7 @@ flow_rt::on_every_runtime! {
     outside_of_the_pool_nothing_is_lent,
     what_is_awaited_without_a_slot_may_wait_for_room,
     a_tree_of_groups_finishes_on_one_slot,
+    a_hand_off_lends_the_place_with_the_slot,
     a_group_collects_in_order_and_keeps_its_bound,
     the_first_error_cancels_the_rest,
     a_group_says_what_became_of_its_tasks,
@@ -165,10 +166,51 @@ fn leaves(pool: WorkerPool, depth: u32) -> Pin<Box<dyn Future<Output = u32> + Se
 }
 
 async fn a_tree_of_groups_finishes_on_one_slot(rt: TestRuntime) {
-    let pool = pool(&rt, 1, 1);
-    assert_eq!(leaves(pool.clone(), 3).await, 27);
+    let hand_off = WorkerPool::builder().runtime(&rt).slots(1).rendezvous();
+    for pool in [pool(&rt, 1, 1), hand_off.build().unwrap()] {
+        assert_eq!(leaves(pool.clone(), 3).await, 27);
+        rt.settle().await;
+        assert_eq!((pool.stats().running, pool.stats().slots), (0, 1));
+        let sub = pool.sub_pool().slots(1).queue(1).build().unwrap();
+        assert_eq!(leaves(sub, 2).await, 9);
+        let sub = pool.sub_pool().slots(2).rendezvous().build().unwrap();
+        assert_eq!(leaves(sub, 2).await, 9);
+        rt.settle().await;
+        assert_eq!((pool.stats().running, pool.stats().slots), (0, 1));
+    }
+}
+
+async fn a_hand_off_lends_the_place_with_the_slot(rt: TestRuntime) {
+    let builder = WorkerPool::builder().runtime(&rt).slots(1);
+    let pool = builder.rendezvous().build().unwrap();
+    let (released, inner) = (Gate::new(), pool.clone());
+    let waits = released.clone();
+    let task = pool
+        .try_submit(async move |_| inner.release_slot(waits.cancelled()).await)
+        .unwrap();
     rt.settle().await;
-    assert_eq!((pool.stats().running, pool.stats().slots), (0, 1));
+    let other = occupy(&rt, &pool).await;
+    let full = |pool: &WorkerPool| pool.try_submit(async |_| ()).is_err();
+    assert!(full(&pool), "one place was lent, and no more");
+    other.cancel();
+    rt.settle().await;
+    pool.run(async |_| ()).await.unwrap();
+    released.cancel();
+    task.await.unwrap();
+    rt.settle().await;
+    // Also from one that goes away.
+    let inner = pool.clone();
+    let task = pool
+        .try_submit(async move |_| inner.release_slot(std::future::pending::<()>()).await)
+        .unwrap();
+    rt.settle().await;
+    task.abort();
+    assert!(task.await.is_err());
+    rt.settle().await;
+    let gate = occupy(&rt, &pool).await;
+    assert!(full(&pool), "there is one slot");
+    gate.cancel();
+    assert!(pool.shutdown(LONG).await.is_clean());
 }
 
 async fn a_group_collects_in_order_and_keeps_its_bound(rt: TestRuntime) {
@@ -382,54 +424,82 @@ async fn a_sub_pool_ends_with_its_parent(rt: TestRuntime) {
     assert_eq!(sub.stats().slots, 0);
 }
 
-/// Random trees of tasks that release their slots: never more than the slots run, all end.
+/// A pool, and how many of its tasks work now.
+#[derive(Clone)]
+struct Ground {
+    pool: WorkerPool,
+    slots: usize,
+    inside: Arc<AtomicUsize>,
+}
+
+/// With a queue, or a hand-off.
+fn ground(rng: &mut SimRng, builder: WorkerPoolBuilder) -> Ground {
+    let slots = 1 + rng.below(3) as usize;
+    let builder = builder.slots(slots);
+    let builder = match rng.below(3) {
+        0 => builder.rendezvous(),
+        _ => builder.queue(1 + rng.below(3) as usize),
+    };
+    Ground {
+        pool: builder.build().unwrap(),
+        slots,
+        inside: Arc::default(),
+    }
+}
+
+/// Random trees of tasks that release their slots, on a pool and a sub-pool of it: never more than
+/// the slots run, all end.
 async fn forest(rt: Sim) {
     let mut rng = rt.rng();
-    let slots = 1 + rng.below(3) as usize;
-    let builder = WorkerPool::builder().slots(slots);
-    let pool = builder.queue(1 + rng.below(3) as usize).build().unwrap();
-    let inside = Arc::new(AtomicUsize::new(0));
+    let mut grounds = vec![ground(&mut rng, WorkerPool::builder())];
+    if rng.below(2) == 0 {
+        let builder = grounds[0].pool.sub_pool();
+        grounds.push(ground(&mut rng, builder));
+    }
     let mut trees = rt.task_group();
     for _ in 0..3 {
-        let (pool, inside, depth) = (pool.clone(), inside.clone(), rng.below(4) as u32);
-        trees.spawn(node(rt.clone(), pool, inside, slots, depth));
+        let depth = rng.below(4) as u32;
+        trees.spawn(node(rt.clone(), grounds.clone(), depth));
     }
     if rng.below(2) == 0 {
         rt.sleep(ms(rng.below(10))).await;
-        pool.resize(1 + rng.below(slots as u64) as usize).unwrap();
+        let Ground { pool, slots, .. } = grounds.last().unwrap();
+        pool.resize(1 + rng.below(*slots as u64) as usize).unwrap();
     }
     while let Some(ended) = trees.join_next().await {
         ended.unwrap();
     }
     rt.run_until_idle().await;
-    let stats = pool.stats();
-    assert!(stats.slots <= slots);
-    assert_eq!((stats.running, stats.queued), (0, 0));
+    for Ground { pool, slots, .. } in &grounds {
+        let stats = pool.stats();
+        assert!(stats.slots <= *slots);
+        assert_eq!((stats.running, stats.queued), (0, 0));
+    }
+    assert!(grounds[0].pool.shutdown(LONG).await.is_clean());
 }
 
-fn node(
-    rt: Sim,
-    pool: WorkerPool,
-    inside: Arc<AtomicUsize>,
-    slots: usize,
-    depth: u32,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+/// A task of one of the pools, and those that it waits for.
+fn node(rt: Sim, grounds: Vec<Ground>, depth: u32) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
-        let task = {
-            let (rt, pool, inside) = (rt.clone(), pool.clone(), inside.clone());
-            async move |_| {
-                let works = async |naps: u64| {
-                    assert!(inside.fetch_add(1, Ordering::Relaxed) < slots);
-                    rt.sleep(ms(naps)).await;
-                    inside.fetch_sub(1, Ordering::Relaxed);
-                };
-                works(1).await;
-                if depth > 0 {
-                    let below = (0..2)
-                        .map(|_| node(rt.clone(), pool.clone(), inside.clone(), slots, depth - 1));
-                    pool.release_slot(join_all(below)).await;
-                    works(u64::from(depth)).await;
+        let at = rt.rng().below(grounds.len() as u64) as usize;
+        let pool = grounds[at].pool.clone();
+        let own = pool.clone();
+        let task = async move |_| {
+            let works = async |naps: u64| {
+                // One of the sub-pool's works in both.
+                for Ground { inside, slots, .. } in &grounds[..=at] {
+                    assert!(inside.fetch_add(1, Ordering::Relaxed) < *slots);
                 }
+                rt.sleep(ms(naps)).await;
+                for Ground { inside, .. } in &grounds[..=at] {
+                    inside.fetch_sub(1, Ordering::Relaxed);
+                }
+            };
+            works(1).await;
+            if depth > 0 {
+                let below = (0..2).map(|_| node(rt.clone(), grounds.clone(), depth - 1));
+                own.release_slot(join_all(below)).await;
+                works(u64::from(depth)).await;
             }
         };
         pool.run(task).await.unwrap();

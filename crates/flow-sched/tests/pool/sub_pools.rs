@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use flow_rt::TestRuntime;
-use flow_sched::{Shutdown, TaskError, TaskHandle, WorkerPool};
+use flow_sched::{Shutdown, SubmitError, TaskError, TaskHandle, WorkerPool};
 use futures_util::future::join_all;
 
-use crate::common::{Gate, LONG, ms, occupy};
+use crate::common::{Gate, LONG, ms, occupy, poll_once};
 
 flow_rt::on_every_runtime! {
     seeds 0..50;
@@ -21,6 +22,12 @@ flow_rt::on_every_runtime! {
     on_a_closed_pool_it_is_closed,
     one_that_has_ended_holds_nothing_up,
     a_submitters_cancellation_is_not_the_slots,
+    a_task_that_waits_in_it_gives_both_slots_away,
+    both_slots_come_back_before_the_task_goes_on,
+    a_task_that_goes_away_leaves_both_slots_whole,
+    a_group_above_has_the_slot_of_its_task,
+    a_slot_that_is_wanted_above_comes_back_after_one_task,
+    its_task_does_not_wait_for_the_room_above_that_it_keeps,
 }
 
 fn pool(rt: &TestRuntime, slots: usize) -> WorkerPool {
@@ -192,4 +199,156 @@ async fn a_submitters_cancellation_is_not_the_slots(rt: TestRuntime) {
     assert!(first.unwrap().await.unwrap());
     assert!(!second.unwrap().await.unwrap());
     assert_eq!(ran.load(Ordering::Relaxed), 1);
+}
+
+async fn a_task_that_waits_in_it_gives_both_slots_away(rt: TestRuntime) {
+    let above = pool(&rt, 1);
+    let sub = sub_pool(&above);
+    let of_sub = sub_pool(&sub);
+    for pool in [&sub, &of_sub] {
+        let inner = pool.clone();
+        let sum = pool.run(async move |_| {
+            let tasks = (1..=3).map(|n| async move |_| n);
+            let values = inner.group().run_all(tasks).await;
+            values.into_iter().map(Result::unwrap).sum::<u32>()
+        });
+        assert_eq!(sum.await.unwrap(), 6);
+        let (inner, outer) = (pool.clone(), above.clone());
+        let both = pool.run(async move |_| {
+            // For as long as it waits a task above may run as well.
+            let here = inner.release_slot(inner.run(async |_| 1)).await;
+            here.unwrap() + inner.release_slot(outer.run(async |_| 2)).await.unwrap()
+        });
+        assert_eq!(both.await.unwrap(), 3);
+        rt.settle().await;
+        assert_eq!((pool.stats().slots, above.stats().slots), (0, 1));
+    }
+    assert_eq!(above.run(async |_| 1).await.unwrap(), 1);
+}
+
+async fn both_slots_come_back_before_the_task_goes_on(rt: TestRuntime) {
+    let above = pool(&rt, 1);
+    let sub = sub_pool(&above);
+    // Whether its slot is another task's of the sub-pool's, or the one above another's.
+    for pool in [&sub, &above] {
+        let (released, inner) = (Gate::new(), sub.clone());
+        let waits = released.clone();
+        let mut task = sub
+            .try_submit(async move |_| inner.release_slot(waits.cancelled()).await)
+            .unwrap();
+        rt.settle().await;
+        let other = occupy(&rt, pool).await;
+        released.cancel();
+        rt.settle().await;
+        assert!(poll_once(&mut task).is_pending(), "a slot is another's");
+        other.cancel();
+        task.await.unwrap();
+        rt.settle().await;
+        assert_eq!((sub.stats().slots, above.stats().slots), (0, 1));
+    }
+}
+
+async fn a_task_that_goes_away_leaves_both_slots_whole(rt: TestRuntime) {
+    let above = pool(&rt, 1);
+    let sub = sub_pool(&above);
+    // While the slots are lent, while it waits for that of the sub-pool, and for the one above.
+    for busy in [None, Some(&sub), Some(&above)] {
+        let (released, inner) = (Gate::new(), sub.clone());
+        let waits = released.clone();
+        let task = sub
+            .try_submit(async move |_| inner.release_slot(waits.cancelled()).await)
+            .unwrap();
+        rt.settle().await;
+        let mut gate = None;
+        if let Some(pool) = busy {
+            gate = Some(occupy(&rt, pool).await);
+            released.cancel();
+            rt.settle().await;
+        }
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        if let Some(gate) = gate {
+            let second = sub.try_submit(async |_| ()).unwrap();
+            rt.settle().await;
+            assert!(!second.is_finished(), "there is one slot");
+            gate.cancel();
+            second.await.unwrap();
+        }
+        sub.run(async |_| ()).await.unwrap();
+        rt.settle().await;
+        assert_eq!((sub.stats().slots, above.stats().slots), (0, 1));
+        let busy = occupy(&rt, &above).await;
+        let second = above.try_submit(async |_| ()).unwrap();
+        rt.settle().await;
+        assert!(!second.is_finished(), "there is one slot above");
+        busy.cancel();
+        second.await.unwrap();
+    }
+}
+
+async fn a_group_above_has_the_slot_of_its_task(rt: TestRuntime) {
+    let above = pool(&rt, 1);
+    let sub = sub_pool(&above);
+    let (outer, inner) = (above.clone(), sub.clone());
+    let task = sub.run(async move |_| {
+        let values = outer.group().run_all((1..=3).map(|n| async move |_| n));
+        let mut values = Box::pin(values);
+        assert!(poll_once(&mut values).is_pending());
+        // Its place in the sub-pool it keeps.
+        let other = inner.try_submit(async |_| 7).unwrap();
+        let values = values.await;
+        assert!(!other.is_finished());
+        other.detach();
+        values.into_iter().map(Result::unwrap).sum::<u32>()
+    });
+    assert_eq!(task.await.unwrap(), 6);
+    rt.settle().await;
+    assert_eq!((sub.stats().slots, above.stats().slots), (0, 1));
+}
+
+async fn a_slot_that_is_wanted_above_comes_back_after_one_task(rt: TestRuntime) {
+    let above = pool(&rt, 1);
+    let sub = sub_pool(&above);
+    let (released, lender) = (Gate::new(), above.clone());
+    let waits = released.clone();
+    let task = above
+        .try_submit(async move |_| lender.release_slot(waits.cancelled()).await)
+        .unwrap();
+    rt.settle().await;
+    let naps = naps(&rt, &sub, 50);
+    rt.settle().await;
+    assert_eq!(sub.stats().running, 1);
+    let before = rt.now();
+    released.cancel();
+    task.await.unwrap();
+    assert_eq!(rt.now() - before, ms(1));
+    assert!(join_all(naps).await.iter().all(Result::is_ok));
+    rt.settle().await;
+    assert_eq!((sub.stats().slots, above.stats().slots), (0, 1));
+}
+
+async fn its_task_does_not_wait_for_the_room_above_that_it_keeps(rt: TestRuntime) {
+    let builder = WorkerPool::builder().runtime(&rt).slots(1).queue(1);
+    let above = builder.build().unwrap();
+    let sub = sub_pool(&above);
+    let outer = above.clone();
+    let refused = sub.run(async move |_| {
+        outer.try_submit(async |_| ()).unwrap();
+        let refused = outer.submit(async |_| ()).await.unwrap_err();
+        assert!(matches!(refused, SubmitError::Nested { .. }), "{refused}");
+        // In a wait without the slot it may.
+        outer.release_slot(outer.run(async |_| 1)).await
+    });
+    assert_eq!(refused.await.unwrap().unwrap(), 1);
+    // A closure that blocks keeps it as well.
+    let outer = above.clone();
+    let refused = sub.run_blocking(move |_| {
+        outer.try_submit(async |_| ()).unwrap();
+        let mut submit = outer.submit(async |_| ());
+        matches!(
+            poll_once(&mut submit),
+            Poll::Ready(Err(SubmitError::Nested { .. }))
+        )
+    });
+    assert!(refused.await.unwrap());
 }
