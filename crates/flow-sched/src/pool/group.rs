@@ -20,8 +20,9 @@ use crate::sync::{AtomicWaker, SegQueue};
 
 /// Runs tasks on a pool and waits for all of them; see [`WorkerPool::group`].
 ///
-/// At most so many as the pool has slots are out at a time, unless
-/// [`at_once`](Self::at_once) says otherwise; the others are not made before.
+/// At most so many as the pool has slots are out at a time, or may come to have if it is
+/// [adaptive](super::WorkerPoolBuilder::adaptive), unless [`at_once`](Self::at_once) says
+/// otherwise; the others are not made before.
 ///
 /// In a task of the same pool the group gives the task's slot to its members while it waits: see
 /// [`release_slot`](WorkerPool::release_slot). So groups may be nested to any depth, on one slot
@@ -30,7 +31,8 @@ use crate::sync::{AtomicWaker, SegQueue};
 #[must_use = "a group does nothing until it runs tasks"]
 pub struct PoolGroup<'p> {
     pool: &'p WorkerPool,
-    at_once: usize,
+    /// As many as the pool may have slots, if not set.
+    at_once: Option<usize>,
     place: &'static Location<'static>,
 }
 
@@ -39,7 +41,7 @@ impl<'p> PoolGroup<'p> {
     pub(super) fn new(pool: &'p WorkerPool) -> Self {
         Self {
             pool,
-            at_once: *pool.slots().end(),
+            at_once: None,
             place: Location::caller(),
         }
     }
@@ -52,7 +54,7 @@ impl<'p> PoolGroup<'p> {
         if tasks == 0 {
             return Err(PoolConfigError::EmptyGroup);
         }
-        self.at_once = tasks;
+        self.at_once = Some(tasks);
         Ok(self)
     }
 
@@ -156,7 +158,9 @@ impl<'p> PoolGroup<'p> {
             let mut members = Members::new();
             let mut tasks = tasks.enumerate();
             let broken = loop {
-                let may_start = members.out.len() < self.at_once;
+                // Each time: it may be resized meanwhile.
+                let at_once = self.at_once.unwrap_or_else(|| self.pool.most_slots());
+                let may_start = members.out.len() < at_once;
                 let next = if may_start { tasks.next() } else { None };
                 let ended = match next {
                     Some((index, task)) => {

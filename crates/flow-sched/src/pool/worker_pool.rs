@@ -484,6 +484,15 @@ impl WorkerPool {
         Arc::new(super::metrics::PoolCollector::new(self.core()))
     }
 
+    /// The most slots that it may come to.
+    pub(super) fn most_slots(&self) -> usize {
+        #[cfg(feature = "adaptive")]
+        if let Some(sizing) = self.sizing() {
+            return sizing.max;
+        }
+        *self.slots().end()
+    }
+
     /// Whether its dumps name tasks.
     #[cfg(feature = "scheduler")]
     pub(crate) fn tracks_tasks(&self) -> bool {

@@ -19,6 +19,7 @@ flow_rt::on_every_runtime! {
     a_load_over_its_bound_makes_a_pool_smaller,
     tasks_that_never_end_do_not_keep_others_from_slots,
     a_hand_off_sizes_itself_too,
+    a_group_has_the_slots_that_it_needs,
     what_panics_in_it_harms_nothing,
     how_busy_a_pool_is,
 }
@@ -72,6 +73,21 @@ async fn bounds_can_be_set_while_it_runs(rt: TestRuntime) {
     assert_eq!((limit(&pool), pool.slots()), (6, 6..=6));
     assert!(pool.resize(0).is_err());
     pool.shutdown(LONG).await;
+}
+
+async fn a_group_has_the_slots_that_it_needs(rt: TestRuntime) {
+    let pool = pool(&rt, 1, 8, Sizing::default());
+    let tasks = (0..500).map(|_| {
+        let sleeper = rt.clone();
+        async move |_| sleeper.sleep(ms(10)).await.unwrap()
+    });
+    let before = rt.now();
+    let ended = pool.group().run_all(tasks).await;
+    assert!(ended.iter().all(Result::is_ok));
+    let stats = pool.sizing().unwrap();
+    assert!(stats.limit >= 6, "{stats:?}");
+    assert!(rt.now() - before < ms(2_500), "one by one it takes 5 s");
+    assert!(pool.shutdown(LONG).await.is_clean());
 }
 
 async fn a_load_over_its_bound_makes_a_pool_smaller(rt: TestRuntime) {
