@@ -180,27 +180,35 @@ impl<'p, F, T> Submit<'p, F, T> {
     /// Submits the task if the queue has room now, or makes room by
     /// [`DropOldest`](OnFull::DropOldest); see [`try_submit`](super::WorkerPool::try_submit).
     ///
+    /// Once this future has been polled to its end there is nothing to submit any more. The handle
+    /// is then as one whose result was taken: finished, and pending.
+    ///
     /// # Errors
-    /// [`TrySubmitError`] with the task; closed, once this future has been polled to its end.
+    /// [`TrySubmitError`] with the task: closed, full, or of a priority that the pool does not have.
     pub fn try_now(mut self) -> Result<TaskHandle<T>, TrySubmitError<F>> {
-        self.try_push(Self::push, Self::refuse)
+        let queued = self.try_push(Self::push, Self::refuse)?;
+        Ok(queued.unwrap_or_else(|| TaskHandle::spent(self.core.clone())))
     }
 
+    /// Queues the task if there is room; `None` if it is gone.
     fn try_push<H>(
         &mut self,
         push: impl FnOnce(&mut Self) -> Option<H>,
         refuse: impl FnOnce(&mut Self, Refusal) -> Option<Rejected<F>>,
-    ) -> Result<H, TrySubmitError<F>> {
+    ) -> Result<Option<H>, TrySubmitError<F>> {
+        if self.closure.is_none() {
+            // Before it takes a place, which nobody would give back.
+            return Ok(None);
+        }
         let (core, given) = (self.core, self.priority);
         let (capacity, priorities) = (self.capacity(), core.priorities());
         let refusal = match self.try_place() {
-            Ok(()) => match push(self) {
-                Some(handle) => return Ok(handle),
-                None => Refusal::Closed,
-            },
+            Ok(()) => return Ok(push(self)),
             Err(refusal) => refusal,
         };
-        let task = refuse(self, refusal).expect("a submit that was not polled holds its task");
+        let Some(task) = refuse(self, refusal) else {
+            return Ok(None);
+        };
         Err(match refusal {
             Refusal::Closed => TrySubmitError::Closed(task),
             Refusal::UnknownPriority => TrySubmitError::UnknownPriority {
@@ -465,19 +473,21 @@ impl<F, T> fmt::Debug for Submit<'_, F, T> {
 pub struct SubmitDetached<'p, F, T>(Submit<'p, F, T>);
 
 impl<F, T> SubmitDetached<'_, F, T> {
-    /// The same as [`Submit::try_now`].
+    /// The same as [`Submit::try_now`]; nothing, once this future has been polled to its end.
     ///
     /// # Errors
     /// Those of `Submit::try_now`.
     pub fn try_now(mut self) -> Result<(), TrySubmitError<F>> {
-        self.0.try_push(Submit::push_detached, Submit::refuse)
+        let queued = self.0.try_push(Submit::push_detached, Submit::refuse);
+        queued.map(Option::unwrap_or_default)
     }
 
     /// The same for whoever waits for room if there is none now: the pool counts that as no
     /// rejection.
     #[cfg(feature = "scheduler")]
     pub(crate) fn try_before_waiting(mut self) -> Result<(), TrySubmitError<F>> {
-        self.0.try_push(Submit::push_detached, Submit::put_off)
+        let queued = self.0.try_push(Submit::push_detached, Submit::put_off);
+        queued.map(Option::unwrap_or_default)
     }
 }
 

@@ -59,6 +59,11 @@ impl<T> TaskHandle<T> {
         }
     }
 
+    /// One whose result was taken.
+    pub(super) fn spent(core: Arc<Core>) -> Self {
+        Self { cell: None, core }
+    }
+
     /// Aborts the task.
     ///
     /// One that is queued never runs: its closure is dropped now, and its place in the queue is

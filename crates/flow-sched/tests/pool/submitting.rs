@@ -26,6 +26,7 @@ flow_rt::on_every_runtime! {
     a_submitters_cancellation_reaches_its_tasks,
     a_detached_task_has_no_handle,
     a_future_that_was_ready_stays_pending,
+    one_that_was_ready_takes_no_place,
 }
 
 fn one_slot(rt: &TestRuntime, queue: usize) -> WorkerPool {
@@ -382,6 +383,36 @@ async fn a_detached_task_has_no_handle(rt: TestRuntime) {
     assert_eq!(ran.load(Ordering::Relaxed), 4);
     assert_eq!((pool.stats().completed, pool.stats().panicked), (5, 1));
     assert!(pool.submit(task()).detach().await.unwrap_err().is_closed());
+}
+
+async fn one_that_was_ready_takes_no_place(rt: TestRuntime) {
+    let pool = one_slot(&rt, 1);
+    let mut submit = pool.submit(async |_| 1);
+    assert_eq!((&mut submit).await.unwrap().await.unwrap(), 1);
+    let mut spent = submit.try_now().unwrap();
+    assert!(spent.is_finished());
+    assert!(poll_once(&mut spent).is_pending());
+    let mut submit = pool.submit(async |_| ()).detach();
+    (&mut submit).await.unwrap();
+    submit.try_now().unwrap();
+    rt.settle().await;
+    // The one place is there.
+    let gate = occupy(&rt, &pool).await;
+    let mut submit = pool.submit(async |_| ());
+    let queued = poll_once(&mut submit);
+    assert!(queued.is_ready());
+    // One that waits still has its task.
+    let mut waits = pool.submit(async |_| 2);
+    assert!(poll_once(&mut waits).is_pending());
+    let full = waits.try_now().unwrap_err();
+    assert!(matches!(full, TrySubmitError::Full { capacity: 1, .. }));
+    pool.close();
+    let mut refused = pool.submit(async |_| ());
+    assert!((&mut refused).await.unwrap_err().is_closed());
+    assert!(refused.try_now().is_ok());
+    gate.cancel();
+    assert!(pool.shutdown(LONG).await.is_clean());
+    assert_eq!(pool.stats().submitted, 4);
 }
 
 #[test]
