@@ -288,6 +288,7 @@ impl Shared {
         let stand = Stand {
             seat: self.seat.id,
             stripe: stats::SHARED,
+            is_guest: self.is_guest,
         };
         facts.tell(&self.core, stand, end, None);
         self.task_left();

@@ -233,8 +233,9 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Called before a task runs, with the number of its slot. A panic in a hook harms nothing.
-    pub fn on_task_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+    /// Called before a task runs, with the number of its slot; none if its submitter runs it. A
+    /// panic in a hook harms nothing.
+    pub fn on_task_start(mut self, hook: impl Fn(Option<usize>) + Send + Sync + 'static) -> Self {
         self.hooks.task_start = Some(Arc::new(hook));
         self
     }

@@ -25,7 +25,8 @@ pub enum TaskOutcome {
 #[non_exhaustive]
 pub struct TaskEnd {
     /// The number of the slot that ran it, from 0; a slot that left gives its number to the next.
-    pub slot: usize,
+    /// None if its submitter ran it: [`CallerRuns`](flow_rt::OnFull::CallerRuns).
+    pub slot: Option<usize>,
     /// How long it ran, by the runtime's clock.
     pub elapsed: Duration,
     /// How it ended.
@@ -40,7 +41,7 @@ type PanicHook = Arc<dyn Fn(&Panic) + Send + Sync>;
 pub(super) struct Hooks {
     pub(super) slot_start: Option<Hook<usize>>,
     pub(super) slot_stop: Option<Hook<usize>>,
-    pub(super) task_start: Option<Hook<usize>>,
+    pub(super) task_start: Option<Hook<Option<usize>>>,
     pub(super) task_end: Option<Hook<TaskEnd>>,
     pub(super) panic: Option<PanicHook>,
 }

@@ -39,8 +39,6 @@ pub(super) struct Place {
     /// When the last task ended, if that was looked up.
     pub(super) idle_since: Option<Instant>,
     stand: Stand,
-    /// Whether this is a submitter's.
-    is_guest: bool,
 }
 
 /// Whose tasks a place runs, and where they are counted.
@@ -49,6 +47,15 @@ pub(super) struct Stand {
     pub(super) seat: u32,
     /// Of the counters: the seat's own, which one place writes at a time, or the shared one.
     pub(super) stripe: u32,
+    /// Whether this is a submitter's, and its seat no slot.
+    pub(super) is_guest: bool,
+}
+
+impl Stand {
+    /// The number of the slot.
+    pub(super) fn slot(self) -> Option<usize> {
+        (!self.is_guest).then_some(self.seat as usize)
+    }
 }
 
 /// Made when it is needed first, then armed anew.
@@ -63,6 +70,7 @@ impl Place {
         let stand = Stand {
             seat: seat.id,
             stripe: seat.id,
+            is_guest: false,
         };
         Self {
             cx: None,
@@ -73,7 +81,6 @@ impl Place {
             run: Run::NONE,
             idle_since: None,
             stand,
-            is_guest: false,
         }
     }
 
@@ -81,7 +88,7 @@ impl Place {
     pub(super) fn elsewhere(core: Arc<Core>, seat: Arc<Seat>, is_guest: bool) -> Self {
         let mut place = Self::new(core, seat);
         place.stand.stripe = stats::SHARED;
-        place.is_guest = is_guest;
+        place.stand.is_guest = is_guest;
         place
     }
 
@@ -94,7 +101,7 @@ impl Place {
 
     /// Whose slot its tasks keep.
     fn inside(&self) -> usize {
-        if self.is_guest {
+        if self.stand.is_guest {
             inside::NOWHERE
         } else {
             self.core.address()
@@ -140,7 +147,11 @@ impl Place {
         self.prepare(submitter, deadline);
         if let Some(entry) = &entry {
             let token = self.cx.as_ref().map(|cx| cx.cancellation().clone());
-            entry.runs(started, (!self.is_guest).then_some(self.seat.id), token);
+            entry.runs(
+                started,
+                (!self.stand.is_guest).then_some(self.seat.id),
+                token,
+            );
         }
         let run = &mut self.run;
         run.facts.limit = limit;
@@ -232,7 +243,7 @@ impl Place {
 
     /// A task that came here has ended, or never began.
     fn left(&self) {
-        if !self.is_guest {
+        if !self.stand.is_guest {
             self.core.left();
         }
     }
@@ -282,10 +293,9 @@ pub(super) struct Guest(Place);
 
 impl Guest {
     pub(super) fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
-        Self(Place {
-            is_guest: true,
-            ..Place::new(core, seat)
-        })
+        let mut place = Place::new(core, seat);
+        place.stand.is_guest = true;
+        Self(place)
     }
 }
 
@@ -369,7 +379,7 @@ impl Facts {
         }
         if core.hooks.task_end.is_some() {
             let end = TaskEnd {
-                slot: on.seat as usize,
+                slot: on.slot(),
                 elapsed,
                 outcome: outcome(end),
             };

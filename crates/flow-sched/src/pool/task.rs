@@ -436,7 +436,7 @@ impl<W: Work> Body for Started<W> {
             Err(job) => return Begun::Misfit(job, own),
         };
         core.counters.started(on.stripe);
-        hooks::call(core.hooks.task_start.as_ref(), on.seat as usize);
+        hooks::call(core.hooks.task_start.as_ref(), on.slot());
         let mut this = self.as_mut().project();
         match catch(|| work.start(own)) {
             Ok(run) => this.run.set(Some(run)),

@@ -116,7 +116,7 @@ async fn case_70_elapsed_and_slot(rt: TestRuntime) {
         .unwrap();
     // Called before the handle is ready.
     let end = ends.lock().unwrap()[0];
-    assert_eq!((end.slot, end.outcome), (0, TaskOutcome::Completed));
+    assert_eq!((end.slot, end.outcome), (Some(0), TaskOutcome::Completed));
     assert_eq!(end.elapsed, ms(10));
 }
 

@@ -324,11 +324,11 @@ async fn hooks_and_figures_see_each_closure(rt: TestRuntime) {
     let (start, end) = (starts.clone(), ends.clone());
     let builder = builder
         .on_task_start(move |slot| {
-            assert_eq!(slot, 0);
+            assert_eq!(slot, Some(0));
             start.fetch_add(1, Ordering::SeqCst);
         })
         .on_task_end(move |task| {
-            assert_eq!(task.slot, 0);
+            assert_eq!(task.slot, Some(0));
             end.fetch_add(1, Ordering::SeqCst);
         });
     let pool = builder.build().unwrap();

@@ -17,6 +17,7 @@ flow_rt::on_every_runtime! {
     a_submitter_that_goes_away_takes_its_task_along,
     a_submitters_task_obeys_timeout_abort_and_shutdown,
     a_nested_submit_runs_its_task_itself,
+    hooks_are_told_of_no_slot_where_there_is_none,
     an_unbounded_queue_takes_everything,
     a_hand_off_takes_as_many_as_there_are_slots,
     submitters_wait_for_a_slot_of_a_hand_off,
@@ -178,6 +179,22 @@ async fn a_nested_submit_runs_its_task_itself(rt: TestRuntime) {
     });
     let (queued, here) = sum.await.unwrap();
     assert_eq!(queued.await.unwrap() + here, 3);
+}
+
+async fn hooks_are_told_of_no_slot_where_there_is_none(rt: TestRuntime) {
+    let slots = Arc::new(Mutex::new(Vec::new()));
+    let (starts, ends) = (slots.clone(), slots.clone());
+    let builder = builder(&rt).queue(1).on_full(OnFull::CallerRuns);
+    let builder = builder.on_task_start(move |slot| starts.lock().unwrap().push(slot));
+    let builder = builder.on_task_end(move |end| ends.lock().unwrap().push(end.slot));
+    let pool = builder.build().unwrap();
+    let gate = fill(&rt, &pool).await;
+    pool.submit(async |_| ()).detach().await.unwrap();
+    pool.submit_blocking(|_| ()).detach().await.unwrap();
+    assert_eq!(*slots.lock().unwrap(), [Some(0), None, None, None, None]);
+    gate.cancel();
+    pool.shutdown(LONG).await;
+    assert_eq!(slots.lock().unwrap()[5..], [Some(0); 3]);
 }
 
 async fn an_unbounded_queue_takes_everything(rt: TestRuntime) {
