@@ -109,10 +109,15 @@ impl fmt::Display for PoolConfigError {
                 "a pool cannot answer \"full\" with {given}; wait, reject, drop-oldest and \
                  caller-runs are allowed"
             ),
-            Self::ZeroDuration { option } => write!(
+            Self::ZeroDuration {
+                option: option @ "task_timeout",
+            } => write!(
                 f,
                 "`{option}` is zero; leave it out for no limit, or give more than zero"
             ),
+            Self::ZeroDuration { option } => {
+                write!(f, "`{option}` is zero; more than zero is allowed")
+            }
             #[cfg(feature = "adaptive")]
             Self::Sizing(error) => error.fmt(f),
             Self::Runtime(error) => error.fmt(f),
@@ -124,6 +129,8 @@ impl Error for PoolConfigError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Runtime(error) => Some(error),
+            #[cfg(feature = "adaptive")]
+            Self::Sizing(error) => Some(error),
             _ => None,
         }
     }

@@ -20,7 +20,7 @@ pub(super) struct Lanes {
     by_urgency: Box<[Lane]>,
     /// Tasks that were spawned on the pool's handle: they go first, and age the others.
     spawned: SegQueue<Arc<dyn Job>>,
-    /// Turns that went to those in a row while others had tasks.
+    /// Turns that went to those in a row while others had tasks, more or less: as for ages.
     streak: AtomicU32,
     ageing: u32,
 }
@@ -96,7 +96,11 @@ impl Lanes {
         }
         match self.spawned.pop() {
             Some(job) => {
-                self.streak.fetch_add(1, Ordering::Relaxed);
+                if self.by_urgency.iter().any(|lane| !lane.queue.is_empty()) {
+                    self.streak.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    self.streak.store(0, Ordering::Relaxed);
+                }
                 Some(job)
             }
             None => self.pop_submitted(),

@@ -75,7 +75,7 @@ static CATALOGUE: &[Desc] = &[
     ),
     Desc::gauge(
         "flow_sched_pool_running_tasks",
-        "Tasks that a slot is running.",
+        "Tasks that have started and not ended: on a slot, waiting without it, or run by their submitters.",
         &["pool"],
     ),
     Desc::gauge(

@@ -78,6 +78,12 @@ fn of_building_a_pool() {
             },
             "`task_timeout` is zero; leave it out for no limit, or give more than zero",
         ),
+        (
+            PoolConfigError::ZeroDuration {
+                option: "idle_timeout",
+            },
+            "`idle_timeout` is zero; more than zero is allowed",
+        ),
     ];
     for (error, text) in &errors {
         says(error, text, None);
@@ -87,6 +93,14 @@ fn of_building_a_pool() {
         &no_runtime.to_string(),
         Some(&no_runtime),
     );
+    #[cfg(feature = "adaptive")]
+    {
+        let overload = flow_sched::Sizing::default().load(|| 0.5, 2.0);
+        let error = WorkerPool::builder().adaptive(overload).build();
+        let error = error.unwrap_err();
+        let source = error.source().unwrap();
+        assert_eq!(error.to_string(), source.to_string());
+    }
 }
 
 /// A task that a closed pool gives back.

@@ -27,6 +27,7 @@ flow_rt::on_every_runtime! {
     a_dropped_group_aborts_what_is_out,
     the_handle_runs_tasks_on_the_slots,
     what_is_spawned_does_not_starve_the_rest,
+    what_was_spawned_alone_takes_nobodys_turn,
     a_closed_pool_drops_what_is_spawned,
     a_sub_pool_keeps_its_bound_and_no_idle_slot,
     a_sub_pool_ends_with_its_parent,
@@ -353,6 +354,24 @@ async fn what_is_spawned_does_not_starve_the_rest(rt: TestRuntime) {
     drop(handle);
     assert!(pool.shutdown(LONG).await.is_clean());
     assert_eq!(ran.load(Ordering::Relaxed), 10);
+}
+
+async fn what_was_spawned_alone_takes_nobodys_turn(rt: TestRuntime) {
+    let builder = WorkerPool::builder().runtime(&rt).slots(1).ageing(2);
+    let pool = builder.build().unwrap();
+    let handle = pool.handle();
+    for _ in 0..5 {
+        handle.spawn(async {}).await.unwrap();
+    }
+    rt.settle().await;
+    let gate = occupy(&rt, &pool).await;
+    let ran = Arc::new(AtomicUsize::new(0));
+    let (first, second) = (ran.clone(), ran.clone());
+    let submitted = pool.try_submit(async move |_| second.fetch_add(1, Ordering::Relaxed));
+    let spawned = handle.spawn(async move { first.fetch_add(1, Ordering::Relaxed) });
+    gate.cancel();
+    assert_eq!(spawned.await.unwrap(), 0, "it goes first, as ever");
+    assert_eq!(submitted.unwrap().await.unwrap(), 1);
 }
 
 async fn a_closed_pool_drops_what_is_spawned(rt: TestRuntime) {
