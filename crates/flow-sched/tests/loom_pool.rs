@@ -17,9 +17,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use flow_rt::OnFull;
 use flow_sched::{Slots, TaskError, TaskHandle, WorkerPool};
 use flow_sync::JoinCell;
 use flow_sync::model::explore;
+use flow_sync::sync::atomic::AtomicBool;
 use loom::future::block_on;
 use loom::thread;
 use loom_common::Threads;
@@ -438,5 +440,147 @@ fn a_closure_hands_back_to_a_slot_that_falls_asleep() {
         assert_eq!(block_on(first).unwrap(), 1);
         assert_eq!(block_on(second).unwrap(), 2);
         end(&host, &pool);
+    });
+}
+
+fn hand_off(host: &Threads) -> WorkerPool {
+    let builder = WorkerPool::builder().runtime(&host.handle()).slots(1);
+    builder.rendezvous().idle_timeout(LONG).build().unwrap()
+}
+
+#[test]
+fn the_end_of_a_task_meets_a_submitter_to_a_hand_off() {
+    explore("pool: a slot is free || submit to a hand-off", 2, || {
+        let host = Threads::default();
+        let pool = hand_off(&host);
+        let first = submit(&pool, 1);
+        assert!(run(&pool));
+        assert_eq!(block_on(first).unwrap(), 1);
+        end(&host, &pool);
+    });
+}
+
+/// The first task waits for the second one, which waits for the place that is lent.
+#[test]
+fn a_slot_of_a_hand_off_is_lent_with_its_place() {
+    explore("pool: a hand-off's slot is lent || submit waits", 1, || {
+        let host = Threads::default();
+        let pool = hand_off(&host);
+        let signal = Arc::new(JoinCell::new());
+        let (heard, lender) = (signal.clone(), pool.clone());
+        let first = pool.try_submit(async move |_| {
+            let waits = poll_fn(|cx| heard.poll_take(cx));
+            lender.release_slot(waits).await
+        });
+        let second = block_on(pool.submit(async move |_| signal.complete(7).is_ok()));
+        assert_eq!(block_on(first.unwrap()).unwrap(), 7);
+        assert!(block_on(second.unwrap()).unwrap());
+        end(&host, &pool);
+    });
+}
+
+/// The first task waits for the second one, which gets the slot that is one more.
+#[test]
+fn a_resize_meets_a_push() {
+    explore("pool: resize || push", 1, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 2);
+        let signal = Arc::new(JoinCell::new());
+        let heard = signal.clone();
+        let first = pool
+            .try_submit(async move |_| poll_fn(|cx| heard.poll_take(cx)).await)
+            .unwrap();
+        let resizer = {
+            let pool = pool.clone();
+            thread::spawn(move || pool.resize(2).unwrap())
+        };
+        let second = pool
+            .try_submit(async move |_| signal.complete(7).is_ok())
+            .unwrap();
+        assert_eq!(block_on(first).unwrap(), 7);
+        assert!(block_on(second).unwrap());
+        resizer.join().unwrap();
+        end(&host, &pool);
+    });
+}
+
+#[test]
+fn an_eviction_meets_a_pop() {
+    explore("pool: an eviction || pop", 2, || {
+        let host = Threads::default();
+        let builder = WorkerPool::builder().runtime(&host.handle()).slots(1);
+        let builder = builder.queue(1).idle_timeout(LONG);
+        let pool = builder.on_full(OnFull::DropOldest).build().unwrap();
+        let first = submit(&pool, 1);
+        // Refused between a pop and the return of its place.
+        let second = pool.try_submit(async |_| 2).ok();
+        let accepted = 1 + u64::from(second.is_some());
+        if let Some(second) = second {
+            assert_eq!(block_on(second).unwrap(), 2);
+        }
+        let evicted = match block_on(first) {
+            Ok(value) => u64::from(value != 1),
+            Err(TaskError::Evicted) => 1,
+            Err(other) => panic!("{other}"),
+        };
+        end(&host, &pool);
+        let stats = pool.stats();
+        assert_eq!(stats.evicted, evicted);
+        assert_eq!(stats.completed, accepted - evicted);
+    });
+}
+
+/// No submitter runs its task once somebody was told that the pool has ended.
+#[test]
+fn a_close_meets_a_submitter_that_runs_its_task() {
+    explore(
+        "pool: the end is told || a submitter runs its task",
+        2,
+        || {
+            let host = Threads::default();
+            let builder = WorkerPool::builder().runtime(&host.handle()).slots(1);
+            let builder = builder.rendezvous().idle_timeout(LONG);
+            let pool = builder.on_full(OnFull::CallerRuns).build().unwrap();
+            let first = submit(&pool, 1);
+            let has_ended = Arc::new(AtomicBool::new(false));
+            let submitter = {
+                let (pool, has_ended) = (pool.clone(), has_ended.clone());
+                thread::spawn(move || {
+                    let task = pool.submit(async move |_| has_ended.load(Ordering::Relaxed));
+                    block_on(task).is_ok_and(|task| {
+                        assert!(!block_on(task).unwrap());
+                        true
+                    })
+                })
+            };
+            assert!(block_on(pool.shutdown(LONG)).is_clean());
+            has_ended.store(true, Ordering::Relaxed);
+            let accepted = submitter.join().unwrap();
+            assert_eq!(block_on(first).unwrap(), 1);
+            end(&host, &pool);
+            assert_eq!(pool.stats().completed, 1 + u64::from(accepted));
+        },
+    );
+}
+
+/// The slot of the sub-pool is one more task of the pool above, however late it comes.
+#[test]
+fn a_close_above_meets_a_push_to_a_sub_pool() {
+    explore("pool: close || push to a sub-pool", 1, || {
+        let host = Threads::default();
+        let above = pool(&host, 1, 1);
+        let sub = above.sub_pool().slots(1).queue(1).build().unwrap();
+        let first = submit(&sub, 1);
+        let submitter = {
+            let sub = sub.clone();
+            thread::spawn(move || sub.try_submit(async |_| 2).ok())
+        };
+        assert!(block_on(above.shutdown(LONG)).is_clean());
+        assert_eq!(block_on(first).unwrap(), 1);
+        if let Some(task) = submitter.join().unwrap() {
+            assert_eq!(block_on(task).unwrap(), 2);
+        }
+        end(&host, &above);
+        assert_eq!((sub.stats().queued, sub.stats().slots), (0, 0));
     });
 }
