@@ -25,6 +25,7 @@ mod pooled;
 #[cfg(feature = "fine-timer")]
 mod precision;
 mod process;
+mod refused;
 mod retries;
 #[cfg(feature = "serde")]
 mod table;

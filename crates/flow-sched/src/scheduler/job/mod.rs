@@ -16,9 +16,11 @@
 //! 5. Runs let in never outnumber `max_runs`.
 //! 6. A run counts in `running` from the step that lets it in, under the lock: so whoever ends a
 //!    job, and then waits until nothing runs, waits for every run that came before.
+//! 7. One step at a time starts what waited for the end of a run (`ending`).
 
 pub(super) mod builder;
 pub(super) mod context;
+mod ending;
 pub(super) mod handle;
 pub(super) mod label;
 pub(super) mod policy;
@@ -42,6 +44,7 @@ use crate::scheduler::triggers::trigger::{Due, Trigger, TriggerContext, is_past,
 use crate::scheduler::triggers::wall;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
+pub(crate) use ending::AfterRun;
 use label::Label;
 use policy::Overlap;
 use settings::Settings;
@@ -66,13 +69,6 @@ pub(crate) struct Begun {
     pub(crate) kill: Option<CancellationToken>,
     /// The newer request that it takes over, having waited for its turn.
     pub(crate) newer: Option<When>,
-}
-
-/// What the end of a run has fixed, and the trigger has to approve.
-pub(crate) struct AfterRun {
-    pub(super) due: Due,
-    pub(super) epoch: u32,
-    pub(super) timetable: Timetable,
 }
 
 /// What became of a request to run.
@@ -359,9 +355,10 @@ impl Job {
 
     /// Whether the overlap policy lets a further run begin.
     fn has_room(&self, state: &State) -> bool {
+        let running = state.running() + state.following();
         match self.settings.overlap {
-            Overlap::Allow(limit) => state.running() < limit,
-            _ => state.running() == 0,
+            Overlap::Allow(limit) => running < limit,
+            _ => running == 0,
         }
     }
 
@@ -512,56 +509,6 @@ impl Job {
     pub(crate) fn is_killed(&self, run: u64) -> bool {
         let mut state = self.state.lock();
         state.active(run).is_some_and(|active| active.killed)
-    }
-
-    /// Notes that a run has ended, and lets in the one that waited for it.
-    pub(crate) fn finish(&self, report: RunReport, running: &AtomicUsize, now: Instant) -> Effects {
-        let mut effects = Effects::default();
-        // Before the lock, so that it is dropped after it: its context may be the last one.
-        let _ended;
-        let mut state = self.state.lock();
-        let runs = state.runs();
-        _ended = runs.ended(report.run);
-        runs.counts.count(&report.outcome);
-        let failed = report.outcome.is_failure();
-        runs.note(report, self.settings.history);
-        if failed && self.settings.stop_on_error && !state.has_ended() {
-            effects.end = Some(EndReason::RunFailed);
-            return effects;
-        }
-        effects.start = self.start_waiting(&mut state, running);
-        if effects.start.is_none()
-            && state.running() == 0
-            && let Some(delay) = state.runs().delay.take()
-        {
-            effects.after_run = Some(state.fix(now + delay));
-        }
-        if state.is_finished() {
-            effects.end = Some(EndReason::Finished);
-        }
-        effects
-    }
-
-    /// Asks the trigger about a time that the end of a run has fixed, and arms the job; false if
-    /// something else has happened to it since. Lets a panic of the trigger through.
-    pub(crate) fn approve(&self, fixed: AfterRun, now: Instant, wall: SystemTime) -> bool {
-        let AfterRun {
-            due,
-            epoch,
-            timetable,
-        } = fixed;
-        let cx = self.context(&self.state.lock(), now, wall);
-        let next = timetable.after_run(due, &cx);
-        drop(timetable);
-        let mut state = self.state.lock();
-        if state.epoch != epoch {
-            return false;
-        }
-        match next {
-            Some(next) => state.arm(Some(next)),
-            None => state.exhaust(),
-        }
-        true
     }
 
     /// Whether nothing is left to happen to it.

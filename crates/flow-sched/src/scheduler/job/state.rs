@@ -99,6 +99,9 @@ pub(in crate::scheduler) struct Rest {
     pub(in crate::scheduler) buffered: VecDeque<When>,
     /// Missed occurrences that are being made up; before those that are buffered.
     pub(in crate::scheduler) backlog: VecDeque<When>,
+    /// There while a step starts what waited: so many runs have ended meanwhile, and have left
+    /// what follows to it (invariant 7).
+    left: Option<usize>,
     /// The reports before the last one, as many as the job is told to keep.
     history: VecDeque<RunReport>,
 }
@@ -250,6 +253,28 @@ impl Runs {
         self.active.is_none() && self.rest.is_none() && !self.last.as_ref().is_some_and(has_message)
     }
 
+    /// Begins to start what waited.
+    pub(in crate::scheduler) fn begins_to_follow(&mut self) {
+        self.rest().left = Some(0);
+    }
+
+    /// Leaves what follows from the end of a run to the step that starts what waited; false if
+    /// there is none.
+    pub(in crate::scheduler) fn leaves_what_follows(&mut self) -> bool {
+        let left = self.rest.as_mut().and_then(|rest| rest.left.as_mut());
+        left.map(|left| *left += 1).is_some()
+    }
+
+    /// Takes over what follows from the end of one more run; false if there is none, and then
+    /// nothing is left to the caller any more.
+    pub(in crate::scheduler) fn follows_one_more(&mut self) -> bool {
+        let Some(rest) = &mut self.rest else {
+            return false;
+        };
+        rest.left = rest.left.and_then(|left| left.checked_sub(1));
+        rest.left.is_some()
+    }
+
     /// The request whose turn it is next.
     pub(in crate::scheduler) fn next_waiting(&mut self) -> Option<When> {
         let rest = self.rest.as_mut()?;
@@ -309,6 +334,15 @@ impl State {
 
     pub(in crate::scheduler) fn running(&self) -> usize {
         self.runs.as_ref().map_or(0, |runs| runs.running())
+    }
+
+    /// Requests that are about to take the room of runs that have ended (invariant 7): nobody who
+    /// comes now goes before them.
+    pub(in crate::scheduler) fn following(&self) -> usize {
+        self.runs.as_ref().map_or(0, |runs| {
+            let left = runs.rest.as_ref().and_then(|rest| rest.left);
+            left.map_or(0, |left| left.min(runs.waiting()))
+        })
     }
 
     pub(in crate::scheduler) fn counts(&self) -> RunCounts {

@@ -10,7 +10,7 @@ use flow_rt::{CancellationToken, Instant, Panic, TaskContext, catch, contain};
 
 use super::cluster::{Fence, Held};
 use super::error::TriggerNowError;
-use super::job::Job;
+use super::job::{Effects, Job};
 use super::report::{JobEventKind, RunOutcome, RunReport};
 use super::shared::Shared;
 use super::work::{Body, Failure};
@@ -476,11 +476,37 @@ impl Run {
         }
         self.shared.emit(&self.job, JobEventKind::RunEnded(&report));
         let effects = self.job.finish(report, &self.shared.running, now);
-        if self.shared.apply(&self.job, effects) {
-            self.shared.touch(&self.job);
+        let starts = effects.start.is_some();
+        self.apply(effects);
+        if starts {
+            self.start_others(now);
         }
         self.shared.run_left();
         self.number = 0;
+    }
+
+    /// Starts what else waits as runs end that were started: one after another and not each by the
+    /// end of the one before it, since what is refused has ended when it comes back from being
+    /// started.
+    fn start_others(&self, mut now: Instant) {
+        loop {
+            // Whatever the runtime's clock does: others have left what follows to this.
+            contain(|| now = self.shared.handle.now());
+            let Some(effects) = self.job.finish_next(&self.shared.running, now) else {
+                return;
+            };
+            self.apply(effects);
+        }
+    }
+
+    /// Does what follows from the end of a run. Contains a panic of the runtime that is to start
+    /// the next one: that one has ended with it, and others wait for their turn.
+    fn apply(&self, effects: Effects) {
+        contain(|| {
+            if self.shared.apply(&self.job, effects) {
+                self.shared.touch(&self.job);
+            }
+        });
     }
 }
 
