@@ -144,6 +144,15 @@ impl<'p, F, T> Submit<'p, F, T> {
         self
     }
 
+    /// The same, unless the pool's own answer is to reject.
+    #[cfg(feature = "scheduler")]
+    pub(crate) fn wait_unless_rejected(mut self) -> Self {
+        if self.on_full != OnFull::Reject {
+            self.on_full = OnFull::Wait;
+        }
+        self
+    }
+
     /// Makes the task independent of the submitter's cancellation.
     #[cfg(feature = "scheduler")]
     pub(crate) fn handed_over(mut self) -> Self {

@@ -52,9 +52,10 @@ impl SchedulerBuilder {
 
     /// The pool that runs the jobs; without one they run as tasks of the runtime.
     ///
-    /// A run that meets a full queue waits for room, also if the pool rejects what others submit
-    /// to it then, and holds up no job but its own. Unless [`runtime`](Self::runtime) says
-    /// otherwise, the pool's runtime keeps the time.
+    /// A run that meets a full queue waits for room, whatever the pool does with what others submit
+    /// to it then: it takes nobody's place, and holds up no job but its own. Once it is queued it
+    /// is a task like any other, and a pool that drops the oldest may drop it. Unless
+    /// [`runtime`](Self::runtime) says otherwise, the pool's runtime keeps the time.
     pub fn pool(mut self, pool: &WorkerPool) -> Self {
         self.pool = Some(pool.clone());
         self

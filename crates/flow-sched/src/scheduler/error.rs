@@ -299,7 +299,7 @@ pub enum TriggerNowError {
         /// Runs in progress.
         running: usize,
     },
-    /// The pool that was to run it is full, and does not let submitters wait.
+    /// The pool that was to run it is full, and rejects what it has no room for.
     PoolFull {
         /// How many tasks its queue holds.
         capacity: usize,

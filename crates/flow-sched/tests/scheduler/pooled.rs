@@ -1,19 +1,23 @@
 //! Runs on a pool: full, closed, and under random use.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use flow_rt::sim::{self, Sim};
 use flow_rt::{OnFull, TaskContext, TestRuntime};
 use flow_sched::{JobContext, Overlap, ScheduleError, Scheduler, TriggerNowError, WorkerPool};
 
-use crate::common::{Log, SEC, ms, noting, secs};
+use crate::common::{HOUR, Log, SEC, ms, noting, secs};
 
 flow_rt::on_every_runtime! {
     seeds 0..50;
     case_106_a_full_pool_delays_only_its_own_job,
     a_pools_dump_names_the_jobs_of_its_runs,
     a_pool_that_rejects_lets_runs_wait_all_the_same,
+    whatever_a_full_pool_does_with_others_tasks_runs_wait_for_room,
     a_run_asked_for_in_its_own_full_pool_waits_and_is_not_rejected,
     runs_that_wait_for_a_pool_are_reported_when_it_closes_or_their_job_goes,
     a_run_has_its_context_and_one_by_hand_that_of_its_caller,
@@ -88,6 +92,50 @@ async fn a_pool_that_rejects_lets_runs_wait_all_the_same(rt: TestRuntime) {
     assert_eq!((log.len(), job.stats().runs.completed), (1, 1));
     assert_eq!(pool.stats().rejected, 1, "the submit alone");
     scheduler.shutdown(SEC).await;
+}
+
+async fn whatever_a_full_pool_does_with_others_tasks_runs_wait_for_room(rt: TestRuntime) {
+    for on_full in [OnFull::DropOldest, OnFull::CallerRuns, OnFull::Reject] {
+        let pool = WorkerPool::builder().runtime(&rt).slots(1).queue(1);
+        let pool = pool.on_full(on_full).build().unwrap();
+        let go = Arc::new(flow_rt::CancellationToken::new());
+        let mut others = Vec::new();
+        for _ in 0..2 {
+            let go = go.clone();
+            let other = pool.submit(async move |_cx| go.cancelled().await);
+            others.push(other.await.unwrap());
+            rt.settle().await;
+        }
+        let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
+        let log = Log::new(&rt);
+        let due = noting(&scheduler, "due", &log).after(SEC).start().unwrap();
+        rt.advance(ms(1_500)).await;
+        assert_eq!((log.len(), due.stats().running), (0, 1), "{on_full}");
+        let asked = noting(&scheduler, "asked", &log).after(HOUR);
+        let asked = asked.start().unwrap();
+        if on_full == OnFull::Reject {
+            let full = Err(TriggerNowError::PoolFull { capacity: 1 });
+            assert_eq!(asked.trigger_now().await, full);
+        } else {
+            let mut waits = pin!(asked.trigger_now());
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(waits.as_mut().poll(&mut cx).is_pending(), "{on_full}");
+            assert_eq!((log.len(), asked.stats().running), (0, 1), "{on_full}");
+            go.cancel();
+            waits.await.unwrap();
+        }
+        go.cancel();
+        for other in others {
+            other.await.unwrap();
+        }
+        rt.settle().await;
+        assert_eq!(due.stats().runs.completed, 1);
+        let runs = asked.stats().runs;
+        let rejected = u64::from(on_full == OnFull::Reject);
+        assert_eq!((runs.completed, runs.dropped), (1 - rejected, rejected));
+        assert_eq!((pool.stats().evicted, pool.stats().rejected), (0, rejected));
+        scheduler.shutdown(SEC).await;
+    }
 }
 
 async fn a_run_asked_for_in_its_own_full_pool_waits_and_is_not_rejected(rt: TestRuntime) {

@@ -71,7 +71,8 @@ impl JobHandle {
     /// Runs the job now, beside its timetable, paused or not; here, whichever instance leads.
     ///
     /// Ready when the run was taken over by the runtime or the pool, or, by the overlap policy,
-    /// noted to follow the one in progress; not when it has ended.
+    /// noted to follow the one in progress; not when it has ended. In a full pool it waits for
+    /// room, as runs that are due do, unless the pool rejects what it has no room for.
     ///
     /// # Errors
     /// [`TriggerNowError`].

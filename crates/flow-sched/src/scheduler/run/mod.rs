@@ -106,7 +106,8 @@ fn context(shared: &Shared, by: Option<&TaskContext>) -> TaskContext {
 fn hand_in(shared: &Arc<Shared>, pool: &WorkerPool, run: Run, mut by: Option<TaskContext>) {
     let job = run.job.clone();
     let task = move |cx| run.execute(Under::Context(cx));
-    let submit = order(pool, &job, task).detach();
+    // Also its first try: a pool that drops the oldest would have it take somebody's place.
+    let submit = order(pool, &job, task).wait_for_room().detach();
     let refused = TaskContext::enter_from(&mut by, || submit.try_before_waiting().err());
     if let Some(TrySubmitError::Full { task, .. }) = refused {
         wait_for_room(shared, pool, &job, by, task.into_inner());
@@ -171,7 +172,7 @@ pub(crate) async fn submit(
     };
     let run = Run::new(shared.clone(), job.clone(), ticket);
     let task = move |cx| run.execute(Under::Context(cx));
-    let submit = order(pool, job, task).detach();
+    let submit = order(pool, job, task).wait_unless_rejected().detach();
     let submitted = match &by {
         Some(by) => by.clone().scope(submit).await,
         None => submit.await,
