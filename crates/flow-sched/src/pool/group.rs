@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 
-use flow_rt::TaskContext;
+use flow_rt::{TaskContext, contain};
 
 use super::error::{PoolConfigError, TaskError};
 use super::roll::Origin;
@@ -348,7 +348,8 @@ struct ReportEnd {
 impl Drop for ReportEnd {
     fn drop(&mut self) {
         self.ended.indices.0.push(self.index);
-        self.ended.waiter.wake();
+        // It may be dropped by an unwinding, and no panic of a waker is for whoever drops it.
+        contain(|| self.ended.waiter.wake());
     }
 }
 

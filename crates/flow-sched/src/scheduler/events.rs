@@ -11,6 +11,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
+use flow_rt::contain;
 use futures_core::Stream;
 
 use super::report::{EndReason, JobEventKind, RunOutcome, RunReport};
@@ -205,7 +206,13 @@ impl Listener {
             }
             queue.push_back(news);
         }
-        self.waker.wake();
+        self.wake();
+    }
+
+    /// The waker is of whatever polls the listener: its panic is not for whom the event is of, nor
+    /// for the other listeners.
+    fn wake(&self) {
+        contain(|| self.waker.wake());
     }
 }
 
@@ -248,7 +255,7 @@ impl Listeners {
     /// Lets all of them look whether the scheduler is over.
     pub(crate) fn wake(&self) {
         for listener in self.all() {
-            listener.waker.wake();
+            listener.wake();
         }
     }
 

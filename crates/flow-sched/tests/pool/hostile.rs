@@ -16,6 +16,7 @@ flow_rt::on_every_runtime! {
     destructors_that_panic,
     wakers_that_panic,
     a_waker_and_the_result_behind_it_both_panic,
+    a_group_whose_waker_panics_hears_of_its_refused_member,
     a_storm_of_panics_leaves_the_pool_whole,
 }
 
@@ -112,6 +113,35 @@ async fn wakers_that_panic(rt: TestRuntime) {
     running.await.unwrap();
     assert_eq!(first.await.unwrap().await.unwrap(), 1);
     assert_eq!(second.await.unwrap().await.unwrap(), 2);
+}
+
+async fn a_group_whose_waker_panics_hears_of_its_refused_member(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).queue(1).build();
+    let pool = pool.unwrap();
+    let gate = Gate::new();
+    for _ in 0..2 {
+        let busy = gate.clone();
+        let task = pool.try_submit(async move |_| busy.cancelled().await);
+        task.unwrap().detach();
+        rt.settle().await;
+    }
+    let mut group = Box::pin(pool.group().run_all([async |_| 1]));
+    let bad = Arc::new(BadWaker(AtomicUsize::new(0)));
+    poll_badly(&mut group, &bad);
+    pool.close();
+    // The task that is given up here reports its end to the group itself.
+    let waker = Waker::from(bad.clone());
+    let answer = group.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(bad.0.load(Ordering::Relaxed) >= 1);
+    let Poll::Ready(members) = answer else {
+        panic!("the group waits for a pool that is closed");
+    };
+    assert!(
+        matches!(members[..], [Err(TaskError::Closed)]),
+        "{members:?}"
+    );
+    gate.cancel();
+    assert!(pool.shutdown(LONG).await.is_clean());
 }
 
 /// Panics when it is dropped, even while a panic unwinds: that would end the process.

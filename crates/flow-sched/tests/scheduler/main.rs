@@ -32,5 +32,6 @@ mod table;
 mod timing;
 mod triggers;
 mod turns;
+mod wakers;
 #[cfg(feature = "tracing")]
 mod warnings;

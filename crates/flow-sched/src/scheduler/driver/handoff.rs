@@ -26,6 +26,8 @@
 
 use core::task::Waker;
 
+use flow_rt::contain;
+
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{AtomicWaker, SegQueue};
 
@@ -56,13 +58,14 @@ impl<T> Handoff<T> {
         let asleep_until = self.asleep_until.load(Ordering::Relaxed);
         let is_full = gathered.is_multiple_of(BATCH) && asleep_until != 0;
         if needed_by < asleep_until || is_full {
-            self.driver.wake();
+            self.wake();
         }
     }
 
-    /// Wakes the driver for news that is not in the queue.
+    /// Wakes the driver, also for news that is not in the queue. The waker is the runtime's: its
+    /// panic is not for whoever has news.
     pub(crate) fn wake(&self) {
-        self.driver.wake();
+        contain(|| self.driver.wake());
     }
 
     /// The driver is awake from here on and will look at the queue.
