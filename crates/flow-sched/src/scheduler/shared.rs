@@ -402,14 +402,14 @@ impl Shared {
     fn approve(&self, job: &Arc<Job>, fixed: AfterRun) -> bool {
         let (now, wall) = (self.handle.now(), self.handle.wall());
         match catch(|| job.approve(fixed, now, wall)) {
-            Ok(approved) => {
+            Ok(Some(approved)) => {
                 if job.is_finished() {
                     self.end(job, EndReason::Finished);
                 }
                 approved
             }
-            Err(panic) => {
-                contain(|| drop(panic));
+            failed => {
+                contain(|| drop(failed));
                 self.end(job, EndReason::TriggerFailed);
                 false
             }

@@ -17,6 +17,7 @@ flow_rt::on_every_runtime! {
     seeds 0..20;
     cases_109_to_111_bad_patterns_zones_and_builders_are_refused,
     triggers_of_ones_own_and_their_faults,
+    a_delay_after_runs_that_is_answered_with_another_ends_the_job,
     the_driver_survives_what_it_is_the_last_to_drop,
     whoever_drops_a_job_last_is_spared_what_is_not_theirs,
 }
@@ -172,6 +173,38 @@ async fn triggers_of_ones_own_and_their_faults(rt: TestRuntime) {
         .start()
         .unwrap_err();
     assert!(matches!(first, ScheduleError::TriggerPanicked { .. }));
+}
+
+/// A delay after runs that never becomes a time.
+struct Evasive;
+
+impl Trigger for Evasive {
+    fn next(&self, _cx: &TriggerContext) -> Option<Due> {
+        Some(Due::AfterRun(SEC))
+    }
+
+    fn after_run(&self, _due: Due, _cx: &TriggerContext) -> Option<Due> {
+        Some(Due::AfterRun(SEC))
+    }
+}
+
+async fn a_delay_after_runs_that_is_answered_with_another_ends_the_job(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let failed = JobState::Ended(EndReason::TriggerFailed);
+    let start = |name| {
+        let job = noting(&scheduler, name, &log).trigger(Evasive);
+        job.start().unwrap()
+    };
+    let runs = start("runs");
+    // Its first time passes while it is paused: the delay counts from its resumption.
+    let paused = start("paused");
+    assert!(paused.pause());
+    rt.advance(ms(1_500)).await;
+    assert_eq!((runs.state(), log.len()), (failed, 1));
+    assert!(!paused.resume());
+    assert_eq!((paused.state(), paused.stats().runs.started), (failed, 0));
+    assert_eq!(scheduler.stats().jobs, 0);
 }
 
 struct Faulty;

@@ -82,8 +82,9 @@ impl Job {
     }
 
     /// Asks the trigger about a time that the end of a run has fixed, and arms the job; false if
-    /// something else has happened to it since. Lets a panic of the trigger through.
-    pub(crate) fn approve(&self, fixed: AfterRun, now: Instant, wall: SystemTime) -> bool {
+    /// something else has happened to it since, `None` if the answer is no time. Lets a panic of
+    /// the trigger through.
+    pub(crate) fn approve(&self, fixed: AfterRun, now: Instant, wall: SystemTime) -> Option<bool> {
         let AfterRun {
             due,
             epoch,
@@ -94,12 +95,14 @@ impl Job {
         drop(timetable);
         let mut state = self.state.lock();
         if state.epoch != epoch {
-            return false;
+            return Some(false);
         }
         match next {
+            // It has ended.
+            Some(Due::AfterRun(_)) => return None,
             Some(next) => state.arm(Some(next)),
             None => state.exhaust(),
         }
-        true
+        Some(true)
     }
 }

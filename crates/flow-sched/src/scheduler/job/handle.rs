@@ -51,7 +51,7 @@ impl JobHandle {
     pub fn resume(&self) -> bool {
         let (now, wall) = (self.shared.handle.now(), self.shared.handle.wall());
         match catch(|| self.job.resume(now, wall)) {
-            Ok(resumed) => {
+            Ok(Some(resumed)) => {
                 if resumed {
                     self.shared.touch(&self.job);
                     if self.job.is_finished() {
@@ -60,8 +60,8 @@ impl JobHandle {
                 }
                 resumed
             }
-            Err(panic) => {
-                contain(|| drop(panic));
+            failed => {
+                contain(|| drop(failed));
                 self.shared.end(&self.job, EndReason::TriggerFailed);
                 false
             }

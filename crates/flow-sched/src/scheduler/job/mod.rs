@@ -528,15 +528,16 @@ impl Job {
         Some(state.drop_waiting())
     }
 
-    /// Goes on with the first time that is due from now on; false if the job is not paused.
+    /// Goes on with the first time that is due from now on; false if the job is not paused, `None`
+    /// if its trigger gives no time.
     ///
-    /// Lets a panic of the trigger through; the job is still paused then.
-    pub(crate) fn resume(&self, now: Instant, wall: SystemTime) -> bool {
+    /// Lets a panic of the trigger through; the job is still paused then, as it is after `None`.
+    pub(crate) fn resume(&self, now: Instant, wall: SystemTime) -> Option<bool> {
         loop {
             let (cx, armed, epoch, timetable) = {
                 let state = self.state.lock();
                 if state.phase != JobState::Paused {
-                    return false;
+                    return Some(false);
                 }
                 let cx = self.context(&state, now, wall);
                 (cx, state.armed(), state.epoch, state.timetable.clone())
@@ -556,6 +557,9 @@ impl Job {
             if state.epoch != epoch {
                 continue;
             }
+            if matches!(fixed, Some(Due::AfterRun(_))) {
+                return None;
+            }
             state.phase = JobState::Active;
             state.moves_on();
             if next.is_some() && state.set_next(next).is_some() {
@@ -564,7 +568,7 @@ impl Job {
                     None => state.exhaust(),
                 }
             }
-            return true;
+            return Some(true);
         }
     }
 

@@ -241,6 +241,10 @@ pub trait Trigger: Send + Sync + 'static {
 
     /// Where a time goes that [`Due::AfterRun`] gave and the end of a run has fixed; `None` if it is
     /// not to come at all. The provided method leaves it where it is.
+    ///
+    /// The answer is a time of either clock. No run follows that another [`Due::AfterRun`] could
+    /// count from: that answer ends the job with
+    /// [`EndReason::TriggerFailed`](crate::EndReason::TriggerFailed).
     fn after_run(&self, due: Due, cx: &TriggerContext) -> Option<Due> {
         let _ = cx;
         Some(due)
