@@ -136,7 +136,7 @@ impl JobHandle {
 
     /// The report of the run that ended last.
     pub fn last(&self) -> Option<RunReport> {
-        self.job.history().pop()
+        self.job.last()
     }
 
     /// The next `n` times the job is due, as things stand: fewer if it ends before; none if it

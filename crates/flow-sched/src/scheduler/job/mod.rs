@@ -599,6 +599,11 @@ impl Job {
         self.state.lock().history()
     }
 
+    /// The report of the run that ended last.
+    pub(crate) fn last(&self) -> Option<RunReport> {
+        self.state.lock().last()
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.state.lock().has_ended()
     }
