@@ -282,7 +282,6 @@ impl<O: Outcome> JobBuilder<O> {
     /// use flow_sched::{JobContext, Scheduler};
     ///
     /// let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
-    /// let start = rt.now();
     /// let job = scheduler.job("flaky", async |cx: JobContext| {
     ///     if cx.attempt() < 4 { Err("not yet") } else { Ok(()) }
     /// });
@@ -291,7 +290,6 @@ impl<O: Outcome> JobBuilder<O> {
     /// rt.sleep(Duration::from_secs(2)).await;
     /// let last = job.stats().last.unwrap();
     /// assert_eq!((last.attempts, last.duration), (4, Duration::from_millis(700)));
-    /// # let _ = start;
     /// # });
     /// ```
     pub fn retry(mut self, backoff: Backoff) -> Self {

@@ -134,7 +134,8 @@ impl TriggerContext {
         self.previous
     }
 
-    /// The later of now and what was due before, on the monotonic clock, if there was anything.
+    /// What was due before, on the monotonic clock as the two clocks stand now; `None` if nothing
+    /// was. It may lie behind: [`now`](Self::now) is in the place of a delay after a run alone.
     pub fn previous_instant(&self) -> Option<Instant> {
         self.previous.map(|due| match due {
             Due::At(at) => at,
