@@ -75,7 +75,7 @@ impl Gateway {
         let registry = Registry::new();
         registry.register(counters.clone())?.forget();
         registry.register(pool.collector())?.forget();
-        registry.register(scheduler.metrics())?.forget();
+        registry.register(scheduler.collector())?.forget();
         registry.register(in_flight.collector())?.forget();
         registry.register(log.entries.collector())?.forget();
         registry.register(log.writer.clone())?.forget();

@@ -52,8 +52,7 @@
 //! - `serde`: patterns as their text, a pool's builder from settings, and jobs from a table.
 //! - `chrono`, `jiff`: occurrences as times of these crates.
 //! - `fine-timer`: a scheduler on tokio with timers of async-io's precision.
-//! - `metrics`: `collector()` on a pool and the like on a scheduler, for a
-//!   `flow_metrics::Registry`.
+//! - `metrics`: `collector()` on a pool and on a scheduler, for a `flow_metrics::Registry`.
 //! - `tracing`: events for what is rare in a pool: tasks that panic or time out, a queue that
 //!   overflows and how much it cost, the phases of a shutdown. And for what is rare in a scheduler:
 //!   times that were missed, runs that panic, time out or fail for good, jobs that end by a fault.

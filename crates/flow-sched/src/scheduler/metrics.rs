@@ -70,7 +70,7 @@ impl Scheduler {
     ///
     /// # Cost
     /// Nothing until the registry collects; then that of [`stats`](Self::stats).
-    pub fn metrics(&self) -> Arc<dyn Collect> {
+    pub fn collector(&self) -> Arc<dyn Collect> {
         Arc::new(SchedulerMetrics {
             core: Arc::downgrade(&self.core),
         })

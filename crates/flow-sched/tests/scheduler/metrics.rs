@@ -12,7 +12,7 @@ async fn a_registry_shows_a_scheduler_and_does_not_keep_it(rt: TestRuntime) {
     let registry = Registry::new();
     let scheduler = Scheduler::builder().runtime(&rt).name("nightly");
     let scheduler = scheduler.build().unwrap();
-    registry.register(scheduler.metrics()).unwrap().forget();
+    registry.register(scheduler.collector()).unwrap().forget();
     scheduler
         .job("fails", async |_cx| Err::<(), _>("no"))
         .every(SEC)
