@@ -1,10 +1,10 @@
 //! Jobs read from configuration.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use flow_rt::{Backoff, TestRuntime, sim};
+use flow_rt::{Backoff, TaskContext, TestRuntime, sim};
 use flow_sched::{
     EndReason, Every, Holidays, Jitter, JobContext, JobFunctions, JobState, JobTable,
     JobTableError, Misfire, Overlap, ScheduleError, Scheduler, Window,
@@ -123,6 +123,13 @@ async fn a_table_starts_wholly_or_not_at_all(rt: TestRuntime) {
         ScheduleError::TwoTriggers
     );
     assert_eq!(of(r#", "every": "0s""#), ScheduleError::ZeroInterval);
+    assert_eq!(
+        of(r#", "every": "1s", "priority": 1"#),
+        ScheduleError::UnknownPriority {
+            given: 1,
+            priorities: 1
+        }
+    );
     assert_eq!(
         of(r#", "every": "1s", "time_zone": "Europe/Berlin""#),
         ScheduleError::ZoneWithoutCron
@@ -335,4 +342,59 @@ fn several_jobs_call_one_function_and_a_job_outlives_its_table() {
         rt.advance(ms(2_500)).await;
         assert_eq!(scheduler.stats().runs.completed, 4);
     });
+}
+
+#[test]
+fn a_job_carries_what_its_table_says() {
+    sim::check(0..3, |rt| async move {
+        let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+        let seen: Arc<Mutex<Vec<_>>> = Arc::default();
+        let note = async |cx: JobContext, seen: Arc<Mutex<Vec<(String, bool)>>>| {
+            let carries = cx.baggage("by").is_some();
+            seen.lock().unwrap().push((cx.job().to_owned(), carries));
+        };
+        let functions = JobFunctions::new().add_with("note", seen.clone(), note);
+        let table = table(
+            r#"{
+                "a": { "run": "note", "after": "1s" },
+                "b": { "run": "note", "after": "2s", "propagate": true },
+                "c": { "run": "note", "after": "3s", "propagate": false }
+            }"#,
+        );
+        let starter = TaskContext::new().with_baggage("by", "starter").unwrap();
+        let started = starter.enter(|| table.start(&scheduler, &functions));
+        started.unwrap();
+        rt.sleep(secs(4)).await;
+        let of = |job: &str, carries| (job.to_owned(), carries);
+        let expected = [of("a", true), of("b", true), of("c", false)];
+        assert_eq!(*seen.lock().unwrap(), expected);
+    });
+}
+
+#[test]
+fn each_method_of_the_builder_is_a_setting_or_stays_in_code() {
+    const IN_CODE: [&str; 8] = [
+        "adaptive",
+        "exclude",
+        "on_give_up",
+        "retry_if",
+        "start",
+        "throttle",
+        "trigger",
+        "when",
+    ];
+    let source = include_str!("../../src/scheduler/job/builder.rs");
+    let methods = source.lines().filter_map(|line| {
+        let method = line.strip_prefix("    pub fn ")?;
+        method.split(['(', '<']).next()
+    });
+    let mut found = 0;
+    for method in methods {
+        let text = format!(r#"{{ "x": {{ "{method}": {{}} }} }}"#);
+        let refused = from_str::<JobTable>(&text).unwrap_err().to_string();
+        let is_setting = !refused.starts_with("a job has no setting");
+        assert_ne!(is_setting, IN_CODE.contains(&method), "{refused}");
+        found += 1;
+    }
+    assert!(found > IN_CODE.len(), "{found}");
 }

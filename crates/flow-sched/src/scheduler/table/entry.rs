@@ -33,11 +33,13 @@ pub(super) struct Entry {
     pub(super) overlap: Option<Overlap>,
     pub(super) misfire: Option<Misfire>,
     pub(super) max_runs: Option<u64>,
+    pub(super) priority: Option<usize>,
     pub(super) timeout: Option<Duration>,
     pub(super) retry: Option<Backoff>,
     pub(super) stop_on_error: Option<bool>,
     pub(super) history: Option<usize>,
     pub(super) local: Option<bool>,
+    pub(super) propagate: Option<bool>,
 }
 
 impl Entry {
@@ -115,6 +117,9 @@ impl Entry {
         if let Some(runs) = self.max_runs {
             job = job.max_runs(runs);
         }
+        if let Some(priority) = self.priority {
+            job = job.priority(priority);
+        }
         if let Some(timeout) = self.timeout {
             job = job.timeout(timeout);
         }
@@ -123,6 +128,9 @@ impl Entry {
         }
         if let Some(runs) = self.history {
             job = job.history(runs);
+        }
+        if let Some(whether) = self.propagate {
+            job = job.propagate(whether);
         }
         job
     }

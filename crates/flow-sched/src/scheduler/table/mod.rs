@@ -23,7 +23,9 @@ pub use error::JobTableError;
 /// by the program, with [`JobFunctions`].
 ///
 /// In TOML a table for each job, in JSON an object. Each setting is named as the method of
-/// [`JobBuilder`](crate::JobBuilder) that takes it, and what is left out keeps its default.
+/// [`JobBuilder`](crate::JobBuilder) that takes it, and what is left out keeps its default. What
+/// calls the program is set in code: `when`, `throttle`, `adaptive`, `retry_if`, `on_give_up`, and
+/// `trigger` and `exclude` for triggers and calendars of one's own.
 ///
 /// | setting | value |
 /// |---|---|
@@ -33,13 +35,13 @@ pub use error::JobTableError;
 /// | `window` | text of a [`Window`](crate::Window) |
 /// | `holidays` | a list of days, as [`Holidays`](crate::Holidays) takes them |
 /// | `not_before`, `not_after` | points in time |
-/// | `immediately`, `stop_on_error`, `local` | `true` or `false` |
+/// | `immediately`, `stop_on_error`, `local`, `propagate` | `true` or `false` |
 /// | `jitter` | a time, for one that is full; or `{ full }`, `{ equal }` or `{ stable }`, with `at_least` |
 /// | `overlap` | `"skip"`, `"buffer_one"`, `"cancel_previous"`, `"terminate_previous"`, `{ buffer_all = 8 }` or `{ allow = 2 }` |
 /// | `misfire` | `"skip"`, `"fire_once"`, `{ fire_once = "1h" }`, or `{ fire_all = 10, within = "1h" }` |
 /// | `retry` | `{ first }`, with `constant`, `factor`, `jitter`, `max_delay`, `max_elapsed`, `attempts` |
 /// | `timeout` | a time |
-/// | `max_runs`, `history` | numbers |
+/// | `max_runs`, `history`, `priority` | numbers |
 ///
 /// Times are text like `"250ms"`, `"30s"`, `"5min"`, `"1h"` or `"7d"`; points in time are those of
 /// RFC 3339, like `"2026-12-24T18:00:00+01:00"`, in quotes. A name that is no setting is refused with

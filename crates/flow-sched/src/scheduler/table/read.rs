@@ -138,11 +138,13 @@ impl Settings for Entry {
         "overlap",
         "misfire",
         "max_runs",
+        "priority",
         "timeout",
         "retry",
         "stop_on_error",
         "history",
         "local",
+        "propagate",
     ];
 
     fn empty() -> Self {
@@ -173,11 +175,13 @@ impl Settings for Entry {
             "overlap" => self.overlap = Some(form::<OverlapSettings, A>(map)?.into()),
             "misfire" => self.misfire = Some(form::<MisfireSettings, A>(map)?.into()),
             "max_runs" => self.max_runs = Some(map.next_value()?),
+            "priority" => self.priority = Some(map.next_value()?),
             "timeout" => self.timeout = Some(period(map)?),
             "retry" => self.retry = Some(form::<RetrySettings, A>(map)?.into()),
             "stop_on_error" => self.stop_on_error = Some(map.next_value()?),
             "history" => self.history = Some(map.next_value()?),
-            _ => self.local = Some(map.next_value()?),
+            "local" => self.local = Some(map.next_value()?),
+            _ => self.propagate = Some(map.next_value()?),
         }
         Ok(())
     }
