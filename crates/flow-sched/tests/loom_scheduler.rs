@@ -12,10 +12,11 @@ mod loom_common;
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use flow_rt::Instant;
-use flow_sched::{ScheduleError, Scheduler};
+use flow_sched::{Overlap, ScheduleError, Scheduler};
 use flow_sync::JoinCell;
 use flow_sync::model::explore;
 use loom::future::block_on;
@@ -132,6 +133,36 @@ fn a_shutdown_meets_the_end_of_a_run() {
         assert_eq!(report.cancelled, 0);
         assert_eq!(scheduler.stats().running, 0);
         host.join();
+        drop(job);
+    });
+}
+
+/// The end of the first run starts the second, and while it does so that one may end: of the two
+/// one starts the third.
+#[test]
+fn a_run_ends_while_it_is_started() {
+    explore("scheduler: a run ends || the one after it ends", 1, || {
+        let host = Threads::default();
+        let scheduler = scheduler(&host);
+        let (count, last) = (Arc::new(AtomicUsize::new(0)), Arc::new(JoinCell::new()));
+        let runs = (count, last.clone());
+        let job = scheduler.job("by hand", move |_| {
+            let (count, last) = runs.clone();
+            async move {
+                if count.fetch_add(1, Ordering::Relaxed) == 2 {
+                    assert!(last.complete(()).is_ok(), "three runs");
+                }
+            }
+        });
+        let job = job
+            .once_at(Instant::ORIGIN + LONG)
+            .overlap(Overlap::BufferAll(2));
+        let job = job.start().unwrap();
+        for _ in 0..3 {
+            block_on(job.trigger_now()).unwrap();
+        }
+        block_on(poll_fn(|cx| last.poll_take(cx)));
+        end(&host, &scheduler);
         drop(job);
     });
 }
