@@ -37,6 +37,7 @@
 //! - `sim`: virtual time for tests: the deterministic simulation, stepped time on a real host, and
 //!   the macro that runs one suite on both.
 //! - `conformance`: the public test suite for runtimes.
+//! - `serde`: `settings`, which reads the words and counts of builders in configuration files.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -62,6 +63,8 @@ mod retry;
 mod retry_budget;
 mod rng;
 mod runtime;
+#[cfg(feature = "serde")]
+pub mod settings;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "sim")]

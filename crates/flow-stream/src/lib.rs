@@ -59,8 +59,6 @@ mod pipes;
 mod wakers;
 #[cfg(feature = "channel")]
 pub mod watch;
-#[cfg(all(feature = "channel", feature = "serde"))]
-mod words;
 #[cfg(feature = "writer")]
 mod writer;
 

@@ -3,12 +3,16 @@
 //! What is left out keeps the builder's default, and what the builder has no method for is an
 //! error that names it. Values are checked where the builder checks them, by `build`.
 
+#[cfg(feature = "adaptive")]
 use core::fmt;
 use core::time::Duration;
 use std::borrow::Cow;
 
 use flow_rt::OnFull;
-use serde::de::{Error, Visitor};
+use flow_rt::settings::{count_or_word, one_of};
+use serde::de::Error;
+#[cfg(feature = "adaptive")]
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 
 use super::builder::{Slots, WorkerPoolBuilder};
@@ -191,15 +195,16 @@ impl<'de> Deserialize<'de> for Algorithm {
 /// From a number, or the text of a range with both ends: `"1..=64"`.
 impl<'de> Deserialize<'de> for Slots {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(CountOr {
-            expected: "a number of slots, or a range like \"1..=64\"",
-            count: Self::from,
-            text: |text| {
+        count_or_word(
+            deserializer,
+            "a number of slots, or a range like \"1..=64\"",
+            Self::from,
+            |text| {
                 let (min, max) = text.split_once("..=")?;
                 let end = |text: &str| text.trim().parse::<usize>().ok();
                 Some(Self::from(end(min)?..=end(max)?))
             },
-        })
+        )
     }
 }
 
@@ -211,56 +216,17 @@ enum Queue {
 
 impl<'de> Deserialize<'de> for Queue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(CountOr {
-            expected: "a number of tasks, \"unbounded\" or \"rendezvous\"",
-            count: Self::Tasks,
-            text: |text| match text {
+        count_or_word(
+            deserializer,
+            "a number of tasks, \"unbounded\" or \"rendezvous\"",
+            Self::Tasks,
+            |word| match word {
                 "unbounded" => Some(Self::Unbounded),
                 "rendezvous" => Some(Self::Rendezvous),
                 _ => None,
             },
-        })
+        )
     }
-}
-
-/// Reads what is a number, or has words for what no number says.
-struct CountOr<T> {
-    expected: &'static str,
-    count: fn(usize) -> T,
-    text: fn(&str) -> Option<T>,
-}
-
-impl<T> Visitor<'_> for CountOr<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expected)
-    }
-
-    fn visit_u64<E: Error>(self, count: u64) -> Result<T, E> {
-        let fits = usize::try_from(count);
-        let count = fits.map_err(|_| E::invalid_value(count_of(count), &self))?;
-        Ok((self.count)(count))
-    }
-
-    fn visit_i64<E: Error>(self, count: i64) -> Result<T, E> {
-        match u64::try_from(count) {
-            Ok(count) => self.visit_u64(count),
-            Err(_) => Err(E::invalid_value(
-                serde::de::Unexpected::Signed(count),
-                &self,
-            )),
-        }
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        let value = (self.text)(text.trim());
-        value.ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
-    }
-}
-
-const fn count_of(count: u64) -> serde::de::Unexpected<'static> {
-    serde::de::Unexpected::Unsigned(count)
 }
 
 /// The answers that a pool can give, by the words of their `Display`.
@@ -268,22 +234,13 @@ struct Answer(OnFull);
 
 impl<'de> Deserialize<'de> for Answer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const ANSWERS: [OnFull; 4] = [
+        let answers = [
             OnFull::Wait,
             OnFull::Reject,
             OnFull::DropOldest,
             OnFull::CallerRuns,
         ];
-        let word = Cow::<str>::deserialize(deserializer)?;
-        let answer = ANSWERS
-            .into_iter()
-            .find(|answer| answer.to_string() == *word);
-        answer.map(Self).ok_or_else(|| {
-            let words = ANSWERS.map(|answer| format!("`{answer}`")).join(", ");
-            D::Error::custom(format_args!(
-                "unknown answer `{word}`, expected one of {words}"
-            ))
-        })
+        one_of(deserializer, "answer", answers).map(Self)
     }
 }
 

@@ -61,6 +61,11 @@ fn what_is_no_setting_is_named() {
             "\"unbounded\" or \"rendezvous\"",
         ),
         (
+            r#"{ "queue": " unbounded" }"#,
+            "invalid value: string \" unbounded\"",
+        ),
+        (r#"{ "on_full": "wait " }"#, "unknown answer `wait `"),
+        (
             r#"{ "on_full": "drop-newest" }"#,
             "`wait`, `reject`, `drop-oldest`, `caller-runs`",
         ),

@@ -287,6 +287,14 @@ fn what_is_wrong_is_said_with_what_is_right() {
             r#""overlap": "skp""#,
             "there is no overlap policy \"skp\"; the nearest is \"skip\"",
         ),
+        (
+            r#""overlap": " skip""#,
+            "there is no overlap policy \" skip\"; the nearest is \"skip\"",
+        ),
+        (
+            r#""misfire": "skip ""#,
+            "there is no misfire policy \"skip \"; the nearest is \"skip\"",
+        ),
         (r#""overlap": { "alow": 1 }"#, "the nearest is \"allow\""),
         (
             r#""overlap": { "allow": 1, "buffer_all": 2 }"#,

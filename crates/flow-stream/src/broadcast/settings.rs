@@ -4,10 +4,10 @@
 //! What is left out keeps the builder's default, and what the builder has no method for is an
 //! error that names it. Values are checked where the builder checks them, by `build`.
 
+use flow_rt::settings::one_of;
 use serde::{Deserialize, Deserializer};
 
 use super::{Builder, OnLag, builder};
-use crate::words::one_of;
 
 /// From settings named as the methods are.
 ///

@@ -4,14 +4,11 @@
 //! What is left out keeps the builder's default, and what the builder has no method for is an
 //! error that names it. Values are checked where the builder checks them, by `build`.
 
-use core::fmt;
-
 use flow_rt::OnFull;
-use serde::de::{Error, Unexpected, Visitor};
+use flow_rt::settings::{count_or_word, one_of};
 use serde::{Deserialize, Deserializer};
 
 use super::{Channel, ChannelBuilder};
-use crate::words::one_of;
 
 /// From settings named as the methods are.
 ///
@@ -61,38 +58,16 @@ enum Capacity {
 
 impl<'de> Deserialize<'de> for Capacity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(CountOrWord)
-    }
-}
-
-struct CountOrWord;
-
-impl Visitor<'_> for CountOrWord {
-    type Value = Capacity;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number of items, \"unbounded\" or \"rendezvous\"")
-    }
-
-    fn visit_u64<E: Error>(self, count: u64) -> Result<Capacity, E> {
-        let fits = usize::try_from(count);
-        let fits = fits.map_err(|_| E::invalid_value(Unexpected::Unsigned(count), &self))?;
-        Ok(Capacity::Items(fits))
-    }
-
-    fn visit_i64<E: Error>(self, count: i64) -> Result<Capacity, E> {
-        match u64::try_from(count) {
-            Ok(count) => self.visit_u64(count),
-            Err(_) => Err(E::invalid_value(Unexpected::Signed(count), &self)),
-        }
-    }
-
-    fn visit_str<E: Error>(self, word: &str) -> Result<Capacity, E> {
-        match word {
-            "unbounded" => Ok(Capacity::Items(usize::MAX)),
-            "rendezvous" => Ok(Capacity::Rendezvous),
-            _ => Err(E::invalid_value(Unexpected::Str(word), &self)),
-        }
+        count_or_word(
+            deserializer,
+            "a number of items, \"unbounded\" or \"rendezvous\"",
+            Self::Items,
+            |word| match word {
+                "unbounded" => Some(Self::Items(usize::MAX)),
+                "rendezvous" => Some(Self::Rendezvous),
+                _ => None,
+            },
+        )
     }
 }
 

@@ -94,7 +94,7 @@ impl<'de, T: Settings> Visitor<'de> for Form<T> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        match T::of_text(text.trim()) {
+        match T::of_text(text) {
             Some(value) => value.map_err(E::custom),
             None => Err(E::invalid_type(serde::de::Unexpected::Str(text), &self)),
         }
