@@ -39,6 +39,8 @@ flow_rt::on_every_runtime! {
     a_line_may_be_full,
     late_timers_cost_nothing,
     a_snapshot_has_nothing_for_late_timers,
+    a_larger_burst_keeps_nothing_that_was_for_a_late_timer,
+    a_newcomer_finds_nothing_that_was_for_a_late_timer,
     it_waits_in_a_composite,
 }
 
@@ -429,8 +431,9 @@ async fn late_timers_cost_nothing(rt: TestRuntime) {
     assert_eq!(share.available(), 4);
 }
 
-/// While somebody waits there may be far more than a burst, until the driver comes.
-async fn a_snapshot_has_nothing_for_late_timers(rt: TestRuntime) {
+/// Two children that hold nothing, on a clock that no timer follows, at a rate by which far more
+/// than the burst comes in the time of a late timer.
+fn with_late_timers() -> (ManualClock, FairShare<ManualClock>, Vec<Share<ManualClock>>) {
     let clock = ManualClock::new();
     let builder = FairShare::builder().rate("100000/s burst 4");
     let builder = builder.child("a", 1).child("b", 1).clock(clock.clone());
@@ -439,6 +442,12 @@ async fn a_snapshot_has_nothing_for_late_timers(rt: TestRuntime) {
     for child in &children {
         child.try_acquire_n(2).expect("it starts full");
     }
+    (clock, share, children)
+}
+
+/// While somebody waits there may be far more than a burst, until the driver comes.
+async fn a_snapshot_has_nothing_for_late_timers(rt: TestRuntime) {
+    let (clock, share, children) = with_late_timers();
     let mut waits = pin!(children[0].acquire_n(2));
     assert!(!poll_once(waits.as_mut()));
     clock.advance(MS);
@@ -447,6 +456,34 @@ async fn a_snapshot_has_nothing_for_late_timers(rt: TestRuntime) {
     assert_eq!(snapshot.tokens(), 4);
     let restored = FairShare::builder().restore(&snapshot).build();
     assert_eq!(restored.expect("as it was").available(), 4);
+    drop(rt);
+}
+
+/// The change serves the one who waits, and what was there for it beyond the burst goes with it.
+async fn a_larger_burst_keeps_nothing_that_was_for_a_late_timer(rt: TestRuntime) {
+    let (clock, share, children) = with_late_timers();
+    let mut waits = pin!(children[0].acquire_n(2));
+    assert!(!poll_once(waits.as_mut()));
+    clock.advance(MS);
+    share.set_burst(400).expect("room for all");
+    assert_eq!((share.stats().waiting, share.available()), (0, 4));
+    assert!(poll_once(waits.as_mut()));
+    drop(rt);
+}
+
+/// The one who waits is due, and is served by whoever comes to its line next. That one and the
+/// others share a burst then, as with one bucket.
+async fn a_newcomer_finds_nothing_that_was_for_a_late_timer(rt: TestRuntime) {
+    let (clock, share, children) = with_late_timers();
+    let mut waits = pin!(children[0].acquire_n(2));
+    assert!(!poll_once(waits.as_mut()));
+    clock.advance(MS);
+    let mut granted = 0;
+    for child in [0, 0, 1, 1] {
+        granted += children[child].try_acquire_n(2).map_or(0, |_| 2);
+    }
+    assert_eq!((share.stats().waiting, granted), (0, 4));
+    assert!(poll_once(waits.as_mut()));
     drop(rt);
 }
 

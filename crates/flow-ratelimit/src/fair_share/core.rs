@@ -15,6 +15,8 @@
 //!    back. One that could go by the time alone is left to its driver, even if that is late:
 //!    whoever comes to another line takes nothing that is for it (3), and does not look at all
 //!    lines each time.
+//! 5. What is there beyond the burst, for a driver that is late, is for those who wait. With the
+//!    last of them who is granted it is gone: no newcomer takes of it, and no change keeps it.
 //!
 //! # Steps
 //! - decide: clock; lock; somebody in its line? the head is due? pump. Still somebody? denied. Own
@@ -279,6 +281,8 @@ impl<C: Clock> Source for Child<C> {
         }
         self.mirror(queue);
         if was_waited_for && !self.is_waited_for() {
+            // What was there for a late driver is nobody's in the rest of this section either (5).
+            queue.supply.set_waited_for(false);
             queue.wake_sleepers(now, wakes);
         }
         more
