@@ -80,11 +80,13 @@ impl Granted {
     }
 
     /// Of one who waited, for whom so many tokens were taken: none where there was no limit then,
-    /// though there may be one by now. It was full then.
+    /// though there may be one by now. It was full then. Of what was taken nothing may be missing
+    /// by now.
     pub(crate) const fn for_taken(mut self, taken: u64) -> Self {
-        if taken == 0 {
-            (self.left, self.missing, self.mult) = (self.limit, 0, 0);
+        if taken > 0 {
+            return self.not_free();
         }
+        (self.left, self.missing, self.mult) = (self.limit, 0, 0);
         self
     }
 

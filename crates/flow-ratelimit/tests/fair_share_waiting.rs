@@ -42,6 +42,7 @@ flow_rt::on_every_runtime! {
     a_larger_burst_keeps_nothing_that_was_for_a_late_timer,
     a_newcomer_finds_nothing_that_was_for_a_late_timer,
     it_waits_in_a_composite,
+    a_composite_gives_back_what_came_to_one_that_is_full_again,
 }
 
 /// Children that hold nothing, and nothing is shared.
@@ -496,6 +497,41 @@ async fn it_waits_in_a_composite(rt: TestRuntime) {
     all.acquire().await.expect("open");
     assert_eq!(rt.now() - start, 25 * MS);
     assert_eq!((children[0].stats().kept, other.available()), (0, 0));
+}
+
+/// A grant tells how its child stands when its caller looks: full again, and of a rate of zero,
+/// which is no reason to take it for one without a limit.
+async fn a_composite_gives_back_what_came_to_one_that_is_full_again(rt: TestRuntime) {
+    let clock = ManualClock::new();
+    let builder = FairShare::builder()
+        .rate("1/h burst 2")
+        .clock(clock.clone());
+    let share = builder.child("a", 1).child("b", 1).build().expect("valid");
+    let children: Vec<_> = share.children().collect();
+    let other = TokenBucket::builder()
+        .rate("1/h")
+        .burst(1)
+        .clock(clock.clone());
+    let other = other.build().expect("valid");
+    children[0].try_acquire().expect("it starts full");
+    clock.advance(Duration::from_secs(3_600));
+    children[0].try_acquire().expect("half of it is borrowed");
+    children[1].try_acquire().expect("it was kept");
+    other.try_acquire().expect("it starts full");
+
+    let both = Composite::new((&children[0], &other));
+    let mut waits = pin!(both.acquire());
+    assert!(!poll_once(waits.as_mut()));
+    assert_eq!(share.stats().waiting, 1);
+    share.set_rate(Rate::ZERO).expect("in range");
+    children[0].refund(1);
+    assert_eq!(share.stats().waiting, 0, "it was granted");
+    children[0].refund(1);
+    assert_eq!(children[0].stats().kept, 1, "it is full");
+    // The other one denies, and this token goes to all.
+    assert!(!poll_once(waits.as_mut()));
+    assert_eq!((share.available(), other.stats().waiting), (2, 1));
+    drop(rt);
 }
 
 /// Real threads in real time: a lower bound only.

@@ -39,6 +39,7 @@ flow_rt::on_every_runtime! {
     a_permit_is_waited_for_up_to_a_limit,
     a_service_that_waits_gives_its_place_up,
     a_token_that_was_not_taken_does_not_come_back,
+    a_token_that_was_waited_for_comes_back_though_none_is_missing,
 }
 
 /// A bucket by a clock that stands until it is moved.
@@ -700,4 +701,23 @@ async fn a_token_that_was_not_taken_does_not_come_back(rt: TestRuntime) {
     assert_eq!(limited.available(), 4);
     drop(service);
     assert_eq!(limited.available(), 5);
+}
+
+/// By the time that its caller looks the bucket is full again, and nothing comes any more, as if
+/// there were no limit.
+async fn a_token_that_was_waited_for_comes_back_though_none_is_missing(rt: TestRuntime) {
+    let bucket = TokenBucket::new("1/h", 2).unwrap();
+    bucket.try_acquire_n(2).unwrap();
+    let layer = RateLimitLayer::new(&bucket).wait().fail();
+    let mut service = layer.layer(plus_one());
+    assert!(ready(&mut service).is_pending());
+    bucket.set_rate(Rate::ZERO).unwrap();
+    bucket.refund(2);
+    assert_eq!((bucket.stats().waiting, bucket.available()), (0, 1));
+    bucket.set_burst(1).unwrap();
+    assert!(ready(&mut service).is_ready());
+    bucket.try_acquire().unwrap();
+    drop(service);
+    assert_eq!(bucket.available(), 1);
+    drop(rt);
 }
