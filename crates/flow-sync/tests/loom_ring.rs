@@ -229,7 +229,7 @@ fn a_permit_sends_after_the_close() {
         let other = spawn(&ring, |ring| recv(ring, false));
         let holder = spawn(&ring, |ring| {
             ring.close();
-            ring.push_promised(7);
+            ring.push_promised(7).unwrap();
         });
         let mine = recv(&ring, false);
         holder.join().unwrap();
@@ -248,7 +248,7 @@ fn a_wait_for_a_permit_meets_a_receive() {
             let mut turn = Turn::New;
             let promised = block_on(|cx| ring.poll_promise(cx, &mut turn)).is_ok();
             if promised {
-                ring.push_promised(2);
+                ring.push_promised(2).unwrap();
             }
             promised
         });
@@ -360,7 +360,7 @@ fn a_newcomer_finds_room_beside_a_promise() {
             assert!(ring.len() <= 2);
             pushed.is_ok()
         });
-        let holder = spawn(&ring, |ring| ring.push_promised(7));
+        let holder = spawn(&ring, |ring| ring.push_promised(7).unwrap());
         assert_eq!(ring.try_pop(), Ok(1));
         assert!(ring.len() <= 2);
         holder.join().unwrap();
@@ -377,7 +377,7 @@ fn a_newcomer_leaves_what_is_promised() {
         let ring = ring(2);
         ring.try_promise().unwrap();
         let newcomer = spawn(&ring, |ring| [1, 2].map(|item| ring.try_push(item).is_ok()));
-        ring.push_promised(7);
+        ring.push_promised(7).unwrap();
         assert_eq!(newcomer.join().unwrap(), [true, false]);
         assert_eq!(ring.len(), 2);
     });

@@ -192,7 +192,7 @@ impl Run {
             }
             Step::UsePromise if self.model.promises > 0 => {
                 let item = self.item();
-                self.ring.push_promised(item);
+                assert_eq!(self.ring.push_promised(item), Ok(()));
                 self.model.promises -= 1;
                 self.model.items.push_back(item);
             }

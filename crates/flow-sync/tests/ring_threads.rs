@@ -54,7 +54,8 @@ fn send_all(ring: &Ring<(u64, u64)>, who: u64, items: u64) {
                 0 => {
                     if ring.try_promise().is_ok() {
                         if dice(&mut seed, 2) == 0 {
-                            ring.push_promised(slot.take().expect("not sent"));
+                            let sent = ring.push_promised(slot.take().expect("not sent"));
+                            sent.expect("it was promised");
                             break;
                         }
                         ring.withdraw();

@@ -147,7 +147,8 @@ impl<T> Core<T> {
 
     pub(crate) fn push_promised(&self, item: T) {
         match self {
-            R(ring) => ring.push_promised(item),
+            // Who calls it has a promise.
+            R(ring) => drop(ring.push_promised(item)),
             L(locked) => locked.push_promised(item),
             // It promises nothing.
             S(_) => drop(item),

@@ -85,7 +85,7 @@ use crate::wait_list::Ticket;
 /// ring.try_push(1).unwrap();
 /// ring.try_promise().unwrap();
 /// assert_eq!(ring.try_push(2), Err((2, PushError::Full)));
-/// ring.push_promised(3);
+/// ring.push_promised(3).unwrap();
 /// ring.close();
 /// assert_eq!((ring.try_pop(), ring.try_pop()), (Ok(1), Ok(3)));
 /// assert_eq!(ring.try_pop(), Err(PopError::Closed));
@@ -219,16 +219,21 @@ impl<T> Ring<T> {
     }
 
     /// Pushes an item into the room that the caller was promised.
-    pub fn push_promised(&self, item: T) {
-        let saturated = self.raw.push_promised(item);
+    ///
+    /// # Errors
+    /// No promise is out; the item comes back. Whose a promise is the ring does not know: the
+    /// caller uses one of its own, or somebody else finds that there is none.
+    pub fn push_promised(&self, item: T) -> Result<(), T> {
+        let saturated = self.raw.push_promised(item)?;
         self.pushed();
         if saturated {
             // Whoever waits may have waited for a promise rather than for room.
             self.grant_senders(self.senders.lock());
         }
+        Ok(())
     }
 
-    /// Gives back a promise that was not used.
+    /// Gives back a promise that was not used. Does nothing if none is out.
     pub fn withdraw(&self) {
         if self.raw.withdraw(1) {
             self.grant_receivers(self.receivers.lock());

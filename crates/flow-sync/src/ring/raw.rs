@@ -243,10 +243,14 @@ impl<T> Raw<T> {
         }
     }
 
-    /// Pushes an item into room that was promised. True if no more could be promised before.
-    pub(super) fn push_promised(&self, item: T) -> bool {
+    /// Pushes an item into room that was promised. True if no more could be promised before. With
+    /// no promise out the item comes back.
+    pub(super) fn push_promised(&self, item: T) -> Result<bool, T> {
         let mut tail = self.tail.load(Relaxed);
         loop {
+            if promised(tail) == 0 {
+                return Err(item);
+            }
             let used = with_index(tail - PROMISE, next(index(tail), 1));
             match self.tail.compare_exchange(tail, used, SeqCst, Relaxed) {
                 Ok(_) => break,
@@ -256,7 +260,7 @@ impl<T> Raw<T> {
         let at = index(tail);
         let slot = self.wait_for_slot(at);
         Self::put(slot, at, item);
-        promised(tail) == MOST_PROMISED
+        Ok(promised(tail) == MOST_PROMISED)
     }
 
     /// Pushes as many items from the front as there is room for, in one piece.
@@ -323,9 +327,17 @@ impl<T> Raw<T> {
         }
     }
 
-    /// Takes promises back. True if the ring is closed: it may be drained now.
+    /// Takes promises back, of those that are out. True if the ring is closed: it may be drained
+    /// now.
     pub(super) fn withdraw(&self, promises: u64) -> bool {
-        is_closed(self.tail.fetch_sub(promises * PROMISE, SeqCst))
+        let mut tail = self.tail.load(Relaxed);
+        loop {
+            let left = tail - promises.min(promised(tail)) * PROMISE;
+            match self.tail.compare_exchange(tail, left, SeqCst, Relaxed) {
+                Ok(_) => return is_closed(tail),
+                Err(now) => tail = now,
+            }
+        }
     }
 
     /// Takes the first item as almost every pop goes: it is there, and nobody races for it.

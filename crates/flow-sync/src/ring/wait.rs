@@ -14,7 +14,8 @@ use crate::wake_list::WakeList;
 type Take<'a, T, R> = dyn FnMut(&Raw<T>, Share) -> Result<R, PopError> + 'a;
 
 impl<T> Ring<T> {
-    /// Pushes the item in `slot`, or waits in line for room. With nothing there it stays pending.
+    /// Pushes the item in `slot`, or waits in line for room. With nothing there it stays pending,
+    /// and keeps its place.
     ///
     /// # Errors
     /// Only [`PushError::Closed`]; the item is in `slot` then.
@@ -28,12 +29,11 @@ impl<T> Ring<T> {
         turn: &mut Turn,
         slot: &mut Option<T>,
     ) -> Poll<Result<(), PushError>> {
-        if let Turn::Parked(ticket) = *turn {
+        if let Turn::Parked(ticket) = *turn
+            && slot.is_some()
+        {
             ready!(self.poll_sender(cx, turn, ticket))?;
-            if let Some(item) = slot.take() {
-                self.push_promised(item);
-            }
-            return Poll::Ready(Ok(()));
+            return self.push_granted(cx, turn, slot);
         }
         let Some(item) = slot.take() else {
             return Poll::Pending;
@@ -230,6 +230,22 @@ impl<T> Ring<T> {
         }
         line.granted -= 1;
         Poll::Ready(Ok(()))
+    }
+
+    /// A sender that was parked: pushes the item in `slot` into the room that it has been promised.
+    #[cold]
+    fn push_granted(
+        &self,
+        cx: &Context<'_>,
+        turn: &mut Turn,
+        slot: &mut Option<T>,
+    ) -> Poll<Result<(), PushError>> {
+        let Some(Err(item)) = slot.take().map(|item| self.push_promised(item)) else {
+            return Poll::Ready(Ok(()));
+        };
+        // Somebody used a promise that was not its own.
+        *slot = Some(item);
+        self.wait_for_room(cx, turn, PushError::Full)
     }
 
     /// A parked receiver: ready with what it takes once it has been granted.

@@ -1,0 +1,84 @@
+//! The edges of the ring: what its users do not come across as they use it now.
+#![cfg(not(loom))]
+
+use std::task::{Context, Poll, Waker};
+
+use flow_sync::{PopError, PushError, Ring, Turn};
+
+/// A sender of 2 to a full ring, in line.
+fn parked(ring: &Ring<u32>) -> (Turn, Option<u32>) {
+    let (mut turn, mut slot) = (Turn::New, Some(2));
+    let mut cx = Context::from_waker(Waker::noop());
+    while !matches!(turn, Turn::Parked(_)) {
+        assert!(ring.poll_push(&mut cx, &mut turn, &mut slot).is_pending());
+    }
+    (turn, slot)
+}
+
+/// It waits for its item then, and keeps what it was promised until it leaves.
+#[test]
+fn a_sender_in_line_that_has_no_item_any_more_loses_no_room() {
+    let mut cx = Context::from_waker(Waker::noop());
+    let ring = Ring::new(1).expect("small");
+    ring.try_push(1).expect("room");
+    let (mut turn, mut slot) = parked(&ring);
+    slot.take();
+    assert_eq!(ring.try_pop(), Ok(1));
+    assert!(ring.poll_push(&mut cx, &mut turn, &mut slot).is_pending());
+    assert_eq!(ring.try_push(3), Err((3, PushError::Full)));
+    ring.leave_push(&mut turn);
+    ring.try_push(3).expect("room");
+    ring.close();
+    assert_eq!(
+        (ring.try_pop(), ring.try_pop()),
+        (Ok(3), Err(PopError::Closed))
+    );
+}
+
+#[test]
+fn a_sender_in_line_that_has_an_item_again_sends_it() {
+    let mut cx = Context::from_waker(Waker::noop());
+    let ring = Ring::new(1).expect("small");
+    ring.try_push(1).expect("room");
+    let (mut turn, mut slot) = parked(&ring);
+    slot.take();
+    assert_eq!(ring.try_pop(), Ok(1));
+    assert!(ring.poll_push(&mut cx, &mut turn, &mut slot).is_pending());
+    slot = Some(4);
+    let sent = ring.poll_push(&mut cx, &mut turn, &mut slot);
+    assert_eq!((sent, ring.try_pop()), (Poll::Ready(Ok(())), Ok(4)));
+}
+
+#[test]
+fn a_promise_that_nobody_was_given_is_none() {
+    let ring = Ring::new(2).expect("small");
+    ring.withdraw();
+    assert_eq!(ring.push_promised(1), Err(1));
+    assert!(!ring.is_closed());
+    for n in 0..2 {
+        ring.try_promise().expect("room");
+        ring.push_promised(n).expect("promised");
+    }
+    assert_eq!(ring.push_promised(2), Err(2));
+    assert_eq!(ring.try_push(2), Err((2, PushError::Full)));
+    ring.close();
+    ring.withdraw();
+    assert_eq!((ring.try_pop(), ring.try_pop()), (Ok(0), Ok(1)));
+    assert_eq!(ring.try_pop(), Err(PopError::Closed));
+}
+
+/// It was somebody else who used it, or gave it back. A place in the line is left for it by then.
+#[test]
+fn a_sender_whose_promise_is_gone_begins_anew() {
+    let mut cx = Context::from_waker(Waker::noop());
+    let ring = Ring::new(1).expect("small");
+    ring.try_push(1).expect("room");
+    let (mut turn, mut slot) = parked(&ring);
+    assert_eq!(ring.try_pop(), Ok(1));
+    ring.push_promised(3).expect("the other one's");
+    assert!(ring.poll_push(&mut cx, &mut turn, &mut slot).is_pending());
+    assert_eq!((turn, slot), (Turn::Yielded, Some(2)));
+    assert_eq!(ring.try_pop(), Ok(3));
+    assert!(ring.poll_push(&mut cx, &mut turn, &mut slot).is_ready());
+    assert_eq!(ring.try_pop(), Ok(2));
+}
