@@ -1,6 +1,8 @@
 //! The edges of the ring: what its users do not come across as they use it now.
 #![cfg(not(loom))]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use flow_sync::{PopError, PushError, Ring, Turn};
@@ -81,4 +83,29 @@ fn a_sender_whose_promise_is_gone_begins_anew() {
     assert_eq!(ring.try_pop(), Ok(3));
     assert!(ring.poll_push(&mut cx, &mut turn, &mut slot).is_ready());
     assert_eq!(ring.try_pop(), Ok(2));
+}
+
+/// Somebody may wait for the third to go, as who asks waits for a reply.
+#[test]
+fn an_item_that_panics_as_it_is_dropped_harms_no_other() {
+    struct Item {
+        panics: bool,
+        _alive: Rc<()>,
+    }
+    impl Drop for Item {
+        fn drop(&mut self) {
+            assert!(!self.panics, "as it was told");
+        }
+    }
+    let alive = Rc::new(());
+    let ring = Ring::new(4).expect("small");
+    for nth in 0..3 {
+        let item = Item {
+            panics: nth == 1,
+            _alive: alive.clone(),
+        };
+        assert!(ring.try_push(item).is_ok());
+    }
+    catch_unwind(AssertUnwindSafe(|| drop(ring))).expect_err("it panics");
+    assert_eq!(Rc::strong_count(&alive), 1);
 }

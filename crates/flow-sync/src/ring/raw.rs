@@ -676,8 +676,19 @@ impl<T> Slot<T> {
 
 impl<T> Drop for Raw<T> {
     fn drop(&mut self) {
+        // If an item panics as it is dropped, the other one goes on with the rest.
+        let _goes_on = Items(self);
+        drop(Items(self));
+    }
+}
+
+/// The items of a ring that goes, which are dropped with this.
+struct Items<'a, T>(&'a Raw<T>);
+
+impl<T> Drop for Items<'_, T> {
+    fn drop(&mut self) {
         // Nobody claims, writes or takes any more: what was claimed is published.
-        while self.pop_claimed().is_some() {}
+        while self.0.pop_claimed().is_some() {}
     }
 }
 
