@@ -228,10 +228,10 @@ impl TaskContext {
         self.0.cancellation.token()
     }
 
-    /// Whether the task has been told to stop. A load or two, and no token is made for it.
+    /// Whether the task has been told to stop. Two loads or three, and no token is made for it.
     ///
-    /// Of a context [under a token](Self::under_token) this is true as soon as that token is
-    /// cancelled. [`cancellation`](Self::cancellation), if it was made before, may hear of it, and
+    /// Of a context [under a token](Self::under_token), and of what is made of it for the same
+    /// work, this is true as soon as that token is cancelled. [`cancellation`](Self::cancellation), if it was made before, may hear of it, and
     /// of its reason, a moment later: who wants the reason waits for
     /// [`cancelled`](CancellationToken::cancelled) first.
     #[inline]

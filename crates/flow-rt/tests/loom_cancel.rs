@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use flow_rt::{CancellationToken, TaskContext};
+use flow_rt::{CancellationToken, Instant, TaskContext};
 use flow_sync::model::explore;
 use loom::future::block_on;
 use loom::thread;
@@ -219,5 +219,18 @@ fn a_context_that_was_cancelled_stays_so() {
         assert!(!early || context.is_cancelled());
         canceller.join().unwrap();
         assert!(context.is_cancelled() && context.cancellation().is_cancelled());
+    });
+}
+
+/// It is the same work with the same token, whoever is asked.
+#[test]
+fn a_context_that_was_changed_hears_as_soon_as_the_first() {
+    explore("context: look, look at a changed one || cancel", 3, || {
+        let parent = CancellationToken::new();
+        let context = TaskContext::under_token(parent.clone());
+        let changed = context.clone().with_deadline(Instant::from_nanos(1));
+        let canceller = thread::spawn(move || parent.cancel());
+        assert!(!context.is_cancelled() || changed.is_cancelled());
+        canceller.join().unwrap();
     });
 }

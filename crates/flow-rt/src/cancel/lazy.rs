@@ -83,9 +83,12 @@ impl LazyToken {
 }
 
 impl Clone for LazyToken {
-    /// The same token, which is made for that.
+    /// The same token, which is made for that, and tells of its parent as soon (2).
     fn clone(&self) -> Self {
-        Self::of(self.token().clone())
+        Self {
+            parent: self.parent.clone(),
+            own: OnceLock::from(self.token().clone()),
+        }
     }
 }
 
