@@ -23,7 +23,8 @@ pub trait Limiter: Send + Sync {
     /// [`Denied`]; nothing was taken then.
     fn try_acquire_n(&self, n: u64) -> Result<Granted, Denied>;
 
-    /// What [`try_acquire_n`](Self::try_acquire_n) would say now, without taking anything.
+    /// What [`try_acquire_n`](Self::try_acquire_n) would say now, without taking anything. Like
+    /// that it may serve those who wait and could have gone already.
     ///
     /// # Errors
     /// [`Denied`].

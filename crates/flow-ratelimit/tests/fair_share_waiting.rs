@@ -35,6 +35,7 @@ flow_rt::on_every_runtime! {
     a_smaller_part_ends_a_wait,
     close_ends_the_waits_of_all,
     newcomers_borrow_nothing_before_those_who_wait,
+    a_look_says_what_a_newcomer_would_hear_though_the_driver_is_late,
     a_refund_serves_those_who_wait,
     a_line_may_be_full,
     late_timers_cost_nothing,
@@ -381,6 +382,20 @@ async fn newcomers_borrow_nothing_before_those_who_wait(rt: TestRuntime) {
     assert!(poll_once(waits.as_mut()));
     children[2].refund(1);
     children[1].try_acquire().expect("nobody waits any more");
+    drop(rt);
+}
+
+/// The one in front could go, and there is enough for both.
+async fn a_look_says_what_a_newcomer_would_hear_though_the_driver_is_late(rt: TestRuntime) {
+    let (clock, _, children) = with_late_timers();
+    let mut first = pin!(children[0].acquire());
+    assert!(!poll_once(first.as_mut()));
+    clock.advance(MS);
+    children[0].peek().expect("there is one of the burst left");
+    children[0]
+        .try_acquire()
+        .expect("there is one of the burst left");
+    assert!(poll_once(first.as_mut()));
     drop(rt);
 }
 

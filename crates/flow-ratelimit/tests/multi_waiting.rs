@@ -12,7 +12,7 @@ use flow_ratelimit::{
     AcquireBlockingError, AcquireError, Composite, Denied, LimiterExt, MultiBucket, Rate,
     TokenBucket,
 };
-use flow_rt::TestRuntime;
+use flow_rt::{ManualClock, TestRuntime};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -28,6 +28,7 @@ flow_rt::on_every_runtime! {
     a_smaller_burst_ends_a_wait,
     close_ends_the_waits,
     newcomers_stay_behind,
+    a_look_says_what_a_newcomer_would_hear_though_the_driver_is_late,
     a_refund_serves_those_who_wait,
     the_queue_may_be_full,
     nothing_is_kept_of_a_limit_that_was_full,
@@ -229,6 +230,24 @@ async fn newcomers_stay_behind(rt: TestRuntime) {
     rt.advance(20 * MS).await;
     both.try_acquire()
         .expect("it has waited as long as it was told");
+}
+
+/// The one in front could go, and there is enough for both.
+async fn a_look_says_what_a_newcomer_would_hear_though_the_driver_is_late(rt: TestRuntime) {
+    let clock = ManualClock::new();
+    let builder = MultiBucket::builder()
+        .limit("1/s burst 2")
+        .limit("3/s burst 3");
+    let both = builder.clock(clock.clone()).build().expect("valid limits");
+    both.try_acquire_n(2).expect("it starts full");
+    let mut first = pin!(both.acquire());
+    assert!(!poll_once(first.as_mut()));
+    clock.advance(Duration::from_secs(2));
+    both.peek().expect("there are two");
+    both.try_acquire().expect("there are two");
+    assert!(poll_once(first.as_mut()));
+    assert!(both.peek().is_err());
+    drop(rt);
 }
 
 async fn a_refund_serves_those_who_wait(rt: TestRuntime) {

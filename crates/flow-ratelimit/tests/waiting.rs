@@ -8,9 +8,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use flow_ratelimit::{
-    AcquireError, ConcurrencyLimiter, Denied, Limiter, LimiterExt, Rate, TokenBucket,
+    AcquireError, Composite, ConcurrencyLimiter, Denied, Limiter, LimiterExt, Rate, TokenBucket,
 };
-use flow_rt::TestRuntime;
+use flow_rt::{ManualClock, TestRuntime};
 use futures_util::FutureExt;
 
 const MS: Duration = Duration::from_millis(1);
@@ -30,6 +30,7 @@ flow_rt::on_every_runtime! {
     a_grant_without_a_limit_gives_nothing_back,
     a_late_grant_without_a_limit_gives_nothing_back,
     newcomers_stay_behind,
+    a_look_says_what_a_newcomer_would_hear_though_the_driver_is_late,
     a_panicking_waker_harms_nobody,
     dyn_limiters_wait_too,
     a_wait_that_has_ended_takes_nothing_more,
@@ -261,6 +262,28 @@ async fn newcomers_stay_behind(rt: TestRuntime) {
     ));
     first.await.expect("open");
     no_driver_stays(&rt).await;
+}
+
+/// The one in front could go, and there is enough for both.
+async fn a_look_says_what_a_newcomer_would_hear_though_the_driver_is_late(rt: TestRuntime) {
+    for in_composite in [false, true] {
+        let clock = ManualClock::new();
+        let bucket = TokenBucket::builder().rate("1/s").burst(2).initial(0);
+        let bucket = bucket.clock(clock.clone()).build().expect("valid");
+        let mut first = pin!(bucket.acquire());
+        assert!(!poll_once(first.as_mut()));
+        clock.advance(Duration::from_secs(2));
+        if in_composite {
+            let limits = Composite::new((&bucket,));
+            limits.try_acquire().expect("as its only limit says");
+        } else {
+            bucket.peek().expect("there are two");
+            bucket.try_acquire().expect("there are two");
+        }
+        assert!(poll_once(first.as_mut()));
+        assert!(bucket.peek().is_err());
+    }
+    drop(rt);
 }
 
 /// A waker that panics harms nobody else.

@@ -74,10 +74,15 @@ impl<C: Clock> Child<C> {
 
     /// What [`try_take`](Self::try_take) would say, without taking anything.
     pub(super) fn peek(&self, n: u64) -> Result<(), Denied> {
+        let mut wakes = Wakes::new();
         let now = self.core.clock.now();
-        let mut queue = self.core.queue.lock();
-        self.advance(&mut queue, now);
-        self.enough(&queue, n, now).map(drop)
+        let looked = {
+            let mut queue = self.core.queue.lock();
+            self.come(&mut queue, now, &mut wakes);
+            self.enough(&queue, n, now).map(drop)
+        };
+        wakes.wake();
+        looked
     }
 
     /// Gives `n` tokens back, and to whoever waits for them.
@@ -124,6 +129,16 @@ impl<C: Clock> Child<C> {
         };
         wakes.wake();
         changed
+    }
+
+    /// Brings the shares up to date for one who comes now. Those in front of it who can go already,
+    /// since their driver is late, go first.
+    fn come(&self, queue: &mut Queue, now: Instant, wakes: &mut Wakes) {
+        self.advance(queue, now);
+        let is_behind = !queue.line(self.line).is_empty();
+        if is_behind && self.head_at(queue, now) <= now {
+            self.pump_all(queue, now, wakes);
+        }
     }
 
     /// Brings the shares up to date. Nobody waits? What a late driver would have is lost.
@@ -234,12 +249,7 @@ impl<C: Clock> Source for Child<C> {
         let decided = {
             let mut queue = self.core.queue.lock();
             let queue = &mut *queue;
-            self.advance(queue, now);
-            let is_behind = !queue.line(self.line).is_empty();
-            if is_behind && self.head_at(queue, now) <= now {
-                // Those in front can go already, their driver is late.
-                self.pump_all(queue, now, &mut wakes);
-            }
+            self.come(queue, now, &mut wakes);
             self.enough(queue, n, now).map(|units| {
                 queue.supply.take(self.line, units);
                 queue.supply.granted(self.line)

@@ -273,10 +273,14 @@ impl<C: Clock> Core<C> {
     /// What [`try_take`](Self::try_take) would say, without taking or noting anything.
     pub(super) fn peek(&self, n: u64) -> Result<(), DeniedByLimit> {
         loop {
-            let now = self.clock.now();
-            let word = self.word();
+            let mut now = self.clock.now();
+            let mut word = self.word();
             if word & W != 0 {
-                return self.answer_behind(n, now).map(drop);
+                self.keep_out(n, now)?;
+                (word, now) = (self.word(), self.clock.now());
+                if word & W != 0 {
+                    return self.answer_behind(n, now).map(drop);
+                }
             }
             if self
                 .weigh::<MAX_LIMITS>(&self.params, word, n, now)

@@ -215,8 +215,8 @@ impl<C: Clock> Core<C> {
 
     /// What [`try_take`](Self::try_take) would say, without taking anything.
     pub(crate) fn peek(&self, n: u64) -> Result<(), Denied> {
-        let now = self.clock.now();
-        let word = self.settled(now);
+        let mut now = self.clock.now();
+        let mut word = self.settled(now);
         if word & W != 0 {
             if self.warms_up() {
                 return self.peek_warming(n);
@@ -224,7 +224,11 @@ impl<C: Clock> Core<C> {
             if self.may_barge() {
                 return self.peek_beside(n);
             }
-            return self.answer_behind(n, now).map(drop);
+            self.keep_out(n, now)?;
+            (word, now) = (self.word.load(Ordering::Acquire), self.clock.now());
+            if word & W != 0 {
+                return self.answer_behind(n, now).map(drop);
+            }
         }
         // What a denial would ask the shards for first.
         let credits = self.shards.credits() << self.bits;

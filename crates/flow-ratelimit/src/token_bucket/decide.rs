@@ -198,7 +198,7 @@ impl<C: Clock> Core<C> {
 
     /// The way of those whom W keeps out. `Ok` if what was in the way is gone.
     #[cold]
-    fn keep_out(&self, n: u64, now: Instant) -> Result<(), Denied> {
+    pub(super) fn keep_out(&self, n: u64, now: Instant) -> Result<(), Denied> {
         if self.reservation_is_due(now) {
             self.supply_rose();
             return Ok(());
