@@ -1,6 +1,7 @@
 //! Models of children that share a rate: they wait for their own tokens, and for what others leave,
 //! while that is taken, given back and changed. The lock decides who goes; what may be lost is a
-//! wake-up. How those who wait are driven is modelled with token buckets.
+//! wake-up. How those who wait are driven is modelled with token buckets, but for what concerns
+//! their lines.
 #![cfg(loom)]
 
 mod loom_common;
@@ -25,7 +26,17 @@ fn children<const N: usize>(
     rate: &str,
     each: u64,
 ) -> (FairShare<Arc<Time>>, [Child; N]) {
-    let handle = Threads::new(time, Fate::Runs).handle();
+    children_driven(time, Fate::Runs, rate, each)
+}
+
+/// The same, whose first driver has another fate.
+fn children_driven<const N: usize>(
+    time: &Arc<Time>,
+    first: Fate,
+    rate: &str,
+    each: u64,
+) -> (FairShare<Arc<Time>>, [Child; N]) {
+    let handle = Threads::new(time, first).handle();
     let builder = FairShare::builder().rate(rate).burst(each * N as u64);
     let add = |builder: FairShareBuilder, number: usize| builder.child(number.to_string(), 1);
     let builder = (0..N).fold(builder, add).counted(false);
@@ -146,4 +157,22 @@ fn close_meets_push() {
         assert_eq!(waiter.join().unwrap(), Err(AcquireError::Closed));
         assert_eq!(a.try_acquire().map(drop), Err(Denied::Closed));
     });
+}
+
+/// The only driver goes: who waits makes another one, in whichever line it stands.
+#[test]
+fn the_only_driver_is_dropped() {
+    explore(
+        "share: driver dropped once polled || waiter in a second line",
+        2,
+        || {
+            let time = Time::new();
+            let (share, [_, b]) = children_driven(&time, Fate::DroppedOncePolled, "2000/s", 1);
+            let waiter = waiter(&b, 1);
+            time.set(1);
+            let answer = waiter.join().unwrap();
+            assert!(matches!(answer, Ok(()) | Err(AcquireError::Stopped)));
+            assert_eq!(share.stats().waiting, 0);
+        },
+    );
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use flow_ratelimit::{ConcurrencyLimiter, Fairness, TokenBucket};
+use flow_ratelimit::{AcquireError, ConcurrencyLimiter, FairShare, Fairness, TokenBucket};
 use flow_rt::{CancellationToken, Clock, DefaultClock, Handle, JoinHandle, block_on};
 
 const MS: Duration = Duration::from_millis(1);
@@ -225,6 +225,32 @@ fn tokens_go_on_when_the_runtime_that_keeps_the_time_goes() {
             assert_eq!(bucket.stats().waiting, 0);
             drop(lost);
         }
+    }
+}
+
+/// Nobody drives any more, and nobody can: those who wait hear of it, in whichever line they stand.
+#[test]
+fn waits_end_when_the_only_runtime_that_keeps_the_time_goes() {
+    for driving in OneThread::both() {
+        let builder = FairShare::builder()
+            .rate("1/h burst 3")
+            .runtime(&driving.rt);
+        let builder = builder.child("idle", 1).child("a", 1).child("b", 1);
+        let share = builder.build().expect("valid");
+        let elsewhere = Handle::smol();
+        let waits: Vec<_> = (share.children().skip(1))
+            .map(|child| {
+                child.try_acquire().expect("it starts full");
+                elsewhere.spawn(async move { child.acquire().await.map(drop) })
+            })
+            .collect();
+        until(|| share.stats().waiting, 2);
+        driving.end();
+        for wait in waits {
+            let ended = block_on(wait).expect("a plain thread").expect("no panic");
+            assert_eq!(ended, Err(AcquireError::Stopped));
+        }
+        assert_eq!(share.stats().waiting, 0);
     }
 }
 
