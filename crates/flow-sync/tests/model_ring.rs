@@ -19,9 +19,11 @@ enum Step {
     UsePromise,
     Withdraw,
     ParkSender,
+    ParkPromise,
     ParkReceiver,
     PollSender(usize),
     PollReceiver(usize),
+    PollReceiverMany(usize, usize),
     LeaveSender(usize),
     LeaveReceiver(usize),
     Close,
@@ -37,9 +39,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::UsePromise),
         1 => Just(Step::Withdraw),
         5 => Just(Step::ParkSender),
+        2 => Just(Step::ParkPromise),
         5 => Just(Step::ParkReceiver),
         5 => any::<usize>().prop_map(Step::PollSender),
         5 => any::<usize>().prop_map(Step::PollReceiver),
+        3 => (any::<usize>(), 1_usize..5).prop_map(|(who, max)| Step::PollReceiverMany(who, max)),
         2 => any::<usize>().prop_map(Step::LeaveSender),
         2 => any::<usize>().prop_map(Step::LeaveReceiver),
         1 => Just(Step::Close),
@@ -117,6 +121,7 @@ impl Model {
 struct Run {
     ring: Ring<u32>,
     model: Model,
+    /// With an item to send, or none if it is a promise that is waited for.
     senders: Vec<(Turn, Option<u32>)>,
     receivers: Vec<Turn>,
     next: u32,
@@ -209,6 +214,14 @@ impl Run {
                 self.senders.push(sender);
                 self.model.senders.push(false);
             }
+            Step::ParkPromise if self.model.admits() == Err(PushError::Full) => {
+                let mut turn = Turn::New;
+                for _ in 0..2 {
+                    assert!(self.ring.poll_promise(&mut cx, &mut turn).is_pending());
+                }
+                self.senders.push((turn, None));
+                self.model.senders.push(false);
+            }
             Step::ParkReceiver if self.model.available() == Err(PopError::Empty) => {
                 let mut turn = Turn::New;
                 assert!(self.ring.poll_pop(&mut cx, &mut turn, false).is_pending());
@@ -219,13 +232,17 @@ impl Run {
                 let which = which % self.senders.len();
                 let (turn, slot) = &mut self.senders[which];
                 let item = *slot;
-                let polled = self.ring.poll_push(&mut cx, turn, slot);
+                let polled = match item {
+                    Some(_) => self.ring.poll_push(&mut cx, turn, slot),
+                    None => self.ring.poll_promise(&mut cx, turn),
+                };
                 if self.model.closed {
                     assert_eq!(polled, Poll::Ready(Err(PushError::Closed)));
                     assert_eq!(*slot, item);
                 } else if self.model.senders[which] {
                     assert_eq!(polled, Poll::Ready(Ok(())));
                     self.model.items.extend(item);
+                    self.model.promises += usize::from(item.is_none());
                 } else {
                     assert!(polled.is_pending());
                     return;
@@ -246,6 +263,23 @@ impl Run {
                 assert_eq!(polled, Poll::Ready(self.model.items.pop_front()));
                 self.receivers.remove(which);
                 self.model.receivers.remove(which);
+            }
+            Step::PollReceiverMany(which, max) if !self.receivers.is_empty() => {
+                let which = which % self.receivers.len();
+                let (turn, mut batch) = (&mut self.receivers[which], Vec::new());
+                let polled = (self.ring).poll_pop_many(&mut cx, turn, true, &mut batch, max);
+                if !self.model.receivers[which] {
+                    assert!(polled.is_pending());
+                    return;
+                }
+                self.receivers.remove(which);
+                self.model.receivers.remove(which);
+                // Its own, and those that are set aside for nobody else.
+                let others = Model::granted(&self.model.receivers);
+                let items = self.model.items.len();
+                let popped = items.saturating_sub(others).max(1).min(max).min(items);
+                assert_eq!(polled, Poll::Ready((popped > 0).then_some(popped)));
+                assert!(self.model.items.drain(..popped).eq(batch));
             }
             Step::LeaveSender(which) if !self.senders.is_empty() => {
                 let which = which % self.senders.len();

@@ -85,6 +85,40 @@ fn a_sender_whose_promise_is_gone_begins_anew() {
     assert_eq!(ring.try_pop(), Ok(2));
 }
 
+/// There is room, but no number for another promise: who waits, waits for a promise.
+#[test]
+fn whoever_waits_for_one_of_all_promises_gets_the_next_that_is_used() {
+    const MOST: u32 = 32_767;
+    for is_used in [true, false] {
+        let mut cx = Context::from_waker(Waker::noop());
+        let ring = Ring::new(40_000).expect("not too many");
+        for _ in 0..MOST {
+            ring.try_promise().expect("room");
+        }
+        assert_eq!(ring.try_promise(), Err(PushError::Full));
+        ring.try_push(0).expect("room that nobody was promised");
+        let mut turn = Turn::New;
+        for _ in 0..2 {
+            assert!(ring.poll_promise(&mut cx, &mut turn).is_pending());
+        }
+        assert_eq!(ring.try_push(1), Err((1, PushError::Full)), "one waits");
+        if is_used {
+            ring.push_promised(1).expect("promised");
+        } else {
+            ring.withdraw();
+        }
+        let promised = ring.poll_promise(&mut cx, &mut turn);
+        assert_eq!(promised, Poll::Ready(Ok(())));
+        ring.try_push(2).expect("nobody waits");
+        assert_eq!(ring.try_promise(), Err(PushError::Full));
+        ring.close();
+        for n in 0..MOST {
+            ring.push_promised(n).expect("promised");
+        }
+        assert_eq!(ring.len(), MOST as usize + 2 + usize::from(is_used));
+    }
+}
+
 /// Somebody may wait for the third to go, as who asks waits for a reply.
 #[test]
 fn an_item_that_panics_as_it_is_dropped_harms_no_other() {
