@@ -33,7 +33,8 @@ use std::hash::RandomState;
 /// ```
 ///
 /// # Cost
-/// 16 bytes. A hash is one multiplication for each number or 8 bytes of the key, and one more.
+/// 16 bytes. A hash is one multiplication for each number and for every 8 bytes that the key writes,
+/// and one more. A string writes a byte after its end, as a number.
 #[derive(Clone, Copy)]
 pub struct HashSeed {
     start: u64,

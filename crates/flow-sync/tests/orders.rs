@@ -127,11 +127,14 @@ impl Waited for Listed {
     }
 
     fn poll(&self, wait: &mut Ticket, cx: &mut Context<'_>) -> Poll<()> {
+        // Cloned and dropped without the lock.
+        let waker = cx.waker().clone();
         let mut list = self.0.lock().unwrap();
         if list.standing(*wait) == Standing::Granted {
+            drop(list);
             return Poll::Ready(());
         }
-        let replaced = list.update_waker(*wait, cx.waker().clone());
+        let replaced = list.update_waker(*wait, waker);
         drop(list);
         drop(replaced);
         Poll::Pending

@@ -82,7 +82,7 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
         self.shards[shard as usize].lock()
     }
 
-    /// Clones of the keys of a shard that lack something, with their hashes and what they spent.
+    /// Clones of the keys of a shard, with their hashes and what they spent. Some are full by now.
     pub(super) fn keys_of(&self, shard: usize) -> Option<Vec<(K, u64, u64)>> {
         let shard = self.shards.get(shard)?.lock();
         let entries = shard.entries().iter();

@@ -8,9 +8,10 @@
 //!
 //! # Invariants
 //! Those of `raw`, and:
-//! 1. Somebody waits to send only if no room is unpromised; somebody waits to receive only if no
-//!    more items are published than receivers are granted, and the ring is not drained. Both may
-//!    be broken inside of an operation that is about to grant.
+//! 1. Somebody waits to send only if no room is unpromised, or all promises are out that there are;
+//!    somebody waits to receive only if no more items are published than receivers are granted,
+//!    and the ring is not drained. Both may be broken inside of an operation that is about to
+//!    grant.
 //! 2. Grants go in the order of the list. A place is left by its owner only.
 //! 3. A granted sender owns one promise: it pushes, or withdraws it. A close takes the promises
 //!    of those back that have not come for them. Permits are promises whose owners have come.
@@ -117,7 +118,8 @@ pub enum Turn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "channels answer both of them")]
 pub enum PushError {
-    /// There is no room, or what there is is promised.
+    /// There is no room, or what there is is promised, or somebody waits for it: for room, or for
+    /// one of 32,767 promises that are all out.
     Full,
     /// Intake has stopped.
     Closed,
@@ -167,7 +169,8 @@ impl<T> Ring<T> {
             .or_else(|item| self.try_push_otherwise(item))
     }
 
-    /// Pushes an item as almost every push goes: nobody waits, there is room, and no race for it. It is what to inline where a push has to be short.
+    /// Pushes an item as almost every push goes: nobody waits, there is room, and no race for it.
+    /// It is what to inline where a push has to be short.
     ///
     /// # Errors
     /// The item comes back; [`try_push`](Self::try_push) may push it all the same, or says what

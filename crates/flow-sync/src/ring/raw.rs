@@ -165,7 +165,8 @@ impl<T> Raw<T> {
             .map_or(usize::MAX, |bytes| bytes << Self::spread(capacity))
     }
 
-    /// Small slots of a small ring lie a cache line apart: there most slots are about to be used.
+    /// Small slots of a small ring lie about a cache line apart, by a power of two: there most slots
+    /// are about to be used.
     fn spread(capacity: usize) -> u32 {
         if capacity > SPREAD_UP_TO {
             return 0;
@@ -650,14 +651,15 @@ impl<T> Raw<T> {
     /// Moves the item out of the slot of a position that the caller has taken, and frees it for
     /// the position a lap further on.
     #[inline]
-    fn vacate(slot: &Slot<T>, next: u64) -> T {
-        // SAFETY: the caller saw that the slot holds `at` and alone took it: the item is there
-        // and its own, until it frees the slot (invariants 2 and 3).
+    fn vacate(slot: &Slot<T>, lap_after: u64) -> T {
+        // SAFETY: the caller saw that the slot holds the position, a lap before `lap_after`, and
+        // alone took it: the item is there and its own, until it frees the slot (invariants 2
+        // and 3).
         let item = slot
             .value
             .0
             .with_mut(|value| unsafe { (*value).assume_init_read() });
-        slot.seq.store(free(next), Release);
+        slot.seq.store(free(lap_after), Release);
         item
     }
 }

@@ -9,7 +9,8 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::wait_list::{Standing, Ticket, WaitList};
 
 pub(super) struct Waiters {
-    /// `granted << 32 | waiting`, as of the last critical section that changed them.
+    /// `granted << 32 | waiting`, as of the last critical section that changed them. Of senders
+    /// nobody asks how many are granted: a granted one that sends does not show it.
     state: CachePadded<AtomicU64>,
     line: Mutex<Line>,
 }
