@@ -13,17 +13,11 @@ impl Backoff {
         Self { step: 0 }
     }
 
-    /// After a lost race: somebody else has got on, so there is nothing to wait for.
-    #[inline]
-    pub(crate) fn spin(&mut self) {
-        self.pause();
-    }
-
     /// Until somebody else gets on.
     #[cold]
     pub(crate) fn wait(&mut self) {
         if self.step < SPINS {
-            self.pause();
+            self.spin();
             // Loom has no other way to let the other thread get on.
             #[cfg(loom)]
             thread_yield();
@@ -39,11 +33,12 @@ impl Backoff {
         if cfg!(loom) || self.step >= ROUNDS {
             return false;
         }
-        self.pause();
+        self.spin();
         true
     }
 
-    fn pause(&mut self) {
+    /// After a lost race, in which somebody else has got on: no reason to give the core away.
+    pub(crate) fn spin(&mut self) {
         for _ in 0..1_u32 << self.step.min(SPINS) {
             spin();
         }

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use flow_rt::{Clock, DefaultClock, Handle};
@@ -151,8 +152,9 @@ impl<C: Clock> FairShareBuilder<C> {
         if self.children.is_empty() {
             return Err(ConfigError::NoChildren);
         }
-        for (at, (name, _)) in self.children.iter().enumerate() {
-            if self.children[..at].iter().any(|(before, _)| before == name) {
+        let mut names = HashSet::new();
+        for (name, _) in &self.children {
+            if !names.insert(name) {
                 return Err(ConfigError::DuplicateChild {
                     name: (**name).into(),
                 });
