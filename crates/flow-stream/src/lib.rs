@@ -54,7 +54,6 @@ mod limit;
 pub mod oneshot;
 #[cfg(feature = "pipes")]
 mod pipes;
-#[cfg(feature = "writer")]
 #[cfg(any(feature = "channel", feature = "writer"))]
 mod wakers;
 #[cfg(feature = "channel")]
