@@ -125,9 +125,7 @@ impl Hasher for FoldedHash {
             self.mix(u64::from_le_bytes(*word));
         }
         if !rest.is_empty() {
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            self.mix(u64::from_le_bytes(last));
+            self.mix(padded(rest));
         }
         // What was padded is told from what ends in zeros.
         self.state = self.state.wrapping_add(bytes.len() as u64);
@@ -182,6 +180,19 @@ impl fmt::Debug for FoldedHash {
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
+}
+
+/// Up to 7 bytes, one at the least, as a word that ends in zeros. By reads that may overlap: to copy
+/// them would be a call, since their number is not known before.
+#[inline]
+fn padded(rest: &[u8]) -> u64 {
+    let len = rest.len();
+    if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) {
+        let last = u64::from(u32::from_le_bytes(*last)) << (8 * (len - size_of::<u32>()));
+        return u64::from(u32::from_le_bytes(*first)) | last;
+    }
+    let byte = |at: usize| u64::from(rest[at]) << (8 * at);
+    byte(0) | byte(len / 2) | byte(len - 1)
 }
 
 /// Digits of the golden and the silver ratio: numbers without a pattern.
