@@ -56,7 +56,7 @@ use super::task::Job;
 use super::timing::Timing;
 use super::worker_pool::WorkerPool;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
+use crate::sync::atomic::{AtomicU8, Ordering, fence};
 
 pub(super) struct Core {
     pub(super) name: Cow<'static, str>,
@@ -91,9 +91,11 @@ pub(super) struct Core {
 
 /// The pool that a sub-pool is on.
 struct Above {
-    pool: WorkerPool,
-    /// Whether its room is held.
-    holds: AtomicBool,
+    core: Arc<Core>,
+    /// Whether its room is held until this pool has ended.
+    holds: bool,
+    /// What keeps it open until then.
+    open: Mutex<Option<WorkerPool>>,
 }
 
 /// What a builder has settled.
@@ -159,8 +161,9 @@ impl Core {
                 None => CancellationToken::new(),
             },
             above: settings.above.map(|pool| Above {
-                holds: AtomicBool::new(pool.core().room.hold()),
-                pool,
+                core: pool.core().clone(),
+                holds: pool.core().room.hold(),
+                open: Mutex::new(Some(pool)),
             }),
             on_full: settings.on_full,
             task_timeout: settings.task_timeout,
@@ -195,7 +198,7 @@ impl Core {
 
     /// The pool whose tasks its slots are, if they are a pool's.
     pub(super) fn above(&self) -> Option<&Arc<Self>> {
-        self.above.as_ref().map(|above| above.pool.core())
+        self.above.as_ref().map(|above| &above.core)
     }
 
     /// A number that changes when there may be too many slots in a pool above.
@@ -486,17 +489,19 @@ impl Core {
         }
     }
 
-    /// A sub-pool has ended: the pool above may, too.
+    /// A sub-pool has ended: the pool above may, too, whoever keeps a handle of a task.
     fn let_go_of_above(&self) {
         let Some(above) = &self.above else { return };
-        if above.holds.swap(false, Ordering::AcqRel) {
-            let pool = above.pool.core();
-            let itself = |weak: &Weak<Self>| core::ptr::eq(weak.as_ptr(), self);
-            pool.below.lock().retain(|weak| !itself(weak));
-            if pool.room.let_go() {
-                pool.drained();
-            }
+        let Some(open) = above.open.lock().take() else {
+            return;
+        };
+        let itself = |weak: &Weak<Self>| core::ptr::eq(weak.as_ptr(), self);
+        above.core.below.lock().retain(|weak| !itself(weak));
+        if above.holds && above.core.room.let_go() {
+            above.core.drained();
         }
+        // Perhaps the last one, which closes it.
+        drop(open);
     }
 
     /// Waits until every slot has left a closed pool.

@@ -21,6 +21,7 @@ flow_rt::on_every_runtime! {
     a_shutdown_above_abandons_and_drops_its_tasks,
     on_a_closed_pool_it_is_closed,
     one_that_has_ended_holds_nothing_up,
+    a_handle_of_its_task_keeps_no_pool_open,
     a_submitters_cancellation_is_not_the_slots,
     a_task_that_waits_in_it_gives_both_slots_away,
     both_slots_come_back_before_the_task_goes_on,
@@ -179,6 +180,22 @@ async fn one_that_has_ended_holds_nothing_up(rt: TestRuntime) {
     assert!(!above.is_closed());
     assert!(above.shutdown(LONG).await.is_clean());
     assert!(task[0].is_finished());
+}
+
+async fn a_handle_of_its_task_keeps_no_pool_open(rt: TestRuntime) {
+    let stopped = Arc::new(AtomicUsize::new(0));
+    let counted = stopped.clone();
+    let above = WorkerPool::builder().runtime(&rt).slots(1).queue(8);
+    let above = above.on_slot_stop(move |_| drop(counted.fetch_add(1, Ordering::SeqCst)));
+    let above = above.build().unwrap();
+    let sub = sub_pool(&above);
+    let mut handle = sub.submit(async |_| 1).await.unwrap();
+    assert_eq!((&mut handle).await.unwrap(), 1);
+    drop((sub, above));
+    rt.settle().await;
+    // Closed with its last handle: its one slot does not stay.
+    assert_eq!(stopped.load(Ordering::SeqCst), 1);
+    drop(handle);
 }
 
 /// The slot that a submit starts runs for others too.
