@@ -41,6 +41,7 @@ use super::core::Core;
 use super::error::TaskError;
 use super::inside;
 use super::place::{self, Facts, Place, Stand, Submitter, Timers};
+use super::queued::Queued;
 use super::roster::Seat;
 use super::stats::{self, End, Gone};
 use super::task::Job;
@@ -88,7 +89,7 @@ struct Current {
 /// How a thread leaves its slot.
 pub(super) struct Back {
     /// A task that it took and that does not block, or must not start.
-    pub(super) next: Option<Arc<dyn Job>>,
+    pub(super) next: Option<Queued>,
     /// How many closures it ran.
     pub(super) ran: u32,
 }
@@ -142,16 +143,15 @@ impl Thread {
     fn run_all(&mut self) {
         let shared = self.shared.clone();
         let mut place = Place::elsewhere(shared.core.clone(), shared.seat.clone(), shared.is_guest);
-        let mut next = shared.state.lock().first.take();
-        if next.is_none() {
-            // The slot has not waited for it.
-            return;
-        }
+        let first = shared.state.lock().first.take();
+        // If there is none the slot has not waited for it.
+        let Some(first) = first else { return };
+        let mut next = Some(Queued::Shared(first));
         while let Some(job) = next {
-            if !job.blocks() || shared.core.is_stopping() {
-                self.hand_back(Some(job));
-                return;
-            }
+            let job = match job {
+                Queued::Shared(job) if job.blocks() && !shared.core.is_stopping() => job,
+                job => return self.hand_back(Some(job)),
+            };
             if !self.run_one(&mut place, job) {
                 return;
             }
@@ -227,7 +227,7 @@ impl Thread {
 
     /// The next task, if the slot would take one. It waits a moment for one that is about to come:
     /// small closures end sooner than others are submitted.
-    fn next(&self) -> Option<Arc<dyn Job>> {
+    fn next(&self) -> Option<Queued> {
         for _ in 0..LOOKS {
             let core = &self.shared.core;
             let is_done = self.shared.is_guest
@@ -248,7 +248,7 @@ impl Thread {
         None
     }
 
-    fn hand_back(&mut self, next: Option<Arc<dyn Job>>) {
+    fn hand_back(&mut self, next: Option<Queued>) {
         let shared = &*self.shared;
         let mut state = shared.state.lock();
         if state.left {
@@ -270,7 +270,7 @@ impl Drop for Thread {
         // There only if the host has not run it.
         let first = self.shared.state.lock().first.take();
         if let Some(job) = first {
-            self.shared.discard(job);
+            self.shared.discard(Queued::Shared(job));
             self.hand_back(None);
         }
     }
@@ -297,9 +297,8 @@ impl Shared {
     }
 
     /// Drops a task that the host will not run.
-    fn discard(&self, job: Arc<dyn Job>) {
+    fn discard(&self, job: Queued) {
         job.discard(&self.core, Gone::Aborted, TaskError::Cancelled);
-        contain(|| drop(job));
         self.task_left();
     }
 
@@ -372,7 +371,7 @@ impl Watch {
             && let Some(job) = state.first.take()
         {
             state.left = true;
-            let (next, ran) = (Some(job), 0);
+            let (next, ran) = (Some(Queued::Shared(job)), 0);
             return Ok(Back { next, ran });
         }
         let number = state.begun;
@@ -431,7 +430,7 @@ impl Drop for Watch {
             if core::mem::replace(&mut state.left, true) {
                 return;
             }
-            let first = state.first.take();
+            let first = state.first.take().map(Queued::Shared);
             let next = state.back.take().and_then(|back| back.next);
             (state.current.take(), first.or(next))
         };

@@ -44,6 +44,7 @@ use super::events::{self, Burst};
 use super::hooks::Hooks;
 use super::inside;
 use super::lanes::Lanes;
+use super::queued::Queued;
 use super::roll::Roll;
 use super::room::Room;
 use super::roster::{Roster, Seat, SlotRange};
@@ -52,7 +53,6 @@ use super::sizing::{Sizer, Sizing};
 use super::slot::{self, Slot};
 use super::stats::{Counters, Gone, PoolStats, Totals};
 use super::submit::{Make, Submit};
-use super::task::Job;
 use super::timing::Timing;
 use super::worker_pool::WorkerPool;
 use crate::sync::Mutex;
@@ -223,13 +223,18 @@ impl Core {
     }
 
     /// Queues a task, for which the caller has a place.
-    pub(super) fn push(self: &Arc<Self>, lane: usize, job: Arc<dyn Job>) {
+    #[allow(
+        clippy::inline_always,
+        reason = "a task on its way into the queue moves in registers then"
+    )]
+    #[inline(always)]
+    pub(super) fn push(self: &Arc<Self>, lane: usize, job: Queued) {
         self.lanes.push(lane, job);
         self.pushed();
     }
 
     /// Queues a task whether or not there is room; one that comes after the close is dropped.
-    pub(super) fn spawn(self: &Arc<Self>, job: Arc<dyn Job>) {
+    pub(super) fn spawn(self: &Arc<Self>, job: Queued) {
         if self.room.take_over() {
             self.lanes.push_spawned(job);
             self.pushed();
@@ -239,12 +244,13 @@ impl Core {
     }
 
     /// Queues a slot of a sub-pool's, which holds the room.
-    pub(super) fn spawn_slot(self: &Arc<Self>, slot: Arc<dyn Job>) {
+    pub(super) fn spawn_slot(self: &Arc<Self>, slot: Queued) {
         self.room.take_over_held();
         self.lanes.push_spawned(slot);
         self.pushed();
     }
 
+    #[inline]
     fn pushed(self: &Arc<Self>) {
         self.notify();
         // After the push, with the fence of `Roster::notify` between: either the drain of a stop
@@ -255,7 +261,9 @@ impl Core {
     }
 
     /// The next task, if there is one. Whoever got it says later that it has [`left`](Self::left).
-    pub(super) fn pop(&self) -> Option<Arc<dyn Job>> {
+    #[allow(clippy::inline_always, reason = "as the slot's `begin`, where it goes")]
+    #[inline(always)]
+    pub(super) fn pop(&self) -> Option<Queued> {
         let job = self.lanes.pop()?;
         if self.kind != QueueKind::Rendezvous {
             self.give_back();
@@ -278,7 +286,6 @@ impl Core {
         };
         // One that was aborted has been counted, and leaves its place all the same.
         job.discard(self, Gone::Evicted, TaskError::Evicted);
-        contain(|| drop(job));
         self.counters.without_place();
         self.burst.lost(self);
         true
@@ -546,7 +553,6 @@ impl Core {
     fn discard_queued(&self, why: impl Fn() -> TaskError) {
         while let Some(job) = self.lanes.pop() {
             job.discard(self, Gone::Abandoned, why());
-            contain(|| drop(job));
             self.give_back();
         }
     }

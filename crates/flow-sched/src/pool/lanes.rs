@@ -9,9 +9,7 @@
 //! overload, when priorities matter, every task has waited for too long. Ages are approximate
 //! while several slots pop at once; that a lane has its turn does not depend on it.
 
-use std::sync::Arc;
-
-use super::task::Job;
+use super::queued::Queued;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{ArrayQueue, SegQueue};
 
@@ -19,7 +17,7 @@ pub(super) struct Lanes {
     /// The least urgent first.
     by_urgency: Box<[Lane]>,
     /// Tasks that were spawned on the pool's handle: they go first, and age the others.
-    spawned: SegQueue<Arc<dyn Job>>,
+    spawned: SegQueue<Queued>,
     /// Turns that went to those in a row while others had tasks, more or less: as for ages.
     streak: AtomicU32,
     ageing: u32,
@@ -33,8 +31,8 @@ struct Lane {
 
 /// An array costs less per task, and its memory is taken ahead.
 enum Queue {
-    Array(ArrayQueue<Arc<dyn Job>>),
-    Segments(SegQueue<Arc<dyn Job>>),
+    Array(ArrayQueue<Queued>),
+    Segments(SegQueue<Queued>),
 }
 
 impl Lanes {
@@ -61,8 +59,9 @@ impl Lanes {
     }
 
     /// Appends a task to a lane. The caller has taken room.
-    #[inline]
-    pub(super) fn push(&self, lane: usize, job: Arc<dyn Job>) {
+    #[allow(clippy::inline_always, reason = "as that of `Core`")]
+    #[inline(always)]
+    pub(super) fn push(&self, lane: usize, job: Queued) {
         match &self.by_urgency[lane].queue {
             Queue::Array(queue) => {
                 let pushed = queue.push(job).is_ok();
@@ -73,13 +72,14 @@ impl Lanes {
     }
 
     /// Appends a task that waits for no room.
-    pub(super) fn push_spawned(&self, job: Arc<dyn Job>) {
+    pub(super) fn push_spawned(&self, job: Queued) {
         self.spawned.push(job);
     }
 
     /// The next task.
-    #[inline]
-    pub(super) fn pop(&self) -> Option<Arc<dyn Job>> {
+    #[allow(clippy::inline_always, reason = "as that of `Core`")]
+    #[inline(always)]
+    pub(super) fn pop(&self) -> Option<Queued> {
         if self.spawned.is_empty() {
             self.pop_submitted()
         } else {
@@ -88,7 +88,7 @@ impl Lanes {
     }
 
     #[cold]
-    fn pop_spawned(&self) -> Option<Arc<dyn Job>> {
+    fn pop_spawned(&self) -> Option<Queued> {
         let is_turn_of_others = self.streak.load(Ordering::Relaxed) >= self.ageing;
         if is_turn_of_others && let Some(job) = self.pop_submitted() {
             self.streak.store(0, Ordering::Relaxed);
@@ -107,15 +107,16 @@ impl Lanes {
         }
     }
 
-    #[inline]
-    fn pop_submitted(&self) -> Option<Arc<dyn Job>> {
+    #[allow(clippy::inline_always, reason = "as that of `Core`")]
+    #[inline(always)]
+    fn pop_submitted(&self) -> Option<Queued> {
         match &*self.by_urgency {
             [only] => only.queue.pop(),
             lanes => self.pop_of(lanes),
         }
     }
 
-    fn pop_of(&self, lanes: &[Lane]) -> Option<Arc<dyn Job>> {
+    fn pop_of(&self, lanes: &[Lane]) -> Option<Queued> {
         for lane in lanes {
             if lane.age.load(Ordering::Relaxed) >= self.ageing {
                 lane.age.store(0, Ordering::Relaxed);
@@ -137,7 +138,7 @@ impl Lanes {
     }
 
     /// The oldest task of the least urgent lane that has one, up to `lane`.
-    pub(super) fn pop_least_urgent(&self, lane: usize) -> Option<Arc<dyn Job>> {
+    pub(super) fn pop_least_urgent(&self, lane: usize) -> Option<Queued> {
         self.by_urgency[..=lane]
             .iter()
             .find_map(|lane| lane.queue.pop())
@@ -151,6 +152,10 @@ impl Lanes {
 
     pub(super) fn len(&self) -> usize {
         let submitted: usize = self.by_urgency.iter().map(|lane| lane.queue.len()).sum();
+        if self.spawned.is_empty() {
+            // Most of the time, and this costs less than their number.
+            return submitted;
+        }
         submitted + self.spawned.len()
     }
 
@@ -161,7 +166,7 @@ impl Lanes {
 
 impl Queue {
     #[inline]
-    fn pop(&self) -> Option<Arc<dyn Job>> {
+    fn pop(&self) -> Option<Queued> {
         match self {
             Self::Array(queue) => queue.pop(),
             Self::Segments(queue) => queue.pop(),

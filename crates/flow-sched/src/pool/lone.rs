@@ -1,71 +1,106 @@
 //! A task that nobody has a handle of.
 //!
 //! It has no result to hand over and no abort to hear of, so its cell is its closure and what it
-//! was submitted with: a cache line for most, where that of a task with a handle is two. And it
-//! has one owner at a time, the queue or whoever took it out, so its closure comes out without a
-//! lock.
+//! was submitted with, which for most tasks is nothing: so the cell of those is the closure alone,
+//! and takes no memory at all if that captures nothing. A task has one owner at a time, the queue
+//! or whoever took it out, so the cell is a box, without a reference count, and the closure comes
+//! out without a lock.
 
+use core::any::{Any, TypeId};
 use core::pin::Pin;
-use std::sync::Arc;
 
 use flow_rt::contain;
 
 use super::core::Core;
-use super::error::TaskError;
 use super::stats::Gone;
-use super::task::{Body, Given, Job, Work, empty_body};
-use crate::sync::Mutex;
+use super::task::{Body, Given, Work, empty_body};
 
-pub(super) struct LoneCell<W> {
-    /// Locked by whoever discards it: the queue's items are shared by type.
-    closure: Mutex<Option<W>>,
+/// A task without a handle, as the queue holds it.
+pub(super) trait Lone: Any + Send {
+    /// A body that tasks of this type can begin in.
+    fn body(&self) -> Pin<Box<dyn Body>>;
+
+    /// What it was submitted with.
+    fn given(&self) -> &Given;
+
+    /// Ends it unrun.
+    fn discard(self: Box<Self>, core: &Core, how: Gone);
+}
+
+/// A task for the queue, of work that does not block: a thread shares such a task with its slot.
+#[inline]
+pub(super) fn new<W: Work>(work: W, given: Given) -> Box<dyn Lone> {
+    const { assert!(!W::BLOCKS) };
+    if given.is_nothing() {
+        Box::new(BareCell(work))
+    } else {
+        Box::new(LoneCell { work, given })
+    }
+}
+
+/// The same of work that was submitted with nothing.
+#[inline]
+pub(super) fn bare<W: Work>(work: W) -> Box<dyn Lone> {
+    const { assert!(!W::BLOCKS) };
+    Box::new(BareCell(work))
+}
+
+/// The closure, for a slot to call, which is always there; a task of another type comes back.
+#[inline]
+pub(super) fn take<W: Work>(task: Box<dyn Lone>) -> Result<Option<W>, Box<dyn Lone>> {
+    let any: &dyn Any = &*task;
+    let kind = any.type_id();
+    let is_bare = kind == TypeId::of::<BareCell<W>>();
+    if !is_bare && kind != TypeId::of::<LoneCell<W>>() {
+        return Err(task);
+    }
+    let any: Box<dyn Any> = task;
+    let work = if is_bare {
+        any.downcast().map(|cell: Box<BareCell<W>>| cell.0)
+    } else {
+        any.downcast().map(|cell: Box<LoneCell<W>>| cell.work)
+    };
+    Ok(work.ok())
+}
+
+/// A closure, and what it was submitted with.
+struct LoneCell<W> {
+    work: W,
     given: Given,
 }
 
-impl<W: Work> LoneCell<W> {
-    /// Of work that does not block: a thread shares such a task with its slot.
-    #[inline]
-    pub(super) fn new(work: W, given: Given) -> Self {
-        const { assert!(!W::BLOCKS) };
-        Self {
-            closure: Mutex::new(Some(work)),
-            given,
-        }
-    }
+/// A closure that was submitted with nothing.
+struct BareCell<W>(W);
 
-    /// The closure, of one that was not discarded.
-    #[inline]
-    pub(super) fn take(self: Arc<Self>) -> Option<W> {
-        Arc::into_inner(self)?.closure.into_inner()
-    }
-}
-
-impl<W: Work> Job for LoneCell<W> {
+impl<W: Work> Lone for LoneCell<W> {
     fn body(&self) -> Pin<Box<dyn Body>> {
         empty_body::<W>()
     }
 
-    fn discard(&self, core: &Core, how: Gone, _why: TaskError) -> bool {
-        let Some(work) = self.closure.lock().take() else {
-            return false;
-        };
-        contain(|| drop(work));
-        core.counters.gone(how);
-        self.given.ended();
-        true
-    }
-
-    fn blocks(&self) -> bool {
-        false
-    }
-
-    fn is_aborted(&self) -> bool {
-        false
-    }
-
-    fn end(&self, _why: TaskError) {}
-
     fn given(&self) -> &Given {
         &self.given
+    }
+
+    fn discard(self: Box<Self>, core: &Core, how: Gone) {
+        let Self { work, given } = *self;
+        contain(|| drop(work));
+        core.counters.gone(how);
+        given.ended();
+    }
+}
+
+impl<W: Work> Lone for BareCell<W> {
+    fn body(&self) -> Pin<Box<dyn Body>> {
+        empty_body::<W>()
+    }
+
+    fn given(&self) -> &Given {
+        &Given::NOTHING
+    }
+
+    fn discard(self: Box<Self>, core: &Core, how: Gone) {
+        let Self(work) = *self;
+        contain(|| drop(work));
+        core.counters.gone(how);
     }
 }

@@ -7,7 +7,7 @@
 //! | `lanes` | the queues by priority, and which is next |
 //! | `roster` | which slots sleep, and whom to wake |
 //! | `slot`, `place` | a slot's life, and running a task |
-//! | `task`, `lone` | the cell that a task shares with its handle, and that of one without |
+//! | `queued`, `task`, `lone` | a task in the queue: the cell that it shares with its handle, and that of one without |
 //! | `blocking` | a slot's blocking closures, on a thread of the host's |
 //! | `group`, `release`, `runtime` | tasks that wait for others, and pools on pools |
 //! | `sizing`, `load` | a pool that finds its number of slots, and how busy it is |
@@ -31,6 +31,7 @@ mod lone;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod place;
+mod queued;
 mod release;
 mod roll;
 mod room;

@@ -15,6 +15,7 @@ use super::error::TaskError;
 use super::events;
 use super::hooks::{self, TaskEnd, TaskOutcome};
 use super::inside;
+use super::queued::Popped;
 use super::roll::Enrolled;
 use super::roster::Seat;
 use super::stats::{self, End, Gone};
@@ -123,9 +124,10 @@ impl Place {
 
     /// Starts a task, in a body of its type, and polls it if there is somebody to wake; `None` if
     /// it was aborted in the queue. One that has started is to be [finished](Self::finish).
-    pub(super) fn start(
+    #[inline]
+    pub(super) fn start<J: Popped>(
         &mut self,
-        job: Arc<dyn Job>,
+        job: J,
         cx: Option<&mut Context<'_>>,
     ) -> Option<Poll<End>> {
         let given = job.given();
@@ -176,7 +178,7 @@ impl Place {
         Some(self.seen(polled))
     }
 
-    fn begin(&mut self, job: Arc<dyn Job>, mut cx: Option<&mut Context<'_>>) -> Begun {
+    fn begin<J: Popped>(&mut self, job: J, mut cx: Option<&mut Context<'_>>) -> Begun<J> {
         let (pool, stand) = (self.inside(), self.stand);
         let Self {
             core,
@@ -187,13 +189,11 @@ impl Place {
         let own = context.clone().unwrap_or_default();
         TaskContext::enter_from(context, || {
             inside::enter(pool, || {
-                let begun = body
-                    .as_mut()
-                    .begin(job, stand, own, core, cx.as_deref_mut());
+                let begun = job.begin(body.as_mut(), stand, own, core, cx.as_deref_mut());
                 match begun {
                     Begun::Misfit(job, own) => {
                         *body = job.body();
-                        body.as_mut().begin(job, stand, own, core, cx)
+                        job.begin(body.as_mut(), stand, own, core, cx)
                     }
                     begun => begun,
                 }
@@ -235,7 +235,11 @@ impl Place {
         self.run.ended = true;
         self.run.submitter = None;
         let facts = &mut self.run.facts;
-        self.idle_since = facts.tell(&self.core, self.stand, end, self.body.panic());
+        let panic = match end {
+            End::Panicked => self.body.panic(),
+            _ => None,
+        };
+        self.idle_since = facts.tell(&self.core, self.stand, end, panic);
         facts.entry = None;
         self.left();
         self.body.as_mut().publish();
@@ -305,8 +309,8 @@ impl Drop for Guest {
     }
 }
 
-/// A task on its place. Dropped before its end, it tells the handle that the task was cancelled.
-pub(super) struct Running<'s> {
+/// A task on its place, to be polled until it has ended or dropped before, which cancels it.
+struct Running<'s> {
     place: &'s mut Place,
     /// Until it is polled, which is at once.
     job: Option<Arc<dyn Job>>,
@@ -391,66 +395,102 @@ impl Facts {
 
 impl<'s> Running<'s> {
     /// Starts the task when it is polled first.
-    pub(super) fn new(place: &'s mut Place, job: Arc<dyn Job>) -> Self {
+    fn new(place: &'s mut Place, job: Arc<dyn Job>) -> Self {
         let job = Some(job);
         Self { place, job }
     }
 
+    fn poll(&mut self, timers: &mut Timers, cx: &mut Context<'_>) -> Poll<()> {
+        match self.job.take() {
+            Some(job) => self.place.begin_run(job, timers, cx),
+            None => self.place.poll_run(timers, cx),
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.place.abandon();
+    }
+}
+
+/// Running a task to its end. One that is dropped before is to be [abandoned](Place::abandon).
+impl Place {
+    /// Whether a task has started and not ended.
+    #[inline]
+    pub(super) fn is_running(&self) -> bool {
+        !self.run.ended
+    }
+
+    /// Starts a task and polls it, and whatever may end it.
+    #[inline]
+    pub(super) fn begin_run<J: Popped>(
+        &mut self,
+        job: J,
+        timers: &mut Timers,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let told = self.core.is_stopped();
+        match self.start(job, Some(cx)) {
+            Some(Poll::Ready(end)) => self.finish(end),
+            Some(Poll::Pending) => {
+                let looked = self.look(told, timers, cx);
+                return looked.unwrap_or_else(|| self.poll_run(timers, cx));
+            }
+            None => self.left(),
+        }
+        Poll::Ready(())
+    }
+
     /// Polls the task, and whatever may end it.
-    pub(super) fn poll(&mut self, timers: &mut Timers, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_run(&mut self, timers: &mut Timers, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             // Before the poll: if it is set, the task's token was cancelled before (invariant 2
             // of the core), so this poll is the chance to react that it is owed.
-            let told = self.place.core.is_stopped();
-            let polled = if let Some(job) = self.job.take() {
-                let Some(polled) = self.place.start(job, Some(cx)) else {
-                    self.place.left();
-                    return Poll::Ready(());
-                };
-                polled
-            } else if self.place.body.is_aborted() {
+            let told = self.core.is_stopped();
+            if self.body.is_aborted() {
                 self.stop(End::Aborted, TaskError::Cancelled);
                 return Poll::Ready(());
-            } else {
-                self.place.heed_submitter();
-                self.place.poll(cx)
-            };
-            if let Poll::Ready(end) = polled {
-                self.place.finish(end);
+            }
+            self.heed_submitter();
+            if let Poll::Ready(end) = self.poll(cx) {
+                self.finish(end);
                 return Poll::Ready(());
             }
-            if told {
-                self.stop(End::Dropped, TaskError::Cancelled);
-                return Poll::Ready(());
-            }
-            if let Some(limit) = self.place.run.facts.limit
-                && self.poll_limit(limit, timers, cx)
-            {
-                self.stop(End::TimedOut, TaskError::TimedOut { limit });
-                return Poll::Ready(());
-            }
-            if let Some(submitter) = &mut self.place.run.submitter
-                && submitter.poll_cancelled(cx).is_ready()
-            {
-                continue;
-            }
-            // Before the second look: a stop or an abort from here on wakes the slot.
-            self.place.seat.register(cx);
-            if !self.place.body.is_aborted() && !self.place.core.is_stopped() {
-                return Poll::Pending;
+            if let Some(looked) = self.look(told, timers, cx) {
+                return looked;
             }
         }
     }
 
+    /// Looks for whatever ends a task that waits; `None` if it is to be polled once more, at once.
+    fn look(&mut self, told: bool, timers: &mut Timers, cx: &mut Context<'_>) -> Option<Poll<()>> {
+        if told {
+            self.stop(End::Dropped, TaskError::Cancelled);
+            return Some(Poll::Ready(()));
+        }
+        if let Some(limit) = self.run.facts.limit
+            && self.poll_limit(limit, timers, cx)
+        {
+            self.stop(End::TimedOut, TaskError::TimedOut { limit });
+            return Some(Poll::Ready(()));
+        }
+        if let Some(submitter) = &mut self.run.submitter
+            && submitter.poll_cancelled(cx).is_ready()
+        {
+            return None;
+        }
+        // Before the second look: a stop or an abort from here on wakes the slot.
+        self.seat.register(cx);
+        let goes_on = !self.body.is_aborted() && !self.core.is_stopped();
+        goes_on.then_some(Poll::Pending)
+    }
+
     /// Whether the task has run for too long.
     fn poll_limit(&mut self, limit: Duration, timers: &mut Timers, cx: &mut Context<'_>) -> bool {
-        if !self.place.run.armed {
-            arm(
-                &mut timers.task,
-                &self.place.core,
-                self.place.run.facts.started + limit,
-            );
-            self.place.run.armed = true;
+        if !self.run.armed {
+            arm(&mut timers.task, &self.core, self.run.facts.started + limit);
+            self.run.armed = true;
         }
         // A timer whose runtime is gone never fires; that runtime drops the task.
         timers
@@ -461,19 +501,18 @@ impl<'s> Running<'s> {
 
     /// Ends a task that has not ended itself, and what it has started elsewhere.
     fn stop(&mut self, end: End, why: TaskError) {
-        let pool = self.place.inside();
-        let body = self.place.body.as_mut();
+        let pool = self.inside();
+        let body = self.body.as_mut();
         inside::enter(pool, || body.stop(why));
-        if let Some(cx) = &self.place.cx {
+        if let Some(cx) = &self.cx {
             contain(|| cx.cancellation().cancel());
         }
-        self.place.finish(end);
+        self.finish(end);
     }
-}
 
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if !self.place.run.ended {
+    /// Tells the handle that the task was cancelled, if there is one that has not ended.
+    pub(super) fn abandon(&mut self) {
+        if self.is_running() {
             self.stop(End::Aborted, TaskError::Cancelled);
         }
     }

@@ -1,16 +1,17 @@
 //! A slot: one host task that takes tasks from the queue and awaits each to its end.
 
 use core::future::poll_fn;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
 use std::sync::Arc;
 
-use flow_rt::{Instant, contain};
+use flow_rt::Instant;
 
 use super::blocking;
 use super::core::Core;
 use super::error::TaskError;
 use super::hooks;
-use super::place::{Place, Running, Timers};
+use super::place::{Place, Timers};
+use super::queued::Queued;
 use super::roster::Seat;
 use super::stats::Gone;
 use super::stay::Stay;
@@ -59,11 +60,10 @@ pub(super) async fn live(mut slot: Slot) {
         slot.place.core.hooks.slot_start.as_ref(),
         slot.place.seat.id as usize,
     );
-    while let Some(job) = poll_fn(|cx| slot.poll_next(cx)).await {
-        let mut next = Some(job);
-        while let Some(job) = next {
-            next = slot.run(job).await;
-        }
+    let mut handed = None;
+    while let Some(job) = poll_fn(|cx| slot.poll_run(handed.take(), cx)).await {
+        // One that does not block comes back from the thread, and is run first.
+        handed = slot.run_blocking(job).await;
     }
     slot.leave();
 }
@@ -84,12 +84,31 @@ impl Slot {
         }
     }
 
-    /// The next task; `None` when the slot is to leave.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<dyn Job>>> {
+    /// Runs tasks one after the other, `handed` first. Ready with one that blocks, or with none
+    /// when the slot is to leave.
+    fn poll_run(
+        &mut self,
+        handed: Option<Queued>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Arc<dyn Job>>> {
+        if self.place.is_running() {
+            let polled = self.place.poll_run(&mut self.timers, cx);
+            ready!(self.ran(polled));
+        }
+        if let Some(job) = handed {
+            match self.begin_handed(job, cx) {
+                Ok(polled) => ready!(polled),
+                Err(blocks) => return Poll::Ready(Some(blocks)),
+            }
+        }
         if self.state == State::Parked {
-            self.place.seat.register(cx);
+            // One that was woken needs no waker until it parks again.
             if self.place.seat.is_parked() {
-                return self.poll_idle(cx);
+                self.place.seat.register(cx);
+                if self.place.seat.is_parked() {
+                    ready!(self.poll_idle(cx));
+                    return Poll::Ready(None);
+                }
             }
             self.state = State::Waking;
         }
@@ -115,6 +134,7 @@ impl Slot {
                 self.leave_to_others();
                 return Poll::Ready(None);
             }
+            // It begins right here: what moves through memory on its way costs more than it seems.
             if let Some(job) = self.place.core.pop() {
                 self.in_a_row += 1;
                 self.rested = false;
@@ -122,36 +142,86 @@ impl Slot {
                 if core::mem::take(&mut self.fresh) && self.place.core.has_queued() {
                     self.place.core.notify();
                 }
-                return Poll::Ready(Some(job));
-            }
-            self.fresh = false;
-            self.in_a_row = 0;
-            if self.place.core.is_finishing() {
+                match self.begin(job, cx) {
+                    Ok(polled) => ready!(polled),
+                    Err(blocks) => return Poll::Ready(Some(blocks)),
+                }
+            } else if ready!(self.poll_empty(cx)) {
                 return Poll::Ready(None);
             }
-            let lingers = self.place.core.lingers;
-            if lingers && !core::mem::replace(&mut self.rested, true) && YIELDS {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            self.place.seat.register(cx);
-            self.place.core.roster.park(&self.place.seat);
-            self.state = State::Parked;
-            if self.place.core.has_queued() || self.place.core.is_finishing() || self.has_news() {
-                self.state = if self.place.core.roster.unpark(&self.place.seat) {
-                    State::Busy
-                } else {
-                    State::Waking
-                };
-                continue;
-            }
-            if !lingers && self.place.core.roster.retire(&self.place.seat) {
-                self.state = State::Left;
-                return Poll::Ready(None);
-            }
-            self.begin_stay();
-            return self.poll_idle(cx);
         }
+    }
+
+    /// Begins to run a task, unless it blocks: then it comes back.
+    #[allow(
+        clippy::inline_always,
+        reason = "a task taken out of the queue moves in registers then"
+    )]
+    #[inline(always)]
+    fn begin(&mut self, job: Queued, cx: &mut Context<'_>) -> Result<Poll<()>, Arc<dyn Job>> {
+        if self.place.core.is_stopping() {
+            job.discard(&self.place.core, Gone::Abandoned, TaskError::Closed);
+            self.place.core.left();
+            return Ok(Poll::Ready(()));
+        }
+        let polled = match job {
+            Queued::Lone(job) => self.place.begin_run(job, &mut self.timers, cx),
+            Queued::Shared(job) if job.blocks() => return Err(job),
+            Queued::Shared(job) => self.place.begin_run(job, &mut self.timers, cx),
+        };
+        Ok(self.ran(polled))
+    }
+
+    #[cold]
+    fn begin_handed(
+        &mut self,
+        job: Queued,
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<()>, Arc<dyn Job>> {
+        self.begin(job, cx)
+    }
+
+    /// What a poll of the task leaves to be done.
+    #[inline]
+    fn ran(&mut self, polled: Poll<()>) -> Poll<()> {
+        if polled.is_pending() {
+            // Others have had their turn, and a slot whose tasks wait has no submitter at it.
+            (self.in_a_row, self.rested) = (0, true);
+        } else {
+            self.place.tidy();
+        }
+        polled
+    }
+
+    /// The queue is empty: ready with whether the slot leaves, and looks again if not.
+    fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.fresh = false;
+        self.in_a_row = 0;
+        if self.place.core.is_finishing() {
+            return Poll::Ready(true);
+        }
+        let lingers = self.place.core.lingers;
+        if lingers && !core::mem::replace(&mut self.rested, true) && YIELDS {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.place.seat.register(cx);
+        self.place.core.roster.park(&self.place.seat);
+        self.state = State::Parked;
+        if self.place.core.has_queued() || self.place.core.is_finishing() || self.has_news() {
+            self.state = if self.place.core.roster.unpark(&self.place.seat) {
+                State::Busy
+            } else {
+                State::Waking
+            };
+            return Poll::Ready(false);
+        }
+        if !lingers && self.place.core.roster.retire(&self.place.seat) {
+            self.state = State::Left;
+            return Poll::Ready(true);
+        }
+        self.begin_stay();
+        self.poll_idle(cx).map(|()| true)
     }
 
     /// Whether there may be too many slots since it looked.
@@ -189,11 +259,11 @@ impl Slot {
         core.notify();
     }
 
-    /// Waits, asleep, for a wake or for the end of its stay.
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<dyn Job>>> {
+    /// Waits, asleep, for a wake or for the end of its stay: ready if it has left.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.stay.poll_over(cx).is_ready() && self.place.core.roster.retire(&self.place.seat) {
             self.state = State::Left;
-            return Poll::Ready(None);
+            return Poll::Ready(());
         }
         // If its stay is over it belongs to those that stay by now, or was just woken: the wake
         // polls it again.
@@ -211,37 +281,14 @@ impl Slot {
         self.stay.begin(core, until);
     }
 
-    /// Runs one task to its end; or several that block, and then there may be one that follows.
-    async fn run(&mut self, job: Arc<dyn Job>) -> Option<Arc<dyn Job>> {
-        if self.place.core.is_stopping() {
-            job.discard(&self.place.core, Gone::Abandoned, TaskError::Closed);
-            contain(|| drop(job));
-            self.place.core.left();
-            return None;
-        }
-        if job.blocks() {
-            let (place, timers) = (&self.place, &mut self.timers);
-            let news = self.news.wrapping_add(self.news_above);
-            let back = blocking::run(&place.core, &place.seat, false, news, timers, job).await;
-            // Whoever ran many in a row lets others have their turn.
-            self.in_a_row = if back.ran < blocking::MOST { 0 } else { BUDGET };
-            return back.next;
-        }
-        let mut running = Running::new(&mut self.place, job);
-        let timers = &mut self.timers;
-        let (in_a_row, rested) = (&mut self.in_a_row, &mut self.rested);
-        poll_fn(|cx| {
-            let polled = running.poll(timers, cx);
-            if polled.is_pending() {
-                // Others have had their turn, and a slot whose tasks wait has no submitter at it.
-                (*in_a_row, *rested) = (0, true);
-            }
-            polled
-        })
-        .await;
-        drop(running);
-        self.place.tidy();
-        None
+    /// Runs closures that block, from this one on, on a thread of the host's.
+    async fn run_blocking(&mut self, job: Arc<dyn Job>) -> Option<Queued> {
+        let (place, timers) = (&self.place, &mut self.timers);
+        let news = self.news.wrapping_add(self.news_above);
+        let back = blocking::run(&place.core, &place.seat, false, news, timers, job).await;
+        // Whoever ran many in a row lets others have their turn.
+        self.in_a_row = if back.ran < blocking::MOST { 0 } else { BUDGET };
+        back.next
     }
 
     fn leave(&mut self) {
@@ -267,6 +314,8 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        // The task ends first: it relies on the slot.
+        self.place.abandon();
         if self.state != State::Left {
             // In this order, with the fence of `settle` between: a push that relied on this slot
             // is found by the discard, a later one starts a slot, which the host drops as well.

@@ -15,19 +15,24 @@ use flow_sync::Ticket;
 use super::core::Core;
 use super::error::{Rejected, SubmitError, TrySubmitError};
 use super::inside;
-use super::lone::LoneCell;
+use super::lone::{self, Lone};
 use super::place::{self, Guest};
+use super::queued::Queued;
 use super::roll::Origin;
 use super::room::NoRoom;
 use super::roster::Seat;
-use super::task::{AsyncWork, BlockingWork, Given, Job, Task, TaskCell, TaskHandle};
+use super::task::{AsyncWork, BlockingWork, Given, Task, TaskCell, TaskHandle};
 
 /// How a closure becomes a task; called once there is room, so that a refusal costs nothing.
 pub(super) struct Make<F, T> {
     /// One with a handle.
     shared: fn(F, Given) -> Arc<dyn Task<T>>,
+    /// The same of one that was submitted with nothing, as most are.
+    shared_bare: fn(F) -> Arc<dyn Task<T>>,
     /// One without.
-    detached: fn(F, Given) -> Arc<dyn Job>,
+    detached: fn(F, Given) -> Queued,
+    /// One without, that was submitted with nothing; `None` if it blocks.
+    bare: Option<fn(F) -> Box<dyn Lone>>,
 }
 
 impl<F, T> Make<F, T>
@@ -42,7 +47,9 @@ where
     {
         Self {
             shared: |closure, given| Arc::new(TaskCell::new(AsyncWork(closure), given)),
-            detached: |closure, given| Arc::new(LoneCell::new(AsyncWork(closure), given)),
+            detached: |closure, given| Queued::Lone(lone::new(AsyncWork(closure), given)),
+            bare: Some(|closure| lone::bare(AsyncWork(closure))),
+            shared_bare: |closure| Arc::new(TaskCell::new(AsyncWork(closure), Given::NOTHING)),
         }
     }
 
@@ -52,7 +59,11 @@ where
     {
         Self {
             shared: |closure, given| Arc::new(TaskCell::new(BlockingWork(closure), given)),
-            detached: |closure, given| Arc::new(TaskCell::new(BlockingWork(closure), given)),
+            detached: |closure, given| {
+                Queued::Shared(Arc::new(TaskCell::new(BlockingWork(closure), given)))
+            },
+            bare: None,
+            shared_bare: |closure| Arc::new(TaskCell::new(BlockingWork(closure), Given::NOTHING)),
         }
     }
 }
@@ -250,6 +261,19 @@ impl<'p, F, T> Submit<'p, F, T> {
         }
     }
 
+    /// Takes a place at the first poll, if there is one: the way of most submits, short because
+    /// what follows moves nothing but the answer.
+    #[inline]
+    fn has_place_now(&self) -> bool {
+        let is_first = self.closure.is_some() && self.ticket.is_none();
+        let takes =
+            is_first && self.priority < self.core.priorities() && self.core.room.try_take().is_ok();
+        if takes {
+            self.core.burst.has_room(self.core);
+        }
+        takes
+    }
+
     fn poll_place(&mut self, cx: &Context<'_>) -> Poll<Result<Place, Refusal>> {
         if self.ticket.is_none() {
             match self.try_place() {
@@ -266,8 +290,7 @@ impl<'p, F, T> Submit<'p, F, T> {
                     return Poll::Ready(Err(Refusal::Nested));
                 }
                 OnFull::Wait => {
-                    let is_asked = self.core.timing.is_on() || self.core.roll.is_some();
-                    let is_asked = self.core.is_hand_off() && is_asked;
+                    let is_asked = self.core.is_hand_off() && self.is_asked();
                     self.waits_since = is_asked.then(|| self.core.rt.now());
                 }
                 OnFull::CallerRuns => {
@@ -284,27 +307,58 @@ impl<'p, F, T> Submit<'p, F, T> {
 
     /// Queues the task; `None` if it is gone.
     fn push(&mut self) -> Option<TaskHandle<T>> {
-        let (closure, given) = self.task(Some(self.priority))?;
-        let task = (self.make.shared)(closure, given);
-        self.core.push(self.priority, task.clone());
+        let submitted_by = self.submitter();
+        let task = if self.is_bare(submitted_by.as_ref()) {
+            (self.make.shared_bare)(self.closure.take()?)
+        } else {
+            let (closure, given) = self.task_of(submitted_by, Some(self.priority))?;
+            (self.make.shared)(closure, given)
+        };
+        self.core.push(self.priority, Queued::Shared(task.clone()));
         Some(TaskHandle::new(task, self.core.clone()))
     }
 
     /// The same for a task without a handle.
     fn push_detached(&mut self) -> Option<()> {
-        let (closure, given) = self.task(Some(self.priority))?;
+        let submitted_by = self.submitter();
+        if self.is_bare(submitted_by.as_ref())
+            && let Some(bare) = self.make.bare
+        {
+            let task = bare(self.closure.take()?);
+            self.core.push(self.priority, Queued::Lone(task));
+            return Some(());
+        }
+        let (closure, given) = self.task_of(submitted_by, Some(self.priority))?;
         let task = (self.make.detached)(closure, given);
         self.core.push(self.priority, task);
         Some(())
     }
 
+    /// Whether the task is submitted with nothing.
+    #[inline]
+    fn is_bare(&self, submitted_by: Option<&TaskContext>) -> bool {
+        submitted_by.is_none() && self.timeout.is_none() && !self.is_asked()
+    }
+
+    /// Whether somebody wants to know what becomes of the task.
+    #[inline]
+    fn is_asked(&self) -> bool {
+        self.core.timing.is_on() || self.core.roll.is_some()
+    }
+
     /// What makes the task; `priority` is none if it is spawned.
     #[inline]
     fn task(&mut self, priority: Option<usize>) -> Option<(F, Given)> {
+        self.task_of(self.submitter(), priority)
+    }
+
+    fn task_of(
+        &mut self,
+        submitted_by: Option<TaskContext>,
+        priority: Option<usize>,
+    ) -> Option<(F, Given)> {
         let closure = self.closure.take()?;
-        let submitted_by = self.submitter();
-        let is_asked = self.core.timing.is_on() || self.core.roll.is_some();
-        let now = is_asked.then(|| self.core.rt.now());
+        let now = self.is_asked().then(|| self.core.rt.now());
         if let Some(now) = now {
             self.core.timing.submitted(self.core, now);
         }
@@ -405,12 +459,18 @@ impl<F, T> Future for Submit<'_, F, T> {
     type Output = Result<TaskHandle<T>, SubmitError<F>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.has_place_now() {
+            return self
+                .push()
+                .map_or(Poll::Pending, |task| Poll::Ready(Ok(task)));
+        }
         self.poll_with(cx, Self::push, |handle| handle)
     }
 }
 
 impl<F, T> Submit<'_, F, T> {
     /// Polls until the task is queued by `push`, has run here, or is refused.
+    #[inline(never)]
     fn poll_with<H>(
         &mut self,
         cx: &mut Context<'_>,
@@ -504,6 +564,10 @@ impl<F, T> Future for SubmitDetached<'_, F, T> {
     type Output = Result<(), SubmitError<F>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.0.has_place_now() {
+            let pushed = self.0.push_detached();
+            return pushed.map_or(Poll::Pending, |()| Poll::Ready(Ok(())));
+        }
         self.0.poll_with(cx, Submit::push_detached, drop)
     }
 }

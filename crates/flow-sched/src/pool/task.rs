@@ -17,7 +17,7 @@
 //!    dropped and after the pool's counters were raised: so a joiner finds both done.
 //! 3. `aborted` is set before the slot is woken; the slot registers its waker before it looks.
 
-use core::any::{Any, TypeId};
+use core::any::Any;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -31,7 +31,7 @@ use flow_sync::JoinCell;
 use super::core::Core;
 use super::error::TaskError;
 use super::hooks;
-use super::lone::LoneCell;
+use super::lone::{self, Lone};
 use super::place::Stand;
 use super::roll::Enrolled;
 use super::stats::{End, Gone};
@@ -133,7 +133,7 @@ pub(super) trait Work: Send + 'static {
     fn start(self, cx: TaskContext) -> Self::Run;
 }
 
-/// A task as the queue holds it.
+/// A task that its handle, the queue and its slot share.
 pub(super) trait Job: Any + Send + Sync {
     /// A body that tasks of this type can begin in.
     fn body(&self) -> Pin<Box<dyn Body>>;
@@ -173,6 +173,14 @@ const UNLIMITED: u64 = u64::MAX;
 const SLOT: u64 = UNLIMITED - 1;
 
 impl Given {
+    /// What most tasks are submitted with.
+    pub(super) const NOTHING: Self = Self {
+        limit: UNLIMITED,
+        submitted_by: None,
+        at: Instant::FAR_FUTURE,
+        entry: None,
+    };
+
     #[inline]
     pub(super) fn new(
         limit: Option<Duration>,
@@ -197,6 +205,12 @@ impl Given {
             submitted_by: None,
             ..self
         }
+    }
+
+    #[inline]
+    pub(super) fn is_nothing(&self) -> bool {
+        let is_asked = !self.at.is_far_future() || self.entry.is_some();
+        self.limit == UNLIMITED && self.submitted_by.is_none() && !is_asked
     }
 
     /// How long it may run, in a pool where tasks may run so long.
@@ -240,27 +254,36 @@ pub(super) trait Task<T>: Job + Handled<T> {}
 impl<W: Work> Task<W::Output> for TaskCell<W> {}
 
 /// How the begin of a task went.
-pub(super) enum Begun {
+pub(super) enum Begun<J> {
     /// And how its first poll did, if it was polled.
     Yes(Poll<End>),
     /// It was discarded before.
     Gone,
     /// It needs another body, and the context that it was given.
-    Misfit(Arc<dyn Job>, TaskContext),
+    Misfit(J, TaskContext),
 }
 
 /// Where a slot runs tasks of one type, one after the other.
 pub(super) trait Body: Send {
     /// Takes a task's closure and calls it, and polls the future if there is somebody to wake; the
     /// task comes back if it is of another type.
-    fn begin(
+    fn begin_shared(
         self: Pin<&mut Self>,
         job: Arc<dyn Job>,
         on: Stand,
         own: TaskContext,
         core: &Core,
         cx: Option<&mut Context<'_>>,
-    ) -> Begun;
+    ) -> Begun<Arc<dyn Job>>;
+    /// The same for a task without a handle.
+    fn begin_lone(
+        self: Pin<&mut Self>,
+        job: Box<dyn Lone>,
+        on: Stand,
+        own: TaskContext,
+        core: &Core,
+        cx: Option<&mut Context<'_>>,
+    ) -> Begun<Box<dyn Lone>>;
     /// Polls the task's future; its result is kept for [`publish`](Body::publish).
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End>;
     /// Drops the task's future and keeps `why` as its result.
@@ -393,78 +416,102 @@ pub(super) fn empty_body<W: Work>() -> Pin<Box<dyn Body>> {
 type Taken<W> = (W, Option<Arc<TaskCell<W>>>);
 
 impl<W: Work> Started<W> {
-    /// Takes the closure out of a task of this type; `None` if it was discarded before. One of
-    /// another type comes back.
+    /// Calls the closure, if there is one, and polls the future, if there is somebody to wake. One
+    /// containment for all of it, as most tasks are ready at once.
     #[inline]
-    fn take(job: Arc<dyn Job>, on: Stand) -> Result<Option<Taken<W>>, Arc<dyn Job>> {
-        let any: &dyn Any = &*job;
-        let kind = any.type_id();
-        let (lone, shared) = (TypeId::of::<LoneCell<W>>(), TypeId::of::<TaskCell<W>>());
-        if kind != lone && kind != shared {
-            return Err(job);
+    fn advance(
+        self: Pin<&mut Self>,
+        begin: Option<(W, TaskContext)>,
+        cx: Option<&mut Context<'_>>,
+    ) -> Poll<End> {
+        let mut this = self.project();
+        let outcome = &mut *this.outcome;
+        let run = this.run.as_mut();
+        let ran = catch(move || {
+            let mut run = run;
+            if let Some((work, own)) = begin {
+                run.set(Some(work.start(own)));
+            }
+            let (Some(cx), Some(polled)) = (cx, run.as_mut().as_pin_mut()) else {
+                return;
+            };
+            if let Poll::Ready(ready) = polled.poll(cx) {
+                // Before the future is dropped, whose panic changes nothing any more.
+                *outcome = Some(ready);
+                run.set(None);
+            }
+        });
+        if let Err(panic) = ran {
+            if this.outcome.is_some() {
+                contain(|| drop(panic));
+            } else {
+                contain(|| this.run.set(None));
+                *this.outcome = Some(Err(TaskError::Panicked(panic)));
+            }
         }
-        let job: Arc<dyn Any + Send + Sync> = job;
-        if kind == lone {
-            let work = job.downcast::<LoneCell<W>>().ok().and_then(LoneCell::take);
-            return Ok(work.map(|work| (work, None)));
-        }
-        let Ok(cell) = job.downcast::<TaskCell<W>>() else {
-            return Ok(None);
-        };
+        Poll::Ready(match this.outcome {
+            Some(Ok(_)) => End::Completed,
+            Some(Err(TaskError::Panicked(_))) => End::Panicked,
+            // Nothing ends like this by itself.
+            Some(Err(_)) => End::Aborted,
+            None => return Poll::Pending,
+        })
+    }
+
+    fn take_shared(cell: Arc<TaskCell<W>>, on: Stand) -> Option<Taken<W>> {
         if Arc::strong_count(&cell) > 1 {
-            let work = cell.take(on.seat);
-            return Ok(work.map(|work| (work, Some(cell))));
+            let work = cell.take(on.seat)?;
+            return Some((work, Some(cell)));
         }
         // Its handle is gone, so nobody will have one: no lock, and no result to keep.
-        let work = Arc::into_inner(cell).and_then(|cell| cell.closure.into_inner());
-        Ok(work.map(|work| (work, None)))
+        let work = Arc::into_inner(cell)?.closure.into_inner()?;
+        Some((work, None))
     }
 }
 
 impl<W: Work> Body for Started<W> {
-    fn begin(
+    fn begin_shared(
         mut self: Pin<&mut Self>,
         job: Arc<dyn Job>,
         on: Stand,
         own: TaskContext,
         core: &Core,
         cx: Option<&mut Context<'_>>,
-    ) -> Begun {
-        let (work, cell) = match Self::take(job, on) {
-            Ok(Some(taken)) => taken,
-            Ok(None) => return Begun::Gone,
-            Err(job) => return Begun::Misfit(job, own),
+    ) -> Begun<Arc<dyn Job>> {
+        let any: &dyn Any = &*job;
+        if !any.is::<TaskCell<W>>() {
+            return Begun::Misfit(job, own);
+        }
+        let any: Arc<dyn Any + Send + Sync> = job;
+        let cell = any.downcast::<TaskCell<W>>().ok();
+        let Some((work, cell)) = cell.and_then(|cell| Self::take_shared(cell, on)) else {
+            return Begun::Gone;
         };
-        core.counters.started(on.stripe);
-        hooks::call(core.hooks.task_start.as_ref(), on.slot());
-        let mut this = self.as_mut().project();
-        match catch(|| work.start(own)) {
-            Ok(run) => this.run.set(Some(run)),
-            Err(panic) => *this.outcome = Some(Err(TaskError::Panicked(panic))),
+        *self.as_mut().project().cell = cell;
+        started(on, core);
+        Begun::Yes(self.advance(Some((work, own)), cx))
+    }
+
+    fn begin_lone(
+        self: Pin<&mut Self>,
+        job: Box<dyn Lone>,
+        on: Stand,
+        own: TaskContext,
+        core: &Core,
+        cx: Option<&mut Context<'_>>,
+    ) -> Begun<Box<dyn Lone>> {
+        match lone::take(job) {
+            Ok(Some(work)) => {
+                started(on, core);
+                Begun::Yes(self.advance(Some((work, own)), cx))
+            }
+            Ok(None) => Begun::Gone,
+            Err(job) => Begun::Misfit(job, own),
         }
-        if cell.is_some() {
-            *this.cell = cell;
-        }
-        Begun::Yes(cx.map_or(Poll::Pending, |cx| self.poll(cx)))
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
-        let mut this = self.project();
-        if let Some(run) = this.run.as_mut().as_pin_mut() {
-            let outcome = match catch(|| run.poll(cx)) {
-                Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(outcome)) => outcome,
-                Err(panic) => Err(TaskError::Panicked(panic)),
-            };
-            contain(|| this.run.set(None));
-            *this.outcome = Some(outcome);
-        }
-        Poll::Ready(match this.outcome {
-            Some(Ok(_)) => End::Completed,
-            Some(Err(TaskError::Panicked(_))) => End::Panicked,
-            // Nothing ends like this by itself.
-            Some(Err(_)) | None => End::Aborted,
-        })
+        self.advance(None, Some(cx))
     }
 
     fn stop(self: Pin<&mut Self>, why: TaskError) {
@@ -509,18 +556,36 @@ impl<W: Work> Body for Started<W> {
     }
 }
 
+/// Counts a task that begins, and tells whoever wants to know.
+#[inline]
+fn started(on: Stand, core: &Core) {
+    core.counters.started(on.stripe);
+    hooks::call(core.hooks.task_start.as_ref(), on.slot());
+}
+
 /// The body of a slot that has run nothing yet.
 pub(super) struct NoBody;
 
 impl Body for NoBody {
-    fn begin(
+    fn begin_shared(
         self: Pin<&mut Self>,
         job: Arc<dyn Job>,
         _on: Stand,
         own: TaskContext,
         _core: &Core,
         _cx: Option<&mut Context<'_>>,
-    ) -> Begun {
+    ) -> Begun<Arc<dyn Job>> {
+        Begun::Misfit(job, own)
+    }
+
+    fn begin_lone(
+        self: Pin<&mut Self>,
+        job: Box<dyn Lone>,
+        _on: Stand,
+        own: TaskContext,
+        _core: &Core,
+        _cx: Option<&mut Context<'_>>,
+    ) -> Begun<Box<dyn Lone>> {
         Begun::Misfit(job, own)
     }
 
