@@ -136,6 +136,10 @@ struct Thread {
 impl Thread {
     /// Runs closures where the slot would be: in the tasks of the pools above.
     fn run(mut self) {
+        if self.shared.is_guest {
+            // There is no slot, nor one above.
+            return self.run_all();
+        }
         let core = self.shared.core.clone();
         core.within_above(&mut || self.run_all());
     }
@@ -292,7 +296,12 @@ impl Shared {
         };
         facts.tell(&self.core, stand, end, None);
         self.task_left();
-        inside::enter(self.core.address(), || job.end(why));
+        let pool = if self.is_guest {
+            inside::NOWHERE
+        } else {
+            self.core.address()
+        };
+        inside::enter(pool, || job.end(why));
         contain(|| drop(job));
     }
 

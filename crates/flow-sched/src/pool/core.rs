@@ -446,14 +446,15 @@ impl Core {
     /// Tells every task that the drain has left to stop: see [Life](self).
     pub(super) fn cancel(&self) {
         self.close();
+        // First: what a slot of this pool discards from here on may be a slot of theirs.
+        for sub_pool in self.below() {
+            sub_pool.cancel();
+        }
         if self.phase.fetch_or(STOPPING, Ordering::AcqRel) & STOPPING != 0 {
             // Whoever was first is at it, and may not have reached every child of the token yet.
             return;
         }
         events::cancelling(self);
-        for sub_pool in self.below() {
-            sub_pool.cancel();
-        }
         self.token.cancel_with("the pool was shut down");
         self.phase.fetch_or(CANCELLED, Ordering::AcqRel);
         // Orders the phase before the look at the queue: see `push`.

@@ -48,7 +48,8 @@ pub(super) fn without<T>(pool: usize, f: impl FnOnce() -> T) -> T {
 pub(super) fn is_inside(pool: usize) -> bool {
     let running = POOL.with(Cell::get);
     let mut is_inside = running == pool;
-    if !is_inside && running != NOWHERE {
+    if !is_inside {
+        // Of one that is run by its submitter too, in whose slot it is.
         change_around(|pools| is_inside = pools.contains(&pool));
     }
     is_inside

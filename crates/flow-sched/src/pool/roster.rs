@@ -17,10 +17,12 @@
 //!    there are too many was busy until then, and notifies in its place.
 //! 6. `most` is the range's maximum and one for each slot that is lent, which is one whose task
 //!    waits without it. So tasks that run, those that wait so apart, are never more than the
-//!    maximum: a slot that is wanted back comes back once another has left.
+//!    maximum: a slot that is wanted back comes back once another has left, and whoever takes a slot
+//!    out gives it to who wants it, in the same step.
 //! 7. Whenever there may be too many slots `news` changes, and each slot that sees it compares,
-//!    under the lock, before its next task, and looks once more after it has parked. So those that
-//!    are too many leave, and no others.
+//!    under the lock, before its next task, and looks once more after it has parked. What it has
+//!    seen is what there was when its seat was opened, under the lock. So those that are too many
+//!    leave, and no others.
 //!
 //! # Steps
 //! notify: fence; nothing to do if nobody sleeps and no more may start, or if `waking` is at its
@@ -111,6 +113,8 @@ struct Seats {
 /// What others know of a slot.
 pub(super) struct Seat {
     pub(super) id: u32,
+    /// The news when it was opened.
+    pub(super) news: u64,
     waker: AtomicWaker,
     parked: AtomicBool,
 }
@@ -186,7 +190,7 @@ impl Roster {
             return None;
         }
         self.word.fetch_add(ALIVE + WAKING, Ordering::AcqRel);
-        Some(seats.open())
+        Some(seats.open(self.news()))
     }
 
     /// Wakes every idle slot, so that each sees what has changed.
@@ -253,28 +257,32 @@ impl Roster {
 
     /// Lets an idle slot go if more than the minimum live; false if it must stay.
     pub(super) fn retire(&self, seat: &Seat) -> bool {
-        let mut seats = self.seats.lock();
-        if alive(self.word.load(Ordering::Relaxed)) <= self.range().min() || !seats.unpark(seat) {
-            return false;
+        let mut wakers = Vec::new();
+        {
+            let mut seats = self.seats.lock();
+            let alive = alive(self.word.load(Ordering::Relaxed));
+            if alive <= self.range().min() || !seats.unpark(seat) {
+                return false;
+            }
+            // At once: between the two a push would take the slot for a busy one, and rely on it.
+            self.vacate(&mut seats, seat, IDLE, &mut wakers);
         }
-        // At once: between the two a push would take the slot for a busy one, and rely on it.
-        self.vacate(&mut seats, seat, IDLE);
+        wake_all(wakers);
         true
     }
 
     /// A slot has ended. `waking` says whether it had been woken, or started, for nothing.
     pub(super) fn leave(&self, seat: &Seat, waking: bool) {
-        self.vacate(
-            &mut self.seats.lock(),
-            seat,
-            if waking { WAKING } else { 0 },
-        );
+        let mut wakers = Vec::new();
+        let also = if waking { WAKING } else { 0 };
+        self.vacate(&mut self.seats.lock(), seat, also, &mut wakers);
+        wake_all(wakers);
     }
 
     /// A seat for a submitter that runs its own task, so that a stop or an abort finds it.
     pub(super) fn open_for_guest(&self) -> Arc<Seat> {
         self.guests.fetch_add(1, Ordering::AcqRel);
-        self.seats.lock().open()
+        self.seats.lock().open(self.news())
     }
 
     pub(super) fn leave_as_guest(&self, seat: &Seat) {
@@ -339,8 +347,7 @@ impl Roster {
             let wanted = seats.returning.len() as u64;
             let too_many = alive(self.word.load(Ordering::Relaxed)) + wanted > self.most();
             if too_many {
-                self.vacate(&mut seats, seat, 0);
-                self.adjust(&mut seats, &mut wakers);
+                self.vacate(&mut seats, seat, 0, &mut wakers);
             }
             too_many
         };
@@ -434,14 +441,16 @@ impl Roster {
         }
     }
 
-    fn vacate(&self, seats: &mut Seats, seat: &Seat, also: u64) {
+    /// Takes a slot out, and gives it to who wants one back (invariant 6).
+    fn vacate(&self, seats: &mut Seats, seat: &Seat, also: u64, wakers: &mut Vec<Waker>) {
         seats.vacate(seat);
         self.word.fetch_sub(ALIVE + also, Ordering::AcqRel);
+        self.adjust(seats, wakers);
     }
 }
 
 impl Seats {
-    fn open(&mut self) -> Arc<Seat> {
+    fn open(&mut self, news: u64) -> Arc<Seat> {
         let id = self.vacant.pop().unwrap_or_else(|| {
             self.taken.push(None);
             // Fits: at most MAX_SLOTS live, and fewer guests than there is memory for.
@@ -449,6 +458,7 @@ impl Seats {
         });
         let seat = Arc::new(Seat {
             id,
+            news,
             waker: AtomicWaker::new(),
             parked: AtomicBool::new(false),
         });

@@ -33,8 +33,10 @@ pub(super) struct Slot {
     in_a_row: u32,
     /// The roster's news that it has seen.
     news: u64,
-    /// Those of the pools above, as it started.
+    /// Those of the pools above, as it was started.
     news_above: u64,
+    /// Whether it has begun a task: so however much news there is above, each slot runs one.
+    has_run: bool,
     /// Whether others have had their turn since its last task began.
     rested: bool,
     timers: Timers,
@@ -55,7 +57,6 @@ enum State {
 /// A slot's life, as the host's task.
 pub(super) async fn live(mut slot: Slot) {
     slot.greeted = true;
-    slot.news_above = slot.place.core.news_above();
     hooks::call(
         slot.place.core.hooks.slot_start.as_ref(),
         slot.place.seat.id as usize,
@@ -71,8 +72,9 @@ pub(super) async fn live(mut slot: Slot) {
 impl Slot {
     pub(super) fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
         Self {
-            news: core.roster.news(),
-            news_above: 0,
+            news: seat.news,
+            news_above: core.news_above(),
+            has_run: false,
             place: Place::new(core, seat),
             state: State::Waking,
             fresh: false,
@@ -130,7 +132,7 @@ impl Slot {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if self.has_news_above() {
+            if self.has_run && self.has_news_above() {
                 self.leave_to_others();
                 return Poll::Ready(None);
             }
@@ -138,6 +140,7 @@ impl Slot {
             if let Some(job) = self.place.core.pop() {
                 self.in_a_row += 1;
                 self.rested = false;
+                self.has_run = true;
                 self.place.idle_since = None;
                 if core::mem::take(&mut self.fresh) && self.place.core.has_queued() {
                     self.place.core.notify();

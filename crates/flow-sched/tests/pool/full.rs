@@ -18,6 +18,7 @@ flow_rt::on_every_runtime! {
     a_submitters_task_obeys_timeout_abort_and_shutdown,
     a_nested_submit_runs_its_task_itself,
     hooks_are_told_of_no_slot_where_there_is_none,
+    a_task_that_its_submitter_runs_is_in_the_submitters_slot,
     an_unbounded_queue_takes_everything,
     a_hand_off_takes_as_many_as_there_are_slots,
     submitters_wait_for_a_slot_of_a_hand_off,
@@ -195,6 +196,26 @@ async fn hooks_are_told_of_no_slot_where_there_is_none(rt: TestRuntime) {
     gate.cancel();
     pool.shutdown(LONG).await;
     assert_eq!(slots.lock().unwrap()[5..], [Some(0); 3]);
+}
+
+async fn a_task_that_its_submitter_runs_is_in_the_submitters_slot(rt: TestRuntime) {
+    let outer = builder(&rt).queue(1).build().unwrap();
+    let inner = caller_runs(&rt);
+    let gate = fill(&rt, &inner).await;
+    let (pool, guests) = (outer.clone(), inner.clone());
+    let task = outer.run(async move |_| {
+        pool.try_submit(async |_| ()).unwrap().detach();
+        let guest = async move |_: TaskContext| {
+            // Room there would be made by the slot that this keeps.
+            let refused = pool.submit(async |_| ()).await.unwrap_err();
+            assert!(matches!(refused, SubmitError::Nested { .. }), "{refused}");
+            pool.release_slot(pool.run(async |_| 1)).await.unwrap()
+        };
+        guests.submit(guest).await.unwrap().await.unwrap()
+    });
+    assert_eq!(task.await.unwrap(), 1);
+    gate.cancel();
+    inner.shutdown(LONG).await;
 }
 
 async fn an_unbounded_queue_takes_everything(rt: TestRuntime) {

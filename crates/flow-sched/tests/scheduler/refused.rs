@@ -1,4 +1,4 @@
-//! Runs that nobody takes over: those of a closed pool, and of a runtime that is gone.
+//! Runs that nobody takes over: those of a closed pool.
 
 use std::time::Duration;
 
