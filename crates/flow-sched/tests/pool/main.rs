@@ -2,6 +2,7 @@
 //! code.
 #![cfg(all(feature = "pool", not(loom)))]
 
+mod allocations;
 mod behaviour;
 mod blocking;
 mod common;
