@@ -27,8 +27,8 @@ impl Executor<'_> {
     }
 
     /// Nothing is ready: moves the clock to the next timer, if it is clear that nothing else is
-    /// waited for and nothing else is due then. That is the common case, and [`wait`](Self::wait)
-    /// comes to the same.
+    /// waited for and nothing else is due then. That is the common case, and
+    /// [`move_to_next`](Self::move_to_next) or [`wait`](Self::wait) comes to the same.
     #[inline(never)]
     pub(super) fn next_timer(&mut self) -> Next {
         let world = self.world;
@@ -37,7 +37,8 @@ impl Executor<'_> {
         }
         let until = self.last_instant;
         let Some((due, owner, sleeper)) = local::with(|local| local.timers.pop_alone(until)) else {
-            return Next::Unclear;
+            let any = local::with(|local| !local.timers.is_empty());
+            return if any { Next::Several } else { Next::Unclear };
         };
         self.set_time(due);
         let slot = match sleeper {
@@ -56,6 +57,17 @@ impl Executor<'_> {
             by: world.current(),
         });
         Next::Task(slot)
+    }
+
+    /// Moves the clock to the next timer of this thread, as [`next_timer`](Self::next_timer) has
+    /// decided: the timers take no instant before it any more, so what other threads have
+    /// registered since, or wait for, does not count.
+    #[inline(never)]
+    pub(super) fn move_to_next(&mut self) -> Result<(), Box<Failure>> {
+        match local::with(|local| local.timers.next_due()) {
+            Some(due) => self.move_to(due),
+            None => Ok(()),
+        }
     }
 
     /// Nothing is ready: wake who waits for that, else move the clock, else give up.
@@ -221,6 +233,9 @@ pub(super) enum Next {
     Task(u32),
     /// The clock has moved.
     Moved,
+    /// The clock goes to the next timer, and more is due then, or that is later than the run may
+    /// last.
+    Several,
     /// Nothing was done.
     Unclear,
 }

@@ -2,6 +2,8 @@
 
 mod clock;
 mod lives;
+#[cfg(test)]
+mod tests;
 
 use core::cell::RefCell;
 use core::future::Future;
@@ -235,6 +237,10 @@ impl<'a> Executor<'a> {
                 Picked::None => match self.next_timer() {
                     Next::Task(slot) => (slot, 1),
                     Next::Moved => continue,
+                    Next::Several => {
+                        self.move_to_next()?;
+                        continue;
+                    }
                     Next::Unclear => {
                         self.wait()?;
                         continue;

@@ -32,8 +32,8 @@ impl<W> Timers<W> {
         next.map(|(_, slot)| slot)
     }
 
-    /// Opens the first bucket, and what comes to be that, until something is in the front: for a
-    /// caller that moves time to the next timer at once. Leaves those that are all due at once.
+    /// Opens the first bucket, and what comes to be that, until something is in the front. Leaves
+    /// those that are all due at once. It moves `base`, so time has to move to the next timer.
     #[inline(never)]
     pub(super) fn fill_front(&mut self) {
         while let Some(at) = self.first_bucket() {

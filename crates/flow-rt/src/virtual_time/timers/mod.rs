@@ -29,11 +29,11 @@
 //! # Cost
 //! Registering and removing: a few steps, whatever the number of timers. A timer moves at most
 //! once per digit of its distance, hardly ever but to the front if a thousand are spread at random
-//! over a minute; timers that have a bucket for themselves, at one instant, are taken out without
-//! a move. The digits are wide for that: with 6 bits each, two of three of those timers moved once
-//! more. A binary heap pays a step of unpredictable branches per doubling of the number of timers,
-//! also for those that never fire, and keeps the removed. A front that grows too long to insert
-//! into goes back to the buckets.
+//! over a minute; several timers that have a bucket for themselves, at one instant, are taken out
+//! without a move. The digits are wide for that: with 6 bits each, two of three of those timers
+//! moved once more. A binary heap pays a step of unpredictable branches per doubling of the number
+//! of timers, also for those that never fire, and keeps the removed. A front that grows too long to
+//! insert into goes back to the buckets.
 //!
 //! # Source
 //! Ahuja, Mehlhorn, Orlin, Tarjan: *Faster algorithms for the shortest path problem* (J. ACM 37,
@@ -255,10 +255,11 @@ impl<W> Timers<W> {
     }
 
     /// Takes out the next timer, with when it is due and its owner, if nothing else is due then and
-    /// it is due at `until` or before: for a caller that moves time there at once.
+    /// it is due at `until` or before: for a caller that moves time to the next timer at once.
     ///
     /// What it leaves is for [`next_due`](Self::next_due) and [`fire`](Self::fire), which come to
-    /// the same in all cases.
+    /// the same in all cases. Time has to move there also then: `base` may be past the present,
+    /// and what is registered for an instant before it is due at `base`.
     #[inline]
     pub(crate) fn pop_alone(&mut self, until: u64) -> Option<(u64, u64, W)> {
         if self.front.is_empty() {

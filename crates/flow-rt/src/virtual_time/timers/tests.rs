@@ -117,6 +117,27 @@ fn those_of_one_bucket_fire_in_order_however_near_to_each_other() {
     }
 }
 
+#[test]
+fn where_two_are_due_time_has_to_move_to_them_all_the_same() {
+    let mut timers = Timers::new();
+    let now = 1_u64 << 30;
+    timers.insert(now, 0, 0);
+    timers.fire(now, |_, _| ());
+    // In one bucket, which starts between now and then.
+    let due = now + 10_000_000;
+    for (number, due) in [due, due, due + 500_000].into_iter().enumerate() {
+        timers.insert(due, number as u64, number);
+    }
+    assert!(timers.pop_alone(u64::MAX).is_none(), "there are two");
+    assert!(now < timers.base && timers.base <= due);
+    // What is new is not due before that, and so neither before what time moves to.
+    timers.insert(now + 1, 3, 3);
+    assert_eq!(timers.next_due(), Some(timers.base));
+    let mut fired = Vec::new();
+    timers.fire(due, |_, who| fired.push(who));
+    assert_eq!(fired, [3, 0, 1]);
+}
+
 proptest! {
     #[test]
     fn does_what_a_plain_list_does(steps in steps()) {
