@@ -60,7 +60,7 @@ impl ChannelStats {
     }
 }
 
-/// Where the counts of a ring wrap.
+/// Where the counts of a ring wrap, and so those that are shown of every queue.
 const WRAP: u64 = 1 << 48;
 
 /// What a queue counts: it comes with its work.
@@ -87,6 +87,8 @@ impl Rare {
     ///
     /// Call it before anything is popped that nobody receives. The first note counts.
     pub(crate) fn ends_after(&self, received: u64) {
+        // With the fence below: if that count has in it what another abandoned, its note is seen.
+        fence(Acquire);
         let note = received + 1;
         let _ = self.ended.compare_exchange(0, note, Relaxed, Relaxed);
         // With the fence in `abandoned`: whoever has seen a later pop sees a note.
@@ -122,7 +124,7 @@ impl<T> Shared<T> {
         let len = self.core.len();
         let weight = self.core.weight();
         ChannelStats {
-            sent: tally.pushed,
+            sent: tally.pushed % WRAP,
             received: tally.popped.wrapping_sub(abandoned) % WRAP,
             dropped_newest: rare.dropped_newest.load(Relaxed),
             dropped_oldest: tally.evicted,
@@ -134,6 +136,28 @@ impl<T> Shared<T> {
             weight: weight.map_or(0, |(weight, _)| weight),
             max_weight: weight.map(|(_, limit)| limit),
             closed: self.core.is_closed(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rare, WRAP};
+
+    #[test]
+    fn what_is_popped_after_the_last_receiver_is_abandoned() {
+        for received in [0, 5, WRAP - 1] {
+            let rare = Rare::default();
+            assert_eq!(rare.abandoned(received), 0, "nobody has gone");
+            rare.ends_after(received);
+            for later in [0, 1, 3] {
+                assert_eq!(rare.abandoned((received + later) % WRAP), later);
+            }
+            // A count of before the note.
+            assert_eq!(rare.abandoned(received.wrapping_sub(2) % WRAP), 0);
+            // One who came second has counted what the first abandoned.
+            rare.ends_after((received + 2) % WRAP);
+            assert_eq!(rare.abandoned((received + 3) % WRAP), 3);
         }
     }
 }
