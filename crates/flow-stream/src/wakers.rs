@@ -58,3 +58,18 @@ impl Wakers {
         }
     }
 }
+
+/// Wakers that are woken when it is dropped: kept beside a lock's guard, and declared after it.
+#[cfg(feature = "channel")]
+#[derive(Debug, Default)]
+pub(crate) struct Woken(pub(crate) Wakers);
+
+#[cfg(feature = "channel")]
+impl Drop for Woken {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            core::mem::take(&mut self.0).wake();
+        }
+    }
+}

@@ -53,7 +53,7 @@ use super::counters::Counters;
 use super::line::Line;
 use super::scale::{Scale, Unweighed, Weighing};
 use super::stats::Tally;
-use crate::wakers::Wakers;
+use crate::wakers::Woken;
 
 pub(crate) struct Locked<T, S: Scale<T> = Unweighed> {
     capacity: usize,
@@ -99,7 +99,7 @@ impl<T, S: Scale<T>> Locked<T, S> {
 
     /// Closed, nothing promised, and nothing left to receive.
     pub(crate) fn is_drained(&self) -> bool {
-        self.state.lock().is_drained()
+        self.state.lock_awake().is_drained()
     }
 
     /// Pushes as a newcomer.
@@ -254,12 +254,13 @@ impl<T, S: Scale<T>> Locked<T, S> {
         let mut section = self.section();
         let _waker = section.state.senders.leave(ticket);
         section.grant_senders();
+        // The waker goes after it.
         drop(section);
     }
 
     /// Promises room for one item to a newcomer.
     pub(crate) fn try_promise(&self) -> Result<(), PushError> {
-        let mut state = self.state.lock();
+        let mut state = self.state.lock_awake();
         state.admits(0)?;
         state.promises += 1;
         Ok(())
@@ -365,6 +366,7 @@ impl<T, S: Scale<T>> Locked<T, S> {
         let mut section = self.section();
         let _waker = section.state.receivers.leave(ticket);
         section.grant_receivers();
+        // The waker goes after it.
         drop(section);
     }
 
@@ -387,7 +389,7 @@ impl<T, S: Scale<T>> Locked<T, S> {
         Section {
             state,
             counters: &self.counters,
-            wakers: Woken(Wakers::new()),
+            wakers: Woken::default(),
         }
     }
 }
@@ -563,25 +565,15 @@ impl<T, S: Scale<T>> State<T, S> {
     }
 }
 
-/// A critical section, with those that it wakes. It ends where it goes out of scope: to be moved
-/// into its end it would be copied, with the lock held.
+/// A critical section, with those that it wakes. It ends where it goes out of scope, so that
+/// whoever returns early wakes them, too. It is dropped by name only where something comes after
+/// it: a wake, or the drop of a waker that was declared later, which scope alone would drop first,
+/// with the lock held.
 struct Section<'a, T, S: Scale<T>> {
     state: MutexGuard<'a, State<T, S>>,
     counters: &'a Counters,
     /// Dropped after `state`, so without the lock.
     wakers: Woken,
-}
-
-/// Wakers that are woken when it is dropped.
-struct Woken(Wakers);
-
-impl Drop for Woken {
-    #[inline]
-    fn drop(&mut self) {
-        if !self.0.is_empty() {
-            core::mem::take(&mut self.0).wake();
-        }
-    }
 }
 
 impl<T, S: Scale<T>> Section<'_, T, S> {

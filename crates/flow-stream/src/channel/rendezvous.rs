@@ -46,7 +46,7 @@ use flow_sync::{PopError, PushError, Standing, Turn, WaitList};
 use super::counters::Counters;
 use super::line::Line;
 use super::stats::Tally;
-use crate::wakers::Wakers;
+use crate::wakers::Woken;
 
 pub(crate) struct Rendezvous<T> {
     state: Mutex<State<T>>,
@@ -89,7 +89,6 @@ impl<T> Rendezvous<T> {
         match section.state.vacant() {
             Ok(_) => {
                 section.hand(item);
-                section.end();
                 Ok(())
             }
             Err(why) => Err((item, why)),
@@ -106,7 +105,6 @@ impl<T> Rendezvous<T> {
         for item in items.drain(..n) {
             section.hand(item);
         }
-        section.end();
         Ok(n)
     }
 
@@ -136,7 +134,6 @@ impl<T> Rendezvous<T> {
             } = &mut *section.state;
             *turn = Turn::Parked(senders.push(offers.put(item), Some(waker)));
             section.grant_receivers();
-            section.end();
             return Poll::Pending;
         };
         let mut section = self.section();
@@ -190,18 +187,14 @@ impl<T> Rendezvous<T> {
     pub(crate) fn try_pop(&self) -> Result<T, PopError> {
         let mut section = self.section();
         section.state.available()?;
-        let item = section.pop().ok_or(PopError::Empty);
-        section.end();
-        item
+        section.pop().ok_or(PopError::Empty)
     }
 
     /// Appends up to `max` items as a newcomer.
     pub(crate) fn try_pop_many(&self, batch: &mut Vec<T>, max: usize) -> Result<usize, PopError> {
         let mut section = self.section();
         let n = section.state.available()?.min(max);
-        let popped = section.pop_many(batch, n);
-        section.end();
-        Ok(popped)
+        Ok(section.pop_many(batch, n))
     }
 
     /// Takes an item, or waits in line for one; `None` when drained.
@@ -246,7 +239,6 @@ impl<T> Rendezvous<T> {
                     receivers.granted -= 1;
                     receivers.list.requeue(ticket, waker);
                     section.grant_receivers();
-                    section.end();
                     return Poll::Pending;
                 }
                 _ => {
@@ -275,7 +267,6 @@ impl<T> Rendezvous<T> {
             }
         };
         section.grant_receivers();
-        section.end();
         outcome
     }
 
@@ -287,7 +278,8 @@ impl<T> Rendezvous<T> {
         let mut section = self.section();
         let _left = section.state.receivers.leave(ticket);
         section.grant_receivers();
-        section.end();
+        // The waker, in `_left`, is dropped without the lock.
+        drop(section);
     }
 
     /// Stops intake; items without an owner stay. True the first time.
@@ -295,19 +287,18 @@ impl<T> Rendezvous<T> {
         let mut section = self.section();
         let first = !core::mem::replace(&mut section.state.closed, true);
         self.counters.close();
-        let Section { state, wakers, .. } = &mut section;
+        let (state, wakers) = (&mut *section.state, &mut section.wakers.0);
         for _ in 0..state.senders.len() {
             if state.senders.head_is_marked() {
                 // Behind those that will be refused: the others keep their order.
                 let key = state.senders.head_need().unwrap_or_default();
                 state.senders.grant_head();
                 state.hand_over(key);
-            } else if let Some(waker) = state.senders.close_head() {
-                wakers.push(waker);
+            } else {
+                wakers.extend(state.senders.close_head());
             }
         }
         section.grant_receivers();
-        section.end();
         first
     }
 
@@ -315,7 +306,7 @@ impl<T> Rendezvous<T> {
         Section {
             state: self.state.lock(),
             counters: &self.counters,
-            wakers: Wakers::new(),
+            wakers: Woken::default(),
         }
     }
 }
@@ -362,20 +353,16 @@ impl<T> State<T> {
     }
 }
 
-/// A critical section, with those that it will wake.
+/// A critical section, with those that it wakes. It ends where it goes out of scope, or is dropped
+/// by name before the waker that it has replaced.
 struct Section<'a, T> {
     state: MutexGuard<'a, State<T>>,
     counters: &'a Counters,
-    wakers: Wakers,
+    /// Dropped after `state`, so without the lock.
+    wakers: Woken,
 }
 
 impl<T> Section<'_, T> {
-    /// Unlocks, then wakes.
-    fn end(self) {
-        drop(self.state);
-        self.wakers.wake();
-    }
-
     fn hand(&mut self, item: T) {
         let key = self.state.offers.put(item);
         self.state.hand_over(key);
@@ -391,9 +378,7 @@ impl<T> Section<'_, T> {
             senders.grant_head();
         } else {
             // Invariant 1: it will find its place gone.
-            if let Some(waker) = senders.cancel(first).waker {
-                self.wakers.push(waker);
-            }
+            self.wakers.0.extend(senders.cancel(first).waker);
             self.counters.count_pushed(1, senders.marked());
         }
         self.counters.count_popped(1, senders.marked());
@@ -413,7 +398,7 @@ impl<T> Section<'_, T> {
 
     /// Restores invariant 2.
     fn grant_receivers(&mut self) {
-        let (state, wakers) = (&mut *self.state, &mut self.wakers);
+        let (state, wakers) = (&mut *self.state, &mut self.wakers.0);
         while !state.receivers.list.is_empty() && state.senders.len() > state.receivers.granted {
             state.receivers.grant(wakers);
         }
