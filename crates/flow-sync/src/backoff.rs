@@ -47,5 +47,5 @@ impl Backoff {
 }
 
 const SPINS: u32 = 6;
-/// About two microseconds in all.
+/// Two to eight microseconds in all, by what the processor takes for a pause.
 const ROUNDS: u32 = 8;

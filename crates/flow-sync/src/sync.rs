@@ -83,8 +83,9 @@ mod imp {
             }
         }
 
-        /// Locks, for a section of a few instructions: if somebody else is in theirs, it stays
-        /// awake for a while, and looks less and less often.
+        /// Locks, where sections mostly take a few instructions: if somebody else is in theirs, it
+        /// stays awake for a while, and looks less and less often. Behind a long one it sleeps,
+        /// having spun for nothing.
         ///
         /// So whoever holds the lock gets through a run of sections meanwhile, with everything in
         /// its core's cache. To look at every instant, as [`lock`](Self::lock) does before it

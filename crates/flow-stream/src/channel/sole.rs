@@ -14,8 +14,8 @@ use super::stats::ChannelStats;
 /// The one receiver of a channel built with
 /// [`build_single_consumer`](super::ChannelBuilder::build_single_consumer).
 ///
-/// It has the methods of [`Receiver`] but those that make a second one, `clone` and `downgrade`: its
-/// type says that nobody takes items besides.
+/// It has the methods of [`Receiver`] but those that make a second one, `clone` and `downgrade`:
+/// its type says that nobody takes items besides.
 pub struct SoleReceiver<T>(pub(crate) Receiver<T>);
 
 impl<T> SoleReceiver<T> {
