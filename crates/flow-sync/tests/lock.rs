@@ -40,6 +40,10 @@ fn one_who_holds_it_for_long_is_waited_for() {
         while !waits.load(Ordering::Acquire) {
             thread::yield_now();
         }
+        // Longer than it stays awake.
+        for _ in 0..ROUNDS {
+            thread::yield_now();
+        }
         assert!(!waiter.is_finished(), "it is held");
         drop(holder);
     });

@@ -580,6 +580,22 @@ async fn a_pipe_lets_others_run(rt: TestRuntime) {
     });
     assert!(token.run_until_cancelled(piping).await.is_none());
     stop.await.unwrap();
+    // What counts is what is moved in one poll, not since it last let others run.
+    let (tx, _rx) = Channel::unbounded();
+    let (mut given, mut woken) = (0, false);
+    let source = stream::poll_fn(move |cx| {
+        if given % 100 == 0 && given > 0 && !core::mem::replace(&mut woken, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        (given, woken) = (given + 1, false);
+        Poll::Ready(Some(given))
+    });
+    let mut piping = pipe(source, tx);
+    for moved in [100, 200, 300] {
+        assert!(poll(&mut piping).is_pending());
+        assert_eq!(piping.moved(), moved);
+    }
 }
 
 async fn to_and_from_the_channels_of_others(rt: TestRuntime) {

@@ -114,6 +114,16 @@ fn those_of_one_bucket_fire_in_order_however_near_to_each_other() {
             timers.fire(due, |_, who| fired.push((due, who)));
         }
         assert_eq!(fired, expected);
+        // Each time once.
+        let due = |number: u64| (1 << 31) + number * 11 % 28 * apart;
+        for number in 0..28 {
+            timers.insert(due(number), number, number);
+        }
+        let alone = core::iter::from_fn(|| timers.pop_alone(u64::MAX));
+        let alone: Vec<_> = alone.map(|(due, _, who)| (due, who)).collect();
+        let mut expected: Vec<_> = (0..28).map(|number| (due(number), number)).collect();
+        expected.sort_unstable();
+        assert_eq!(alone, expected);
     }
 }
 
