@@ -22,7 +22,8 @@ pub(crate) struct Abort {
     task: AtomicWaker,
 }
 
-/// Which waker a task has registered for its abort last, by its addresses.
+/// Which waker a task has registered for its abort last, by its addresses; zeros, which are no
+/// waker's, if there is none or its addresses do not tell.
 ///
 /// With the task, and not with the request: every poll looks at it, and the memory of the request
 /// is another's.
@@ -68,8 +69,8 @@ impl Abort {
     /// Registers the task's waker; false if it is registered already.
     ///
     /// Only an abort takes the waker out, and it sets its flag before: a waker that is no longer
-    /// there is never missed. While it is there its addresses are nobody else's. Registering
-    /// takes two read-modify-writes, a comparison none.
+    /// there is never missed. While it is there, what was noted is nobody else's. Registering
+    /// takes a few read-modify-writes, a comparison none.
     #[inline]
     fn register(&self, registered: &mut Registered, waker: &Waker) -> bool {
         let anew = registered.data != waker.data().addr()
@@ -82,10 +83,17 @@ impl Abort {
 
     #[cold]
     fn register_anew(&self, registered: &mut Registered, waker: &Waker) {
-        self.task.register(waker);
-        *registered = Registered {
-            data: waker.data().addr(),
-            vtable: core::ptr::from_ref(waker.vtable()).addr(),
+        // What stays is a clone. That of a waker whose data stands on an executor's stack has its
+        // own elsewhere: another's may come to stand there, so nothing is noted.
+        let kept = waker.clone();
+        self.task.register(&kept);
+        *registered = if kept.data() == waker.data() {
+            Registered {
+                data: waker.data().addr(),
+                vtable: core::ptr::from_ref(waker.vtable()).addr(),
+            }
+        } else {
+            Registered::default()
         };
     }
 }
