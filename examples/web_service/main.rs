@@ -48,7 +48,10 @@ async fn an_hour(rt: Sim) -> Result<String, Failure> {
     let (pipeline, stages) = Pipeline::start(&rt)?;
     let service = Service::new(&rt, pipeline)?;
     let jobs = maintenance::start(&rt, &service)?;
-    service.metrics.register(jobs.scheduler.collector())?.forget();
+    service
+        .metrics
+        .register(jobs.scheduler.collector())?
+        .forget();
 
     let mut seen = visitors::come(&rt, &service).await?;
     let report = jobs.report(&service);

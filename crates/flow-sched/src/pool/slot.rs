@@ -25,6 +25,10 @@ const BUDGET: u32 = 64;
 const YIELDS: bool = cfg!(not(loom));
 
 /// A slot's own state. Dropped before its end, it reports that the host is gone.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "four questions, of which none answers another"
+)]
 pub(super) struct Slot {
     place: Place,
     state: State,

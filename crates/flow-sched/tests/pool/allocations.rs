@@ -30,7 +30,9 @@ fn a_detached_task_takes_what_it_captures_and_one_with_a_handle_its_cell() {
     let empty = async || pool.submit(async |_| ()).detach().await.unwrap();
     let capturing = async || {
         let n = core::hint::black_box(7_u64);
-        let task = async move |_| drop(core::hint::black_box(n));
+        let task = async move |_| {
+            let _ = core::hint::black_box(n);
+        };
         pool.submit(task).detach().await.unwrap();
     };
     let awaited = async || pool.run(async |_| ()).await.unwrap();
