@@ -10,6 +10,7 @@ use flow_ratelimit::{
     AcquireError, Denied, KeyedLimiter, Limiter, LimiterExt, Rate, WaitState, WhenFull,
 };
 use flow_rt::TestRuntime;
+use flow_rt::sim::Sim;
 use futures_util::FutureExt;
 
 const MS: Duration = Duration::from_millis(1);
@@ -422,4 +423,27 @@ async fn a_removed_key_lets_those_go_who_wait(rt: TestRuntime) {
     wait.await.expect("open");
     assert_eq!(limiter.available("anna"), 1);
     nothing_stays(&rt, limiter.stats().waiting).await;
+}
+
+/// Neither the hash's secret nor the order of its table differs from run to run of a seed.
+#[test]
+fn one_seed_is_one_order_of_the_keys() {
+    let run = Sim::new(5).run_twice(|rt| async move {
+        let limiter = limiter("100/s", 1);
+        let mut group = rt.task_group();
+        for key in 0..40 {
+            let limiter = limiter.clone();
+            group.spawn(async move {
+                let key = format!("key {key}");
+                // The first round is due at one instant for all; the second ends with the limiter.
+                for _ in 0..3 {
+                    let _ = limiter.acquire(&key).await;
+                }
+            });
+        }
+        rt.sleep(15 * MS).await;
+        limiter.close();
+        while group.join_next().await.is_some() {}
+    });
+    assert!(run.is_ok(), "{run:?}");
 }

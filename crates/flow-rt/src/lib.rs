@@ -79,7 +79,7 @@ mod trace_context;
 mod virtual_time;
 mod with_context;
 
-pub use ambient::EnterGuard;
+pub use ambient::{EnterGuard, simulated_entropy};
 pub use backoff::{Backoff, BackoffConfigError, Delays, GiveUp};
 pub use baggage::BaggageError;
 pub use block_on::{BlockOnError, block_on};

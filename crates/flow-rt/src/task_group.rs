@@ -2,9 +2,10 @@
 
 use core::fmt;
 use core::future::{Future, poll_fn};
+use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use atomic_waker::AtomicWaker;
@@ -41,7 +42,8 @@ use crate::join::{JoinError, JoinHandle};
 /// ```
 pub struct TaskGroup<T> {
     handle: Handle,
-    members: HashMap<u64, JoinHandle<T>>,
+    /// By age, which is the order of an abort: a hash's would differ from run to run of one seed.
+    members: BTreeMap<u64, JoinHandle<T>>,
     next_id: u64,
     ended: Arc<Ended>,
     /// Left its future, and is about to fill its cell: the next one to hand out.
@@ -59,7 +61,7 @@ impl<T: Send + 'static> TaskGroup<T> {
     pub(crate) fn new(handle: Handle) -> Self {
         Self {
             handle,
-            members: HashMap::new(),
+            members: BTreeMap::new(),
             next_id: 0,
             ended: Arc::default(),
             ending: None,
@@ -143,7 +145,7 @@ impl<T: Send + 'static> TaskGroup<T> {
 
     /// Lets every task run on without the group, which is empty afterwards.
     pub fn detach_all(&mut self) {
-        for (_, member) in self.members.drain() {
+        for (_, member) in mem::take(&mut self.members) {
             member.detach();
         }
         if let Some(member) = self.ending.take() {

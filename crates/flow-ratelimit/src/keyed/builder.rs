@@ -151,7 +151,7 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
     }
 
     /// Fixes the secret of the hash, for tests that must go the same way each time; it is drawn
-    /// at random otherwise. Whoever knows it can make up keys that crowd out others.
+    /// at random otherwise, inside a simulation from its seed. Whoever knows it can make up keys that crowd out others.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -307,7 +307,10 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
     fn finish<S: Store>(self, quotas: Quotas, store: S) -> KeyedLimiter<K, C, S> {
         let settings = Settings {
             max_waiters: self.max_waiters,
-            seed: self.seed.map_or_else(HashSeed::random, HashSeed::fixed),
+            seed: self
+                .seed
+                .or_else(flow_rt::simulated_entropy)
+                .map_or_else(HashSeed::random, HashSeed::fixed),
             is_counted: self.is_counted,
             runtime: self.runtime,
             name: self.name,

@@ -1,6 +1,7 @@
 //! The same seed is the same run: in this process, in another one, and on other machines.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,6 +28,22 @@ async fn a_busy_town(rt: Sim) {
     while group.join_next().await.is_some() {}
 }
 
+/// Groups that go with all their members at once.
+async fn groups_that_end(rt: Sim) {
+    let full = || {
+        let mut group = rt.task_group();
+        for _ in 0..20 {
+            group.spawn(pending::<()>());
+        }
+        group
+    };
+    let dropped = full();
+    rt.run_until_idle().await;
+    drop(dropped);
+    full().shutdown().await;
+    rt.run_until_idle().await;
+}
+
 fn traces() -> Vec<u64> {
     let orders = [Order::Random, Order::Fifo, Order::Pct { depth: 3 }];
     let millis = Duration::from_millis(1)..=Duration::from_millis(9);
@@ -50,7 +67,8 @@ fn again(test: &str, variables: &[(&str, &str)]) -> Output {
 #[test]
 #[allow(clippy::print_stdout)] // for the parent
 fn traces_are_the_same_in_another_process() {
-    let mine = format!("traces {:?}", traces());
+    let ends = Sim::new(19).run(groups_that_end).unwrap().trace;
+    let mine = format!("traces {:?} {ends}", traces());
     if std::env::var_os("FLOW_SIM_CHILD").is_some() {
         println!("{mine}");
         return;

@@ -2,11 +2,12 @@
 
 use core::fmt;
 use core::future::{Future, poll_fn};
+use core::mem;
 use core::ops::ControlFlow;
 use core::panic::Location;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -216,7 +217,8 @@ fn put<T>(results: &mut Vec<Option<T>>, index: usize, result: T) {
 
 /// The members of a group that are out.
 struct Members<T> {
-    out: HashMap<usize, AbortOnDrop<T>>,
+    /// By age, which is the order of an abort: a hash's would differ from run to run of one seed.
+    out: BTreeMap<usize, AbortOnDrop<T>>,
     ended: Arc<Ended>,
 }
 
@@ -229,7 +231,7 @@ enum Event<T> {
 impl<T: Send + 'static> Members<T> {
     fn new() -> Self {
         Self {
-            out: HashMap::new(),
+            out: BTreeMap::new(),
             ended: Arc::default(),
         }
     }
@@ -290,7 +292,7 @@ impl<T: Send + 'static> Members<T> {
         for member in self.out.values() {
             member.0.abort();
         }
-        for (_, member) in self.out.drain() {
+        for (_, member) in mem::take(&mut self.out) {
             // Its result came too late to be wanted.
             let _ = member.await;
         }

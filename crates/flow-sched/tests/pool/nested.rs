@@ -1,6 +1,6 @@
 //! Tasks that wait for others of their pool: groups, slots that are lent, pools on pools.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -528,4 +528,26 @@ fn node(rt: Sim, grounds: Vec<Ground>, depth: u32) -> Pin<Box<dyn Future<Output 
 #[test]
 fn never_more_than_the_slots_run() {
     sim::check(0..300, forest);
+}
+
+/// A group that goes with many members out aborts them in one order.
+#[test]
+fn one_seed_is_one_order_of_aborts() {
+    let run = Sim::new(5).run_twice(|rt| async move {
+        let pool = WorkerPool::builder()
+            .runtime(&rt)
+            .slots(20)
+            .build()
+            .unwrap();
+        let tasks = (0..20).map(|n| {
+            async move |_| {
+                if n == 19 {
+                    return Err(n);
+                }
+                pending::<Result<(), i32>>().await
+            }
+        });
+        pool.group().try_run_all(tasks).await.unwrap_err();
+    });
+    assert!(run.is_ok(), "{run:?}");
 }

@@ -55,14 +55,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use flow_rt::{Instant, RuntimeId};
-use flow_sync::WaitList;
+use flow_sync::{HashSeed, WaitList};
 
 use crate::wait_state::Host;
 use crate::wakes::Wakes;
 
 /// Who waits for which key, and who drives.
 pub(super) struct Waiting<T> {
-    lines: HashMap<u64, Vec<Line<T>>>,
+    /// By the key's hash, which is seeded; a second secret would give a simulation another order in
+    /// each run of a seed.
+    lines: HashMap<u64, Vec<Line<T>>, HashSeed>,
     due: BTreeSet<(Instant, LineId)>,
     seats: Vec<Seat>,
     closed: bool,
@@ -97,7 +99,7 @@ struct Seat {
 impl<T> Waiting<T> {
     pub(super) fn new() -> Self {
         Self {
-            lines: HashMap::new(),
+            lines: no_lines(),
             due: BTreeSet::new(),
             seats: Vec::new(),
             closed: false,
@@ -160,7 +162,7 @@ impl<T> Waiting<T> {
         }
         if self.lines.is_empty() {
             // No memory for those whom nobody waits for.
-            self.lines = HashMap::new();
+            self.lines = no_lines();
         }
         // It holds the table: not to be dropped under its lock.
         Some(line.host)
@@ -237,4 +239,8 @@ impl<T> Waiting<T> {
         self.next_number += 1;
         self.next_number
     }
+}
+
+fn no_lines<T>() -> HashMap<u64, Vec<Line<T>>, HashSeed> {
+    HashMap::with_hasher(HashSeed::fixed(0))
 }
