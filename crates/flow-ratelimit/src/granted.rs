@@ -61,8 +61,9 @@ impl Granted {
         self.limit >> self.bits
     }
 
-    /// How long until the limiter is full again if nobody takes anything, rounded up: at most a
-    /// nanosecond too long, as the fraction of a grain that is there already does not count.
+    /// How long until the limiter is full again if nobody takes anything, rounded up to a
+    /// nanosecond, and too long by less than the smallest part of a token that is counted takes to
+    /// come: what is there of that part already does not count.
     ///
     /// `Duration::MAX` if that is never.
     pub fn reset_after(&self) -> Duration {

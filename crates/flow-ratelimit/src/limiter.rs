@@ -17,7 +17,7 @@ use crate::wait_state::WaitState;
 ///
 /// Object-safe; the futures are in [`LimiterExt`].
 pub trait Limiter: Send + Sync {
-    /// Takes `n` tokens now, or says why not. Never waits; 0 tokens are always there.
+    /// Takes `n` tokens now, or says why not. Never waits; 0 tokens are there as long as it is open.
     ///
     /// # Errors
     /// [`Denied`]; nothing was taken then.

@@ -124,9 +124,10 @@ async fn what_is_left_goes_by_weight(rt: TestRuntime) {
     rt.advance(1_000 * MS).await;
     let a = a.load(Ordering::Relaxed) - before.0;
     let b = b.load(Ordering::Relaxed) - before.1;
-    // All of it, a third of which nobody asks for whose it is.
-    assert!((999..=1_001).contains(&(a + b)), "{a} and {b}");
-    assert!((749..=751).contains(&a), "{a} and {b}");
+    // All of it, a third of which nobody asks for whose it is. Looks are a millisecond apart, so the
+    // last one may be just behind the end.
+    assert!((998..=1_001).contains(&(a + b)), "{a} and {b}");
+    assert!((748..=751).contains(&a), "{a} and {b}");
     share.close();
 }
 

@@ -252,3 +252,15 @@ fn room_is_reserved_ahead_and_given_up_exactly() {
         Err(Denied::ExceedsBurst { .. })
     ));
 }
+
+#[test]
+fn a_reservation_that_is_due_is_in_the_level() {
+    let (bucket, clock) = empty(10, 2);
+    bucket.try_acquire_n(2).unwrap();
+    let reserved = bucket.reserve().unwrap();
+    clock.advance(ms(100));
+    // Before anybody has looked, and after.
+    assert_eq!((bucket.level(), bucket.available()), (2, 0));
+    assert_eq!(bucket.level(), 2);
+    drop(reserved);
+}

@@ -1,6 +1,7 @@
 //! Waiting in virtual time: order, conservation, drivers that vanish; over many interleavings.
 #![cfg(not(loom))]
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
@@ -447,5 +448,55 @@ fn a_place_in_two_buckets_is_given_up() {
         drop(state);
         assert_eq!(two.stats().waiting, 0);
         assert!(two.acquire_timeout(MS).await.is_err());
+    });
+}
+
+/// A driver looks once in a millisecond at most, and grants all that came since together.
+#[test]
+fn a_high_rate_is_served_by_the_quantum() {
+    let (seconds, rate) = (1, 100_000);
+    let report = Sim::new(1).run(|rt| async move {
+        let bucket = bucket(Rate::per_second(rate), 1, 0);
+        let instants = Arc::new(Mutex::new(BTreeSet::new()));
+        let start = rt.now();
+        let mut group = rt.task_group();
+        for _ in 0..1_000 {
+            let (bucket, instants, rt) = (bucket.clone(), instants.clone(), rt.clone());
+            group.spawn(async move {
+                while rt.now() < start + Duration::from_secs(seconds) {
+                    bucket.acquire().await.expect("open");
+                    instants.lock().expect("not poisoned").insert(rt.now());
+                }
+            });
+        }
+        while group.join_next().await.is_some() {}
+        let instants = instants.lock().expect("not poisoned");
+        (instants.len(), bucket.stats().granted)
+    });
+    let (instants, granted) = report.expect("it ends").output;
+    assert!(granted >= rate * seconds, "{granted} grants");
+    assert!(instants <= 1_000 + 12, "{instants} instants");
+}
+
+/// A driver that lingers sleeps on for long: who reserves has somebody to serve, and so have those
+/// behind.
+#[test]
+fn a_lingering_driver_serves_reservations_in_time() {
+    sim::check(0..20, |rt| async move {
+        let bucket = bucket(Rate::per_second(100), 1, 1);
+        let start = rt.now();
+        bucket.acquire().await.expect("open");
+        bucket.acquire().await.expect("open");
+        assert_eq!(rt.now() - start, 10 * MS);
+        rt.sleep(MS).await;
+        let reserved = bucket.reserve().expect("open");
+        assert_eq!(reserved.delay(), 9 * MS);
+        reserved.await.expect("open");
+        assert_eq!(rt.now() - start, 20 * MS);
+        rt.sleep(MS).await;
+        let held = bucket.reserve().expect("open");
+        bucket.acquire().await.expect("open");
+        assert_eq!(rt.now() - start, 40 * MS, "behind one that is held");
+        drop(held);
     });
 }

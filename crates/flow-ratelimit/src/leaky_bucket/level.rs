@@ -3,8 +3,6 @@
 //! The level is `burst - (A - used)`, and so `used` above the line `A - burst`. A change of the
 //! capacity moves `A` by the difference, which leaves that line, and the level with it, alone.
 
-use core::sync::atomic::Ordering;
-
 use flow_rt::Clock;
 
 use crate::error::ConfigError;
@@ -15,9 +13,9 @@ use crate::token_bucket::line::Change;
 impl<C: Clock> Core<C> {
     /// How full it is now, in whole tokens, rounded up.
     pub(super) fn level(&self) -> u64 {
-        let word = self.word.load(Ordering::Acquire);
         let now = self.clock.now();
-        let anchor = self.params.anchor();
+        // With a reservation that is due, as if it had been looked at.
+        let (word, anchor) = self.stand(now);
         if anchor.unlimited {
             return 0;
         }

@@ -98,7 +98,7 @@ impl<C: Clock> MultiBucket<C> {
     }
 
     /// Takes `n` tokens of each limit now, or says which has not so many. A grant tells of the
-    /// limit with the fewest tokens left. 0 tokens are always there.
+    /// limit with the fewest tokens left. 0 tokens are there as long as it is open.
     ///
     /// # Errors
     /// [`DeniedByLimit`]; nothing was taken then. If waiting helps, a lone caller who waits for its

@@ -13,21 +13,20 @@ impl<C: Clock> Core<C> {
     pub(super) fn snapshots(&self) -> Vec<Snapshot> {
         let taken_at = wall(self.rules.runtime.as_ref());
         let mut wakes = Wakes::new();
-        let snapshots = {
+        let snapshots = loop {
+            // Before the lock: a clock is the user's own.
+            let now = self.clock.now();
             let mut queue = self.queue.lock();
-            loop {
-                let now = self.clock.now();
-                self.pump_all(&mut queue, now, &mut wakes);
-                let word = self.word();
-                let stand = |index| Snapshot {
-                    taken_at,
-                    ..self.stand_of(&queue, index, word, now)
-                };
-                let snapshots = (0..queue.supply.len()).map(stand).collect();
-                // Nobody took or gave back meanwhile: it was so at this instant.
-                if self.word() == word {
-                    break snapshots;
-                }
+            self.pump_all(&mut queue, now, &mut wakes);
+            let word = self.word();
+            let stand = |index| Snapshot {
+                taken_at,
+                ..self.stand_of(&queue, index, word, now)
+            };
+            let snapshots = (0..queue.supply.len()).map(stand).collect();
+            // Nobody took or gave back meanwhile: it was so at this instant.
+            if self.word() == word {
+                break snapshots;
             }
         };
         wakes.wake();

@@ -422,7 +422,7 @@ impl<C: Clock> Core<C> {
     }
 
     /// The word, and the line of supply that is not older.
-    fn stand(&self, now: Instant) -> (u64, Anchor) {
+    pub(crate) fn stand(&self, now: Instant) -> (u64, Anchor) {
         if self.warms_up() {
             return self.stand_warming();
         }

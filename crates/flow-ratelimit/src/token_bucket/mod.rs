@@ -111,7 +111,7 @@ impl<C: Clock> TokenBucket<C> {
         self.core.try_take(1)
     }
 
-    /// Takes `n` tokens now, or says why not. 0 tokens are always there.
+    /// Takes `n` tokens now, or says why not. 0 tokens are there as long as it is open.
     ///
     /// # Errors
     /// [`Denied`]; nothing was taken then.
@@ -399,7 +399,9 @@ impl<C: Clock> fmt::Debug for TokenBucket<C> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenBucketStats {
-    /// Requests that were granted, at once or after a wait; 0 if they are not counted.
+    /// Requests that were granted, at once or after a wait; 0 if they are not counted. Those that
+    /// a [`LocalBucket`](crate::LocalBucket) grants of its credits are in it with its next batch,
+    /// or when it goes.
     pub granted: u64,
     /// Requests that were denied, and waits that the bucket ended with an error or a thread gave
     /// up; 0 if they are not counted. Waits that were dropped are in neither number, nor are those

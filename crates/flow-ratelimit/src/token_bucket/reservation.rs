@@ -2,8 +2,8 @@
 //!
 //! # State
 //! A reservation that is not ready at once is a marked entry of the bucket's queue (see
-//! `waiting`), without a waker until it is awaited. `Queue::promised` names it while it stands
-//! first and did not fit when it came to stand there; `Core::reserved` mirrors what it needs.
+//! `waiting`), without a waker until it is awaited. `Queue::first` names it while it stands
+//! first and did not fit when it came to stand there; `Core::head` mirrors what it needs.
 //!
 //! # Invariants
 //! 1. It stands in the queue like a waiter: it passes nobody and nobody passes it, and when it
@@ -38,7 +38,7 @@ use super::line::Queue;
 use crate::error::{AcquireError, Denied};
 use crate::granted::Granted;
 use crate::wait_state::{Host, Place, WaitState};
-use crate::waiting::{Drives, Serves, Source, Waits};
+use crate::waiting::{Serves, Source, Waits};
 use crate::wakes::Wakes;
 
 /// Tokens taken ahead of time, for callers that arrange themselves when to go: see
@@ -409,8 +409,8 @@ impl<C: Clock + 'static> Core<C> {
                 return Ok((Stands::Granted { is_free }, now));
             }
             if is_first {
-                // A driver that lingers has somebody to serve.
-                self.kick(queue, now, wakes);
+                // A driver that lingers has somebody to serve, sooner than it would look.
+                queue.rouse(now, wakes);
             }
             let turn = self.turn_of(queue, ticket, now);
             Ok((Stands::InLine(ticket), turn))

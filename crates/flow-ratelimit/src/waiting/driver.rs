@@ -23,7 +23,6 @@ pub(super) struct Driver<S: Source> {
     seat: u64,
     timer: Option<BoxTimer>,
     fired: bool,
-    lingers: bool,
     has_left: bool,
     wakes: Wakes,
 }
@@ -36,7 +35,6 @@ impl<S: Source> Driver<S> {
             seat,
             timer: None,
             fired: false,
-            lingers: false,
             has_left: false,
             wakes: Wakes::new(),
         }
@@ -71,9 +69,7 @@ impl<S: Source> Future for Driver<S> {
             this.has_left = true;
             return Poll::Ready(());
         };
-        if core::mem::take(&mut this.lingers)
-            && let Some(timer) = &mut this.timer
-        {
+        if let Some(timer) = &mut this.timer {
             // Before it is armed anew: whether somebody came, or the time is over.
             this.fired = timer.poll_fired(cx).is_ready();
         }
@@ -92,10 +88,7 @@ impl<S: Source> Future for Driver<S> {
                 }
                 Step::Sleep(at) => this.arm(at, &bucket),
                 // By the runtime's clock: the bucket's may stand still.
-                Step::Linger => {
-                    this.lingers = true;
-                    this.arm_for(this.runtime.now() + LINGER)
-                }
+                Step::Linger => this.arm_for(this.runtime.now() + LINGER),
             };
             match timer.poll_fired(cx) {
                 Poll::Pending => return Poll::Pending,

@@ -193,7 +193,7 @@ impl<L> Queue<L> {
     }
 
     /// Has every driver look, the standbys too, who reckon from when the primary will.
-    pub(super) fn rouse(&mut self, now: Instant, wakes: &mut Wakes) {
+    pub(crate) fn rouse(&mut self, now: Instant, wakes: &mut Wakes) {
         self.fire_at = now;
         self.wake_seats(wakes);
     }
