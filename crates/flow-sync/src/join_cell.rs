@@ -5,17 +5,19 @@
 //! `done: AtomicBool`, set once the slot has been filled.
 //!
 //! # Invariants
-//! 1. The slot goes `Empty` or `Waiting` to `Full` to `Taken`, and never back.
+//! 1. The slot goes `Empty` or `Waiting` to `Full` to `Taken`, or at once to `Taken` when its reader
+//!    [gives up](JoinCell::give_up), and never back.
 //! 2. The slot is filled at most once: the second [`complete`](JoinCell::complete) gives its
 //!    value back.
 //! 3. Whoever fills the slot takes the waker out of it in the same critical section, and wakes
 //!    it after unlocking.
-//! 4. `done` is set after the slot was filled, before the waiter is woken.
+//! 4. `done` is set after the slot was filled, or was found given up, before the waiter is woken.
 //! 5. No waker is cloned, dropped or woken under the lock.
 //!
 //! # Steps
 //! complete: lock, put the value, keep what was there, unlock; `done = true`; wake.
 //! poll: lock; full: take. Else leave a waker, cloned outside of the lock, and unlock.
+//! give up: lock, put `Taken`, unlock; whoever completes it later has its value back.
 //!
 //! # Ordering
 //! One lock decides the race of completion and wait: the waiter's critical section comes first,
@@ -60,7 +62,7 @@ impl<T> JoinCell<T> {
     /// Stores `value` and wakes the waiter.
     ///
     /// # Errors
-    /// The value comes back if the cell was completed before; the cell is unchanged then.
+    /// The value comes back if the cell was completed before, or was [given up](Self::give_up).
     ///
     /// # Cost
     /// One short lock, and the wake if somebody waits.
@@ -69,7 +71,11 @@ impl<T> JoinCell<T> {
             let mut slot = self.slot.lock();
             match *slot {
                 Slot::Empty | Slot::Waiting(_) => core::mem::replace(&mut *slot, Slot::Full(value)),
-                Slot::Full(_) | Slot::Taken => return Err(value),
+                Slot::Full(_) | Slot::Taken => {
+                    drop(slot);
+                    self.done.store(true, Ordering::Release);
+                    return Err(value);
+                }
             }
         };
         self.done.store(true, Ordering::Release);
@@ -122,6 +128,26 @@ impl<T> JoinCell<T> {
     /// ```
     pub fn take_mut(&mut self) -> Option<T> {
         self.slot.get_mut().take()
+    }
+
+    /// Takes the value if it is there, and refuses the one that comes later: whoever brings it
+    /// has it back.
+    ///
+    /// For a reader that goes while something else keeps the cell.
+    ///
+    /// ```
+    /// let cell = flow_sync::JoinCell::new();
+    /// assert_eq!(cell.give_up(), None);
+    /// assert_eq!(cell.complete(1), Err(1));
+    /// assert!(cell.is_complete());
+    /// ```
+    pub fn give_up(&self) -> Option<T> {
+        let before = core::mem::replace(&mut *self.slot.lock(), Slot::Taken);
+        match before {
+            Slot::Full(value) => Some(value),
+            // A waker among them, which goes here, without the lock.
+            Slot::Empty | Slot::Waiting(_) | Slot::Taken => None,
+        }
     }
 
     /// Takes the value if it is there.

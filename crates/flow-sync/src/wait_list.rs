@@ -66,7 +66,7 @@ pub struct WaitList {
 /// A waiter's place in its [`WaitList`].
 ///
 /// It stays valid until [`cancel`](WaitList::cancel); later its list answers
-/// [`Gone`](Standing::Gone).
+/// [`Gone`](Standing::Gone). It is for its own list: another may take it for one of its tickets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     slot: u32,
@@ -86,7 +86,7 @@ pub enum Standing {
     Granted,
     /// Out of the queue, without what it asked for.
     Closed,
-    /// Its ticket was cancelled before, or is another list's.
+    /// Its ticket was cancelled before.
     Gone,
 }
 

@@ -24,6 +24,22 @@ fn complete_meets_wait() {
 }
 
 #[test]
+fn give_up_meets_complete() {
+    explore("join cell: complete || give up", 3, || {
+        let cell = Arc::new(JoinCell::new());
+        let completer = {
+            let cell = cell.clone();
+            thread::spawn(move || cell.complete(7).err())
+        };
+        let taken = cell.give_up();
+        let back = completer.join().unwrap();
+        assert!(cell.is_complete());
+        assert_eq!(taken.xor(back), Some(7), "one of them has it");
+        assert!(cell.try_take().is_none(), "and nobody else");
+    });
+}
+
+#[test]
 fn two_complete() {
     explore("join cell: complete || complete || wait", 3, || {
         let cell = Arc::new(JoinCell::new());

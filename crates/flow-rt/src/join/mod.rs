@@ -153,8 +153,7 @@ impl<T> Drop for JoinHandle<T> {
         panics::contain(|| {
             match &link {
                 // An abort handle may keep the cell, and must not keep the result.
-                Link::Cell(shared) if shared.cell.is_complete() => drop(shared.cell.try_take()),
-                Link::Cell(_) => {}
+                Link::Cell(shared) => drop(shared.cell.give_up()),
                 #[cfg(feature = "tokio")]
                 Link::Tokio(_) => {}
             }

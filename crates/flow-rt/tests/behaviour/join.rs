@@ -17,6 +17,7 @@ flow_rt::on_every_runtime! {
     an_aborted_future_runs_no_further,
     an_abort_after_the_end_changes_nothing,
     abort_handles_are_clones_of_one_request,
+    an_abort_handle_keeps_no_result,
     a_dropped_handle_detaches,
     abort_on_drop_aborts_and_detach_takes_it_back,
     destructors_that_panic_are_contained,
@@ -91,6 +92,33 @@ async fn abort_handles_are_clones_of_one_request(rt: TestRuntime) {
     assert!(error.to_string().contains("aborted"));
     // The task is gone, and the handle still harmless.
     copy.abort();
+}
+
+async fn an_abort_handle_keeps_no_result(rt: TestRuntime) {
+    let (go, gone) = oneshot::channel::<()>();
+    let (dropped, end) = oneshot::channel::<()>();
+    let result = DropGuard(Some(dropped));
+    let abort = rt
+        .spawn(async move {
+            gone.await.unwrap();
+            result
+        })
+        .abort_handle();
+    go.send(()).unwrap();
+    // The join handle went before the result was there, and nobody else may keep that.
+    end.await.unwrap();
+    abort.abort();
+}
+
+/// Says when it is dropped.
+struct DropGuard(Option<oneshot::Sender<()>>);
+
+impl Drop for DropGuard {
+    fn drop(&mut self) {
+        if let Some(dropped) = self.0.take() {
+            let _ = dropped.send(());
+        }
+    }
 }
 
 async fn a_dropped_handle_detaches(rt: TestRuntime) {
