@@ -4,6 +4,7 @@ use core::future::Future;
 use core::ops::Deref;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::sync::Arc;
 
 use flow_sync::sync::Mutex;
@@ -39,6 +40,12 @@ impl Lab {
     /// Notes what the case waits for from here on: the watchdog names it.
     pub(super) fn step(&self, what: &'static str) {
         self.step.set(what);
+    }
+
+    /// Reports by how much a timer was late. No case fails by that.
+    pub(super) fn late(&self, by: Duration) {
+        let mut progress = self.step.0.lock();
+        progress.lateness = progress.lateness.max(Some(by));
     }
 
     /// The note itself, for after the handle was given up.
@@ -95,21 +102,43 @@ impl Ending {
     }
 }
 
-/// The step a case is at, shared with its watchdog.
+/// The step a case is at, shared with its watchdog, and what it measured on its way.
 #[derive(Clone)]
-pub(super) struct Step(Arc<Mutex<&'static str>>);
+pub(super) struct Step(Arc<Mutex<Progress>>);
+
+struct Progress {
+    step: &'static str,
+    /// Steps begun.
+    count: u64,
+    /// By how much the latest of the timers was late.
+    lateness: Option<Duration>,
+}
 
 impl Step {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new("the runtime to start")))
+        Self(Arc::new(Mutex::new(Progress {
+            step: "the runtime to start",
+            count: 0,
+            lateness: None,
+        })))
     }
 
     pub(super) fn set(&self, what: &'static str) {
-        *self.0.lock() = what;
+        let mut progress = self.0.lock();
+        progress.step = what;
+        progress.count += 1;
     }
 
     pub(super) fn get(&self) -> &'static str {
-        *self.0.lock()
+        self.0.lock().step
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.0.lock().count
+    }
+
+    pub(super) fn lateness(&self) -> Option<Duration> {
+        self.0.lock().lateness
     }
 }
 

@@ -56,6 +56,7 @@ impl fmt::Display for Report {
 pub struct CaseReport {
     pub(super) case: Case,
     pub(super) outcome: Outcome,
+    pub(super) lateness: Option<Duration>,
     pub(super) elapsed: Duration,
 }
 
@@ -70,6 +71,12 @@ impl CaseReport {
         &self.outcome
     }
 
+    /// By how much the latest of its timers was late, by the runtime's clock, if the case looks at
+    /// that; for information.
+    pub fn lateness(&self) -> Option<Duration> {
+        self.lateness
+    }
+
     /// How long it took, on the machine's clock; for information.
     pub fn elapsed(&self) -> Duration {
         self.elapsed
@@ -80,7 +87,13 @@ impl fmt::Display for CaseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.case.name();
         match &self.outcome {
-            Outcome::Passed => write!(f, "passed  {name} ({:.1?})", self.elapsed),
+            Outcome::Passed => {
+                write!(f, "passed  {name} ({:.1?}", self.elapsed)?;
+                if let Some(lateness) = self.lateness {
+                    write!(f, "; timers at most {lateness:.1?} late")?;
+                }
+                f.write_str(")")
+            }
             Outcome::Failed(why) => write!(f, "FAILED  {name} ({}): {why}", self.case.proves()),
             Outcome::NotApplicable(why) => write!(f, "n/a     {name}: {why}"),
         }

@@ -90,17 +90,19 @@ type Factory = Arc<dyn Fn() -> Subject + Send + Sync>;
 
 fn run_on(case: &Case, make: &Factory) -> CaseReport {
     let start = Instant::now_monotonic();
-    let outcome = supervise(case, make);
+    let step = Step::new();
+    let outcome = supervise(case, make, &step);
     CaseReport {
         case: *case,
         outcome,
+        lateness: step.lateness(),
         elapsed: Instant::now_monotonic() - start,
     }
 }
 
-/// Runs the case on a thread of its own, and waits for it as long as its subject allows.
-fn supervise(case: &Case, make: &Factory) -> Outcome {
-    let step = Step::new();
+/// Runs the case on a thread of its own, and waits for each of its steps as long as its subject
+/// allows.
+fn supervise(case: &Case, make: &Factory, step: &Step) -> Outcome {
     let (report, reports) = mpsc::channel();
     let thread = {
         let (case, make, step) = (*case, make.clone(), step.clone());
@@ -125,11 +127,17 @@ fn supervise(case: &Case, make: &Factory) -> Outcome {
         return Outcome::Failed(format!("no thread for the case: {why}"));
     }
     let mut limit = Duration::from_secs(30);
+    let mut begun = step.count();
     loop {
         match reports.recv_timeout(limit) {
             Ok(Message::Limit(of_subject)) => limit = of_subject,
             Ok(Message::Outcome(outcome)) => return outcome,
             Err(RecvTimeoutError::Timeout) => {
+                let count = step.count();
+                if begun != count {
+                    begun = count;
+                    continue;
+                }
                 let step = step.get();
                 return Outcome::Failed(format!("still waiting for {step} after {limit:?}"));
             }

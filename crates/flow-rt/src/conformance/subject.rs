@@ -86,7 +86,8 @@ impl Subject {
         self
     }
 
-    /// How long a case may take before the watchdog ends it as failed; 30 s unless set.
+    /// How long a case may stay at one step before the watchdog ends it as failed, at the latest in
+    /// twice that; 30 s unless set.
     ///
     /// A generous bound: it decides when a hang is reported, not how fast a runtime must be.
     pub fn time_limit(mut self, limit: Duration) -> Self {

@@ -1,6 +1,7 @@
 //! The suite from a plain `main`: its report, and what is not applicable.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use flow_rt::Handle;
 use flow_rt::conformance::{self, CaseReport, Outcome, Subject};
@@ -31,6 +32,13 @@ fn a_report_lists_what_a_simulation_cannot_do() {
     let report = conformance::run(hosts::sim);
     assert!(report.is_ok(), "{report}");
     assert_eq!(not_applicable(&report).len(), 18, "{report}");
+    // Where time jumps from timer to timer none is late.
+    let timers = report.cases().iter().find_map(CaseReport::lateness);
+    assert_eq!(timers, Some(Duration::ZERO));
+    assert!(
+        report.to_string().contains("timers at most 0.0ns late"),
+        "{report}"
+    );
     assert!(report.to_string().contains("driven by one thread"));
 }
 
