@@ -31,7 +31,7 @@ pub enum MissedTicks {
     /// Deliver each of them, one after the other without delay.
     #[default]
     Burst,
-    /// Deliver one, then count the period from now on.
+    /// Deliver one, then count the period from then on.
     Delay,
     /// Deliver one, then go on at the next multiple of the period.
     Skip,
@@ -89,14 +89,17 @@ impl Interval {
 
     fn following(&self, due: Instant) -> Instant {
         let regular = due + self.period;
+        if self.missed == MissedTicks::Burst {
+            return regular;
+        }
+        let now = self.handle.now();
+        if now < regular {
+            return regular;
+        }
         match self.missed {
             MissedTicks::Burst => regular,
-            MissedTicks::Delay => self.handle.now() + self.period,
+            MissedTicks::Delay => now + self.period,
             MissedTicks::Skip => {
-                let now = self.handle.now();
-                if now < regular {
-                    return regular;
-                }
                 // Less than 584 years in nanoseconds, so the remainder fits a u64.
                 let into = ((now - due).as_nanos() % self.period.as_nanos()) as u64;
                 now + self.period - Duration::from_nanos(into)

@@ -93,10 +93,12 @@ fn the_default_clock_differs_between_threads_by_a_microsecond_at_most() {
 #[test]
 fn a_coarse_clock_is_behind_its_runtime_and_moves_with_it() {
     let (_tokio, tokio) = tokio();
-    let mut runtimes = vec![tokio.clone(), Handle::smol()];
-    #[cfg(feature = "fine-timer")]
-    runtimes.push(tokio.with_fine_timers());
-    for runtime in runtimes {
+    for runtime in [
+        tokio.clone(),
+        Handle::smol(),
+        #[cfg(feature = "fine-timer")]
+        tokio.with_fine_timers(),
+    ] {
         let clock = CoarseClock::on(&runtime, MS).unwrap();
         let start = clock.now();
         let mut last = start;

@@ -102,6 +102,19 @@ fn missed_ticks_may_delay_the_rest() {
 }
 
 #[test]
+fn a_late_tick_that_missed_none_moves_no_other() {
+    for policy in [MissedTicks::Delay, MissedTicks::Skip] {
+        sim::check(0..5, |rt| async move {
+            let start = rt.now();
+            let mut ticks = rt.interval(10 * MS).unwrap().on_missed(policy);
+            rt.sleep(13 * MS).await;
+            assert_eq!(ticks.tick().await.unwrap() - start, 10 * MS, "{policy:?}");
+            assert_eq!(ticks.tick().await.unwrap() - start, 20 * MS, "{policy:?}");
+        });
+    }
+}
+
+#[test]
 fn missed_ticks_may_be_skipped() {
     let expected = [(10, 45), (50, 50), (60, 60), (70, 70), (80, 80), (90, 90)];
     assert_eq!(after_a_stall(MissedTicks::Skip), expected);
