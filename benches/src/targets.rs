@@ -21,6 +21,8 @@ enum Limit {
     Ratio(Op, f64),
     /// Flow costs at most so much more than the peer: for what flow adds to the peer's work.
     More(f64),
+    /// Flow costs at most so much, whatever the peer does.
+    Figure(f64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,13 +74,14 @@ impl Target {
         Ok(Self {
             row: text("row")?,
             peer: text("peer")?,
-            limit: match (number("ratio"), number("more"), op) {
-                (Some(ratio), None, op) => Limit::Ratio(op, ratio),
-                (None, Some(more), Op::AtMost) => Limit::More(more),
+            limit: match (number("ratio"), number("more"), number("figure"), op) {
+                (Some(ratio), None, None, op) => Limit::Ratio(op, ratio),
+                (None, Some(more), None, Op::AtMost) => Limit::More(more),
+                (None, None, Some(figure), Op::AtMost) => Limit::Figure(figure),
                 _ => {
                     return Err(format!(
                         "a [[target]] has one number above 0, `ratio` or, with `op` \"<=\", \
-                         `more`: {item:?}"
+                         `more` or `figure`: {item:?}"
                     ));
                 }
             },
@@ -104,6 +107,7 @@ impl Target {
             Limit::Ratio(Op::AtMost, ratio) => format!("cost ≤ {ratio}{of}"),
             Limit::Ratio(Op::AtLeast, ratio) => format!("gain ≥ {ratio}{of}"),
             Limit::More(more) => format!("≤ {more} more{of}"),
+            Limit::Figure(figure) => format!("≤ {figure}{of}"),
         }
     }
 
@@ -112,17 +116,18 @@ impl Target {
         match self.limit {
             Limit::Ratio(Op::AtMost, ratio) => Some(1.0 / ratio),
             Limit::Ratio(Op::AtLeast, ratio) => Some(ratio),
-            Limit::More(_) => None,
+            Limit::More(_) | Limit::Figure(_) => None,
         }
     }
 
     /// Whether a row meets this target; `None` if it was not measured.
     pub(crate) fn is_met(&self, row: &Measured, peer: &Peer) -> Option<bool> {
-        let (cost, more) = self.measured(row, peer)?;
+        let Cost { flow, ratio, more } = self.measured(row, peer)?;
         Some(match self.limit {
-            Limit::Ratio(Op::AtMost, ratio) => cost <= ratio,
-            Limit::Ratio(Op::AtLeast, ratio) => 1.0 / cost >= ratio,
+            Limit::Ratio(Op::AtMost, most) => ratio <= most,
+            Limit::Ratio(Op::AtLeast, least) => 1.0 / ratio >= least,
             Limit::More(most) => more <= most,
+            Limit::Figure(most) => flow <= most,
         })
     }
 
@@ -137,25 +142,42 @@ impl Target {
             return Some(format!("{label}, but there is no such row"));
         };
         // Instructions are counted on demand only.
-        let (cost, more) = self.measured(row, peer)?;
+        let Cost { flow, ratio, more } = self.measured(row, peer)?;
         if self.is_met(row, peer)? {
             return None;
         }
-        Some(match self.limit {
-            Limit::Ratio(Op::AtMost, _) => format!("{label}, measured {cost:.2}"),
-            Limit::Ratio(Op::AtLeast, _) => format!("{label}, measured {:.2}", 1.0 / cost),
-            Limit::More(_) => format!("{label}, measured {more:.2}"),
-        })
+        let measured = match self.limit {
+            Limit::Ratio(Op::AtMost, _) => ratio,
+            Limit::Ratio(Op::AtLeast, _) => 1.0 / ratio,
+            Limit::More(_) => more,
+            Limit::Figure(_) => flow,
+        };
+        Some(format!("{label}, measured {measured:.2}"))
     }
 
-    /// What the target is about, as a ratio and as a difference; `None` if it was not measured.
-    fn measured(&self, row: &Measured, peer: &Peer) -> Option<(f64, f64)> {
+    /// What the target is about; `None` if it was not measured.
+    fn measured(&self, row: &Measured, peer: &Peer) -> Option<Cost> {
         match self.of {
-            Of::Figure => Some((peer.cost, peer.more)),
-            Of::Instructions => Some((
-                peer.instruction_cost(row.flow_instructions)?,
-                row.flow_instructions? - peer.instructions?,
-            )),
+            Of::Figure => Some(Cost {
+                flow: row.flow,
+                ratio: peer.cost,
+                more: peer.more,
+            }),
+            Of::Instructions => {
+                let flow = row.flow_instructions?;
+                Some(Cost {
+                    flow,
+                    ratio: peer.instruction_cost(Some(flow))?,
+                    more: flow - peer.instructions?,
+                })
+            }
         }
     }
+}
+
+/// What flow costs: by itself, as a part of what the peer costs, and beyond it.
+struct Cost {
+    flow: f64,
+    ratio: f64,
+    more: f64,
 }
