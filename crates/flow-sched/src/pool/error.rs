@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::error::Error;
 
 use flow_rt::{HandleError, OnFull, Panic};
-use flow_sync::sync::Mutex;
+use flow_sync::Exclusive;
 
 use super::builder::{MAX_PRIORITIES, MAX_QUEUE};
 use super::roster::MAX_SLOTS;
@@ -145,11 +145,11 @@ impl From<HandleError> for PoolConfigError {
 /// A task that a pool did not take; [`into_inner`](Self::into_inner) is the closure.
 ///
 /// It is `Sync` for every closure that is `Send`, so that errors which carry it can go anywhere.
-pub struct Rejected<F>(Mutex<F>);
+pub struct Rejected<F>(Exclusive<F>);
 
 impl<F> Rejected<F> {
     pub(super) fn new(task: F) -> Self {
-        Self(Mutex::new(task))
+        Self(Exclusive::new(task))
     }
 
     /// The closure, as it was given.

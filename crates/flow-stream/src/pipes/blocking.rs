@@ -39,8 +39,8 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Receives on a plain thread, which waits for items, until the channel is closed and empty or
-    /// `take` ends it; gives what `take` ended it with.
+    /// Receives on a plain thread, which waits for items, until the channel is closed and empty,
+    /// which gives `None`, or `take` refuses an item, which gives what it said.
     ///
     /// The bridge into a channel of std:
     ///
@@ -78,11 +78,14 @@ impl<T> Receiver<T> {
 }
 
 impl<T> SoleReceiver<T> {
-    /// Receives on a plain thread until the channel ends or `take` does; see
-    /// [`Receiver::for_each_blocking`].
+    /// Receives on a plain thread, which waits for items, until the channel is closed and empty,
+    /// which gives `None`, or `take` refuses an item, which gives what it said.
+    ///
+    /// [`Receiver::for_each_blocking`] has an example.
     ///
     /// # Errors
-    /// As there.
+    /// It had to wait, and the thread belongs to a runtime: nothing is lost, but what `take` has
+    /// got.
     pub fn for_each_blocking<E>(
         &mut self,
         take: impl FnMut(T) -> Result<(), E>,
