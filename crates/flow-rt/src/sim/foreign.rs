@@ -7,16 +7,17 @@
 //! # Invariants
 //! 1. What is posted for a simulation that is not running is refused: a run ends under the lock.
 //! 2. `news` is set after what it is about was left: in the inbox, under the lock, among the
-//!    run's panics, or among the timers of other threads. Taking clears it by a swap before any of
-//!    them is looked at, and so finds what it is about. News may also be of a run that is over:
-//!    then nothing is found.
+//!    run's panics, among the timers of other threads, or among those who wait for idleness. Taking
+//!    clears it by a swap before any of them is looked at, and so finds what it is about. News may
+//!    also be of a run that is over: then nothing is found.
+//! 3. The simulation's thread is unparked after `news` was set. It looks at `news` before it parks.
 
 use core::mem;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
-use std::thread::Thread;
 
 use flow_sync::sync::Mutex;
+use flow_sync::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use flow_sync::sync::thread::{self, Thread};
 
 use super::waker::TaskRef;
 use crate::runtime::BoxTask;
@@ -52,7 +53,7 @@ impl Foreign {
             news: AtomicBool::new(false),
             running: AtomicU64::new(0),
             inbox: Mutex::new(Inbox::default()),
-            simulation: std::thread::current(),
+            simulation: thread::current(),
         }
     }
 
@@ -81,10 +82,18 @@ impl Foreign {
         self.news.store(true, Ordering::Release);
     }
 
-    /// The same, and wakes it in case it waits for threads.
-    pub(super) fn rouse(&self) {
-        self.tell();
+    /// The same for simulation `world`, and wakes it in case it waits for threads. False if it is
+    /// not running any more: then nobody will look.
+    pub(super) fn rouse(&self, world: u64) -> bool {
+        {
+            let _inbox = self.inbox.lock();
+            if self.running.load(Ordering::Relaxed) != world {
+                return false;
+            }
+            self.tell();
+        }
         self.simulation.unpark();
+        true
     }
 
     /// Takes what has come.
@@ -92,6 +101,13 @@ impl Foreign {
         let mut inbox = self.inbox.lock();
         self.news.swap(false, Ordering::AcqRel);
         mem::take(&mut *inbox)
+    }
+
+    /// Waits on the simulation's thread until there is news, or for no reason.
+    pub(super) fn wait(&self) {
+        if !self.news.load(Ordering::Acquire) {
+            thread::park();
+        }
     }
 
     /// Posts to simulation `world`, and wakes it in case it waits for threads.

@@ -104,7 +104,11 @@ impl<W: Borrow<World>> SimTimer<W> {
         }
         if self.due != u64::MAX {
             world.note_armed(self.due);
-            self.registered = Some(world.register(self.registered, self.due, cx.waker()));
+            let registered = world.register(self.registered, self.due, cx.waker());
+            self.registered = Some(registered);
+            if registered.is_away() && world.ended.load(Ordering::Acquire) {
+                return Poll::Ready(Err(Stopped::new()));
+            }
         }
         Poll::Pending
     }

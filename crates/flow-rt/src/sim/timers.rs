@@ -13,13 +13,15 @@
 //! 3. The clock never goes back. What another thread registers as it moves may be due before the
 //!    time it has moved to: that fires at the executor's next wait, and then wakes whom nothing
 //!    happened to, as any waker may, if it was given up since.
-//! 4. The executor is told of what another thread registers, in case it waits for threads.
+//! 4. The executor is told of what another thread registers, in case it waits for threads. A run is
+//!    closed before it takes out what is left here and wakes it: who registers later finds the run
+//!    ended.
 
 use core::num::NonZeroU64;
-use core::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
 use flow_sync::sync::Mutex;
+use flow_sync::sync::atomic::{AtomicBool, Ordering};
 
 use super::history::Event;
 use super::local;
@@ -46,6 +48,11 @@ pub(super) struct Registered {
 }
 
 impl Registered {
+    /// Whether it stands among the timers of other threads.
+    pub(super) fn is_away(self) -> bool {
+        !self.here
+    }
+
     #[inline]
     pub(super) fn new(key: Key, here: bool) -> Self {
         let Key { slot, stamp } = key;
@@ -87,6 +94,21 @@ impl Away {
 
     pub(super) fn take_given_up(&self) -> Vec<Key> {
         self.with(|lists| core::mem::take(&mut lists.given_up))
+    }
+
+    /// Takes out all who wait here.
+    pub(super) fn take_wakers(&self) -> Vec<Waker> {
+        if !self.is_used() {
+            return Vec::new();
+        }
+        self.with(|lists| {
+            let all = core::iter::from_fn(|| lists.timers.pop_due(u64::MAX));
+            let wakers = all.filter_map(|(_, sleeper)| match sleeper {
+                Sleeper::Other(waker) => Some(waker),
+                Sleeper::Task(_) => None,
+            });
+            wakers.collect()
+        })
     }
 
     #[cold]
@@ -150,7 +172,8 @@ impl World {
             let registered = self
                 .away
                 .change(|lists| lists.timers.register(known, due, owner, sleeper));
-            self.foreign.rouse();
+            // Whoever polls looks at `ended` once more: it may be too late to be heard.
+            self.foreign.rouse(self.id);
             registered
         });
         drop(replaced);

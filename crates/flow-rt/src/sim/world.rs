@@ -20,6 +20,7 @@ use super::panics::Panics;
 use super::rng::SimRng;
 use super::timers::Away;
 use super::wall::Wall;
+use crate::panics;
 use crate::runtime::BoxTask;
 
 /// The state of one simulation.
@@ -90,6 +91,15 @@ impl World {
             drop(task);
         } else {
             self.foreign.post(self.id, |inbox| inbox.spawned.push(task));
+        }
+    }
+
+    /// The run is over, and closed to other threads: those of them that wait for it hear so.
+    pub(super) fn tell_other_threads(&self) {
+        let idle = self.idle.take().into_iter().map(|(_, waker)| waker);
+        let asleep = self.away.take_wakers();
+        for waker in idle.chain(asleep) {
+            panics::contain(|| waker.wake());
         }
     }
 

@@ -4,6 +4,7 @@
 mod basics;
 mod determinism;
 mod failures;
+mod idleness;
 mod limits;
 mod lost_wakes;
 mod machine;

@@ -91,9 +91,7 @@ impl Executor<'_> {
         }
         if self.config.allow_threads {
             // Another thread owes us a wake, and unparks us with it.
-            if !self.world.foreign.news.load(Ordering::Acquire) {
-                std::thread::park();
-            }
+            self.world.foreign.wait();
             return Ok(());
         }
         Err(Box::new(Failure::Deadlock {

@@ -152,7 +152,7 @@ impl Executor<'_> {
             drop(newborn);
         }
         drop(self.world.foreign.close());
-        drop(self.world.idle.take());
+        self.world.tell_other_threads();
         self.world.all_died();
     }
 }
