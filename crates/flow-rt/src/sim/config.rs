@@ -121,7 +121,8 @@ impl SimBuilder {
         self
     }
 
-    /// Virtual time allowed; without a limit unless set.
+    /// Virtual time allowed to the root; without a limit unless set. What its last poll costs does
+    /// not count.
     pub fn max_time(mut self, limit: Duration) -> Self {
         self.max_time = nanos(limit);
         self
@@ -155,7 +156,7 @@ impl SimBuilder {
     }
 
     /// Lets every poll take so much time. Time still stands still during the poll, and moves
-    /// after it; without it, only waiting takes time.
+    /// after it; without it, only waiting takes time. Polls after the root's end take none.
     pub fn poll_cost(mut self, cost: Duration) -> Self {
         self.poll_cost = nanos(cost);
         self

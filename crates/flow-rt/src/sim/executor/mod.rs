@@ -278,6 +278,8 @@ impl<'a> Executor<'a> {
                 self.polling = NOBODY;
                 if let Poll::Ready(output) = polled {
                     self.hear(ROOT)?;
+                    // It has ended in time, whatever this last poll costs.
+                    self.last_instant = u64::MAX;
                     self.after(ROOT)?;
                     return Ok(Some(output));
                 }
@@ -332,7 +334,7 @@ impl<'a> Executor<'a> {
         {
             self.picker.yielded(slot);
         }
-        if self.config.poll_cost > 0 {
+        if self.config.poll_cost > 0 && !self.winding_down {
             self.move_to(self.now.saturating_add(self.config.poll_cost))?;
         }
         Ok(())
