@@ -20,7 +20,8 @@ pub enum Order {
     ///
     /// A bug that needs `depth` events in a certain order is found with a probability that
     /// falls with the number of tasks and, per point, with the number of polls, not
-    /// exponentially in it. Depth 0 counts as 1: priorities that never change.
+    /// exponentially in it. Depth 0 counts as 1: priorities that never change. No run needs more
+    /// than a million: what is above 2^20 counts as that.
     ///
     /// A task that yields (wakes itself in its own poll) falls behind all others, or it would
     /// starve the one it waits for.
@@ -109,7 +110,7 @@ pub(super) struct Pct {
 
 impl Pct {
     fn new(mut rng: SimRng, depth: u32) -> Self {
-        let mut changes: Vec<_> = (1..u64::from(depth))
+        let mut changes: Vec<_> = (1..u64::from(depth.min(DEEPEST)))
             .map(|low| (log_uniform(&mut rng), YIELDED + low))
             .collect();
         changes.sort_unstable_by(|a, b| b.cmp(a));
@@ -160,6 +161,8 @@ fn log_uniform(rng: &mut SimRng) -> u64 {
     octave + rng.below(octave)
 }
 
+/// There are no more polls on which points fall.
+const DEEPEST: u32 = 1 << 20;
 /// Drawn priorities have this bit, so that they stand above all others.
 const INITIAL: u64 = 1 << 63;
 /// Priorities of points stand above this, those of yields below.

@@ -231,7 +231,7 @@ fn a_task_that_yields_does_not_starve_the_one_it_waits_for() {
 
 #[test]
 fn a_depth_of_zero_and_extreme_seeds_are_orders_too() {
-    for depth in [0, 1, 1_000] {
+    for depth in [0, 1, 1_000, u32::MAX] {
         let pct = Sim::builder().order(Order::Pct { depth });
         pct.seed(u64::MAX).run(six).unwrap();
     }
