@@ -12,7 +12,7 @@ use crate::context::TaskContext;
 #[cfg(feature = "tokio")]
 use crate::join::Guarded;
 use crate::join::{self, Detached, JoinHandle};
-use crate::runtime::BoxTask;
+use crate::runtime::{BoxBlocking, BoxTask};
 #[cfg(feature = "sim")]
 use crate::runtime::Runtime;
 use crate::task_group::TaskGroup;
@@ -105,6 +105,7 @@ impl Handle {
     /// task that starts it.
     ///
     /// Aborting its handle keeps it from starting, not from running on.
+    #[track_caller]
     pub fn spawn_blocking<T, F>(&self, job: F) -> JoinHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -113,7 +114,7 @@ impl Handle {
         let (job, handle) = join::joinable_blocking(job);
         let context = TaskContext::current();
         let job = move || with_context::enter(context, || ambient::allow_blocking(job));
-        self.runtime().spawn_blocking(Box::new(job));
+        self.start_blocking(Box::new(job), Location::caller());
         handle
     }
 
@@ -165,6 +166,20 @@ impl Handle {
         }
         self.start(name, origin, task);
         handle
+    }
+
+    /// Runs a closure on the host's threads for that. Where it was spawned is for the simulation's
+    /// reports.
+    #[cfg_attr(
+        not(feature = "sim"),
+        expect(unused_variables, reason = "other hosts have no use for it")
+    )]
+    pub(crate) fn start_blocking(&self, job: BoxBlocking, origin: &'static Location<'static>) {
+        #[cfg(feature = "sim")]
+        if let Kind::Sim(sim) = &self.0 {
+            return sim.start_blocking(job, origin);
+        }
+        self.runtime().spawn_blocking(job);
     }
 
     /// Spawns without boxing where the host takes any future.

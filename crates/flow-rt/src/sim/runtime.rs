@@ -2,6 +2,7 @@
 
 use core::borrow::Borrow;
 use core::future::Future;
+use core::panic::Location;
 use core::pin::Pin;
 use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
@@ -30,6 +31,22 @@ impl SimRuntime {
     pub(crate) fn world(&self) -> &Arc<World> {
         &self.0
     }
+
+    /// A blocking closure is a step of its own on the simulation's thread, at the end of what
+    /// it costs.
+    pub(crate) fn start_blocking(&self, job: BoxBlocking, origin: &'static Location<'static>) {
+        let cost = Duration::from_nanos(self.0.blocking_cost);
+        let done_at = (!cost.is_zero()).then(|| self.timer(self.now() + cost));
+        let step = async move {
+            if let Some(done_at) = done_at {
+                // The run may end first; the closure is then dropped with this task.
+                let _ = done_at.await;
+            }
+            job();
+        };
+        let name = Cow::Borrowed("blocking closure");
+        self.spawn(BoxTask::from_spawn(step, Some(name), origin));
+    }
 }
 
 impl Runtime for SimRuntime {
@@ -38,19 +55,9 @@ impl Runtime for SimRuntime {
         self.0.spawn(task);
     }
 
-    /// A blocking closure is a step of its own on the simulation's thread, at the end of what
-    /// it costs.
+    #[track_caller]
     fn spawn_blocking(&self, job: BoxBlocking) {
-        let cost = Duration::from_nanos(self.0.blocking_cost);
-        let done_at = (!cost.is_zero()).then(|| self.timer(self.now() + cost));
-        let task = BoxTask::new(async move {
-            if let Some(done_at) = done_at {
-                // The run may end first; the closure is then dropped with this task.
-                let _ = done_at.await;
-            }
-            job();
-        });
-        self.spawn(task.named(Cow::Borrowed("blocking closure")));
+        self.start_blocking(job, Location::caller());
     }
 
     fn timer(&self, at: Instant) -> BoxTimer {

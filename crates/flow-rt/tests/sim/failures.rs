@@ -247,6 +247,7 @@ fn a_panic_of_a_blocking_closure_counts_too() {
         failure.contains("no disk") && failure.contains("blocking closure"),
         "{failure}"
     );
+    assert!(failure.contains(file!()), "where it was spawned: {failure}");
 }
 
 #[test]
