@@ -10,7 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use super::config::SimBuilder;
 use super::executor::{self, Extras};
 use super::explore::{self, Explored, Guide};
-use super::{Failure, Report, Sim};
+use super::{Failure, Report, Sim, failure};
+use crate::panics::Panic;
 
 /// Runs a test once per seed, and stops at the first that fails.
 ///
@@ -158,9 +159,13 @@ fn judge<T: Verdict>(
     let problem = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(report)) => report.output.problem(),
         Ok(Err(failure)) => Some(failure.to_string()),
-        Err(panic) => {
+        Err(payload) => {
+            let panic = Panic::new(payload);
             announce(&replay());
-            resume_unwind(panic);
+            if let Some(hint) = failure::hint(panic.message()) {
+                tell(format_args!("{hint}"));
+            }
+            resume_unwind(panic.into_payload());
         }
     };
     if let Some(problem) = problem {
@@ -202,7 +207,12 @@ fn number(variable: &str) -> Option<u64> {
     number.ok()
 }
 
-#[allow(clippy::print_stderr)] // the line a developer copies
+/// The line that a developer copies.
 fn announce(replay: &str) {
-    eprintln!("simulation failed; replay it with {replay}");
+    tell(format_args!("simulation failed; replay it with {replay}"));
+}
+
+#[allow(clippy::print_stderr)] // for the developer whose test fails
+fn tell(line: fmt::Arguments<'_>) {
+    eprintln!("{line}");
 }

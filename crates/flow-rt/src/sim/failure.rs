@@ -88,7 +88,10 @@ impl fmt::Display for Failure {
                 f.write_str(
                     "deadlock: no task is ready and no timer is armed. Either a wake-up was lost \
                      (checked before listening?), or what a task waits for is not part of the \
-                     simulation: a real timer, a socket, a thread. Waiting:",
+                     simulation: a real timer, a socket, a thread. Use timers of the simulation's \
+                     handle (`Handle::sleep`, `timeout`, `interval`) instead of real ones, channels \
+                     instead of sockets, and `Handle::spawn_blocking` instead of threads; or let \
+                     threads in with `allow_threads()`. Waiting:",
                 )?;
                 list(f, waiting)
             }
@@ -106,11 +109,17 @@ impl fmt::Display for Failure {
                 )?;
                 list(f, busiest)
             }
-            Self::TaskPanicked(panic) => write!(
-                f,
-                "a task panicked and nobody joined it (await its `JoinHandle` if that is meant \
-                 to happen): {panic}"
-            ),
+            Self::TaskPanicked(panic) => {
+                write!(
+                    f,
+                    "a task panicked and nobody joined it (await its `JoinHandle` if that is meant \
+                     to happen): {panic}"
+                )?;
+                match hint(&panic.message) {
+                    Some(hint) => write!(f, ". {hint}"),
+                    None => Ok(()),
+                }
+            }
             Self::Leaked { tasks, timers } => {
                 f.write_str("left behind when the root had ended:")?;
                 list(f, tasks)?;
@@ -147,3 +156,15 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// What to do about a panic with this message, if it comes of something real that was asked for
+/// inside.
+pub(super) fn hint(message: &str) -> Option<&'static str> {
+    message.contains(OF_TOKIO).then_some(
+        "Tokio's timers and sockets are not part of the simulation: use timers of its handle \
+         (`Handle::sleep`, `timeout`, `interval`) and channels",
+    )
+}
+
+/// In what tokio panics with where it finds no runtime, or one without a timer or a socket.
+const OF_TOKIO: &str = "Tokio 1.x";

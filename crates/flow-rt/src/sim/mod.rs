@@ -40,8 +40,9 @@
 //! # What does not belong in here
 //! Real timers, sockets and other threads. A wake from another thread fails the run with the
 //! thread's name (see [`SimBuilder::allow_threads`]); a task that waits for a real timer shows up
-//! in the report of a deadlock. `block_on` inside is an error, and so is a simulation inside a
-//! simulation.
+//! in the report of a deadlock. Tokio's timers panic where no tokio is around, and the report says
+//! what to use instead; its channels and locks work. `block_on` inside is an error, and so is a
+//! simulation inside a simulation.
 
 mod check;
 mod config;

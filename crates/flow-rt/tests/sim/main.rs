@@ -9,6 +9,7 @@ mod limits;
 mod lost_wakes;
 mod machine;
 mod orders;
+mod replay;
 mod traps;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

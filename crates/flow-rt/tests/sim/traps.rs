@@ -233,6 +233,62 @@ fn a_real_timer_inside_shows_as_a_deadlock_that_names_who_waits() {
         text.contains("a real timer") && text.contains("the sleeper"),
         "{text}"
     );
+    assert!(
+        text.contains("Use timers of the simulation's handle (`Handle::sleep`"),
+        "{text}"
+    );
+}
+
+async fn tokio_sleep() {
+    #[allow(clippy::disallowed_methods)] // the mistake itself
+    tokio::time::sleep(HOUR).await;
+}
+
+#[test]
+fn a_timer_of_tokio_panics_and_the_report_says_what_to_use() {
+    for joined in [false, true] {
+        let run = move |rt: Sim| async move {
+            let sleeper = rt.spawn_named("the sleeper", tokio_sleep());
+            if joined {
+                let panic = sleeper.await.unwrap_err();
+                assert!(panic.is_panic(), "the joiner's business");
+            } else {
+                sleeper.detach();
+                rt.run_until_idle().await;
+            }
+        };
+        let ran = Sim::new(0).run(run);
+        if joined {
+            assert!(ran.is_ok(), "{ran:?}");
+            continue;
+        }
+        let failure = ran.unwrap_err();
+        let text = failure.to_string();
+        assert!(matches!(failure, Failure::TaskPanicked(_)), "{text}");
+        assert!(
+            text.contains("no reactor running") && text.contains("the sleeper"),
+            "{text}"
+        );
+        assert!(text.contains("use timers of its handle"), "{text}");
+    }
+}
+
+#[test]
+fn a_timer_of_a_tokio_around_the_simulation_shows_as_a_deadlock() {
+    let real = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let _inside = real.enter();
+    let failure = Sim::new(0)
+        .run(|rt| async move { rt.spawn_named("the sleeper", tokio_sleep()).await })
+        .unwrap_err();
+    let text = failure.to_string();
+    assert!(matches!(failure, Failure::Deadlock { .. }), "{text}");
+    assert!(
+        text.contains("the sleeper") && text.contains("Use timers of the simulation's handle"),
+        "{text}"
+    );
 }
 
 #[test]
