@@ -10,8 +10,7 @@ use std::time::SystemTime;
 use super::executor::{self, Extras};
 use super::explore::Guide;
 use super::failure::Failure;
-use super::history::Difference;
-use super::{Explored, Order, Report, Sim, Stall, Verdict, check};
+use super::{Explored, Order, Report, Sim, Stall, Verdict, check, twice};
 
 /// What is done about something that a run left or nobody looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,34 +206,16 @@ impl SimBuilder {
     /// other [`Failure`] of the first run.
     ///
     /// # Cost
-    /// Two runs, and up to 100 MB for the first million events.
+    /// Two runs, and two more to name the events if they part behind the first million. Up to 110 MB
+    /// for the first million events, and 8 MB for each million after that; after 67 million the
+    /// trace is compared alone.
     #[track_caller]
     pub fn run_twice<F, Fut>(self, test: F) -> Result<Report<Fut::Output>, Failure>
     where
         F: Fn(Sim) -> Fut,
         Fut: Future,
     {
-        let called_at = Location::caller();
-        let record = || {
-            let told = self.choices.clone().map(Guide::new).map(RefCell::new);
-            let mut history = None;
-            let extras = Extras {
-                guide: told.as_ref(),
-                history: Some(&mut history),
-            };
-            let result = executor::run(&self, extras, called_at, &test);
-            (result, history.unwrap_or_default())
-        };
-        let (first, first_history) = record();
-        let (second, second_history) = record();
-        let difference = first_history.difference(&second_history).or_else(|| {
-            let traces = (first.as_ref().ok()?.trace, second.as_ref().ok()?.trace);
-            (traces.0 != traces.1).then(Difference::behind_the_history)
-        });
-        match difference {
-            Some(difference) => Err(Failure::Nondeterministic(Box::new(difference))),
-            None => first,
-        }
+        twice::run(&self, Location::caller(), &test)
     }
 
     /// Runs a test once per seed; see [`sim::check`](super::check).

@@ -1,21 +1,33 @@
 //! What happened in a run, event by event, to find where two runs of one seed part.
+//!
+//! Of every event a hash is kept, which tells the place; the events themselves, which tell what
+//! happened there, of a window of a million.
 
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::panic::Location;
+use std::hash::DefaultHasher;
 use std::sync::Arc;
 
 use super::world::START;
 
-/// The events of a run, up to a million.
+/// The events of a run.
 #[derive(Default)]
 pub(super) struct History {
+    /// The number of the first event that is kept.
+    from: usize,
+    /// Those from there on, a million at most.
     events: Vec<Event>,
-    lost: u64,
+    /// The spawns before it, for the names of tasks; a million at most.
+    spawns: Vec<Event>,
+    /// Of every event, up to [`HASHED`].
+    hashes: Vec<u32>,
+    count: usize,
 }
 
 /// Something that happened. Tasks go by their number, in the order in which they were spawned;
 /// the root's is zero.
-#[derive(Clone, PartialEq)]
+#[derive(Hash)]
 pub(super) enum Event {
     Spawned {
         task: u64,
@@ -43,38 +55,71 @@ pub(super) enum Event {
 }
 
 impl History {
-    pub(super) fn push(&mut self, event: Event) {
-        if self.events.len() < MOST {
-            self.events.push(event);
-        } else {
-            self.lost += 1;
+    /// One that keeps the events around the one with this number.
+    pub(super) fn around(at: usize) -> Self {
+        Self {
+            from: at.saturating_sub(NEIGHBOURS),
+            ..Self::default()
         }
     }
 
-    /// Where this run and `other` part first.
-    pub(super) fn difference(&self, other: &Self) -> Option<Difference> {
+    pub(super) fn push(&mut self, event: Event) {
+        if self.hashes.len() < HASHED {
+            self.hashes.push(hash(&event));
+        }
+        if self.count >= self.from {
+            if self.events.len() < MOST {
+                self.events.push(event);
+            }
+        } else if matches!(event, Event::Spawned { .. }) && self.spawns.len() < MOST {
+            self.spawns.push(event);
+        }
+        self.count += 1;
+    }
+
+    /// The number of the first event that this run and `other` do not have in common.
+    pub(super) fn parts_from(&self, other: &Self) -> Option<usize> {
         let same = self
-            .events
+            .hashes
             .iter()
-            .zip(&other.events)
+            .zip(&other.hashes)
             .take_while(|(one, two)| one == two)
             .count();
-        if same == self.events.len() && same == other.events.len() && self.lost == other.lost {
-            return None;
-        }
-        let from = same.saturating_sub(NEIGHBOURS);
-        Some(Difference {
-            at: same,
-            before: self.describe(from, same),
-            first: self.describe(same, same + NEIGHBOURS),
-            second: other.describe(same, same + NEIGHBOURS),
-        })
+        let all = same == self.hashes.len() && same == other.hashes.len();
+        (!all || self.count != other.count).then_some(same)
+    }
+
+    /// Whether what both runs are told of is kept, if they part at `at`.
+    pub(super) fn keeps(&self, at: usize) -> bool {
+        self.from <= at.saturating_sub(NEIGHBOURS) && at + NEIGHBOURS <= self.from + MOST
+    }
+
+    /// Whether `other` is the same up to event `at`.
+    pub(super) fn has_the_start_of(&self, other: &Self, at: usize) -> bool {
+        let (own, its) = (self.hashes.get(..at), other.hashes.get(..at));
+        own.is_some() && own == its
+    }
+
+    /// Whether `other` is the same up to event `at`, and in what is told of it after that.
+    pub(super) fn repeats(&self, other: &Self, at: usize) -> bool {
+        let end = other.hashes.len().min(at + NEIGHBOURS);
+        let ends = end < at + NEIGHBOURS;
+        self.has_the_start_of(other, end) && (!ends || self.count == other.count)
+    }
+
+    /// The last events before `at`.
+    pub(super) fn before(&self, at: usize) -> Vec<String> {
+        self.describe(at.saturating_sub(NEIGHBOURS), at)
+    }
+
+    /// The events from `at` on.
+    pub(super) fn after(&self, at: usize) -> Vec<String> {
+        self.describe(at, at + NEIGHBOURS)
     }
 
     fn describe(&self, from: usize, to: usize) -> Vec<String> {
-        let from = from.min(self.events.len());
-        let to = to.min(self.events.len());
-        self.events[from..to]
+        let kept = |number: usize| number.saturating_sub(self.from).min(self.events.len());
+        self.events[kept(from)..kept(to)]
             .iter()
             .map(|event| self.line(event))
             .collect()
@@ -100,7 +145,8 @@ impl History {
         if wanted == 0 {
             return "the root".to_owned();
         }
-        let spawn = self.events.iter().find_map(|event| match event {
+        let mut known = self.spawns.iter().chain(&self.events);
+        let spawn = known.find_map(|event| match event {
             Event::Spawned { task, name, place } if *task == wanted => Some((name, place)),
             _ => None,
         });
@@ -113,6 +159,9 @@ impl History {
 }
 
 /// Where two runs of one seed part; see [`Failure::Nondeterministic`](super::Failure).
+///
+/// Of runs that part after their first million events, what stands here is what later runs of the
+/// test did, if those came to the same events; a line says so if none did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Difference {
@@ -124,18 +173,6 @@ pub struct Difference {
     pub first: Vec<String>,
     /// What the second run went on with.
     pub second: Vec<String>,
-}
-
-impl Difference {
-    /// For runs whose events are the same as far as they were kept.
-    pub(super) fn behind_the_history() -> Self {
-        Self {
-            at: MOST,
-            before: Vec::new(),
-            first: Vec::new(),
-            second: Vec::new(),
-        }
-    }
 }
 
 impl fmt::Display for Difference {
@@ -169,7 +206,16 @@ fn time(nanos: u64) -> String {
     format!("{since_start:?}")
 }
 
-/// Events that are kept; a run has one trace hash for all of them.
+fn hash(event: &Event) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    event.hash(&mut hasher);
+    // Half of it is enough to tell two events apart.
+    hasher.finish() as u32
+}
+
+/// Events that are kept.
 const MOST: usize = 1 << 20;
+/// Events whose hashes are kept; a run has one trace hash for all of them.
+pub(super) const HASHED: usize = 1 << 26;
 /// Events shown on each side of a difference.
 const NEIGHBOURS: usize = 4;

@@ -64,6 +64,7 @@ mod runtime;
 mod stall;
 mod tasks;
 mod timers;
+mod twice;
 mod waker;
 mod wall;
 mod world;

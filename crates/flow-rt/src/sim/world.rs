@@ -47,7 +47,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(super) fn new(config: &SimBuilder, recorded: bool) -> Self {
+    pub(super) fn new(config: &SimBuilder, history: Option<History>) -> Self {
         static RUNS: AtomicU64 = AtomicU64::new(1);
         Self {
             id: RUNS.fetch_add(1, Ordering::Relaxed),
@@ -62,7 +62,7 @@ impl World {
             ended: AtomicBool::new(false),
             blocking_cost: config.blocking_cost,
             rng: Mutex::new(SimRng::new(!config.seed)),
-            history: recorded.then(Mutex::default),
+            history: history.map(Mutex::new),
         }
     }
 
@@ -138,10 +138,9 @@ impl World {
         self.history.is_some()
     }
 
-    pub(super) fn take_history(&self) -> Option<History> {
-        self.history
-            .as_ref()
-            .map(|history| core::mem::take(&mut *history.lock()))
+    pub(super) fn take_history(&self) -> History {
+        let taken = |history: &Mutex<History>| core::mem::take(&mut *history.lock());
+        self.history.as_ref().map(taken).unwrap_or_default()
     }
 
     pub(super) fn live_tasks(&self) -> usize {

@@ -6,6 +6,7 @@ mod determinism;
 mod failures;
 mod idleness;
 mod limits;
+mod long_runs;
 mod lost_wakes;
 mod machine;
 mod orders;

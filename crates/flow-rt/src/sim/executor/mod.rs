@@ -7,6 +7,7 @@ mod tests;
 
 use core::cell::RefCell;
 use core::future::Future;
+use core::mem;
 use core::panic::Location;
 use core::pin::pin;
 use core::sync::atomic::Ordering;
@@ -38,12 +39,12 @@ pub(super) struct Extras<'a> {
     /// Choices to make, and to be told of.
     pub(super) guide: Option<&'a RefCell<Guide>>,
     /// Where to leave the run's events.
-    pub(super) history: Option<&'a mut Option<History>>,
+    pub(super) history: Option<&'a mut History>,
 }
 
 pub(super) fn run<F, Fut>(
     config: &SimBuilder,
-    extras: Extras<'_>,
+    mut extras: Extras<'_>,
     called_at: &'static Location<'static>,
     root: F,
 ) -> Result<Report<Fut::Output>, Failure>
@@ -51,7 +52,7 @@ where
     F: FnOnce(Sim) -> Fut,
     Fut: Future,
 {
-    let world = Arc::new(World::new(config, extras.history.is_some()));
+    let world = Arc::new(World::new(config, extras.history.as_deref_mut().map(mem::take)));
     let sim = Sim::new_inside(world.clone());
     let entered = ambient::enter_simulation((*sim).clone(), config.seed);
     let Some(_inside) = entered else {
@@ -172,7 +173,7 @@ impl<'a> Executor<'a> {
             trace: self.trace,
             leaked,
             armed,
-            panics: core::mem::take(&mut self.panics),
+            panics: mem::take(&mut self.panics),
         })
     }
 
@@ -211,7 +212,7 @@ impl<'a> Executor<'a> {
         loop {
             // What was polled is dropped, and the executor is whole whenever it polls.
             let ran = catch_unwind(AssertUnwindSafe(|| self.poll_ready(root)));
-            match (ran, core::mem::replace(&mut self.polling, NOBODY)) {
+            match (ran, mem::replace(&mut self.polling, NOBODY)) {
                 (Ok(ran), _) => return ran,
                 (Err(payload), slot) if slot != ROOT && slot != NOBODY => {
                     self.panicked(slot, Panic::new(payload))?;

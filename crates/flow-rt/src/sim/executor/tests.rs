@@ -17,7 +17,7 @@ const MS: u64 = 1_000_000;
 #[test]
 fn once_two_are_found_due_no_other_thread_changes_where_the_clock_goes() {
     let config = Sim::builder();
-    let world = Arc::new(World::new(&config, false));
+    let world = Arc::new(World::new(&config, None));
     let _local = local::enter(world.id, false);
     let mut executor = Executor::new(&config, None, &world, Location::caller());
     let start = executor.now;
