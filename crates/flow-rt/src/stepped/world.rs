@@ -178,27 +178,33 @@ impl Timer for SteppedTimer {
 
     fn poll_fired(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
         let this = &mut *self;
-        let (replaced, anew) = {
-            // Time moves under this lock: either it has come, or the move will find the waker.
-            let mut alarms = this.world.alarms.lock();
-            if this.due <= this.world.time.now() && this.due != NEVER {
-                return Poll::Ready(Ok(()));
+        let mut own = None;
+        let (replaced, anew) = loop {
+            {
+                // Time moves under this lock: either it has come, or the move will find the waker.
+                let mut alarms = this.world.alarms.lock();
+                if this.due <= this.world.time.now() && this.due != NEVER {
+                    return Poll::Ready(Ok(()));
+                }
+                if alarms.stopped {
+                    return Poll::Ready(Err(Stopped::new()));
+                }
+                let known = this.registered;
+                let waits = |same: &dyn Fn(&Waker) -> bool| {
+                    known.is_some_and(|key| alarms.timers.waits(key, this.due, same))
+                };
+                if waits(&|waker| waker.will_wake(cx.waker())) {
+                    return Poll::Pending;
+                }
+                if let Some(waker) = own.take() {
+                    let anew = !waits(&|_| true);
+                    let (key, replaced) = alarms.timers.register(known, this.due, 0, waker);
+                    this.registered = Some(key);
+                    break (replaced, anew);
+                }
             }
-            if alarms.stopped {
-                return Poll::Ready(Err(Stopped::new()));
-            }
-            let known = this.registered;
-            let waits = |same: &dyn Fn(&Waker) -> bool| {
-                known.is_some_and(|key| alarms.timers.waits(key, this.due, same))
-            };
-            if waits(&|waker| waker.will_wake(cx.waker())) {
-                return Poll::Pending;
-            }
-            let anew = !waits(&|_| true);
-            let waker = cx.waker().clone();
-            let (key, replaced) = alarms.timers.register(known, this.due, 0, waker);
-            this.registered = Some(key);
-            (replaced, anew)
+            // Without the lock: it is user code.
+            own = Some(cx.waker().clone());
         };
         drop(replaced);
         if anew && ambient::counted_depth(this.world.id()) == 0 {
