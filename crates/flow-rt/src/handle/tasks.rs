@@ -12,9 +12,9 @@ use crate::context::TaskContext;
 #[cfg(feature = "tokio")]
 use crate::join::Guarded;
 use crate::join::{self, Detached, JoinHandle};
-use crate::runtime::{BoxBlocking, BoxTask};
 #[cfg(feature = "sim")]
 use crate::runtime::Runtime;
+use crate::runtime::{BoxBlocking, BoxTask};
 use crate::task_group::TaskGroup;
 use crate::with_context::{self, WithContext};
 

@@ -3,9 +3,9 @@
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use atomic_waker::AtomicWaker;
+use flow_sync::sync::AtomicWaker;
+use flow_sync::sync::atomic::{AtomicBool, Ordering};
 
 use super::JoinError;
 use super::guarded::Guarded;

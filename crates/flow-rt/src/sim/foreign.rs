@@ -22,7 +22,7 @@ use flow_sync::sync::thread::{self, Thread};
 use super::waker::TaskRef;
 use crate::runtime::BoxTask;
 
-thread_local! {
+flow_sync::sync::thread_local! {
     static OF_THIS_THREAD: Arc<Foreign> = Arc::new(Foreign::new());
 }
 

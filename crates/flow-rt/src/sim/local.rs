@@ -28,10 +28,16 @@ use super::timers::Sleeper;
 use crate::runtime::BoxTask;
 use crate::virtual_time::Timers;
 
-thread_local! {
+flow_sync::sync::thread_local! {
     static LOCAL: RefCell<ManuallyDrop<Local>> =
         const { RefCell::new(ManuallyDrop::new(Local::new())) };
+}
+
+flow_sync::sync::thread_local! {
     static FREED: Freed = const { Freed };
+}
+
+flow_sync::sync::thread_local! {
     static POLLED: Polled = const { Polled::nobody() };
 }
 
@@ -196,7 +202,9 @@ struct Freed;
 
 impl Drop for Freed {
     fn drop(&mut self) {
-        drop(with(|local| mem::replace(local, Local::new())));
+        // Never gone, but in a loom model.
+        let memory = LOCAL.try_with(|local| mem::replace(&mut **local.borrow_mut(), Local::new()));
+        drop(memory);
     }
 }
 
@@ -262,7 +270,7 @@ pub(super) fn spawn(task: BoxTask) {
 /// Looks at the queue of this thread.
 #[inline]
 pub(super) fn with<T>(look: impl FnOnce(&mut Local) -> T) -> T {
-    LOCAL.with_borrow_mut(|local| look(local))
+    LOCAL.with(|local| look(&mut local.borrow_mut()))
 }
 
 /// Entries of each list whose memory is kept between runs: enough for most tests.

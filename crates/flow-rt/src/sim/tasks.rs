@@ -54,7 +54,7 @@ pub(super) struct Tasks {
     spawned: u64,
 }
 
-thread_local! {
+flow_sync::sync::thread_local! {
     /// The slots of the thread's last run without their tasks, for its next: many a test is a
     /// thousand short runs.
     static SPARE: Cell<(Vec<Task>, Vec<About>)> =

@@ -57,12 +57,7 @@ fn between(one: &History, two: &History, at: usize) -> Difference {
 
 /// The difference between two runs that have not kept their events so far: what two more do, which
 /// keep those around it.
-fn look_again(
-    one: &History,
-    two: &History,
-    at: usize,
-    record: impl Fn() -> History,
-) -> Difference {
+fn look_again(one: &History, two: &History, at: usize, record: impl Fn() -> History) -> Difference {
     let again = [record(), record()];
     let repeated = |run: &History| again.iter().find(|other| other.repeats(run, at));
     let (first, second) = (repeated(one), repeated(two));
@@ -72,7 +67,10 @@ fn look_again(
     }
     let lines = |run: Option<&History>| match run {
         Some(run) => run.after(at),
-        None => vec!["another run did not do the same, and this one's events were too many to keep".to_owned()],
+        None => vec![
+            "another run did not do the same, and this one's events were too many to keep"
+                .to_owned(),
+        ],
     };
     let start = again.iter().find(|other| other.has_the_start_of(one, at));
     Difference {
@@ -85,7 +83,8 @@ fn look_again(
 
 /// For runs whose events are the same as far as their hashes were kept.
 fn behind_the_hashes() -> Difference {
-    let unknown = || vec!["all events up to here are the same; only the trace of all differs".to_owned()];
+    let unknown =
+        || vec!["all events up to here are the same; only the trace of all differs".to_owned()];
     Difference {
         at: HASHED,
         before: unknown(),

@@ -14,9 +14,10 @@
 //!    foreigners': a wake that found the flag set is coalesced into the poll that follows, and
 //!    that poll sees what the foreigner wrote before it woke.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::Arc;
 use std::task::Wake;
+
+use flow_sync::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use super::foreign::Foreign;
 use super::history::Event;

@@ -6,10 +6,11 @@
 //! fail the run unless it lets threads in.
 
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use flow_sync::sync::Mutex;
+use flow_sync::sync::atomic::AtomicBool;
 
 use super::config::SimBuilder;
 use super::foreign::Foreign;
@@ -95,7 +96,15 @@ impl World {
     }
 
     /// The run is over, and closed to other threads: those of them that wait for it hear so.
+    #[inline]
     pub(super) fn tell_other_threads(&self) {
+        if self.idle.is_awaited() || self.away.is_used() {
+            self.wake_other_threads();
+        }
+    }
+
+    #[cold]
+    fn wake_other_threads(&self) {
         let idle = self.idle.take().into_iter().map(|(_, waker)| waker);
         let asleep = self.away.take_wakers();
         for waker in idle.chain(asleep) {

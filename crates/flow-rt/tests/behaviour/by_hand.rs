@@ -160,6 +160,27 @@ fn an_abort_wakes_the_task() {
 }
 
 #[test]
+fn an_abort_wakes_by_the_waker_of_the_last_poll() {
+    let (runtime, handle) = by_hand();
+    let task = handle.spawn(pending::<()>());
+    let mut queued = runtime.tasks.lock().unwrap().pop().unwrap();
+    let woken = [Arc::new(Woken::default()), Arc::new(Woken::default())];
+    // The first again after the second: what stands there counts, not what once stood there.
+    for by in [&woken[0], &woken[1], &woken[0], &woken[1]] {
+        let waker = Waker::from(by.clone());
+        let mut cx = Context::from_waker(&waker);
+        assert!(Pin::new(&mut queued).poll(&mut cx).is_pending());
+    }
+    task.abort();
+    let times = woken
+        .each_ref()
+        .map(|woken| woken.0.load(Ordering::Relaxed));
+    assert_eq!(times, [0, 1]);
+    // One that was polled after the abort by nobody's waker ends all the same.
+    assert_eq!(poll(&mut queued), Poll::Ready(()));
+}
+
+#[test]
 fn a_task_says_who_it_is() {
     let (runtime, handle) = by_hand();
     handle.spawn_named("cleaner", async {}).detach();

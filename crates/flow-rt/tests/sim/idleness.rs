@@ -105,8 +105,14 @@ fn threads_that_wait_hear_of_the_end() {
     let threads = Sim::new(0).run(|rt| async move {
         let (idle, asleep) = (rt.clone(), rt.clone());
         let threads = [
-            waits(move || Box::pin(async move { idle.run_until_idle().await }), &tell),
-            waits(move || Box::pin(async move { asleep.sleep(HOUR).await }), &tell),
+            waits(
+                move || Box::pin(async move { idle.run_until_idle().await }),
+                &tell,
+            ),
+            waits(
+                move || Box::pin(async move { asleep.sleep(HOUR).await }),
+                &tell,
+            ),
         ];
         // Both have come to wait by then.
         assert!(told.iter().take(2).all(|pending| pending));

@@ -14,6 +14,9 @@ macro_rules! __loom_thread_local {
     ($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = const $init:block;) => {
         $crate::sync::__loom::thread_local! { $(#[$attr])* $vis static $name: $t = $init; }
     };
+    ($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = $init:expr;) => {
+        $crate::sync::__loom::thread_local! { $(#[$attr])* $vis static $name: $t = $init; }
+    };
 }
 
 /// What a thread needs to wait without a runtime.

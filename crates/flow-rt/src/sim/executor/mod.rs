@@ -52,7 +52,10 @@ where
     F: FnOnce(Sim) -> Fut,
     Fut: Future,
 {
-    let world = Arc::new(World::new(config, extras.history.as_deref_mut().map(mem::take)));
+    let world = Arc::new(World::new(
+        config,
+        extras.history.as_deref_mut().map(mem::take),
+    ));
     let sim = Sim::new_inside(world.clone());
     let entered = ambient::enter_simulation((*sim).clone(), config.seed);
     let Some(_inside) = entered else {
