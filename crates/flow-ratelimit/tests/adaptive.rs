@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use flow_ratelimit::{
@@ -474,6 +474,51 @@ async fn waits_are_those_of_the_limiter(_rt: TestRuntime) {
     );
 }
 
+/// Each request needs eight, and the service refuses until the limit is below that: they go one
+/// by one then, and the limit finds its way up again by what they say.
+#[test]
+fn a_limit_below_what_each_request_needs_rises_again() {
+    let clock = ManualClock::new();
+    for fairness in [Fairness::Fifo, Fairness::Barging] {
+        let limiter = ConcurrencyLimiter::adaptive(Aimd::default())
+            .range(1..=100)
+            .fairness(fairness)
+            .min_samples(10)
+            .clock(clock.clone());
+        let limiter = limiter.build().expect("valid");
+        let request = || {
+            clock.advance(10 * MS);
+            limiter.try_acquire_n(8).expect("nothing else is in flight")
+        };
+        for _ in 0..500 {
+            request().failure();
+        }
+        assert_eq!(limiter.limit(), 1);
+        let (alone, mut cx) = (request(), Context::from_waker(Waker::noop()));
+        assert_eq!((limiter.in_flight(), limiter.available()), (8, 0));
+        assert!(matches!(
+            limiter.try_acquire_n(8),
+            Err(TryPermitError::Full { .. })
+        ));
+        let mut next = pin!(limiter.acquire_n(8));
+        assert!(next.as_mut().poll(&mut cx).is_pending());
+        alone.success();
+        assert!(matches!(
+            next.as_mut().poll(&mut cx),
+            Poll::Ready(Ok(permit)) if permit.count() == 8
+        ));
+        for _ in 0..500 {
+            request().success();
+        }
+        assert!(limiter.limit() >= 8, "{}", limiter.limit());
+        let never = limiter.try_acquire_n(101).expect_err("out of the range");
+        assert!(matches!(
+            never,
+            TryPermitError::ExceedsLimit { limit: 100, .. }
+        ));
+    }
+}
+
 #[test]
 fn newcomers_pass_if_they_may() {
     for (fairness, passes) in [(Fairness::Fifo, false), (Fairness::Barging, true)] {
@@ -551,7 +596,8 @@ proptest! {
                 let calm = Window::new(limit).successes(1_000, MS / 2).max_in_flight(limit);
                 limit = algorithm.on_window(&calm).clamp(1, max);
             }
-            prop_assert!(f64::from(limit) >= f64::from(max) * 0.75, "{algorithm:?}: {limit} of {max}");
+            // The last window may be a probe, which is a fifth lower.
+            prop_assert!(limit >= max * 3 / 4, "{algorithm:?}: {limit} of {max}");
         }
     }
 

@@ -199,6 +199,63 @@ fn a_lowered_limit_sends_away() {
     });
 }
 
+fn alone(permits: Permits, most: u32) -> Arc<Permits> {
+    Arc::new(permits.alone_up_to(most).expect("a small need"))
+}
+
+#[test]
+fn one_that_goes_alone_meets_the_last_release() {
+    explore("permits: lowered limit || release || alone", 2, || {
+        let permits = alone(Permits::new(2, usize::MAX).unwrap(), 2);
+        permits.try_acquire(1).unwrap();
+        let big = acquirer(&permits, 2);
+        let resizer = {
+            let permits = permits.clone();
+            thread::spawn(move || permits.set_limit(1).unwrap())
+        };
+        permits.release(1).unwrap();
+        resizer.join().unwrap();
+        big.join().unwrap().unwrap();
+        assert_eq!((permits.in_flight(), permits.waiting()), (2, 0));
+        permits.release(2).unwrap();
+        permits.try_acquire(1).expect("the waiter bit is clear");
+    });
+}
+
+#[test]
+fn one_that_goes_alone_meets_a_newcomer() {
+    explore("permits: alone || another", 3, || {
+        let permits = alone(Permits::new(1, usize::MAX).unwrap(), 2);
+        let newcomer = {
+            let permits = permits.clone();
+            thread::spawn(move || {
+                if permits.try_acquire(1).is_ok() {
+                    assert_eq!(permits.in_flight(), 1);
+                    permits.release(1).unwrap();
+                }
+            })
+        };
+        if permits.try_acquire(2).is_ok() {
+            assert_eq!(permits.in_flight(), 2);
+            permits.release(2).unwrap();
+        }
+        newcomer.join().unwrap();
+        assert_eq!(permits.in_flight(), 0);
+    });
+}
+
+#[test]
+fn barging_alone_meets_release() {
+    explore("permits, barging: release || alone", 3, || {
+        let permits = alone(Permits::barging(1, usize::MAX).unwrap(), 2);
+        permits.try_acquire(1).unwrap();
+        let big = acquirer(&permits, 2);
+        permits.release(1).unwrap();
+        big.join().unwrap().unwrap();
+        assert_eq!((permits.in_flight(), permits.waiting()), (2, 0));
+    });
+}
+
 #[test]
 fn close_meets_push() {
     explore("permits: close || enqueue || enqueue", 3, || {

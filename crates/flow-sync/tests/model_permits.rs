@@ -54,6 +54,8 @@ struct Waiter {
 struct Model {
     permits: Arc<Permits>,
     limit: u32,
+    /// What one may take when nothing is out.
+    alone: u32,
     in_flight: u32,
     closed: bool,
     held: Vec<u32>,
@@ -63,10 +65,12 @@ struct Model {
 }
 
 impl Model {
-    fn new() -> Self {
+    fn new(alone: u32) -> Self {
+        let permits = Permits::new(4, usize::MAX).unwrap();
         Self {
-            permits: Arc::new(Permits::new(4, usize::MAX).unwrap()),
+            permits: Arc::new(permits.alone_up_to(alone).unwrap()),
             limit: 4,
+            alone,
             in_flight: 0,
             closed: false,
             held: Vec::new(),
@@ -77,12 +81,12 @@ impl Model {
     }
 
     fn fits(&self, n: u32) -> bool {
-        n <= self.limit.saturating_sub(self.in_flight)
+        n <= self.limit.saturating_sub(self.in_flight) || n <= self.alone && self.in_flight == 0
     }
 
     /// What a taker that does not wait must be told.
     fn answer(&self, n: u32) -> Result<(), TryAcquireError> {
-        let limit = self.limit;
+        let limit = self.limit.max(self.alone);
         if self.closed {
             Err(TryAcquireError::Closed)
         } else if n == 0 || self.queue.is_empty() && self.fits(n) {
@@ -105,7 +109,7 @@ impl Model {
             if self.fits(n) {
                 self.in_flight += n;
                 self.set(id, Expect::Granted);
-            } else if n > self.limit {
+            } else if n > self.limit.max(self.alone) {
                 self.set(id, Expect::SentAway);
             } else {
                 return;
@@ -222,8 +226,11 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
-    fn behave_like_a_deque(steps in prop::collection::vec(step(), 1..120)) {
-        let mut model = Model::new();
+    fn behave_like_a_deque(
+        alone in prop_oneof![Just(0), 0..7_u32],
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut model = Model::new(alone);
         for step in steps {
             model.run(step);
             model.check();

@@ -232,6 +232,61 @@ fn a_waiter_too_big_for_a_lowered_limit_is_sent_away_in_its_turn() {
 }
 
 #[test]
+fn more_than_the_limit_goes_alone_if_it_may() {
+    for make in [Permits::new, Permits::barging] {
+        let permits = make(4, usize::MAX).expect("a small limit");
+        let permits = Arc::new(permits.alone_up_to(8).expect("as small"));
+        permits.try_acquire(8).unwrap();
+        assert_eq!((permits.in_flight(), permits.available()), (8, 0));
+        // One that is within the limit waits for it; so does another that is not.
+        let mut small = Waiter::queued(&permits, 1);
+        let mut big = Waiter::queued(&permits, 5);
+        permits.release(8).unwrap();
+        assert_eq!(small.poll(&permits), OK);
+        assert!(big.poll(&permits).is_pending());
+        permits.release(1).unwrap();
+        assert_eq!(big.count.get(), 1);
+        assert_eq!(big.poll(&permits), OK);
+        // It is not sent away when the limit falls, and goes as soon as nothing is out.
+        let mut big = Waiter::queued(&permits, 8);
+        permits.set_limit(1).unwrap();
+        permits.release(5).unwrap();
+        assert_eq!(big.poll(&permits), OK);
+        permits.release(8).unwrap();
+        let too_many = TryAcquireError::TooMany { asked: 9, limit: 8 };
+        assert_eq!(permits.try_acquire(9), Err(too_many));
+        permits.set_limit(10).unwrap();
+        permits.try_acquire(9).unwrap();
+        permits.release(9).unwrap();
+        permits.close();
+        assert_eq!(permits.try_acquire(8), Err(TryAcquireError::Closed));
+    }
+}
+
+#[test]
+fn more_than_the_limit_passes_nobody_who_waits() {
+    let permits = Permits::new(2, usize::MAX).expect("a small limit");
+    let permits = Arc::new(permits.alone_up_to(4).expect("as small"));
+    permits.try_acquire(1).unwrap();
+    let mut first = Waiter::queued(&permits, 3);
+    permits.release(1).unwrap();
+    // Granted already, and not yet polled.
+    assert_eq!(permits.try_acquire(4), Err(TryAcquireError::Unavailable));
+    assert_eq!(first.poll(&permits), OK);
+    // It holds up those behind it, who would fit, until it leaves.
+    let mut big = Waiter::queued(&permits, 4);
+    permits.release(3).unwrap();
+    assert_eq!(big.poll(&permits), OK);
+    permits.release(4).unwrap();
+    permits.try_acquire(1).unwrap();
+    let big = Waiter::queued(&permits, 4);
+    let mut small = Waiter::queued(&permits, 1);
+    assert!(small.poll(&permits).is_pending());
+    drop(big);
+    assert_eq!(small.poll(&permits), OK);
+}
+
+#[test]
 fn no_more_than_max_waiters_queue() {
     let permits = Arc::new(Permits::new(1, 1).unwrap());
     permits.try_acquire(1).unwrap();
@@ -303,6 +358,7 @@ fn more_than_is_out_cannot_be_released() {
         assert_eq!((permits.limit(), permits.available()), (3, 1));
     }
     assert!(!permits.is_closed());
+    assert!(Permits::new(1, 1).unwrap().alone_up_to(u32::MAX).is_err());
 
     // Nor does it let anybody in, or lose the queue.
     let mut waiter = Waiter::queued(&permits, 2);

@@ -151,7 +151,7 @@ impl<C: Clock> AdaptiveLimiterBuilder<C> {
         self.algorithm.check()?;
         let windows = Windows::new(self.clock.now(), self.window, self.min_samples);
         Ok(AdaptiveLimiter {
-            limiter: self.limiter.limit(initial).build()?,
+            limiter: self.limiter.limit(initial).alone_up_to(max).build()?,
             shared: Arc::new(Shared {
                 clock: self.clock,
                 min,

@@ -56,8 +56,10 @@ pub use window::Window;
 /// | [`Vegas`] | latency, in saws | the same, a little sooner and rougher |
 /// | [`Aimd`] | failures, or a latency that you name | where the service refuses |
 ///
-/// Waiting is that of the [`ConcurrencyLimiter`]: first in, first out. Clones are the same
-/// limiter.
+/// Waiting is that of the [`ConcurrencyLimiter`]: first in, first out. One that asks for more than
+/// the limit of the moment, and not for more than the range allows, goes alone: it is let in when
+/// nothing else is in flight. So the limit may fall below what each request needs, and they teach
+/// it still. Clones are the same limiter.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -118,8 +120,8 @@ impl<C: Clock> AdaptiveLimiter<C> {
     /// Takes `n` permits at once if they are free and nobody waits. They are one sample.
     ///
     /// # Errors
-    /// [`TryPermitError`]; nothing was taken then. The limit may be below `n` at times, unless
-    /// the range begins there.
+    /// [`TryPermitError`]; nothing was taken then. While the limit is below `n` they are free only
+    /// if nothing is in flight; more than the range allows never is.
     #[inline]
     pub fn try_acquire_n(&self, n: u32) -> Result<AdaptivePermit<'_, C>, TryPermitError> {
         let permit = self.limiter.try_acquire_n(n)?;
@@ -156,8 +158,8 @@ impl<C: Clock> AdaptiveLimiter<C> {
 
     /// Waits for `n` permits at once, which are one sample.
     ///
-    /// Fails at once if `n` is above the limit of the moment, and in its turn if the limit has
-    /// fallen below `n`: let the range begin at the largest `n`.
+    /// While the limit is below `n` it waits in its turn until nothing else is in flight; above the
+    /// end of the range it fails at once.
     ///
     /// # Errors
     /// [`PermitError`]; nothing was taken then.
@@ -247,7 +249,8 @@ impl<C: Clock> AdaptiveLimiter<C> {
         self.limiter.available()
     }
 
-    /// Permits held now.
+    /// Permits held now; above the limit after that was lowered, and while one goes alone that
+    /// needs more.
     pub fn in_flight(&self) -> u32 {
         self.limiter.in_flight()
     }

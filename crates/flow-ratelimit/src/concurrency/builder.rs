@@ -15,6 +15,7 @@ use crate::token_bucket::Fairness;
 pub struct ConcurrencyLimiterBuilder {
     limit: Option<u32>,
     max_waiters: usize,
+    alone: u32,
     fairness: Fairness,
     name: Option<Cow<'static, str>>,
     runtime: Option<Handle>,
@@ -26,6 +27,7 @@ impl ConcurrencyLimiterBuilder {
         Self {
             limit: None,
             max_waiters: usize::MAX,
+            alone: 0,
             fairness: Fairness::Fifo,
             name: None,
             runtime: None,
@@ -42,6 +44,13 @@ impl ConcurrencyLimiterBuilder {
     /// How many callers may wait at once; any number otherwise.
     pub fn max_waiters(mut self, max: usize) -> Self {
         self.max_waiters = max;
+        self
+    }
+
+    /// What one may take when nothing is in flight, whatever the limit: for limits that move on
+    /// their own.
+    pub(crate) fn alone_up_to(mut self, most: u32) -> Self {
+        self.alone = most;
         self
     }
 
@@ -93,7 +102,7 @@ impl ConcurrencyLimiterBuilder {
             Fairness::Barging => Permits::barging(limit, self.max_waiters)?,
         };
         Ok(ConcurrencyLimiter {
-            permits: Arc::new(permits),
+            permits: Arc::new(permits.alone_up_to(self.alone)?),
             shared: Arc::new(Shared {
                 name: self.name,
                 runtime: self.runtime,

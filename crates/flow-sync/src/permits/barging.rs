@@ -24,7 +24,7 @@
 use core::task::{Context, Poll};
 
 use super::wait::{Hold, Place};
-use super::word::{W, free, limit_of};
+use super::word::W;
 use super::{PermitWait, Permits, Queue, give};
 use crate::error::{AcquireError, TryAcquireError};
 use crate::sync::atomic::Ordering;
@@ -124,8 +124,8 @@ impl Permits {
                 return false;
             }
             let word = self.line.word.fetch_or(W, Ordering::Relaxed);
-            let too_big = need > u64::from(limit_of(word));
-            if !too_big && need > free(word) {
+            let too_big = need > u64::from(self.most(word));
+            if !too_big && need > self.free_for(word, need) {
                 return false;
             }
             if wakes.room() == 0 {

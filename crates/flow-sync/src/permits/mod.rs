@@ -19,8 +19,10 @@
 //!    says `more` and its thread comes back after waking.
 //! 4. Whoever takes a waker out of the list wakes it after unlocking, whatever else panics. No
 //!    waker is cloned, woken or dropped under the lock.
-//! 5. In flight never rises above the limit in force at that moment. It may stand above a limit
-//!    that was lowered since; then nothing is given until it has fallen.
+//! 5. In flight never rises above the limit in force at that moment, but by one that needs more
+//!    and may go alone: it takes all that it needs when nothing is out. In flight may stand above
+//!    the limit for that, or because that was lowered since; then nothing is given until it has
+//!    fallen.
 //! 6. Whoever releases more than is out borrows from the grants, which lack one until that is
 //!    taken back. What the word shows as in flight meanwhile is above the truth, as nobody can
 //!    release more than 28 bits: nothing is given on it that is not free.
@@ -31,7 +33,8 @@
 //! try: load the word; W set: no. CAS it up by n, and by one grant.
 //! pump (locked): count how many from the head on fit; **one** CAS takes for them all, and clears
 //! W if the queue ends there; then each is granted. A head that needs more than the limit is
-//! sent away.
+//! sent away, or waits until nothing is out if it may go alone: whoever gives the last permit back
+//! sees W.
 //! enqueue: try; clone the waker; lock; somebody waits: push, with the waker. Else **set W**; push;
 //! **pump**; granted: ready. Else store the waker; unlock; wake.
 //! release: `fetch_sub`; W in the **returned** value: lock, pump, unlock, wake. The returned value
@@ -101,6 +104,8 @@ use crate::wake_list::WakeList;
 pub struct Permits {
     line: CachePadded<Line>,
     max_waiters: usize,
+    /// The most that one may take when nothing is out, whatever the limit.
+    alone: u32,
     queue: Mutex<Queue>,
 }
 
@@ -157,8 +162,34 @@ impl Permits {
                 reported: Plain::new(0),
             }),
             max_waiters,
+            alone: 0,
             queue: Mutex::new(Queue::default()),
         })
+    }
+
+    /// The same permits, of which one may take up to `most` when nothing is out, whatever the
+    /// limit: a need above a limit that moves is not refused, but waits until it goes alone. More
+    /// than both is refused.
+    ///
+    /// ```
+    /// use flow_sync::{Permits, TryAcquireError};
+    ///
+    /// let permits = Permits::new(2, usize::MAX)?.alone_up_to(5)?;
+    /// permits.try_acquire(5)?;
+    /// assert_eq!((permits.available(), permits.in_flight()), (0, 5));
+    /// permits.release(5)?;
+    /// permits.try_acquire(1)?;
+    /// assert_eq!(permits.try_acquire(5), Err(TryAcquireError::Unavailable));
+    /// assert_eq!(permits.try_acquire(6), Err(TryAcquireError::TooMany { asked: 6, limit: 5 }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If `most` is larger than [`MAX_LIMIT`](Self::MAX_LIMIT).
+    pub fn alone_up_to(mut self, most: u32) -> Result<Self, LimitTooLarge> {
+        checked(most)?;
+        self.alone = most;
+        Ok(self)
     }
 
     /// Takes `n` permits if they are free and nobody waits, or it may pass; 0 permits are always
@@ -292,7 +323,7 @@ impl Permits {
     }
 
     /// Permits that are out, those granted to waiters included. Above the limit for a while after
-    /// that was lowered.
+    /// that was lowered, and while one is out that [went alone](Self::alone_up_to).
     #[inline]
     pub fn in_flight(&self) -> u32 {
         in_flight_of(self.line.word.load(Ordering::Relaxed)) as u32
@@ -380,14 +411,55 @@ impl Permits {
             // Nothing of the word is needed: not even its count.
             self.line.laps.fetch_add(1, Ordering::Relaxed);
             Ok(())
-        } else if n > limit_of(word) {
+        } else if n > self.most(word) {
             Err(TryAcquireError::TooMany {
                 asked: n,
-                limit: limit_of(word),
+                limit: self.most(word),
             })
+        } else if n > limit_of(word) {
+            self.take_alone(n)
         } else {
             Err(TryAcquireError::Unavailable)
         }
+    }
+
+    /// Takes `n` permits, more than the limit, if nothing is out and nobody waits or it may pass.
+    fn take_alone(&self, n: u32) -> Result<(), TryAcquireError> {
+        let mut word = self.line.word.load(Ordering::Relaxed);
+        loop {
+            if word & self.line.stop != 0 || u64::from(n) > self.free_for(word, u64::from(n)) {
+                return Err(TryAcquireError::Unavailable);
+            }
+            let (taken, lap) = taken(word, u64::from(n), 1);
+            // Acquire: what was done under the permits before.
+            match self
+                .line
+                .word
+                .compare_exchange(word, taken, Ordering::Acquire, Ordering::Relaxed)
+            {
+                Ok(_) => {
+                    if lap {
+                        self.count_lap();
+                    }
+                    return Ok(());
+                }
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// What one may ask for that waits at `word`.
+    fn most(&self, word: u64) -> u32 {
+        limit_of(word).max(self.alone)
+    }
+
+    /// What the next one may take at `word`, who needs so much.
+    #[inline]
+    fn free_for(&self, word: u64, need: u64) -> u64 {
+        if need <= u64::from(self.alone) && in_flight_of(word) == 0 {
+            return need.max(free(word));
+        }
+        free(word)
     }
 
     /// Grants from the head on while permits last; true if `wakes` was full before that.
@@ -397,7 +469,8 @@ impl Permits {
         }
         while !queue.closed {
             let word = self.line.word.load(Ordering::Relaxed);
-            let Fit { count, total, next } = fit(&queue.list, free(word), wakes.room());
+            let free = self.free_for(word, queue.list.head_need().unwrap_or_default());
+            let Fit { count, total, next } = fit(&queue.list, free, wakes.room());
             if count > 0 || next.is_none() {
                 let keep = if next.is_some() { !0 } else { !W };
                 let (taken, lap) = taken(word, total, count as u64);
@@ -420,9 +493,10 @@ impl Permits {
             let Some(need) = next else {
                 return false;
             };
-            let is_too_big = need > u64::from(limit_of(word));
-            if !is_too_big && need > free(word) - total {
-                // It must wait, and a release after the load above sees W.
+            let is_too_big = need > u64::from(self.most(word));
+            if !is_too_big && need > free - total {
+                // It must wait, and a release after the load above sees W: something is out, as
+                // nobody waits for nothing.
                 return false;
             }
             if wakes.room() == 0 {

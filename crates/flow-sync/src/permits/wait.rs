@@ -208,7 +208,7 @@ impl Permits {
             Standing::Granted => Ok(()),
             Standing::Closed if !queue.closed => Err(AcquireError::TooMany {
                 asked: n,
-                limit: self.limit(),
+                limit: self.most(self.line.word.load(Ordering::Relaxed)),
             }),
             Standing::Closed | Standing::Waiting | Standing::Gone => Err(AcquireError::Closed),
         }
