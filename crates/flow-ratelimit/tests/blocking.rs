@@ -292,6 +292,19 @@ fn what_no_wait_can_change_is_refused_at_once() {
     bucket.acquire_n_blocking(0).expect("always there");
 }
 
+/// Without time there is no wait: it is the answer anywhere.
+#[test]
+fn no_time_at_all_does_not_block() {
+    let bucket = bucket(Rate::per_second(1), 1);
+    let nested = flow_rt::block_on(async { bucket.acquire_blocking_timeout(Duration::ZERO) });
+    assert!(matches!(
+        nested,
+        Ok(Err(AcquireBlockingError::NotGranted(AcquireError::Timeout { would_wait, .. })))
+            if !would_wait.is_zero()
+    ));
+    assert_eq!((bucket.stats().denied, bucket.stats().waiting), (1, 0));
+}
+
 /// Where blocking would stop what it waits for it is refused, unless the tokens are there.
 #[test]
 fn refused_where_block_on_is() {

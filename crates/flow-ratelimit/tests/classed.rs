@@ -28,6 +28,7 @@ flow_rt::on_every_runtime! {
     close_ends_the_waits,
     many_of_all_classes_share_few,
     no_more_wait_than_may,
+    what_needs_no_wait_does_not_block,
 }
 
 /// Three classes of a limit of 10, with 4, 3 and nothing kept for them.
@@ -492,6 +493,33 @@ fn a_thread_waits_in_the_same_queue() {
     assert_eq!(nested.expect("a plain thread"), (refused, refused));
     drop(held);
     assert_eq!((limiter.in_flight(), high.stats().waiting), (0, 0));
+}
+
+/// Where a wait must not be, and no wait is needed to know the answer.
+async fn what_needs_no_wait_does_not_block(_rt: TestRuntime) {
+    let (limiter, [high, ..]) = three();
+    for refused in [
+        high.acquire_n_blocking(11),
+        high.acquire_n_blocking_timeout(11, Duration::ZERO),
+        high.acquire_n_blocking_timeout(11, MS),
+    ] {
+        let refused = refused.expect_err("more than there are");
+        assert!(matches!(refused, PermitError::ExceedsLimit { .. }));
+    }
+    let held = high.acquire_n_blocking_timeout(10, Duration::ZERO);
+    let late = high.acquire_blocking_timeout(Duration::ZERO);
+    assert!(matches!(late, Err(PermitError::Timeout { limit, .. }) if limit.is_zero()));
+    limiter.close();
+    for refused in [
+        high.acquire_blocking(),
+        high.acquire_blocking_timeout(Duration::ZERO),
+        high.acquire_blocking_timeout(MS),
+    ] {
+        assert_eq!(refused.expect_err("closed"), PermitError::Closed);
+    }
+    drop(held.expect("they were free"));
+    let stats = high.stats();
+    assert_eq!((stats.granted, stats.denied, stats.waiting), (1, 7, 0));
 }
 
 #[test]

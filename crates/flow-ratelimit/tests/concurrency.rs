@@ -32,6 +32,7 @@ flow_rt::on_every_runtime! {
     no_more_wait_than_may,
     close_ends_the_waits,
     a_raised_limit_lets_waiters_in,
+    what_needs_no_wait_does_not_block,
 }
 
 fn limiter(limit: u32) -> ConcurrencyLimiter {
@@ -203,6 +204,39 @@ fn blocking_where_it_must_not_is_an_error() {
     assert_eq!(refused, PermitError::WouldBlock(BlockOnError::Nested));
     assert!(refused.source().is_some());
     assert_eq!(limiter.stats().waiting, 0);
+}
+
+/// Where a wait must not be, and no wait is needed to know the answer.
+async fn what_needs_no_wait_does_not_block(_rt: TestRuntime) {
+    let limiter = limiter(1);
+    for timeout in [Duration::ZERO, MS] {
+        assert!(matches!(
+            limiter.acquire_n_blocking_timeout(2, timeout),
+            Err(PermitError::ExceedsLimit {
+                requested: 2,
+                limit: 1,
+                ..
+            })
+        ));
+    }
+    assert!(matches!(
+        limiter.acquire_n_blocking(2),
+        Err(PermitError::ExceedsLimit { .. })
+    ));
+    let held = limiter.acquire_blocking_timeout(Duration::ZERO);
+    let late = limiter.acquire_blocking_timeout(Duration::ZERO);
+    assert!(matches!(late, Err(PermitError::Timeout { limit, .. }) if limit.is_zero()));
+    limiter.close();
+    for refused in [
+        limiter.acquire_blocking(),
+        limiter.acquire_blocking_timeout(Duration::ZERO),
+        limiter.acquire_blocking_timeout(MS),
+    ] {
+        assert_eq!(refused.expect_err("closed"), PermitError::Closed);
+    }
+    drop(held.expect("it was free"));
+    let stats = limiter.stats();
+    assert_eq!((stats.granted, stats.denied, stats.waiting), (1, 7, 0));
 }
 
 #[test]

@@ -129,8 +129,8 @@ impl PermitClass {
     /// # Errors
     /// [`PermitError`]; nothing was taken then.
     pub fn acquire_n_blocking(&self, n: u32) -> Result<ClassPermit<'_>, PermitError> {
-        if self.permits.try_acquire(self.index, n).is_ok() {
-            return Ok(self.granted(n));
+        if let Some(known) = self.known_at_once(n) {
+            return known;
         }
         block_on(self.acquire_n(n)).unwrap_or_else(|refused| self.must_not_block(refused))
     }
@@ -157,8 +157,12 @@ impl PermitClass {
         n: u32,
         limit: Duration,
     ) -> Result<ClassPermit<'_>, PermitError> {
-        if self.permits.try_acquire(self.index, n).is_ok() {
-            return Ok(self.granted(n));
+        if let Some(known) = self.known_at_once(n) {
+            return known;
+        }
+        if limit.is_zero() {
+            // One look, and no sleep.
+            return self.sit(n, limit);
         }
         // Real time that passes here would keep virtual time from moving: its runtime counts.
         if Handle::current().is_ok_and(|runtime| runtime.is_stepped()) {
@@ -167,15 +171,26 @@ impl PermitClass {
         }
         // All of the wait is one poll: `block_on` says whether this thread may stop, and knows
         // meanwhile that it does.
-        let sit = |_: &mut Context<'_>| {
-            let mut wait = ClassedWait::new();
-            let sat = park_until(limit, |cx| self.poll_take(cx, n, &mut wait));
-            Poll::Ready(sat.unwrap_or_else(|| {
-                self.count_denied();
-                Err(PermitError::Timeout { limit })
-            }))
-        };
-        block_on(poll_fn(sit)).unwrap_or_else(|refused| self.must_not_block(refused))
+        block_on(poll_fn(|_| Poll::Ready(self.sit(n, limit))))
+            .unwrap_or_else(|refused| self.must_not_block(refused))
+    }
+
+    /// What is known without a wait: the permits, or why no wait would help.
+    fn known_at_once(&self, n: u32) -> Option<Result<ClassPermit<'_>, PermitError>> {
+        match self.permits.try_acquire(self.index, n) {
+            Ok(()) => Some(Ok(self.granted(n))),
+            Err(TryAcquireError::Unavailable) => None,
+            Err(error) => Some(Err(self.denied(error).into())),
+        }
+    }
+
+    fn sit(&self, n: u32, limit: Duration) -> Result<ClassPermit<'_>, PermitError> {
+        let mut wait = ClassedWait::new();
+        let sat = park_until(limit, |cx| self.poll_take(cx, n, &mut wait));
+        sat.unwrap_or_else(|| {
+            self.count_denied();
+            Err(PermitError::Timeout { limit })
+        })
     }
 
     #[inline]

@@ -5,8 +5,8 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 
 use flow_rt::{Clock, DefaultClock, Handle, block_on};
-use flow_sync::PermitWait;
 use flow_sync::sync::thread;
+use flow_sync::{PermitWait, TryAcquireError};
 
 use super::{ConcurrencyLimiter, Permit, PermitError};
 use crate::unpark;
@@ -15,7 +15,7 @@ use crate::unpark;
 ///
 /// No runtime is needed. These calls block, so they refuse to wait where [`flow_rt::block_on`]
 /// does: on the threads of a runtime, outside of its blocking closures, and in a simulation.
-/// Permits that are there at once are taken anywhere.
+/// Permits that are there at once are taken anywhere, and what waiting cannot change is said.
 impl ConcurrencyLimiter {
     /// Waits for a permit on the calling thread. See
     /// [`acquire_n_blocking`](Self::acquire_n_blocking).
@@ -32,8 +32,8 @@ impl ConcurrencyLimiter {
     /// [`PermitError`]; nothing was taken then. [`PermitError::WouldBlock`] if it would have to
     /// wait where that would stop a runtime or a simulation.
     pub fn acquire_n_blocking(&self, n: u32) -> Result<Permit<'_>, PermitError> {
-        if self.permits.try_acquire(n).is_ok() {
-            return Ok(Permit::new(&self.permits, n));
+        if let Some(known) = self.known_at_once(n) {
+            return known;
         }
         block_on(self.acquire_n(n)).unwrap_or_else(|refused| self.must_not_block(refused))
     }
@@ -77,8 +77,12 @@ impl ConcurrencyLimiter {
         n: u32,
         limit: Duration,
     ) -> Result<Permit<'_>, PermitError> {
-        if self.permits.try_acquire(n).is_ok() {
-            return Ok(Permit::new(&self.permits, n));
+        if let Some(known) = self.known_at_once(n) {
+            return known;
+        }
+        if limit.is_zero() {
+            // One look, and no sleep.
+            return self.sit(n, limit);
         }
         // Real time that passes here would keep virtual time from moving: its runtime counts.
         if Handle::current().is_ok_and(|runtime| runtime.is_stepped()) {
@@ -89,6 +93,15 @@ impl ConcurrencyLimiter {
         // meanwhile that it does.
         block_on(poll_fn(|_| Poll::Ready(self.sit(n, limit))))
             .unwrap_or_else(|refused| self.must_not_block(refused))
+    }
+
+    /// What is known without a wait: the permits, or why no wait would help.
+    fn known_at_once(&self, n: u32) -> Option<Result<Permit<'_>, PermitError>> {
+        match self.permits.try_acquire(n) {
+            Ok(()) => Some(Ok(Permit::new(&self.permits, n))),
+            Err(TryAcquireError::Unavailable) => None,
+            Err(error) => Some(Err(self.denied(error).into())),
+        }
     }
 
     fn sit(&self, n: u32, limit: Duration) -> Result<Permit<'_>, PermitError> {

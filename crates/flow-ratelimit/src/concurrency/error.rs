@@ -140,6 +140,21 @@ pub enum PermitError {
     WouldBlock(BlockOnError),
 }
 
+impl From<TryPermitError> for PermitError {
+    /// As a wait says it that had no time.
+    fn from(error: TryPermitError) -> Self {
+        match error {
+            TryPermitError::Full { .. } => Self::Timeout {
+                limit: Duration::ZERO,
+            },
+            TryPermitError::ExceedsLimit { requested, limit } => {
+                Self::ExceedsLimit { requested, limit }
+            }
+            TryPermitError::Closed => Self::Closed,
+        }
+    }
+}
+
 impl From<AcquireError> for PermitError {
     fn from(error: AcquireError) -> Self {
         match error {

@@ -36,6 +36,10 @@ pub(crate) fn take_blocking<L: Limiter, S: Source>(
 ) -> Result<Granted, AcquireBlockingError> {
     let result = match source.decide(n) {
         Ok(granted) => Ok(granted),
+        // One look, and no sleep.
+        Err(Denied::NotYet { .. }) if limit == Some(Duration::ZERO) => source
+            .sit(n, limit)
+            .map_err(AcquireBlockingError::NotGranted),
         Err(Denied::NotYet { .. }) => {
             // Real time that passes here would keep virtual time from moving: its runtime
             // drives, and counts.

@@ -4,7 +4,6 @@ use core::fmt;
 use core::future::Future;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
-use core::time::Duration;
 
 use flow_rt::Clock;
 
@@ -12,7 +11,7 @@ use super::super::sealed::Sealed;
 use crate::adaptive::{AdaptiveLimiter, AdaptiveOwnedPermit, AdaptivePermit};
 use crate::circuit_breaker::Verdict;
 use crate::concurrency::{
-    AcquireOwnedPermit, ConcurrencyLimiter, OwnedPermit, Permit, PermitError, TryPermitError,
+    AcquireOwnedPermit, ConcurrencyLimiter, OwnedPermit, Permit, PermitError,
 };
 
 /// Where a [`Bounded`](crate::Bounded) service has its permits from: a [`ConcurrencyLimiter`], or an
@@ -54,7 +53,7 @@ impl PermitSource for ConcurrencyLimiter {
     type Acquire = AcquireOwnedPermit;
 
     fn try_now(&self) -> Result<OwnedPermit, PermitError> {
-        self.try_acquire_owned().map_err(refused)
+        self.try_acquire_owned().map_err(PermitError::from)
     }
 
     fn poll_now(&self, cx: &mut Context<'_>) -> Poll<Result<OwnedPermit, PermitError>> {
@@ -98,7 +97,7 @@ impl<C: Clock + 'static, J: Clone> PermitSource for Learning<C, J> {
     type Acquire = Pin<Box<dyn Future<Output = Result<Self::Permit, PermitError>> + Send>>;
 
     fn try_now(&self) -> Result<Self::Permit, PermitError> {
-        self.limiter.try_acquire_owned().map_err(refused)
+        self.limiter.try_acquire_owned().map_err(PermitError::from)
     }
 
     fn poll_now(&self, cx: &mut Context<'_>) -> Poll<Result<Self::Permit, PermitError>> {
@@ -128,19 +127,6 @@ impl<C: Clock + 'static, J: Judge<Res, E> + Clone, Res, E> Learn<Res, E> for Lea
 impl<C, J> fmt::Debug for Learning<C, J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Learning").field(&self.limiter).finish()
-    }
-}
-
-/// As a wait says it that had no time.
-fn refused(why: TryPermitError) -> PermitError {
-    match why {
-        TryPermitError::Full { .. } => PermitError::Timeout {
-            limit: Duration::ZERO,
-        },
-        TryPermitError::ExceedsLimit { requested, limit } => {
-            PermitError::ExceedsLimit { requested, limit }
-        }
-        TryPermitError::Closed => PermitError::Closed,
     }
 }
 
