@@ -2,6 +2,9 @@
 //! of a grant or a denial.
 
 use core::fmt::Display;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use flow_rt::Instant;
 
 use crate::adaptive::Window;
 use crate::circuit_breaker::{BreakerState, BreakerTransition};
@@ -60,12 +63,39 @@ pub(crate) fn driver_lost(limiter: Option<&str>, runtime: &'static str, waiting:
     );
 }
 
-/// A circuit breaker has changed its state; a person should know of one that opens.
-pub(crate) fn breaker_changed(breaker: Option<&str>, change: BreakerTransition) {
+/// A circuit breaker has changed its state; a person should know of one that opens, but not each
+/// time that it opens again.
+pub(crate) fn breaker_changed(
+    breaker: Option<&str>,
+    change: BreakerTransition,
+    quiet: &Quiet,
+    now: Instant,
+) {
     let (from, to, cause) = (change.from, change.to, change.cause);
-    if to == BreakerState::Open {
+    if to == BreakerState::Open && quiet.may_warn(now) {
         tracing::warn!(breaker, %from, %cause, "a circuit breaker has opened");
     } else {
         tracing::debug!(breaker, %from, %to, %cause, "a circuit breaker has changed");
     }
 }
+
+/// Until when nobody is warned again, in nanoseconds. It orders nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet(AtomicU64);
+
+impl Quiet {
+    /// Whether somebody may be warned now: once a minute.
+    pub(crate) fn may_warn(&self, now: Instant) -> bool {
+        let until = self.0.load(Ordering::Relaxed);
+        // A clock that was put back far is believed.
+        let next = now.as_nanos().saturating_add(QUIET);
+        if now.as_nanos() < until && until <= next {
+            return false;
+        }
+        let (this, other) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.0.compare_exchange(until, next, this, other).is_ok()
+    }
+}
+
+/// A minute, in nanoseconds.
+const QUIET: u64 = 60_000_000_000;

@@ -164,9 +164,10 @@ fn a_runtime_that_goes_is_told_if_somebody_waits() {
 }
 
 #[test]
-fn a_breaker_that_opens_is_a_warning_and_its_other_changes_are_told() {
+fn a_breaker_that_opens_is_a_warning_once_a_minute_and_its_other_changes_are_told() {
+    let clock = ManualClock::new();
     let breaker = CircuitBreaker::builder().minimum_calls(1).name("db");
-    let breaker = breaker.build().unwrap();
+    let breaker = breaker.clock(clock.clone()).build().unwrap();
     let events = told(|| {
         breaker.try_acquire().unwrap().failure();
         breaker.open();
@@ -182,6 +183,17 @@ fn a_breaker_that_opens_is_a_warning_and_its_other_changes_are_told() {
              cause=by hand",
         ]
     );
+    clock.advance(Duration::from_secs(59));
+    let again = told(|| breaker.open());
+    let quiet = "DEBUG message=a circuit breaker has changed breaker=\"db\" from=closed to=open \
+                 cause=by hand";
+    assert_eq!(again, [quiet]);
+    breaker.reset();
+    clock.advance(Duration::from_secs(1));
+    let again = told(|| breaker.open());
+    let warned = "WARN message=a circuit breaker has opened breaker=\"db\" from=closed \
+                  cause=by hand";
+    assert_eq!(again, [warned]);
 }
 
 #[test]

@@ -349,7 +349,7 @@ impl<C: Clock> AdaptiveLimiter<C> {
         }
         flow_rt::contain(|| crate::events::adapted(name, limit, window));
         let is_lowest = limit == shared.min && limit < window.limit();
-        if is_lowest && shared.decisions.may_warn(now) {
+        if is_lowest && shared.decisions.quiet.may_warn(now) {
             flow_rt::contain(|| crate::events::at_the_lowest(name, limit, window));
         }
     }

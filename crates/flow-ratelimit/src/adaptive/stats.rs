@@ -8,7 +8,8 @@ use crate::concurrency::ConcurrencyStats;
 
 /// What an [`AdaptiveLimiter`](super::AdaptiveLimiter) has done and decided, and how it stands.
 ///
-/// Each number is exact; together they are of about the same moment.
+/// Each number is exact, but for what [`ConcurrencyStats`] says of its own beside grants that are
+/// under way; together they are of about the same moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AdaptiveStats {
@@ -35,9 +36,8 @@ pub(super) struct Decisions {
     failures: AtomicU64,
     /// In nanoseconds; 0 is none.
     last_latency: AtomicU64,
-    /// Until when nobody is warned again, in nanoseconds.
     #[cfg(feature = "tracing")]
-    quiet_until: AtomicU64,
+    pub(super) quiet: crate::events::Quiet,
 }
 
 impl Decisions {
@@ -59,20 +59,6 @@ impl Decisions {
         }
     }
 
-    /// Whether somebody may be warned now: once a minute, by the limiter's clock.
-    #[cfg(feature = "tracing")]
-    pub(super) fn may_warn(&self, now: flow_rt::Instant) -> bool {
-        let until = self.quiet_until.load(Ordering::Relaxed);
-        // A clock that was put back far is believed.
-        let next = now.as_nanos().saturating_add(QUIET);
-        if now.as_nanos() < until && until <= next {
-            return false;
-        }
-        let (this, other) = (Ordering::Relaxed, Ordering::Relaxed);
-        let swapped = self.quiet_until.compare_exchange(until, next, this, other);
-        swapped.is_ok()
-    }
-
     pub(super) fn stats(&self, permits: ConcurrencyStats) -> AdaptiveStats {
         let last = self.last_latency.load(Ordering::Relaxed);
         AdaptiveStats {
@@ -85,7 +71,3 @@ impl Decisions {
         }
     }
 }
-
-/// A minute, in nanoseconds.
-#[cfg(feature = "tracing")]
-const QUIET: u64 = 60_000_000_000;

@@ -91,6 +91,8 @@ pub(super) struct Core<C> {
     clock: C,
     pub(super) settings: Settings,
     pub(super) cells: Cells,
+    #[cfg(feature = "tracing")]
+    quiet: crate::events::Quiet,
     inner: CachePadded<Mutex<Inner>>,
 }
 
@@ -146,6 +148,8 @@ impl<C: Clock> Core<C> {
             clock,
             settings,
             cells: Cells::default(),
+            #[cfg(feature = "tracing")]
+            quiet: crate::events::Quiet::default(),
             inner: CachePadded::new(Mutex::new(Inner {
                 window,
                 seen: 0,
@@ -487,7 +491,10 @@ impl<C: Clock> Core<C> {
                 return;
             };
             #[cfg(feature = "tracing")]
-            contain(|| crate::events::breaker_changed(self.settings.name.as_deref(), change));
+            contain(|| {
+                let (name, now) = (self.settings.name.as_deref(), self.clock.now());
+                crate::events::breaker_changed(name, change, &self.quiet, now);
+            });
             if let Some(hook) = &self.settings.hook {
                 contain(|| hook(&change));
             }
