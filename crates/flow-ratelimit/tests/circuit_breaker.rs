@@ -337,6 +337,12 @@ fn by_hand() {
     breaker.open(); // its time goes on
     let rejected = breaker.try_acquire().expect_err("open");
     assert_eq!(rejected.retry_after(), Some(SECOND / 2));
+    clock.advance(SECOND / 2);
+    assert_eq!(breaker.stats().opened, 1);
+    breaker.open(); // that has passed, though nobody came
+    let rejected = breaker.try_acquire().expect_err("open anew");
+    assert_eq!(rejected.retry_after(), Some(SECOND));
+    assert_eq!(breaker.stats().opened, 2);
 
     breaker.reset();
     assert_eq!(breaker.state(), BreakerState::Closed);

@@ -133,7 +133,7 @@ impl<C: Clock> CircuitBreaker<C> {
     }
 
     /// Opens it as too many failures would, for as long, from whatever state it is in. If it is
-    /// open it stays so for the rest of its time.
+    /// open it stays so for the rest of its time; if that has passed it opens anew.
     pub fn open(&self) {
         self.core.trip();
     }

@@ -346,11 +346,12 @@ impl<C: Clock> Core<C> {
         }
     }
 
-    /// Opens as too many failures would; nothing if it is open.
+    /// Opens as too many failures would; nothing if it is open, and for a while yet.
     pub(super) fn trip(&self) {
         let now = self.clock.now();
         self.change(|inner| {
-            if kind(self.word.load(Ordering::Relaxed)) != OPEN {
+            let is_open = kind(self.word.load(Ordering::Relaxed)) == OPEN;
+            if !is_open || self.still(OPEN, now).is_none() {
                 self.open(inner, Cause::Manual, now);
             }
         });
