@@ -7,7 +7,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{BoxTimer, Handle};
+use flow_rt::BoxTimer;
 
 use crate::error::{AcquireError, Denied};
 use crate::granted::Granted;
@@ -233,19 +233,13 @@ impl<L: Limiter + ?Sized> Future for AcquireTimeout<'_, L> {
         }
         let timer = match &mut this.timer {
             Some(timer) => timer,
-            none => {
-                let runtime = match this.acquire.state.runtime() {
-                    Some(runtime) => Ok(runtime.clone()),
-                    None => Handle::current(),
-                };
-                match runtime {
-                    Ok(runtime) => none.insert(runtime.sleep(this.limit)),
-                    Err(error) => {
-                        this.acquire.give_up();
-                        return Poll::Ready(Err(AcquireError::NoRuntime(error)));
-                    }
+            none => match this.acquire.state.runtime_or_current() {
+                Ok(runtime) => none.insert(runtime.sleep(this.limit)),
+                Err(error) => {
+                    this.acquire.give_up();
+                    return Poll::Ready(Err(AcquireError::NoRuntime(error)));
                 }
-            }
+            },
         };
         let fired = core::task::ready!(timer.poll_fired(cx));
         this.acquire.state.hurry();

@@ -7,7 +7,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use flow_rt::{Handle, Instant};
+use flow_rt::{Handle, HandleError, Instant};
 use flow_sync::Ticket;
 
 use crate::composite::{Tally, Waits};
@@ -263,6 +263,12 @@ impl WaitState {
     pub(crate) fn runtime(&self) -> Option<&Handle> {
         let member = || self.member.as_ref()?.state.runtime();
         self.runtime.as_ref().or_else(member)
+    }
+
+    /// Whose timers bound this wait: those of the runtime that keeps its time, or of the one that
+    /// polls it.
+    pub(crate) fn runtime_or_current(&self) -> Result<Handle, HandleError> {
+        self.runtime().cloned().map_or_else(Handle::current, Ok)
     }
 
     /// The ticket, if this waits for `n` tokens of the limiter at this address.

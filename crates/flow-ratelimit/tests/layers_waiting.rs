@@ -13,11 +13,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use flow_ratelimit::{
-    BreakerState, CallRejected, CircuitBreaker, CircuitBreakerLayer, ConcurrencyLayer,
-    ConcurrencyLimiter, DecideKey, Denied, Granted, KeyedLimiter, RateLimitLayer, TokenBucket,
-    WaitState,
+    AdaptiveLayer, Aimd, BreakerState, CallRejected, CircuitBreaker, CircuitBreakerLayer,
+    ConcurrencyLayer, ConcurrencyLimiter, DecideKey, Denied, Granted, KeyedLimiter, LimitError,
+    PermitError, RateLimitLayer, TokenBucket, Verdict, WaitState,
 };
-use flow_rt::{ManualClock, TestRuntime, block_on};
+use flow_rt::{Handle, ManualClock, SteppedRuntime, TestRuntime, block_on};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 const MS: Duration = Duration::from_millis(1);
@@ -400,6 +400,206 @@ fn a_call_instead_of_a_wait_takes_what_has_come_to_it() {
     .unwrap();
     assert_eq!((limited.unwrap(), bounded.unwrap()), (2, 2));
     assert_eq!((bucket.stats().waiting, limiter.in_flight()), (0, 0));
+}
+
+/// What a [`Door`] says when it is asked whether it is ready.
+#[derive(Default)]
+struct Answers {
+    /// 0: not yet; 1: it is; 2: it never will be.
+    answer: AtomicU32,
+    asked: AtomicU32,
+}
+
+/// A service that is ready when it is told to be.
+#[derive(Clone, Default)]
+struct Door(Arc<Answers>);
+
+impl Door {
+    fn answers(&self, answer: u32) {
+        self.0.answer.store(answer, Relaxed);
+    }
+}
+
+impl Service<u32> for Door {
+    type Response = u32;
+    type Error = io::Error;
+    type Future = std::future::Ready<io::Result<u32>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.asked.fetch_add(1, Relaxed);
+        match self.0.answer.load(Relaxed) {
+            0 => Poll::Pending,
+            1 => Poll::Ready(Ok(())),
+            _ => Poll::Ready(Err(io::Error::other("gone"))),
+        }
+    }
+
+    fn call(&mut self, n: u32) -> Self::Future {
+        std::future::ready(Ok(n + 1))
+    }
+}
+
+fn ready<S: Service<u32>>(service: &mut S) -> Poll<Result<(), S::Error>> {
+    service.poll_ready(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn an_open_breaker_does_not_ask_its_service_whether_it_is_ready() {
+    let clock = ManualClock::new();
+    let breaker = CircuitBreaker::builder().minimum_calls(1).trial_calls(1);
+    let breaker = breaker.open_for(SECOND).clock(clock.clone());
+    let breaker = breaker.build().unwrap();
+    let door = Door::default();
+    let mut service = CircuitBreakerLayer::new(&breaker)
+        .fail()
+        .layer(door.clone());
+    assert!(ready(&mut service).is_pending());
+    breaker.open();
+    // Nobody hangs on a service that may never be ready.
+    assert!(matches!(ready(&mut service), Poll::Ready(Ok(()))));
+    assert!(matches!(ready(&mut service.clone()), Poll::Ready(Ok(()))));
+    assert_eq!(door.0.asked.load(Relaxed), 1);
+    assert_eq!(breaker.stats().rejected, 0, "there was no call yet");
+    // Its time passes between the two: there is no trial with a service that is not ready.
+    clock.advance(SECOND);
+    let Poll::Ready(Err(rejected)) = poll(service.call(1)) else {
+        panic!("it was not ready");
+    };
+    assert_eq!(rejected.retry_after(), Some(SECOND));
+    assert_eq!(breaker.stats().rejected, 1);
+    assert_eq!(breaker.state(), BreakerState::Open);
+    // The next one is a trial, when the service is ready for it.
+    assert!(ready(&mut service).is_pending());
+    door.answers(1);
+    assert!(matches!(ready(&mut service), Poll::Ready(Ok(()))));
+    assert!(matches!(poll(service.call(1)), Poll::Ready(Ok(2))));
+    assert_eq!(breaker.state(), BreakerState::Closed);
+    breaker.force_open();
+    assert!(matches!(ready(&mut service), Poll::Ready(Ok(()))));
+    let Poll::Ready(Err(rejected)) = poll(service.call(1)) else {
+        panic!("it is held open");
+    };
+    assert_eq!(rejected.denied(), Some(&CallRejected::ForcedOpen));
+    assert_eq!(door.0.asked.load(Relaxed), 3);
+}
+
+#[test]
+fn a_service_that_fails_to_be_ready_has_failed() {
+    let clock = ManualClock::new();
+    let breaker = CircuitBreaker::builder().minimum_calls(2).trial_calls(1);
+    let breaker = breaker.open_for(SECOND).clock(clock.clone());
+    let breaker = breaker.build().unwrap();
+    let door = Door::default();
+    door.answers(2);
+    let layer = CircuitBreakerLayer::new(&breaker).fail();
+    let mut service = layer.clone().layer(door.clone());
+    for calls in [1, 2] {
+        let Poll::Ready(Err(failed)) = ready(&mut service) else {
+            panic!("it is gone");
+        };
+        assert!(failed.denied().is_none());
+        assert_eq!(
+            (breaker.stats().calls, breaker.stats().failures),
+            (calls, calls)
+        );
+    }
+    assert_eq!(breaker.state(), BreakerState::Open);
+    // Once its time has passed it is a trial that fails.
+    clock.advance(SECOND);
+    assert!(matches!(ready(&mut service), Poll::Ready(Err(_))));
+    assert_eq!(
+        (breaker.state(), breaker.stats().opened),
+        (BreakerState::Open, 2)
+    );
+    // The judge says what it means.
+    breaker.reset();
+    let mut judged = layer
+        .judge(|_: &io::Result<u32>| Verdict::Ignored)
+        .layer(door);
+    assert!(matches!(ready(&mut judged), Poll::Ready(Err(_))));
+    let stats = breaker.stats();
+    assert_eq!((stats.calls, stats.ignored), (0, 1));
+}
+
+/// A limiter's own runtime keeps the time of waits, wherever they are polled: here by a thread
+/// whose own would be smol.
+#[test]
+fn a_wait_is_bounded_by_the_runtime_that_the_limiter_was_given() {
+    let rt = SteppedRuntime::over(&Handle::smol());
+    // So their clocks are the runtime's.
+    let inside = rt.enter();
+    let bucket = TokenBucket::builder().rate("1/s").burst(1).runtime(&rt);
+    let bucket = bucket.build().unwrap();
+    let keyed = KeyedLimiter::<u32>::builder().rate("1/s").burst(1);
+    let keyed = keyed.max_keys(9).runtime(&rt).build().unwrap();
+    let permits = ConcurrencyLimiter::builder().limit(1).runtime(&rt);
+    let permits = permits.build().unwrap();
+    let learns = ConcurrencyLimiter::adaptive(Aimd::default()).range(1..=1);
+    let learns = learns.runtime(&rt).build().unwrap();
+    drop(inside);
+    let _taken = (
+        bucket.try_acquire().unwrap(),
+        keyed.try_acquire(&1).unwrap(),
+        permits.try_acquire().unwrap(),
+        learns.try_acquire().unwrap(),
+    );
+    let limit = 1_500 * MS;
+    let limited = RateLimitLayer::new(&bucket).wait_up_to(limit).fail();
+    let by_key = RateLimitLayer::keyed(&keyed, same).wait_up_to(limit).fail();
+    let bounded = ConcurrencyLayer::new(&permits).wait_up_to(limit).fail();
+    let learning = AdaptiveLayer::new(&learns).wait_up_to(limit).fail();
+    let mut limited = pin!(limited.layer(plus_one()).oneshot(1));
+    let mut by_key = pin!(by_key.layer(plus_one()).oneshot(1));
+    let mut bounded = pin!(bounded.layer(plus_one()).oneshot(1));
+    let mut learning = pin!(learning.layer(plus_one()).oneshot(1));
+    assert!(poll(limited.as_mut()).is_pending());
+    assert!(poll(by_key.as_mut()).is_pending());
+    assert!(poll(bounded.as_mut()).is_pending());
+    assert!(poll(learning.as_mut()).is_pending());
+    // The rates fall meanwhile, so that all of them end at their limit.
+    bucket.set_rate("1/h").unwrap();
+    keyed.set_rate("1/h").unwrap();
+    block_on(rt.advance(2 * SECOND)).unwrap();
+    let denied = |polled: Poll<Result<u32, LimitError<io::Error>>>| match polled {
+        Poll::Ready(Err(LimitError::Denied(why))) => why,
+        other => panic!("{other:?}"),
+    };
+    for why in [
+        denied(poll(limited.as_mut())),
+        denied(poll(by_key.as_mut())),
+    ] {
+        assert!(matches!(why, Denied::NotYet { .. }), "{why:?}");
+    }
+    for polled in [poll(bounded.as_mut()), poll(learning.as_mut())] {
+        let Poll::Ready(Err(LimitError::Denied(why))) = polled else {
+            panic!("it was not bounded");
+        };
+        assert!(matches!(why, PermitError::Timeout { .. }), "{why:?}");
+    }
+}
+
+/// The time until the service is ready, for whatever it waits itself, is no latency of a request.
+#[test]
+fn a_request_that_is_learnt_from_begins_when_the_service_is_ready() {
+    let clock = ManualClock::new();
+    let limiter = ConcurrencyLimiter::adaptive(Aimd::default()).min_samples(1);
+    let limiter = limiter.clock(clock.clone()).build().unwrap();
+    let door = Door::default();
+    let mut service = AdaptiveLayer::new(&limiter).fail().layer(door.clone());
+    for late in [true, false] {
+        door.answers(u32::from(!late));
+        if late {
+            assert!(ready(&mut service).is_pending());
+            clock.advance(SECOND);
+            door.answers(1);
+        }
+        assert!(matches!(ready(&mut service), Poll::Ready(Ok(()))));
+        let mut call = pin!(service.call(1));
+        clock.advance(200 * MS);
+        assert!(matches!(poll(call.as_mut()), Poll::Ready(Ok(2))));
+        assert_eq!(limiter.stats().last_latency, Some(200 * MS), "late: {late}");
+        clock.advance(SECOND);
+    }
 }
 
 /// Nobody waits, and so needs no runtime.

@@ -26,6 +26,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use flow_rt::{Clock, DefaultClock, Instant};
+#[cfg(feature = "tower")]
+use flow_rt::{Handle, HandleError};
 use flow_sync::sync::Mutex;
 
 use self::stats::Decisions;
@@ -287,10 +289,22 @@ impl<C: Clock> AdaptiveLimiter<C> {
         Arc::new(metrics::AdaptiveCollector(self.clone()))
     }
 
+    /// Whose timers bound a wait.
+    #[cfg(feature = "tower")]
+    pub(crate) fn runtime(&self) -> Result<Handle, HandleError> {
+        self.limiter.runtime()
+    }
+
     /// A permit was taken.
     #[inline]
     fn begin(&self) -> Option<Started> {
         self.shared.windows.begin(&self.shared.clock)
+    }
+
+    /// A sample begins after its permit was taken.
+    #[cfg(feature = "tower")]
+    fn begin_anew(&self) -> Started {
+        self.shared.windows.now(&self.shared.clock)
     }
 
     /// A permit ended: learns from it, gives it back, and closes the window if it is over.

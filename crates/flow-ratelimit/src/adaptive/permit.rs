@@ -118,6 +118,14 @@ impl<C: Clock> AdaptiveOwnedPermit<C> {
         }
     }
 
+    /// What is to be learnt from begins now, and not when the permit was taken.
+    #[cfg(feature = "tower")]
+    pub(crate) fn begin_anew(&mut self) {
+        if let Some(started) = &mut self.started {
+            *started = self.limiter.begin_anew();
+        }
+    }
+
     /// How many permits this holds.
     pub fn count(&self) -> u32 {
         self.permit.count()

@@ -137,6 +137,12 @@ impl Windows {
             cell.turn.store(turn, Ordering::Relaxed);
             cell.skip.store(gap(turn, stride), Ordering::Relaxed);
         }
+        self.now(clock)
+    }
+
+    /// The beginning of a sample that begins now.
+    #[inline]
+    pub(super) fn now(&self, clock: &impl Clock) -> Started {
         let epoch = self.epoch.load(Ordering::Acquire);
         let at = clock.now().as_nanos();
         Started { at, epoch }

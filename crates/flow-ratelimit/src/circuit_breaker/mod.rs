@@ -126,6 +126,20 @@ impl<C: Clock> CircuitBreaker<C> {
         OwnedCallPermit::new(&self.core)
     }
 
+    /// Why a call that comes now is rejected, if that is so for a while; for layers, which ask
+    /// before there is a call.
+    #[cfg(feature = "tower")]
+    #[inline]
+    pub(crate) fn shut(&self) -> Option<CallRejected> {
+        self.core.shut()
+    }
+
+    /// Counts a call that was rejected on the ground of [`shut`](Self::shut).
+    #[cfg(feature = "tower")]
+    pub(crate) fn count_rejected(&self) {
+        self.core.cells.add(cells::Count::Rejected);
+    }
+
     /// How it stands. An open breaker becomes half-open when somebody calls, not by itself.
     #[inline]
     pub fn state(&self) -> BreakerState {

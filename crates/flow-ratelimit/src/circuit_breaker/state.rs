@@ -174,6 +174,27 @@ impl<C: Clock> Core<C> {
         self.enter_unless_closed(word)
     }
 
+    /// Why a call is rejected that comes now, if no trial can come of it: it is open, and for a
+    /// while yet. Counts and changes nothing.
+    #[cfg(feature = "tower")]
+    #[inline]
+    pub(super) fn shut(&self) -> Option<CallRejected> {
+        let word = self.word.load(Ordering::Acquire);
+        match kind(word) {
+            HELD_OPEN => Some(CallRejected::ForcedOpen),
+            OPEN => self.still_open(word),
+            _ => None,
+        }
+    }
+
+    #[cfg(feature = "tower")]
+    #[cold]
+    fn still_open(&self, word: u64) -> Option<CallRejected> {
+        let rejected = self.still(OPEN, self.clock.now());
+        // As in `enter_unless_closed`.
+        rejected.filter(|_| self.word.load(Ordering::Relaxed) == word)
+    }
+
     /// When a call begins: read for those only whose duration matters.
     #[inline]
     pub(super) fn began(&self) -> Instant {

@@ -312,7 +312,7 @@ impl ConcurrencyLimiter {
     }
 
     /// Whose timers bound a wait.
-    fn runtime(&self) -> Result<Handle, HandleError> {
+    pub(crate) fn runtime(&self) -> Result<Handle, HandleError> {
         match &self.shared.runtime {
             Some(runtime) => Ok(runtime.clone()),
             None => Handle::current(),

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
 
 use flow_rt::{Clock, DefaultClock};
 use tower_layer::Layer;
@@ -129,6 +129,7 @@ impl<S, C, J: Clone, A: Clone> Layer<S> for CircuitBreakerLayer<C, J, A> {
         CircuitBroken {
             inner,
             with: self.clone(),
+            shut: None,
         }
     }
 }
@@ -157,9 +158,15 @@ impl<C, J, A> fmt::Debug for CircuitBreakerLayer<C, J, A> {
 /// It asks the breaker in the call, so that a trial begins when its call does, and a service that is
 /// only ready keeps no place from others. A call that is rejected leaves the service that was ready to
 /// the next one.
+///
+/// While the breaker is open it is ready to say no, and the service behind it is not asked whether it
+/// is: one that is down may never be. One that fails to be ready is judged like a call that failed;
+/// how long it takes to be ready is no part of a call.
 pub struct CircuitBroken<S, C, J, A> {
     inner: S,
     with: CircuitBreakerLayer<C, J, A>,
+    /// What the call will answer with: it was ready for that, and the service was not asked.
+    shut: Option<CallRejected>,
 }
 
 impl<S, C, J, A, R> Service<R> for CircuitBroken<S, C, J, A>
@@ -174,11 +181,32 @@ where
     type Future = BrokenFuture<S::Future, C, J, A>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(A::inner)
+        // One that nobody has called for is of a moment that has passed.
+        self.shut = self.with.breaker.shut();
+        if self.shut.is_some() {
+            // The service is not needed to say no.
+            return Poll::Ready(Ok(()));
+        }
+        let Err(error) = ready!(self.inner.poll_ready(cx)) else {
+            return Poll::Ready(Ok(()));
+        };
+        let failed = Err(error);
+        let verdict = self.with.judge.verdict(&failed);
+        if let Ok(permit) = self.with.breaker.try_acquire() {
+            permit.finish(verdict);
+        }
+        Poll::Ready(failed.map(drop).map_err(A::inner))
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let state = match self.with.breaker.try_acquire_owned() {
+        let entered = match self.shut.take() {
+            None => self.with.breaker.try_acquire_owned(),
+            Some(why) => {
+                self.with.breaker.count_rejected();
+                Err(why)
+            }
+        };
+        let state = match entered {
             // The permit is there before the call: if that panics it has failed.
             Ok(permit) => State::Called {
                 response: self.inner.call(request),
@@ -199,6 +227,7 @@ impl<S: Clone, C, J: Clone, A: Clone> Clone for CircuitBroken<S, C, J, A> {
         Self {
             inner: self.inner.clone(),
             with: self.with.clone(),
+            shut: None,
         }
     }
 }

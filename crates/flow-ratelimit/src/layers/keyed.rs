@@ -271,7 +271,8 @@ impl<L: DecideKey<K>, K> Asked<L, K> {
         if polled.is_ready() || self.patience.limit() == Some(Duration::ZERO) {
             return polled;
         }
-        let ended = ready!(self.end.poll_end(cx));
+        let state = &self.state;
+        let ended = ready!(self.end.poll_end(cx, || state.runtime_or_current()));
         self.state.hurry();
         // The token may have come at this very instant: then it is the answer.
         let polled = limiter.poll_decide_key(cx, key, 1, &mut self.state);
@@ -311,14 +312,14 @@ impl<L: DecideKey<K>, K> Asked<L, K> {
         if !matches!(self.patience, Patience::UpTo(limit) if !limit.is_zero()) {
             return Ok(());
         }
-        let runtime = Handle::current().map_err(|_| Denied::NoRuntime)?;
+        let runtime = self.runtime()?;
         self.end.until(&runtime);
         Ok(())
     }
 
     /// Puts the next question off, or says that this would be too late.
     fn sleep(&mut self, delay: Duration, why: Denied) -> Result<(), Denied> {
-        let runtime = Handle::current().map_err(|_| Denied::NoRuntime)?;
+        let runtime = self.runtime()?;
         let at = runtime.now() + delay;
         if self.end.until(&runtime).is_some_and(|until| at > until) {
             return Err(why);
@@ -328,5 +329,10 @@ impl<L: DecideKey<K>, K> Asked<L, K> {
             none => *none = Some(Alone::new(runtime.timer(at))),
         }
         Ok(())
+    }
+
+    fn runtime(&self) -> Result<Handle, Denied> {
+        let runtime = self.state.runtime_or_current();
+        runtime.map_err(|_| Denied::NoRuntime)
     }
 }

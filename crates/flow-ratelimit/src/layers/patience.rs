@@ -84,8 +84,12 @@ impl Bound {
     }
 
     /// Pending while there is time left. The time begins with the first poll, or when somebody asks
-    /// for its end.
-    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+    /// for its end; `runtime` keeps it.
+    pub(super) fn poll_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        runtime: impl FnOnce() -> Result<Handle, HandleError>,
+    ) -> Poll<Ended> {
         let Some(limit) = self.limit else {
             return Poll::Pending;
         };
@@ -94,7 +98,7 @@ impl Bound {
             return Poll::Ready(Ended::InTime(limit));
         }
         if self.timer.is_none() {
-            let runtime = match Handle::current() {
+            let runtime = match runtime() {
                 Ok(runtime) => runtime,
                 Err(error) => return Poll::Ready(Ended::NoRuntime(error)),
             };

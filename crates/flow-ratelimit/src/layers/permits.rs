@@ -4,7 +4,9 @@
 //! 1. A service that says it is ready holds a permit, or the refusal that the call will answer with.
 //! 2. A permit that is held goes to the call, and from there back to the limiter when the response
 //!    is there or its future dropped; or back at once if the service is dropped.
-//! 3. A clone holds nothing, whatever its original does.
+//! 3. The service is asked whether it is ready once there is a permit for it. For a limit that
+//!    learns, the request begins when it is.
+//! 4. A clone holds nothing, whatever its original does.
 
 mod layers;
 mod source;
@@ -36,6 +38,8 @@ pub struct Bounded<S, P: PermitSource, A> {
     inner: S,
     source: P,
     held: Held<P>,
+    /// The service was not ready when the permit was there.
+    is_late: bool,
     patience: Patience,
     answer: A,
 }
@@ -58,6 +62,7 @@ impl<S, P: PermitSource, A> Bounded<S, P, A> {
             inner,
             source,
             held: Held::Nothing,
+            is_late: false,
             patience,
             answer,
         }
@@ -69,7 +74,7 @@ impl<S, P: PermitSource, A> Bounded<S, P, A> {
             return Poll::Ready(true);
         }
         let result = match (&mut self.held, self.patience) {
-            (Held::Waits(wait), _) => ready!(wait.poll(cx)),
+            (Held::Waits(wait), _) => ready!(wait.poll(cx, &self.source)),
             // A refusal that nobody has called for is of a moment that has passed.
             (_, Patience::Reject) => self.source.try_now(),
             (held, patience) => match self.source.poll_now(cx) {
@@ -92,12 +97,12 @@ impl<S, P: PermitSource, A> Bounded<S, P, A> {
 }
 
 impl<P: PermitSource> Wait<P> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<P::Permit, PermitError>> {
+    fn poll(&mut self, cx: &mut Context<'_>, of: &P) -> Poll<Result<P::Permit, PermitError>> {
         let acquire = self.acquire.get();
         if let Poll::Ready(result) = Pin::new(&mut *acquire).poll(cx) {
             return Poll::Ready(result);
         }
-        let ended = ready!(self.end.poll_end(cx));
+        let ended = ready!(self.end.poll_end(cx, || of.runtime()));
         // The permit may have come at this very instant: then it is the answer.
         if let Poll::Ready(result) = Pin::new(acquire).poll(cx) {
             return Poll::Ready(result);
@@ -121,16 +126,24 @@ where
     type Future = BoundedFuture<S::Future, P, A>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if ready!(self.poll_permit(cx)) {
-            self.inner.poll_ready(cx).map_err(A::inner)
-        } else {
+        if !ready!(self.poll_permit(cx)) {
             // The service is not needed to say no.
-            Poll::Ready(Ok(()))
+            return Poll::Ready(Ok(()));
         }
+        let polled = self.inner.poll_ready(cx).map_err(A::inner);
+        let was_late = mem::replace(&mut self.is_late, polled.is_pending());
+        if was_late
+            && polled.is_ready()
+            && let Held::Permit(permit) = &mut self.held
+        {
+            P::readied(permit);
+        }
+        polled
     }
 
     fn call(&mut self, request: R) -> Self::Future {
         let held = mem::replace(&mut self.held, Held::Nothing);
+        self.is_late = false;
         let permit = match held {
             Held::Permit(permit) => Ok(permit),
             Held::Refusal(why) => Err(why),

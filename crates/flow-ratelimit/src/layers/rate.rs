@@ -338,7 +338,8 @@ impl<L: Limiter + Clone> Reserved<L> {
         };
         let mut polled = self.limiter.poll_acquire_n(cx, 1, &mut wait.state);
         if polled.is_pending() {
-            let ended = ready!(wait.end.poll_end(cx));
+            let state = &wait.state;
+            let ended = ready!(wait.end.poll_end(cx, || state.runtime_or_current()));
             wait.state.hurry();
             // The token may have come at this very instant: then it is the answer.
             polled = self.limiter.poll_acquire_n(cx, 1, &mut wait.state);

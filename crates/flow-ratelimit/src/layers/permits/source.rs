@@ -5,7 +5,7 @@ use core::future::Future;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 
-use flow_rt::Clock;
+use flow_rt::{Clock, Handle, HandleError};
 
 use super::super::sealed::Sealed;
 use crate::adaptive::{AdaptiveLimiter, AdaptiveOwnedPermit, AdaptivePermit};
@@ -36,6 +36,15 @@ pub trait PermitSource: Clone + Sealed {
     /// Waits for a permit, first in, first out.
     fn acquire(&self) -> Self::Acquire;
 
+    /// Whose timers bound a wait.
+    ///
+    /// # Errors
+    /// There is no runtime.
+    fn runtime(&self) -> Result<Handle, HandleError>;
+
+    /// The service is ready, after the permit was taken.
+    fn readied(permit: &mut Self::Permit);
+
     /// Who says how it went.
     fn judge(&self) -> Self::Judge;
 }
@@ -64,6 +73,12 @@ impl PermitSource for ConcurrencyLimiter {
     fn acquire(&self) -> AcquireOwnedPermit {
         self.acquire_owned()
     }
+
+    fn runtime(&self) -> Result<Handle, HandleError> {
+        Self::runtime(self)
+    }
+
+    fn readied(_: &mut OwnedPermit) {}
 
     fn judge(&self) {}
 }
@@ -107,6 +122,14 @@ impl<C: Clock + 'static, J: Clone> PermitSource for Learning<C, J> {
 
     fn acquire(&self) -> Self::Acquire {
         Box::pin(self.limiter.acquire_owned())
+    }
+
+    fn runtime(&self) -> Result<Handle, HandleError> {
+        self.limiter.runtime()
+    }
+
+    fn readied(permit: &mut Self::Permit) {
+        permit.begin_anew();
     }
 
     fn judge(&self) -> J {
