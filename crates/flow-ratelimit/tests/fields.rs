@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use flow_ratelimit::fields::{
-    Fields, Pace, Policy, PolicyError, ProxyError, TrustedProxies, by_header, quota_policies,
-    retry_after, service_limits,
+    Advertise, Fields, Pace, Policy, PolicyError, ProxyError, TrustedProxies, by_header,
+    quota_policies, retry_after, service_limits,
 };
 use flow_ratelimit::{AcquireError, Denied, Granted, KeyedLimiter, Rate, TokenBucket};
 use flow_rt::sim::Sim;
@@ -218,6 +218,32 @@ fn a_policy_follows_its_limiter() {
         format!("{:?}", Policy::of("k", &keyed).unwrap()),
         r#"Policy("\"k\";q=3;w=10800")"#
     );
+}
+
+#[test]
+fn a_keyed_limit_of_any_kind_and_its_classes_can_be_told() {
+    let told = |policy: Policy| {
+        let mut headers = HeaderMap::new();
+        let granted = Granted::new(1, 2, SECOND);
+        Fields::new()
+            .policy(policy)
+            .add_granted(&granted, &mut headers);
+        parsed(&headers, "ratelimit-policy")[0].1.clone()
+    };
+    let exact = KeyedLimiter::<String>::builder().rate("1/s burst 2");
+    let exact = exact.max_keys(9).build_exact().unwrap();
+    let of_exact = Policy::of("exact", &exact).unwrap();
+    assert_eq!(told(of_exact), numbers(&[("q", 2), ("w", 2)]));
+    let limiter = KeyedLimiter::<str>::builder().rate("1/s burst 2");
+    let limiter = limiter.max_keys(9).classes(["2/s burst 8"]);
+    let limiter = limiter.build().unwrap();
+    let class = limiter.class(1).unwrap();
+    assert_eq!(class.burst_and_rate(), (8, Rate::per_second(2)));
+    let paid = Policy::of_class("paid", class).unwrap();
+    assert_eq!(told(paid.clone()), numbers(&[("q", 8), ("w", 4)]));
+    class.set_quota("1/s burst 9").unwrap();
+    drop(limiter);
+    assert_eq!(told(paid), numbers(&[("q", 9), ("w", 9)]), "it is live");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use http::HeaderValue;
 
 use super::item::item;
 use super::structured::MAX_INTEGER;
-use crate::keyed::KeyedLimiter;
+use crate::keyed::{KeyedClass, KeyedLimiter, LiveClass, Store};
 use crate::rate::Rate;
 use crate::token_bucket::TokenBucket;
 
@@ -38,8 +38,8 @@ enum Numbers {
     },
 }
 
-/// A limiter whose rate and burst can be told to clients, as they are at the moment: [`TokenBucket`]
-/// and [`KeyedLimiter`].
+/// A limiter whose rate and burst can be told to clients, as they are at the moment: [`TokenBucket`],
+/// [`KeyedLimiter`], by the quota of its class 0, and the [`KeyedClass`]es of that.
 pub trait Advertise {
     /// The burst and the rate in force.
     fn burst_and_rate(&self) -> (u64, Rate);
@@ -51,9 +51,21 @@ impl<C: Clock> Advertise for TokenBucket<C> {
     }
 }
 
-impl<K: ?Sized, C: Clock> Advertise for KeyedLimiter<K, C> {
+impl<K: ?Sized, C: Clock, S: Store> Advertise for KeyedLimiter<K, C, S> {
     fn burst_and_rate(&self) -> (u64, Rate) {
         (self.burst(), self.rate())
+    }
+}
+
+impl<K: ?Sized, C: Clock, S: Store> Advertise for KeyedClass<'_, K, C, S> {
+    fn burst_and_rate(&self) -> (u64, Rate) {
+        (self.burst(), self.rate())
+    }
+}
+
+impl<C: Clock, S: Store> Advertise for LiveClass<C, S> {
+    fn burst_and_rate(&self) -> (u64, Rate) {
+        self.class().burst_and_rate()
     }
 }
 
@@ -68,6 +80,37 @@ impl Policy {
         L: Advertise + Clone + Send + Sync + 'static,
     {
         let limiter = Arc::new(limiter.clone());
+        let first = limiter.burst_and_rate();
+        Self::with(name, Numbers::Live { limiter, first })
+    }
+
+    /// The policy of one class of a limiter; see [`of`](Self::of).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use flow_ratelimit::KeyedLimiter;
+    /// use flow_ratelimit::fields::Policy;
+    ///
+    /// let limiter = KeyedLimiter::<str>::builder().rate("60/min").classes(["600/min"]);
+    /// let limiter = limiter.max_keys(10_000).build()?;
+    /// let free = Policy::of("free", &limiter)?;
+    /// let paid = Policy::of_class("paid", limiter.class(1)?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`PolicyError`] if the name cannot stand in a field.
+    pub fn of_class<K, C, S>(
+        name: &str,
+        class: KeyedClass<'_, K, C, S>,
+    ) -> Result<Self, PolicyError>
+    where
+        K: ?Sized,
+        C: Clock + 'static,
+        S: Store,
+    {
+        let limiter = Arc::new(class.live());
         let first = limiter.burst_and_rate();
         Self::with(name, Numbers::Live { limiter, first })
     }

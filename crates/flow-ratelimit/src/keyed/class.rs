@@ -178,6 +178,29 @@ impl<'a, K: ?Sized, C: Clock, S: Store> KeyedClass<'a, K, C, S> {
     fn quota(&self) -> &Class {
         self.table.quotas.of(self.class.into())
     }
+
+    /// The class without a borrow.
+    #[cfg(feature = "http")]
+    pub(crate) fn live(&self) -> LiveClass<C, S> {
+        LiveClass {
+            table: self.table.clone(),
+            class: self.class,
+        }
+    }
+}
+
+/// A class that keeps its limiter alive, whatever its keys are.
+#[cfg(feature = "http")]
+pub(crate) struct LiveClass<C, S: Store> {
+    table: Arc<Table<C, S>>,
+    class: u8,
+}
+
+#[cfg(feature = "http")]
+impl<C: Clock, S: Store> LiveClass<C, S> {
+    pub(crate) fn class(&self) -> KeyedClass<'_, (), C, S> {
+        KeyedClass::new(&self.table, self.class)
+    }
 }
 
 impl<K: ?Sized, C: Clock + 'static, S: Store> KeyedClass<'_, K, C, S> {

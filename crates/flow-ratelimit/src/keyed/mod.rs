@@ -26,7 +26,6 @@ use std::sync::Arc;
 
 use flow_rt::{Clock, DefaultClock};
 
-use self::store::Store;
 use self::table::Table;
 use crate::error::{AcquireError, ConfigError, Denied};
 use crate::granted::Granted;
@@ -35,11 +34,13 @@ use crate::rate::{IntoRate, Rate};
 
 pub use builder::{KeyedLimiterBuilder, WhenFull};
 pub use class::KeyedClass;
+#[cfg(feature = "http")]
+pub(crate) use class::LiveClass;
 pub use exact::Exact;
 pub use hashed::Hashed;
 pub use one_key::OneKey;
 pub use snapshot::KeyedSnapshot;
-pub(crate) use store::Finds;
+pub(crate) use store::{Finds, Store};
 
 /// A token bucket for each key, all by one quota or by a few, in memory fixed when it is built; shared
 /// by cloning.
@@ -188,7 +189,8 @@ impl<K: ?Sized, C: Clock, S: Store> KeyedLimiter<K, C, S> {
     /// Gives `n` tokens back to a key that were taken and not used, and with them to those who wait
     /// for it. What does not fit is lost.
     ///
-    /// A key is given them in the class that it is in, whichever it is.
+    /// A key is given them in the class that it is in, whichever it is. A class that is unlimited
+    /// gives nothing back, as it takes nothing: refund by the class that the tokens were taken by.
     ///
     /// # Cost
     /// That of [`try_acquire`](Self::try_acquire), and a lock if somebody waits for any key.
