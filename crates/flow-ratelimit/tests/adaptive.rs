@@ -474,6 +474,18 @@ async fn waits_are_those_of_the_limiter(_rt: TestRuntime) {
     );
 }
 
+#[test]
+fn an_idle_window_changes_nothing_unless_permits_failed() {
+    let algorithms: [Box<dyn LimitAlgorithm>; 2] =
+        [Box::new(Vegas::default()), Box::new(Gradient2::default())];
+    for mut algorithm in algorithms {
+        let idle = Window::new(100).successes(1_000, MS).max_in_flight(10);
+        assert_eq!(algorithm.on_window(&idle), 100, "{algorithm:?}");
+        let failed = algorithm.on_window(&idle.failures(100));
+        assert_eq!(failed, 90, "{algorithm:?}");
+    }
+}
+
 /// Each request needs eight, and the service refuses until the limit is below that: they go one
 /// by one then, and the limit finds its way up again by what they say.
 #[test]

@@ -29,6 +29,7 @@ flow_rt::on_every_runtime! {
     many_of_all_classes_share_few,
     no_more_wait_than_may,
     what_needs_no_wait_does_not_block,
+    a_need_above_its_share_keeps_its_class_behind_those_within_theirs,
 }
 
 /// Three classes of a limit of 10, with 4, 3 and nothing kept for them.
@@ -113,6 +114,33 @@ async fn a_share_waits_for_what_is_lent_and_no_longer(rt: TestRuntime) {
 }
 
 /// However much the highest class asks for, the others have their shares.
+async fn a_need_above_its_share_keeps_its_class_behind_those_within_theirs(_rt: TestRuntime) {
+    let builder = ClassedLimiter::builder().limit(6).class("high", 2);
+    let limiter = builder.class("middle", 2).class("low", 2).build();
+    let limiter = limiter.expect("valid");
+    let class = |name| limiter.class(name).expect("it is there");
+    let (high, lower) = (class("high"), [class("middle"), class("low")]);
+    let take = |class| PermitClass::try_acquire_n(class, 2).expect("its share");
+    let mut held = lower.each_ref().map(take);
+    let mut big = pin!(high.acquire_n(4));
+    assert!(poll_once(big.as_mut()).is_pending());
+    let mut small = pin!(high.acquire());
+    assert!(poll_once(small.as_mut()).is_pending());
+    for turn in 0..20 {
+        // Two are free, which is the share of the highest, and lower ones pass within theirs.
+        assert_eq!(limiter.available(), 2);
+        drop(held[turn % 2].split(1));
+        let again = lower[turn % 2].try_acquire().expect("within its share");
+        held[turn % 2].merge(again).expect("the same class");
+        assert!(poll_once(big.as_mut()).is_pending());
+        assert!(poll_once(small.as_mut()).is_pending());
+    }
+    // Without them it has what they leave.
+    drop(held);
+    assert_eq!(big.await.expect("they are free").count(), 4);
+    drop(small.await.expect("it is free"));
+}
+
 async fn a_share_is_kept_under_load_from_above(rt: TestRuntime) {
     let (limiter, [high, middle, _]) = three();
     let tasks: Vec<_> = (0..40)

@@ -17,7 +17,8 @@ use super::{AdaptiveConfigError, LimitAlgorithm, Window, check, share};
 /// After TCP Vegas (Brakmo and Peterson 1995) and Netflix's `VegasLimit`. Different from those:
 /// what may queue is neither a number nor a share, the unloaded latency is never measured with a
 /// queue of its own in it, a cut is as deep as the queue instead of a step per window, steps of
-/// growth widen, and windows in which less than half of the limit was used change nothing.
+/// growth widen, and windows in which less than half of the limit was used change nothing, unless
+/// permits failed.
 ///
 /// It finds the capacity of services whose latency rises when they are full. With latencies that
 /// vary by more than `beta` from window to window it stays below: make windows longer.

@@ -34,9 +34,14 @@ pub use permit::{ClassPermit, OwnedClassPermit};
 /// In a class it is first in, first out. Nobody passes one who goes before, a newcomer no more
 /// than one who waits, and a large need holds up those after it until it fits. So the first of a
 /// class that waits within its share waits **only for permits that are lent**, and nothing more is
-/// lent until it is served: no class is kept from its share for longer than those run that have
-/// borrowed of it. What is lent goes by priority alone: a class that asks for more than its share
-/// may wait for ever while higher ones ask.
+/// lent until it is served: no class whose first is within its share is kept from that for longer
+/// than those run that have borrowed of it.
+///
+/// What is lent goes by priority, after all of those: whoever asks for more than the share of its
+/// class may wait for ever, while higher classes ask for as much, or while any class, a lower one
+/// too, uses its own share. As it is the first that counts, those of its class behind it wait as
+/// long, though they be within the share. Let no class have needs above its share that must not
+/// wait so.
 ///
 /// Clones are the same limiter.
 ///

@@ -178,6 +178,8 @@ impl Slots {
     fn second_of(&self, hash: u64, first: usize) -> usize {
         let sets = self.sets.len();
         // Without the bits that say a class: a key stands in the same sets whatever its class is.
+        // The first set goes by the upper bits of the hash, which those reach by a carry only: for
+        // one key in 2^36 of a million sets, which then is two keys in two of its classes.
         let key = hash & !CLASSES;
         let second = scaled(key.rotate_left(32).wrapping_mul(SCATTER), sets);
         match second {

@@ -54,8 +54,10 @@
 //! # Fairness
 //! First in, first out in a class; a big need holds up those behind it, and, while it is the next,
 //! those of the classes below. Between classes it is priority: what is lent goes to the highest
-//! class that asks, for ever if it asks for ever. A granted waiter that is not polled keeps its
-//! permits.
+//! class that asks, for ever if it asks for ever, once nobody is first who is within its share. So
+//! a first that needs more than its share waits for ever, with its class behind it, while others
+//! use theirs and it never finds enough; though they be lower. A granted waiter that is not polled
+//! keeps its permits.
 //!
 //! # Source
 //! Netflix's concurrency-limits, whose partitions keep a share of the limit and lend the rest, with
