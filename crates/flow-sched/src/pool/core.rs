@@ -212,6 +212,19 @@ impl Core {
         news
     }
 
+    /// The first pool, from this one up, whose slot the calling code keeps while it waits: a task
+    /// here cannot begin without that slot, or one of those in its place.
+    pub(super) fn kept_by_caller(self: &Arc<Self>) -> Option<&Arc<Self>> {
+        let mut pool = Some(self);
+        while let Some(core) = pool {
+            if inside::is_inside(core.address()) {
+                return pool;
+            }
+            pool = core.above();
+        }
+        None
+    }
+
     /// Runs `f` as in the tasks that this pool's slots are.
     pub(super) fn within_above(&self, f: &mut dyn FnMut()) {
         match self.above() {

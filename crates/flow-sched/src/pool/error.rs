@@ -176,9 +176,9 @@ pub enum SubmitError<F> {
         /// How many tasks the queue holds.
         capacity: usize,
     },
-    /// The queue is full, and the submitter is a task of the same pool, or of a
-    /// [sub-pool](super::WorkerPool::sub_pool) of it: it would keep its slot while it waits for a
-    /// slot to make room, perhaps for ever.
+    /// The queue is full, and the submitter is a task of the same pool, or of one above or below
+    /// it that shares [slots](super::WorkerPool::sub_pool) with it: it would keep its slot while it
+    /// waits for a slot to make room, perhaps for ever.
     Nested {
         /// The task.
         task: Rejected<F>,
@@ -439,6 +439,6 @@ fn nested(capacity: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     full(capacity, f)?;
     write!(
         f,
-        "; a task of the same pool that waited for room would keep the slot that has to make it"
+        "; a task that waited for room would keep the slot that has to make it"
     )
 }

@@ -14,7 +14,6 @@ use flow_sync::Ticket;
 
 use super::core::Core;
 use super::error::{Rejected, SubmitError, TrySubmitError};
-use super::inside;
 use super::lone::{self, Lone};
 use super::place::{self, Guest};
 use super::queued::Queued;
@@ -286,7 +285,7 @@ impl<'p, F, T> Submit<'p, F, T> {
                 Err(other) => return Poll::Ready(Err(other)),
             }
             match self.on_full {
-                OnFull::Wait if inside::is_inside(self.core.address()) => {
+                OnFull::Wait if self.core.kept_by_caller().is_some() => {
                     return Poll::Ready(Err(Refusal::Nested));
                 }
                 OnFull::Wait => {

@@ -34,7 +34,8 @@ use super::task::TaskHandle;
 ///
 /// # Tasks that submit to their own pool
 /// A task that waits for room in its own pool's full queue keeps the slot that would make it:
-/// [`submit`](Self::submit) refuses to ([`SubmitError::Nested`](super::SubmitError::Nested)).
+/// [`submit`](Self::submit) refuses to ([`SubmitError::Nested`](super::SubmitError::Nested)). The
+/// same holds between a pool and its [sub-pools](Self::sub_pool), either way.
 /// A task that awaits the *handle* of another one on the same pool keeps its slot too, and that
 /// is not refused: if every slot does so, nothing runs any more. Let it wait in
 /// [`release_slot`](Self::release_slot), or as a [`group`](Self::group), which does so by itself.

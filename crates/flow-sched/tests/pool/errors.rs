@@ -122,8 +122,8 @@ fn rejected(rt: &TestRuntime) -> Rejected<fn(TaskContext) -> std::future::Ready<
 const CLOSED: &str = "the pool is closed and takes no more tasks";
 const FULL: &str = "the pool's queue is full (5 tasks)";
 const UNKNOWN: &str = "the pool has no priority 7; 0 to 2 are allowed";
-const NESTED: &str = "the pool's queue is full (5 tasks); a task of the same pool that waited for \
-                      room would keep the slot that has to make it";
+const NESTED: &str = "the pool's queue is full (5 tasks); a task that waited for room would keep \
+                      the slot that has to make it";
 
 async fn of_submitting(rt: TestRuntime) {
     let errors = [

@@ -29,6 +29,7 @@ flow_rt::on_every_runtime! {
     a_group_above_has_the_slot_of_its_task,
     a_slot_that_is_wanted_above_comes_back_after_one_task,
     its_task_does_not_wait_for_the_room_above_that_it_keeps,
+    a_task_above_does_not_wait_for_the_room_that_its_slot_has_to_make,
 }
 
 fn pool(rt: &TestRuntime, slots: usize) -> WorkerPool {
@@ -370,4 +371,42 @@ async fn its_task_does_not_wait_for_the_room_above_that_it_keeps(rt: TestRuntime
         )
     });
     assert!(refused.await.unwrap());
+}
+
+async fn a_task_above_does_not_wait_for_the_room_that_its_slot_has_to_make(rt: TestRuntime) {
+    let above = pool(&rt, 1);
+    let sub = above.sub_pool().slots(1).queue(1).build().unwrap();
+    let of_sub = sub.sub_pool().slots(1).queue(1).build().unwrap();
+    for pool in [&sub, &of_sub] {
+        let (inner, counts) = (pool.clone(), Arc::new(AtomicUsize::new(0)));
+        let counted = counts.clone();
+        let refused = above.run(async move |_| {
+            let mut refused = Vec::new();
+            for _ in 0..3 {
+                let counts = counts.clone();
+                let task = inner.submit(async move |_| counts.fetch_add(1, Ordering::Relaxed));
+                refused.push(matches!(
+                    task.detach().await,
+                    Err(SubmitError::Nested { capacity: 1, .. })
+                ));
+            }
+            refused
+        });
+        let refused = rt.timeout(LONG, refused).await.unwrap().unwrap();
+        assert_eq!(refused, [false, true, true]);
+        rt.settle().await;
+        assert_eq!(counted.load(Ordering::Relaxed), 1);
+        // From outside, and from a task of another pool, it waits.
+        let gate = occupy(&rt, &above).await;
+        pool.try_submit(async |_| 1).unwrap().detach();
+        let (other, inner) = (self::pool(&rt, 1), pool.clone());
+        let waits = other
+            .submit(async move |_| inner.run(async |_| 2).await)
+            .await
+            .unwrap();
+        rt.settle().await;
+        assert_eq!(pool.stats().waiting, 1);
+        gate.cancel();
+        assert_eq!(waits.await.unwrap().unwrap(), 2);
+    }
 }
