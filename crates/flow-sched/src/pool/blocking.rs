@@ -39,7 +39,7 @@ use flow_rt::{CancellationToken, Instant, contain};
 
 use super::core::Core;
 use super::error::TaskError;
-use super::inside;
+use super::inside::{self, Inside};
 use super::place::{self, Facts, Place, Stand, Submitter, Timers};
 use super::queued::Queued;
 use super::roster::Seat;
@@ -122,7 +122,17 @@ pub(super) async fn run(
         seen: 0,
         submitter: None,
     };
-    let thread = Thread { shared, ran: 0 };
+    // A pool's runtime is below all pools: the thread is in no task of theirs by itself.
+    let around = if is_guest || core.above().is_some() {
+        inside::all()
+    } else {
+        Vec::new()
+    };
+    let thread = Thread {
+        shared,
+        around,
+        ran: 0,
+    };
     drop(core.rt.spawn_blocking(move || thread.run()));
     poll_fn(|cx| watch.poll(timers, cx)).await
 }
@@ -130,18 +140,16 @@ pub(super) async fn run(
 /// The thread's side. Dropped before it ran, it reports that the host is gone.
 struct Thread {
     shared: Arc<Shared>,
+    /// The slots in whose tasks the slot is, or the submitter: those of the pools above.
+    around: Vec<Inside>,
     ran: u32,
 }
 
 impl Thread {
-    /// Runs closures where the slot would be: in the tasks of the pools above.
+    /// Runs closures where the slot would be.
     fn run(mut self) {
-        if self.shared.is_guest {
-            // There is no slot, nor one above.
-            return self.run_all();
-        }
-        let core = self.shared.core.clone();
-        core.within_above(&mut || self.run_all());
+        let around = core::mem::take(&mut self.around);
+        inside::enter_all(&around, &mut || self.run_all());
     }
 
     fn run_all(&mut self) {
@@ -296,12 +304,12 @@ impl Shared {
         };
         facts.tell(&self.core, stand, end, None);
         self.task_left();
-        let pool = if self.is_guest {
-            inside::NOWHERE
+        let slot = if self.is_guest {
+            Inside::NOWHERE
         } else {
-            self.core.address()
+            Inside::new(self.core.number, self.seat.id)
         };
-        inside::enter(pool, || job.end(why));
+        inside::enter(slot, || job.end(why));
         contain(|| drop(job));
     }
 

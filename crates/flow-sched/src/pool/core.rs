@@ -59,6 +59,8 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, Ordering, fence};
 
 pub(super) struct Core {
+    /// Which pool this is, for [`inside`](super::inside).
+    pub(super) number: u32,
     pub(super) name: Cow<'static, str>,
     /// Below all pools: a sub-pool's slots are tasks of the pool above, its timers and its closures
     /// that block are not.
@@ -150,6 +152,7 @@ impl Core {
             QueueKind::Rendezvous => (range.max(), None),
         };
         Self {
+            number: inside::number(),
             name: settings.name,
             rt: settings.rt,
             below: Mutex::new(Vec::new()),
@@ -191,11 +194,6 @@ impl Core {
         (settings.slots, Timing::default())
     }
 
-    /// Which pool this is, for [`inside`](super::inside).
-    pub(super) fn address(&self) -> usize {
-        core::ptr::from_ref(self) as usize
-    }
-
     /// The pool whose tasks its slots are, if they are a pool's.
     pub(super) fn above(&self) -> Option<&Arc<Self>> {
         self.above.as_ref().map(|above| &above.core)
@@ -217,22 +215,12 @@ impl Core {
     pub(super) fn kept_by_caller(self: &Arc<Self>) -> Option<&Arc<Self>> {
         let mut pool = Some(self);
         while let Some(core) = pool {
-            if inside::is_inside(core.address()) {
+            if inside::seat_in(core.number).is_some() {
                 return pool;
             }
             pool = core.above();
         }
         None
-    }
-
-    /// Runs `f` as in the tasks that this pool's slots are.
-    pub(super) fn within_above(&self, f: &mut dyn FnMut()) {
-        match self.above() {
-            None => f(),
-            Some(above) => {
-                above.within_above(&mut || inside::enter(above.address(), &mut *f));
-            }
-        }
     }
 
     /// Queues a task, for which the caller has a place.
@@ -390,24 +378,23 @@ impl Core {
         self.notify();
     }
 
-    /// A task waits without its slot: another one may have one, until it is taken back.
-    pub(super) fn lend(self: &Arc<Self>) {
-        self.roster.lend();
+    /// A slot was lent: another one may live, until it is taken back.
+    pub(super) fn lent(self: &Arc<Self>) {
         self.fit_room();
         // Another slot may start, and tasks may be waiting for it.
         self.notify();
     }
 
     /// The task wants its slot; a ticket if it has to wait for that.
-    pub(super) fn take_back(&self) -> Option<Ticket> {
-        let ticket = self.roster.take_back();
+    pub(super) fn take_back(&self, seat: &Seat) -> Option<Ticket> {
+        let ticket = self.roster.take_back(seat);
         self.fit_room();
         ticket
     }
 
     /// The task is gone.
-    pub(super) fn take_back_now(&self, ticket: Option<Ticket>) {
-        self.roster.take_back_now(ticket);
+    pub(super) fn take_back_now(&self, seat: &Seat, ticket: Option<Ticket>) {
+        self.roster.take_back_now(seat, ticket);
         self.fit_room();
     }
 

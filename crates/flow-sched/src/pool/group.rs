@@ -25,8 +25,8 @@ use crate::sync::{AtomicWaker, SegQueue};
 /// [adaptive](super::WorkerPoolBuilder::adaptive), unless [`at_once`](Self::at_once) says
 /// otherwise; the others are not made before.
 ///
-/// In a task of the same pool the group gives the task's slot to its members while it waits: see
-/// [`release_slot`](WorkerPool::release_slot). So groups may be nested to any depth, on one slot
+/// In a task of the same pool, or of one above or below it, the group gives the task's slot to its
+/// members while it waits: see [`release_slot`](WorkerPool::release_slot). So groups may be nested to any depth, on one slot
 /// too.
 #[derive(Debug, Clone)]
 #[must_use = "a group does nothing until it runs tasks"]

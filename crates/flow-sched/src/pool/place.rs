@@ -14,7 +14,7 @@ use super::core::Core;
 use super::error::TaskError;
 use super::events;
 use super::hooks::{self, TaskEnd, TaskOutcome};
-use super::inside;
+use super::inside::{self, Inside};
 use super::queued::Popped;
 use super::roll::Enrolled;
 use super::roster::Seat;
@@ -37,6 +37,8 @@ pub(super) struct Place {
     /// What the last task ran in: the next one's, if it is of the same type.
     body: Pin<Box<dyn Body>>,
     run: Run,
+    /// Whose slot its tasks keep.
+    inside: Inside,
     /// When the last task ended, if that was looked up.
     pub(super) idle_since: Option<Instant>,
     stand: Stand,
@@ -75,6 +77,7 @@ impl Place {
         };
         Self {
             cx: None,
+            inside: Inside::new(core.number, seat.id),
             core,
             seat,
             token,
@@ -89,23 +92,20 @@ impl Place {
     pub(super) fn elsewhere(core: Arc<Core>, seat: Arc<Seat>, is_guest: bool) -> Self {
         let mut place = Self::new(core, seat);
         place.stand.stripe = stats::SHARED;
-        place.stand.is_guest = is_guest;
-        place
+        if is_guest { place.for_guest() } else { place }
+    }
+
+    /// The same for a submitter, in whose tasks' slots it is, if any.
+    fn for_guest(mut self) -> Self {
+        self.stand.is_guest = true;
+        self.inside = Inside::NOWHERE;
+        self
     }
 
     /// Keeps no body that is large.
     pub(super) fn tidy(&mut self) {
         if size_of_val(&*self.body) > KEPT {
             self.body = Box::pin(NoBody);
-        }
-    }
-
-    /// Whose slot its tasks keep.
-    fn inside(&self) -> usize {
-        if self.stand.is_guest {
-            inside::NOWHERE
-        } else {
-            self.core.address()
         }
     }
 
@@ -179,7 +179,7 @@ impl Place {
     }
 
     fn begin<J: Popped>(&mut self, job: J, mut cx: Option<&mut Context<'_>>) -> Begun<J> {
-        let (pool, stand) = (self.inside(), self.stand);
+        let (slot, stand) = (self.inside, self.stand);
         let Self {
             core,
             cx: context,
@@ -188,7 +188,7 @@ impl Place {
         } = self;
         let own = context.clone().unwrap_or_default();
         TaskContext::enter_from(context, || {
-            inside::enter(pool, || {
+            inside::enter(slot, || {
                 let begun = job.begin(body.as_mut(), stand, own, core, cx.as_deref_mut());
                 match begun {
                     Begun::Misfit(job, own) => {
@@ -203,10 +203,10 @@ impl Place {
 
     /// Polls the task in its context.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let pool = self.inside();
+        let slot = self.inside;
         let Self { cx: own, body, .. } = self;
         let polled =
-            TaskContext::enter_from(own, || inside::enter(pool, || body.as_mut().poll(cx)));
+            TaskContext::enter_from(own, || inside::enter(slot, || body.as_mut().poll(cx)));
         self.seen(polled)
     }
 
@@ -297,9 +297,7 @@ pub(super) struct Guest(Place);
 
 impl Guest {
     pub(super) fn new(core: Arc<Core>, seat: Arc<Seat>) -> Self {
-        let mut place = Place::new(core, seat);
-        place.stand.is_guest = true;
-        Self(place)
+        Self(Place::new(core, seat).for_guest())
     }
 }
 
@@ -501,9 +499,9 @@ impl Place {
 
     /// Ends a task that has not ended itself, and what it has started elsewhere.
     fn stop(&mut self, end: End, why: TaskError) {
-        let pool = self.inside();
+        let slot = self.inside;
         let body = self.body.as_mut();
-        inside::enter(pool, || body.stop(why));
+        inside::enter(slot, || body.stop(why));
         if let Some(cx) = &self.cx {
             contain(|| cx.cancellation().cancel());
         }

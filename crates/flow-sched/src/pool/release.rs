@@ -1,7 +1,12 @@
 //! A task that waits gives its slot to others for as long.
 //!
 //! A task of a sub-pool has two: one of the sub-pool, which is a task of the pool above and has
-//! one of that. So a loan is one of every pool from the one that is asked upwards.
+//! one of that. So a loan is one of every pool upwards, from the first one that the task is in: the
+//! one that is asked, or one above it.
+//!
+//! # Several at once
+//! A task may wait in several loans at once. Each slot is lent by the first of them and taken back by
+//! the last: between the two it is another task's, and what the task does then it does without one.
 //!
 //! # Order
 //! What was lent is taken back from the inside out: whoever waits for a slot of a pool has those
@@ -18,6 +23,7 @@ use flow_sync::Ticket;
 
 use super::core::Core;
 use super::inside;
+use super::roster::Seat;
 
 pin_project_lite::pin_project! {
     /// The future of [`WorkerPool::release_slot`](super::WorkerPool::release_slot).
@@ -36,18 +42,21 @@ pin_project_lite::pin_project! {
 /// Who has the slots of the task that waits. Dropped, it takes them back without a wait: the task
 /// has ended, or its slot would be too many and leaves.
 struct Loan<'p> {
-    /// Whose slot is lent, as are those of the pools above.
+    /// The pool that is asked; then the first one, from there up, that the task is in.
     core: &'p Arc<Core>,
     state: State,
+    /// Slots that have not come back: that of `core` last, before it that of the pool above.
+    lent: Vec<(&'p Arc<Core>, Arc<Seat>)>,
+    /// The wait for the last of them, all slots of whose pool are busy.
+    returning: Option<Ticket>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     New,
-    /// Not in a slot of the pool, or ready at once: there is nothing to give away.
+    /// In no slot of these pools: there is nothing to give away.
     Kept,
     Lent,
-    /// The wait is over, and all slots of this pool are busy.
-    Returning(Ticket),
 }
 
 impl<'p, F: Future> ReleaseSlot<'p, F> {
@@ -58,6 +67,8 @@ impl<'p, F: Future> ReleaseSlot<'p, F> {
             loan: Loan {
                 core,
                 state: State::New,
+                lent: Vec::new(),
+                returning: None,
             },
         }
     }
@@ -70,14 +81,17 @@ impl<F: Future> Future for ReleaseSlot<'_, F> {
         let this = self.project();
         let loan = this.loan;
         if this.output.is_none() {
-            let is_new = matches!(loan.state, State::New);
-            if is_new && !inside::is_inside(loan.core.address()) {
-                loan.state = State::Kept;
+            let is_new = loan.state == State::New;
+            if is_new {
+                match loan.core.kept_by_caller() {
+                    Some(core) => loan.core = core,
+                    None => loan.state = State::Kept,
+                }
             }
             // What is awaited here may wait for room: it keeps no slot.
             let output = match loan.state {
                 State::Kept => ready!(this.future.poll(cx)),
-                _ => match inside::without(loan.core.address(), || this.future.poll(cx)) {
+                _ => match inside::without(loan.core.number, || this.future.poll(cx)) {
                     Poll::Ready(output) => output,
                     Poll::Pending => {
                         if is_new {
@@ -100,46 +114,41 @@ impl Loan<'_> {
         self.state = State::Lent;
         let mut lender = Some(self.core);
         while let Some(core) = lender {
-            core.lend();
+            let seat = inside::seat_in(core.number).and_then(|seat| core.roster.lend(seat));
+            let Some(seat) = seat else { return };
+            self.lent.insert(0, (core, seat));
+            core.lent();
             lender = core.above();
         }
     }
 
     fn poll_return(&mut self, cx: &Context<'_>) -> Poll<()> {
-        loop {
-            let ticket = match self.state {
-                State::New | State::Kept => return Poll::Ready(()),
-                State::Lent => self.core.take_back(),
-                State::Returning(ticket) => Some(ticket),
-            };
-            if let Some(ticket) = ticket
-                && !self.core.roster.is_back(ticket, cx)
+        while let Some((core, seat)) = self.lent.last() {
+            if self.returning.is_none() {
+                self.returning = core.take_back(seat);
+            }
+            // Kept before the look, which clones the caller's waker.
+            if let Some(ticket) = self.returning
+                && !core.roster.is_back(ticket, cx)
             {
-                self.state = State::Returning(ticket);
                 return Poll::Pending;
             }
             self.next();
         }
+        Poll::Ready(())
     }
 
     /// This pool's slot is back: on to the one above.
     fn next(&mut self) {
-        match self.core.above() {
-            Some(above) => (self.core, self.state) = (above, State::Lent),
-            None => self.state = State::Kept,
-        }
+        self.returning = None;
+        self.lent.pop();
     }
 }
 
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
-        loop {
-            let ticket = match self.state {
-                State::New | State::Kept => return,
-                State::Lent => None,
-                State::Returning(ticket) => Some(ticket),
-            };
-            self.core.take_back_now(ticket);
+        while let Some((core, seat)) = self.lent.last() {
+            core.take_back_now(seat, self.returning);
             self.next();
         }
     }

@@ -16,7 +16,7 @@
 //!    `idle` and `alive` in one step: a push in between would rely on it. One that leaves because
 //!    there are too many was busy until then, and notifies in its place.
 //! 6. `most` is the range's maximum and one for each slot that is lent, which is one whose task
-//!    waits without it. So tasks that run, those that wait so apart, are never more than the
+//!    waits without it, however many waits of the task lend it. So tasks that run, those that wait so apart, are never more than the
 //!    maximum: a slot that is wanted back comes back once another has left, and whoever takes a slot
 //!    out gives it to who wants it, in the same step.
 //! 7. Whenever there may be too many slots `news` changes, and each slot that sees it compares,
@@ -115,6 +115,8 @@ pub(super) struct Seat {
     pub(super) id: u32,
     /// The news when it was opened.
     pub(super) news: u64,
+    /// Waits of its task that lend the slot; it changes under the lock, with `lent`.
+    loans: AtomicUsize,
     waker: AtomicWaker,
     parked: AtomicBool,
 }
@@ -131,6 +133,11 @@ impl Seat {
 
     pub(super) fn wake(&self) {
         contain(|| self.waker.wake());
+    }
+
+    /// Ends a loan, under the lock.
+    fn is_last_loan(&self) -> bool {
+        self.loans.fetch_sub(1, Ordering::Relaxed) == 1
     }
 }
 
@@ -355,22 +362,32 @@ impl Roster {
         too_many
     }
 
-    /// A slot's task waits without it: one slot more may live.
-    pub(super) fn lend(&self) {
+    /// A slot's task waits without it: one slot more may live, unless it waits so already. `None`
+    /// if there is no such slot.
+    pub(super) fn lend(&self, id: u32) -> Option<Arc<Seat>> {
         let mut wakers = Vec::new();
-        {
+        let seat = {
             let mut seats = self.seats.lock();
-            seats.lent += 1;
-            self.adjust(&mut seats, &mut wakers);
-        }
+            let seat = seats.taken.get(id as usize).cloned().flatten()?;
+            if seat.loans.fetch_add(1, Ordering::Relaxed) == 0 {
+                seats.lent += 1;
+                self.adjust(&mut seats, &mut wakers);
+            }
+            seat
+        };
         wake_all(wakers);
+        Some(seat)
     }
 
-    /// The task has waited and wants its slot; a ticket if it has to wait for that too.
-    pub(super) fn take_back(&self) -> Option<Ticket> {
+    /// The task has waited and wants its slot; a ticket if it has to wait for that too. Of several
+    /// waits the last has the slot back.
+    pub(super) fn take_back(&self, seat: &Seat) -> Option<Ticket> {
         let mut wakers = Vec::new();
         let ticket = {
             let mut seats = self.seats.lock();
+            if !seat.is_last_loan() {
+                return None;
+            }
             let ticket = seats.returning.push(1, None);
             self.adjust(&mut seats, &mut wakers);
             if seats.returning.standing(ticket) == Standing::Waiting {
@@ -405,11 +422,15 @@ impl Roster {
         is_back
     }
 
-    /// The task is gone, and its slot goes on without it: a slot too many leaves.
-    pub(super) fn take_back_now(&self, ticket: Option<Ticket>) {
+    /// The task is gone, and its slot goes on without it: a slot too many leaves. `ticket` is that
+    /// of one that wanted its slot.
+    pub(super) fn take_back_now(&self, seat: &Seat, ticket: Option<Ticket>) {
         let mut wakers = Vec::new();
         let unused = {
             let mut seats = self.seats.lock();
+            if ticket.is_none() && !seat.is_last_loan() {
+                return;
+            }
             let left = ticket.map(|ticket| seats.returning.cancel(ticket));
             // One whose ticket was granted has its slot back.
             if left
@@ -459,6 +480,7 @@ impl Seats {
         let seat = Arc::new(Seat {
             id,
             news,
+            loans: AtomicUsize::new(0),
             waker: AtomicWaker::new(),
             parked: AtomicBool::new(false),
         });

@@ -245,10 +245,13 @@ impl WorkerPool {
     /// Awaits a future without the slot of the task that awaits it: another task may run for as
     /// long. The slot comes back before the future's value does, which may mean a wait for one.
     ///
-    /// For tasks that wait for others of their own pool, or of one [above](Self::sub_pool): a task
-    /// of a sub-pool gives up the slot of the pool that is asked, and those of the pools above that.
-    /// Outside of the pool's tasks it just awaits the future. What is awaited here may also
-    /// [`submit`](Self::submit) with a wait.
+    /// For tasks that wait for others of their own pool, or of one [above or below](Self::sub_pool).
+    /// A task of a sub-pool gives up the slot of the pool that is asked, and those of the pools above
+    /// that; a task above the pool that is asked, its own slot and those above. In no such task it
+    /// just awaits the future. What is awaited here may also [`submit`](Self::submit) with a wait.
+    ///
+    /// A task that waits so in several futures at once has its slot back with the last of them: what
+    /// it does between two of them it does beside another task.
     ///
     /// # Cancel safety
     /// That of the future. Nothing is lost of the slots.
@@ -291,7 +294,7 @@ impl WorkerPool {
     /// | [`cancellation`](Self::cancellation) | is above its own |
     /// | [`close`](Self::close) | closes it; what it has queued still runs |
     /// | [`shutdown`](Self::shutdown) | drains, cancels and stops it at the same times |
-    /// | [`release_slot`](Self::release_slot), [`group`](Self::group) | what its tasks await in this pool's gives up the slot here; in the sub-pool's own, both slots |
+    /// | [`release_slot`](Self::release_slot), [`group`](Self::group) | what its tasks await in this pool's gives up the slot here; in the sub-pool's own, both slots; what this pool's tasks await in the sub-pool's, the slot here |
     ///
     /// Built on a closed pool it is closed.
     ///

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use flow_rt::sim::{self, Sim, SimRng};
 use flow_rt::{TaskContext, TestRuntime};
 use flow_sched::{GroupError, PoolConfigError, TaskError, WorkerPool, WorkerPoolBuilder};
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 
 use crate::common::{Gate, LONG, ms, occupy, poll_once};
 
@@ -19,6 +19,8 @@ flow_rt::on_every_runtime! {
     a_task_that_goes_away_leaves_its_slot_whole,
     outside_of_the_pool_nothing_is_lent,
     what_is_awaited_without_a_slot_may_wait_for_room,
+    two_waits_of_one_task_lend_one_slot,
+    the_last_of_two_waits_has_the_slot_back,
     a_tree_of_groups_finishes_on_one_slot,
     a_hand_off_lends_the_place_with_the_slot,
     a_group_collects_in_order_and_keeps_its_bound,
@@ -149,6 +151,78 @@ async fn what_is_awaited_without_a_slot_may_wait_for_room(rt: TestRuntime) {
         values.into_iter().map(Result::unwrap).sum::<u32>()
     });
     assert_eq!(sum.await.unwrap(), 15);
+}
+
+/// Tasks that count how many of them run at once.
+fn counted(rt: &TestRuntime, now: &Arc<AtomicUsize>, most: &Arc<AtomicUsize>) -> Vec<Counted> {
+    let task = |_| -> Counted {
+        let (rt, now, most) = (rt.clone(), now.clone(), most.clone());
+        Box::new(move |_| {
+            Box::pin(async move {
+                most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                rt.sleep(ms(1)).await.unwrap();
+                now.fetch_sub(1, Ordering::Relaxed);
+            })
+        })
+    };
+    (0..4).map(task).collect()
+}
+
+type Counted = Box<dyn FnOnce(TaskContext) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+async fn two_waits_of_one_task_lend_one_slot(rt: TestRuntime) {
+    let pool = pool(&rt, 1, 4);
+    let sub = pool.sub_pool().slots(1).queue(4).build().unwrap();
+    // Of one pool, and of one and the pool above it.
+    for (own, other) in [(&pool, &pool), (&sub, &sub), (&sub, &pool)] {
+        let (now, most) = (Arc::default(), Arc::new(AtomicUsize::new(0)));
+        let groups = [counted(&rt, &now, &most), counted(&rt, &now, &most)];
+        let (inner, outer) = (own.clone(), other.clone());
+        let task = own.run(async move |_| {
+            let [first, second] = groups;
+            let (inner, outer) = (inner.group(), outer.group());
+            join(inner.run_all(first), outer.run_all(second)).await
+        });
+        let (first, second) = rt.timeout(LONG, task).await.unwrap().unwrap();
+        assert_eq!((first.len(), second.len()), (4, 4));
+        assert_eq!(most.load(Ordering::Relaxed), 1);
+        rt.settle().await;
+        assert_eq!((pool.stats().slots, sub.stats().slots), (1, 0));
+    }
+}
+
+async fn the_last_of_two_waits_has_the_slot_back(rt: TestRuntime) {
+    let pool = pool(&rt, 1, 4);
+    let (first, second, inner) = (Gate::new(), Gate::new(), pool.clone());
+    let gates = (first.clone(), second.clone());
+    let mut task = pool
+        .try_submit(async move |_| {
+            let (first, second) = gates;
+            let first = inner.release_slot(first.cancelled());
+            join(first, inner.release_slot(second.cancelled())).await
+        })
+        .unwrap();
+    rt.settle().await;
+    for gate in [&first, &second] {
+        // There is one slot for others, whether one wait is left or two.
+        let busy = occupy(&rt, &pool).await;
+        let third = pool.try_submit(async |_| ()).unwrap();
+        rt.settle().await;
+        assert_eq!((pool.stats().running, pool.stats().queued), (2, 1));
+        gate.cancel();
+        rt.settle().await;
+        assert!(!third.is_finished());
+        assert!(poll_once(&mut task).is_pending());
+        busy.cancel();
+        third.await.unwrap();
+    }
+    task.await.unwrap();
+    rt.settle().await;
+    let busy = occupy(&rt, &pool).await;
+    pool.try_submit(async |_| ()).unwrap().detach();
+    rt.settle().await;
+    assert_eq!((pool.stats().slots, pool.stats().queued), (1, 1));
+    busy.cancel();
 }
 
 /// Counts the leaves of a tree whose nodes are groups.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
-use flow_rt::TestRuntime;
+use flow_rt::{OnFull, TestRuntime};
 use flow_sched::{Shutdown, SubmitError, TaskError, TaskHandle, WorkerPool};
 use futures_util::future::join_all;
 
@@ -30,6 +30,8 @@ flow_rt::on_every_runtime! {
     a_slot_that_is_wanted_above_comes_back_after_one_task,
     its_task_does_not_wait_for_the_room_above_that_it_keeps,
     a_task_above_does_not_wait_for_the_room_that_its_slot_has_to_make,
+    a_task_above_that_waits_in_it_gives_its_slot_away,
+    a_task_that_is_run_above_by_its_submitter_gives_that_slot_away,
 }
 
 fn pool(rt: &TestRuntime, slots: usize) -> WorkerPool {
@@ -409,4 +411,52 @@ async fn a_task_above_does_not_wait_for_the_room_that_its_slot_has_to_make(rt: T
         gate.cancel();
         assert_eq!(waits.await.unwrap().unwrap(), 2);
     }
+}
+
+async fn a_task_above_that_waits_in_it_gives_its_slot_away(rt: TestRuntime) {
+    let above = pool(&rt, 1);
+    let sub = above.sub_pool().slots(1).queue(1).build().unwrap();
+    let of_sub = sub.sub_pool().slots(1).queue(1).build().unwrap();
+    for pool in [&sub, &of_sub] {
+        let inner = pool.clone();
+        let sum = above.run(async move |_| {
+            let tasks = (1..=3).map(|n| async move |_| n);
+            let values = inner.group().run_all(tasks).await;
+            let sum = values.into_iter().map(Result::unwrap).sum::<u32>();
+            sum + inner.release_slot(inner.run(async |_| 4)).await.unwrap()
+        });
+        assert_eq!(rt.timeout(LONG, sum).await.unwrap().unwrap(), 10);
+        // A closure that blocks does as well.
+        let inner = pool.clone();
+        let lent = above.run_blocking(move |_| {
+            let mut waits = Box::pin(inner.release_slot(std::future::pending::<()>()));
+            poll_once(&mut waits).is_pending()
+        });
+        assert!(lent.await.unwrap());
+        rt.settle().await;
+        assert_eq!((pool.stats().slots, above.stats().slots), (0, 1));
+        let busy = occupy(&rt, &above).await;
+        let second = above.try_submit(async |_| ()).unwrap();
+        rt.settle().await;
+        assert!(!second.is_finished(), "there is one slot above");
+        busy.cancel();
+        second.await.unwrap();
+    }
+}
+
+async fn a_task_that_is_run_above_by_its_submitter_gives_that_slot_away(rt: TestRuntime) {
+    let above = pool(&rt, 1);
+    let sub = above.sub_pool().slots(1).queue(1);
+    let sub = sub.on_full(OnFull::CallerRuns).build().unwrap();
+    let inner = sub.clone();
+    let task = above.run(async move |_| {
+        let first = inner.submit(async |_| 1).await.unwrap();
+        // No room: it runs here, and waits for the first.
+        let waits = inner.clone();
+        let second = inner.submit(async move |_| waits.release_slot(first).await.unwrap());
+        second.await.unwrap().await.unwrap()
+    });
+    assert_eq!(rt.timeout(LONG, task).await.unwrap().unwrap(), 1);
+    rt.settle().await;
+    assert_eq!((sub.stats().slots, above.stats().slots), (0, 1));
 }
