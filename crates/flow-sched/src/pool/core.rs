@@ -16,7 +16,8 @@
 //!
 //! A slot that has the slot above for task after task looks before each whether there may be too
 //! many above: then it leaves, and is queued there anew. So a slot that was lent above comes back
-//! after one task, and not after all that the sub-pool has.
+//! after one task, and not after all that the sub-pool has. It also leaves once it has run 64 and
+//! something waits above, of which one that was submitted goes before it then.
 //!
 //! # Invariants
 //! 1. A task in the queue has a slot that lives, or is being started by whoever pushed it, or is
@@ -221,6 +222,25 @@ impl Core {
             pool = core.above();
         }
         None
+    }
+
+    /// Whether something is queued in a pool above, which one of this pool's slots keeps waiting.
+    pub(super) fn is_waited_for_above(&self) -> bool {
+        let mut above = self.above();
+        while let Some(core) = above {
+            if core.has_queued() {
+                return true;
+            }
+            above = core.above();
+        }
+        false
+    }
+
+    /// Lets a task that was submitted to the pool above go before the slots that are queued there.
+    pub(super) fn give_way_above(&self) {
+        if let Some(above) = self.above() {
+            above.lanes.give_way();
+        }
     }
 
     /// Queues a task, for which the caller has a place.

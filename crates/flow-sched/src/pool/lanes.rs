@@ -87,6 +87,11 @@ impl Lanes {
         }
     }
 
+    /// Gives the next turn to a task that was not spawned, if there is one.
+    pub(super) fn give_way(&self) {
+        self.streak.store(self.ageing, Ordering::Relaxed);
+    }
+
     #[cold]
     fn pop_spawned(&self) -> Option<Queued> {
         let is_turn_of_others = self.streak.load(Ordering::Relaxed) >= self.ageing;

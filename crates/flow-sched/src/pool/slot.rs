@@ -17,7 +17,8 @@ use super::stats::Gone;
 use super::stay::Stay;
 use super::task::Job;
 
-/// Tasks that a slot runs in a row before it lets the host's other tasks have their turn.
+/// Tasks that a slot runs in a row before it lets the host's other tasks have their turn; and those
+/// that a sub-pool's runs in all before it leaves the slot above to others that wait for it.
 const BUDGET: u32 = 64;
 
 /// Whether a slot that finds nothing lets the host's other tasks have a turn and looks again,
@@ -25,10 +26,6 @@ const BUDGET: u32 = 64;
 const YIELDS: bool = cfg!(not(loom));
 
 /// A slot's own state. Dropped before its end, it reports that the host is gone.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "four questions, of which none answers another"
-)]
 pub(super) struct Slot {
     place: Place,
     state: State,
@@ -39,8 +36,8 @@ pub(super) struct Slot {
     news: u64,
     /// Those of the pools above, as it was started.
     news_above: u64,
-    /// Whether it has begun a task: so however much news there is above, each slot runs one.
-    has_run: bool,
+    /// Tasks that it took, more or less, whether or not they waited in between.
+    taken: u64,
     /// Whether others have had their turn since its last task began.
     rested: bool,
     timers: Timers,
@@ -78,7 +75,7 @@ impl Slot {
         Self {
             news: seat.news,
             news_above: core.news_above(),
-            has_run: false,
+            taken: 0,
             place: Place::new(core, seat),
             state: State::Waking,
             fresh: false,
@@ -127,24 +124,19 @@ impl Slot {
             if self.has_news() && self.is_too_many() {
                 return Poll::Ready(None);
             }
+            if !self.place.core.lingers && self.leaves_to_others() {
+                return Poll::Ready(None);
+            }
             if self.in_a_row >= BUDGET && self.place.core.has_queued() {
                 self.in_a_row = 0;
-                if !self.place.core.lingers {
-                    self.leave_to_others();
-                    return Poll::Ready(None);
-                }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
-            }
-            if self.has_run && self.has_news_above() {
-                self.leave_to_others();
-                return Poll::Ready(None);
             }
             // It begins right here: what moves through memory on its way costs more than it seems.
             if let Some(job) = self.place.core.pop() {
                 self.in_a_row += 1;
                 self.rested = false;
-                self.has_run = true;
+                self.taken += 1;
                 self.place.idle_since = None;
                 if core::mem::take(&mut self.fresh) && self.place.core.has_queued() {
                     self.place.core.notify();
@@ -257,13 +249,22 @@ impl Slot {
         leaves
     }
 
-    /// Leaves a slot of a sub-pool's in favour of a new one, which comes after what waits for the
-    /// slots of the pool above.
-    fn leave_to_others(&mut self) {
+    /// Leaves the slot above, if others are to have it, in favour of a new one, which comes after
+    /// what waits for it.
+    fn leaves_to_others(&mut self) -> bool {
         let core = &self.place.core;
-        core.roster.leave(&self.place.seat, false);
-        self.state = State::Left;
-        core.notify();
+        let has_had_its_turn = self.taken >= u64::from(BUDGET) && core.is_waited_for_above();
+        // However much news there is above, each slot runs a task.
+        let leaves = has_had_its_turn || self.taken > 0 && self.has_news_above();
+        if leaves {
+            if has_had_its_turn {
+                core.give_way_above();
+            }
+            core.roster.leave(&self.place.seat, false);
+            self.state = State::Left;
+            core.notify();
+        }
+        leaves
     }
 
     /// Waits, asleep, for a wake or for the end of its stay: ready if it has left.
@@ -293,6 +294,7 @@ impl Slot {
         let (place, timers) = (&self.place, &mut self.timers);
         let news = self.news.wrapping_add(self.news_above);
         let back = blocking::run(&place.core, &place.seat, false, news, timers, job).await;
+        self.taken += u64::from(back.ran);
         // Whoever ran many in a row lets others have their turn.
         self.in_a_row = if back.ran < blocking::MOST { 0 } else { BUDGET };
         back.next

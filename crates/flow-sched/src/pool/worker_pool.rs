@@ -284,8 +284,9 @@ impl WorkerPool {
     ///
     /// A slot of the sub-pool is a task of this pool: it is queued and counted as what is spawned
     /// on the [handle](Self::handle), and has one of this pool's slots while the sub-pool has a task
-    /// for it. After 64 in a row, or when slots here are too many, it is queued anew; idle it keeps
-    /// none.
+    /// for it. When it has run 64 and something waits here, one task that was submitted here goes
+    /// first, and the slot is queued anew, as it is when slots here are too many; idle it keeps none.
+    /// What waits further up, in a pool that this one is on, waits for 64 such turns.
     ///
     /// | of this pool | for the sub-pool |
     /// |---|---|

@@ -1,6 +1,6 @@
 //! Pools on the slots of other pools: what of the one above holds for them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
@@ -28,6 +28,9 @@ flow_rt::on_every_runtime! {
     a_task_that_goes_away_leaves_both_slots_whole,
     a_group_above_has_the_slot_of_its_task,
     a_slot_that_is_wanted_above_comes_back_after_one_task,
+    a_sub_pool_that_is_never_idle_does_not_starve_the_pool_above,
+    closures_that_block_do_not_starve_the_pool_above,
+    sub_pools_take_turns,
     its_task_does_not_wait_for_the_room_above_that_it_keeps,
     a_task_above_does_not_wait_for_the_room_that_its_slot_has_to_make,
     a_task_above_that_waits_in_it_gives_its_slot_away,
@@ -459,4 +462,81 @@ async fn a_task_that_is_run_above_by_its_submitter_gives_that_slot_away(rt: Test
     assert_eq!(rt.timeout(LONG, task).await.unwrap().unwrap(), 1);
     rt.settle().await;
     assert_eq!((sub.stats().slots, above.stats().slots), (0, 1));
+}
+
+/// Whether its tasks wait or are ready at once, one that was submitted above has its turn after 64.
+async fn a_sub_pool_that_is_never_idle_does_not_starve_the_pool_above(rt: TestRuntime) {
+    for waits in [true, false] {
+        let above = pool(&rt, 1);
+        let sub = sub_pool(&above);
+        let gate = occupy(&rt, &above).await;
+        let ran = Arc::new(AtomicUsize::new(0));
+        for _ in 0..200 {
+            let (rt, ran) = (rt.clone(), ran.clone());
+            let task = async move |_| {
+                if waits {
+                    rt.sleep(ms(1)).await.unwrap();
+                }
+                ran.fetch_add(1, Ordering::Relaxed);
+            };
+            sub.try_submit(task).unwrap().detach();
+        }
+        let tasks: Vec<_> = (0..3)
+            .map(|_| {
+                let ran = ran.clone();
+                above.try_submit(async move |_| ran.load(Ordering::Relaxed))
+            })
+            .collect();
+        gate.cancel();
+        for (task, expected) in tasks.into_iter().zip([64, 128, 192]) {
+            assert_eq!(task.unwrap().await.unwrap(), expected);
+        }
+        assert!(above.shutdown(LONG).await.is_clean());
+        assert_eq!(ran.load(Ordering::Relaxed), 200);
+    }
+}
+
+async fn closures_that_block_do_not_starve_the_pool_above(rt: TestRuntime) {
+    let above = pool(&rt, 1);
+    let sub = sub_pool(&above);
+    let gate = occupy(&rt, &above).await;
+    let ran = Arc::new(AtomicUsize::new(0));
+    for n in 0..180 {
+        let ran = ran.clone();
+        // A task in between ends what one thread runs in a row.
+        if n % 10 == 0 {
+            sub.try_submit(async |_| ()).unwrap().detach();
+        } else {
+            let closure = sub.submit_blocking(move |_| ran.fetch_add(1, Ordering::Relaxed));
+            closure.detach().try_now().unwrap();
+        }
+    }
+    let before = ran.clone();
+    let task = above.try_submit(async move |_| before.load(Ordering::Relaxed));
+    gate.cancel();
+    let before = task.unwrap().await.unwrap();
+    assert!((30..80).contains(&before), "{before}");
+    assert!(above.shutdown(LONG).await.is_clean());
+}
+
+async fn sub_pools_take_turns(rt: TestRuntime) {
+    let above = pool(&rt, 1);
+    let subs = [sub_pool(&above), sub_pool(&above)];
+    let gate = occupy(&rt, &above).await;
+    let order = Arc::new(Mutex::new(Vec::new()));
+    for (n, sub) in subs.iter().enumerate() {
+        for _ in 0..130 {
+            let (rt, order) = (rt.clone(), order.clone());
+            let task = async move |_| {
+                rt.sleep(ms(1)).await.unwrap();
+                order.lock().unwrap().push(n);
+            };
+            sub.try_submit(task).unwrap().detach();
+        }
+    }
+    gate.cancel();
+    assert!(above.shutdown(LONG).await.is_clean());
+    let order = order.lock().unwrap();
+    let turns: Vec<_> = order.chunk_by(|a, b| a == b).map(<[_]>::len).collect();
+    assert_eq!(turns, [64, 64, 64, 64, 2, 2]);
 }
