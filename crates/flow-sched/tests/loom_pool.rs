@@ -147,6 +147,37 @@ fn a_push_meets_a_slot_that_retires() {
     });
 }
 
+/// A new slot has a number that no other has, whatever that one still has to tell.
+#[test]
+fn a_slot_tells_of_its_end_before_the_next_of_its_number() {
+    explore("pool: push || a slot that retires tells of it", 2, || {
+        let host = Threads::default();
+        // Loom's flags, so that it explores who is first.
+        let lives: [_; 2] = std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
+        let mistakes = Arc::new(AtomicUsize::new(0));
+        let tells = |starts| {
+            let (lives, mistakes) = (lives.clone(), mistakes.clone());
+            move |slot: usize| {
+                if lives[slot].swap(starts, Ordering::AcqRel) == starts {
+                    mistakes.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        };
+        let builder = WorkerPool::builder().runtime(&host.handle());
+        let builder = builder
+            .slots(0..=1)
+            .queue(1)
+            .idle_timeout(Duration::from_nanos(1))
+            .on_slot_start(tells(true))
+            .on_slot_stop(tells(false));
+        let pool = builder.build().unwrap();
+        assert_eq!(block_on(submit(&pool, 1)).unwrap(), 1);
+        assert_eq!(block_on(submit(&pool, 2)).unwrap(), 2);
+        end(&host, &pool);
+        assert_eq!(mistakes.load(Ordering::Relaxed), 0);
+    });
+}
+
 #[test]
 fn a_shutdown_meets_a_slot_that_retires() {
     explore("pool: shutdown || the last slot retires", 3, || {

@@ -347,6 +347,7 @@ impl Core {
             fence(Ordering::SeqCst);
             if self.room.is_drained() {
                 self.roster.leave(&seat, true);
+                self.roster.hand_on(&seat);
                 self.settle();
                 return;
             }

@@ -23,6 +23,8 @@
 //!    under the lock, before its next task, and looks once more after it has parked. What it has
 //!    seen is what there was when its seat was opened, under the lock. So those that are too many
 //!    leave, and no others.
+//! 8. A slot that leaves keeps its number until it has told of its end: so no other of that number
+//!    tells of its start before.
 //!
 //! # Steps
 //! notify: fence; nothing to do if nobody sleeps and no more may start, or if `waking` is at its
@@ -278,12 +280,18 @@ impl Roster {
         true
     }
 
-    /// A slot has ended. `waking` says whether it had been woken, or started, for nothing.
+    /// A slot has ended, and has its number until it [hands it on](Self::hand_on). `waking` says
+    /// whether it had been woken, or started, for nothing.
     pub(super) fn leave(&self, seat: &Seat, waking: bool) {
         let mut wakers = Vec::new();
         let also = if waking { WAKING } else { 0 };
         self.vacate(&mut self.seats.lock(), seat, also, &mut wakers);
         wake_all(wakers);
+    }
+
+    /// Gives the number of a slot that has left to the next one.
+    pub(super) fn hand_on(&self, seat: &Seat) {
+        self.seats.lock().vacant.push(seat.id);
     }
 
     /// A seat for a submitter that runs its own task, so that a stop or an abort finds it.
@@ -293,7 +301,10 @@ impl Roster {
     }
 
     pub(super) fn leave_as_guest(&self, seat: &Seat) {
-        self.seats.lock().vacate(seat);
+        let mut seats = self.seats.lock();
+        seats.vacate(seat);
+        seats.vacant.push(seat.id);
+        drop(seats);
         self.guests.fetch_sub(1, Ordering::AcqRel);
     }
 
@@ -490,7 +501,6 @@ impl Seats {
 
     fn vacate(&mut self, seat: &Seat) {
         self.taken[seat.id as usize] = None;
-        self.vacant.push(seat.id);
     }
 
     /// Takes a slot out of the stack; false if it was woken meanwhile. The caller lowers `idle`.

@@ -317,6 +317,7 @@ impl Slot {
             self.state = State::Left;
             self.place.core.roster.leave(&self.place.seat, waking);
         }
+        self.place.core.roster.hand_on(&self.place.seat);
         self.place.core.settle();
     }
 }
