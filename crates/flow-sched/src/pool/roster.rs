@@ -2,7 +2,8 @@
 //!
 //! # State
 //! `word`, 20 bits each: `idle`, slots asleep in the list; `waking`, slots taken out of the list
-//! or just started that have not looked at the queue yet; `alive`. `seats: Mutex<Seats>`: a seat
+//! or just started that have not looked at the queue yet; and 24 bits, as lent ones are among them:
+//! `alive`. `seats: Mutex<Seats>`: a seat
 //! per living slot, the stack of the idle ones, seat numbers to reuse. `Seat`: the slot's waker;
 //! `parked`, whether it is in the idle stack.
 //!
@@ -57,8 +58,11 @@ const IDLE: u64 = 1;
 const WAKING: u64 = 1 << 20;
 const ALIVE: u64 = 1 << 40;
 
-/// More slots than this are refused: the count must fit its field.
+/// More slots than this are refused: the counts must fit their fields.
 pub(super) const MAX_SLOTS: usize = FIELD as usize;
+
+/// No more slots are lent than this: with all others they fit the field of `alive`, the highest.
+const MAX_LENT: u64 = u64::MAX / ALIVE - MAX_SLOTS as u64;
 
 /// Woken slots that have not run yet, at the most. More than one, because a host may keep a
 /// woken task behind one that is busy; few, because every needless wake costs the host's 0.2 µs.
@@ -374,16 +378,20 @@ impl Roster {
     }
 
     /// A slot's task waits without it: one slot more may live, unless it waits so already. `None`
-    /// if there is no such slot.
+    /// if there is no such slot, or too many are lent.
     pub(super) fn lend(&self, id: u32) -> Option<Arc<Seat>> {
         let mut wakers = Vec::new();
         let seat = {
             let mut seats = self.seats.lock();
             let seat = seats.taken.get(id as usize).cloned().flatten()?;
-            if seat.loans.fetch_add(1, Ordering::Relaxed) == 0 {
+            if seat.loans.load(Ordering::Relaxed) == 0 {
+                if seats.lent >= MAX_LENT {
+                    return None;
+                }
                 seats.lent += 1;
                 self.adjust(&mut seats, &mut wakers);
             }
+            seat.loans.fetch_add(1, Ordering::Relaxed);
             seat
         };
         wake_all(wakers);
@@ -536,5 +544,8 @@ const fn waking(word: u64) -> u64 {
 }
 
 const fn alive(word: u64) -> u64 {
-    (word / ALIVE) & FIELD
+    word / ALIVE
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
