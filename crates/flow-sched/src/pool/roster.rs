@@ -316,6 +316,12 @@ impl Roster {
         self.guests.load(Ordering::Acquire)
     }
 
+    /// Tasks that have started and wait without their slots.
+    #[cfg(feature = "adaptive")]
+    pub(super) fn lent(&self) -> u64 {
+        self.seats.lock().lent
+    }
+
     pub(super) fn alive(&self) -> usize {
         alive(self.word.load(Ordering::Acquire)) as usize
     }

@@ -5,7 +5,8 @@
 //! a [`LimitAlgorithm`] for the most slots that do any good: it sees the tasks' run times as
 //! latencies, so that one that goes by latency finds where more tasks at once only make each of
 //! them slower. Beside it stand three rules of the pool's own:
-//! 1. It grows only while tasks wait for longer than they should.
+//! 1. It grows only while tasks wait for longer than they should. One that is just being submitted
+//!    does not wait yet.
 //! 2. It shrinks when less than half of it is in use, by Little's law: throughput × run time.
 //! 3. A load that is over its bound forbids growth, and takes an eighth per window.
 //!
@@ -76,7 +77,9 @@ impl Sizing {
     ///   tasks slow each other down. For tasks that share a processor, a disk or a service. They
     ///   probe: now and then the limit is a little lower for a window.
     ///
-    /// Tasks that time out are the failures that it sees.
+    /// Tasks that time out are the failures that it sees. Run times are from start to end: waits in
+    /// [`release_slot`](super::WorkerPool::release_slot) are among them, as are tasks that their
+    /// submitters run ([`CallerRuns`](flow_rt::OnFull::CallerRuns)).
     pub fn new(algorithm: impl LimitAlgorithm + Clone + Sync) -> Self {
         Self {
             make: Arc::new(move || Box::new(algorithm.clone())),
@@ -161,11 +164,12 @@ pub struct SizingStats {
     pub shrunk: u64,
     /// How long tasks waited for a slot on average, in the last window.
     pub wait: Duration,
-    /// How long they ran on average, in the last window.
+    /// How long they ran on average, in the last window; from start to end, whether or not they
+    /// had a slot all the while.
     pub run: Duration,
     /// Tasks that have ended per second, in the last window.
     pub throughput: f64,
-    /// Slots that were in use on average, in the last window.
+    /// Slots that were in use on average, in the last window, by throughput and run time.
     pub used: f64,
     /// The largest share of its bound that a load had, at the last decision; over 1 it is over
     /// its bound. 0 without a load.
@@ -275,14 +279,14 @@ impl Sizer {
         sums.failed += u64::from(is_failure);
     }
 
-    /// Decides if the window is over.
+    /// Decides if the window is over. `coming` of the tasks that are queued have just come.
     #[inline]
-    pub(super) fn look(&self, core: &Arc<Core>, now: Instant) {
+    pub(super) fn look(&self, core: &Arc<Core>, now: Instant, coming: u64) {
         let ends = self.ends.load(Ordering::Relaxed);
         if ends == NEVER {
             self.begin(now);
         } else if now.as_nanos() >= ends && !self.is_deciding.swap(true, Ordering::Acquire) {
-            self.decide(core, now);
+            self.decide(core, now, coming);
             self.is_deciding.store(false, Ordering::Release);
         }
     }
@@ -302,7 +306,7 @@ impl Sizer {
     }
 
     #[cold]
-    fn decide(&self, core: &Arc<Core>, now: Instant) {
+    fn decide(&self, core: &Arc<Core>, now: Instant, coming: u64) {
         if now.as_nanos() < self.ends.load(Ordering::Relaxed) {
             // Somebody else has, between the two looks.
             return;
@@ -313,8 +317,12 @@ impl Sizer {
         let sums = self.begin(now);
         let (stats, limit) = (core.stats(), self.stats().limit);
         let last_start = Instant::from_nanos(self.last_start.load(Ordering::Relaxed));
-        let mut seen = sums.seen(limit, now, stats.running, stats.queued, pressure);
-        if stats.queued > 0 && stats.running >= limit as u64 {
+        // Read at different times, so perhaps too many.
+        let without_slot = core.roster.lent() + core.roster.guests() as u64;
+        let running = stats.running.saturating_sub(without_slot);
+        let queued = stats.queued.saturating_sub(coming);
+        let mut seen = sums.seen(limit, now, running, queued, pressure);
+        if queued > 0 && running >= limit as u64 {
             // What is queued has waited since then at least, or came after it: near enough.
             seen.wait = seen
                 .wait

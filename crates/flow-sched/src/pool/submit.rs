@@ -359,7 +359,9 @@ impl<'p, F, T> Submit<'p, F, T> {
         let closure = self.closure.take()?;
         let now = self.is_asked().then(|| self.core.rt.now());
         if let Some(now) = now {
-            self.core.timing.submitted(self.core, now);
+            // What is spawned has no place yet.
+            let has_place = priority.is_some();
+            self.core.timing.submitted(self.core, now, has_place);
         }
         // In a hand-off there is no queue, and its submitters wait in the place of tasks.
         let at = self.waits_since.or(now);

@@ -63,13 +63,13 @@ impl Timing {
         })
     }
 
-    /// A task was submitted.
-    pub(super) fn submitted(&self, core: &Arc<Core>, now: Instant) {
+    /// A task is being submitted; `is_counted` says whether it is among those that are queued.
+    pub(super) fn submitted(&self, core: &Arc<Core>, now: Instant, is_counted: bool) {
         #[cfg(feature = "adaptive")]
         if let Some(sizer) = &self.sizer {
-            sizer.look(core, now);
+            sizer.look(core, now, u64::from(is_counted));
         }
-        let _ = (core, now);
+        let _ = (core, now, is_counted);
     }
 
     /// A task starts that waited for so long.
@@ -81,7 +81,7 @@ impl Timing {
         #[cfg(feature = "adaptive")]
         if let Some(sizer) = &self.sizer {
             sizer.waited(now, time);
-            sizer.look(core, now);
+            sizer.look(core, now, 0);
         }
         let _ = (core, now, time);
     }
@@ -95,7 +95,7 @@ impl Timing {
         #[cfg(feature = "adaptive")]
         if let Some(sizer) = &self.sizer {
             sizer.ran(time, end == End::TimedOut);
-            sizer.look(core, now);
+            sizer.look(core, now, 0);
         }
         let _ = (core, now, time, end);
     }

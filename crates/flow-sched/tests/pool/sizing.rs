@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use flow_ratelimit::{Aimd, LimitAlgorithm, Vegas, Window};
-use flow_rt::TestRuntime;
+use flow_rt::{CancellationToken, TestRuntime};
 use flow_rt::sim::{self, Sim};
 use flow_sched::{LoadSource, PoolConfigError, Sizing, WorkerPool};
 
@@ -18,6 +18,8 @@ flow_rt::on_every_runtime! {
     bounds_can_be_set_while_it_runs,
     a_load_over_its_bound_makes_a_pool_smaller,
     tasks_that_never_end_do_not_keep_others_from_slots,
+    tasks_that_wait_without_their_slots_use_none,
+    a_task_that_finds_a_free_slot_is_no_reason_to_grow,
     a_hand_off_sizes_itself_too,
     a_group_has_the_slots_that_it_needs,
     what_panics_in_it_harms_nothing,
@@ -121,6 +123,46 @@ async fn tasks_that_never_end_do_not_keep_others_from_slots(rt: TestRuntime) {
     let last = pool.submit(async |_| 8).await.unwrap();
     assert_eq!(limit(&pool), 2);
     assert_eq!((waits.await.unwrap(), last.await.unwrap()), (7, 8));
+    gate.cancel();
+    pool.shutdown(LONG).await;
+}
+
+/// So many tasks that wait in `release_slot`, until the gate opens.
+async fn waiters(rt: &TestRuntime, pool: &WorkerPool, tasks: usize) -> CancellationToken {
+    let gate = CancellationToken::new();
+    for _ in 0..tasks {
+        let (gate, lender) = (gate.clone(), pool.clone());
+        let task = async move |_| lender.release_slot(gate.cancelled()).await;
+        pool.submit(task).detach().await.unwrap();
+    }
+    rt.settle().await;
+    assert_eq!(pool.stats().running, tasks as u64);
+    gate
+}
+
+async fn tasks_that_wait_without_their_slots_use_none(rt: TestRuntime) {
+    let pool = pool(&rt, 1, 64, Sizing::default());
+    offer(&rt, &pool, 40, ms(3_000)).await;
+    rt.advance(LONG).await;
+    let before = limit(&pool);
+    assert!(before >= 30, "{before}");
+    let gate = waiters(&rt, &pool, 64).await;
+    offer(&rt, &pool, 1, ms(20_000)).await;
+    let stats = pool.sizing().unwrap();
+    assert!(stats.limit <= 4, "{before} to {stats:?}");
+    gate.cancel();
+    pool.shutdown(LONG).await;
+}
+
+async fn a_task_that_finds_a_free_slot_is_no_reason_to_grow(rt: TestRuntime) {
+    let pool = pool(&rt, 1, 64, Sizing::default());
+    let gate = waiters(&rt, &pool, 64).await;
+    for _ in 0..100 {
+        pool.submit(async |_| ()).detach().await.unwrap();
+        rt.advance(ms(20)).await;
+    }
+    let stats = pool.sizing().unwrap();
+    assert_eq!((stats.limit, stats.grown), (1, 0), "{stats:?}");
     gate.cancel();
     pool.shutdown(LONG).await;
 }
