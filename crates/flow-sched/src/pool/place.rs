@@ -140,9 +140,9 @@ impl Place {
         } else {
             Instant::ORIGIN
         };
-        if timed && let Some(submitted) = given.at() {
-            let core = &self.core;
-            core.timing.waited(core, started, started - submitted);
+        let waited = given.at().filter(|_| timed).map(|at| started - at);
+        if waited.is_some() {
+            self.core.timing.starts(started);
         }
         let deadline = limit.map_or(Deadline::NONE, |limit| Deadline::after(started, limit));
         let submitter = given.submitted_by.as_ref();
@@ -175,6 +175,10 @@ impl Place {
             }
         };
         self.run.ended = false;
+        // Not before: one that was aborted in the queue has not started.
+        if let Some(waited) = waited {
+            self.core.timing.waited(&self.core, started, waited);
+        }
         Some(self.seen(polled))
     }
 

@@ -258,8 +258,12 @@ impl Sizer {
         self.apply(core);
     }
 
-    pub(super) fn waited(&self, now: Instant, time: Duration) {
+    /// Before the first poll of a task, which may be long.
+    pub(super) fn starts(&self, now: Instant) {
         self.last_start.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    pub(super) fn waited(&self, time: Duration) {
         let mut sums = self.sums.lock();
         sums.waited += 1;
         sums.waits += time.as_secs_f64();

@@ -72,7 +72,16 @@ impl Timing {
         let _ = (core, now, is_counted);
     }
 
-    /// A task starts that waited for so long.
+    /// A slot takes a task, before its first poll.
+    pub(super) fn starts(&self, now: Instant) {
+        #[cfg(feature = "adaptive")]
+        if let Some(sizer) = &self.sizer {
+            sizer.starts(now);
+        }
+        let _ = now;
+    }
+
+    /// A task has started that waited for so long.
     pub(super) fn waited(&self, core: &Arc<Core>, now: Instant, time: Duration) {
         #[cfg(feature = "metrics")]
         if let Some(times) = self.times.get() {
@@ -80,7 +89,7 @@ impl Timing {
         }
         #[cfg(feature = "adaptive")]
         if let Some(sizer) = &self.sizer {
-            sizer.waited(now, time);
+            sizer.waited(time);
             sizer.look(core, now, 0);
         }
         let _ = (core, now, time);

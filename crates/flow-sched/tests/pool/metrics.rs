@@ -83,3 +83,26 @@ fn waits_and_runs_are_timed_apart() {
         assert!((waits.sum() - 0.015).abs() < 1e-9, "{}", waits.sum());
     });
 }
+
+#[test]
+fn what_never_started_has_not_waited() {
+    sim::check(0..3, |rt| async move {
+        let registry = Registry::new();
+        let builder = WorkerPool::builder().name("io").slots(1).queue(8);
+        let pool = builder.build().unwrap();
+        registry.register(pool.collector()).unwrap().forget();
+        let sleeper = rt.clone();
+        let first = pool.submit(async move |_| sleeper.sleep(ms(5)).await);
+        first.detach().await.unwrap();
+        let aborted = pool.try_submit(async |_| ()).unwrap();
+        rt.run_until_idle().await;
+        aborted.abort();
+        pool.shutdown(LONG).await;
+        let shown = registry.collect();
+        for metric in ["queue_wait", "run"] {
+            let metric = format!("flow_sched_pool_{metric}_seconds");
+            let times = shown.histogram(&metric, &[("pool", "io")]).unwrap();
+            assert_eq!(times.count(), 1, "{metric}");
+        }
+    });
+}
