@@ -281,8 +281,9 @@ impl Slot {
     fn begin_stay(&mut self) {
         let core = &self.place.core;
         let until = if core.roster.has_surplus() {
-            let since = self.place.idle_since.take();
-            since.unwrap_or_else(|| core.rt.now()) + core.idle_timeout
+            // It has been idle since then, too, if it is woken for nothing meanwhile.
+            let since = self.place.idle_since.get_or_insert_with(|| core.rt.now());
+            *since + core.idle_timeout
         } else {
             Instant::FAR_FUTURE
         };

@@ -329,6 +329,24 @@ fn a_slot_stays_as_long_after_each_task() {
 }
 
 #[test]
+fn a_slot_that_is_woken_for_nothing_stays_no_longer() {
+    sim::check(0..50, |rt| async move {
+        let builder = WorkerPool::builder().slots(0..=1);
+        let pool = builder.idle_timeout(ms(10)).build().unwrap();
+        pool.run(async |_| ()).await.unwrap();
+        for _ in 0..2 {
+            rt.advance(ms(4)).await;
+            // Whoever sets the bounds wakes all that sleep.
+            pool.resize(0..=1).unwrap();
+            rt.run_until_idle().await;
+            assert_eq!(pool.stats().slots, 1);
+        }
+        rt.advance(ms(2)).await;
+        assert_eq!((pool.stats().slots, rt.live_tasks()), (0, 0));
+    });
+}
+
+#[test]
 fn a_stay_begins_anew_after_a_task_during_which_its_timer_fired() {
     sim::check(0..50, |rt| async move {
         let builder = WorkerPool::builder().slots(0..=1);
