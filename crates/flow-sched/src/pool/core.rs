@@ -554,6 +554,13 @@ impl Core {
         self.roster.alive() == 0 && self.roster.guests() == 0
     }
 
+    /// Whether all that is left of a sub-pool is slots, which leave when they have their turn in the
+    /// pool above: nobody is to wait for that.
+    pub(super) fn has_nothing_but_slots_above(&self) -> bool {
+        let totals = self.totals();
+        self.above.is_some() && totals.running() == 0 && totals.stats().queued == 0
+    }
+
     pub(super) fn totals(&self) -> Totals {
         self.counters.totals(&self.room)
     }

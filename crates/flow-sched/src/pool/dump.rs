@@ -80,7 +80,8 @@ pub enum PoolPhase {
     Open,
     /// It takes none, and runs those that it has.
     Draining,
-    /// Its tasks have been told to stop.
+    /// Its tasks have been told to stop. A [sub-pool](super::WorkerPool::sub_pool) without tasks is
+    /// here still while a slot of it waits for its turn in the pool above.
     Cancelling,
     /// It has ended: no slot lives, and nothing is queued.
     Ended,

@@ -106,8 +106,10 @@ pub(super) async fn run(core: &Core, how: Shutdown) -> ShutdownReport {
         core.cancel();
         if how.grace.is_zero() || !ended_within(core, how.grace).await {
             core.stop();
-            // Whether it ends in this time or not, the report says how things stand.
-            ended_within(core, LAST_WAIT).await;
+            if !core.has_nothing_but_slots_above() {
+                // Whether it ends in this time or not, the report says how things stand.
+                ended_within(core, LAST_WAIT).await;
+            }
         }
     }
     let report = report(core);

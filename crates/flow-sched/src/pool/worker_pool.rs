@@ -387,7 +387,8 @@ impl WorkerPool {
     /// Nothing happens before the first poll. It may be called again and from several tasks at
     /// once: every call completes, the shortest times win, and all reports count from the first
     /// close. A task that blocks its thread cannot be stopped; a tenth of a second after the last
-    /// phase the report gives such as [`stuck`](ShutdownReport::stuck).
+    /// phase the report gives such as [`stuck`](ShutdownReport::stuck). A sub-pool whose time is over
+    /// does not wait for slots that are queued in the pool above, which leave in their turn.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the pool closed and draining, or in the phase it had reached.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use flow_rt::{OnFull, TestRuntime};
-use flow_sched::{Shutdown, SubmitError, TaskError, TaskHandle, WorkerPool};
+use flow_sched::{PoolPhase, Shutdown, SubmitError, TaskError, TaskHandle, WorkerPool};
 use futures_util::future::join_all;
 
 use crate::common::{Gate, LONG, ms, occupy, poll_once};
@@ -19,6 +19,7 @@ flow_rt::on_every_runtime! {
     its_tasks_have_the_grace_of_a_shutdown_above,
     its_tasks_hear_of_a_cancellation_above,
     a_shutdown_above_abandons_and_drops_its_tasks,
+    its_shutdown_does_not_wait_for_a_turn_above,
     on_a_closed_pool_it_is_closed,
     one_that_has_ended_holds_nothing_up,
     a_handle_of_its_task_keeps_no_pool_open,
@@ -162,6 +163,24 @@ async fn a_shutdown_above_abandons_and_drops_its_tasks(rt: TestRuntime) {
     let report = sub.shutdown(LONG).await;
     assert_eq!((report.dropped, report.abandoned), (1, 1), "{report}");
     assert_eq!((above.stats().slots, sub.stats().slots), (0, 0));
+}
+
+async fn its_shutdown_does_not_wait_for_a_turn_above(rt: TestRuntime) {
+    let above = pool(&rt, 1);
+    let sub = sub_pool(&above);
+    let gate = occupy(&rt, &above).await;
+    let queued = sub.try_submit(async |_| ()).unwrap();
+    let before = rt.now();
+    let how = Shutdown::drain(ms(5)).then_cancel(ms(5));
+    let report = sub.shutdown(how).await;
+    assert_eq!(rt.now() - before, ms(10));
+    assert_eq!((report.abandoned, report.stuck), (1, 0), "{report}");
+    assert!(matches!(queued.await, Err(TaskError::Closed)));
+    gate.cancel();
+    rt.settle().await;
+    assert_eq!(sub.dump().phase, PoolPhase::Ended);
+    assert_eq!((sub.stats().slots, above.stats().running), (0, 0));
+    assert!(above.shutdown(LONG).await.is_clean());
 }
 
 async fn on_a_closed_pool_it_is_closed(rt: TestRuntime) {
