@@ -26,7 +26,9 @@
 //!    it, **then** wakes the slot, which looks at `current`.
 //! 5. The slot is woken for a task that is due before `armed`, or that a submitter may cancel. For
 //!    others it is not: so a closure that ends at once costs no wake.
-//! 6. The thread counts in the stripe that all share: the slot's own has one writer.
+//! 6. Whoever ends a task of a thread that has begun counts that thread among the pool's strays,
+//!    under the lock; the thread is one until its closure has returned and it finds `current` gone.
+//! 7. The thread counts in the stripe that all share: the slot's own has one writer.
 //!
 //! # Cost
 //! A wake per call and not per closure: see the bench `pool`.
@@ -232,6 +234,7 @@ impl Thread {
             }
             (None, _) => {
                 place.forget();
+                self.shared.core.counters.returned();
                 false
             }
         }
@@ -317,6 +320,13 @@ impl Shared {
     fn discard(&self, job: Queued) {
         job.discard(&self.core, Gone::Aborted, TaskError::Cancelled);
         self.task_left();
+    }
+
+    /// The closure that the thread runs, to be ended before it has returned.
+    fn take_current(&self, state: &mut State) -> Option<Current> {
+        let current = state.current.take()?;
+        self.core.counters.strays();
+        Some(current)
     }
 
     fn task_left(&self) {
@@ -420,7 +430,7 @@ impl Watch {
     fn leave(&mut self, number: u32, end: End, why: TaskError, cx: &Context<'_>) -> Poll<Back> {
         let mut state = self.shared.state.lock();
         let current = if state.begun == number {
-            state.current.take()
+            self.shared.take_current(&mut state)
         } else {
             None
         };
@@ -449,7 +459,7 @@ impl Drop for Watch {
             }
             let first = state.first.take().map(Queued::Shared);
             let next = state.back.take().and_then(|back| back.next);
-            (state.current.take(), first.or(next))
+            (self.shared.take_current(&mut state), first.or(next))
         };
         if let Some(current) = current {
             let (end, why) = (End::Aborted, TaskError::Cancelled);

@@ -68,11 +68,13 @@ pub struct ShutdownReport {
     /// Running tasks that ended by themselves once they were told to stop, and tasks that their
     /// handles aborted.
     pub cancelled: u64,
-    /// Running tasks that did not stop when told to, and were dropped.
+    /// Running tasks that did not stop when told to, and were dropped. A closure that blocks counts
+    /// as dropped when its slot goes on without it, and among the `stuck` as well while it runs on.
     pub dropped: u64,
     /// Tasks that were queued when the time was over, and never ran.
     pub abandoned: u64,
-    /// Tasks that block their threads still: they cannot be dropped.
+    /// Tasks that block their threads still: they cannot be dropped. Closures that were aborted or
+    /// ran too long, before the shutdown even, are among them if they have not returned.
     pub stuck: u64,
 }
 
@@ -130,7 +132,7 @@ fn report(core: &Core) -> ShutdownReport {
         cancelled: ended(End::Stopped) + now.aborted() - then.aborted(),
         dropped: ended(End::Dropped),
         abandoned: now.abandoned() - then.abandoned(),
-        stuck: now.running(),
+        stuck: now.running() + core.counters.astray(),
     }
 }
 

@@ -79,6 +79,8 @@ pub(super) struct Counters {
     /// of one that was evicted.
     without_place: AtomicU64,
     gone: Cold,
+    /// Threads that run a closure on whose slot has gone on without it.
+    strays: AtomicU64,
     stripes: Box<[Stripe]>,
 }
 
@@ -120,6 +122,7 @@ impl Counters {
             rejected: AtomicU64::new(0),
             without_place: AtomicU64::new(0),
             gone: Cold::default(),
+            strays: AtomicU64::new(0),
             stripes: (0..=slots.min(MAX_STRIPES))
                 .map(|_| Stripe::default())
                 .collect(),
@@ -142,6 +145,21 @@ impl Counters {
             Gone::Evicted => &self.gone.evicted,
         }
         .fetch_add(1, Ordering::Release);
+    }
+
+    /// A slot goes on without the thread that runs its closure.
+    pub(super) fn strays(&self) {
+        self.strays.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// That closure has returned.
+    pub(super) fn returned(&self) {
+        self.strays.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Closures that have not returned, of those whose slots have gone on.
+    pub(super) fn astray(&self) -> u64 {
+        self.strays.load(Ordering::Acquire)
     }
 
     pub(super) fn started(&self, stripe: u32) {
