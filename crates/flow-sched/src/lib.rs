@@ -22,6 +22,7 @@
 //! | [`Shutdown`], [`ShutdownReport`] | ending a pool |
 //! | [`PoolStats`], [`PoolDump`], [`PoolTasks`], [`PoolTask`], [`PoolPhase`] | seeing what goes on |
 //! | [`TaskEnd`], [`TaskOutcome`] | being told of it |
+//! | `PoolTimes` | how long tasks wait and run (feature `metrics`) |
 //! | `Sizing`, `SizingStats` | a pool that finds its number of slots (feature `adaptive`) |
 //! | [`LoadSource`], [`PoolLoad`], [`CpuLoad`], [`PressureLoad`], [`LoadError`] | how busy something is |
 //! | [`Scheduler`], [`SchedulerBuilder`], [`SchedulerDriver`] | jobs by time |
@@ -52,7 +53,8 @@
 //! - `serde`: patterns as their text, a pool's builder from settings, and jobs from a table.
 //! - `chrono`, `jiff`: occurrences as times of these crates.
 //! - `fine-timer`: a scheduler on tokio with timers of async-io's precision.
-//! - `metrics`: `collector()` on a pool and on a scheduler, for a `flow_metrics::Registry`.
+//! - `metrics`: `collector()` on a pool and on a scheduler, for a `flow_metrics::Registry`; `times()`
+//!   on a pool.
 //! - `tracing`: events for what is rare in a pool: tasks that panic or time out, a queue that
 //!   overflows and how much it cost, the phases of a shutdown. And for what is rare in a scheduler:
 //!   times that were missed, runs that panic, time out or fail for good, jobs that end by a fault.
@@ -85,6 +87,8 @@ pub use pool::{
     SubmitError, SubmitTimeout, TaskEnd, TaskError, TaskHandle, TaskOutcome, TrySubmitError,
     WorkerPool, WorkerPoolBuilder,
 };
+#[cfg(feature = "metrics")]
+pub use pool::PoolTimes;
 #[cfg(feature = "adaptive")]
 pub use pool::{Sizing, SizingStats};
 #[cfg(feature = "scheduler")]

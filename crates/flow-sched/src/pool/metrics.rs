@@ -2,9 +2,29 @@
 
 use std::sync::{Arc, Weak};
 
-use flow_metrics::{Collect, Desc, Sink};
+use flow_metrics::{Collect, Desc, HistogramSnapshot, Sink};
 
 use super::core::Core;
+
+/// How long tasks wait and run; see [`WorkerPool::times`](super::WorkerPool::times).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PoolTimes {
+    /// What tasks that have started had spent in the queue, in seconds.
+    pub waits: HistogramSnapshot,
+    /// From the start of tasks to their end, however they ended, in seconds.
+    pub runs: HistogramSnapshot,
+}
+
+impl PoolTimes {
+    pub(super) fn of(core: &Core) -> Self {
+        let times = core.timing.turn_on();
+        Self {
+            waits: times.waits.snapshot(),
+            runs: times.runs.snapshot(),
+        }
+    }
+}
 
 /// Shows a pool for as long as it is there; keeps it no longer.
 pub(super) struct PoolCollector(Weak<Core>);

@@ -56,6 +56,8 @@ pub use error::{PoolConfigError, Rejected, SubmitError, TaskError, TrySubmitErro
 pub use group::{GroupError, PoolGroup};
 pub use hooks::{TaskEnd, TaskOutcome};
 pub use load::PoolLoad;
+#[cfg(feature = "metrics")]
+pub use metrics::PoolTimes;
 pub use release::ReleaseSlot;
 #[cfg(all(feature = "scheduler", feature = "serde"))]
 pub(crate) use settings::Period;

@@ -14,6 +14,7 @@ use super::room::Room;
 /// A pool's figures at one time; see [`WorkerPool::stats`](super::WorkerPool::stats).
 ///
 /// `submitted = queued + running + completed + panicked + timed_out + cancelled + evicted`, always.
+/// How long tasks wait and run is in `WorkerPool::times` (feature `metrics`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PoolStats {

@@ -98,6 +98,8 @@ fn what_never_started_has_not_waited() {
         rt.run_until_idle().await;
         aborted.abort();
         pool.shutdown(LONG).await;
+        let times = pool.times();
+        assert_eq!((times.waits.count(), times.runs.count()), (1, 1));
         let shown = registry.collect();
         for metric in ["queue_wait", "run"] {
             let metric = format!("flow_sched_pool_{metric}_seconds");
