@@ -1,6 +1,6 @@
 //! Cases WP 69 to 87 of the behaviour catalogue.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use flow_rt::{OnFull, TestRuntime};
@@ -9,7 +9,7 @@ use flow_sched::{
 };
 use futures_util::future::join_all;
 
-use crate::common::{Gate, LONG, ms, poll_once};
+use crate::common::{Gate, LONG, ms, occupy, poll_once};
 
 flow_rt::on_every_runtime! {
     seeds 0..50;
@@ -304,10 +304,21 @@ async fn case_79_hooks(rt: TestRuntime) {
         count(&calls, |calls| &calls.task_start),
         count(&calls, |calls| &calls.task_end),
     );
+    // Per number: a start, then a stop.
+    let lives = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+    let (starts, stops) = (lives.clone(), lives);
     let pool = builder(&rt)
-        .slots(2)
-        .on_slot_start(move |_| a())
-        .on_slot_stop(move |_| b())
+        .slots(0..=2)
+        .on_slot_start(move |slot| {
+            if !starts[slot].swap(true, Ordering::Relaxed) {
+                a();
+            }
+        })
+        .on_slot_stop(move |slot| {
+            if stops[slot].swap(false, Ordering::Relaxed) {
+                b();
+            }
+        })
         .on_task_start(move |_| c())
         .on_task_end(move |_| d())
         .build()
@@ -328,8 +339,17 @@ async fn case_79_hooks(rt: TestRuntime) {
     assert_eq!(seen(|calls| &calls.task_start), 2);
     assert_eq!(seen(|calls| &calls.task_end), 2);
     assert_eq!(seen(|calls| &calls.slot_stop), 0);
+    // Their numbers are the next ones'.
+    pool.resize(0..=1).unwrap();
+    rt.settle().await;
+    pool.resize(0..=2).unwrap();
+    let stopped = seen(|calls| &calls.slot_stop);
+    assert_eq!(stopped, 1);
+    let (first, second) = (occupy(&rt, &pool).await, occupy(&rt, &pool).await);
+    assert_eq!(seen(|calls| &calls.slot_start), 3);
+    drop((first.cancel(), second.cancel()));
     pool.shutdown(LONG).await;
-    assert_eq!(seen(|calls| &calls.slot_stop), 2);
+    assert_eq!(seen(|calls| &calls.slot_stop), 3);
 }
 
 async fn case_80_many_submitters(rt: TestRuntime) {

@@ -535,8 +535,8 @@ fn ground(rng: &mut SimRng, builder: WorkerPoolBuilder) -> Ground {
     }
 }
 
-/// Random trees of tasks that release their slots, on a pool and a sub-pool of it: never more than
-/// the slots run, all end.
+/// Random trees of tasks that release their slots, on a pool and a sub-pool of it, in one wait or in
+/// two at once: never more than the slots run, all end.
 async fn forest(rt: Sim) {
     let mut rng = rt.rng();
     let mut grounds = vec![ground(&mut rng, WorkerPool::builder())];
@@ -571,7 +571,11 @@ fn node(rt: Sim, grounds: Vec<Ground>, depth: u32) -> Pin<Box<dyn Future<Output 
     Box::pin(async move {
         let at = rt.rng().below(grounds.len() as u64) as usize;
         let pool = grounds[at].pool.clone();
-        let own = pool.clone();
+        // Whoever is above may wait in either: the slot that it gives up is the same.
+        let lenders = [(); 2].map(|()| {
+            let lender = at.max(rt.rng().below(grounds.len() as u64) as usize);
+            grounds[lender].pool.clone()
+        });
         let task = async move |_| {
             let works = async |naps: u64| {
                 // One of the sub-pool's works in both.
@@ -585,8 +589,14 @@ fn node(rt: Sim, grounds: Vec<Ground>, depth: u32) -> Pin<Box<dyn Future<Output 
             };
             works(1).await;
             if depth > 0 {
-                let below = (0..2).map(|_| node(rt.clone(), grounds.clone(), depth - 1));
-                own.release_slot(join_all(below)).await;
+                let below = || node(rt.clone(), grounds.clone(), depth - 1);
+                let [first, second] = &lenders;
+                if rt.rng().below(2) == 0 {
+                    first.release_slot(join(below(), below())).await;
+                } else {
+                    let first = first.release_slot(below());
+                    join(first, second.release_slot(below())).await;
+                }
                 works(u64::from(depth)).await;
             }
         };
