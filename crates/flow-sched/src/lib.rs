@@ -80,6 +80,8 @@ pub use cron::{
 };
 #[cfg(feature = "pool")]
 pub use load::{CpuLoad, LoadError, LoadSource, PressureLoad};
+#[cfg(feature = "metrics")]
+pub use pool::PoolTimes;
 #[cfg(feature = "pool")]
 pub use pool::{
     GroupError, PoolConfigError, PoolDump, PoolGroup, PoolLoad, PoolPhase, PoolStats, PoolTask,
@@ -87,8 +89,6 @@ pub use pool::{
     SubmitError, SubmitTimeout, TaskEnd, TaskError, TaskHandle, TaskOutcome, TrySubmitError,
     WorkerPool, WorkerPoolBuilder,
 };
-#[cfg(feature = "metrics")]
-pub use pool::PoolTimes;
 #[cfg(feature = "adaptive")]
 pub use pool::{Sizing, SizingStats};
 #[cfg(feature = "scheduler")]

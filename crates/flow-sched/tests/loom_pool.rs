@@ -130,6 +130,30 @@ fn a_slot_that_is_lent_comes_back() {
     );
 }
 
+/// The same of a slot that has come for as long and retires by itself, instead of as one too many.
+#[test]
+fn a_slot_that_is_lent_comes_back_from_one_that_retires() {
+    explore("pool: a slot is lent || another one retires", 1, || {
+        let host = Threads::default();
+        let builder = WorkerPool::builder().runtime(&host.handle());
+        let builder = builder
+            .slots(0..=1)
+            .queue(2)
+            .idle_timeout(Duration::from_nanos(1));
+        let pool = builder.build().unwrap();
+        let signal = Arc::new(JoinCell::new());
+        let (heard, lender) = (signal.clone(), pool.clone());
+        let first = pool.try_submit(async move |_| {
+            let waits = poll_fn(|cx| heard.poll_take(cx));
+            lender.release_slot(waits).await
+        });
+        let second = pool.try_submit(async move |_| signal.complete(7).is_ok());
+        assert_eq!(block_on(first.unwrap()).unwrap(), 7);
+        assert!(block_on(second.unwrap()).unwrap());
+        end(&host, &pool);
+    });
+}
+
 /// The only slot sleeps and may leave at once.
 #[test]
 fn a_push_meets_a_slot_that_retires() {

@@ -347,7 +347,8 @@ async fn case_79_hooks(rt: TestRuntime) {
     assert_eq!(stopped, 1);
     let (first, second) = (occupy(&rt, &pool).await, occupy(&rt, &pool).await);
     assert_eq!(seen(|calls| &calls.slot_start), 3);
-    drop((first.cancel(), second.cancel()));
+    first.cancel();
+    second.cancel();
     pool.shutdown(LONG).await;
     assert_eq!(seen(|calls| &calls.slot_stop), 3);
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use flow_ratelimit::{Aimd, LimitAlgorithm, Vegas, Window};
-use flow_rt::{CancellationToken, TestRuntime};
 use flow_rt::sim::{self, Sim};
+use flow_rt::{CancellationToken, TestRuntime};
 use flow_sched::{LoadSource, PoolConfigError, Sizing, WorkerPool};
 
 use crate::common::{LONG, ms, occupy, poll_once};

@@ -1,7 +1,7 @@
 //! Pools on the slots of other pools: what of the one above holds for them.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use flow_rt::{OnFull, TestRuntime};

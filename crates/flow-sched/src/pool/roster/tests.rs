@@ -25,5 +25,8 @@ fn slots_that_are_lent_fit_beside_all_others() {
     let most = MAX_SLOTS as u64 + MAX_LENT;
     roster.word.store(ALIVE * most, Ordering::Relaxed);
     assert_eq!(roster.alive() as u64, most);
-    assert_eq!((roster.idle(), waking(roster.word.load(Ordering::Relaxed))), (0, 0));
+    assert_eq!(
+        (roster.idle(), waking(roster.word.load(Ordering::Relaxed))),
+        (0, 0)
+    );
 }
