@@ -26,8 +26,8 @@ use crate::sync::{AtomicWaker, SegQueue};
 /// otherwise; the others are not made before.
 ///
 /// In a task of the same pool, or of one above or below it, the group gives the task's slot to its
-/// members while it waits: see [`release_slot`](WorkerPool::release_slot). So groups may be nested to any depth, on one slot
-/// too.
+/// members while it waits: see [`release_slot`](WorkerPool::release_slot). So groups may be nested
+/// to any depth, on one slot too.
 #[derive(Debug, Clone)]
 #[must_use = "a group does nothing until it runs tasks"]
 pub struct PoolGroup<'p> {
