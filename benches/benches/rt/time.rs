@@ -25,6 +25,7 @@ pub(crate) fn rows(bench: &mut Bench, hosts: &Hosts) {
         // Entered, and outside of a task: tokio counts a task's polls against a budget.
         let _context = alone.enter();
         re_arm_tokio(bench, "tokio, the next one due", &handle);
+        re_arm_and_fire(bench, &handle);
     }
 
     let _context = hosts.workers.enter();
@@ -58,6 +59,45 @@ fn re_arm_tokio(bench: &mut Bench, case: &str, handle: &Handle) {
             repeat(n, |i| {
                 let mut sleep = Box::pin(tokio::time::sleep_until(start + later(i)));
                 poll(sleep.as_mut())
+            })
+        })
+        .measure();
+}
+
+/// So few moves before each fire that every one of them is made.
+fn re_arm_and_fire(bench: &mut Bench, handle: &Handle) {
+    const MOVES: u64 = 16;
+    // Before the runtime was made, which has fired nothing later as long as nobody drives it.
+    let past = handle.now() - HOUR / 2;
+    // The clock is std's on both sides.
+    #[allow(clippy::disallowed_methods)]
+    let host_past = tokio::time::Instant::now() - HOUR / 2;
+    bench
+        .row("re-arm a timer 16 times later and once to the past, tokio")
+        .batch(MOVES + 1)
+        .instructions(1_000)
+        .flow(|n| {
+            let start = past + 2 * HOUR;
+            let mut timer = handle.timer(start);
+            repeat(n, |_| {
+                for i in 1..=MOVES {
+                    timer.arm(start + later(i));
+                    let _ = poll(Pin::new(&mut timer));
+                }
+                timer.arm(past);
+                poll(Pin::new(&mut timer)).is_ready()
+            })
+        })
+        .peer("native reset", |n| {
+            let start = host_past + 2 * HOUR;
+            let mut sleep = Box::pin(tokio::time::sleep_until(start));
+            repeat(n, |_| {
+                for i in 1..=MOVES {
+                    sleep.as_mut().reset(start + later(i));
+                    let _ = poll(sleep.as_mut());
+                }
+                sleep.as_mut().reset(host_past);
+                poll(sleep.as_mut()).is_ready()
             })
         })
         .measure();

@@ -9,8 +9,8 @@ use crate::instant::Instant;
 
 /// A re-armable timer on a runtime's clock.
 ///
-/// Arming a timer *later* costs a tenth of making a new one on tokio (benches, `rt`), so a
-/// primitive keeps one and moves it.
+/// Arming a timer *later* costs a small part of making a new one (benches, `rt`), so a primitive
+/// keeps one and moves it.
 pub trait Timer: Send {
     /// Moves the timer to `at`: it fires at or after `at`, never before.
     ///
@@ -20,7 +20,9 @@ pub trait Timer: Send {
 
     /// Ready once the time has come, and again on every later poll until armed anew.
     ///
-    /// The last waker wins. `Err(Stopped)` when the runtime that keeps the time is gone.
+    /// The last waker wins. It may be woken early too, and then finds the timer pending: a timer
+    /// that is moved later often may be left where it is until that time has come.
+    /// `Err(Stopped)` when the runtime that keeps the time is gone.
     fn poll_fired(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>>;
 }
 
@@ -56,6 +58,11 @@ impl BoxTimer {
     }
 
     /// Moves the timer to `at`. See [`Timer::arm`].
+    ///
+    /// # Cost
+    /// On tokio, smol and async-std it only notes the instant; the next poll moves the host's timer.
+    /// One that is moved later more than 32 times before it fires is left where it is from then on,
+    /// which costs less than the host's own move, and wakes its task early, once.
     pub fn arm(&mut self, at: Instant) {
         self.0.as_mut().arm(at);
     }

@@ -10,8 +10,9 @@ use async_io::Timer as Host;
 #[cfg(feature = "smol")]
 use smol::Timer as Host;
 
+use super::rearmed::{self, HostTimer};
 use crate::instant::Instant;
-use crate::timer::{BoxTimer, Stopped, Timer};
+use crate::timer::{BoxTimer, Stopped};
 
 struct AsyncIoTimer {
     host: Host,
@@ -24,11 +25,12 @@ pub(crate) fn timer(at: Instant) -> BoxTimer {
         Some(at) => Host::at(at),
         None => Host::never(),
     };
-    BoxTimer::new(AsyncIoTimer { host, fired: false })
+    let fired = false;
+    rearmed::timer(at, AsyncIoTimer { host, fired })
 }
 
-impl Timer for AsyncIoTimer {
-    fn arm(mut self: Pin<&mut Self>, at: Instant) {
+impl HostTimer for AsyncIoTimer {
+    fn set(mut self: Pin<&mut Self>, _: Instant, at: Instant) {
         self.fired = false;
         match deadline(at) {
             Some(at) => self.host.set_at(at),
@@ -36,7 +38,7 @@ impl Timer for AsyncIoTimer {
         }
     }
 
-    fn poll_fired(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
         if !self.fired {
             core::task::ready!(Pin::new(&mut self.host).poll(cx));
             self.fired = true;

@@ -6,6 +6,13 @@
 mod async_io_timer;
 #[cfg(feature = "async-std")]
 pub(crate) mod async_std;
+#[cfg(any(
+    feature = "tokio",
+    feature = "smol",
+    feature = "async-std",
+    feature = "fine-timer"
+))]
+mod rearmed;
 #[cfg(feature = "smol")]
 pub(crate) mod smol;
 #[cfg(feature = "tokio")]

@@ -18,12 +18,13 @@ use tokio::time::{Instant as HostInstant, Sleep};
 
 #[cfg(feature = "fine-timer")]
 use super::async_io_timer;
+use super::rearmed::{self, HostTimer};
 use crate::handle::HandleError;
 use crate::instant::Instant;
 use crate::join::{Guarded, JoinError};
 use crate::panics::{self, Panic};
 use crate::runtime::{BoxBlocking, BoxTask, Runtime};
-use crate::timer::{BoxTimer, Stopped, Timer};
+use crate::timer::{BoxTimer, Stopped};
 
 thread_local! {
     /// The runtime this thread found timers in last: the probe costs an allocation.
@@ -140,11 +141,9 @@ impl Runtime for Tokio {
     }
 
     fn timer(&self, at: Instant) -> BoxTimer {
-        BoxTimer::new(TokioTimer {
-            sleep: self.sleep(at),
-            at,
-            stopped: false,
-        })
+        let sleep = self.sleep(at);
+        let stopped = false;
+        rearmed::timer(at, TokioTimer { sleep, stopped })
     }
 
     /// The clock this runtime's timers go by, whoever asks: a test may have paused it.
@@ -189,36 +188,29 @@ pin_project_lite::pin_project! {
     struct TokioTimer {
         #[pin]
         sleep: Sleep,
-        // What `sleep` is armed for.
-        at: Instant,
         stopped: bool,
     }
 }
 
-impl Timer for TokioTimer {
-    fn arm(self: Pin<&mut Self>, at: Instant) {
-        let this = self.project();
-        let before = core::mem::replace(this.at, at);
-        if *this.stopped {
-            return;
-        }
-        // At once, to a later time too: left where it was, a timer would wake its task when
-        // nothing is due.
-        let host = match moved(this.sleep.deadline(), before, at) {
+impl HostTimer for TokioTimer {
+    #[inline]
+    fn set(self: Pin<&mut Self>, set: Instant, at: Instant) {
+        let sleep = self.project().sleep;
+        let host = match moved(sleep.deadline(), set, at) {
             Some(host) => host,
             None => deadline(at),
         };
-        this.sleep.reset(host);
+        sleep.reset(host);
     }
 
-    fn poll_fired(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
         let this = self.project();
         if *this.stopped {
             return Poll::Ready(Err(Stopped::new()));
         }
         // Polled after its runtime was shut down, a `Sleep` panics.
         match panics::catch(|| this.sleep.poll(cx)) {
-            Ok(Poll::Ready(())) if this.at.is_far_future() => Poll::Pending,
             Ok(fired) => fired.map(Ok),
             Err(_) => {
                 *this.stopped = true;

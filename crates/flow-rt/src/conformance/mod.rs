@@ -117,6 +117,7 @@ macro_rules! __conformance_cases {
             awaits timers timer_fires_at_once_when_due: "a timer for now, or for the past, fires";
             awaits timers timer_never_fires_at_far_future: "a timer for the end of time stays pending, and can be moved back";
             awaits timers timer_rearms_later: "a pending timer that is moved later fires then and not before";
+            awaits timers timer_rearms_later_often: "of hundreds of moves to later and later instants, polled between, the last counts";
             awaits timers timer_rearms_earlier: "a pending timer that is moved earlier fires then";
             awaits timers timer_rearms_after_firing: "a timer that has fired fires again, ten times over";
             awaits timers timer_rearms_unpolled: "of many moves before the first poll the last counts";

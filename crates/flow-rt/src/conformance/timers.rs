@@ -122,6 +122,28 @@ pub(super) async fn timer_rearms_later(lab: Lab) -> Verdict {
     Ok(())
 }
 
+/// A runtime may leave a timer where it is that is moved again and again, as long as the last move
+/// counts in the end.
+pub(super) async fn timer_rearms_later_often(lab: Lab) -> Verdict {
+    for _ in 0..3 {
+        let mut timer = lab.sleep(2 * MS);
+        let (_, another) = counting_waker();
+        let mut cx = Context::from_waker(&another);
+        let _ = timer.poll_fired(&mut cx);
+        let mut at = lab.now();
+        for moves in 0..300 {
+            at = lab.now() + 8 * MS + Duration::from_micros(100 * moves);
+            timer.arm(at);
+            let _ = timer.poll_fired(&mut cx);
+        }
+        let what = "a timer moved later again and again";
+        lab.fired(what, &mut timer).await?;
+        let now = lab.now();
+        ensure!(now >= at, "{what} fired {:?} early", at - now);
+    }
+    Ok(())
+}
+
 pub(super) async fn timer_rearms_earlier(lab: Lab) -> Verdict {
     for _ in 0..10 {
         let mut timer = lab.sleep(HOUR);

@@ -93,7 +93,7 @@ impl Handle {
     /// tokio rounds a timer up to its next millisecond, and wakes 1.1 ms late in the median;
     /// async-io's are 0.04 ms late. They are kept by a thread that all fine handles of the
     /// process share (smol's and async-std's timers too), so a wake-up comes from a foreign
-    /// thread, and re-arming costs 180 ns where tokio's timer costs 35.
+    /// thread, and to move one costs 180 ns where tokio's timer costs 35.
     ///
     /// Fine timers fire whether or not the tokio runtime runs, and after its shutdown too. They
     /// and [`now`](Self::now) do not heed tokio's paused time. The handle stands for the same

@@ -19,3 +19,4 @@ mod join;
 mod planned;
 mod retry;
 mod timeout;
+mod timer;

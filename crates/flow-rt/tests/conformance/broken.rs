@@ -72,6 +72,7 @@ broken! {
     late_wake_panics: WakeAfterEndPanics by wake_after_completion_is_harmless ("woken after its end");
     early_timer: TimersFireEarly by timers_are_never_early ("early");
     rearm_later_ignored: TimersIgnoreMovesToLater by timer_rearms_later ("early");
+    left_timer_fires: TimersThatAreLeftFireThere by timer_rearms_later_often ("early");
     timer_forgets: TimersForgetThatTheyFired by timer_stays_fired ("was pending when polled again");
     dropped_timer_fires: TimersSurviveTheirDrop by dropped_timer_wakes_nobody ("woke its waker");
     moved_timer_stays: TimersThatAreMovedStay by timer_survives_many_rearms ("its runtime keeps");

@@ -34,6 +34,7 @@ pub(crate) enum Fault {
     TimersForgetThatTheyFired,
     TimersIgnoreMovesToEarlier,
     TimersIgnoreMovesToLater,
+    TimersThatAreLeftFireThere,
     TimersSurviveTheirDrop,
     TimersThatAreMovedStay,
     TimersShareAnInstant,
@@ -291,6 +292,7 @@ impl Runtime for Faulty {
             at,
             entry: None,
             stale: Vec::new(),
+            moves: 0,
             fired: false,
         })
     }
@@ -441,6 +443,7 @@ struct FaultyTimer {
     entry: Option<(Instant, u64)>,
     /// Those it was moved away from, and that are still to be swept away.
     stale: Vec<(Instant, u64)>,
+    moves: u32,
     fired: bool,
 }
 
@@ -478,9 +481,13 @@ impl Timer for FaultyTimer {
         if pending && shared.is(Fault::TimersIgnoreMovesToLater) && at > self.at {
             return;
         }
+        if pending && shared.is(Fault::TimersThatAreLeftFireThere) && self.moves == 100 {
+            return;
+        }
         if shared.is(Fault::TimersForgetThatTheyFired) {
             self.fired = false;
         }
+        self.moves += 1;
         self.at = at;
         if self.shared.is(Fault::TimersThatAreMovedStay) {
             self.entry = None;
