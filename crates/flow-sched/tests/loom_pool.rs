@@ -133,7 +133,7 @@ fn a_slot_that_is_lent_comes_back() {
 /// The same of a slot that has come for as long and retires by itself, instead of as one too many.
 #[test]
 fn a_slot_that_is_lent_comes_back_from_one_that_retires() {
-    explore("pool: a slot is lent || another one retires", 1, || {
+    explore("pool: a slot is lent || another one retires", 2, || {
         let host = Threads::default();
         let builder = WorkerPool::builder().runtime(&host.handle());
         let builder = builder
