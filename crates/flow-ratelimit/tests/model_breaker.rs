@@ -254,7 +254,8 @@ proptest! {
                 }
                 Step::Open => {
                     breaker.open();
-                    if model.state != BreakerState::Open {
+                    // Anew, if its time is over.
+                    if model.state != BreakerState::Open || now >= model.until {
                         model.open(now);
                     }
                 }

@@ -91,7 +91,8 @@ impl Policy {
     /// use flow_ratelimit::KeyedLimiter;
     /// use flow_ratelimit::fields::Policy;
     ///
-    /// let limiter = KeyedLimiter::<str>::builder().rate("60/min").classes(["600/min"]);
+    /// let limiter = KeyedLimiter::<str>::builder().rate("60/min burst 60");
+    /// let limiter = limiter.classes(["600/min burst 100"]);
     /// let limiter = limiter.max_keys(10_000).build()?;
     /// let free = Policy::of("free", &limiter)?;
     /// let paid = Policy::of_class("paid", limiter.class(1)?)?;
