@@ -80,7 +80,7 @@ pub use cron::{
 };
 #[cfg(feature = "pool")]
 pub use load::{CpuLoad, LoadError, LoadSource, PressureLoad};
-#[cfg(feature = "metrics")]
+#[cfg(all(feature = "pool", feature = "metrics"))]
 pub use pool::PoolTimes;
 #[cfg(feature = "pool")]
 pub use pool::{

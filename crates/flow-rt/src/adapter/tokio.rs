@@ -210,13 +210,11 @@ impl HostTimer for TokioTimer {
             return Poll::Ready(Err(Stopped::new()));
         }
         // Polled after its runtime was shut down, a `Sleep` panics.
-        match panics::catch(|| this.sleep.poll(cx)) {
-            Ok(fired) => fired.map(Ok),
-            Err(_) => {
-                *this.stopped = true;
-                Poll::Ready(Err(Stopped::new()))
-            }
+        if let Ok(fired) = panics::catch(|| this.sleep.poll(cx)) {
+            return fired.map(Ok);
         }
+        *this.stopped = true;
+        Poll::Ready(Err(Stopped::new()))
     }
 }
 
