@@ -87,7 +87,7 @@ impl<H: HostTimer> Rearmed<H> {
     }
 }
 
-/// So many moves are made before one is not. To leave a timer saves 100 instructions a move on
-/// tokio, and 580 and perhaps a system call on async-io. An early wake costs 900 on a runtime of one
+/// So many moves are made before one is not. To leave a timer saves 120 instructions a move on
+/// tokio, and 500 and perhaps a system call on async-io. An early wake costs 900 on a runtime of one
 /// thread, more where another thread has to be woken, and what its task does then.
 const PATIENCE: u64 = 32;
