@@ -96,15 +96,12 @@ impl Interval {
         if now < regular {
             return regular;
         }
-        match self.missed {
-            MissedTicks::Burst => regular,
-            MissedTicks::Delay => now + self.period,
-            MissedTicks::Skip => {
-                // Less than 584 years in nanoseconds, so the remainder fits a u64.
-                let into = ((now - due).as_nanos() % self.period.as_nanos()) as u64;
-                now + self.period - Duration::from_nanos(into)
-            }
+        if self.missed == MissedTicks::Delay {
+            return now + self.period;
         }
+        // Less than 584 years in nanoseconds, so the remainder fits a u64.
+        let into = ((now - due).as_nanos() % self.period.as_nanos()) as u64;
+        now + self.period - Duration::from_nanos(into)
     }
 }
 

@@ -4,33 +4,18 @@
 //! when it has seen the request, and an abort that is lost is a deadlock of the model.
 #![cfg(loom)]
 
+mod loom_common;
+
 use std::future::pending;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use flow_rt::{BoxBlocking, BoxTask, BoxTimer, Handle, Instant, JoinError, JoinHandle, Runtime};
+use flow_rt::{BoxTask, Handle, JoinError, JoinHandle};
 use flow_sync::model::explore;
 use loom::future::block_on;
 use loom::thread;
-
-/// A host that keeps its tasks for the model to poll.
-#[derive(Default)]
-struct Host(Mutex<Vec<BoxTask>>);
-
-impl Runtime for Host {
-    fn spawn(&self, task: BoxTask) {
-        self.0.lock().unwrap().push(task);
-    }
-
-    fn spawn_blocking(&self, job: BoxBlocking) {
-        drop(job);
-    }
-
-    fn timer(&self, at: Instant) -> BoxTimer {
-        BoxTimer::from_sleep(at, |_| pending())
-    }
-}
+use loom_common::Host;
 
 /// A task that never ends by itself, as its host has it, and its handle.
 fn endless() -> (BoxTask, JoinHandle<()>) {

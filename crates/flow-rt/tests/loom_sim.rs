@@ -24,6 +24,42 @@ where
     Sim::new(0).allow_threads().run(root)
 }
 
+/// A flag that one waits for.
+struct Signal {
+    flag: AtomicBool,
+    waiter: AtomicWaker,
+}
+
+impl Signal {
+    fn new() -> Self {
+        Self {
+            flag: AtomicBool::new(false),
+            waiter: AtomicWaker::new(),
+        }
+    }
+
+    fn raise(&self) {
+        self.flag.store(true, Relaxed);
+        self.waiter.wake();
+    }
+
+    async fn raised(&self) {
+        poll_fn(|cx| {
+            self.waiter.register(cx.waker());
+            when(self.flag.load(Relaxed))
+        })
+        .await;
+    }
+}
+
+fn when(is_ready: bool) -> Poll<()> {
+    if is_ready {
+        Poll::Ready(())
+    } else {
+        Poll::Pending
+    }
+}
+
 /// The caller's waker.
 async fn own_waker() -> Waker {
     poll_fn(|cx| Poll::Ready(cx.waker().clone())).await
@@ -42,24 +78,12 @@ fn raise(flags: &Arc<[AtomicBool; 2]>, at: usize, waker: Waker) -> JoinHandle<()
 fn a_wake_meets_the_executor() {
     explore("sim: wake || poll, park", 3, || {
         let woken = with_threads(|_| async {
-            let (flag, waiter) = (AtomicBool::new(false), AtomicWaker::new());
-            let signal = Arc::new((flag, waiter));
+            let signal = Arc::new(Signal::new());
             let thread = {
                 let signal = signal.clone();
-                thread::spawn(move || {
-                    signal.0.store(true, Relaxed);
-                    signal.1.wake();
-                })
+                thread::spawn(move || signal.raise())
             };
-            poll_fn(|cx| {
-                signal.1.register(cx.waker());
-                if signal.0.load(Relaxed) {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
-                }
-            })
-            .await;
+            signal.raised().await;
             thread.join().unwrap();
         });
         assert!(woken.is_ok());
@@ -73,14 +97,7 @@ fn two_wakes_at_once_are_both_seen() {
             let flags = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
             let waker = own_waker().await;
             let threads = [raise(&flags, 0, waker.clone()), raise(&flags, 1, waker)];
-            poll_fn(|_| {
-                if flags.iter().all(|flag| flag.load(Relaxed)) {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
-                }
-            })
-            .await;
+            poll_fn(|_| when(flags.iter().all(|flag| flag.load(Relaxed)))).await;
             for thread in threads {
                 thread.join().unwrap();
             }
@@ -93,23 +110,12 @@ fn two_wakes_at_once_are_both_seen() {
 fn a_thread_spawns() {
     explore("sim: spawn || poll, park", 3, || {
         let spawned = with_threads(|rt| async move {
-            let signal = Arc::new((AtomicBool::new(false), AtomicWaker::new()));
+            let signal = Arc::new(Signal::new());
             let (raises, inner) = (signal.clone(), rt.clone());
             let thread = thread::spawn(move || {
-                inner.spawn_detached(async move {
-                    raises.0.store(true, Relaxed);
-                    raises.1.wake();
-                });
+                inner.spawn_detached(async move { raises.raise() });
             });
-            poll_fn(|cx| {
-                signal.1.register(cx.waker());
-                if signal.0.load(Relaxed) {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
-                }
-            })
-            .await;
+            signal.raised().await;
             thread.join().unwrap();
         });
         assert!(spawned.is_ok());
@@ -127,14 +133,7 @@ fn a_thread_waits_for_idleness() {
                 raised[0].store(true, Relaxed);
                 waker.wake();
             });
-            poll_fn(|_| {
-                if flags[0].load(Relaxed) {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
-                }
-            })
-            .await;
+            poll_fn(|_| when(flags[0].load(Relaxed))).await;
             thread.join().unwrap();
         });
         assert!(waited.is_ok());

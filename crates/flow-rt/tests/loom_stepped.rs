@@ -5,36 +5,21 @@
 //! what it found by a flag: its panic would be contained.
 #![cfg(loom)]
 
+mod loom_common;
+
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use flow_rt::{BoxBlocking, BoxTask, BoxTimer, Handle, Instant, Runtime, SteppedRuntime};
+use flow_rt::{BoxTask, Handle, SteppedRuntime};
 use flow_sync::model::explore;
 use flow_sync::sync::AtomicWaker;
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use loom::thread::{self, JoinHandle};
-
-/// A host that keeps its tasks for the model to poll.
-#[derive(Default)]
-struct Host(Mutex<Vec<BoxTask>>);
-
-impl Runtime for Host {
-    fn spawn(&self, task: BoxTask) {
-        self.0.lock().unwrap().push(task);
-    }
-
-    fn spawn_blocking(&self, job: BoxBlocking) {
-        drop(job);
-    }
-
-    fn timer(&self, at: Instant) -> BoxTimer {
-        BoxTimer::from_sleep(at, |_| std::future::pending())
-    }
-}
+use loom_common::Host;
 
 struct Model {
     host: Arc<Host>,

@@ -141,6 +141,9 @@ impl<T> JoinCell<T> {
     /// assert_eq!(cell.complete(1), Err(1));
     /// assert!(cell.is_complete());
     /// ```
+    ///
+    /// # Cost
+    /// One short lock.
     pub fn give_up(&self) -> Option<T> {
         let before = core::mem::replace(&mut *self.slot.lock(), Slot::Taken);
         match before {

@@ -151,7 +151,8 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
     }
 
     /// Fixes the secret of the hash, for tests that must go the same way each time; it is drawn
-    /// at random otherwise, inside a simulation from its seed. Whoever knows it can make up keys that crowd out others.
+    /// at random otherwise, inside a simulation from its seed. Whoever knows it can make up keys
+    /// that crowd out others.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self

@@ -2,15 +2,16 @@
 //!
 //! # State
 //! *Sets* of eight slots, 128 bytes each: eight hashes, 0 for an empty slot, and eight words. A key
-//! may stand in one of two sets, chosen by its hash but for the bits in which its class may be. A
-//! slot's word is how much its key has spent (`used`, 63 bits: see `supply`), XORed with the key's
+//! may stand in one of two sets, chosen by its hash: the second but for the bits in which its class
+//! may be, which reach the first by a carry only. A slot's word is how much its key has spent (`used`, 63 bits: see `supply`), XORed with the key's
 //! scattered hash; or `BUSY`, the top bit, while the slot passes from one key to another. Locks, by
 //! stripes of sets, are for those who pass slots on; who only changes what a key has spent takes
 //! none.
 //!
 //! # Invariants
 //! 1. A key stands in one slot at the most: who puts one in holds the locks of both its sets, and
-//!    has looked for it in both.
+//!    has looked for it in both. Of a million sets one key in 2^36 has other sets in some of its
+//!    classes, and then is as many keys.
 //! 2. A slot's hash changes only under its set's lock, and only while its word is `BUSY`.
 //! 3. A word becomes `BUSY` by a compare-and-swap from the very value that was found worth giving
 //!    up, so nothing that its key spends meanwhile is lost unseen.
@@ -177,9 +178,8 @@ impl Slots {
     /// The second set of a key; the first again if there is one only.
     fn second_of(&self, hash: u64, first: usize) -> usize {
         let sets = self.sets.len();
-        // Without the bits that say a class: a key stands in the same sets whatever its class is.
-        // The first set goes by the upper bits of the hash, which those reach by a carry only: for
-        // one key in 2^36 of a million sets, which then is two keys in two of its classes.
+        // Without the bits that say a class: a key stands in the same sets whatever its class is,
+        // as near as makes no difference (1).
         let key = hash & !CLASSES;
         let second = scaled(key.rotate_left(32).wrapping_mul(SCATTER), sets);
         match second {

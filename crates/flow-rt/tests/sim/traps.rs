@@ -183,7 +183,7 @@ fn a_spawn_from_another_thread_is_refused_by_name() {
 }
 
 #[test]
-fn simulations_do_not_nest_and_block_on_inside_is_an_error() {
+fn nested_simulations_and_block_on_inside_are_errors() {
     let outer = Sim::new(0).run(|rt| async move {
         assert_eq!(flow_rt::block_on(async {}), Err(BlockOnError::InSimulation));
         let inside_job = rt.spawn_blocking(|| flow_rt::block_on(async {}));

@@ -3,9 +3,9 @@
 //! # State
 //! `word`, 20 bits each: `idle`, slots asleep in the list; `waking`, slots taken out of the list
 //! or just started that have not looked at the queue yet; and 24 bits, as lent ones are among them:
-//! `alive`. `seats: Mutex<Seats>`: a seat
-//! per living slot, the stack of the idle ones, seat numbers to reuse. `Seat`: the slot's waker;
-//! `parked`, whether it is in the idle stack.
+//! `alive`. `seats: Mutex<Seats>`: a seat per living slot, the stack of the idle ones, seat numbers
+//! to reuse. `Seat`: the slot's waker; `parked`, whether it is in the idle stack; `loans`, waits of
+//! its task that lend it.
 //!
 //! # Invariants
 //! 1. `idle` and `alive` change under the lock, with the stack and the seats; so does `parked`.
@@ -17,9 +17,9 @@
 //!    `idle` and `alive` in one step: a push in between would rely on it. One that leaves because
 //!    there are too many was busy until then, and notifies in its place.
 //! 6. `most` is the range's maximum and one for each slot that is lent, which is one whose task
-//!    waits without it, however many waits of the task lend it. So tasks that run, those that wait so apart, are never more than the
-//!    maximum: a slot that is wanted back comes back once another has left, and whoever takes a slot
-//!    out gives it to who wants it, in the same step.
+//!    waits without it, however many waits of the task lend it. So tasks that run, those that wait
+//!    so apart, are never more than the maximum: a slot that is wanted back comes back once another
+//!    has left, and whoever takes a slot out gives it to who wants it, in the same step.
 //! 7. Whenever there may be too many slots `news` changes, and each slot that sees it compares,
 //!    under the lock, before its next task, and looks once more after it has parked. What it has
 //!    seen is what there was when its seat was opened, under the lock. So those that are too many

@@ -4,8 +4,7 @@
 //! (OOPSLA 2014); FNV-1a for names.
 
 use core::time::Duration;
-
-use flow_rt::Backoff;
+use std::hash::{BuildHasher, RandomState};
 
 /// One step of splitmix64: close seeds give numbers far apart.
 pub(crate) const fn mix(seed: u64) -> u64 {
@@ -35,11 +34,7 @@ pub(crate) fn of_text(text: &str) -> u64 {
 /// A number that differs from call to call and process to process; inside a simulation its seed
 /// chooses it.
 pub(crate) fn entropy() -> u64 {
-    // flow-rt's own source shows itself in the jitter of its delays.
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
-    let plan = Backoff::constant(YEAR).full_jitter().attempts(2);
-    let drawn = plan.delays().ok().and_then(|mut delays| delays.next());
-    mix(nanos(drawn.unwrap_or_default()))
+    flow_rt::simulated_entropy().unwrap_or_else(|| RandomState::new().hash_one(0_u64))
 }
 
 fn nanos(duration: Duration) -> u64 {
