@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::args::{self, Args, Fixed};
 use crate::curves::{self, Curve};
+use crate::goflow::Goflow;
 use crate::machine::{self, Machine};
 use crate::measured::Measured;
 use crate::row::Row;
@@ -24,6 +25,7 @@ pub struct Bench {
     args: Args,
     pub(crate) rows: Vec<Measured>,
     pub(crate) notes: Vec<String>,
+    pub(crate) goflow: Goflow,
     /// Names and texts of plots beside that of the rows.
     pub(crate) plots: Vec<(String, String)>,
 }
@@ -63,6 +65,7 @@ pub fn run(
         args,
         rows: Vec::new(),
         notes: Vec::new(),
+        goflow: Goflow::default(),
         plots: Vec::new(),
     };
     body(&mut bench);
@@ -73,6 +76,7 @@ pub fn run(
         );
         return ExitCode::from(2);
     }
+    bench.notes.extend(bench.goflow.note());
     bench.finish(&Machine::new(packages), &targets)
 }
 

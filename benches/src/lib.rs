@@ -27,6 +27,7 @@ mod args;
 mod bench;
 mod callgrind;
 mod curves;
+mod goflow;
 mod machine;
 mod measured;
 mod plot;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::bench::Bench;
 use crate::callgrind;
+use crate::goflow::GOFLOW;
 use crate::measured::Measured;
 
 /// A contender: runs that many batches and says how long they took.
@@ -87,6 +88,19 @@ impl<'b, 'f> Row<'b, 'f> {
         self
     }
 
+    /// goflow's own code, if it is there: a contender of `benches/goflow/main.go`, by its name.
+    ///
+    /// Where it is not, a note below the table says why.
+    pub fn goflow(self, contender: &'f str) -> Self {
+        if self.bench.fixed().is_some() || !self.bench.wants(&self.name) {
+            return self;
+        }
+        match self.bench.goflow.process() {
+            Some(process) => self.peer(GOFLOW, move |n| process.run(contender, n)),
+            None => self,
+        }
+    }
+
     /// Measures all contenders in interleaved rounds, and reports the row.
     pub fn measure(mut self) {
         // Flow first, wherever it was named.
@@ -111,6 +125,8 @@ impl<'b, 'f> Row<'b, 'f> {
     /// Instructions of one operation.
     fn count(&mut self, contender: &str) -> Option<f64> {
         match self.counting.as_mut()? {
+            // Another process, and not ours to count.
+            Counting::Itself { .. } if contender == GOFLOW => None,
             Counting::Itself { batches } => {
                 let batch = callgrind::per_batch(&self.name, contender, *batches)?;
                 Some(batch / self.batch as f64)

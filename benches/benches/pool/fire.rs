@@ -35,7 +35,7 @@ fn fire(bench: &mut Bench, host: Host<'_>, slots: usize) {
         .build()
         .expect("threads can be started");
     let threads = threadpool::ThreadPool::new(crate::WORKERS);
-    bench
+    let row = bench
         .row(row)
         .batch(WAVE)
         .flow(|n| {
@@ -83,8 +83,13 @@ fn fire(bench: &mut Bench, host: Host<'_>, slots: usize) {
                 }
                 WAVES.all_arrived().await;
             })
-        })
-        .measure();
+        });
+    // It has two slots, and two threads of its own.
+    if slots == crate::WORKERS && matches!(host, Host::Tokio(_)) {
+        row.goflow("pool").measure();
+    } else {
+        row.measure();
+    }
 }
 
 /// The same from four tasks of the host's, beside one.

@@ -11,8 +11,6 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use leaky_bucket::RateLimiter as LeakyBucket;
 use ratelimit::Ratelimiter;
 
-use crate::goflow::Goflow;
-
 const HOUR: Duration = Duration::from_secs(3600);
 /// More per second than anybody takes.
 pub(crate) const PLENTY: u32 = 1_000_000_000;
@@ -40,12 +38,10 @@ fn granted(bench: &mut Bench) {
         .interval(Duration::from_millis(1))
         .build();
     let scaled = plenty_of_ratelimit();
-    let goflow = Goflow::new(PLENTY.into(), PLENTY.into());
 
     assert!(ours.try_acquire().is_ok(), "there is plenty");
     assert!(governor.check().is_ok(), "there is plenty");
     assert!(scaled.try_wait().is_ok(), "there is plenty");
-    assert!(goflow.allow(), "there is plenty");
     assert!(leaky.try_acquire(1), "there is plenty");
     bench
         .row("try_acquire, 1 thread")
@@ -54,7 +50,7 @@ fn granted(bench: &mut Bench) {
         .peer("governor", |n| repeat(n, |_| governor.check().is_ok()))
         .peer("ratelimit", |n| repeat(n, |_| scaled.try_wait().is_ok()))
         .peer("leaky-bucket", |n| repeat(n, |_| leaky.try_acquire(1)))
-        .peer("goflow", |n| repeat(n, |_| goflow.allow()))
+        .goflow("allow")
         .peer("flow, not counted", |n| {
             repeat(n, |_| uncounted.try_acquire().is_ok())
         })

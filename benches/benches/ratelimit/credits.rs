@@ -9,7 +9,6 @@ use flow_ratelimit::{Rate, TokenBucket, TokenBucketBuilder};
 use governor::Quota;
 
 use crate::bucket::{PLENTY, governor, plenty_of_ratelimit, some};
-use crate::goflow::Goflow;
 
 const BATCH: u32 = 32;
 
@@ -22,7 +21,6 @@ pub(crate) fn rows(bench: &mut Bench) {
     let whole = build(plain());
     let governor = governor(Quota::per_second(some(PLENTY)));
     let scaled = plenty_of_ratelimit();
-    let goflow = Goflow::new(PLENTY.into(), PLENTY.into());
 
     bench
         .row("sharded try_acquire, 1 thread")
@@ -30,7 +28,7 @@ pub(crate) fn rows(bench: &mut Bench) {
         .flow(|n| repeat(n, |_| sharded.try_acquire()))
         .peer("governor", |n| repeat(n, |_| governor.check()))
         .peer("ratelimit", |n| repeat(n, |_| scaled.try_wait()))
-        .peer("goflow", |n| repeat(n, |_| goflow.allow()))
+        .goflow("allow")
         .measure();
     bench
         .row("sharded try_acquire, 2 threads")

@@ -5,8 +5,6 @@ mod adaptive;
 mod breaker;
 mod bucket;
 mod credits;
-mod goflow;
-mod goflow_permits;
 mod keyed;
 mod layers;
 mod multi;
@@ -48,9 +46,7 @@ fn main() -> ExitCode {
             waiting::rows(bench);
             bench.note(
                 "Buckets that grant refill faster than the machine takes. leaky-bucket answers \
-                 yes or no; the others also say when to come back. `goflow` is its token bucket in \
-                 Rust: a mutex, floating point, and a reservation on the heap for each request. \
-                 The bucket with a coarse clock does not count its decisions; no peer does.",
+                 yes or no; the others also say when to come back. The bucket with a coarse clock does not count its decisions; no peer does.",
             );
             precision::check(bench);
         },

@@ -15,8 +15,6 @@ use flow_ratelimit::{ClassedLimiter, ConcurrencyLimiter, Fairness};
 use flow_rt::Handle;
 use tokio::sync::Semaphore as Tokio;
 
-use crate::goflow_permits::Goflow;
-
 const LIMIT: u32 = 64;
 /// How many want the only permit, and how often before they are awaited.
 const TASKS: u64 = 64;
@@ -43,7 +41,6 @@ fn free(bench: &mut Bench) {
     let ours = ConcurrencyLimiter::new(LIMIT).expect("a valid limit");
     let tokio = Tokio::new(LIMIT as usize);
     let async_lock = AsyncLock::new(LIMIT as usize);
-    let goflow = Goflow::new(u64::from(LIMIT));
     let classed = ClassedLimiter::builder()
         .limit(LIMIT)
         .class("interactive", LIMIT / 2)
@@ -85,12 +82,7 @@ fn free(bench: &mut Bench) {
         .peer("async-lock", |n| {
             repeat(n, |_| drop(async_lock.try_acquire()))
         })
-        .peer("goflow", |n| {
-            repeat(n, |_| {
-                assert!(goflow.acquire());
-                goflow.release();
-            })
-        })
+        .goflow("acquire")
         .peer("flow, of a class", |n| {
             repeat(n, |_| drop(class.try_acquire()))
         })
@@ -147,21 +139,15 @@ fn moving(bench: &mut Bench) {
         .measure();
 }
 
-/// A wait with a limit of time that need not wait: goflow's looks at its context first.
+/// A wait with a limit of time that need not wait: goflow's is told by a context.
 fn timed_waits(bench: &mut Bench) {
     let ours = ConcurrencyLimiter::new(1).expect("a valid limit");
-    let goflow = Goflow::new(1);
     let minute = Duration::from_secs(60);
     bench
         .row("permit with a timeout, and its release")
         .instructions(10_000)
         .flow(|n| repeat(n, |_| drop(at_once(ours.acquire_timeout(minute)))))
-        .peer("goflow", |n| {
-            repeat(n, |_| {
-                assert!(goflow.wait(minute));
-                goflow.release();
-            })
-        })
+        .goflow("wait")
         .measure();
 }
 

@@ -95,7 +95,7 @@ fn always_full(bench: &mut Bench) {
     let (mut peer, _peer_rx) = async_broadcast::broadcast(CAPACITY);
     peer.set_overflow(true);
     let (tokio_tx, _tokio_rx) = tokio::sync::broadcast::channel(CAPACITY);
-    for threads in [1, 2] {
+    for (threads, goflow) in [(1, "drop oldest"), (2, "drop oldest, 2")] {
         bench
             .row(format!("drop oldest when full, {threads} thread(s)"))
             .flow(|n| on_threads(threads, n, |i| drop(tx.try_send(i))))
@@ -105,6 +105,7 @@ fn always_full(bench: &mut Bench) {
             .peer("tokio broadcast", |n| {
                 on_threads(threads, n, |i| drop(tokio_tx.send(i)))
             })
+            .goflow(goflow)
             .measure();
     }
 }

@@ -1,0 +1,152 @@
+// goflow beside flow: runs its parts as often as it is told, and says how long that took.
+//
+// A line in is a contender and a count, a line out nanoseconds. It is built inside goflow's own
+// module, of which nothing is copied; see benches/src/goflow.rs.
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/vnykmshr/goflow/pkg/ratelimit/bucket"
+	"github.com/vnykmshr/goflow/pkg/ratelimit/concurrency"
+	"github.com/vnykmshr/goflow/pkg/scheduling/workerpool"
+	"github.com/vnykmshr/goflow/pkg/streaming/channel"
+)
+
+const (
+	// More per second than anybody takes.
+	plenty  = 1_000_000_000
+	permits = 64
+	// Tasks that are submitted before they are awaited, and slots that run them.
+	wave    = 1000
+	workers = 2
+	items   = 1024
+)
+
+func main() {
+	contenders := map[string]func(int){
+		"allow":          allow(),
+		"acquire":        acquire(),
+		"wait":           wait(),
+		"pool":           pool(),
+		"drop oldest":    dropOldest(1),
+		"drop oldest, 2": dropOldest(2),
+	}
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		var n int
+		name := lines.Text()
+		if !lines.Scan() {
+			return
+		}
+		if _, err := fmt.Sscan(lines.Text(), &n); err != nil {
+			fail(err)
+		}
+		run, found := contenders[name]
+		if !found {
+			fail(fmt.Errorf("there is no contender %q", name))
+		}
+		start := time.Now()
+		run(n)
+		fmt.Println(time.Since(start).Nanoseconds())
+	}
+}
+
+func allow() func(int) {
+	limiter, err := bucket.NewSafe(plenty, plenty)
+	check(err)
+	return func(n int) {
+		for range n {
+			if !limiter.Allow() {
+				panic("there is plenty")
+			}
+		}
+	}
+}
+
+func acquire() func(int) {
+	limiter, err := concurrency.NewSafe(permits)
+	check(err)
+	return func(n int) {
+		for range n {
+			if !limiter.Acquire() {
+				panic("nobody else has one")
+			}
+			limiter.Release()
+		}
+	}
+}
+
+// Needs not wait.
+func wait() func(int) {
+	limiter, err := concurrency.NewSafe(1)
+	check(err)
+	return func(n int) {
+		for range n {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			check(limiter.Wait(ctx))
+			limiter.Release()
+			cancel()
+		}
+	}
+}
+
+// Empty tasks in waves. Somebody must read the results, or workers wait for that.
+func pool() func(int) {
+	pool, err := workerpool.NewSafe(workers, wave)
+	check(err)
+	go func() {
+		for range pool.Results() {
+		}
+	}()
+	return func(waves int) {
+		var running sync.WaitGroup
+		task := workerpool.TaskFunc(func(context.Context) error {
+			running.Done()
+			return nil
+		})
+		for range waves {
+			running.Add(wave)
+			for range wave {
+				check(pool.Submit(task))
+			}
+			running.Wait()
+		}
+	}
+}
+
+// Nobody receives.
+func dropOldest(threads int) func(int) {
+	full := channel.NewWithConfig[uint64](channel.Config{
+		BufferSize: items,
+		Strategy:   channel.DropOldest,
+	})
+	ctx := context.Background()
+	return func(n int) {
+		var sending sync.WaitGroup
+		for range threads {
+			sending.Go(func() {
+				for i := range n {
+					check(full.Send(ctx, uint64(i)))
+				}
+			})
+		}
+		sending.Wait()
+	}
+}
+
+func check(err error) {
+	if err != nil {
+		fail(err)
+	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
