@@ -101,24 +101,23 @@ impl Probing {
         })
     }
 
-    /// Lowers the limit for a window, only to look.
+    /// Lowers the limit for a window, only to look; and lower if a look just now was in vain: one
+    /// of several clients takes off only its share of a queue.
     pub(super) fn probe(&mut self, now: Now) {
         self.since = 0;
         self.unloaded.lower(self.limit, now.latency, true);
         self.resume = Some(self.limit);
-        self.limit *= PROBE;
+        self.limit *= if self.unloaded.is_in_doubt() {
+            PROBE * PROBE
+        } else {
+            PROBE
+        };
     }
 
     /// Lowers the limit, for latency's sake.
     pub(super) fn cut(&mut self, to: f64, now: Now) {
         self.pace.settle();
         self.unloaded.lower(self.limit, now.latency, false);
-        self.limit = to;
-    }
-
-    /// Takes a part of the limit away, and goes on as before.
-    pub(super) fn shrink(&mut self, to: f64) {
-        self.pace.settle();
         self.limit = to;
     }
 
@@ -135,3 +134,8 @@ impl Probing {
 const PROBE: f64 = 0.8;
 /// Standard errors: less is chance, and changes nothing.
 pub(super) const LIKELY: f64 = 2.0;
+/// Of the capacity: where a cut ends, so that the queue drains.
+pub(super) const BELOW: f64 = 0.95;
+/// The limit for which it is said what may queue. Of others it goes with the square root: a quarter
+/// of the limit may have half of the queue.
+pub(super) const SIZE: f64 = 150.0;

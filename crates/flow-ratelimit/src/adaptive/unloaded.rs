@@ -53,9 +53,11 @@ impl Unloaded {
         let mut was_right = None;
         match lowered {
             Some(lowered) if is_high => {
-                // A queue of ours would have lost what the limit lost, or be gone.
+                // A queue of ours alone would have lost what the limit lost, or be gone; of one that
+                // others keep too, our share.
                 let expected = (lowered.latency * limit / lowered.from).max(known.mean);
-                if latency.mean <= f64::midpoint(lowered.latency, expected) {
+                let lost = lowered.latency - latency.mean;
+                if lost >= HELPED * (lowered.latency - expected) {
                     self.in_vain = None;
                 } else if let Some(from) = self.in_vain.take() {
                     was_right = Some(from);
@@ -101,6 +103,11 @@ impl Unloaded {
         });
     }
 
+    /// The last decrease did not help; the next one decides.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.in_vain.is_some()
+    }
+
     /// The limit changes for another reason, or nothing is to be seen.
     pub(super) fn forget_recent(&mut self) {
         (self.recent, self.lowered, self.in_vain) = (None, None, None);
@@ -133,7 +140,10 @@ impl Unloaded {
 
 const PROBES: usize = 8;
 const FEW: usize = 3;
-pub(super) const CLEARLY_MORE: f64 = 1.2;
+/// Times the unloaded latency: less, if it lasts, is learned by the probes.
+const CLEARLY_MORE: f64 = 1.06;
+/// Of what a decrease would take off a queue of ours alone.
+const HELPED: f64 = 0.3;
 /// Standard errors, in which chance is beaten once in tens of thousands of windows.
 const CERTAIN: f64 = 4.0;
 /// The square of the relative error up to which a window speaks for itself; of less certain

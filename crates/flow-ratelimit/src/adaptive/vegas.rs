@@ -1,6 +1,6 @@
 //! Vegas: as many as keep a short queue.
 
-use super::probing::{LIKELY, Probing};
+use super::probing::{BELOW, LIKELY, Probing, SIZE};
 use super::{AdaptiveConfigError, LimitAlgorithm, Window, check, share};
 
 /// Keeps a short queue at the service: the limit grows while less than `alpha` of it queues, and
@@ -108,8 +108,3 @@ impl LimitAlgorithm for Vegas {
         self.probing.check()
     }
 }
-
-/// Of the capacity: where a cut ends, so that the queue drains.
-const BELOW: f64 = 0.95;
-/// The limit of which `alpha` and `beta` are shares.
-const SIZE: f64 = 150.0;
