@@ -91,8 +91,9 @@ struct Driver {
 impl Driver {
     async fn run(&mut self) {
         loop {
-            poll_fn(|cx| self.poll_idle(cx)).await;
+            // What the busy period may have left is the timer of its last pause, which has fired.
             self.timer_runs = false;
+            poll_fn(|cx| self.poll_idle(cx)).await;
             self.shared.begin();
             if self.busy().await.is_err() {
                 return;

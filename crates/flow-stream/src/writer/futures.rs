@@ -159,19 +159,16 @@ impl Future for ShutdownFuture<'_> {
         }
         let shared = this.writer.shared();
         shared.close();
-        let timed_out = if shared.poll_ended(cx, &mut this.place).is_ready() {
-            false
-        } else {
+        if shared.poll_ended(cx, &mut this.place).is_pending() {
             let runtime = &this.writer.runtime;
             let timeout = this.timeout;
             let timer = this.timer.get_or_insert_with(|| runtime.sleep(timeout));
             // A runtime that is gone ends the driver with it, and the wait in either way.
             let _ = ready!(timer.poll_fired(cx));
             shared.give_up();
-            true
-        };
+        }
         this.done = true;
-        Poll::Ready(shared.report(timed_out))
+        Poll::Ready(shared.report())
     }
 }
 

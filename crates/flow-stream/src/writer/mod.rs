@@ -211,8 +211,11 @@ impl AsyncWriter {
     /// Closes the writer and waits until it has ended, `timeout` at the most.
     ///
     /// Everything accepted is written and flushed, and the sink is dropped; when the attempts
-    /// are used up or the timeout has passed, the rest is abandoned and counted. It may be called
-    /// again, and reports the same.
+    /// are used up or the timeout has passed, the rest is abandoned and counted.
+    ///
+    /// It may be called again, and reports the same once the writer has ended; that it was given
+    /// up, too, whichever call did that. After a timeout that is when the call of the sink that was
+    /// under way has returned, and what that has flushed still counts as written.
     ///
     /// # Cancel safety
     /// Dropping the future before its first poll does nothing. Later the writer is closed and

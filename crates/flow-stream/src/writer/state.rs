@@ -67,6 +67,7 @@ struct State {
     phase: Phase,
     /// Why the last busy period ended, if it did not end well.
     failure: Option<Arc<io::Error>>,
+    /// The timeout of a shutdown has passed.
     give_up: bool,
     writers: WaitList,
     flushers: WaitList,
@@ -294,7 +295,7 @@ impl Shared {
         drop(left);
     }
 
-    /// Stops intake and lets the driver finish; true for the first close.
+    /// Stops intake and lets the driver finish.
     pub(crate) fn close(&self) {
         let mut wakers = Wakers::new();
         let nudge = {
@@ -339,20 +340,20 @@ impl Shared {
         drop(left);
     }
 
-    /// Tells the driver to end without writing the rest.
+    /// Tells the driver to end without writing the rest, unless it has ended already.
     pub(crate) fn give_up(&self) {
         let waker = {
             let mut state = self.state.lock();
-            state.give_up = true;
+            state.give_up |= state.phase != Phase::Ended;
             state.driver.waker.take()
         };
         wake(waker);
     }
 
-    pub(crate) fn report(&self, timed_out: bool) -> WriterReport {
-        let (written, accepted) = {
+    pub(crate) fn report(&self) -> WriterReport {
+        let (written, accepted, timed_out) = {
             let state = self.state.lock();
-            (state.flushed, state.accepted)
+            (state.flushed, state.accepted, state.give_up)
         };
         let stats = self.counters.snapshot(self.settings.capacity);
         WriterReport {

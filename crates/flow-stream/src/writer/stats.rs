@@ -43,7 +43,7 @@ pub struct WriterReport {
     pub errors: u64,
     /// Writes dropped for want of room, from first to last.
     pub dropped_writes: u64,
-    /// Whether the timeout ran out before the writer was done.
+    /// Whether the timeout ran out before the writer was done: this shutdown's, or another's.
     pub timed_out: bool,
 }
 

@@ -34,8 +34,10 @@ flow_rt::on_every_runtime! {
     wr208_one_call_at_a_time_in_order,
     wr209_short_writes_and_interruptions,
     a_full_buffer_over_a_failing_sink_tells_who_waits,
+    attempts_begin_anew_with_the_interval,
     a_dropped_write_passes_its_room_on,
     shutdown_gives_up_in_time_and_says_so,
+    a_shutdown_reports_the_same_again,
     a_sink_that_panics_is_an_error,
     a_dead_driver_leaves_nobody_waiting,
     hooks_may_panic,
@@ -404,6 +406,39 @@ async fn a_full_buffer_over_a_failing_sink_tells_who_waits(rt: TestRuntime) {
     assert!(writer.shutdown(LONG).await.is_clean());
 }
 
+/// When the attempts are used up it is the interval's turn, or that of the delay if it is longer.
+async fn attempts_begin_anew_with_the_interval(rt: TestRuntime) {
+    let ms = Duration::from_millis;
+    for (interval, delay, expected) in [
+        (1_000, 100, [1_000, 1_100, 2_100, 2_200, 3_200, 3_300]),
+        (100, 300, [100, 400, 700, 1_000, 1_300, 1_600]),
+        (1_000, 0, [1_000, 1_000, 2_000, 2_000, 3_000, 3_000]),
+    ] {
+        let sink = TestSink::default();
+        sink.always(Some(Step::Fail));
+        let tried = Arc::new(Mutex::new(Vec::new()));
+        let (start, seen, clock) = (rt.now(), tried.clone(), Handle::clone(&rt));
+        let writer = manual(&rt)
+            .flush_interval(ms(interval))
+            .retry_delay(ms(delay))
+            .attempts(2)
+            .on_error(move |_| {
+                let at = (clock.now() - start).as_millis();
+                seen.lock().unwrap().push(at);
+            })
+            .build(sink.sink())
+            .unwrap();
+        writer.write(b"abc").await.unwrap();
+        for _ in 0..34 {
+            rt.advance(ms(100)).await;
+        }
+        assert_eq!(tried.lock().unwrap()[..6], expected);
+        sink.always(None);
+        assert!(writer.shutdown(LONG).await.is_clean());
+        assert_eq!(sink.text(), "abc");
+    }
+}
+
 async fn a_dropped_write_passes_its_room_on(rt: TestRuntime) {
     let sink = TestSink::default();
     let (writer, driver) = manual(&rt)
@@ -461,6 +496,32 @@ async fn shutdown_gives_up_in_time_and_says_so(rt: TestRuntime) {
         (report.abandoned, report.errors, report.timed_out),
         (3, 2, false)
     );
+}
+
+async fn a_shutdown_reports_the_same_again(rt: TestRuntime) {
+    let sink = TestSink::default();
+    sink.always(Some(Step::Fail));
+    let writer = manual(&rt)
+        .attempts(u32::MAX)
+        .retry_delay(Duration::from_secs(60))
+        .build(sink.sink())
+        .unwrap();
+    writer.write(b"abc").await.unwrap();
+    let patient = rt.spawn({
+        let writer = writer.clone();
+        async move { writer.shutdown(LONG).await }
+    });
+    let report = writer.shutdown(Duration::from_millis(5)).await;
+    assert_eq!((report.abandoned, report.timed_out), (3, true));
+    // One that waits for longer is told that another has given up.
+    assert_eq!(patient.await.unwrap(), report);
+    assert_eq!(writer.shutdown(LONG).await, report);
+
+    let writer = manual(&rt).build(Vec::new()).unwrap();
+    writer.write(b"abc").await.unwrap();
+    let report = writer.shutdown(LONG).await;
+    assert!(report.is_clean() && !report.timed_out);
+    assert_eq!(writer.shutdown(Duration::ZERO).await, report);
 }
 
 async fn a_sink_that_panics_is_an_error(rt: TestRuntime) {
