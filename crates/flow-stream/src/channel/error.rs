@@ -432,7 +432,8 @@ impl<T> Error for SendBlockingError<T> {
 }
 
 /// Why [`reserve`](super::Sender::reserve) and [`try_reserve`](super::Sender::try_reserve) gave no
-/// permit, or why a sink did not take an item. The channel is unchanged.
+/// permit, why a sink did not take an item, or a `Tee` or `FanOut` a channel. The channel is
+/// unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReserveError {
@@ -444,6 +445,9 @@ pub enum ReserveError {
     Rendezvous,
     /// The channel weighs its items, and nobody knows what a permit's item will weigh.
     Weighed,
+    /// A `Tee` was given the channel twice. With room for one of the two items it would wait for
+    /// room for the other, and two of them for each other.
+    Twice,
     /// The item that a sink was given weighs more than all items of the channel may weigh
     /// together.
     TooHeavy {
@@ -485,6 +489,7 @@ impl fmt::Display for ReserveError {
                 "what an item will weigh is not known in advance, so a channel with a limit by \
                  weight gives no permits"
             }
+            Self::Twice => "a tee was given a channel twice, and can have each of them only once",
             Self::TooHeavy { weight, limit } => return too_heavy(f, *weight, *limit),
         })
     }

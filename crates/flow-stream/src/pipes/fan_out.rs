@@ -66,7 +66,7 @@ impl<T> FanOut<T> {
     /// A channel that waits when it is full, and in which no room can be taken in advance: a
     /// rendezvous, or one with a limit by weight. An item could not wait for several of them.
     pub fn round_robin(outputs: impl IntoIterator<Item = Sender<T>>) -> Result<Self, ReserveError> {
-        Self::new(outputs, Outgoing::reserving, Choice::RoundRobin)
+        Self::new(outputs, Choice::RoundRobin)
     }
 
     /// To the channel with the fewest items, by turns where several have as few.
@@ -76,7 +76,7 @@ impl<T> FanOut<T> {
     pub fn least_loaded(
         outputs: impl IntoIterator<Item = Sender<T>>,
     ) -> Result<Self, ReserveError> {
-        Self::new(outputs, Outgoing::reserving, Choice::LeastLoaded)
+        Self::new(outputs, Choice::LeastLoaded)
     }
 
     /// To the channel of the item's key: all items of a key go to the same channel, in their
@@ -97,11 +97,11 @@ impl<T> FanOut<T> {
 
     fn new(
         outputs: impl IntoIterator<Item = Sender<T>>,
-        check: impl Fn(Sender<T>) -> Result<Outgoing<T>, ReserveError>,
         choice: Choice<T>,
     ) -> Result<Self, ReserveError> {
-        let outputs = outputs.into_iter().map(check).collect::<Result<_, _>>()?;
-        Ok(Self::of(outputs, choice))
+        let outputs = outputs.into_iter();
+        let outputs = outputs.map(|output| Outgoing::reserving(output, Outgoing::waits));
+        Ok(Self::of(outputs.collect::<Result<_, _>>()?, choice))
     }
 
     fn of(outputs: Vec<Outgoing<T>>, choice: Choice<T>) -> Self {
@@ -184,6 +184,11 @@ impl<T> FanOut<T> {
         self.waits = false;
         let Some(item) = slot.take() else {
             return Poll::Pending;
+        };
+        // Those that do not wait may have got room while the item waited for others, which are
+        // closed now.
+        let Err(item) = self.offer(item) else {
+            return Poll::Ready(Ok(()));
         };
         // One that is too heavy for some may find room in the others another time.
         let outputs = self.outputs.iter();

@@ -23,13 +23,16 @@ impl<T> Outgoing<T> {
         }
     }
 
-    /// One that can take room in advance where it would have to wait.
-    pub(super) fn reserving(sender: Sender<T>) -> Result<Self, ReserveError> {
-        let shared = &sender.shared;
-        if !matches!(shared.policy, Policy::DropNewest | Policy::DropOldest) {
-            shared.core.reserves()?;
+    /// One that can take room in advance if it `needs` to.
+    pub(super) fn reserving(
+        sender: Sender<T>,
+        needs: impl Fn(&Self) -> bool,
+    ) -> Result<Self, ReserveError> {
+        let outgoing = Self::new(sender);
+        if needs(&outgoing) {
+            outgoing.sender.shared.core.reserves()?;
         }
-        Ok(Self::new(sender))
+        Ok(outgoing)
     }
 
     /// A number that the channel has to itself.

@@ -22,8 +22,8 @@ use crate::channel::{Rejected, ReserveError, SendError, Sender};
 ///
 /// No branch gets an item before all that wait have room for it: a send that is given up has sent
 /// it to none. Room is taken in one order of all channels, whatever the order of the branches, so
-/// that tees over the same channels do not hold up each other for ever. (A channel that is given
-/// twice needs room for two.)
+/// that tees over the same channels do not hold up each other for ever. That is why none has the
+/// same channel twice.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -50,11 +50,16 @@ impl<T: Clone> Tee<T> {
     ///
     /// # Errors
     /// A branch that waits or rejects when it is full, and in which no room can be taken in
-    /// advance: a rendezvous, or a channel with a limit by weight.
+    /// advance: a rendezvous, or a channel with a limit by weight. A channel that is given twice.
     pub fn new(branches: impl IntoIterator<Item = Sender<T>>) -> Result<Self, ReserveError> {
-        let branches = branches.into_iter().map(Outgoing::reserving);
+        let takes_room = |branch: &Outgoing<T>| !branch.drops();
+        let branches = branches.into_iter();
+        let branches = branches.map(|branch| Outgoing::reserving(branch, takes_room));
         let mut branches = branches.collect::<Result<Vec<_>, _>>()?;
         branches.sort_by_key(Outgoing::id);
+        if branches.windows(2).any(|pair| pair[0].id() == pair[1].id()) {
+            return Err(ReserveError::Twice);
+        }
         Ok(Self {
             branches,
             missed: 0,

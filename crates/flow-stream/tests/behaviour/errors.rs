@@ -128,6 +128,11 @@ fn of_items_that_are_too_heavy() {
          gives no permits",
         None,
     );
+    says(
+        &ReserveError::Twice,
+        "a tee was given a channel twice, and can have each of them only once",
+        None,
+    );
 }
 
 #[test]

@@ -24,6 +24,8 @@ flow_rt::on_every_runtime! {
     a_fan_out_waits_where_there_is_room_first,
     a_fan_out_leaves_closed_channels_out,
     a_fan_out_that_does_not_wait,
+    a_fan_out_finds_the_room_that_came_meanwhile,
+    a_fan_out_over_those_that_reject,
     to_workers_that_meet,
     a_leaked_keyed_send_costs_the_next_nothing,
     what_is_too_heavy_for_all_says_so,
@@ -33,6 +35,7 @@ flow_rt::on_every_runtime! {
     what_is_too_heavy_for_a_branch_is_missed,
     no_clones_for_those_that_get_none,
     tees_do_not_hold_up_each_other,
+    a_tee_has_a_channel_once,
     a_pipe_moves_all,
     a_pipe_ends_with_its_channel,
     a_pipe_that_is_stopped_gives_back_what_it_has,
@@ -297,6 +300,47 @@ async fn a_fan_out_that_does_not_wait(_: TestRuntime) {
     );
 }
 
+/// Before it gives an item back it looks again at those that it cannot wait for.
+async fn a_fan_out_finds_the_room_that_came_meanwhile(_: TestRuntime) {
+    let (waiting, first) = Channel::bounded(1).unwrap();
+    let rejecting = Channel::builder().capacity(1).on_full(OnFull::Reject);
+    let (rejecting, second) = rejecting.build().unwrap();
+    let mut fan_out = FanOut::round_robin([waiting, rejecting]).unwrap();
+    fan_out.send(1).await.unwrap();
+    fan_out.send(2).await.unwrap();
+    let mut send = fan_out.send(3);
+    park(&mut send);
+    assert_eq!(second.try_recv(), Ok(2));
+    first.close();
+    assert!(matches!(poll(&mut send), Poll::Ready(Ok(()))));
+    drop(send);
+    assert_eq!((all(&first), fan_out.len()), (vec![1], 1));
+    let full = fan_out.send(4).await.unwrap_err();
+    assert!(matches!(full, SendError::Full(_)), "{full:?}");
+    assert_eq!(all(&second), [3]);
+}
+
+/// No item waits in those, so that none needs room that is taken in advance.
+async fn a_fan_out_over_those_that_reject(_: TestRuntime) {
+    let weighed = Channel::builder().max_weight(5, |item: &u64| *item);
+    let (weighed, light) = weighed.on_full(OnFull::Reject).build().unwrap();
+    let meeting = Channel::builder().rendezvous();
+    let (meeting, met) = meeting.on_full(OnFull::Reject).build().unwrap();
+    let outputs = [weighed.clone(), meeting.clone()];
+    let mut fan_out = FanOut::round_robin(outputs.clone()).unwrap();
+    fan_out.send(3).await.unwrap();
+    let full = fan_out.send(4).await.unwrap_err();
+    assert!(matches!(full, SendError::Full(_)), "{full:?}");
+    let mut recv = met.recv();
+    park(&mut recv);
+    fan_out.send(4).await.unwrap();
+    assert_eq!((recv.await, all(&light)), (Ok(4), vec![3]));
+    FanOut::least_loaded(outputs).unwrap();
+    // A tee takes room in all of them before it sends to any.
+    assert_eq!(Tee::new([weighed]).unwrap_err(), ReserveError::Weighed);
+    assert_eq!(Tee::new([meeting]).unwrap_err(), ReserveError::Rendezvous);
+}
+
 async fn to_workers_that_meet(_: TestRuntime) {
     let (txs, rxs): (Vec<_>, Vec<_>) = (0..2).map(|_| Channel::rendezvous()).unzip();
     let mut fan_out = FanOut::by_key(txs, |item: &u32| item % 2);
@@ -508,6 +552,13 @@ async fn tees_do_not_hold_up_each_other(rt: TestRuntime) {
     for tee in tees {
         tee.await.unwrap();
     }
+}
+
+/// With room for one of its two items in a channel, each of two tees would wait for the other's.
+async fn a_tee_has_a_channel_once(_: TestRuntime) {
+    let (txs, _rxs) = channels::<u8>(2, 2);
+    let twice = txs.iter().chain(&txs).cloned();
+    assert_eq!(Tee::new(twice).unwrap_err(), ReserveError::Twice);
 }
 
 async fn a_pipe_moves_all(rt: TestRuntime) {
