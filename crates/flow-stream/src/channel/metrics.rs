@@ -22,6 +22,8 @@ impl<T: Send> Collect for ChannelCollector<T> {
             ("newest", stats.dropped_newest),
             ("oldest", stats.dropped_oldest),
             ("no_receiver", stats.abandoned),
+            ("closed", stats.dropped_closed),
+            ("too_heavy", stats.dropped_too_heavy),
         ] {
             out.counter(&CATALOGUE[2], &[name, ("reason", reason)], dropped);
         }

@@ -101,7 +101,7 @@ impl<T> Shared<T> {
             self.core.push_promised(item);
             self.pushed_on_promise();
         } else if let Err((item, _)) = self.offer(item) {
-            super::stats::count(&self.rare.dropped_newest, 1);
+            super::stats::count(&self.rare.dropped_closed, 1);
             self.dropped(item, super::DropReason::Closed);
         }
     }

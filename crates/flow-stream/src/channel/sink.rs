@@ -107,16 +107,23 @@ impl<T> Sender<T> {
     fn lose(&self, refused: (T, PushError)) -> ReserveError {
         let shared = &self.shared;
         let refused = shared.refused(refused);
-        let (error, reason) = match &refused {
-            SendError::Closed(_) => (ReserveError::Closed, DropReason::Closed),
-            SendError::Full(_) => (ReserveError::Full, DropReason::Newest),
+        let rare = &shared.rare;
+        let (error, reason, counted) = match &refused {
+            SendError::Closed(_) => {
+                let counted = &rare.dropped_closed;
+                (ReserveError::Closed, DropReason::Closed, counted)
+            }
+            SendError::Full(_) => {
+                let counted = &rare.dropped_newest;
+                (ReserveError::Full, DropReason::Newest, counted)
+            }
             SendError::TooHeavy(heavy) => {
                 let (weight, limit) = (heavy.weight(), heavy.limit());
                 let error = ReserveError::TooHeavy { weight, limit };
-                (error, DropReason::TooHeavy)
+                (error, DropReason::TooHeavy, &rare.dropped_too_heavy)
             }
         };
-        stats::count(&shared.rare.dropped_newest, 1);
+        stats::count(counted, 1);
         shared.dropped(refused.into_inner(), reason);
         error
     }

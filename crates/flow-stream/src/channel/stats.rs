@@ -18,13 +18,18 @@ pub struct ChannelStats {
     pub sent: u64,
     /// Items that were received.
     pub received: u64,
-    /// New items dropped because the channel was full (`OnFull::DropNewest`), or because they came
-    /// with a permit or through a sink that had taken no room, and there was none.
+    /// New items dropped because the channel was full: with `OnFull::DropNewest`, or because they
+    /// came into a sink that had taken no room.
     pub dropped_newest: u64,
     /// Queued items dropped to make room for newer ones (`OnFull::DropOldest`).
     pub dropped_oldest: u64,
     /// Queued items dropped because the last receiver went away.
     pub abandoned: u64,
+    /// New items dropped because the channel was closed: they came into a sink, or with a permit
+    /// that had reserved nothing (`OnFull::DropOldest`).
+    pub dropped_closed: u64,
+    /// New items dropped because they came into a sink and were too heavy for the channel.
+    pub dropped_too_heavy: u64,
     /// Sends that found the channel full and waited; once per send, however often it woke. Of a
     /// rendezvous: sends that found no receiver waiting.
     pub blocked_sends: u64,
@@ -57,6 +62,8 @@ impl ChannelStats {
         self.dropped_newest
             .saturating_add(self.dropped_oldest)
             .saturating_add(self.abandoned)
+            .saturating_add(self.dropped_closed)
+            .saturating_add(self.dropped_too_heavy)
     }
 }
 
@@ -76,6 +83,8 @@ pub(crate) struct Tally {
 #[derive(Debug, Default)]
 pub(crate) struct Rare {
     pub(crate) dropped_newest: AtomicU64,
+    pub(crate) dropped_closed: AtomicU64,
+    pub(crate) dropped_too_heavy: AtomicU64,
     pub(crate) blocked_sends: AtomicU64,
     max_len: AtomicUsize,
     /// How many items had been received when the last receiver went away, and one; 0 before.
@@ -129,6 +138,8 @@ impl<T> Shared<T> {
             dropped_newest: rare.dropped_newest.load(Relaxed),
             dropped_oldest: tally.evicted,
             abandoned,
+            dropped_closed: rare.dropped_closed.load(Relaxed),
+            dropped_too_heavy: rare.dropped_too_heavy.load(Relaxed),
             blocked_sends: rare.blocked_sends.load(Relaxed),
             len,
             max_len: rare.seen(len).max(tally.max_len),

@@ -148,7 +148,7 @@ async fn permits_by_the_answer_to_full(_: TestRuntime) {
     other.send(3);
     assert_eq!(rx.recv().await, Err(RecvError::Closed));
     assert_eq!(
-        (tx.stats().dropped_oldest, tx.stats().dropped_newest),
+        (tx.stats().dropped_oldest, tx.stats().dropped_closed),
         (1, 1)
     );
     assert_eq!(tx.try_reserve().unwrap_err(), ReserveError::Closed);

@@ -111,7 +111,9 @@ async fn what_a_sink_cannot_send_is_dropped_and_told(_: TestRuntime) {
     assert_eq!(sink.start_send_unpin(3), Err(ReserveError::Closed));
     let told = [(2, DropReason::Newest), (3, DropReason::Closed)];
     assert_eq!(*dropped.lock().unwrap(), told);
-    assert_eq!(rx.stats().dropped_newest, 2);
+    let stats = rx.stats();
+    assert_eq!((stats.dropped_newest, stats.dropped_closed), (1, 1));
+    assert_eq!(stats.dropped(), 2);
 }
 
 /// Into a rendezvous, and where items are weighed.
@@ -156,4 +158,7 @@ async fn a_sink_without_room_holds_one_item(rt: TestRuntime) {
     assert_eq!(rx.recv().await, Ok(3));
     let all = [(6, DropReason::TooHeavy), (5, DropReason::Closed)];
     assert_eq!(*lost.lock().unwrap(), all);
+    let stats = rx.stats();
+    assert_eq!((stats.dropped_too_heavy, stats.dropped_closed), (1, 1));
+    assert_eq!((stats.dropped_newest, stats.dropped()), (0, 2));
 }

@@ -43,6 +43,34 @@ fn a_channel_shows_its_counts_and_is_kept_open_by_nobody() {
     assert!(format!("{tx:?}").contains("events"));
 }
 
+/// Each by its own reason, those of `DropReason`.
+#[cfg(feature = "sink")]
+#[test]
+fn a_channel_shows_what_it_drops_by_reason() {
+    use futures_util::SinkExt;
+
+    let weighed = Channel::builder().max_weight(5, |item: &u64| *item);
+    let (tx, rx) = weighed.on_full(OnFull::Reject).build().unwrap();
+    let registry = Registry::new();
+    let _registered = registry.register(tx.collector()).unwrap();
+    let mut sink = tx.into_sink();
+    for item in [5, 6, 1] {
+        let _ = sink.start_send_unpin(item);
+    }
+    rx.close();
+    sink.start_send_unpin(2).unwrap_err();
+    drop(rx);
+    let now = registry.collect();
+    let dropped = |reason| {
+        let labels = &[("channel", "channel"), ("reason", reason)];
+        now.counter("flow_stream_channel_dropped_total", labels)
+    };
+    for reason in ["too_heavy", "newest", "closed", "no_receiver"] {
+        assert_eq!(dropped(reason), Some(1), "{reason}");
+    }
+    assert_eq!(dropped("oldest"), Some(0));
+}
+
 #[test]
 fn a_channel_that_weighs_its_items_shows_their_weight() {
     let weighed = Channel::builder()
