@@ -59,6 +59,35 @@ fn items_that_do_not_wait() {
     assert_eq!(count, 0, "unbounded");
 }
 
+/// A channel that grows keeps the memory for some thousand items, and not that of a burst.
+#[test]
+fn the_memory_of_a_burst_goes_back() {
+    const BURST: u64 = 100_000;
+    let unbounded = || Channel::builder().capacity(1 << 40);
+    let mut batch = Vec::with_capacity(BURST as usize);
+    for (name, builder) in [
+        ("unbounded", unbounded()),
+        ("oldest", unbounded().on_full(OnFull::DropOldest)),
+        ("weighed", Channel::builder().max_weight(u64::MAX, |_| 1)),
+    ] {
+        let (tx, rx) = builder.build().unwrap();
+        let left = |drain: &mut dyn FnMut()| {
+            let all = measure(|| {
+                (0..BURST).for_each(|item| tx.try_send(item).unwrap());
+                drain();
+            });
+            assert!(rx.is_empty() && all.bytes_max > 8 * BURST, "{name}");
+            assert!(all.bytes_current < 256 << 10, "{name}: {all:?}");
+        };
+        left(&mut || while rx.try_recv().is_ok() {});
+        left(&mut || while poll(&mut rx.recv()).is_ready() {});
+        left(&mut || {
+            rx.drain(&mut batch, usize::MAX);
+            batch.clear();
+        });
+    }
+}
+
 /// A sender and a receiver that park for each other.
 #[test]
 fn items_that_wait() {

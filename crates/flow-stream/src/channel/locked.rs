@@ -285,13 +285,17 @@ impl<T, S: Scale<T>> Locked<T, S> {
     /// Takes an item as a newcomer.
     pub(crate) fn try_pop(&self) -> Result<T, PopError> {
         let mut section = self.section();
-        section.pop(false)
+        let popped = section.pop(false);
+        section.end();
+        popped
     }
 
     /// Appends up to `max` items as a newcomer.
     pub(crate) fn try_pop_many(&self, batch: &mut Vec<T>, max: usize) -> Result<usize, PopError> {
         let mut section = self.section();
-        section.pop_many(batch, max, false)
+        let popped = section.pop_many(batch, max, false);
+        section.end();
+        popped
     }
 
     /// Takes an item, or waits in line for one; `None` when drained.
@@ -351,7 +355,7 @@ impl<T, S: Scale<T>> Locked<T, S> {
                 Poll::Pending
             }
         };
-        drop(section);
+        section.end();
         if *turn == Turn::Yielded && outcome.is_pending() {
             cx.waker().wake_by_ref();
         }
@@ -623,6 +627,22 @@ impl<T, S: Scale<T>> Section<'_, T, S> {
         }
     }
 
+    /// Ends it after a pop. The memory that a burst has taken is given back when all of it is gone.
+    fn end(self) {
+        let items = &self.state.items;
+        if items.capacity() > KEPT && items.is_empty() {
+            self.give_back();
+        }
+    }
+
+    #[cold]
+    fn give_back(mut self) {
+        let emptied = core::mem::take(&mut self.state.items);
+        drop(self);
+        // Without the lock: for the allocator it may be a system call.
+        drop(emptied);
+    }
+
     /// Restores invariant 3.
     fn grant_senders(&mut self) {
         let (state, wakers) = (&mut *self.state, &mut self.wakers.0);
@@ -644,3 +664,6 @@ impl<T, S: Scale<T>> Section<'_, T, S> {
         }
     }
 }
+
+/// How many items' memory a queue keeps when it is empty.
+const KEPT: usize = 4_096;
