@@ -31,6 +31,8 @@ pub struct Receiver<T> {
     turn: Turn,
     /// Set once it was disconnected, to how many items it misses; it is counted out then.
     missed: Option<u64>,
+    /// As a stream it has said that it is disconnected: what is left to say is the end.
+    told: bool,
     /// As a stream it has said that no more will come.
     ended: bool,
 }
@@ -43,6 +45,7 @@ impl<T> Receiver<T> {
             position,
             turn: Turn::New,
             missed: None,
+            told: false,
             ended: false,
         }
     }
@@ -271,13 +274,15 @@ impl<T: Clone> Stream for Receiver<T> {
     type Item = Result<T, RecvError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
-            return Poll::Ready(None);
+        if !self.told {
+            let received = ready!(self.poll_recv(cx));
+            self.told = matches!(received, Err(RecvError::Disconnected(_)));
+            if !matches!(received, Err(RecvError::Closed)) {
+                return Poll::Ready(Some(received));
+            }
         }
-        let received = ready!(self.poll_recv(cx));
-        let end = matches!(received, Err(RecvError::Closed));
-        self.ended = end || matches!(received, Err(RecvError::Disconnected(_)));
-        Poll::Ready((!end).then_some(received))
+        self.ended = true;
+        Poll::Ready(None)
     }
 }
 

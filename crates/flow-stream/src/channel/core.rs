@@ -285,14 +285,6 @@ impl<T> Core<T> {
         }
     }
 
-    pub(crate) fn is_drained(&self) -> bool {
-        match self {
-            R(ring) => ring.is_drained(),
-            L(locked) => locked.is_drained(),
-            S(special) => special.is_drained(),
-        }
-    }
-
     pub(crate) fn len(&self) -> usize {
         match self {
             R(ring) => ring.len(),

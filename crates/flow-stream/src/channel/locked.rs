@@ -97,11 +97,6 @@ impl<T, S: Scale<T>> Locked<T, S> {
         self.counters.is_closed()
     }
 
-    /// Closed, nothing promised, and nothing left to receive.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.state.lock_awake().is_drained()
-    }
-
     /// Pushes as a newcomer.
     pub(crate) fn try_push(&self, item: T) -> Result<(), (T, PushError)> {
         let weight = self.scale.weigh(&item);

@@ -27,6 +27,8 @@ use crate::limit::{Limit, LimitError};
 pub struct Receiver<T> {
     pub(super) shared: Arc<Shared<T>>,
     stream: StreamTurn,
+    /// As a stream it has said that no more will come.
+    ended: bool,
 }
 
 impl<T> Receiver<T> {
@@ -34,6 +36,7 @@ impl<T> Receiver<T> {
         Self {
             shared,
             stream: StreamTurn::default(),
+            ended: false,
         }
     }
 
@@ -189,8 +192,10 @@ impl<T> Receiver<T> {
             Turn::New
         };
         let polled = self.shared.core.poll_pop(cx, &mut turn, yields);
-        if polled.is_pending() {
-            self.stream.set(turn);
+        match polled {
+            Poll::Pending => self.stream.set(turn),
+            Poll::Ready(None) => self.ended = true,
+            Poll::Ready(Some(_)) => {}
         }
         polled
     }
@@ -271,7 +276,7 @@ impl<T> Stream for Receiver<T> {
 
 impl<T> FusedStream for Receiver<T> {
     fn is_terminated(&self) -> bool {
-        self.shared.core.is_drained()
+        self.ended
     }
 }
 

@@ -79,10 +79,6 @@ impl<T> Rendezvous<T> {
         self.counters.is_closed()
     }
 
-    pub(crate) fn is_drained(&self) -> bool {
-        self.state.lock().is_drained()
-    }
-
     /// Hands an item to a receiver that waits.
     pub(crate) fn try_push(&self, item: T) -> Result<(), (T, PushError)> {
         let mut section = self.section();

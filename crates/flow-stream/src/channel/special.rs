@@ -171,14 +171,6 @@ impl<T> Special<T> {
     }
 
     #[inline(never)]
-    pub(crate) fn is_drained(&self) -> bool {
-        match self {
-            W(weighing) => weighing.is_drained(),
-            M(rendezvous) => rendezvous.is_drained(),
-        }
-    }
-
-    #[inline(never)]
     pub(crate) fn len(&self) -> usize {
         match self {
             W(weighing) => weighing.len(),

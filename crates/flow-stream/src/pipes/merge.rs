@@ -44,6 +44,8 @@ use futures_core::stream::{FusedStream, Stream};
 pub struct Merge<S> {
     /// In the order in which they are asked.
     groups: Vec<Group<S>>,
+    /// As a stream it has said that no more will come, and no source was added since.
+    ended: bool,
 }
 
 /// Sources of one priority.
@@ -57,7 +59,10 @@ struct Group<S> {
 impl<S> Merge<S> {
     /// No sources yet.
     pub const fn new() -> Self {
-        Self { groups: Vec::new() }
+        Self {
+            groups: Vec::new(),
+            ended: false,
+        }
     }
 
     /// Adds a source of priority 0.
@@ -76,6 +81,7 @@ impl<S> Merge<S> {
 
     /// Adds a source, also while others are being received from.
     pub fn push(&mut self, priority: u32, source: S) {
+        self.ended = false;
         let at = self
             .groups
             .partition_point(|group| group.priority > priority);
@@ -130,7 +136,8 @@ impl<S: Stream + Unpin> Stream for Merge<S> {
             }
         }
         self.groups.retain(|group| !group.sources.is_empty());
-        if self.groups.is_empty() {
+        self.ended = self.groups.is_empty();
+        if self.ended {
             Poll::Ready(None)
         } else {
             Poll::Pending
@@ -173,7 +180,7 @@ impl<S: Stream + Unpin> Group<S> {
 
 impl<S: Stream + Unpin> FusedStream for Merge<S> {
     fn is_terminated(&self) -> bool {
-        self.groups.is_empty()
+        self.ended
     }
 }
 
@@ -183,6 +190,6 @@ impl<S> fmt::Debug for Merge<S> {
         let sources = sources.map(|group| (group.priority, group.sources.len()));
         f.debug_struct("Merge")
             .field("sources_by_priority", &sources.collect::<Vec<_>>())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

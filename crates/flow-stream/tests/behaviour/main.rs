@@ -44,6 +44,9 @@ mod oneshot;
 #[cfg(feature = "channel")]
 mod watch;
 
+#[cfg(all(feature = "pipes", feature = "writer"))]
+mod select;
+
 #[cfg(feature = "pipes")]
 mod pipes;
 #[cfg(feature = "writer")]

@@ -89,7 +89,7 @@ async fn a_merge_asks_by_priority(rt: TestRuntime) {
     merged.push(7, third);
     assert_eq!(
         format!("{merged:?}"),
-        "Merge { sources_by_priority: [(7, 2), (0, 1)] }"
+        "Merge { sources_by_priority: [(7, 2), (0, 1)], .. }"
     );
     for (who, tx) in txs.iter().enumerate() {
         tx.try_send(who).unwrap();
@@ -118,8 +118,9 @@ async fn a_merge_asks_by_priority(rt: TestRuntime) {
 
 async fn a_merge_ends_with_its_last_source(_: TestRuntime) {
     let mut none = Merge::<Receiver<u8>>::new();
-    assert!(none.is_terminated() && none.is_empty());
+    assert!(!none.is_terminated() && none.is_empty());
     assert_eq!(none.next().await, None);
+    assert!(none.is_terminated());
     let (txs, rxs) = channels(2, 1);
     let mut merged: Merge<_> = rxs.into_iter().collect();
     assert!(poll_next(&mut merged).is_pending());
