@@ -36,7 +36,8 @@ block_on(async {
 //! - `sink`: `Sender::into_sink`, for the trait of `futures-sink`.
 //! - `pipes`: `Merge`, `FanOut`, `Tee` and `pipe`, between channels and any other stream.
 //! - `writer`: `AsyncWriter`.
-//! - `metrics`: `collector()` on a channel's ends and on a writer, for a `flow_metrics::Registry`.
+//! - `metrics`: `collector()` on a writer and on ends of a channel, a broadcast and a watch, for a
+//!   `flow_metrics::Registry`.
 //! - `serde`: a channel's or broadcast's builder from settings.
 //! - `tracing`: events for the items that a channel drops: the first of a burst, and how many there
 //!   were at its end.
@@ -48,6 +49,8 @@ block_on(async {
 pub mod broadcast;
 #[cfg(feature = "channel")]
 mod channel;
+#[cfg(feature = "channel")]
+mod closed;
 #[cfg(feature = "channel")]
 mod limit;
 #[cfg(feature = "channel")]
@@ -72,6 +75,8 @@ pub use channel::{
     SendTimeoutFuture, Sender, SoleReceiver, TooHeavy, TryRecvError, TrySendError, WeakReceiver,
     WeakSender,
 };
+#[cfg(feature = "channel")]
+pub use closed::ClosedFuture;
 #[cfg(feature = "pipes")]
 pub use pipes::{FanOut, FanOutFuture, Merge, Outlet, Pipe, PipeEnd, Tee, TeeFuture, pipe};
 #[cfg(feature = "writer")]

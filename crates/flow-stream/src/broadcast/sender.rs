@@ -18,6 +18,7 @@ use super::receiver::Receiver;
 use super::stats::{BroadcastStats, count};
 use super::{OnLag, Shared};
 use crate::Rejected;
+use crate::closed::ClosedFuture;
 use crate::limit::{Limit, LimitError};
 
 /// The sending end of a [broadcast](super); clones send to the same receivers.
@@ -137,10 +138,8 @@ impl<T> Sender<T> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
-    pub async fn closed(&self) {
-        let core = &self.shared.core;
-        let ended = || (core.is_closed() || core.receivers() == 0).then_some(());
-        self.shared.ended.wait_until(ended).await;
+    pub fn closed(&self) -> ClosedFuture<'_, Self> {
+        ClosedFuture::new(self)
     }
 
     /// A handle that does not keep the broadcast open.
@@ -180,6 +179,18 @@ impl<T> Sender<T> {
         T: Send + 'static,
     {
         std::sync::Arc::new(super::metrics::BroadcastCollector(self.shared.clone()))
+    }
+}
+
+impl<T> Future for ClosedFuture<'_, Sender<T>> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let shared = &self.sender.shared;
+        let core = &shared.core;
+        self.poll_event(cx, &shared.ended, || {
+            core.is_closed() || core.receivers() == 0
+        })
     }
 }
 

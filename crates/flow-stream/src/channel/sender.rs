@@ -19,6 +19,7 @@ use super::error::{
 use super::locked::Locked;
 use super::stats::{ChannelStats, count};
 use super::{DropReason, Policy, Shared, WeakSender};
+use crate::closed::ClosedFuture;
 use crate::limit::{Limit, LimitError};
 
 /// The sending end of a [`Channel`](super::Channel); clones send into the same one.
@@ -140,10 +141,8 @@ impl<T> Sender<T> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
-    pub async fn closed(&self) {
-        let shared = &self.shared;
-        let closed = || shared.core.is_closed().then_some(());
-        shared.closed.wait_until(closed).await;
+    pub fn closed(&self) -> ClosedFuture<'_, Self> {
+        ClosedFuture::new(self)
     }
 
     /// A handle that does not keep the channel open.
@@ -178,6 +177,15 @@ impl<T> Sender<T> {
         T: Send + 'static,
     {
         std::sync::Arc::new(super::metrics::ChannelCollector(self.shared.clone()))
+    }
+}
+
+impl<T> Future for ClosedFuture<'_, Sender<T>> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let shared = &self.sender.shared;
+        self.poll_event(cx, &shared.closed, || shared.core.is_closed())
     }
 }
 

@@ -48,7 +48,9 @@ mod error;
 mod receiver;
 
 use core::fmt;
-use core::task::{Context, Poll, Waker};
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker, ready};
 
 use flow_rt::contain;
 use flow_sync::sync::{Arc, Mutex};
@@ -57,6 +59,7 @@ pub use error::{RecvBlockingError, RecvError, RecvTimeoutError, SendError, TryRe
 pub use receiver::{Receiver, RecvTimeoutFuture};
 
 use crate::Rejected;
+use crate::closed::ClosedFuture;
 
 /// A channel for one item.
 ///
@@ -120,13 +123,26 @@ impl<T> Sender<T> {
     /// # Cancel safety
     /// The future can be dropped and made anew at any time. The last waker stays in the channel
     /// until then, and may be woken.
-    pub async fn closed(&mut self) {
-        core::future::poll_fn(|cx| self.poll_closed(cx)).await;
+    pub fn closed(&mut self) -> ClosedFuture<'_, Self> {
+        ClosedFuture::new(self)
     }
 
     /// [`closed`](Self::closed) for futures written by hand; the last waker left is woken.
     pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.shared.poll_closed(cx)
+    }
+}
+
+impl<T> Future for ClosedFuture<'_, Sender<T>> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.done {
+            return Poll::Pending;
+        }
+        ready!(self.sender.shared.poll_closed(cx));
+        self.done = true;
+        Poll::Ready(())
     }
 }
 

@@ -1,7 +1,10 @@
 //! The end that changes the value.
 
 use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
 use core::sync::atomic::Ordering;
+use core::task::{Context, Poll};
 
 use flow_sync::sync::Arc;
 
@@ -9,6 +12,7 @@ use super::error::SendError;
 use super::receiver::{Receiver, Ref};
 use super::{Shared, WatchStats};
 use crate::Rejected;
+use crate::closed::ClosedFuture;
 
 /// The end of a [`channel`](super::channel) that changes the value; clones change the same one.
 ///
@@ -107,10 +111,8 @@ impl<T> Sender<T> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
-    pub async fn closed(&self) {
-        let shared = &self.shared;
-        let deserted = || (shared.receivers.load(Ordering::Acquire) == 0).then_some(());
-        shared.deserted.wait_until(deserted).await;
+    pub fn closed(&self) -> ClosedFuture<'_, Self> {
+        ClosedFuture::new(self)
     }
 
     /// What the channel has seen so far. No lock.
@@ -130,6 +132,17 @@ impl<T> Sender<T> {
         std::sync::Arc::new(super::metrics::WatchCollector {
             name: name.into(),
             shared: self.shared.clone(),
+        })
+    }
+}
+
+impl<T> Future for ClosedFuture<'_, Sender<T>> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let shared = &self.sender.shared;
+        self.poll_event(cx, &shared.deserted, || {
+            shared.receivers.load(Ordering::Acquire) == 0
         })
     }
 }

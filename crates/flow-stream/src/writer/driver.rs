@@ -3,12 +3,13 @@
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
 use flow_rt::{BoxTimer, Handle, catch, contain};
+use futures_core::future::FusedFuture;
 
 use super::sink::BlockingSink;
 use super::state::{Next, Shared};
@@ -16,15 +17,27 @@ use super::state::{Next, Shared};
 /// The background half of a writer, as a future to be polled by its owner.
 ///
 /// It ends when the writer was closed and everything is written or given up. Dropping it earlier
-/// ends the writer: what is buffered is abandoned, and whoever waits is told.
+/// ends the writer: what is buffered is abandoned, and whoever waits is told. Once it was ready it
+/// stays pending.
 #[must_use = "nothing is written unless the driver is polled"]
-pub struct WriterDriver(Pin<Box<dyn Future<Output = ()> + Send>>);
+pub struct WriterDriver(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl Future for WriterDriver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx)
+        let Some(running) = &mut self.0 else {
+            return Poll::Pending;
+        };
+        ready!(running.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(())
+    }
+}
+
+impl FusedFuture for WriterDriver {
+    fn is_terminated(&self) -> bool {
+        self.0.is_none()
     }
 }
 
@@ -62,10 +75,10 @@ impl WriterDriver {
             timer: None,
             timer_runs: false,
         };
-        Self(Box::pin(async move {
+        Self(Some(Box::pin(async move {
             let _ending = ending;
             driver.run().await;
-        }))
+        })))
     }
 }
 

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use flow_rt::BoxTimer;
 use flow_sync::Ticket;
+use futures_core::future::FusedFuture;
 
 use super::error::{FlushError, WriteError};
 use super::state::Shared;
@@ -51,6 +52,12 @@ impl Future for WriteFuture<'_> {
         };
         this.bytes = None;
         Poll::Ready(written)
+    }
+}
+
+impl FusedFuture for WriteFuture<'_> {
+    fn is_terminated(&self) -> bool {
+        self.bytes.is_none()
     }
 }
 
@@ -105,6 +112,12 @@ impl Future for FlushFuture<'_> {
         let flushed = ready!(this.shared.poll_flush(cx, &mut this.place, this.position));
         this.done = true;
         Poll::Ready(flushed)
+    }
+}
+
+impl FusedFuture for FlushFuture<'_> {
+    fn is_terminated(&self) -> bool {
+        self.done
     }
 }
 
@@ -169,6 +182,12 @@ impl Future for ShutdownFuture<'_> {
         }
         this.done = true;
         Poll::Ready(shared.report())
+    }
+}
+
+impl FusedFuture for ShutdownFuture<'_> {
+    fn is_terminated(&self) -> bool {
+        self.done
     }
 }
 
