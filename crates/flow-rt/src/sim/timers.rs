@@ -38,29 +38,31 @@ pub(super) enum Sleeper {
 
 /// A timer that was registered.
 ///
-/// Its key, taken apart: so a timer fits into forty bytes.
+/// Its key, taken apart: so a timer fits into forty bytes, and two stores note it.
 #[derive(Clone, Copy)]
 pub(super) struct Registered {
     stamp: NonZeroU64,
+    /// With [`AWAY`], unless it is among those of the simulation's thread. A slot takes 64 bytes:
+    /// 2^31 of them do not fit into memory.
     slot: u32,
-    /// Among those of the simulation's thread.
-    here: bool,
 }
 
 impl Registered {
     /// Whether it stands among the timers of other threads.
     pub(super) fn is_away(self) -> bool {
-        !self.here
+        self.slot & AWAY != 0
     }
 
     #[inline]
     pub(super) fn new(key: Key, here: bool) -> Self {
         let Key { slot, stamp } = key;
-        Self { stamp, slot, here }
+        let slot = if here { slot } else { slot | AWAY };
+        Self { stamp, slot }
     }
 
     fn key(self) -> Key {
-        let Self { stamp, slot, .. } = self;
+        let Self { stamp, slot } = self;
+        let slot = slot & !AWAY;
         Key { slot, stamp }
     }
 }
@@ -139,7 +141,7 @@ impl World {
     /// Remembers that a timer is registered.
     #[inline]
     pub(super) fn note_armed(&self, due: u64) {
-        self.note(|| Event::Armed {
+        self.note(move || Event::Armed {
             by: self.current(),
             due,
         });
@@ -160,14 +162,18 @@ impl World {
             // Before the cell is borrowed: it is user code.
             None => Sleeper::Other(waker.clone()),
         });
-        let known = before.filter(|before| before.here).map(Registered::key);
+        let known = before
+            .filter(|before| !before.is_away())
+            .map(Registered::key);
         let registered = local::with_timers_of(self.id, |timers| {
             let sleeper = sleeper.take()?;
             Some(timers.register(known, due, owner, sleeper))
         });
         let here = registered.is_some();
         let (key, replaced) = registered.flatten().unwrap_or_else(|| {
-            let known = before.filter(|before| !before.here).map(Registered::key);
+            let known = before
+                .filter(|before| before.is_away())
+                .map(Registered::key);
             let sleeper = Sleeper::Other(waker.clone());
             let registered = self
                 .away
@@ -177,7 +183,7 @@ impl World {
             registered
         });
         drop(replaced);
-        if let Some(before) = before.filter(|before| before.here != here) {
+        if let Some(before) = before.filter(|before| before.is_away() == here) {
             self.unregister(before);
         }
         Registered::new(key, here)
@@ -186,16 +192,19 @@ impl World {
     /// Takes a timer out.
     #[inline(never)]
     pub(super) fn unregister(&self, timer: Registered) {
-        let left = if timer.here {
+        let left = if timer.is_away() {
+            self.away.change(|lists| lists.timers.remove(timer.key()))
+        } else {
             local::with_timers_of(self.id, |timers| timers.remove(timer.key())).unwrap_or_else(
                 || {
                     self.away.change(|lists| lists.given_up.push(timer.key()));
                     None
                 },
             )
-        } else {
-            self.away.change(|lists| lists.timers.remove(timer.key()))
         };
         drop(left);
     }
 }
+
+/// The bit of a slot among the timers of other threads.
+const AWAY: u32 = 1 << 31;

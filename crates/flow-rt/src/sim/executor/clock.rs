@@ -52,7 +52,7 @@ impl Executor<'_> {
         if self.tasks.living(TaskRef { slot, number }).is_none() {
             return Next::Moved;
         }
-        world.note(|| Event::Woken {
+        world.note(move || Event::Woken {
             task: owner,
             by: world.current(),
         });
@@ -119,12 +119,8 @@ impl Executor<'_> {
         self.now = now;
         self.world.time.store(now, Ordering::Release);
         self.polls_at_move = self.polls;
-        if !self.winding_down {
-            let until_livelock = self.polls.saturating_add(self.config.livelock_polls);
-            self.polls_allowed = self.config.max_polls.min(until_livelock);
-        }
         self.trace = mixed(self.trace, now);
-        self.world.note(|| Event::Moved { now });
+        self.world.note(move || Event::Moved { now });
     }
 
     #[cold]

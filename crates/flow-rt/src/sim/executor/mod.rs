@@ -91,8 +91,8 @@ struct Executor<'a> {
     /// The last that it may move to.
     last_instant: u64,
     polls: u64,
-    /// When `polls` reaches this, a limit is met: of the run, of a moment, or of the polls after
-    /// the root's end.
+    /// When `polls` reaches this, a limit may be met: of the run, of a moment, or of the polls after
+    /// the root's end. That of a moment may have moved on with the clock since.
     polls_allowed: u64,
     winding_down: bool,
     polls_at_move: u64,
@@ -258,7 +258,7 @@ impl<'a> Executor<'a> {
             if !self.plain && self.stall(slot) {
                 continue;
             }
-            if self.polls >= self.polls_allowed {
+            if self.polls >= self.polls_allowed && self.is_out_of_polls() {
                 return self.out_of_polls();
             }
             self.polls += 1;
@@ -271,7 +271,7 @@ impl<'a> Executor<'a> {
             self.trace = mixed(self.trace, number);
             self.world.current.store(number, Ordering::Relaxed);
             local::polls(slot, task.shared.address());
-            self.world.note(|| Event::Polled {
+            self.world.note(move || Event::Polled {
                 task: number,
                 one_of,
             });
@@ -342,6 +342,18 @@ impl<'a> Executor<'a> {
             self.move_to(self.now.saturating_add(self.config.poll_cost))?;
         }
         Ok(())
+    }
+
+    /// Whether a limit is met, and not only that of a moment before the clock moved.
+    #[cold]
+    fn is_out_of_polls(&mut self) -> bool {
+        if !self.winding_down {
+            let until_livelock = self
+                .polls_at_move
+                .saturating_add(self.config.livelock_polls);
+            self.polls_allowed = self.config.max_polls.min(until_livelock);
+        }
+        self.polls >= self.polls_allowed
     }
 
     #[cold]

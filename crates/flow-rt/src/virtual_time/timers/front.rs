@@ -65,7 +65,6 @@ impl<W> Timers<W> {
         let below = inside.count_ones().saturating_sub(RANK);
         // In the order of the list, with a gap. What is not there ranks behind what is.
         let mut ranks = [-1_i16; SHORT_FRONT];
-        let mut dues = [0; SHORT_FRONT];
         let mut slots = [NONE; SHORT_FRONT];
         let (mut starts, mut ends, mut different) = (0, 0, 0);
         // From both ends at once: each step waits for the memory of the one before.
@@ -75,14 +74,12 @@ impl<W> Timers<W> {
             different |= (one.due ^ due) | (other.due ^ due);
             // No more than `RANK` bits.
             ranks[step] = ((one.due & inside) >> below) as i16;
-            dues[step] = one.due;
             slots[step] = head;
             starts += 1;
             if head == tail {
                 break;
             }
             ranks[SHORT_FRONT - 1 - step] = ((other.due & inside) >> below) as i16;
-            dues[SHORT_FRONT - 1 - step] = other.due;
             slots[SHORT_FRONT - 1 - step] = tail;
             ends += 1;
             (head, tail) = (one.next, other.previous);
@@ -110,8 +107,8 @@ impl<W> Timers<W> {
         let mut sorted = true;
         // Of equals the last first, so that the first of them is taken out first.
         for part in [SHORT_FRONT - ends..SHORT_FRONT, 0..starts] {
-            let entries = slots[part.clone()].iter().zip(&dues[part.clone()]);
-            for ((&slot, &due), &rank) in entries.zip(&ranks[part]).rev() {
+            for (&slot, &rank) in slots[part.clone()].iter().zip(&ranks[part]).rev() {
+                let due = self.nodes[slot as usize].due;
                 let mut place = count_after(&ranks, rank);
                 while self.front[place].1 != NONE {
                     place += 1;
