@@ -1,5 +1,9 @@
 //! The access log: a bounded channel from the requests to one task, which writes through an
 //! `AsyncWriter`. A slow disk slows requests down instead of losing lines.
+//!
+//! The channel holds lines, not what they are made of: that is part of the buffer which the request
+//! was read into, and the connection is to have that again for its next one. Lines gather there
+//! before the task takes them, so that a request at its end wakes nobody.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,18 +11,21 @@ use std::time::{Duration, SystemTime};
 
 use flow_rt::{Handle, JoinHandle};
 use flow_stream::{AsyncWriter, Channel, Receiver, Sender};
+use hyper::Method;
 use hyper::header::HeaderValue;
-use hyper::{Method, Uri};
+use hyper::http::uri::PathAndQuery;
 
 use crate::options::WrongOption;
 
-/// Who asks for what.
+/// Who asks for what: parts of what was read.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    /// Its name, or its address: visible ASCII. A name is a part of what was read.
+    /// Its name, or its address: visible ASCII.
     pub(crate) client: HeaderValue,
     pub(crate) method: Method,
-    pub(crate) uri: Uri,
+    pub(crate) target: Option<PathAndQuery>,
+    /// What is to prove it.
+    pub(crate) signature: Option<HeaderValue>,
 }
 
 impl Asked {
@@ -26,20 +33,28 @@ impl Asked {
     pub(crate) fn client(&self) -> &str {
         self.client.to_str().unwrap_or_default()
     }
+
+    /// What for.
+    pub(crate) fn path(&self) -> &str {
+        self.target.as_ref().map_or("", PathAndQuery::path)
+    }
 }
 
 /// One request, as the log tells it.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct Entry<'a> {
     pub(crate) at: SystemTime,
-    pub(crate) asked: Arc<Asked>,
+    pub(crate) asked: &'a Asked,
     pub(crate) status: u16,
     pub(crate) took: Duration,
 }
 
+/// A line of the log, with its end.
+pub(crate) type Line = Vec<u8>;
+
 /// The sending side, cheap to clone, and the task behind it.
 pub(crate) struct AccessLog {
-    pub(crate) entries: Sender<Entry>,
+    pub(crate) lines: Sender<Line>,
     /// What shows the writer in a registry.
     pub(crate) writer: Arc<dyn flow_metrics::Collect>,
     task: JoinHandle<Result<u64, String>>,
@@ -62,13 +77,13 @@ impl AccessLog {
             .runtime(rt)
             .build(file)?;
         let shown = writer.collector();
-        let (entries, receiver) = Channel::<Entry>::builder()
+        let (lines, receiver) = Channel::<Line>::builder()
             .name("access-log")
-            .capacity(4_096)
+            .capacity(CAPACITY)
             .build()?;
-        let task = rt.spawn_named("access log", write_all(receiver, writer));
+        let task = rt.spawn_named("access log", write_all(rt.clone(), receiver, writer));
         Ok(Self {
-            entries,
+            lines,
             writer: shown,
             task,
         })
@@ -76,39 +91,56 @@ impl AccessLog {
 
     /// Writes what was sent so far to the file, and returns how many lines that is.
     pub(crate) async fn close(self) -> Result<u64, String> {
-        self.entries.close();
+        self.lines.close();
         self.task.await.map_err(|error| error.to_string())?
     }
 }
 
-async fn write_all(entries: Receiver<Entry>, log: AsyncWriter) -> Result<u64, String> {
-    let mut lines = 0;
-    let mut batch = Vec::with_capacity(64);
+/// Lines that wait for the log's task at most; requests wait for room when there are more.
+const CAPACITY: usize = 8_192;
+
+/// Lines that the task takes at once.
+const BATCH: usize = 512;
+
+/// How long lines gather after a batch that was not full. The channel has room for what 400 000
+/// requests a second leave there meanwhile.
+const GATHER: Duration = Duration::from_millis(20);
+
+async fn write_all(rt: Handle, lines: Receiver<Line>, log: AsyncWriter) -> Result<u64, String> {
+    let mut written = 0;
+    let mut batch = Vec::with_capacity(BATCH);
     let mut text = Vec::new();
-    while entries.recv_many(&mut batch, 64).await > 0 {
-        lines += batch.len() as u64;
+    while lines.recv_many(&mut batch, BATCH).await > 0 {
+        let has_all = batch.len() < BATCH;
+        written += batch.len() as u64;
         text.clear();
-        for entry in batch.drain(..) {
-            entry.line(&mut text);
+        for line in batch.drain(..) {
+            text.extend_from_slice(&line);
         }
         log.write(&text).await.map_err(|error| error.to_string())?;
+        if has_all && !lines.is_closed() {
+            rt.sleep(GATHER).await.map_err(|error| error.to_string())?;
+        }
     }
     let report = log.shutdown(Duration::from_secs(5)).await;
     if !report.is_clean() || report.timed_out || report.dropped_writes > 0 || report.errors > 0 {
         return Err(format!("the access log is not complete: {report}"));
     }
-    Ok(lines)
+    Ok(written)
 }
 
-impl Entry {
-    /// Appends the entry's line, in the field order of the Common Log Format:
+impl Entry<'_> {
+    /// The entry's line, in the field order of the Common Log Format:
     /// `client - - [seconds.micros] "GET /path HTTP/1.1" 200 340us`.
     ///
     /// Piece by piece, without `fmt`: there is one for each request.
-    pub(crate) fn line(&self, text: &mut Vec<u8>) {
+    pub(crate) fn line(&self) -> Line {
+        let (client, path) = (self.asked.client.as_bytes(), self.asked.path());
+        let mut line = Vec::with_capacity(client.len() + path.len() + REST);
+        let text = &mut line;
         let at = self.at.duration_since(SystemTime::UNIX_EPOCH);
         let at = at.unwrap_or_default();
-        text.extend_from_slice(self.asked.client.as_bytes());
+        text.extend_from_slice(client);
         text.extend_from_slice(b" - - [");
         push_number(text, at.as_secs(), 1);
         text.push(b'.');
@@ -116,15 +148,19 @@ impl Entry {
         text.extend_from_slice(b"] \"");
         text.extend_from_slice(self.asked.method.as_str().as_bytes());
         text.push(b' ');
-        push_escaped(text, self.asked.uri.path());
+        push_escaped(text, path);
         text.extend_from_slice(b" HTTP/1.1\" ");
         push_number(text, self.status.into(), 1);
         text.push(b' ');
         let micros = self.took.as_micros();
         push_number(text, micros.try_into().unwrap_or(u64::MAX), 1);
         text.extend_from_slice(b"us\n");
+        line
     }
 }
+
+/// What a line takes beside its client and path, as a rule.
+const REST: usize = 64;
 
 /// Appends a number, with zeros before it if it has fewer digits than these.
 fn push_number(text: &mut Vec<u8>, number: u64, digits: usize) {
@@ -151,19 +187,19 @@ mod tests {
     #[test]
     fn a_line_tells_when_who_what_and_how_long() {
         let line = |path: &'static str, micros| {
+            let asked = Asked {
+                client: HeaderValue::from_static("polite-1"),
+                method: Method::GET,
+                target: Some(PathAndQuery::from_static(path)),
+                signature: None,
+            };
             let entry = Entry {
                 at: SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 42_000_999),
-                asked: Arc::new(Asked {
-                    client: HeaderValue::from_static("polite-1"),
-                    method: Method::GET,
-                    uri: Uri::from_static(path),
-                }),
+                asked: &asked,
                 status: 200,
                 took: Duration::from_micros(micros),
             };
-            let mut text = Vec::new();
-            entry.line(&mut text);
-            String::from_utf8(text).unwrap()
+            String::from_utf8(entry.line()).unwrap()
         };
         assert_eq!(
             line("/a/b?c=d", 340),

@@ -56,18 +56,19 @@ impl Peer {
         let asked = Arc::new(Asked {
             client,
             method: request.method().clone(),
-            uri: request.uri().clone(),
+            target: request.uri().path_and_query().cloned(),
+            signature: request.headers().get(&X_SIGNATURE).cloned(),
         });
         let (outcome, response) = self.decide(&asked, request).await;
         gateway.counters.count(outcome);
         let entry = Entry {
             at,
-            asked,
+            asked: &asked,
             status: response.status().as_u16(),
             took: gateway.rt.now() - started,
         };
         // Waits while the log is behind; refused only after the gateway has stopped.
-        let _ = gateway.log.send(entry).await;
+        let _ = gateway.log.send(entry.line()).await;
         self.progress.answered();
         Ok(response)
     }
@@ -78,7 +79,7 @@ impl Peer {
         request: Request<Incoming>,
     ) -> (Outcome, Response<Answer>) {
         let gateway = &*self.gateway;
-        match self.signed(asked, &request).await {
+        match self.signed(asked).await {
             Some(true) => {}
             // A name counts as its own only when it is signed; the address pays for the others.
             Some(false) => {
@@ -141,21 +142,19 @@ impl Peer {
     ///
     /// Once it has a place it goes when those before it have gone: no more than the queue holds, and
     /// none of them waits for anything. If the connection goes meanwhile, it is not checked.
-    async fn signed(&self, asked: &Arc<Asked>, request: &Request<Incoming>) -> Option<bool> {
-        let Some(signature) = request.headers().get(&X_SIGNATURE).cloned() else {
+    async fn signed(&self, asked: &Arc<Asked>) -> Option<bool> {
+        if asked.signature.is_none() {
             return Some(false);
-        };
+        }
         let Gateway {
             key,
             pool,
             patience,
             ..
         } = &*self.gateway;
+        // Two words: a task's closure moves some ten times on its way.
         let (key, asked) = (key.clone(), asked.clone());
-        let check = async move |_cx| {
-            let (method, path) = (asked.method.as_str(), asked.uri.path());
-            key.verify(method, path, asked.client.as_bytes(), signature.as_bytes())
-        };
+        let check = async move |_cx| key.verify(&asked);
         let mut check = Check(pool.submit_timeout(check, *patience).await.ok()?);
         (&mut check.0).await.ok()
     }

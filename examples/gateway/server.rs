@@ -13,7 +13,7 @@ use flow_stream::Sender;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 
-use crate::access_log::{AccessLog, Entry};
+use crate::access_log::{AccessLog, Line};
 use crate::answer::Peer;
 use crate::counters::{Counters, Outcome};
 use crate::forward::Forwarder;
@@ -38,7 +38,7 @@ pub(crate) struct Gateway {
     scheduler: Scheduler,
     pub(crate) counters: Arc<Counters>,
     registry: Registry,
-    pub(crate) log: Sender<Entry>,
+    pub(crate) log: Sender<Line>,
     /// How long a connection may stand still.
     pub(crate) patience: Duration,
     /// How long a stop may take before what is left is dropped.
@@ -77,7 +77,7 @@ impl Gateway {
         registry.register(pool.collector())?.forget();
         registry.register(scheduler.collector())?.forget();
         registry.register(in_flight.collector())?.forget();
-        registry.register(log.entries.collector())?.forget();
+        registry.register(log.lines.collector())?.forget();
         registry.register(log.writer.clone())?.forget();
         for collector in limits.collectors() {
             registry.register(collector)?.forget();
@@ -92,7 +92,7 @@ impl Gateway {
             scheduler,
             counters,
             registry,
-            log: log.entries.clone(),
+            log: log.lines.clone(),
             patience: options.timeout,
             drain: options.drain,
         });
