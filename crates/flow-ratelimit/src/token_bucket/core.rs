@@ -86,6 +86,8 @@ pub(crate) struct Core<C> {
     /// Reservations in the line.
     pub(crate) reservations: AtomicUsize,
     pub(crate) closed: AtomicBool,
+    /// Whether nobody waits and it is not closed: both in one for who spends credits.
+    pub(super) open: AtomicBool,
     pub(crate) shards: Shards,
     pub(crate) settings: Settings,
 }
@@ -191,6 +193,7 @@ impl<C: Clock> Core<C> {
             head: AtomicU64::new(0),
             reservations: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            open: AtomicBool::new(true),
             shards,
             settings,
         })
@@ -375,7 +378,7 @@ impl<C: Clock> Core<C> {
     /// or closes returns: so that credits see it without touching the line of the word.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) == 0 && !self.closed.load(Ordering::Acquire)
+        self.open.load(Ordering::Acquire)
     }
 
     /// `n` tokens in grains, if the bucket can ever hold them.

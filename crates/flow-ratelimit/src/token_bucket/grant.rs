@@ -154,6 +154,9 @@ impl<C: Clock> Source for Core<C> {
         self.head.store(head, Ordering::Release);
         self.reservations
             .store(queue.list.marked(), Ordering::Release);
+        // First: who sees that somebody waits finds it shut.
+        let is_open = queue.list.is_empty() && !queue.closed;
+        self.open.store(is_open, Ordering::Release);
         self.waiting.store(queue.list.len(), Ordering::Release);
         self.queued
             .store(saturated(queue.list.sum()), Ordering::Release);

@@ -12,9 +12,9 @@
 //!   lock (see `credits`).
 //!
 //! # Ordering
-//! The cell is its thread's own. `waiting` and `closed` are stored (Release) before the call that
-//! waits or closes returns, and loaded (Acquire) before a credit is spent: whoever knows of that
-//! call finds the bucket shut.
+//! The cell is its thread's own. `open` is stored (Release) before the call that waits or closes
+//! returns, and loaded (Acquire) before a credit is spent: whoever knows of that call finds the
+//! bucket shut.
 
 use core::cell::Cell;
 use core::fmt;
@@ -219,12 +219,13 @@ impl Credits {
     #[inline]
     fn take<C: Clock>(&self, core: &Core<C>, n: u64) -> Result<(), Denied> {
         let cell = self.cell.get();
+        let is_open = core.is_open();
         // Between 1 and the credits.
-        if n.wrapping_sub(1) < cell % REQUEST && core.is_open() {
+        if is_open && n.wrapping_sub(1) < cell % REQUEST {
             self.cell.set(cell + REQUEST - n);
             return Ok(());
         }
-        if !core.is_open() {
+        if !is_open {
             // Those who wait were first. None is spent twice, even by a waker that comes back here.
             let left = self.left();
             self.cell.set(cell - left);

@@ -27,7 +27,7 @@
 //!   clear BUSY.
 //!
 //! # Ordering
-//! A spender looks at `waiting` and `closed` as a handle does (see `local`). For (3): the swap
+//! A spender looks at `open` as a handle does (see `local`). For (3): the swap
 //! that set BUSY comes before the swap of the word that takes the batch. W is set by another swap
 //! of the word. That one first: the batch fails (2). The batch first: who waits sees BUSY by its
 //! (Acquire) load, or what came later. If it is BUSY, RECALL is set by a swap of `state`, and so

@@ -172,6 +172,8 @@ pub(crate) trait Serves: Source {
                 self.pump_all(queue, now, &mut wakes);
             }
             queue.closed = true;
+            // Who sees that it is closed finds it shut to credits.
+            self.mirror(queue);
             // Before W: who sees W set must find out why.
             self.closed().store(true, Ordering::Release);
             self.shut();
