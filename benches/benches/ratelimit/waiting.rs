@@ -9,7 +9,7 @@ use core::pin::Pin;
 use core::task::{Context, Waker};
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use flow_benches::{Bench, process};
@@ -22,13 +22,27 @@ const TASKS: usize = 1_000;
 const QUEUED: usize = 100_000;
 
 pub(crate) fn rows(bench: &mut Bench) {
-    grants(bench, 1_000);
-    grants(bench, 100_000);
+    grants(bench, Host::Tokio, 1_000);
+    grants(bench, Host::Smol, 1_000);
+    grants(bench, Host::Tokio, 100_000);
     weight(bench);
 }
 
+/// Where the tasks run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Host {
+    Tokio,
+    Smol,
+}
+
+/// Tasks that are dropped with this.
+enum Tasks {
+    Tokio(Runtime),
+    Smol(Vec<smol::Task<()>>),
+}
+
 /// Waits at a rate, for a window of such a length.
-type Contender = fn(u32, Duration) -> Window;
+type Contender = fn(Host, u32, Duration) -> Window;
 
 /// What a window of waiting came to.
 struct Window {
@@ -40,8 +54,12 @@ struct Window {
     cpu: f64,
 }
 
-fn grants(bench: &mut Bench, rate: u32) {
-    let row = format!("CPU per grant, 1,000 tasks at {rate}/s");
+fn grants(bench: &mut Bench, host: Host, rate: u32) {
+    let on = match host {
+        Host::Tokio => "",
+        Host::Smol => ", smol",
+    };
+    let row = format!("CPU per grant, 1,000 tasks at {rate}/s{on}");
     if !bench.wants(&row) {
         return;
     }
@@ -52,15 +70,15 @@ fn grants(bench: &mut Bench, rate: u32) {
     } else {
         bench.rounds().min(5)
     };
-    let contenders: [(&str, Contender); 3] = [
-        ("flow", flow),
-        ("governor", governor),
-        ("leaky-bucket", leaky),
-    ];
-    let mut windows: [Vec<Window>; 3] = Default::default();
+    let mut contenders: Vec<(&str, Contender)> = vec![("flow", flow), ("governor", governor)];
+    if host == Host::Tokio {
+        // It knows no other runtime.
+        contenders.push(("leaky-bucket", leaky));
+    }
+    let mut windows: Vec<Vec<Window>> = contenders.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds {
         for ((_, run), windows) in contenders.iter().zip(&mut windows) {
-            windows.push(run(rate, length));
+            windows.push(run(host, rate, length));
         }
     }
     for ((name, _), windows) in contenders.iter().zip(&windows) {
@@ -73,7 +91,7 @@ fn grants(bench: &mut Bench, rate: u32) {
         };
         let spread = windows.iter().map(|window| window.spread).max();
         bench.note(format!(
-            "{rate}/s for 1,000 tasks, {name}: {:.1} to {:.1} % of the rate in windows of {:?}, \
+            "{rate}/s for 1,000 tasks{on}, {name}: {:.1} to {:.1} % of the rate in windows of {:?}, \
              the most grants of a task less the fewest at most {}.",
             kept(f64::min),
             kept(f64::max),
@@ -81,38 +99,45 @@ fn grants(bench: &mut Bench, rate: u32) {
             spread.unwrap_or(0),
         ));
     }
-    let cpu = |at: usize| {
-        windows[at]
-            .iter()
-            .map(|window| window.cpu)
-            .collect::<Vec<_>>()
+    let mut cpu = contenders.iter().zip(&windows).map(|((name, _), windows)| {
+        let each = windows.iter().map(|window| window.cpu);
+        (*name, each.collect::<Vec<_>>())
+    });
+    let Some((_, ours)) = cpu.next() else {
+        return;
     };
-    let mut peers = vec![("governor", cpu(1)), ("leaky-bucket", cpu(2))];
+    let mut peers: Vec<_> = cpu.collect();
     if rate >= 100_000 {
         // What a grant may use if all of them are to take 0.15 of a core.
         peers.push(("0.15 core", vec![0.15e6 / f64::from(rate); rounds]));
     }
-    bench.record(&row, "µs", &cpu(0), &peers);
+    bench.record(&row, "µs", &ours, &peers);
 }
 
 /// Lets tasks take by `take` for a while, and looks at one window of it.
-fn window<F, Fut>(rate: u32, length: Duration, take: F) -> Window
+fn window<F, Fut>(host: Host, rate: u32, length: Duration, take: F) -> Window
 where
     F: Fn() -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send,
 {
-    let runtime = runtime();
-    let stop = Arc::new(AtomicBool::new(false));
     let taken: Arc<Vec<AtomicU64>> = Arc::new((0..TASKS).map(|_| AtomicU64::new(0)).collect());
-    for task in 0..TASKS {
-        let (take, stop, taken) = (take.clone(), stop.clone(), taken.clone());
-        runtime.spawn(async move {
-            while !stop.load(Relaxed) {
+    let tasks = (0..TASKS).map(|task| {
+        let (take, taken) = (take.clone(), taken.clone());
+        async move {
+            loop {
                 take().await;
                 taken[task].fetch_add(1, Relaxed);
             }
-        });
-    }
+        }
+    });
+    let tasks = match host {
+        Host::Tokio => {
+            let runtime = runtime();
+            tasks.for_each(|task| drop(runtime.spawn(task)));
+            Tasks::Tokio(runtime)
+        }
+        Host::Smol => Tasks::Smol(tasks.map(smol::spawn).collect()),
+    };
     let look = || {
         taken
             .iter()
@@ -128,8 +153,10 @@ where
         process::cpu_time().saturating_sub(cpu),
         start.elapsed(),
     );
-    stop.store(true, Relaxed);
-    runtime.shutdown_background();
+    match tasks {
+        Tasks::Tokio(runtime) => runtime.shutdown_background(),
+        Tasks::Smol(tasks) => drop(tasks),
+    }
     let each: Vec<u64> = after
         .iter()
         .zip(&before)
@@ -148,14 +175,14 @@ where
     }
 }
 
-fn flow(rate: u32, length: Duration) -> Window {
+fn flow(host: Host, rate: u32, length: Duration) -> Window {
     let bucket = TokenBucket::builder()
         .rate(Rate::per_second(rate.into()))
         .burst(10)
         .initial(0)
         .build()
         .expect("a valid limit");
-    window(rate, length, move || {
+    window(host, rate, length, move || {
         let bucket = bucket.clone();
         async move {
             let _ = bucket.acquire().await;
@@ -163,19 +190,19 @@ fn flow(rate: u32, length: Duration) -> Window {
     })
 }
 
-fn governor(rate: u32, length: Duration) -> Window {
+fn governor(host: Host, rate: u32, length: Duration) -> Window {
     let per_second = NonZeroU32::new(rate).expect("not zero");
     let burst = NonZeroU32::new(10).expect("not zero");
     let limiter = Arc::new(RateLimiter::direct(
         Quota::per_second(per_second).allow_burst(burst),
     ));
-    window(rate, length, move || {
+    window(host, rate, length, move || {
         let limiter = limiter.clone();
         async move { limiter.until_ready().await }
     })
 }
 
-fn leaky(rate: u32, length: Duration) -> Window {
+fn leaky(host: Host, rate: u32, length: Duration) -> Window {
     // As it is meant to be used for such rates: so many every millisecond.
     let refill = (rate as usize / 1_000).max(1);
     let limiter = Arc::new(
@@ -187,7 +214,7 @@ fn leaky(rate: u32, length: Duration) -> Window {
             .fair(true)
             .build(),
     );
-    window(rate, length, move || {
+    window(host, rate, length, move || {
         let limiter = limiter.clone();
         async move { limiter.acquire_one().await }
     })
