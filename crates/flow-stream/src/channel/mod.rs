@@ -192,10 +192,9 @@ impl<T> ChannelBuilder<T> {
     /// How many items the channel holds; at least 1.
     ///
     /// Their memory is taken at once, up to 8 MiB, for the next power of two: for each the item and
-    /// 8 bytes, aligned (16 for a `u64`), where small ones of a channel of up to 256 lie up to 64
-    /// bytes apart. A larger channel grows with use, and so does one with [`OnFull::DropOldest`];
-    /// when it is emptied it keeps the memory of 4,096 items at the most. These two have a lock over
-    /// them where the others are lock-free while nobody waits.
+    /// 8 bytes, aligned (16 for a `u64`). A larger channel grows with use, and so does one with
+    /// [`OnFull::DropOldest`]; when it is emptied it keeps the memory of 4,096 items at the most.
+    /// These two have a lock over them where the others are lock-free while nobody waits.
     pub fn capacity(mut self, items: usize) -> Self {
         self.capacity = Some(items);
         self

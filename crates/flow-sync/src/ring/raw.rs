@@ -7,10 +7,10 @@
 //! head                           |   index    |     the next position to take
 //! ```
 //! `promised` counts room that was given away and not yet used: to permits, and to senders that
-//! wait. Positions count modulo 2^48. A *lap* is the capacity rounded up to a power of two; the slot
-//! of a position is the remainder by it of so many strides. A slot's `seq` is `2i` while it is free
-//! for position `i`, and `2i + 1` while it holds position `i`; then it is free for `i + lap`. The
-//! factor of two is what tells "holds `i`" from "free for `i + 1`" where the lap is 1.
+//! wait. Positions count modulo 2^48. A *lap* is the capacity rounded up to a power of two, and the
+//! remainder by it is a position's slot. A slot's `seq` is `2i` while it is free for position `i`,
+//! and `2i + 1` while it holds position `i`; then it is free for `i + lap`. The factor of two is
+//! what tells "holds `i`" from "free for `i + 1`" where the lap is 1.
 //!
 //! # Invariants
 //! 1. `tail.index - head <= capacity`; and `tail.index - head + promised <= capacity`.
@@ -33,6 +33,13 @@
 //! has gone so far, and `head` does not go back. Promises, batches, the answer "full" and a capacity
 //! that is no power of two need `head` itself.
 //!
+//! # Races
+//! What an operation costs beside others is how often a cache line changes cores for it. So slots
+//! lie side by side: four small ones change cores together. And whoever loses a race for `tail` or
+//! `head` lets the lines be [for a while](lost_a_race), in which the winner gets through a run of
+//! the same. A slot on a line of its own, and another try at once, cost 2 to 6 times as much
+//! between 4 senders and 4 receivers: the more, the further apart the cores are.
+//!
 //! # Unsafe
 //! Three lines: a slot is shared, written by its claimer, read by its taker. What they rest on is
 //! invariants 2 and 3, which nothing outside of this file can break. The same ring with a lock in
@@ -47,7 +54,7 @@ use core::panic::{RefUnwindSafe, UnwindSafe};
 use std::collections::VecDeque;
 
 use super::{PopError, PushError};
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, lost_a_race};
 use crate::padded::CachePadded;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -57,10 +64,8 @@ pub(super) struct Raw<T> {
     tail: CachePadded<AtomicU64>,
     head: CachePadded<AtomicU64>,
     slots: Box<[Slot<T>]>,
-    /// The lap, less one: a slot's place is what a position has in these bits.
+    /// The lap, less one: a position's slot is what it has in these bits.
     mask: u64,
-    /// Each place is the first of `1 << spread` slots, the others of which stay empty.
-    spread: u32,
     capacity: u64,
     /// A `tail` below this is open, with nothing promised and no wrap to come, and a free slot is
     /// all that its claim needs. 0 if that is never so: the lap is longer than the capacity.
@@ -133,8 +138,7 @@ impl<T> Raw<T> {
     /// `capacity` is from 1 to 2^31.
     pub(super) fn new(capacity: usize) -> Self {
         let lap = capacity.next_power_of_two() as u64;
-        let spread = Self::spread(capacity);
-        let mut slots: Box<[Slot<T>]> = (0..lap << spread)
+        let mut slots: Box<[Slot<T>]> = (0..lap)
             .map(|_| Slot {
                 seq: AtomicU64::new(0),
                 value: Exclusive(UnsafeCell::new(MaybeUninit::uninit())),
@@ -142,15 +146,13 @@ impl<T> Raw<T> {
             .collect();
         for nth in 0..lap {
             let at = next(START, nth);
-            let place = Self::place(at, lap - 1) << spread;
-            slots[place].seq = AtomicU64::new(free(at));
+            slots[(at & (lap - 1)) as usize].seq = AtomicU64::new(free(at));
         }
         Self {
             tail: CachePadded::new(AtomicU64::new(START)),
             head: CachePadded::new(AtomicU64::new(START)),
             slots,
             mask: lap - 1,
-            spread,
             capacity: capacity as u64,
             wraps: INDEX - lap,
             plain: if lap == capacity as u64 { INDEX } else { 0 },
@@ -162,30 +164,8 @@ impl<T> Raw<T> {
         capacity
             .checked_next_power_of_two()
             .and_then(|lap| lap.checked_mul(size_of::<Slot<T>>()))
-            .map_or(usize::MAX, |bytes| bytes << Self::spread(capacity))
+            .unwrap_or(usize::MAX)
     }
-
-    /// Small slots of a small ring lie about a cache line apart, by a power of two: there most slots
-    /// are about to be used.
-    fn spread(capacity: usize) -> u32 {
-        if capacity > SPREAD_UP_TO {
-            return 0;
-        }
-        (LINE / size_of::<Slot<T>>()).checked_ilog2().unwrap_or(0)
-    }
-
-    /// Which of a lap's places is a position's.
-    #[inline]
-    fn place(at: u64, mask: u64) -> usize {
-        ((at * Self::STRIDE) & mask) as usize
-    }
-
-    /// How many places neighbouring positions lie apart: in a ring too large to be spread a cache
-    /// line at least, as 4 senders and 4 receivers that meet in one take twice as long (sync-ring:
-    /// 88 and 30 ns per item). Odd, so that a lap's positions have each a place of their own. The
-    /// slots of a ring of 1024 then still fit into a core's nearest cache, where a line for each of
-    /// them would not.
-    const STRIDE: u64 = (LINE.div_ceil(size_of::<Slot<T>>()) | 1) as u64;
 
     pub(super) fn capacity(&self) -> usize {
         self.capacity as usize
@@ -200,12 +180,7 @@ impl<T> Raw<T> {
             return self.push_beside_promises(item);
         }
         let slot = self.slot(tail);
-        if !slot.is_free_for(tail)
-            || self
-                .tail
-                .compare_exchange(tail, tail + 1, SeqCst, Relaxed)
-                .is_err()
-        {
+        if !slot.is_free_for(tail) || !self.claims(tail, tail + 1) {
             return Err(item);
         }
         Self::put(slot, tail, item);
@@ -222,10 +197,7 @@ impl<T> Raw<T> {
         if is_closed(tail)
             || !slot.is_free_for(at)
             || !self.has_room(tail)
-            || self
-                .tail
-                .compare_exchange(tail, with_index(tail, next(at, 1)), SeqCst, Relaxed)
-                .is_err()
+            || !self.claims(tail, with_index(tail, next(at, 1)))
         {
             return Err(item);
         }
@@ -252,11 +224,10 @@ impl<T> Raw<T> {
             if promised(tail) == 0 {
                 return Err(item);
             }
-            let used = with_index(tail - PROMISE, next(index(tail), 1));
-            match self.tail.compare_exchange(tail, used, SeqCst, Relaxed) {
-                Ok(_) => break,
-                Err(now) => tail = now,
+            if self.claims(tail, with_index(tail - PROMISE, next(index(tail), 1))) {
+                break;
             }
+            tail = self.tail.load(Relaxed);
         }
         let at = index(tail);
         let slot = self.wait_for_slot(at);
@@ -266,7 +237,6 @@ impl<T> Raw<T> {
 
     /// Pushes as many items from the front as there is room for, in one piece.
     pub(super) fn push_many(&self, items: &mut VecDeque<T>) -> Result<usize, PushError> {
-        let mut backoff = Backoff::new();
         let mut tail = self.tail.load(Relaxed);
         let n = loop {
             if is_closed(tail) {
@@ -281,14 +251,10 @@ impl<T> Raw<T> {
                 tail = now;
                 continue;
             }
-            let claimed = with_index(tail, next(index(tail), n));
-            match self.tail.compare_exchange(tail, claimed, SeqCst, Relaxed) {
-                Ok(_) => break n,
-                Err(now) => {
-                    backoff.spin();
-                    tail = now;
-                }
+            if self.claims(tail, with_index(tail, next(index(tail), n))) {
+                break n;
             }
+            tail = self.tail.load(Relaxed);
         };
         let first = index(tail);
         for (nth, item) in (0..n).zip(items.drain(..n as usize)) {
@@ -352,12 +318,7 @@ impl<T> Raw<T> {
             return None;
         }
         let slot = self.slot(head);
-        if !slot.holds(head)
-            || self
-                .head
-                .compare_exchange(head, head + 1, SeqCst, Relaxed)
-                .is_err()
-        {
+        if !slot.holds(head) || !self.takes(head, head + 1) {
             return None;
         }
         Some(Self::vacate(slot, head + lap))
@@ -367,13 +328,7 @@ impl<T> Raw<T> {
     pub(super) fn pop_beside(&self, aside: u64) -> Option<T> {
         let head = self.head.load(Relaxed);
         let slot = self.slot(head);
-        if !slot.holds(head)
-            || !self.holds(next(head, aside))
-            || self
-                .head
-                .compare_exchange(head, next(head, 1), SeqCst, Relaxed)
-                .is_err()
-        {
+        if !slot.holds(head) || !self.holds(next(head, aside)) || !self.takes(head, next(head, 1)) {
             return None;
         }
         Some(Self::vacate(slot, self.lap_after(head)))
@@ -387,16 +342,10 @@ impl<T> Raw<T> {
         loop {
             let slot = self.slot(head);
             if slot.holds(head) && (aside == 0 || self.holds(next(head, aside))) {
-                match self
-                    .head
-                    .compare_exchange(head, next(head, 1), SeqCst, Relaxed)
-                {
-                    Ok(_) => return Ok(Self::vacate(slot, self.lap_after(head))),
-                    Err(now) => {
-                        backoff.spin();
-                        head = now;
-                    }
+                if self.takes(head, next(head, 1)) {
+                    return Ok(Self::vacate(slot, self.lap_after(head)));
                 }
+                head = self.head.load(Relaxed);
             } else {
                 head = self.look_again(head, share, &mut backoff)?;
             }
@@ -429,22 +378,14 @@ impl<T> Raw<T> {
             }
             // Growing may panic, so it happens while nothing is taken.
             out.reserve(n as usize);
-            match self
-                .head
-                .compare_exchange(head, next(head, n), SeqCst, Acquire)
-            {
-                Ok(_) => {
-                    out.extend((0..n).map(|nth| {
-                        let at = next(head, nth);
-                        Self::vacate(self.slot(at), self.lap_after(at))
-                    }));
-                    return Ok(n as usize);
-                }
-                Err(now) => {
-                    backoff.spin();
-                    head = now;
-                }
+            if self.takes(head, next(head, n)) {
+                out.extend((0..n).map(|nth| {
+                    let at = next(head, nth);
+                    Self::vacate(self.slot(at), self.lap_after(at))
+                }));
+                return Ok(n as usize);
             }
+            head = self.head.load(Acquire);
         }
     }
 
@@ -554,19 +495,11 @@ impl<T> Raw<T> {
             let at = index(tail);
             let slot = self.slot(at);
             if slot.is_free_for(at) && (self.has_room(tail) || self.room(tail) > 0) {
-                match self.tail.compare_exchange(
-                    tail,
-                    with_index(tail, next(at, 1)),
-                    SeqCst,
-                    Relaxed,
-                ) {
-                    Ok(_) => return Ok((at, slot)),
-                    Err(now) => {
-                        backoff.spin();
-                        tail = now;
-                        continue;
-                    }
+                if self.claims(tail, with_index(tail, next(at, 1))) {
+                    return Ok((at, slot));
                 }
+                tail = self.tail.load(Relaxed);
+                continue;
             }
             let now = self.tail.load(SeqCst);
             if now == tail {
@@ -578,6 +511,26 @@ impl<T> Raw<T> {
             }
             tail = now;
         }
+    }
+
+    /// Makes `tail` what it is after a claim; false, after a while, if somebody else was faster.
+    #[inline]
+    fn claims(&self, tail: u64, claimed: u64) -> bool {
+        let won = self.tail.compare_exchange(tail, claimed, SeqCst, Relaxed);
+        if won.is_err() {
+            lost_a_race();
+        }
+        won.is_ok()
+    }
+
+    /// As [`claims`](Self::claims), for `head`.
+    #[inline]
+    fn takes(&self, head: u64, taken: u64) -> bool {
+        let won = self.head.compare_exchange(head, taken, SeqCst, Relaxed);
+        if won.is_err() {
+            lost_a_race();
+        }
+        won.is_ok()
     }
 
     /// Whether there is room that is promised to nobody. If the slots are as many as the items may
@@ -611,7 +564,7 @@ impl<T> Raw<T> {
 
     #[inline]
     fn slot(&self, at: u64) -> &Slot<T> {
-        &self.slots[Self::place(at, self.mask) << self.spread]
+        &self.slots[(at & self.mask) as usize]
     }
 
     /// The slot of a position that was claimed, once it is free. There is room, but whoever took
@@ -733,7 +686,3 @@ const CLOSED: u64 = 1 << 63;
 
 /// Every ring wraps its positions soon after it was made: no test has to ask for it.
 const START: u64 = INDEX - 999;
-
-const LINE: usize = 64;
-/// 16 KiB of slots.
-const SPREAD_UP_TO: usize = 256;
