@@ -393,9 +393,12 @@ impl<T> SendFuture<'_, T> {
     /// The first poll of one that could not just send.
     #[inline(never)]
     fn offer_or_wait(&mut self, item: T, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
-        // One that is to meet its receiver waits with its item in the line.
-        let offered = match self.shared.policy {
-            Policy::Meet => Err((item, PushError::Full)),
+        let offered = match (&self.shared.core, self.shared.policy) {
+            // One that is to meet its receiver waits with its item in the line.
+            (_, Policy::Meet) => Err((item, PushError::Full)),
+            // One that waits for room looks again before it waits: once is enough, as it takes a
+            // look at what receivers write.
+            (Core::Ring(_), Policy::Wait) => Err((item, PushError::Full)),
             _ => self.shared.offer(item),
         };
         match offered {
