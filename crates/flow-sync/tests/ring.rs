@@ -69,6 +69,32 @@ fn a_promise_that_nobody_was_given_is_none() {
     assert_eq!(ring.try_pop(), Err(PopError::Closed));
 }
 
+/// It wants no place in the line as long as there is room now and then, but not for ever.
+#[test]
+fn a_sender_lets_others_run_while_they_find_room_and_then_stands_in_line() {
+    let mut cx = Context::from_waker(Waker::noop());
+    for rounds in [0, 1, 7, 20] {
+        let ring = Ring::new(1).expect("small");
+        ring.try_push(0).expect("room");
+        let (mut turn, mut slot) = (Turn::New, Some(1));
+        assert!(ring.poll_push(&mut cx, &mut turn, &mut slot).is_pending());
+        let mut yielded = 0;
+        while matches!(turn, Turn::Yielded { .. }) {
+            yielded += 1;
+            if yielded <= rounds {
+                ring.try_pop().expect("an item");
+                ring.try_push(0).expect("nobody stands in line");
+            }
+            assert!(ring.poll_push(&mut cx, &mut turn, &mut slot).is_pending());
+        }
+        assert_eq!(yielded, (rounds + 1).min(8));
+        assert!(matches!(turn, Turn::Parked(_)));
+        ring.try_pop().expect("an item");
+        assert_eq!(ring.try_push(2), Err((2, PushError::Full)), "it is its own");
+        assert!(ring.poll_push(&mut cx, &mut turn, &mut slot).is_ready());
+    }
+}
+
 /// It was somebody else who used it, or gave it back. A place in the line is left for it by then.
 #[test]
 fn a_sender_whose_promise_is_gone_begins_anew() {
@@ -79,7 +105,8 @@ fn a_sender_whose_promise_is_gone_begins_anew() {
     assert_eq!(ring.try_pop(), Ok(1));
     ring.push_promised(3).expect("the other one's");
     assert!(ring.poll_push(&mut cx, &mut turn, &mut slot).is_pending());
-    assert_eq!((turn, slot), (Turn::Yielded, Some(2)));
+    assert!(matches!(turn, Turn::Yielded { times: 1, .. }));
+    assert_eq!(slot, Some(2));
     assert_eq!(ring.try_pop(), Ok(3));
     assert!(ring.poll_push(&mut cx, &mut turn, &mut slot).is_ready());
     assert_eq!(ring.try_pop(), Ok(2));

@@ -197,7 +197,7 @@ impl<T> Core<T> {
         match (admitted, waker) {
             (Err(Refusal::Full), None) => {
                 drop(line);
-                *turn = Turn::Yielded;
+                *turn = Turn::YIELDED;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

@@ -219,7 +219,7 @@ impl<T: Clone> Receiver<T> {
             }
             if self.turn == Turn::New {
                 // Once per wait: a sender that is about to send need not wake it then.
-                self.turn = Turn::Yielded;
+                self.turn = Turn::YIELDED;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

@@ -228,14 +228,14 @@ impl<T, S: Scale<T>> Locked<T, S> {
                 } else {
                     *turn = match waker.take() {
                         Some(waker) => Turn::Parked(section.state.senders.park(waker, weight)),
-                        None => Turn::Yielded,
+                        None => Turn::YIELDED,
                     };
                     Poll::Pending
                 }
             }
         };
         drop(section);
-        if *turn == Turn::Yielded && outcome.is_pending() {
+        if matches!(turn, Turn::Yielded { .. }) && outcome.is_pending() {
             cx.waker().wake_by_ref();
         }
         outcome
@@ -345,13 +345,13 @@ impl<T, S: Scale<T>> Locked<T, S> {
             Err(PopError::Empty) => {
                 *turn = match waker.take() {
                     Some(waker) => Turn::Parked(section.state.receivers.park(waker, 0)),
-                    None => Turn::Yielded,
+                    None => Turn::YIELDED,
                 };
                 Poll::Pending
             }
         };
         section.end();
-        if *turn == Turn::Yielded && outcome.is_pending() {
+        if matches!(turn, Turn::Yielded { .. }) && outcome.is_pending() {
             cx.waker().wake_by_ref();
         }
         outcome

@@ -55,7 +55,9 @@
 //!
 //! A sender's first poll only yields, and so does a receiver's unless it is told not to: it lets
 //! others run once and tries again as a newcomer. Without that a fast pair parks for every item,
-//! and a wake-up across threads costs a thousand times what a push does.
+//! and a wake-up across threads costs a thousand times what a push does. A sender yields again as
+//! long as others have pushed meanwhile (there was room; the next may be its own), 8 times at most:
+//! then it wants its place in the line. Behind a slow receiver it parks at its second poll.
 //!
 //! # Source
 //! Vyukov's bounded MPMC queue. Room promised instead of announced: tokio's batch semaphore; the
@@ -108,10 +110,23 @@ pub enum Turn {
     /// It has not had to wait yet.
     #[default]
     New,
-    /// It has let others run once, and has no place in the line yet.
-    Yielded,
+    /// It has let others run, and has no place in the line yet.
+    Yielded {
+        /// How often.
+        times: u8,
+        /// What had been pushed when it last found no room. (Receivers yield once.)
+        pushes: u64,
+    },
     /// It stands in the line.
     Parked(Ticket),
+}
+
+impl Turn {
+    /// The turn of one that has yielded for the first time and does so only once.
+    pub const YIELDED: Self = Self::Yielded {
+        times: 1,
+        pushes: 0,
+    };
 }
 
 /// Why an item was not pushed. It comes back beside this.

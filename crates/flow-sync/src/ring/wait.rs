@@ -167,8 +167,8 @@ impl<T> Ring<T> {
         if why == PushError::Closed {
             return Poll::Ready(Err(why));
         }
-        if *turn == Turn::New {
-            *turn = Turn::Yielded;
+        if let Some(yielded) = self.yields(*turn) {
+            *turn = yielded;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -184,6 +184,20 @@ impl<T> Ring<T> {
         Poll::Pending
     }
 
+    /// What becomes of the turn of a sender that finds no room, unless it is to park.
+    fn yields(&self, turn: Turn) -> Option<Turn> {
+        let now = self.pushes();
+        let times = match turn {
+            Turn::New => 0,
+            Turn::Yielded { times, pushes } if times < YIELDS && pushes != now => times,
+            _ => return None,
+        };
+        Some(Turn::Yielded {
+            times: times + 1,
+            pushes: now,
+        })
+    }
+
     /// Ready with `Err` if the ring is drained, in the form of the answer "no item".
     #[cold]
     fn wait_for_item(
@@ -197,7 +211,7 @@ impl<T> Ring<T> {
             return Poll::Ready(());
         }
         if yields && *turn == Turn::New {
-            *turn = Turn::Yielded;
+            *turn = Turn::YIELDED;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -383,3 +397,5 @@ impl<T> Ring<T> {
         }
     }
 }
+
+const YIELDS: u8 = 8;
