@@ -396,8 +396,8 @@ impl<T> SendFuture<'_, T> {
         let offered = match (&self.shared.core, self.shared.policy) {
             // One that is to meet its receiver waits with its item in the line.
             (_, Policy::Meet) => Err((item, PushError::Full)),
-            // One that waits for room looks again before it waits: once is enough, as it takes a
-            // look at what receivers write.
+            // One that waits for room looks again as it begins to: another look before that costs
+            // one more line that receivers write.
             (Core::Ring(_), Policy::Wait) => Err((item, PushError::Full)),
             _ => self.shared.offer(item),
         };

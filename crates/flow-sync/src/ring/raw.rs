@@ -35,8 +35,8 @@
 //!
 //! # Races
 //! What an operation costs beside others is how often a cache line changes cores for it. So slots
-//! lie side by side: four small ones change cores together. And whoever loses a race for `tail` or
-//! `head` lets the lines be [for a while](lost_a_race), in which the winner gets through a run of
+//! lie side by side: four small ones change cores together. And whoever claims or takes and loses
+//! the race lets the lines be [for a while](lost_a_race), in which the winner gets through a run of
 //! the same. A slot on a line of its own, and another try at once, cost 2 to 6 times as much
 //! between 4 senders and 4 receivers: the more, the further apart the cores are.
 //!

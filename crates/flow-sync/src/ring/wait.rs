@@ -398,4 +398,5 @@ impl<T> Ring<T> {
     }
 }
 
+/// How often a sender lets others run before it parks.
 const YIELDS: u8 = 8;
