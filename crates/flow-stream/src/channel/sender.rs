@@ -394,11 +394,10 @@ impl<T> SendFuture<'_, T> {
     #[inline(never)]
     fn offer_or_wait(&mut self, item: T, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
         let offered = match (&self.shared.core, self.shared.policy) {
-            // One that is to meet its receiver waits with its item in the line.
-            (_, Policy::Meet) => Err((item, PushError::Full)),
-            // One that waits for room looks again as it begins to: another look before that costs
-            // one more line that receivers write.
-            (Core::Ring(_), Policy::Wait) => Err((item, PushError::Full)),
+            // One that is to meet its receiver waits with its item in the line. One that waits for
+            // room in a ring looks again as it begins to: another look before that costs one more
+            // line that receivers write.
+            (_, Policy::Meet) | (Core::Ring(_), Policy::Wait) => Err((item, PushError::Full)),
             _ => self.shared.offer(item),
         };
         match offered {
