@@ -154,7 +154,14 @@ impl Peer {
         } = &*self.gateway;
         // Two words: a task's closure moves some ten times on its way.
         let (key, asked) = (key.clone(), asked.clone());
-        let check = async move |_cx| key.verify(&asked);
+        let check = async move |_cx| {
+            let signature = asked
+                .signature
+                .as_ref()
+                .map_or(&b""[..], HeaderValue::as_bytes);
+            let (method, path) = (asked.method.as_str(), asked.path());
+            key.verify(method, path, asked.client.as_bytes(), signature)
+        };
         let mut check = Check(pool.submit_timeout(check, *patience).await.ok()?);
         (&mut check.0).await.ok()
     }
