@@ -18,7 +18,7 @@ use super::{Core, Scheduler};
 use crate::cron::name;
 use crate::pool::WorkerPool;
 use crate::scheduler::job::policy::Precision;
-use crate::scheduler::job::settings::Settings;
+use crate::scheduler::job::settings::Policies;
 
 /// Makes a [`Scheduler`]; see [`Scheduler::builder`].
 #[must_use = "a builder does nothing until it is built"]
@@ -170,7 +170,7 @@ impl SchedulerBuilder {
             .name
             .map_or_else(|| "scheduler".to_owned(), Cow::into_owned);
         let cluster = Cluster::new(self.elector, self.claims);
-        let settings = Settings::new(self.timeout, cluster.is_some());
+        let settings = Policies::new(self.timeout, cluster.is_some());
         let mut shared = Shared::new(name, handle, target, zone, settings, self.on_event);
         shared.cluster = cluster;
         let shared = Arc::new(shared);

@@ -38,6 +38,7 @@ pub(crate) struct Registry {
     collided: HashMap<Arc<str>, u32>,
     /// Jobs that have ended, for those who start others to free.
     spare: Vec<Arc<Job>>,
+    next_id: u64,
     /// Both clocks, as they were read last.
     clocks: Option<Clocks>,
 }
@@ -63,6 +64,8 @@ impl Registry {
         }
         // Read and written under the lock only.
         job.place.store(place, Ordering::Relaxed);
+        job.id.store(self.next_id, Ordering::Relaxed);
+        self.next_id += 1;
         if self.free.pop().is_some() {
             self.places[place as usize] = Some(job.clone());
         } else {
@@ -180,6 +183,7 @@ impl Registry {
             // The memory of a burst goes back.
             *self = Self {
                 spare: core::mem::take(&mut self.spare),
+                next_id: self.next_id,
                 ..Self::default()
             };
         }
@@ -190,7 +194,7 @@ impl Registry {
     pub(crate) fn list(&self) -> Vec<Arc<Job>> {
         let jobs = self.places.iter().flatten();
         let mut jobs: Vec<_> = jobs.filter(|job| !job.has_ended()).cloned().collect();
-        jobs.sort_unstable_by_key(|job| job.id);
+        jobs.sort_unstable_by_key(|job| job.id());
         jobs
     }
 }

@@ -22,7 +22,7 @@ use crate::scheduler::driver::handoff::Handoff;
 #[cfg(feature = "tracing")]
 use crate::scheduler::driver::warnings;
 use crate::scheduler::job::builder::Prepared;
-use crate::scheduler::job::settings::Settings;
+use crate::scheduler::job::settings::Policies;
 use crate::scheduler::triggers::draw::entropy;
 use crate::scheduler::triggers::trigger::Due;
 use crate::scheduler::work::guarded::RunId;
@@ -52,7 +52,7 @@ pub(crate) struct Shared {
     /// Written by whoever starts a job, and so apart from what runs write.
     intake: CachePadded<Intake>,
     /// What jobs have that were told nothing else.
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) settings: Policies,
     /// Drawn for this scheduler: jitter differs from one process to the next.
     pub(crate) drawn: u64,
     on_event: Option<Hook>,
@@ -68,7 +68,6 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 struct Intake {
-    next_id: AtomicU64,
     jobs: Mutex<Registry>,
 }
 
@@ -116,7 +115,7 @@ impl Shared {
         handle: Handle,
         target: Target,
         zone: Tz,
-        settings: Settings,
+        settings: Policies,
         on_event: Option<Hook>,
     ) -> Self {
         Self {
@@ -133,7 +132,7 @@ impl Shared {
             told: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             intake: CachePadded::default(),
-            settings: Arc::new(settings),
+            settings,
             drawn: entropy(),
             on_event,
             listeners: Listeners::default(),
@@ -172,10 +171,6 @@ impl Shared {
         // The driver registers its waker before it looks.
         self.handoff.wake();
         true
-    }
-
-    pub(crate) fn next_id(&self) -> u64 {
-        self.intake.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
     #[inline]

@@ -114,12 +114,12 @@ impl SchedulerDriver {
         let timer = match job.wakes(&state, self.shared.drawn) {
             None | Some(Due::AfterRun(_)) => return !state.has_ended(),
             Some(Due::At(at)) => {
-                let key = self.monotonic.insert(at.as_nanos(), job.id, job.clone());
+                let key = self.monotonic.insert(at.as_nanos(), job.id(), job.clone());
                 (Clock::Monotonic, key.index)
             }
             Some(Due::Wall(at)) => {
                 let at = wall_nanos(wall::nanos(at));
-                let key = self.wall.insert(at, job.id, job.clone());
+                let key = self.wall.insert(at, job.id(), job.clone());
                 (Clock::Wall, key.index)
             }
         };

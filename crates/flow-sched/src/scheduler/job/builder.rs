@@ -17,7 +17,7 @@ use super::context::JobContext;
 use super::handle::JobHandle;
 use super::label::Label;
 use super::policy::{Misfire, Overlap};
-use super::settings::Settings;
+use super::settings::{Policies, Settings};
 use crate::cron::name;
 use crate::scheduler::error::ScheduleError;
 use crate::scheduler::report::RunReport;
@@ -53,7 +53,7 @@ pub struct JobBuilder<O> {
     propagate: bool,
     /// Apart, since most jobs have none, and a builder is moved about.
     limits: Option<Box<Limits>>,
-    settings: Arc<Settings>,
+    settings: Policies,
     outcome: PhantomData<fn() -> O>,
 }
 
@@ -102,7 +102,7 @@ impl<O: Outcome> JobBuilder<O> {
 
     /// The job's own settings, made from the scheduler's at the first difference.
     fn settings(&mut self) -> &mut Settings {
-        Arc::make_mut(&mut self.settings)
+        self.settings.own()
     }
 
     /// Once, at an [`Instant`](flow_rt::Instant) of the runtime or at a `SystemTime` of the wall
@@ -467,7 +467,6 @@ impl<O: Outcome> JobBuilder<O> {
         let name = self.name.as_deref().unwrap_or_default();
         check_shared_time(&self.shared, name, &self.settings, first)?;
         let job = Job::new(
-            self.shared.next_id(),
             Label::new(self.name),
             self.settings,
             timetable,
@@ -489,7 +488,7 @@ impl<O: Outcome> JobBuilder<O> {
         if let Some(because) = &self.refused {
             return Err(because.clone());
         }
-        if Arc::ptr_eq(&self.settings, &self.shared.settings) {
+        if self.settings.is(&self.shared.settings) {
             // Those of the scheduler, which its builder has checked.
             return Ok(());
         }

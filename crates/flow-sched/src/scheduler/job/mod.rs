@@ -28,8 +28,7 @@ pub(super) mod settings;
 pub(super) mod state;
 
 use core::time::Duration;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::SystemTime;
 
 use flow_rt::{CancellationToken, Instant, TaskContext, contain};
@@ -47,7 +46,7 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) use ending::AfterRun;
 use label::Label;
 use policy::Overlap;
-use settings::Settings;
+use settings::Policies;
 use state::{State, Stop, Ticket};
 
 /// In this order: among a million jobs each line of memory is a miss, and what most steps touch
@@ -55,12 +54,13 @@ use state::{State, Stop, Ticket};
 #[repr(C)]
 pub(crate) struct Job {
     pub(crate) state: Mutex<State>,
-    /// Counts the jobs of a scheduler: decides among equal deadlines.
-    pub(crate) id: u64,
+    /// Counts the jobs of a scheduler: decides among equal deadlines. Given by the registry, before
+    /// anybody else can see the job.
+    pub(super) id: AtomicU64,
     pub(crate) name: Label,
     /// Where it stands in the registry, which alone uses it.
     pub(crate) place: AtomicU32,
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) settings: Policies,
 }
 
 /// A run that begins.
@@ -106,9 +106,8 @@ pub(crate) struct Effects {
 
 impl Job {
     pub(crate) fn new(
-        id: u64,
         name: Label,
-        settings: Arc<Settings>,
+        settings: Policies,
         timetable: Timetable,
         body: Body,
         started: Instant,
@@ -118,11 +117,15 @@ impl Job {
         state.stretches = settings.stretch.is_some();
         Self {
             state: Mutex::new(state),
-            id,
+            id: AtomicU64::new(0),
             name,
             place: AtomicU32::new(0),
             settings,
         }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id.load(Ordering::Relaxed)
     }
 
     /// When the job is to be looked at, if it waits for anything: what it is armed for, with its
@@ -162,7 +165,7 @@ impl Job {
     /// A number of the job's own.
     fn seed(&self) -> u64 {
         if self.name.is_empty() {
-            mix(self.id)
+            mix(self.id())
         } else {
             of_text(&self.name)
         }

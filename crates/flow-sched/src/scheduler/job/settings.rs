@@ -1,6 +1,7 @@
 //! What a job is told once, and keeps.
 
 use core::fmt;
+use core::ops::Deref;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -22,8 +23,57 @@ pub(crate) type Condition = Arc<dyn Fn(JobContext) -> BoxFuture<bool> + Send + S
 /// Hears of a run that has failed for good.
 pub(crate) type OnGiveUp = Arc<dyn Fn(&RunReport) + Send + Sync>;
 
-/// A job's policies. Jobs that were told nothing share those of their scheduler.
-#[derive(Clone, Default)]
+/// A job's policies as it keeps them. Jobs that were told nothing share those of their scheduler; those
+/// of a scheduler that was told nothing either are all the same, and nobody counts who shares them.
+#[derive(Clone)]
+pub(crate) struct Policies(Option<Arc<Settings>>);
+
+impl Policies {
+    /// Those of a scheduler's jobs, unless they are told otherwise.
+    pub(crate) fn new(timeout: Option<Duration>, clustered: bool) -> Self {
+        if timeout.is_none() && !clustered {
+            return Self(None);
+        }
+        let mut settings = Settings::PLAIN;
+        settings.timeout = timeout;
+        settings.clustered = clustered;
+        Self(Some(Arc::new(settings)))
+    }
+
+    /// To be changed: made from those it shares, at the first difference.
+    pub(crate) fn own(&mut self) -> &mut Settings {
+        let settings = self.0.get_or_insert_with(|| Arc::new(Settings::PLAIN));
+        Arc::make_mut(settings)
+    }
+
+    /// Whether it is one and the same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl Deref for Policies {
+    type Target = Settings;
+
+    #[inline]
+    fn deref(&self) -> &Settings {
+        static PLAIN: Settings = Settings::PLAIN;
+        self.0.as_deref().unwrap_or(&PLAIN)
+    }
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// What a job is told.
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) overlap: Overlap,
     pub(crate) misfire: Misfire,
@@ -51,13 +101,28 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Those of a scheduler's jobs, unless they are told otherwise.
-    pub(crate) fn new(timeout: Option<Duration>, clustered: bool) -> Self {
-        let mut settings = Self::default();
-        settings.timeout = timeout;
-        settings.clustered = clustered;
-        settings
-    }
+    /// Nothing.
+    const PLAIN: Self = Self {
+        overlap: Overlap::Skip,
+        misfire: Misfire::FireOnce {
+            within: Duration::MAX,
+        },
+        max_runs: None,
+        priority: 0,
+        timeout: None,
+        jitter: None,
+        retry: None,
+        retry_if: None,
+        on_give_up: None,
+        stop_on_error: false,
+        history: 0,
+        when: None,
+        throttle: None,
+        origin: None,
+        stretch: None,
+        local: false,
+        clustered: false,
+    };
 
     /// Whether nothing in it is a user's to drop, and it makes no job keep reports of many runs.
     pub(crate) fn is_plain(&self) -> bool {

@@ -350,7 +350,7 @@ impl Run {
             return self.attempt(body, task.clone()).await.0;
         };
         // Checked when the job was started; each run draws its own jitter.
-        let seed = mix(self.shared.drawn ^ mix(self.job.id) ^ self.number);
+        let seed = mix(self.shared.drawn ^ mix(self.job.id()) ^ self.number);
         let mut delays = retry.delays_with_seed(seed).ok();
         loop {
             self.attempts = self.attempts.saturating_add(1);

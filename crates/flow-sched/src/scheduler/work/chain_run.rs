@@ -76,7 +76,7 @@ struct Again {
 impl Again {
     fn new(plan: Backoff, cx: &JobContext, step: u64) -> Self {
         // As for the retries of a job: each run draws its own jitter.
-        let seed = mix(cx.shared.drawn ^ mix(cx.job.id) ^ cx.run) ^ mix(step);
+        let seed = mix(cx.shared.drawn ^ mix(cx.job.id()) ^ cx.run) ^ mix(step);
         Self {
             delays: plan.delays_with_seed(seed).ok(),
             began: cx.shared.handle.now(),
