@@ -3,9 +3,8 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p flow-sched --release --features loom --test loom_scheduler`
 //!
-//! The queue is a stand-in (`src/sync.rs`), because crossbeam's is invisible to loom; it orders
-//! less than the real one. Time stands still: what is due at once fires, everything else is only
-//! waited for. News that the driver misses show as a deadlock, which loom reports.
+//! Time stands still: what is due at once fires, everything else is only waited for. News that the
+//! driver misses show as a deadlock, which loom reports.
 #![cfg(loom)]
 
 mod loom_common;
@@ -16,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use flow_rt::Instant;
-use flow_sched::{Overlap, ScheduleError, Scheduler};
+use flow_sched::{Once, Overlap, ScheduleError, Scheduler};
 use flow_sync::JoinCell;
 use flow_sync::model::explore;
 use loom::future::block_on;
@@ -83,6 +82,22 @@ fn an_earlier_deadline_meets_the_driver_that_falls_asleep() {
             host.join();
         },
     );
+}
+
+#[test]
+fn an_update_meets_the_driver_that_falls_asleep() {
+    explore("scheduler: update || the driver arms its timer", 2, || {
+        let host = Threads::default();
+        let early = Instant::ORIGIN + Duration::from_secs(5);
+        let armed = host.watch(early);
+        let scheduler = scheduler(&host);
+        let job = scheduler.unnamed(async |_| ()).once_at(early + LONG);
+        let job = job.start().unwrap();
+        job.update(Once::new(early)).unwrap();
+        block_on(poll_fn(|cx| armed.poll_take(cx)));
+        end(&host, &scheduler);
+        drop(job);
+    });
 }
 
 #[test]

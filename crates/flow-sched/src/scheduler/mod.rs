@@ -27,6 +27,7 @@ mod registry;
 mod report;
 mod run;
 mod shared;
+mod spare;
 #[cfg(feature = "serde")]
 mod table;
 mod text_hash;
@@ -297,7 +298,7 @@ impl Scheduler {
             };
             prepared.push(job.map_err(|error| StartAllError { index, error })?);
         }
-        if let Err((index, refused)) = shared.insert_all(&prepared) {
+        if let Err((index, refused)) = shared.insert(&prepared) {
             let name = prepared
                 .get(index)
                 .map_or("", |prepared| &*prepared.job.name);

@@ -2,13 +2,6 @@
 //!
 //! A job that has ended stays until the driver takes it out, and is none to anybody who looks: it
 //! is neither found nor listed, and its name is free.
-//!
-//! # What becomes of its memory
-//! The driver does not free it. Allocators guard the memory of one thread by a lock against others
-//! that free it: whoever starts jobs meanwhile would wake the driver from that lock, by a system
-//! call, at nearly each of them. So the job is kept here, [`SPARE`] of them at the most, and who
-//! starts the next ones frees it, and gets its memory for them without a lock. None of it is the
-//! user's, and none has grown with its runs: see [`Job::is_plain`].
 
 use core::time::Duration;
 use std::collections::HashMap;
@@ -36,15 +29,10 @@ pub(crate) struct Registry {
     names: HashMap<u64, u32, ByHash>,
     /// From a name to a place, if another name of the same hash came first: hardly ever any.
     collided: HashMap<Arc<str>, u32>,
-    /// Jobs that have ended, for those who start others to free.
-    spare: Vec<Arc<Job>>,
     next_id: u64,
     /// Both clocks, as they were read last.
     clocks: Option<Clocks>,
 }
-
-/// So many jobs are kept that have ended: as many as the driver takes up at a time.
-const SPARE: usize = 1_024;
 
 /// So long after both clocks were read, one of them tells the other's time.
 const FRESH: Duration = Duration::from_millis(1);
@@ -135,33 +123,6 @@ impl Registry {
         self.places[place as usize].as_ref()
     }
 
-    /// Takes out a job that has ended, for the driver, which gives its own reference away. What comes
-    /// back is not to be dropped under the lock: it may be the last reference, and drops the user's
-    /// trigger then.
-    pub(crate) fn forget(&mut self, job: Arc<Job>) -> Option<Arc<Job>> {
-        let Some(removed) = self.remove(&job) else {
-            return Some(job);
-        };
-        if self.spare.len() == SPARE || !removed.is_plain() {
-            return Some(removed);
-        }
-        // Not the last one before those who free it have theirs.
-        drop(job);
-        self.spare.push(removed);
-        None
-    }
-
-    /// Jobs to free, outside of the lock: two for each that is started, so that they become fewer.
-    pub(crate) fn spare(&mut self) -> [Option<Arc<Job>>; 2] {
-        [self.spare.pop(), self.spare.pop()]
-    }
-
-    /// Like [`spare`](Self::spare), for so many that are started at once.
-    pub(crate) fn spare_for(&mut self, started: usize) -> Vec<Arc<Job>> {
-        let left = self.spare.len().saturating_sub(2 * started);
-        self.spare.drain(left..).collect()
-    }
-
     /// Takes a job out; `None` if it is not in. What is returned is not to be dropped under the
     /// lock, if it is the last reference: that drops the user's trigger.
     pub(crate) fn remove(&mut self, job: &Arc<Job>) -> Option<Arc<Job>> {
@@ -182,7 +143,6 @@ impl Registry {
         if self.len() == 0 {
             // The memory of a burst goes back.
             *self = Self {
-                spare: core::mem::take(&mut self.spare),
                 next_id: self.next_id,
                 ..Self::default()
             };
@@ -202,7 +162,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Overlap, ScheduleError, Scheduler};
+    use crate::{ScheduleError, Scheduler};
 
     #[test]
     fn both_clocks_are_read_again_when_the_wall_clock_has_moved() {
@@ -229,117 +189,6 @@ mod tests {
             let set = (boot + micros(1_001), wall);
             assert_eq!(ask(wall, set), (set, true));
         }
-    }
-
-    #[test]
-    fn who_starts_jobs_frees_those_that_have_ended() {
-        flow_rt::sim::check(0..3, |rt| async move {
-            let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
-            let hour = Duration::from_secs(3_600);
-            let start = |name: String| {
-                let job = scheduler.job(name, async |_cx| ()).after(hour);
-                drop(job.start().unwrap());
-            };
-            let weak = |name: &str| Arc::downgrade(&scheduler.shared().find(name).unwrap());
-            let names: Vec<String> = (0..10).map(|n| format!("job {n}")).collect();
-            names.iter().cloned().for_each(start);
-            let own = scheduler.job("own", async |_cx| ());
-            drop(own.trigger(crate::After::new(hour)).start().unwrap());
-            let (jobs, own) = (names.iter().map(|name| weak(name)), weak("own"));
-            let jobs: Vec<_> = jobs.collect();
-            let left = || jobs.iter().filter(|job| job.strong_count() > 0).count();
-            for name in names.iter().map(String::as_str).chain(["own"]) {
-                assert!(scheduler.remove(name));
-            }
-            // Until the driver has looked.
-            rt.sleep(2 * hour).await;
-            assert_eq!(left(), 10);
-            // What a user wrote goes at once.
-            assert_eq!(own.strong_count(), 0);
-            for started in 1..=6_usize {
-                start(format!("another {started}"));
-                assert_eq!(left(), 10_usize.saturating_sub(2 * started));
-            }
-        });
-    }
-
-    #[test]
-    fn who_starts_many_jobs_frees_as_many_as_if_one_by_one() {
-        flow_rt::sim::check(0..3, |rt| async move {
-            let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
-            let hour = Duration::from_secs(3_600);
-            let job = |name: String| scheduler.job(name, async |_cx| ()).after(hour);
-            let start = |names: core::ops::Range<u32>| {
-                scheduler
-                    .start_all(names.map(|n| job(format!("job {n}"))))
-                    .unwrap()
-            };
-            let ended = start(0..10).into_iter().map(|job| {
-                let weak = Arc::downgrade(&scheduler.shared().find(job.name()).unwrap());
-                assert!(scheduler.remove(job.name()));
-                weak
-            });
-            let ended: Vec<_> = ended.collect();
-            let left = || ended.iter().filter(|job| job.strong_count() > 0).count();
-            rt.sleep(2 * hour).await;
-            assert_eq!(left(), 10);
-            drop(start(10..13));
-            assert_eq!(left(), 4);
-            drop(start(13..16));
-            assert_eq!(left(), 0);
-        });
-    }
-
-    #[test]
-    fn what_has_grown_with_its_runs_goes_at_once() {
-        flow_rt::sim::check(0..3, |rt| async move {
-            let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
-            let [second, hour] = [1, 3_600].map(Duration::from_secs);
-            let slow = |name: &'static str, runs: u32| {
-                let rt = rt.clone();
-                let job = scheduler.job(name, move |_cx| {
-                    let rt = rt.clone();
-                    async move { rt.sleep(runs * second).await }
-                });
-                job.every(2 * second)
-            };
-            let quick = scheduler.job("quick", async |_cx| ()).every(2 * second);
-            let failing = async |_cx| Err::<(), _>(std::io::Error::other("it fails"));
-            drop([
-                quick.overlap(Overlap::CancelPrevious).start().unwrap(),
-                slow("buffering", 5)
-                    .overlap(Overlap::BufferAll(10_000))
-                    .start()
-                    .unwrap(),
-                slow("beside", 5)
-                    .overlap(Overlap::Allow(2))
-                    .start()
-                    .unwrap(),
-                // In progress when the driver looks, and for a while after.
-                slow("running", 61).start().unwrap(),
-                scheduler
-                    .job("failing", failing)
-                    .every(2 * second)
-                    .start()
-                    .unwrap(),
-            ]);
-            // Between two times that are due.
-            rt.sleep(hour + second / 2).await;
-            let is_kept = |name: &str| {
-                let job = Arc::downgrade(&scheduler.shared().find(name).unwrap());
-                assert!(scheduler.remove(name));
-                let rt = rt.clone();
-                async move {
-                    rt.sleep(hour).await;
-                    job.strong_count() > 0
-                }
-            };
-            // Its runs have left their count behind, and nothing that grows.
-            assert!(is_kept("quick").await);
-            for name in ["buffering", "beside", "running", "failing"] {
-                assert!(!is_kept(name).await, "{name}");
-            }
-        });
     }
 
     #[test]

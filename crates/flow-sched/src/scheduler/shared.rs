@@ -1,5 +1,6 @@
 //! What the scheduler's handles, its driver and its runs share.
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::SystemTime;
@@ -16,6 +17,7 @@ use super::job::{AfterRun, Effects, Job};
 use super::registry::{Clocks, Registry};
 use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
 use super::run::{self, Target};
+use super::spare::Spare;
 use super::triggers::wall;
 use super::{Core, Scheduler};
 use crate::scheduler::driver::handoff::Handoff;
@@ -26,8 +28,8 @@ use crate::scheduler::job::settings::Policies;
 use crate::scheduler::triggers::draw::entropy;
 use crate::scheduler::triggers::trigger::Due;
 use crate::scheduler::work::guarded::RunId;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use crate::sync::{AtomicWaker, Mutex};
 
 pub(crate) type Hook = Box<dyn Fn(&JobEvent<'_>) + Send + Sync>;
 
@@ -36,7 +38,8 @@ pub(crate) struct Shared {
     pub(crate) handle: Handle,
     pub(crate) target: Target,
     pub(crate) zone: Tz,
-    pub(crate) handoff: Handoff<Arc<Job>>,
+    /// Registered by the driver before it sleeps.
+    pub(crate) driver: AtomicWaker,
     /// Cancelled when the time for a shutdown is over.
     pub(crate) stop: CancellationToken,
     /// Runs that were let in and have not ended. Raised by the jobs.
@@ -50,7 +53,8 @@ pub(crate) struct Shared {
     /// Whether the timetables of all jobs stand still.
     stopped: AtomicBool,
     /// Written by whoever starts a job, and so apart from what runs write.
-    intake: CachePadded<Intake>,
+    intake: CachePadded<Mutex<Intake>>,
+    spare: CachePadded<Spare>,
     /// What jobs have that were told nothing else.
     pub(crate) settings: Policies,
     /// Drawn for this scheduler: jitter differs from one process to the next.
@@ -68,8 +72,15 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 struct Intake {
-    jobs: Mutex<Registry>,
+    jobs: Registry,
+    handoff: Handoff<Arc<Job>>,
 }
+
+/// Memory to hand so many jobs over is kept.
+const KEPT: usize = 4_096;
+
+/// So many jobs that have ended are forgotten at a time.
+pub(super) const SOME: usize = 8;
 
 /// Scheduler-wide counts: they are statistics and order nothing.
 pub(crate) type Counters = PaddedCounters<16>;
@@ -123,7 +134,7 @@ impl Shared {
             handle,
             target,
             zone,
-            handoff: Handoff::new(),
+            driver: AtomicWaker::new(),
             stop: CancellationToken::new(),
             running: AtomicUsize::new(0),
             ended: Event::new(),
@@ -132,6 +143,7 @@ impl Shared {
             told: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             intake: CachePadded::default(),
+            spare: CachePadded::default(),
             settings,
             drawn: entropy(),
             on_event,
@@ -169,13 +181,18 @@ impl Shared {
             return false;
         }
         // The driver registers its waker before it looks.
-        self.handoff.wake();
+        self.wake_driver();
         true
+    }
+
+    /// Whether anybody hears what happens to jobs as a matter of course.
+    fn is_heard(&self) -> bool {
+        self.on_event.is_some() || self.listeners.are_there()
     }
 
     #[inline]
     pub(crate) fn emit(&self, job: &Job, kind: JobEventKind<'_>) {
-        if cfg!(feature = "tracing") || self.on_event.is_some() || self.listeners.are_there() {
+        if cfg!(feature = "tracing") || self.is_heard() {
             self.tell(job, kind);
         }
     }
@@ -198,113 +215,132 @@ impl Shared {
         self.told.load(Ordering::Acquire) && self.running.load(Ordering::Acquire) == 0
     }
 
-    /// Takes a new job in and hands it to the driver.
-    pub(crate) fn insert(&self, prepared: &Prepared) -> Result<(), Refused> {
-        let (clocks, spare) = {
-            let (mut jobs, clocks) = self.intake(by_wall_clock(prepared));
+    /// Takes all of the jobs in and hands them to the driver, or none: then the place of the one
+    /// that was refused.
+    pub(crate) fn insert(&self, prepared: &[Prepared]) -> Result<(), (usize, Refused)> {
+        let (is_heard, clocks, mut wakes) = {
+            let (mut intake, clocks) = self.intake(prepared.iter().rev().find_map(by_wall_clock));
             // Under the lock, so that `close` finds every job that was let in before it.
-            if self.is_closed() {
-                return Err(Refused::ShutDown);
-            }
-            if !jobs.insert(&prepared.job) {
-                return Err(Refused::NameTaken);
-            }
-            // Before anybody can find it, and end it.
-            self.counters.add::<SCHEDULED>(1);
-            (clocks, jobs.spare())
-        };
-        self.scheduled(prepared, clocks);
-        drop(spare);
-        Ok(())
-    }
-
-    /// Takes all of the jobs in, or none: then the place of the one that was refused.
-    pub(crate) fn insert_all(&self, prepared: &[Prepared]) -> Result<(), (usize, Refused)> {
-        let (clocks, spare) = {
-            let (mut jobs, clocks) = self.intake(prepared.iter().rev().find_map(by_wall_clock));
             if self.is_closed() {
                 return Err((0, Refused::ShutDown));
             }
             for (place, Prepared { job, .. }) in prepared.iter().enumerate() {
-                if !jobs.insert(job) {
+                if !intake.jobs.insert(job) {
                     for Prepared { job, .. } in &prepared[..place] {
                         // `prepared` holds it too: no last reference goes here.
-                        drop(jobs.remove(job));
+                        drop(intake.jobs.remove(job));
                     }
                     return Err((place, Refused::NameTaken));
                 }
             }
+            // Before anybody can find them, and end them.
             self.counters.add::<SCHEDULED>(prepared.len() as u64);
-            (clocks, jobs.spare_for(prepared.len()))
+            // Under the lock too: whoever listens, and then looks, hears of the job or sees it.
+            let is_heard = self.is_heard();
+            let wakes = !is_heard && self.hand_over_all(&mut intake, prepared, clocks);
+            (is_heard, clocks, wakes)
         };
-        for job in prepared {
-            self.scheduled(job, clocks);
+        if is_heard {
+            // Told outside of the lock, and before the driver knows of them.
+            for Prepared { job, .. } in prepared {
+                self.emit(job, JobEventKind::Scheduled);
+            }
+            wakes = self.hand_over_all(&mut self.intake.lock(), prepared, clocks);
         }
-        drop(spare);
+        if wakes {
+            self.wake_driver();
+        }
         Ok(())
     }
 
-    /// The registry, for jobs to be taken in; and both clocks, if one of those jobs is due by the
+    /// The intake, for jobs to be taken in; and both clocks, if one of those jobs is due by the
     /// wall clock, since it takes them to say by when the driver needs it.
     ///
     /// To read them may run a user's runtime: not under the lock, and before anything has changed.
-    fn intake(&self, by_wall: Option<&Prepared>) -> (MutexGuard<'_, Registry>, Option<Clocks>) {
+    fn intake(&self, by_wall: Option<&Prepared>) -> (MutexGuard<'_, Intake>, Option<Clocks>) {
         if let Some(prepared) = by_wall {
             if let Some(wall) = prepared.wall {
-                let jobs = self.intake.jobs.lock();
-                if let Some(clocks) = jobs.clocks(wall) {
-                    return (jobs, Some(clocks));
+                let intake = self.intake.lock();
+                if let Some(clocks) = intake.jobs.clocks(wall) {
+                    return (intake, Some(clocks));
                 }
             }
             let clocks = (self.handle.now(), self.handle.wall());
-            let mut jobs = self.intake.jobs.lock();
-            jobs.note_clocks(clocks);
-            return (jobs, Some(clocks));
+            let mut intake = self.intake.lock();
+            intake.jobs.note_clocks(clocks);
+            return (intake, Some(clocks));
         }
-        (self.intake.jobs.lock(), None)
+        (self.intake.lock(), None)
     }
 
-    /// Tells of a job that was taken in, and hands it to the driver.
-    fn scheduled(&self, prepared: &Prepared, clocks: Option<Clocks>) {
-        let Prepared { job, first, .. } = prepared;
-        self.emit(job, JobEventKind::Scheduled);
-        self.hand_over(job, Some(job.delayed(*first, self.drawn)), clocks);
+    /// Hands jobs that were taken in to the driver; whether it is to be woken.
+    fn hand_over_all(
+        &self,
+        intake: &mut Intake,
+        prepared: &[Prepared],
+        clocks: Option<Clocks>,
+    ) -> bool {
+        // There is no driver any more, if it was closed meanwhile.
+        let is_closed = self.is_closed();
+        let mut wakes = false;
+        for Prepared { job, first, .. } in prepared {
+            let needed_by = needed_by(Some(job.delayed(*first, self.drawn)), clocks);
+            wakes |= !is_closed && intake.handoff.push(job.clone(), needed_by);
+        }
+        wakes
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Job>> {
-        self.intake.jobs.lock().find(name)
+        self.intake.lock().jobs.find(name)
     }
 
     /// All jobs, in the order in which they were started.
     pub(crate) fn list(&self) -> Vec<Arc<Job>> {
-        self.intake.jobs.lock().list()
+        self.intake.lock().jobs.list()
     }
 
     /// Tells the driver that what a job waits for has changed.
     pub(crate) fn touch(&self, job: &Arc<Job>) {
-        self.hand_over(job, job.wakes_at(self.drawn), None);
+        self.hand_over(job, job.wakes_at(self.drawn));
     }
 
-    /// Hands a job to the driver, which needs it by the time it is due. Both clocks, if somebody
-    /// has just read them.
-    fn hand_over(&self, job: &Arc<Job>, due: Option<Due>, clocks: Option<Clocks>) {
+    /// Hands a job to the driver, which needs it by the time it is due.
+    fn hand_over(&self, job: &Arc<Job>, due: Option<Due>) {
         if self.is_closed() {
+            // Without the lock, which a close would take for each of its jobs.
             return;
         }
-        let needed_by = match due {
-            None => u64::MAX,
-            Some(Due::At(at)) => at.as_nanos(),
-            Some(Due::Wall(at)) => {
-                let clocks = clocks.unwrap_or_else(|| (self.handle.now(), self.handle.wall()));
-                let (now, wall) = clocks;
-                // The driver may sleep without an end now; with this job it must not.
-                let left = at.duration_since(wall).unwrap_or_default();
-                (now + left.min(wall::LOOK_EVERY)).as_nanos()
-            }
-            // Never armed as such.
-            Some(Due::AfterRun(_)) => 0,
+        let by_wall = matches!(due, Some(Due::Wall(_)));
+        let clocks = by_wall.then(|| (self.handle.now(), self.handle.wall()));
+        let needed_by = needed_by(due, clocks);
+        let wakes = {
+            let mut intake = self.intake.lock();
+            !self.is_closed() && intake.handoff.push(job.clone(), needed_by)
         };
-        self.handoff.push(job.clone(), needed_by);
+        if wakes {
+            self.wake_driver();
+        }
+    }
+
+    /// Wakes the driver. Its waker is the runtime's: its panic is not for whoever has news.
+    fn wake_driver(&self) {
+        contain(|| self.driver.wake());
+    }
+
+    /// The driver is awake, and takes what was handed over in exchange for the room of what it has
+    /// taken before, of which nothing is left.
+    pub(crate) fn take_news(&self, news: &mut VecDeque<Arc<Job>>) {
+        let mut empty = core::mem::take(news);
+        if empty.capacity() > KEPT {
+            // The memory of a burst goes back.
+            empty = VecDeque::new();
+        }
+        *news = self.intake.lock().handoff.take(empty);
+    }
+
+    /// Says that the driver sleeps until `until`; false if there is something to do first.
+    pub(crate) fn falls_asleep(&self, until: u64) -> bool {
+        self.intake.lock().handoff.sleep(until)
     }
 
     /// Ends a job; false if it had ended.
@@ -323,27 +359,42 @@ impl Shared {
         } else {
             self.counters.add::<ENDED>(1);
         }
-        self.hand_over(job, None, None);
+        self.hand_over(job, None);
         self.skipped(job, forgotten);
         self.emit(job, JobEventKind::Ended(reason));
         Some(running)
     }
 
     /// Takes jobs that have ended out of the registry, so few at a time that others who want its
-    /// lock meanwhile get it before they have to sleep for it. Those that are nobody's any more come
-    /// back one by one, to be dropped: a trigger of the user's may panic.
+    /// lock meanwhile get it before they have to sleep for it. Those that are not kept come back
+    /// one by one, to be dropped: a trigger of the user's may panic.
     pub(crate) fn forget(&self, ended: &mut Vec<Arc<Job>>, mut let_go: impl FnMut(Arc<Job>)) {
-        const SOME: usize = 8;
         while !ended.is_empty() {
-            let mut nobodys = [const { None }; SOME];
+            let mut removed = [const { None }; SOME];
+            let mut gone = [const { None }; SOME];
             {
-                let mut jobs = self.intake.jobs.lock();
-                for one in &mut nobodys {
-                    *one = ended.pop().and_then(|job| jobs.forget(job));
+                let mut intake = self.intake.lock();
+                for place in 0..SOME {
+                    let Some(job) = ended.pop() else { break };
+                    // No last reference goes here: that is `job`.
+                    let list = if intake.jobs.remove(&job).is_some() {
+                        &mut removed
+                    } else {
+                        &mut gone
+                    };
+                    list[place] = Some(job);
                 }
             }
-            nobodys.into_iter().flatten().for_each(&mut let_go);
+            self.spare.keep(&mut removed);
+            let nobodys = removed.into_iter().chain(gone);
+            nobodys.flatten().for_each(&mut let_go);
         }
+    }
+
+    /// Makes a job, of one that has ended if there is any.
+    #[inline]
+    pub(crate) fn make(&self, job: impl FnOnce() -> Job) -> Arc<Job> {
+        self.spare.make(job)
     }
 
     /// A job is due: asks its trigger and does what follows. Contains the trigger's panic. True if
@@ -428,9 +479,9 @@ impl Shared {
     /// Stops the intake and ends all jobs; how many. Runs in progress go on.
     pub(crate) fn close(&self) -> usize {
         let (first, jobs) = {
-            let mut jobs = self.intake.jobs.lock();
+            let mut intake = self.intake.lock();
             let first = !self.closed.swap(true, Ordering::AcqRel);
-            (first, core::mem::take(&mut *jobs))
+            (first, core::mem::take(&mut intake.jobs))
         };
         if let Some(cluster) = &self.cluster {
             cluster.over.cancel();
@@ -440,13 +491,14 @@ impl Shared {
             .iter()
             .filter(|job| self.end(job, EndReason::ShutDown))
             .count();
-        self.handoff.wake();
+        self.wake_driver();
         // A later close may come while the first one, which has all the jobs, still tells of them.
         if first {
             self.told.store(true, Ordering::Release);
             fence(Ordering::SeqCst);
             self.listeners.wake();
         }
+        drop(self.spare.clear());
         // The last references of jobs, and so the users' triggers, may go here.
         contain(|| drop(jobs));
         ended
@@ -532,4 +584,19 @@ impl Shared {
 /// The job itself, if it is due by the wall clock.
 fn by_wall_clock(prepared: &Prepared) -> Option<&Prepared> {
     matches!(prepared.first, Due::Wall(_)).then_some(prepared)
+}
+
+/// By when the driver needs a job that is due then; both clocks, for times of the wall clock.
+fn needed_by(due: Option<Due>, clocks: Option<Clocks>) -> u64 {
+    match (due, clocks) {
+        (None, _) => u64::MAX,
+        (Some(Due::At(at)), _) => at.as_nanos(),
+        (Some(Due::Wall(at)), Some((now, wall))) => {
+            // The driver may sleep without an end now; with this job it must not.
+            let left = at.duration_since(wall).unwrap_or_default();
+            (now + left.min(wall::LOOK_EVERY)).as_nanos()
+        }
+        // Never armed as such, or without a clock to say.
+        (Some(Due::AfterRun(_) | Due::Wall(_)), _) => 0,
+    }
 }

@@ -1,5 +1,7 @@
 //! What it takes to schedule and to cancel a job.
 
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use allocation_counter::measure;
@@ -17,7 +19,7 @@ fn a_job_takes_one_allocation_and_what_it_captures_one_more() {
     let handle = Handle::tokio(tokio.handle().clone()).unwrap();
     // Nobody drives it: what is counted is what this thread does.
     let built = Scheduler::builder().runtime(&handle).build_with_driver();
-    let (scheduler, _driver) = built.unwrap();
+    let (scheduler, mut driver) = built.unwrap();
     let hour = Duration::from_secs(3_600);
     let names: Vec<String> = (0..JOBS).map(|n| format!("job {n}")).collect();
     let mut jobs = Vec::with_capacity(4 * JOBS as usize);
@@ -39,7 +41,7 @@ fn a_job_takes_one_allocation_and_what_it_captures_one_more() {
         )
     };
     let (count, bytes) = per_job(&unnamed);
-    // The job; a block of the hand-over for 31 of them, and the registry.
+    // The job; the registry and the hand-over, which grow.
     assert!(count < 1.1, "{count} allocations for a job without a name");
     assert!(bytes < 200.0, "{bytes} bytes for a job without a name");
     let capturing = measure(|| {
@@ -73,10 +75,25 @@ fn a_job_takes_one_allocation_and_what_it_captures_one_more() {
             drop(job.remove());
         }
     });
-    // Blocks of the hand-over.
+    // The hand-over, which grows.
     let count = cancelled.count_total as f64 / jobs.len() as f64;
     assert!(
         count < 0.1,
         "{count} allocations for a job that is cancelled"
     );
+    jobs.clear();
+    let _entered = tokio.enter();
+    let cx = &mut Context::from_waker(Waker::noop());
+    for _ in 0..100 {
+        assert!(Pin::new(&mut driver).poll(cx).is_pending());
+    }
+    // As many as are kept.
+    let again = measure(|| {
+        for _ in 0..1_024 {
+            drop(scheduler.unnamed(async |_cx| ()).after(hour).start());
+        }
+    });
+    let count = again.count_total as f64 / 1_024.0;
+    // What grows in the registry.
+    assert!(count < 0.1, "{count} allocations for a job after another");
 }

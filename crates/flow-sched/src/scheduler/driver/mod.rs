@@ -8,9 +8,9 @@
 //!
 //! # Invariants
 //! 1. Only the driver touches the wheels and `State::timer`.
-//! 2. After `take_news`, every job that was handed over has a timer exactly if it is armed.
-//! 3. The driver sleeps until the earliest of its timers, and only if nothing was handed over
-//!    since it said so (the hand-over's invariant 2).
+//! 2. Once `news` is empty, every job that was handed over has a timer exactly if it is armed.
+//! 3. The driver sleeps until the earliest of its timers, with nothing in `news`, and only if
+//!    nothing was handed over since it last looked (the hand-over's invariant 2).
 //! 4. A turn is bounded: after `BATCH` jobs that were due it yields, so that runs get their share,
 //!    and after `NEWS` times as many that were handed over. These take half of what is left of it
 //!    at a time, and then it is the turn of what is due: no flood of news holds that up.
@@ -29,6 +29,7 @@ use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -59,6 +60,8 @@ pub struct SchedulerDriver {
     armed: Instant,
     monotonic: Wheel<Arc<Job>>,
     wall: Wheel<Arc<Job>>,
+    /// What was handed over and is still to be looked at.
+    news: VecDeque<Arc<Job>>,
     /// Jobs of the turn that are to be forgotten together.
     ended: Vec<Arc<Job>>,
 }
@@ -71,6 +74,7 @@ impl SchedulerDriver {
             armed: Instant::FAR_FUTURE,
             monotonic: Wheel::new(now.as_nanos()),
             wall: Wheel::new(wall_nanos(wall::nanos(shared.handle.wall()))),
+            news: VecDeque::new(),
             ended: Vec::new(),
             shared,
         }
@@ -83,9 +87,12 @@ impl SchedulerDriver {
     /// Makes the timers of jobs that were handed over match, and forgets those that have ended: as
     /// many as half of the budget.
     fn take_news(&mut self, budget: &mut usize) {
+        if self.news.is_empty() {
+            self.shared.take_news(&mut self.news);
+        }
         let rest = *budget / 2;
         while *budget > rest
-            && let Some(job) = self.shared.handoff.pop()
+            && let Some(job) = self.news.pop_front()
         {
             if self.sync(&job) {
                 forget(job);
@@ -153,6 +160,11 @@ impl SchedulerDriver {
         }
     }
 
+    /// Says that it sleeps until `until`; false if there is something to do first.
+    fn falls_asleep(&self, until: Instant) -> bool {
+        self.news.is_empty() && self.shared.falls_asleep(until.as_nanos())
+    }
+
     /// When to wake: at the earliest deadline, or to look at the wall clock.
     fn next_wake(&mut self, now: Instant, wall: u64) -> Instant {
         let monotonic = self.monotonic.next_deadline();
@@ -172,7 +184,7 @@ impl Future for SchedulerDriver {
         let this = self.get_mut();
         let shared = this.shared.clone();
         shared.counters.add::<WAKEUPS>(1);
-        shared.handoff.awake(cx.waker());
+        shared.driver.register(cx.waker());
         let mut budget = BATCH * NEWS;
         loop {
             if shared.is_closed() {
@@ -185,10 +197,9 @@ impl Future for SchedulerDriver {
             this.take_news(&mut budget);
             if shared.is_stopped() {
                 // Only news and a start wake it.
-                if shared.handoff.sleep(u64::MAX) {
+                if this.falls_asleep(Instant::FAR_FUTURE) {
                     return Poll::Pending;
                 }
-                shared.handoff.awake(cx.waker());
                 continue;
             }
             let now = shared.handle.now();
@@ -206,8 +217,7 @@ impl Future for SchedulerDriver {
                 continue;
             }
             let wake = this.next_wake(now, wall);
-            if !shared.handoff.sleep(wake.as_nanos()) {
-                shared.handoff.awake(cx.waker());
+            if !this.falls_asleep(wake) {
                 continue;
             }
             if this.armed != wake {
@@ -219,7 +229,6 @@ impl Future for SchedulerDriver {
                 Poll::Ready(Ok(())) => {
                     // Due already: another round, with the timer to be armed anew.
                     this.armed = Instant::ORIGIN;
-                    shared.handoff.awake(cx.waker());
                 }
                 // Nobody keeps the time any more.
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
@@ -231,11 +240,11 @@ impl Future for SchedulerDriver {
 impl Drop for SchedulerDriver {
     fn drop(&mut self) {
         self.shared.close();
-        // Whoever hands a job over from here on has looked before the close. One by one: a second
-        // panic of the users' triggers at once could not be contained.
-        while let Some(job) = self.shared.handoff.pop() {
-            forget(job);
-        }
+        // After the close nobody hands a job over. One by one: a second panic of the users'
+        // triggers at once could not be contained.
+        self.news.drain(..).for_each(forget);
+        self.shared.take_news(&mut self.news);
+        self.news.drain(..).for_each(forget);
         while let Some((_, job)) = self.monotonic.pop_due(u64::MAX) {
             forget(job);
         }

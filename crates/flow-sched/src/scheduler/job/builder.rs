@@ -3,10 +3,11 @@
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
+use core::slice;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use chrono_tz::Tz;
 use flow_ratelimit::Decide;
@@ -44,16 +45,12 @@ pub struct JobBuilder<O> {
     name: Option<Cow<'static, str>>,
     body: Body,
     trigger: Option<Spec>,
-    second_trigger: bool,
-    /// Why the body is no good.
-    refused: Option<ScheduleError>,
-    zone: Option<Cow<'static, str>>,
-    immediately: bool,
-    adaptive: Option<Box<Adaptive>>,
-    propagate: bool,
-    /// Apart, since most jobs have none, and a builder is moved about.
-    limits: Option<Box<Limits>>,
     settings: Policies,
+    /// Apart, since most jobs are told none of it, and a builder is moved about.
+    rest: Option<Box<Rest>>,
+    second_trigger: bool,
+    immediately: bool,
+    propagate: bool,
     outcome: PhantomData<fn() -> O>,
 }
 
@@ -61,6 +58,16 @@ enum Spec {
     Ours(Timetable),
     Cron(Cow<'static, str>),
     Own(Arc<dyn Trigger>),
+}
+
+/// What few jobs are told.
+#[derive(Default)]
+struct Rest {
+    /// Why the body is no good.
+    refused: Option<ScheduleError>,
+    zone: Option<Cow<'static, str>>,
+    adaptive: Option<Adaptive>,
+    limits: Option<Limits>,
 }
 
 impl<O: Outcome> JobBuilder<O> {
@@ -79,25 +86,28 @@ impl<O: Outcome> JobBuilder<O> {
             name,
             body,
             trigger: None,
+            rest: None,
             second_trigger: false,
-            refused: None,
-            zone: None,
             immediately: false,
-            adaptive: None,
             propagate: true,
-            limits: None,
             outcome: PhantomData,
         }
     }
 
     /// The same job, whose body is no good.
     pub(crate) fn refused(mut self, because: Option<ScheduleError>) -> Self {
-        self.refused = because;
+        if because.is_some() {
+            self.rest().refused = because;
+        }
         self
     }
 
+    fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+
     fn limits(&mut self) -> &mut Limits {
-        self.limits.get_or_insert_default()
+        self.rest().limits.get_or_insert_default()
     }
 
     /// The job's own settings, made from the scheduler's at the first difference.
@@ -151,7 +161,7 @@ impl<O: Outcome> JobBuilder<O> {
     /// # });
     /// ```
     pub fn adaptive(mut self, adaptive: Adaptive) -> Self {
-        self.adaptive = Some(Box::new(adaptive));
+        self.rest().adaptive = Some(adaptive);
         self
     }
 
@@ -173,7 +183,7 @@ impl<O: Outcome> JobBuilder<O> {
     /// The zone in which the [`cron`](Self::cron) pattern is read, by its IANA name; the one that
     /// the pattern names, else the scheduler's, unless set.
     pub fn time_zone(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.zone = Some(name.into());
+        self.rest().zone = Some(name.into());
         self
     }
 
@@ -414,9 +424,9 @@ impl<O: Outcome> JobBuilder<O> {
     /// before all others.
     pub fn start(self) -> Result<JobHandle, ScheduleError> {
         let (shared, prepared) = self.prepare()?;
-        match shared.insert(&prepared) {
+        match shared.insert(slice::from_ref(&prepared)) {
             Ok(()) => Ok(JobHandle::new(shared, prepared.job)),
-            Err(refused) => Err(refused.into_error(&prepared.job.name)),
+            Err((_, refused)) => Err(refused.into_error(&prepared.job.name)),
         }
     }
 
@@ -433,20 +443,23 @@ impl<O: Outcome> JobBuilder<O> {
         {
             self.settings().origin = Some(origin);
         }
-        let zone = self.zone.as_deref();
+        let rest = self.rest.take();
+        let zone = rest.as_ref().and_then(|rest| rest.zone.as_deref());
         let (mut timetable, mut laid) = match self.trigger.take() {
             // There is nothing to build.
             Some(Spec::Ours(timetable)) if zone.is_none() => (timetable, None),
             spec => build_timetable(spec, zone, &self.shared)?,
         };
-        if let Some(adaptive) = self.adaptive.take() {
-            let (stretch, stretching) = stretched(&timetable, *adaptive)?;
-            self.settings().stretch = Some(stretch);
-            timetable = stretching;
-        }
-        if let Some(limits) = self.limits.take() {
-            timetable = limits.around(timetable, self.shared.zone);
-            laid = None;
+        if let Some(rest) = rest {
+            if let Some(adaptive) = rest.adaptive {
+                let (stretch, stretching) = stretched(&timetable, adaptive)?;
+                self.settings().stretch = Some(stretch);
+                timetable = stretching;
+            }
+            if let Some(limits) = rest.limits {
+                timetable = limits.around(timetable, self.shared.zone);
+                laid = None;
+            }
         }
         guarded_if(timetable.may_panic(), || timetable.check())??;
         let Laid { now, first, wall } = match laid {
@@ -466,15 +479,9 @@ impl<O: Outcome> JobBuilder<O> {
         };
         let name = self.name.as_deref().unwrap_or_default();
         check_shared_time(&self.shared, name, &self.settings, first)?;
-        let job = Job::new(
-            Label::new(self.name),
-            self.settings,
-            timetable,
-            self.body,
-            now,
-            first,
-        );
-        let job = Arc::new(job);
+        let (name, settings, body) = (Label::new(self.name), self.settings, self.body);
+        let make = || Job::new(name, settings, timetable, body, now, first);
+        let job = self.shared.make(make);
         Ok((self.shared, Prepared { job, first, wall }))
     }
 
@@ -485,7 +492,7 @@ impl<O: Outcome> JobBuilder<O> {
         if self.second_trigger {
             return Err(ScheduleError::TwoTriggers);
         }
-        if let Some(because) = &self.refused {
+        if let Some(because) = self.rest.as_ref().and_then(|rest| rest.refused.as_ref()) {
             return Err(because.clone());
         }
         if self.settings.is(&self.shared.settings) {
@@ -648,17 +655,30 @@ impl Limits {
 
 /// Asks a timetable when it is due first.
 fn first_due(timetable: &Timetable, shared: &Shared, now: Instant) -> Result<Laid, ScheduleError> {
-    // Our own triggers do not look at the wall clock before anything was due.
-    let wall = (!timetable.is_ours()).then(|| shared.handle.wall());
-    let cx = TriggerContext::new(now, wall.unwrap_or(UNIX_EPOCH));
-    let first = match guarded_if(timetable.may_panic(), || timetable.next(&cx))? {
-        None => return Err(ScheduleError::NeverDue),
-        Some(Due::At(at)) if at.is_far_future() => return Err(ScheduleError::NeverDue),
+    let (first, wall) = match timetable.first(now) {
+        Some(first) => (first, None),
+        None => asked(timetable, shared, now)?,
+    };
+    let first = match first {
+        Due::At(at) if at.is_far_future() => return Err(ScheduleError::NeverDue),
         // There is no run before the first.
-        Some(Due::AfterRun(delay)) => Due::At(now + delay),
-        Some(due) => due,
+        Due::AfterRun(delay) => Due::At(now + delay),
+        due => due,
     };
     Ok(Laid { now, first, wall })
+}
+
+/// Asks a timetable that may want to know the time of day for its first time.
+#[inline(never)]
+fn asked(
+    timetable: &Timetable,
+    shared: &Shared,
+    now: Instant,
+) -> Result<(Due, Option<SystemTime>), ScheduleError> {
+    let wall = shared.handle.wall();
+    let cx = TriggerContext::new(now, wall);
+    let first = guarded_if(timetable.may_panic(), || timetable.next(&cx))?;
+    Ok((first.ok_or(ScheduleError::NeverDue)?, Some(wall)))
 }
 
 /// Asks a trigger that may be the user's.

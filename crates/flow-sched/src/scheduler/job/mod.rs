@@ -105,6 +105,7 @@ pub(crate) struct Effects {
 }
 
 impl Job {
+    #[inline]
     pub(crate) fn new(
         name: Label,
         settings: Policies,
@@ -144,6 +145,11 @@ impl Job {
         if self.settings.jitter.is_none() {
             return due;
         }
+        self.jittered(due, drawn)
+    }
+
+    #[inline(never)]
+    fn jittered(&self, due: Due, drawn: u64) -> Due {
         due.delayed(self.jitter(due, drawn))
     }
 

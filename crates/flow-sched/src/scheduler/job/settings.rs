@@ -23,8 +23,9 @@ pub(crate) type Condition = Arc<dyn Fn(JobContext) -> BoxFuture<bool> + Send + S
 /// Hears of a run that has failed for good.
 pub(crate) type OnGiveUp = Arc<dyn Fn(&RunReport) + Send + Sync>;
 
-/// A job's policies as it keeps them. Jobs that were told nothing share those of their scheduler; those
-/// of a scheduler that was told nothing either are all the same, and nobody counts who shares them.
+/// A job's policies as it keeps them. Jobs that were told nothing share those of their scheduler;
+/// those of a scheduler that was told nothing either are all the same, and nobody counts who
+/// shares them.
 #[derive(Clone)]
 pub(crate) struct Policies(Option<Arc<Settings>>);
 

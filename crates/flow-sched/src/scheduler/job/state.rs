@@ -284,6 +284,7 @@ impl Runs {
 }
 
 impl State {
+    #[inline]
     pub(in crate::scheduler) fn new(
         timetable: Timetable,
         body: Body,

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use chrono_tz::Tz;
@@ -23,8 +23,16 @@ static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
 
 struct Known {
     text: Cow<'static, str>,
-    pattern: Weak<CronPattern>,
+    /// That of live jobs, as long as there are others who hold it. A clone counts it, where that of
+    /// a weak reference would have to look whether it is still there.
+    pattern: Arc<CronPattern>,
     ahead: Option<Box<Ahead>>,
+}
+
+impl Known {
+    fn is_used(&self) -> bool {
+        Arc::strong_count(&self.pattern) > 1
+    }
 }
 
 /// The pattern, in that zone, is due at `next`, and not before that after `from`.
@@ -52,28 +60,27 @@ pub(in crate::scheduler) fn intern(
     let live = {
         let table = TABLE.lock();
         let known = table.get(&hash).filter(|known| known.text == text);
-        known.and_then(|known| {
+        known.map(|known| {
             let ahead = known.ahead.as_ref();
             let next = ahead.and_then(|ahead| ahead.after(zone, wall));
-            Some((known.pattern.upgrade()?, next))
+            (known.pattern.clone(), next)
         })
     };
     // Outside of the lock; if two threads meet here, what comes later stays in the table.
-    let (pattern, weak) = match live {
+    let (pattern, parsed) = match live {
         Some((pattern, next @ Some(_))) => {
             return Ok((Cron::from_shared(pattern).in_zone(zone), next));
         }
         Some((pattern, None)) => (pattern, None),
         None => {
             let pattern = Arc::new(CronPattern::parse(&text)?);
-            let weak = Arc::downgrade(&pattern);
-            (pattern, Some(weak))
+            (pattern.clone(), Some(pattern))
         }
     };
     let cron = Cron::from_shared(pattern).in_zone(zone);
     let next = cron.first_time_after(wall);
     let mut table = TABLE.lock();
-    if let Some(pattern) = weak {
+    if let Some(pattern) = parsed {
         keep(&mut table, hash, text, pattern);
     } else if let Some(next) = next
         && let Some(known) = table.get_mut(&hash)
@@ -89,9 +96,9 @@ pub(in crate::scheduler) fn intern(
     Ok((cron, next))
 }
 
-fn keep(table: &mut Table, hash: u64, text: Cow<'static, str>, pattern: Weak<CronPattern>) {
+fn keep(table: &mut Table, hash: u64, text: Cow<'static, str>, pattern: Arc<CronPattern>) {
     if table.len() == table.capacity() {
-        table.retain(|_, known| known.pattern.strong_count() > 0);
+        table.retain(|_, known| known.is_used());
     }
     let known = Known {
         text,
@@ -105,7 +112,7 @@ fn keep(table: &mut Table, hash: u64, text: Cow<'static, str>, pattern: Weak<Cro
         Entry::Occupied(mut occupied) => {
             let before = occupied.get_mut();
             // That of another text stays for as long as it is somebody's.
-            if before.text == known.text || before.pattern.strong_count() == 0 {
+            if before.text == known.text || !before.is_used() {
                 *before = known;
             }
         }

@@ -54,6 +54,7 @@ impl Timetable {
     }
 
     /// As a job keeps it that goes by it from `now` on.
+    #[inline]
     pub(in crate::scheduler) fn laid_out(mut self, now: Instant) -> Self {
         if let Self::Cron(cron) = &self
             && let Some(period) = cron.pattern().period()
@@ -71,6 +72,18 @@ impl Timetable {
         match self {
             Self::Every { started, .. } | Self::Shared { started, .. } => *started,
             _ => Instant::ORIGIN,
+        }
+    }
+
+    /// When a job is due first that is started now; `None` for timetables that are to be asked, and
+    /// may want to know the time of day.
+    #[inline]
+    pub(in crate::scheduler) fn first(&self, now: Instant) -> Option<Due> {
+        match self {
+            Self::Once(due) => Some(*due),
+            Self::After(delay) | Self::FixedDelay(delay) => Some(Due::At(now + *delay)),
+            Self::Every { period, .. } => Some(Due::At(now + *period)),
+            Self::Cron(_) | Self::Shared { .. } => None,
         }
     }
 
