@@ -4,14 +4,15 @@
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use flow_rt::TestRuntime;
 use flow_sched::{
-    Cron, Due, EndReason, Every, FixedDelay, JobContext, JobEventKind, JobEvents, JobNewsKind,
-    JobState, Misfire, Once, RunOutcome, ScheduleError, Scheduler, Trigger, TriggerContext,
+    Cron, Due, EndReason, Every, FixedDelay, JobContext, JobEventKind, JobEvents, JobHandle,
+    JobNewsKind, JobState, Misfire, Once, RunOutcome, ScheduleError, Scheduler, Trigger,
+    TriggerContext,
 };
 
 use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
@@ -28,6 +29,7 @@ flow_rt::on_every_runtime! {
     listeners_hear_what_happens_and_when_it_is_over,
     a_second_close_does_not_say_that_all_is_told,
     events_are_a_stream_that_ends_with_the_scheduler,
+    a_pause_takes_no_time_away_that_a_run_has_fixed,
 }
 
 async fn case_095_103_a_scheduler_stops_and_starts_again(rt: TestRuntime) {
@@ -454,4 +456,70 @@ async fn events_are_a_stream_that_ends_with_the_scheduler(rt: TestRuntime) {
 
 fn room(events: usize) -> NonZeroUsize {
     NonZeroUsize::new(events).unwrap()
+}
+
+/// A delay after each run, whose trigger pauses its job while it is asked about the time that the
+/// run has fixed, and perhaps has it go on.
+struct PausedAfterRun {
+    delay: FixedDelay,
+    job: Arc<OnceLock<JobHandle>>,
+    resumes: bool,
+}
+
+impl Trigger for PausedAfterRun {
+    fn next(&self, cx: &TriggerContext) -> Option<Due> {
+        self.delay.next(cx)
+    }
+
+    fn after_run(&self, due: Due, _cx: &TriggerContext) -> Option<Due> {
+        let job = self.job.get().unwrap();
+        if job.pause() && self.resumes {
+            assert!(job.resume());
+        }
+        Some(due)
+    }
+}
+
+async fn a_pause_takes_no_time_away_that_a_run_has_fixed(rt: TestRuntime) {
+    // Paused while the trigger is asked.
+    for resumes in [false, true] {
+        let scheduler = scheduler(&rt);
+        let log = Log::new(&rt);
+        let job = Arc::new(OnceLock::new());
+        let trigger = PausedAfterRun {
+            delay: FixedDelay::new(MIN),
+            job: job.clone(),
+            resumes,
+        };
+        let started = noting(&scheduler, "job", &log).trigger(trigger).start();
+        let job = job.get_or_init(|| started.unwrap());
+        rt.advance(MIN).await;
+        assert_eq!(job.state() == JobState::Paused, !resumes);
+        assert_eq!(job.resume(), !resumes);
+        assert_eq!(job.upcoming(2).len(), 1);
+        rt.advance(MIN).await;
+        assert_eq!(log.millis(), [60_000, 120_000]);
+    }
+    // Without a run: paused as its time is found to be missed.
+    let job: Arc<OnceLock<JobHandle>> = Arc::default();
+    let paused = job.clone();
+    let scheduler = Scheduler::builder().runtime(&rt).on_event(move |event| {
+        if let JobEventKind::Missed(_) = event.kind {
+            assert!(paused.get().unwrap().pause());
+        }
+    });
+    let scheduler = scheduler.build().unwrap();
+    let log = Log::new(&rt);
+    let skips = noting(&scheduler, "job", &log)
+        .fixed_delay(MIN)
+        .misfire(Misfire::Skip);
+    let job = job.get_or_init(|| skips.start().unwrap());
+    scheduler.stop();
+    rt.advance(2 * MIN).await;
+    scheduler.start();
+    rt.settle().await;
+    assert_eq!((job.state(), log.len()), (JobState::Paused, 0));
+    assert!(job.resume());
+    rt.advance(MIN).await;
+    assert_eq!(log.millis(), [180_000]);
 }

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use flow_rt::Instant;
 
-use super::state::State;
+use super::state::{Hanging, State};
 use super::{Effects, Job};
 use crate::scheduler::report::{EndReason, RunReport};
 use crate::scheduler::triggers::timetable::Timetable;
@@ -72,7 +72,7 @@ impl Job {
         effects.start = self.start_waiting(state, running);
         if effects.start.is_none()
             && state.running() == 0
-            && let Some(delay) = state.runs().delay.take()
+            && let Hanging::Delay(delay) = state.runs().hanging
         {
             effects.after_run = Some(state.fix(now + delay));
         }
@@ -81,9 +81,9 @@ impl Job {
         }
     }
 
-    /// Asks the trigger about a time that the end of a run has fixed, and arms the job; false if
-    /// something else has happened to it since, `None` if the answer is no time. Lets a panic of
-    /// the trigger through.
+    /// Asks the trigger about a time that the end of a run has fixed, and arms the job, paused or
+    /// not; false if another time has taken its place since, `None` if the answer is no time. Lets a
+    /// panic of the trigger through.
     pub(crate) fn approve(&self, fixed: AfterRun, now: Instant, wall: SystemTime) -> Option<bool> {
         let AfterRun {
             due,
@@ -94,9 +94,11 @@ impl Job {
         let next = timetable.after_run(due, &cx);
         drop(timetable);
         let mut state = self.state.lock();
-        if state.epoch != epoch {
+        let runs = state.runs();
+        if runs.hanging != Hanging::Fixed(epoch) {
             return Some(false);
         }
+        runs.hanging = Hanging::Nothing;
         match next {
             // It has ended.
             Some(Due::AfterRun(_)) => return None,

@@ -10,7 +10,8 @@
 //! 1. A run is in `active` from when it is let in until it has ended, however it ends.
 //! 2. `active` is never longer than the overlap policy allows.
 //! 3. `epoch` moves on whenever `armed` does: a step that asked the trigger outside of the lock
-//!    takes effect only if nothing else has happened to the job since.
+//!    takes effect only if nothing else has happened to the job since. A time that the end of a run
+//!    has fixed does so if no other one has taken its place (`Hanging`).
 //! 4. A job that has ended lets no run in, is armed for nothing and holds no body: what its
 //!    closure captured goes with its last run.
 //! 5. Runs let in never outnumber `max_runs`.

@@ -83,12 +83,23 @@ struct Timer {
 pub(in crate::scheduler) struct Runs {
     /// A run in progress: the only one of most jobs.
     active: Option<Active>,
-    /// Set while the next due time is to be counted from the end of the runs in progress.
-    pub(in crate::scheduler) delay: Option<Duration>,
+    pub(in crate::scheduler) hanging: Hanging,
     pub(in crate::scheduler) counts: RunCounts,
     last: Option<RunReport>,
     /// A pointer away, since of a million jobs most never have any of it.
     rest: Option<Box<Rest>>,
+}
+
+/// The next due time, as long as it hangs on the end of the runs in progress.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+pub(in crate::scheduler) enum Hanging {
+    #[default]
+    Nothing,
+    /// It is to be counted from there.
+    Delay(Duration),
+    /// It was, in that epoch, and waits for the trigger's approval. A pause and its end leave it as
+    /// it is, though they move the epoch on: nobody else would arm the job.
+    Fixed(u32),
 }
 
 #[derive(Default)]
@@ -388,7 +399,7 @@ impl State {
     /// it could wait for.
     pub(in crate::scheduler) fn set_next(&mut self, next: Option<Due>) -> Option<Duration> {
         if let Some(runs) = &mut self.runs {
-            runs.delay = None;
+            runs.hanging = Hanging::Nothing;
         }
         match next {
             Some(Due::AfterRun(delay)) => {
@@ -396,7 +407,7 @@ impl State {
                 if self.running() == 0 {
                     return Some(delay);
                 }
-                self.runs().delay = Some(delay);
+                self.runs().hanging = Hanging::Delay(delay);
             }
             Some(due) => self.arm(Some(due)),
             None => self.exhaust(),
@@ -405,10 +416,12 @@ impl State {
     }
 
     /// A time that is fixed now, for the trigger to approve.
-    pub(in crate::scheduler) fn fix(&self, at: Instant) -> AfterRun {
+    pub(in crate::scheduler) fn fix(&mut self, at: Instant) -> AfterRun {
+        let epoch = self.epoch;
+        self.runs().hanging = Hanging::Fixed(epoch);
         AfterRun {
             due: Due::At(at),
-            epoch: self.epoch,
+            epoch,
             timetable: self.timetable.clone(),
         }
     }
@@ -416,7 +429,7 @@ impl State {
     pub(in crate::scheduler) fn exhaust(&mut self) {
         self.exhausted = true;
         if let Some(runs) = &mut self.runs {
-            runs.delay = None;
+            runs.hanging = Hanging::Nothing;
         }
         self.arm(None);
     }
@@ -511,7 +524,7 @@ impl State {
         let forgotten = self.drop_waiting();
         let mut waits = Vec::new();
         if let Some(runs) = &mut self.runs {
-            runs.delay = None;
+            runs.hanging = Hanging::Nothing;
             waits.extend(runs.active().filter_map(|active| active.wait.take()));
         }
         (self.body.take(), waits, forgotten)
