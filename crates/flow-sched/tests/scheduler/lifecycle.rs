@@ -8,8 +8,8 @@ use std::task::Poll;
 
 use flow_rt::TestRuntime;
 use flow_sched::{
-    Due, EndReason, JobContext, JobEventKind, JobState, RunOutcome, ScheduleError, Scheduler,
-    SchedulerDriver, SchedulerReport, Trigger, TriggerContext, TriggerNowError,
+    Due, EndReason, Every, JobContext, JobEventKind, JobState, RunOutcome, ScheduleError,
+    Scheduler, SchedulerDriver, SchedulerReport, Trigger, TriggerContext, TriggerNowError,
 };
 
 use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
@@ -381,6 +381,20 @@ async fn pause_resume_and_runs_by_hand(rt: TestRuntime) {
         1,
         "what is due once is due at the resume"
     );
+
+    // The last of several is made up no more than those before it.
+    let end = rt.wall() + secs(35);
+    let ends = noting(&scheduler, "ends", &Log::new(&rt))
+        .trigger(Every::new(secs(10)).not_after(end))
+        .start()
+        .unwrap();
+    rt.advance(secs(15)).await;
+    ends.pause();
+    rt.advance(HOUR).await;
+    assert!(ends.resume());
+    rt.settle().await;
+    assert_eq!(ends.state(), JobState::Ended(EndReason::Finished));
+    assert_eq!(ends.stats().runs.started, 1);
 }
 
 async fn run_by_hand_meets_the_overlap_policy_and_the_limit(rt: TestRuntime) {

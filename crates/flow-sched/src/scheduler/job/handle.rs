@@ -47,7 +47,8 @@ impl JobHandle {
 
     /// Goes on with the first time that is due from now on. False if the job was not paused.
     ///
-    /// What was due in the pause is not made up; a job that was due once then is due now.
+    /// What was due in the pause is not made up: a job whose last time it was ends. One that is due
+    /// once at all ([`Trigger::is_recurring`]), and was then, is due now.
     pub fn resume(&self) -> bool {
         let (now, wall) = (self.shared.handle.now(), self.shared.handle.wall());
         match catch(|| self.job.resume(now, wall)) {

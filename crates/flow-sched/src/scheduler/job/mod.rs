@@ -552,11 +552,10 @@ impl Job {
                 let cx = self.context(&state, now, wall);
                 (cx, state.armed(), state.epoch, state.timetable.clone())
             };
-            // What passed in the pause is not made up, unless it was the last: a job that is due
-            // once is then due now.
-            let next = armed
-                .filter(|&due| is_past(due, &cx))
-                .and_then(|due| timetable.next(&cx.after(now_like(due, &cx))));
+            // What passed in the pause is not made up, but for the only time of a job that is due
+            // once: it is due now.
+            let passed = armed.filter(|&due| timetable.is_recurring() && is_past(due, &cx));
+            let next = passed.and_then(|due| timetable.next(&cx.after(now_like(due, &cx))));
             // Without a run to wait for, a delay counts from now.
             let fixed = match next {
                 Some(Due::AfterRun(delay)) => timetable.after_run(Due::At(now + delay), &cx),
@@ -572,7 +571,7 @@ impl Job {
             }
             state.phase = JobState::Active;
             state.moves_on();
-            if next.is_some() && state.set_next(next).is_some() {
+            if passed.is_some() && state.set_next(next).is_some() {
                 match fixed {
                     Some(fixed) => state.arm(Some(fixed)),
                     None => state.exhaust(),
