@@ -305,6 +305,8 @@ impl Job {
             counts.missed = counts.missed.saturating_add(effects.missed);
         }
         if plan.failed {
+            // Until it has ended, no other step lets a run in for this time.
+            state.arm(None);
             effects.end = Some(EndReason::TriggerFailed);
         } else if !self.is_used_up(state)
             && let Some(delay) = state.set_next(plan.next)
@@ -728,5 +730,58 @@ impl Effects {
             Admission::Skipped { .. } => self.skipped += 1,
             Admission::Closed => {}
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::{Arc, Mutex, OnceLock};
+
+    use super::*;
+    use crate::{Overlap, Scheduler};
+
+    type Fire = Box<dyn Fn() -> Effects + Send + Sync>;
+
+    /// Does not move on, and has another step ask meanwhile.
+    struct Stuck {
+        fire: Arc<OnceLock<Fire>>,
+        asked: Arc<Mutex<Vec<Effects>>>,
+    }
+
+    impl Trigger for Stuck {
+        fn next(&self, cx: &TriggerContext) -> Option<Due> {
+            if let (Some(fire), Ok(mut asked)) = (self.fire.get(), self.asked.try_lock()) {
+                asked.push(fire());
+            }
+            Some(cx.previous().unwrap_or(Due::At(cx.started())))
+        }
+    }
+
+    #[test]
+    fn a_trigger_that_fails_lets_one_run_in_however_many_ask() {
+        flow_rt::sim::check(0..1, |rt| async move {
+            let built = Scheduler::builder().runtime(&rt).build_with_driver();
+            let (scheduler, _driver) = built.unwrap();
+            let (fire, asked) = <(Arc<OnceLock<Fire>>, Arc<Mutex<Vec<_>>>)>::default();
+            let trigger = Stuck {
+                fire: fire.clone(),
+                asked: asked.clone(),
+            };
+            let job = scheduler.job("stuck", async |_cx| ()).trigger(trigger);
+            job.overlap(Overlap::Allow(9)).start().unwrap();
+            let shared = scheduler.shared().clone();
+            let job = Arc::downgrade(&shared.find("stuck").unwrap());
+            let step: Fire = Box::new(move || {
+                let (now, wall) = (shared.handle.now(), shared.handle.wall());
+                let job = job.upgrade().unwrap();
+                job.fire(&shared.running, shared.drawn, false, now, wall)
+            });
+            let step = fire.get_or_init(|| step);
+            let mut steps = vec![step(), step()];
+            steps.append(&mut asked.lock().unwrap());
+            assert!(steps.len() > 2);
+            let started = steps.iter().filter(|step| step.start.is_some());
+            assert_eq!(started.count(), 1);
+        });
     }
 }
