@@ -1,7 +1,7 @@
 //! Overlap, misfire, and clocks that are set.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flow_rt::TestRuntime;
@@ -14,7 +14,7 @@ use flow_sched::{
 use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
 
 /// Due times as whole numbers.
-type Seen = Arc<std::sync::Mutex<Vec<u64>>>;
+type Seen = Arc<Mutex<Vec<u64>>>;
 
 flow_rt::on_every_runtime! {
     seeds 0..30;
@@ -27,6 +27,7 @@ flow_rt::on_every_runtime! {
     terminate_previous_drops_the_run_and_never_runs_two,
     fire_all_makes_up_for_the_latest_in_order,
     fire_all_finds_the_latest_of_very_many,
+    fire_all_finds_the_latest_of_uneven_times,
     fire_all_makes_up_for_more_than_a_trigger_counts,
     zero_bounds_are_refused,
 }
@@ -301,6 +302,41 @@ async fn fire_all_makes_up_for_the_latest_in_order(rt: TestRuntime) {
     rt.advance(HOUR).await;
     assert_eq!(job.stats().running, 0);
     assert!(job.stats().runs.skipped > 0);
+}
+
+async fn fire_all_finds_the_latest_of_uneven_times(rt: TestRuntime) {
+    // Few enough to be counted, and more.
+    for days in [1, 20] {
+        let scheduler = scheduler(&rt);
+        let seen: Arc<Mutex<Vec<_>>> = Arc::default();
+        let job = scheduler.job_with(
+            "job",
+            seen.clone(),
+            async |cx: JobContext, seen: Arc<Mutex<Vec<_>>>| {
+                seen.lock().unwrap().push(cx.scheduled_at());
+            },
+        );
+        let misfire = Misfire::FireAll {
+            limit: 11,
+            within: Duration::MAX,
+        };
+        let job = job.cron("* 9-10 * * *").misfire(misfire).start().unwrap();
+        let passed = job.upcoming(days * 120 + 5);
+        scheduler.stop();
+        let last = passed[passed.len() - 1];
+        rt.advance(last.duration_since(rt.wall()).unwrap() + SEC)
+            .await;
+        scheduler.start();
+        rt.settle().await;
+        // Six of the day before, and five of today.
+        assert_eq!(*seen.lock().unwrap(), passed[passed.len() - 11..]);
+        // No more than so many are counted.
+        assert_eq!(
+            job.stats().runs.missed as usize,
+            passed.len().min(1_025) - 11
+        );
+        job.remove().await;
+    }
 }
 
 async fn fire_all_finds_the_latest_of_very_many(rt: TestRuntime) {

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use flow_rt::Instant;
 
-use super::trigger::{CatchUp, Due, Trigger, TriggerContext, is_past, moves_on};
+use super::timetable::Timetable;
+use super::trigger::{CatchUp, Due, MOST_STEPS, Trigger, TriggerContext, is_past, moves_on};
 use super::wall;
 
 /// The trigger's answers, taken outside of the job's lock.
@@ -48,7 +49,7 @@ pub(crate) struct When {
 
 /// Asks the trigger what was missed since `due`, and what comes next; up to `made_up` of the missed
 /// times one by one.
-pub(crate) fn plan(trigger: &dyn Trigger, due: Due, cx: &TriggerContext, made_up: usize) -> Plan {
+pub(crate) fn plan(trigger: &Timetable, due: Due, cx: &TriggerContext, made_up: usize) -> Plan {
     let mut plan = Plan::last(due);
     let after_due = cx.after(due);
     let Some(next) = trigger.next(&after_due) else {
@@ -85,10 +86,13 @@ pub(crate) fn plan(trigger: &dyn Trigger, due: Due, cx: &TriggerContext, made_up
 /// The last `most` times from `due` on and before the latest one, by asking for one after the
 /// other.
 ///
-/// A trigger can be asked from any time on, but only forwards. So it is asked from where so many
-/// times would lie behind if all were as far apart, and from further back if there are too few.
+/// Few enough to be counted one by one are all asked for: only so are those right that hang on the
+/// one before them. Of more, and of our own rates, a trigger is asked from where `most` times would lie behind if all were
+/// as far apart; from twice as far back, as long as there are too few; and where they lie too dense
+/// to get from there to the latest one in some steps, from half way between. So it takes a few such
+/// walks, and for times as uneven as can be 64 each way.
 fn backlog(
-    trigger: &dyn Trigger,
+    trigger: &Timetable,
     due: Due,
     caught: CatchUp,
     cx: &TriggerContext,
@@ -96,7 +100,14 @@ fn backlog(
 ) -> VecDeque<Due> {
     let CatchUp { latest, passed } = caught;
     let span = (cx.position(latest) - cx.position(due)).max(0);
-    let mut back = span * most as i128 / i128::from(passed.max(1));
+    let steps = most.saturating_mul(4).saturating_add(16);
+    let mut back = if passed < MOST_STEPS && !trigger.is_ours() {
+        span
+    } else {
+        span.saturating_mul(most as i128) / i128::from(passed.max(1))
+    };
+    // From the one there are too few, from the other one too many.
+    let (mut short, mut long) = (0, None);
     loop {
         let all = back >= span;
         let mut found = VecDeque::new();
@@ -104,25 +115,44 @@ fn backlog(
         if all {
             found.push_back(due);
         }
-        // More than so many mean that the trigger is denser than it said; they are let go.
-        for _ in 0..most.saturating_mul(4).saturating_add(16) {
+        let steps = if all {
+            steps.max(MOST_STEPS as usize)
+        } else {
+            steps
+        };
+        let mut arrives = false;
+        for _ in 0..steps {
             let next = trigger.next(&cx.after(at));
-            let Some(next) = next.filter(|&next| cx.position(next) < cx.position(latest)) else {
+            let next = next.filter(|&next| {
+                cx.position(next) < cx.position(latest) && moves_on(next, &cx.after(at))
+            });
+            let Some(next) = next else {
+                arrives = true;
                 break;
             };
-            if !moves_on(next, &cx.after(at)) {
-                break;
-            }
             at = next;
             found.push_back(next);
             if found.len() > most {
                 found.pop_front();
             }
         }
-        if all || found.len() >= most {
+        if arrives && (all || found.len() >= most) {
             return found;
         }
-        back = (back * 2).max(1);
+        let tried = back;
+        if arrives {
+            short = back;
+        } else {
+            long = Some(back);
+        }
+        back = match long {
+            None => (back * 2).max(1),
+            Some(long) => short + (long - short) / 2,
+        };
+        if back == tried || back == short {
+            // No moment lies between: the trigger does not say the same each time.
+            return found;
+        }
     }
 }
 
@@ -174,5 +204,99 @@ pub(crate) fn when(due: Due, cx: &TriggerContext) -> When {
             by_hand: false,
             is_shared: false,
         },
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::time::UNIX_EPOCH;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(nanos: u64, by_wall: bool) -> Due {
+        if by_wall {
+            Due::Wall(UNIX_EPOCH + Duration::from_nanos(nanos))
+        } else {
+            Due::At(Instant::from_nanos(nanos))
+        }
+    }
+
+    /// Due at these nanoseconds of either clock, which show the same.
+    struct Times(Vec<u64>, bool);
+
+    impl Trigger for Times {
+        fn next(&self, cx: &TriggerContext) -> Option<Due> {
+            let Self(times, by_wall) = self;
+            let previous = cx.previous_instant().map(Instant::as_nanos);
+            let next = times.partition_point(|&time| Some(time) <= previous);
+            times.get(next).map(|&time| at(time, *by_wall))
+        }
+    }
+
+    fn made_up(trigger: impl Trigger, due: Due, now: u64, most: usize) -> Plan {
+        let now = Duration::from_nanos(now);
+        let cx = TriggerContext::new(Instant::ORIGIN + now, UNIX_EPOCH + now);
+        let cx = cx.started_at(Instant::ORIGIN);
+        plan(&Timetable::of(Arc::new(trigger)), due, &cx, most)
+    }
+
+    /// A gap, and so many times that far apart.
+    fn stretch() -> impl Strategy<Value = (u64, usize, u64)> {
+        let far = prop_oneof![
+            1..10_u64,
+            1..1_000_000_000_u64,
+            1..1_000_000_000_000_000_u64
+        ];
+        let many = prop_oneof![1..9_usize, 1..200_usize, 1..4_000_usize];
+        let apart = prop_oneof![1..10_u64, 1..1_000_000_u64, 1..1_000_000_000_000_u64];
+        (far, many, apart)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
+
+        #[test]
+        fn the_latest_are_made_up_however_uneven_they_are(
+            stretches in prop::collection::vec(stretch(), 1..6),
+            most in prop_oneof![1..5_usize, 1..300_usize],
+            by_wall: bool,
+        ) {
+            let mut times = Vec::new();
+            let mut time = 0;
+            for (gap, many, apart) in stretches {
+                time += gap;
+                for _ in 0..many {
+                    times.push(time);
+                    time += apart;
+                }
+            }
+            let (&last, before) = times.split_last().unwrap();
+            let from = before.len().saturating_sub(most);
+            let expected: Vec<_> = before[from..].iter().map(|&time| at(time, by_wall)).collect();
+            let plan = made_up(Times(times.clone(), by_wall), at(times[0], by_wall), time, most);
+            prop_assert_eq!(plan.latest, at(last, by_wall));
+            prop_assert!(plan.backlog == expected, "{:?}, not {:?}", plan.backlog, expected);
+        }
+    }
+
+    #[test]
+    fn times_that_hang_on_those_before_them_are_made_up_as_they_are() {
+        /// At 1, 2, 4, 8 ...
+        struct Doubling;
+
+        impl Trigger for Doubling {
+            fn next(&self, cx: &TriggerContext) -> Option<Due> {
+                let previous = cx.previous_instant()?;
+                Some(Due::At(previous + (previous - cx.started())))
+            }
+        }
+
+        let plan = made_up(Doubling, at(1, false), 600, 2);
+        assert_eq!(plan.latest, at(512, false));
+        assert_eq!(plan.backlog, [at(128, false), at(256, false)]);
+        assert_eq!(plan.missed, 9);
     }
 }

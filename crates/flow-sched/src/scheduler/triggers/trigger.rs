@@ -406,7 +406,7 @@ fn latest<T: Trigger + ?Sized>(trigger: &T, seen: Due, cx: &TriggerContext) -> D
 }
 
 /// So many steps are taken to catch up.
-const MOST_STEPS: u64 = 1_024;
+pub(crate) const MOST_STEPS: u64 = 1_024;
 
 /// Whether a time is due by now.
 pub(crate) fn is_past(due: Due, cx: &TriggerContext) -> bool {
