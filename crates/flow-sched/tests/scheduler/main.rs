@@ -32,6 +32,7 @@ mod table;
 mod timing;
 mod triggers;
 mod turns;
+mod unions;
 mod wakers;
 #[cfg(feature = "tracing")]
 mod warnings;

@@ -1,5 +1,8 @@
 //! Two triggers as one.
 
+use core::time::Duration;
+
+use super::plan::now_like;
 use super::trigger::{Due, Trigger, TriggerContext};
 use crate::scheduler::error::ScheduleError;
 
@@ -7,12 +10,52 @@ use crate::scheduler::error::ScheduleError;
 #[derive(Debug, Clone)]
 pub struct Union<A, B>(pub(crate) A, pub(crate) B);
 
+fn earlier(a: Option<Due>, b: Option<Due>, cx: &TriggerContext) -> Option<Due> {
+    match (a, b) {
+        (Some(a), Some(b)) if cx.position(b) < cx.position(a) => Some(b),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Where a time goes that one side of a union may have had fixed, a delay of `shortest` after a run,
+/// and whose answer is `next` now.
+fn side_after_run(
+    side: &impl Trigger,
+    next: Option<Due>,
+    due: Due,
+    shortest: Duration,
+    cx: &TriggerContext,
+) -> Option<Due> {
+    match next? {
+        // That of the longer one is later by as much.
+        Due::AfterRun(delay) => side.after_run(due.delayed(delay.saturating_sub(shortest)), cx),
+        at => Some(at),
+    }
+}
+
 impl<A: Trigger, B: Trigger> Trigger for Union<A, B> {
     fn next(&self, cx: &TriggerContext) -> Option<Due> {
-        match (self.0.next(cx), self.1.next(cx)) {
-            (Some(a), Some(b)) if cx.position(b) < cx.position(a) => Some(b),
-            (a, b) => a.or(b),
-        }
+        earlier(self.0.next(cx), self.1.next(cx), cx)
+    }
+
+    /// What a side makes of its delay holds for it alone, and the other side's next time may come
+    /// before.
+    fn after_run(&self, due: Due, cx: &TriggerContext) -> Option<Due> {
+        // As if due now, since the run is over.
+        let now = cx.after(now_like(due, cx));
+        let (a, b) = (self.0.next(&now), self.1.next(&now));
+        let delay = |next| match next {
+            Some(Due::AfterRun(delay)) => Some(delay),
+            _ => None,
+        };
+        let Some(shortest) = delay(a).into_iter().chain(delay(b)).min() else {
+            // A side that is a union itself, with a time of its own before the end of the delay; or
+            // one that has changed its mind.
+            return earlier(earlier(a, b, cx), Some(due), cx);
+        };
+        let a = side_after_run(&self.0, a, due, shortest, cx);
+        let b = side_after_run(&self.1, b, due, shortest, cx);
+        earlier(a, b, cx)
     }
 
     fn is_cheap(&self) -> bool {

@@ -275,6 +275,10 @@ pub trait Trigger: Send + Sync + 'static {
     }
 
     /// Due when this one is, and when the other one is; once if both are at the same time.
+    ///
+    /// If this one or the other one is a delay after each run ([`Due::AfterRun`]), whichever comes
+    /// first after the end of a run is due. While that run is in progress, times of the other one do
+    /// not come, but for a next one less than the delay after the time the run was due at.
     fn or<T: Trigger>(self, other: T) -> Union<Self, T>
     where
         Self: Sized,
