@@ -324,7 +324,8 @@ impl Scheduler {
         job.is_some_and(|job| self.shared().end(&job, Reason::Removed))
     }
 
-    /// Removes all jobs and tells their runs in progress to stop; how many were removed.
+    /// Removes all jobs and tells their runs in progress to stop; how many were removed. Of those that
+    /// are started meanwhile, it may remove some.
     pub fn cancel_all(&self) -> usize {
         let jobs = self.shared().list();
         jobs.iter()
@@ -340,7 +341,8 @@ impl Scheduler {
             .count()
     }
 
-    /// All jobs that have not ended, in the order of their start.
+    /// All jobs that have not ended, in the order of their start; of those that are started or end
+    /// meanwhile, some. However many there are, it holds up nobody who starts another one for long.
     pub fn list(&self) -> Vec<JobStats> {
         let shared = self.shared();
         let (now, wall) = (shared.handle.now(), shared.handle.wall());

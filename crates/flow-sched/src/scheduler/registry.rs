@@ -34,6 +34,9 @@ pub(crate) struct Registry {
     clocks: Option<Clocks>,
 }
 
+/// So many jobs are looked at in a row.
+const SLICE: usize = 1_024;
+
 /// So long after both clocks were read, one of them tells the other's time.
 const FRESH: Duration = Duration::from_millis(1);
 
@@ -150,13 +153,34 @@ impl Registry {
         Some(removed)
     }
 
-    /// All jobs that have not ended, in the order in which they were started.
-    pub(crate) fn list(&self) -> Vec<Arc<Job>> {
-        let jobs = self.places.iter().flatten();
-        let mut jobs: Vec<_> = jobs.filter(|job| !job.has_ended()).cloned().collect();
-        jobs.sort_unstable_by_key(|job| job.id());
-        jobs
+    /// Adds the jobs in the next places from `from` on, at most `SLICE` of them, those that have ended
+    /// too; where to go on, if there are more. It takes no memory if there is room for so many.
+    ///
+    /// A job keeps its place: whoever goes on until the end meets each one that is in all the while,
+    /// and none twice.
+    pub(crate) fn slice(&self, from: usize, jobs: &mut Vec<Arc<Job>>) -> Option<usize> {
+        let to = self.places.len().min(from + SLICE);
+        jobs.extend(self.places.get(from..to)?.iter().flatten().cloned());
+        (to < self.places.len()).then_some(to)
     }
+}
+
+/// All jobs that have not ended, in the order in which they were started, from what
+/// [`Registry::slice`] gives.
+///
+/// To look at each of many jobs is a miss: not under the lock, but between one slice and the next,
+/// so that others get it.
+pub(crate) fn list(
+    mut slice: impl FnMut(usize, &mut Vec<Arc<Job>>) -> Option<usize>,
+) -> Vec<Arc<Job>> {
+    let (mut jobs, mut some) = (Vec::new(), Vec::with_capacity(SLICE));
+    let mut from = Some(0);
+    while let Some(place) = from {
+        from = slice(place, &mut some);
+        jobs.extend(some.drain(..).filter(|job| !job.has_ended()));
+    }
+    jobs.sort_unstable_by_key(|job| job.id());
+    jobs
 }
 
 #[cfg(test)]
@@ -224,6 +248,63 @@ mod tests {
                 assert!(scheduler.find(&names[stays]).is_some());
                 assert!(scheduler.remove(&names[stays]));
             }
+        });
+    }
+    #[test]
+    fn who_lists_jobs_looks_at_them_without_the_lock() {
+        flow_rt::sim::check(0..1, |rt| async move {
+            let built = Scheduler::builder().runtime(&rt).build_with_driver();
+            let (scheduler, _driver) = built.unwrap();
+            let start = |name: &'static str| {
+                let job = scheduler.job(name, async |_cx| ());
+                drop(job.after(Duration::from_secs(3_600)).start().unwrap());
+            };
+            start("first");
+            let job = scheduler.shared().find("first").unwrap();
+            let held = Arc::strong_count(&job);
+            let state = job.state.lock();
+            std::thread::scope(|threads| {
+                let list = threads.spawn(|| scheduler.shared().list().len());
+                let has_it = (0..10_000_000).any(|_| {
+                    std::thread::yield_now();
+                    Arc::strong_count(&job) > held
+                });
+                assert!(has_it, "it waits for the job with the lock");
+                start("second");
+                drop(state);
+                assert!((1..=2).contains(&list.join().unwrap()));
+            });
+        });
+    }
+
+    #[test]
+    fn many_jobs_are_listed_in_their_order_whatever_places_they_have() {
+        flow_rt::sim::check(0..1, |rt| async move {
+            let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+            let many = 3 * SLICE;
+            let start = |names: core::ops::Range<usize>| {
+                let job = |n: usize| scheduler.job(format!("{n}"), async |_cx| ());
+                let jobs = names.map(|n| job(n).after(Duration::from_secs(3_600)));
+                drop(scheduler.start_all(jobs).unwrap());
+            };
+            let listed = || {
+                let jobs = scheduler.list();
+                let names = jobs.iter().map(|job| job.name.parse::<usize>().unwrap());
+                names.collect::<Vec<_>>()
+            };
+            start(0..many);
+            assert!(listed().into_iter().eq(0..many));
+            for gone in (0..many).filter(|n| n % 3 != 0) {
+                assert!(scheduler.remove(&gone.to_string()));
+            }
+            assert!(listed().into_iter().eq((0..many).step_by(3)));
+            // The driver frees their places, for others.
+            rt.sleep(Duration::from_secs(1)).await;
+            start(many..many + SLICE);
+            let expected = (0..many).step_by(3).chain(many..many + SLICE);
+            assert!(listed().into_iter().eq(expected));
+            assert_eq!(scheduler.cancel_all(), 2 * SLICE);
+            assert!(listed().is_empty());
         });
     }
 }

@@ -14,7 +14,7 @@ use super::cluster::Cluster;
 use super::error::ScheduleError;
 use super::events::Listeners;
 use super::job::{AfterRun, Effects, Job};
-use super::registry::{Clocks, Registry};
+use super::registry::{self, Clocks, Registry};
 use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
 use super::run::{self, Target};
 use super::spare::Spare;
@@ -294,9 +294,9 @@ impl Shared {
         self.intake.lock().jobs.find(name)
     }
 
-    /// All jobs, in the order in which they were started.
+    /// All jobs, in the order in which they were started; of those that come or go meanwhile, some.
     pub(crate) fn list(&self) -> Vec<Arc<Job>> {
-        self.intake.lock().jobs.list()
+        registry::list(|from, jobs| self.intake.lock().jobs.slice(from, jobs))
     }
 
     /// Tells the driver that what a job waits for has changed.
@@ -486,8 +486,7 @@ impl Shared {
         if let Some(cluster) = &self.cluster {
             cluster.over.cancel();
         }
-        let ended = jobs
-            .list()
+        let ended = registry::list(|from, list| jobs.slice(from, list))
             .iter()
             .filter(|job| self.end(job, EndReason::ShutDown))
             .count();
