@@ -204,6 +204,8 @@ impl Link {
             max_attempts: Some(1),
             timeout: Some(self.timeout),
             fail_fast: true,
+            // The client looks for it here only: of a command's own it takes nothing but a slot.
+            cluster_hash: Some(hash.clone()),
             ..Options::default()
         };
         let command = CustomCommand::new_static(command, hash, false);

@@ -1,5 +1,6 @@
 //! Behaviour on a real redis-server, which each test starts for itself.
 
+mod cluster;
 mod decide;
 mod errors;
 mod faults;

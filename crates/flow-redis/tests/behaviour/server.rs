@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 /// A redis-server on a port of its own that keeps nothing on disk; killed on drop.
 pub(crate) struct Server {
     port: u16,
+    options: Vec<String>,
     child: Option<Child>,
 }
 
@@ -20,12 +21,20 @@ impl Server {
 
     /// The address of a server that is not there yet.
     pub(crate) fn away() -> Self {
-        // The kernel hands out ports in turn, so this one is not given away again soon.
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("there is a free port")
-            .port();
-        Self { port, child: None }
+        Self::with(Vec::new())
+    }
+
+    /// A server that is not there yet, with further options of the command line.
+    pub(crate) fn with(options: Vec<String>) -> Self {
+        Self {
+            port: free_port(),
+            options,
+            child: None,
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -38,6 +47,7 @@ impl Server {
         let mut child = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
+            .args(&self.options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -92,6 +102,13 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The kernel hands out ports in turn, so this one is not given away again soon.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0");
+    let address = listener.and_then(|listener| listener.local_addr());
+    address.expect("there is a free port").port()
 }
 
 fn read_reply(stream: &mut impl BufRead) -> String {
