@@ -15,8 +15,13 @@ use crate::store::Store;
 /// resolve host names.) It ends with the last clone and the last limiter on it.
 ///
 /// The connection is made at first use and again, for as long as the backend lives, whenever it
-/// is lost or silent for a second. Every command is answered or fails within the timeout; while there is no connection
-/// it fails at once, except that the first commands wait for the first attempt to connect.
+/// is lost or silent for a second (for two timeouts, if they are longer). Every command is
+/// answered or fails within the timeout; while there is no connection it fails at once, except
+/// that the first commands wait for the first attempt to connect.
+///
+/// In a cluster, a node that is silent is left as soon as another one has its slots; until then
+/// its keys take the timeout, and those of other nodes are answered. While a slot moves, those of
+/// its keys that are at neither end fail as [`Redirected`](RedisError::Redirected).
 ///
 /// Tested with Redis 7.
 #[derive(Clone)]

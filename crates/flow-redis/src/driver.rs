@@ -6,57 +6,67 @@
 //! command: a command dropped from outside while the server hangs is executed later (measured:
 //! 5 of 5), one that ends by fred's own timeout is not (0 of 5).
 //!
-//! fred's defaults wait for ever, so that all of its limits are set here. Its check for a silent
-//! server starts anew with every command written, so that under steady traffic it never fires
-//! and each command takes its whole timeout; we watch for answers ourselves. One task keeps the
-//! client connected for good: fred gives up after a failed first attempt, and on errors it takes
-//! for final, a wrong password among them, that an operator may mend while we run.
+//! fred's defaults wait for ever, so that all of its limits are set here. One task keeps a client
+//! connected for good, by one [`Session`] after another: fred gives up after a failed first
+//! attempt, and on errors it takes for final, a wrong password among them, that an operator may
+//! mend while we run; and it never gives up a server that hangs under traffic.
 //!
 //! # Invariants
 //! 1. Nothing is sent while there is no connection, save that commands wait for the end of the
 //!    first attempt: `settled` goes from false to true once.
-//! 2. `unanswered` is zero, or the time of a command since which no answer came.
-//! 3. A command is written at most once: it is never repeated after a broken connection. Only a
-//!    script that the server did not know, and so did not run, is sent again, as text.
+//! 2. A command is carried out at most once: it is never repeated after a broken connection.
+//!    Only what a server says it did not run is sent again: a script that it did not know, as
+//!    text; and once, what belongs to another node of a cluster.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+mod session;
+
 use core::time::Duration;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock};
 
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike, EventInterface};
+use fred::interfaces::ClientLike;
 use fred::prelude::{Builder, Client, Config, ReconnectPolicy};
-use fred::types::config::{Options, UnresponsiveConfig};
-use fred::types::{ClusterHash, CustomCommand, Value};
+use fred::types::cluster::ClusterRouting;
+use fred::types::config::{Options, Server, UnresponsiveConfig};
+use fred::types::{ClusterHash, CustomCommand, Resp3Frame, Value};
+use fred::util::redis_keyslot;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::session::{Node, Session};
 use crate::error::{ConnectError, RedisError};
 use crate::store::{Reply, Script, Store};
 
-/// The private runtime, and the client on it.
+/// The private runtime, and what commands need of it.
 pub(crate) struct Driver {
     /// Taken out on drop only.
     runtime: Option<Runtime>,
-    link: Link,
+    link: Arc<Link>,
     started: Once,
 }
 
 /// What a command needs.
-#[derive(Clone)]
 struct Link {
-    client: Client,
+    /// The present one; locked to exchange it only.
+    session: RwLock<Arc<Session>>,
     timeout: Duration,
     /// Whether the first attempt to connect has ended.
-    settled: Arc<watch::Sender<bool>>,
+    settled: watch::Sender<bool>,
     /// What the last connection failed with.
-    failure: Arc<Mutex<Option<Box<str>>>>,
-    /// When the first command was sent since the last answer, in milliseconds of `epoch`.
-    unanswered: Arc<AtomicU64>,
-    /// When the connection was last seen to break, in milliseconds of `epoch`; or 0.
-    broken: Arc<AtomicU64>,
-    epoch: Instant,
+    failure: Mutex<Option<Box<str>>>,
+}
+
+/// A command, and until when it may take.
+#[derive(Clone)]
+struct Request {
+    command: &'static str,
+    /// The hash slot of its key, if it has one.
+    slot: Option<u16>,
+    /// The node of a cluster that it goes to instead of the slot's.
+    node: Option<Server>,
+    args: Vec<Value>,
+    deadline: Instant,
 }
 
 impl Driver {
@@ -75,21 +85,18 @@ impl Driver {
             .map_err(ConnectError::Thread)?;
         Ok(Self {
             runtime: Some(runtime),
-            link: Link {
-                client,
+            link: Arc::new(Link {
+                session: RwLock::new(Arc::new(Session::new(client))),
                 timeout,
-                settled: Arc::new(watch::Sender::new(false)),
-                failure: Arc::default(),
-                unanswered: Arc::default(),
-                broken: Arc::default(),
-                epoch: Instant::now(),
-            },
+                settled: watch::Sender::new(false),
+                failure: Mutex::default(),
+            }),
             started: Once::new(),
         })
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.link.client.is_connected()
+        self.link.session().client.is_connected()
     }
 
     pub(crate) fn timeout(&self) -> Duration {
@@ -98,12 +105,12 @@ impl Driver {
 
     /// Hosts and ports.
     pub(crate) fn servers(&self) -> Vec<String> {
-        let servers = self.link.client.client_config().server.hosts();
+        let servers = self.link.session().client.client_config().server.hosts();
         servers.iter().map(ToString::to_string).collect()
     }
 
-    /// Runs a command as a task of the private runtime.
-    fn run<T, F>(&self, command: impl FnOnce(Link) -> F) -> Reply<T>
+    /// Runs a command as a task of the private runtime, to end by the given time.
+    fn run<T, F>(&self, command: impl FnOnce(Arc<Link>, Instant) -> F + Send + 'static) -> Reply<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, RedisError>> + Send + 'static,
@@ -112,14 +119,14 @@ impl Driver {
             return Box::pin(core::future::ready(Err(RedisError::Stopped)));
         };
         self.started.call_once(|| {
-            runtime.spawn(remember_failures(self.link.clone()));
             runtime.spawn(stay_connected(self.link.clone()));
         });
         let runtime = runtime.handle().clone();
-        let command = command(self.link.clone());
+        let link = self.link.clone();
         Box::pin(async move {
+            let deadline = Instant::now() + link.timeout.min(LONGEST);
             // A task is cancelled only by the end of its runtime.
-            let answer = runtime.spawn(command).await;
+            let answer = runtime.spawn(command(link, deadline)).await;
             answer.unwrap_or(Err(RedisError::Stopped))
         })
     }
@@ -137,15 +144,21 @@ impl Drop for Driver {
 impl Store for Driver {
     fn eval(&self, script: &Script, key: String, args: Vec<i64>) -> Reply<i64> {
         let (text, sha) = (script.text, script.sha.clone());
-        self.run(move |link| async move {
-            let args = |script: Value| {
+        self.run(move |link, deadline| async move {
+            let request = |command, script: Value| {
                 let head = [script, 1.into(), key.clone().into()];
                 let args = args.iter().map(|arg| Value::Integer(*arg));
-                head.into_iter().chain(args).collect()
+                Request {
+                    command,
+                    slot: Some(redis_keyslot(key.as_bytes())),
+                    node: None,
+                    args: head.into_iter().chain(args).collect(),
+                    deadline,
+                }
             };
-            let answer = match link.send("EVALSHA", KEY_OF_EVAL, args(sha.into())).await {
+            let answer = match link.send(request("EVALSHA", sha.into())).await {
                 Err(RedisError::Refused { reply }) if reply.starts_with("NOSCRIPT") => {
-                    link.send("EVAL", KEY_OF_EVAL, args(text.into())).await?
+                    link.send(request("EVAL", text.into())).await?
                 }
                 answer => answer?,
             };
@@ -159,16 +172,29 @@ impl Store for Driver {
     }
 
     fn delete(&self, key: String) -> Reply<()> {
-        self.run(move |link| async move {
-            let args = vec![key.into()];
-            link.send("DEL", ClusterHash::FirstKey, args).await?;
+        self.run(move |link, deadline| async move {
+            let request = Request {
+                command: "DEL",
+                slot: Some(redis_keyslot(key.as_bytes())),
+                node: None,
+                args: vec![key.into()],
+                deadline,
+            };
+            link.send(request).await?;
             Ok(())
         })
     }
 
     fn ping(&self) -> Reply<()> {
-        self.run(move |link| async move {
-            link.send("PING", ClusterHash::Random, Vec::new()).await?;
+        self.run(move |link, deadline| async move {
+            let request = Request {
+                command: "PING",
+                slot: None,
+                node: None,
+                args: Vec::new(),
+                deadline,
+            };
+            link.send(request).await?;
             Ok(())
         })
     }
@@ -180,121 +206,144 @@ pub(crate) fn script_name(text: &str) -> String {
 }
 
 impl Link {
-    async fn send(
-        &self,
-        command: &'static str,
-        hash: ClusterHash,
-        args: Vec<Value>,
-    ) -> Result<Value, RedisError> {
+    async fn send(self: &Arc<Self>, request: Request) -> Result<Value, RedisError> {
         if !*self.settled.borrow() {
             // Nothing was sent yet, so that giving up here leaves nothing behind.
             let mut settled = self.settled.subscribe();
             let first_attempt = settled.wait_for(|settled| *settled);
-            if tokio::time::timeout(self.timeout, first_attempt)
-                .await
-                .is_err()
-            {
+            let end = tokio::time::timeout_at(request.deadline, first_attempt).await;
+            if end.is_err() {
                 return Err(self.not_connected());
             }
         }
-        if self.has_just_broken() {
+        match self.send_once(request.clone()).await {
+            // Nothing was done, and the client has asked the cluster anew who has the slot.
+            Err(RedisError::Redirected) => self.send_once(request).await,
+            answer => answer,
+        }
+    }
+
+    async fn send_once(self: &Arc<Self>, request: Request) -> Result<Value, RedisError> {
+        let session = self.session();
+        let left = request.deadline.saturating_duration_since(Instant::now());
+        if session.has_just_broken() {
             return Err(self.not_connected());
+        }
+        if left.is_zero() {
+            // The client would take it for no limit.
+            return Err(self.timed_out());
         }
         let options = Options {
             max_attempts: Some(1),
-            timeout: Some(self.timeout),
+            timeout: Some(left),
             fail_fast: true,
-            // The client looks for it here only: of a command's own it takes nothing but a slot.
-            cluster_hash: Some(hash.clone()),
+            cluster_node: request.node,
             ..Options::default()
         };
-        let command = CustomCommand::new_static(command, hash, false);
-        let client = self.client.with_options(&options);
-        self.asked();
-        let answer = client.custom(command, args).await;
-        let error = match answer {
+        let hash = request
+            .slot
+            .map_or(ClusterHash::Random, ClusterHash::Custom);
+        let command = CustomCommand::new_static(request.command, hash, false);
+        let client = session.client.with_options(&options);
+        let node = session.node(request.slot);
+        let start = Instant::now();
+        let error = match client.custom_raw(command, request.args).await {
             Ok(answer) => {
-                self.answered();
-                return Ok(answer);
+                session.answered(node);
+                return read(answer);
             }
             Err(error) => error,
         };
+        let details = || Box::from(error.details());
         Err(match error.kind() {
             ErrorKind::Timeout => {
-                self.silent();
-                RedisError::Timeout {
-                    after: self.timeout,
+                self.unanswered(session, node, request.slot, start);
+                self.timed_out()
+            }
+            // The client cannot even write: that is silence too.
+            ErrorKind::Backpressure => {
+                self.unanswered(session, node, request.slot, start);
+                RedisError::NotConnected {
+                    reason: Some("the commands sent before wait to be written".into()),
                 }
+            }
+            // The client follows no redirection.
+            ErrorKind::Routing => {
+                session.answered(node);
+                RedisError::Redirected
             }
             // What fails fast is cancelled before it is sent.
             ErrorKind::Canceled => self.not_connected(),
-            ErrorKind::IO => RedisError::ConnectionLost {
-                reason: error.details().into(),
-            },
-            _ => {
-                self.answered();
-                RedisError::Refused {
-                    reply: error.details().into(),
-                }
-            }
+            // The rest ends a connection with all that was sent on it: an error of the socket's,
+            // or a server that is loading or a replica now.
+            _ => RedisError::ConnectionLost { reason: details() },
         })
     }
 
-    /// Milliseconds, never 0.
-    fn now(&self) -> u64 {
-        1 + self.epoch.elapsed().as_millis() as u64
-    }
-
-    fn asked(&self) {
-        let relaxed = Ordering::Relaxed;
-        // If it fails, another one has been waiting for longer.
-        let _ = self
-            .unanswered
-            .compare_exchange(0, self.now(), relaxed, relaxed);
-    }
-
-    fn answered(&self) {
-        self.unanswered.store(0, Ordering::Relaxed);
-    }
-
-    /// Whether the client may not yet say itself that the connection is gone: until its first
-    /// attempt at another one it takes commands, which then wait in its queue.
-    ///
-    /// In a cluster it is one of several connections, and the others go on.
-    fn has_just_broken(&self) -> bool {
-        let broken = self.broken.load(Ordering::Relaxed);
-        broken != 0
-            && Duration::from_millis(self.now().saturating_sub(broken)) < FIRST_RECONNECT
-            && !self.client.is_clustered()
-    }
-
-    /// A command timed out: connects anew if no other has been answered for too long. Until
-    /// there is a connection again, commands then fail at once.
-    fn silent(&self) {
-        let since = self.unanswered.load(Ordering::Relaxed);
-        let silence = Duration::from_millis(self.now().saturating_sub(since));
-        if since == 0 || silence < unresponsive(self.timeout) {
+    /// A command got no answer. If its node has been silent for too long, the session ends; in a
+    /// cluster, if another node has its slots. Until there is a connection again, commands then
+    /// fail at once.
+    fn unanswered(
+        self: &Arc<Self>,
+        session: Arc<Session>,
+        node: Option<Node>,
+        slot: Option<u16>,
+        start: Instant,
+    ) {
+        let Some(node) = node else { return };
+        if !session.is_silent(&node, start, unresponsive(self.timeout)) {
             return;
         }
-        // One of many that time out together does it.
-        let relaxed = Ordering::Relaxed;
-        if self
-            .unanswered
-            .compare_exchange(since, 0, relaxed, relaxed)
-            .is_ok()
-        {
-            let link = self.clone();
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "a command runs on our own tokio thread"
-            )]
-            tokio::spawn(async move {
-                *link.failure() = Some("the server does not answer".into());
-                if let Err(error) = link.client.force_reconnection().await {
-                    link.failed(&error);
-                }
-            });
+        match (node, slot) {
+            (Node::Of(silent), Some(slot)) => {
+                let link = self.clone();
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "a command runs on our own tokio thread"
+                )]
+                tokio::spawn(async move {
+                    if link.is_replaced(&session, &silent, slot).await {
+                        link.give_up(&session);
+                    }
+                });
+            }
+            _ => self.give_up(&session),
         }
+    }
+
+    fn give_up(&self, session: &Session) {
+        *self.failure() = Some("the server does not answer".into());
+        session.given_up.notify_one();
+    }
+
+    /// Whether the other nodes say that a slot is no longer the silent one's; or none of them
+    /// answers either, as when the client cannot write.
+    async fn is_replaced(self: &Arc<Self>, session: &Session, silent: &Server, slot: u16) -> bool {
+        let routes = session.routes();
+        let nodes = routes.map(|routes| routes.unique_primary_nodes());
+        let others = nodes.into_iter().flatten().filter(|node| node != silent);
+        for node in others {
+            let request = Request {
+                command: "CLUSTER",
+                slot: None,
+                node: Some(node.clone()),
+                args: vec!["SLOTS".into()],
+                deadline: Instant::now() + self.timeout.min(LONGEST),
+            };
+            if let Ok(answer) = self.send_once(request).await
+                && let Ok(routes) = ClusterRouting::from_cluster_slots(answer, node.host)
+            {
+                let owner = routes.get_server(slot);
+                return owner
+                    .is_some_and(|owner| (&owner.host, owner.port) != (&silent.host, silent.port));
+            }
+        }
+        true
+    }
+
+    fn session(&self) -> Arc<Session> {
+        let session = self.session.read();
+        session.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Locked; no statement under the lock can panic.
@@ -308,27 +357,36 @@ impl Link {
         }
     }
 
+    fn timed_out(&self) -> RedisError {
+        RedisError::Timeout {
+            after: self.timeout,
+        }
+    }
+
     fn failed(&self, error: &Error) {
         *self.failure() = Some(error.details().into());
     }
 }
 
-/// Connects, and again whenever the client has given up.
-async fn stay_connected(link: Link) {
+/// A server's answer, or its words of refusal.
+fn read(answer: Resp3Frame) -> Result<Value, RedisError> {
+    // An error is one that the server sent.
+    let refused = |error: Error| RedisError::Refused {
+        reply: error.details().into(),
+    };
+    Value::try_from(answer).map_err(refused)
+}
+
+/// Connects, and again whenever the client has given up or is given up.
+async fn stay_connected(link: Arc<Link>) {
     loop {
-        match link.client.init().await {
-            Ok(connection) => {
-                link.settled.send_replace(true);
-                // Ends when the client gives up reconnecting by itself.
-                if let Ok(Err(error)) = connection.await {
-                    link.failed(&error);
-                }
-            }
-            Err(error) => {
-                link.failed(&error);
-                link.settled.send_replace(true);
-            }
+        let session = link.session();
+        tokio::select! {
+            () = session.watch(&link) => {}
+            () = keep(&session, &link) => {}
         }
+        let next = Session::new(session.client.clone_new());
+        *link.session.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         #[expect(
             clippy::disallowed_methods,
             reason = "this task runs on our own tokio thread"
@@ -337,20 +395,27 @@ async fn stay_connected(link: Link) {
     }
 }
 
-/// Keeps when the last connection broke, and what with.
-async fn remember_failures(link: Link) {
-    use tokio::sync::broadcast::error::RecvError;
-
-    let mut errors = link.client.error_rx();
-    loop {
-        match errors.recv().await {
-            Ok((error, _)) => {
-                link.broken.store(link.now(), Ordering::Relaxed);
+/// Connects, and waits for the end of the session.
+async fn keep(session: &Session, link: &Link) {
+    let mut connection = match session.client.init().await {
+        Ok(connection) => connection,
+        Err(error) => {
+            link.failed(&error);
+            link.settled.send_replace(true);
+            return;
+        }
+    };
+    session.learn_routes();
+    link.settled.send_replace(true);
+    tokio::select! {
+        // The client gave up reconnecting by itself.
+        end = &mut connection => {
+            if let Ok(Err(error)) = end {
                 link.failed(&error);
             }
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return,
         }
+        // Its sockets are closed with it; what it was doing on them may never end.
+        () = session.given_up.notified() => connection.abort(),
     }
 }
 
@@ -384,6 +449,8 @@ fn client(config: Config, timeout: Duration) -> Result<Client, Error> {
             connection.connection_timeout = CONNECT_TIMEOUT;
             connection.internal_command_timeout = CONNECT_TIMEOUT;
             connection.max_command_attempts = 1;
+            // Following one, it may take another command's answer for that of its ASKING.
+            connection.max_redirections = 0;
             connection.max_command_buffer_len = MAX_QUEUED;
             connection.unresponsive = UnresponsiveConfig {
                 max_timeout: Some(unresponsive(timeout)),
@@ -405,17 +472,14 @@ fn bad_url(error: &Error) -> ConnectError {
     }
 }
 
-/// Where the key stands among the arguments of EVAL and EVALSHA.
-const KEY_OF_EVAL: ClusterHash = ClusterHash::Offset(2);
+/// An instant so far from now can be told.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Between attempts to connect after the client has given up.
 const RETRY: Duration = Duration::from_millis(200);
 
 /// How long the thread that resolves names stays for more.
 const RESOLVER_IDLE: Duration = Duration::from_secs(1);
-
-/// By then the client has tried to connect anew: after 10 ms, and 50 of jitter at the most.
-const FIRST_RECONNECT: Duration = Duration::from_millis(100);
 
 /// How long connecting and greeting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -51,9 +51,10 @@ impl Error for ConnectError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedisError {
-    /// There is no connection now; nothing was sent. The backend keeps trying to connect.
+    /// There is no connection now, or none that takes more; nothing was sent. The backend keeps
+    /// trying to connect.
     NotConnected {
-        /// What the last attempt failed with, if there was one.
+        /// What the last attempt failed with, if there was one, or why no more is taken.
         reason: Option<Box<str>>,
     },
     /// No answer came in time. The server may have done what it was asked.
@@ -72,7 +73,11 @@ pub enum RedisError {
         /// The server's words.
         reply: Box<str>,
     },
-    /// The backend was shut down.
+    /// The cluster is moving the key to another node: twice the one that was asked named
+    /// another. Nothing was done.
+    Redirected,
+    /// The driver ended before there was an answer, with the last handle on it. The server may
+    /// have done what it was asked.
     Stopped,
 }
 
@@ -88,7 +93,8 @@ impl fmt::Display for RedisError {
                 write!(f, "the connection to the server broke: {reason}")
             }
             Self::Refused { reply } => write!(f, "the server refused: {reply}"),
-            Self::Stopped => f.write_str("the backend was shut down"),
+            Self::Redirected => f.write_str("the cluster is moving the key to another node"),
+            Self::Stopped => f.write_str("the driver ended before the server answered"),
         }
     }
 }

@@ -79,7 +79,14 @@ fn of_asking_a_server() {
             },
             "the server refused: NOAUTH",
         ),
-        (RedisError::Stopped, "the backend was shut down"),
+        (
+            RedisError::Redirected,
+            "the cluster is moving the key to another node",
+        ),
+        (
+            RedisError::Stopped,
+            "the driver ended before the server answered",
+        ),
     ];
     for (error, text) in &errors {
         says(error, text, None);

@@ -1,11 +1,13 @@
 //! What each policy does while the server is away, and how everything comes back by itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Server, eventually};
+use crate::support::{Server, eventually, now, real_pause};
 use flow_ratelimit::{Rate, TokenBucket};
 use flow_redis::{CheckError, DistributedLimiter, FailurePolicy, RedisBackend, RedisError, Source};
 use flow_rt::TestRuntime;
+use futures_util::StreamExt;
 
 flow_rt::on_every_runtime! {
     hosts only;
@@ -15,6 +17,9 @@ flow_rt::on_every_runtime! {
     a_server_that_comes_late_is_found,
     a_restarted_server_is_found_again,
     a_server_that_hangs_costs_a_timeout_and_no_more,
+    a_server_that_hangs_with_a_full_socket_is_given_up,
+    connecting_is_part_of_the_timeout,
+    a_connection_made_anew_is_used_at_once,
     the_backend_may_go_before_its_limiter,
     acquire_waits_for_the_local_limiter_while_the_server_is_away,
 }
@@ -49,7 +54,12 @@ async fn case_214_closed_denies_while_the_server_is_away(_: TestRuntime) {
         (stats.granted, stats.fallback_denied, stats.failures),
         (1, 20, 20)
     );
-    // What can never be granted is not a matter of policy.
+    // What can never be granted is not a matter of policy, nor is what is always granted.
+    let nothing = limiter.check_n(0).await.unwrap();
+    assert_eq!(
+        (nothing.source(), nothing.remaining()),
+        (Source::Fallback, 0)
+    );
     assert!(matches!(
         limiter.check_n(11).await,
         Err(CheckError::ExceedsBurst { .. })
@@ -186,6 +196,87 @@ async fn a_server_that_hangs_costs_a_timeout_and_no_more(rt: TestRuntime) {
         limiter.check().await.is_ok()
     })
     .await;
+}
+
+async fn a_server_that_hangs_with_a_full_socket_is_given_up(rt: TestRuntime) {
+    let server = Server::start();
+    let redis = RedisBackend::builder(server.url())
+        .timeout(Duration::from_millis(400))
+        .build()
+        .unwrap();
+    let keyed = DistributedLimiter::builder(&redis).keyed::<str>("user");
+    let limiter = keyed.rate(Rate::per_hour(1)).burst(10).build().unwrap();
+    eventually(&rt, "connected", async || redis.ping().await.is_ok()).await;
+    server.signal("STOP");
+    // More than the sockets of both ends hold.
+    let key: Arc<str> = "k".repeat(1 << 20).into();
+    let mut checks = rt.task_group();
+    for _ in 0..64 {
+        let (limiter, key) = (limiter.clone(), key.clone());
+        checks.spawn(async move { limiter.check(&key).await });
+    }
+    while let Some(check) = checks.next().await {
+        check.unwrap().unwrap_err();
+    }
+    eventually(&rt, "the connection is given up", async || {
+        let _ = redis.ping().await;
+        !redis.is_connected()
+    })
+    .await;
+    let error = redis.ping().await.unwrap_err();
+    assert!(
+        matches!(error, RedisError::NotConnected { .. }),
+        "{error:?}"
+    );
+    server.signal("CONT");
+    eventually(&rt, "the server is back", async || {
+        redis.ping().await.is_ok()
+    })
+    .await;
+}
+
+async fn connecting_is_part_of_the_timeout(rt: TestRuntime) {
+    let mut took = Duration::MAX;
+    // The machine may stand still in one round, or in two.
+    for _ in 0..10 {
+        let server = Server::start();
+        let limiter = limiter(&server.connect(), FailurePolicy::Closed);
+        // It accepts connections all the same, and will then pause what writes.
+        server.signal("STOP");
+        let _answer = server.send(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+        let start = now();
+        let check = rt.spawn(async move { limiter.check().await });
+        real_pause(&rt, Duration::from_millis(1_600)).await;
+        server.signal("CONT");
+        let error = check.await.unwrap().unwrap_err();
+        took = took.min(now() - start);
+        let timed_out = CheckError::Unavailable(RedisError::Timeout {
+            after: Duration::from_secs(2),
+        });
+        // Not another two seconds from when it was connected.
+        if error == timed_out && took < Duration::from_secs(3) {
+            return;
+        }
+    }
+    panic!("it takes {took:?}");
+}
+
+async fn a_connection_made_anew_is_used_at_once(rt: TestRuntime) {
+    let server = Server::start();
+    let redis = server.connect();
+    redis.ping().await.unwrap();
+    let mut took = Duration::MAX;
+    // The client is back after 60 ms at the latest, but the machine may be busy.
+    for _ in 0..50 {
+        server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+        let start = now();
+        eventually(&rt, "connected", async || redis.ping().await.is_ok()).await;
+        took = took.min(now() - start);
+        if took < Duration::from_millis(95) {
+            return;
+        }
+    }
+    panic!("it takes {took:?}");
 }
 
 async fn the_backend_may_go_before_its_limiter(_: TestRuntime) {
