@@ -7,9 +7,11 @@
 //! the largest number in the script is the capacity.
 //!
 //! # State
-//! Per bucket one string of three little-endian doubles: the units at the last change, the
-//! server's time of it in microseconds, and `token`, by which an instance with another rate
-//! knows that the units are not its own. See `bucket.lua`.
+//! Per bucket one string of six little-endian doubles: the units at the last change, the server's
+//! time of it in microseconds; `token`, capacity and `supply` of who changed it, by which an
+//! instance with another rate or burst knows that the units are not its own; and for how many
+//! microseconds the bucket is kept at least. That is zero as long as all are alike: the key then
+//! lives until the bucket is full. See `bucket.lua`.
 
 use core::time::Duration;
 

@@ -29,6 +29,7 @@ flow_rt::on_every_runtime! {
     peek_takes_nothing_and_reset_fills,
     keys_have_buckets_of_their_own,
     another_rate_keeps_the_tokens,
+    another_burst_is_not_forgotten_before_it_is_full,
     a_flushed_script_is_sent_again,
     a_foreign_value_is_an_error_not_a_bucket,
     a_wrong_password_is_an_error_until_it_is_right,
@@ -271,6 +272,24 @@ async fn another_rate_keeps_the_tokens(_: TestRuntime) {
     let small = named(&redis, 5).build().unwrap();
     assert_eq!(small.check_n(3).await.unwrap().remaining(), 2);
     assert_eq!(slow.peek().await.unwrap().remaining(), 2);
+}
+
+async fn another_burst_is_not_forgotten_before_it_is_full(_: TestRuntime) {
+    const HOUR: i64 = 3_600_000;
+    let server = Server::start();
+    let redis = server.connect();
+    let (large, small) = (slow(&redis, 100), slow(&redis, 5));
+    let fast = named(&redis, 5).rate("10/s").build().unwrap();
+    let ttl = || -> i64 { server.command(&["PTTL", "flow:{api}"]).parse().unwrap() };
+    large.check().await.unwrap();
+    assert!(ttl() <= HOUR + 1, "alone, it is full after an hour");
+    for other in [&small, &fast] {
+        other.check().await.unwrap();
+        assert!(ttl() > 95 * HOUR, "{}: four of a hundred are left", ttl());
+        assert!(large.peek().await.unwrap().remaining() < 5);
+        large.check().await.unwrap();
+        assert!(ttl() > 95 * HOUR, "{}", ttl());
+    }
 }
 
 async fn a_flushed_script_is_sent_again(_: TestRuntime) {
