@@ -33,18 +33,23 @@ impl DistributedLimiter {
         n: u64,
         limit: Option<Duration>,
     ) -> Result<flow_ratelimit::Granted, Denied> {
-        let mut left = limit.unwrap_or(Duration::MAX);
+        // Without a runtime nobody sleeps.
+        let started = self.runtime().ok().map(|runtime| (runtime.now(), runtime));
         loop {
             let error = match self.check_n(n).await {
                 Ok(granted) => return Ok(granted.into()),
                 Err(error) => error,
             };
+            // Asking takes time too.
+            let passed = started.as_ref().map_or(Duration::ZERO, |(start, runtime)| {
+                runtime.now().saturating_duration_since(*start)
+            });
+            let left = limit.map_or(Duration::MAX, |limit| limit.saturating_sub(passed));
             let retry_after = error.retry_after().filter(|wait| *wait <= left);
             let Some(retry_after) = retry_after else {
                 return Err(error.into());
             };
             self.sleep(retry_after).await?;
-            left -= retry_after;
         }
     }
 }

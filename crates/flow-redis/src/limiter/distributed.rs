@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::Handle;
+use flow_rt::{Handle, HandleError};
 
 use crate::backend::RedisBackend;
 use crate::error::RedisError;
@@ -45,7 +45,7 @@ impl DistributedLimiter {
     }
 
     /// Takes `n` tokens together, or none and says why. Never waits for tokens; 0 is always
-    /// granted.
+    /// granted, also while the server is away.
     ///
     /// # Errors
     /// [`CheckError::NotYet`] if there are too few now, [`CheckError::ExceedsBurst`] if there
@@ -146,12 +146,14 @@ impl DistributedLimiter {
     }
 
     pub(super) async fn sleep(&self, delay: Duration) -> Result<(), AcquireError> {
-        let runtime = match &self.runtime {
-            Some(runtime) => runtime.clone(),
-            None => Handle::current().map_err(AcquireError::NoRuntime)?,
-        };
+        let runtime = self.runtime().map_err(AcquireError::NoRuntime)?;
         let slept = runtime.sleep(delay).await;
         slept.map_err(|_| AcquireError::Stopped)
+    }
+
+    /// The one to wait on.
+    pub(super) fn runtime(&self) -> Result<Handle, HandleError> {
+        self.runtime.clone().map_or_else(Handle::current, Ok)
     }
 }
 

@@ -124,15 +124,24 @@ impl Shared {
         }
     }
 
+    /// A grant of which nobody knows what it leaves.
+    fn unknown(&self) -> Granted {
+        Granted {
+            remaining: 0,
+            limit: self.bucket.burst(),
+            reset_after: core::time::Duration::ZERO,
+            source: Source::Fallback,
+        }
+    }
+
     fn fall_back(&self, failure: RedisError, n: u64) -> Result<Granted, CheckError> {
+        // What takes nothing is no matter of policy.
+        if n == 0 {
+            return Ok(self.unknown());
+        }
         let source = Source::Fallback;
         match &self.policy {
-            FailurePolicy::Open => Ok(Granted {
-                remaining: 0,
-                limit: self.bucket.burst(),
-                reset_after: core::time::Duration::ZERO,
-                source,
-            }),
+            FailurePolicy::Open => Ok(self.unknown()),
             FailurePolicy::Closed => Err(CheckError::Unavailable(failure)),
             FailurePolicy::Local(limiter) => match limiter.try_acquire_n(n) {
                 Ok(granted) => Ok(Granted {

@@ -1,7 +1,8 @@
 //! A server's decisions where only decisions count: through `Decide`, as one limiter among
 //! others.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::support::{Server, eventually};
@@ -14,6 +15,7 @@ flow_rt::on_every_runtime! {
     a_grant_says_what_is_left,
     a_wait_that_would_pass_the_limit_is_denied_at_once,
     a_wait_sleeps_until_there_are_tokens,
+    asking_is_part_of_the_wait,
     more_than_the_burst_is_never_granted,
     without_its_server_a_closed_limiter_is_unavailable,
     the_fallback_decides_while_the_server_is_away,
@@ -83,6 +85,27 @@ async fn a_wait_sleeps_until_there_are_tokens(rt: TestRuntime) {
     server.command(&["DEL", "flow:{api}"]);
     assert_eq!(waiter.await.unwrap().unwrap().remaining(), 1);
     assert!(rt.now() - start > Duration::from_secs(3_500));
+}
+
+async fn asking_is_part_of_the_wait(rt: TestRuntime) {
+    let server = Server::start();
+    let limiter = limiter(&server.connect(), &rt, FailurePolicy::Closed);
+    now(&limiter, 2).await.unwrap();
+    server.signal("STOP");
+    let start = rt.now();
+    let mut state = WaitState::with_limit(Duration::from_secs(3_700));
+    let mut asked = Box::pin(poll_fn(|cx| limiter.poll_decide(cx, 1, &mut state)));
+    assert!(
+        poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx)))
+            .await
+            .is_pending()
+    );
+    rt.sleep(Duration::from_secs(2_000)).await.unwrap();
+    server.signal("CONT");
+    // The hour that it says does not fit any more.
+    let retry_after = asked.await.unwrap_err().retry_after().unwrap();
+    assert!(retry_after > Duration::from_secs(3_500), "{retry_after:?}");
+    assert_eq!(rt.now() - start, Duration::from_secs(2_000));
 }
 
 async fn more_than_the_burst_is_never_granted(rt: TestRuntime) {
