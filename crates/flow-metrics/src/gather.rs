@@ -1,7 +1,7 @@
 //! The sink of a collection: checks each sample against the catalogue and adds equal series up.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::collect::{Labels, Sink};
 use crate::desc::{Desc, Kind, Unit};
@@ -13,6 +13,8 @@ pub(crate) struct Gather {
     families: BTreeMap<&'static str, Gathered>,
     max_series: usize,
     rejected: u64,
+    /// Names of which samples are missing.
+    incomplete: BTreeSet<&'static str>,
 }
 
 struct Gathered {
@@ -30,7 +32,23 @@ impl Gather {
             families: catalogue.map(empty).collect(),
             max_series,
             rejected: 0,
+            incomplete: BTreeSet::new(),
         }
+    }
+
+    /// A collector of these was cut short.
+    pub(crate) fn cut_short(&mut self, descriptions: &'static [Desc]) {
+        self.incomplete.extend(descriptions.iter().map(Desc::name));
+    }
+
+    /// All names in the catalogue, with the prefix.
+    pub(crate) fn names(&self, prefix: &str) -> BTreeSet<String> {
+        with_prefix(prefix, self.families.keys())
+    }
+
+    /// Those of which samples are missing.
+    pub(crate) fn incomplete(&self, prefix: &str) -> BTreeSet<String> {
+        with_prefix(prefix, &self.incomplete)
     }
 
     /// Samples left out since the last call.
@@ -60,6 +78,7 @@ impl Gather {
     fn add(&mut self, desc: &'static Desc, kind: Kind, labels: Labels<'_>, value: Value) {
         if self.try_add(desc, kind, labels, value).is_none() {
             self.rejected += 1;
+            self.incomplete.insert(desc.name());
         }
     }
 
@@ -102,6 +121,14 @@ impl Gather {
         }
         Some(())
     }
+}
+
+fn with_prefix<'a>(
+    prefix: &str,
+    names: impl IntoIterator<Item = &'a &'static str>,
+) -> BTreeSet<String> {
+    let names = names.into_iter();
+    names.map(|name| format!("{prefix}{name}")).collect()
 }
 
 impl Sink for Gather {

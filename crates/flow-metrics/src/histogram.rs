@@ -13,8 +13,8 @@
 //!
 //! # Ordering
 //! All accesses are relaxed: nothing is published by a count. A snapshot taken while others
-//! record may have a value's bucket and not yet its part of the sum; one taken after they are
-//! joined has everything.
+//! record may have a value's bucket and not yet its part of the sum, or its part of the sum and
+//! not yet its bucket; one taken after they are joined has everything.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -138,6 +138,9 @@ impl Histogram {
     }
 
     /// Everything recorded so far.
+    ///
+    /// Of a value that is being recorded meanwhile it may have the count without its part of the
+    /// sum, or the other way round.
     ///
     /// # Cost
     /// Eight loads per bucket and an allocation.

@@ -5,8 +5,8 @@
 //! seconds, and the recorder gets what has changed since.
 //!
 //! # Invariant
-//! What was sent for a series is what it showed at the last publication: one publication runs
-//! at a time, each with a younger snapshot.
+//! What was sent for a series is what it showed when it was last collected whole: one publication
+//! runs at a time, each with a younger snapshot.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::HashMap;
@@ -23,7 +23,14 @@ use crate::snapshot::{Family, Series, Snapshot, Value};
 #[derive(Default)]
 pub(crate) struct Published {
     running: AtomicBool,
-    told: Mutex<HashMap<Key, Told>>,
+    told: Mutex<HashMap<Key, Last>>,
+}
+
+/// What was told of a series.
+struct Last {
+    value: Told,
+    /// For how many publications it has been missing.
+    missing: u32,
 }
 
 /// The last value sent of a series of which differences are sent.
@@ -38,7 +45,8 @@ impl Registry {
     ///
     /// A histogram's samples are placed in their bucket so that their sum is the recorded sum; a
     /// recorder with the same bounds shows the same buckets. A counter that fell, because its
-    /// primitive was replaced, counts from zero again. Install the recorder before the first
+    /// primitive was replaced, counts from zero again; one that was missing for a while, because
+    /// its collector panicked or left it out, does not. Install the recorder before the first
     /// publication: what is sent without one is gone.
     ///
     /// Returns `false`, having sent nothing, if another thread is publishing right now.
@@ -54,7 +62,7 @@ impl Registry {
         }
         let _running = Running(&published.running);
         let snapshot = self.collect();
-        let updates = published.updates(&snapshot);
+        let updates = published.updates(&snapshot, self.0.max_series);
         metrics::with_recorder(|recorder| {
             for family in &snapshot.families {
                 describe(recorder, family);
@@ -68,37 +76,60 @@ impl Registry {
 }
 
 impl Published {
-    /// The differences between the snapshot and what was told, which is then the snapshot.
-    fn updates(&self, snapshot: &Snapshot) -> Vec<Update> {
+    /// The differences between the snapshot and what was told, which is then the snapshot, and
+    /// what it does not show but may show again: for each name, the `max_series` series that it
+    /// showed last.
+    fn updates(&self, snapshot: &Snapshot, max_series: usize) -> Vec<Update> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut now = HashMap::with_capacity(told.len());
+        let mut before = core::mem::take(&mut *told);
+        told.reserve(before.len());
         let mut updates = Vec::new();
         for family in &snapshot.families {
+            let incomplete = snapshot.incomplete.contains(&family.name);
             for series in &family.series {
                 let key = key(snapshot, family, series);
-                let change = match &series.value {
+                let last = before.remove(&key).map(|last| last.value);
+                let (change, now) = match &series.value {
+                    Value::Gauge(value) => (Change::Gauge(*value), None),
                     Value::Counter(value) => {
-                        now.insert(key.clone(), Told::Counter(*value));
-                        Change::Counter(match told.get(&key) {
-                            Some(Told::Counter(before)) if before <= value => value - before,
-                            _ => *value,
-                        })
-                    }
-                    Value::Gauge(value) => Change::Gauge(*value),
-                    Value::Histogram(value) => {
-                        now.insert(key.clone(), Told::Histogram(value.clone()));
-                        let before = match told.get(&key) {
-                            Some(Told::Histogram(before)) => Some(before),
-                            _ => None,
+                        let (more, value) = match last {
+                            Some(Told::Counter(last)) if last <= *value => (value - last, *value),
+                            // What was not handed over is not gone.
+                            Some(Told::Counter(last)) if incomplete => (0, last),
+                            _ => (*value, *value),
                         };
-                        Change::Histogram(samples(before, value))
+                        (Change::Counter(more), Some(Told::Counter(value)))
+                    }
+                    Value::Histogram(value) => {
+                        let (samples, value) = match last {
+                            Some(Told::Histogram(last)) if grew(&last, value) => {
+                                (samples(Some(&last), value), value.clone())
+                            }
+                            Some(Told::Histogram(last)) if incomplete => (Vec::new(), last),
+                            _ => (samples(None, value), value.clone()),
+                        };
+                        (Change::Histogram(samples), Some(Told::Histogram(value)))
                     }
                 };
+                if let Some(value) = now {
+                    told.insert(key.clone(), Last { value, missing: 0 });
+                }
                 updates.push(Update { key, change });
             }
         }
-        // Series that are gone start from zero should they come back.
-        *told = now;
+        // A name that nobody declares any more starts from zero should it come back.
+        let mut missing: HashMap<&str, Vec<(Key, Last)>> = HashMap::new();
+        for (key, mut last) in before {
+            if let Some(name) = snapshot.names.get(key.name()) {
+                last.missing = last.missing.saturating_add(1);
+                missing.entry(name).or_default().push((key, last));
+            }
+        }
+        for mut series in missing.into_values() {
+            series.sort_by_key(|(_, last)| last.missing);
+            series.truncate(max_series);
+            told.extend(series);
+        }
         updates
     }
 }
@@ -158,17 +189,18 @@ fn key(snapshot: &Snapshot, family: &Family, series: &Series) -> Key {
     Key::from_parts(family.name.clone(), base.chain(own).collect::<Vec<_>>())
 }
 
-/// The values recorded since `before`, made up so that each lies in its bucket and, where the
+/// Whether a histogram may have come from another by recording.
+fn grew(before: &HistogramSnapshot, now: &HistogramSnapshot) -> bool {
+    let mut counts = before.counts().iter().zip(now.counts());
+    before.bounds() == now.bounds() && counts.all(|(before, now)| before <= now)
+}
+
+/// The values recorded since `before`, from which `now` grew, made up so that each lies in its bucket and, where the
 /// buckets allow, all add up to the sum.
 ///
 /// All finite buckets place theirs at the same fraction of their width; values above the last
-/// bound take up what is then missing in the sum.
+/// bound take up what is then missing in the sum, so that the fraction leaves enough for them.
 fn samples(before: Option<&HistogramSnapshot>, now: &HistogramSnapshot) -> Vec<(f64, usize)> {
-    let fits = |before: &&HistogramSnapshot| {
-        let mut counts = before.counts().iter().zip(now.counts());
-        before.bounds() == now.bounds() && counts.all(|(before, now)| before <= now)
-    };
-    let before = before.filter(fits);
     let zero = vec![0; now.counts().len()];
     let (counts, sum) = before.map_or((&*zero, 0.0), |b| (b.counts(), b.sum()));
     let sum = now.sum() - sum;
@@ -190,11 +222,13 @@ fn samples(before: Option<&HistogramSnapshot>, now: &HistogramSnapshot) -> Vec<(
         (0..bounds.len()).map(|b| new[b] as f64 * part(b)).sum()
     };
     let (floor, room) = (total(&lower), total(&width));
-    let fraction = if above > 0 || room <= 0.0 {
+    let fraction = if room <= 0.0 {
         0.5
     } else {
+        let most = if above > 0 { 0.5 } else { 1.0 };
+        let last = bounds[bounds.len() - 1];
         // Above 0: the lower bound belongs to the bucket below.
-        ((sum - floor) / room).clamp(1e-9, 1.0)
+        ((sum - floor - above as f64 * last) / room).clamp(1e-9, most)
     };
 
     let mut samples = Vec::new();

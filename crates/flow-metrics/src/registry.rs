@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     /// With its `_`, or empty.
     prefix: String,
     base_labels: Arc<[(String, String)]>,
-    max_series: usize,
+    pub(crate) max_series: usize,
     state: Mutex<State>,
     rejected: Counter,
     panics: Counter,
@@ -131,21 +131,26 @@ impl Registry {
         let (collectors, mut gather) = {
             let state = self.0.state();
             let entries = state.collectors.values();
-            let collectors: Vec<_> = entries.map(|entry| entry.collector.clone()).collect();
+            let collectors: Vec<_> = entries
+                .map(|entry| (entry.collector.clone(), entry.descriptions))
+                .collect();
             let catalogue = state.catalogue.values().map(|(desc, _)| *desc).chain(OWN);
             (collectors, Gather::new(catalogue, self.0.max_series))
         };
-        for collector in collectors {
+        for (collector, descriptions) in collectors {
             // The sink is sound after a panic: it holds whole samples only.
             let collected = catch_unwind(AssertUnwindSafe(|| collector.collect(&mut gather)));
             if collected.is_err() {
                 self.0.panics.increment();
+                gather.cut_short(descriptions);
             }
         }
         self.0.rejected.add(gather.take_rejected());
         gather.counter(&OWN[0], &[], self.0.rejected.get());
         gather.counter(&OWN[1], &[], self.0.panics.get());
         Snapshot {
+            names: gather.names(&self.0.prefix),
+            incomplete: gather.incomplete(&self.0.prefix),
             families: gather.finish(&self.0.prefix),
             base_labels: self.0.base_labels.clone(),
         }

@@ -1,5 +1,6 @@
 //! Everything a registry's collectors handed over at one collection.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::desc::Desc;
@@ -10,6 +11,10 @@ use crate::histogram::HistogramSnapshot;
 pub struct Snapshot {
     pub(crate) families: Vec<Family>,
     pub(crate) base_labels: Arc<[(String, String)]>,
+    /// The names in the catalogue, with or without series.
+    pub(crate) names: BTreeSet<String>,
+    /// Those of which samples are missing: a collector panicked, or one was left out.
+    pub(crate) incomplete: BTreeSet<String>,
 }
 
 /// A metric with all its series.
