@@ -29,30 +29,30 @@ impl Cluster {
         std::fs::create_dir(&dir).unwrap();
         let nodes: Vec<_> = (0..PRIMARIES + replicas)
             .map(|node| {
-                let bus = free_port();
-                let options = [
-                    // A replica keeps there what it was sent.
-                    "--dir".to_owned(),
-                    dir.display().to_string(),
-                    "--cluster-enabled".to_owned(),
-                    "yes".to_owned(),
-                    "--cluster-config-file".to_owned(),
-                    format!("{node}.conf"),
-                    "--cluster-port".to_owned(),
-                    bus.to_string(),
-                    "--cluster-node-timeout".to_owned(),
-                    "1000".to_owned(),
-                    // Or all nodes would refuse while one is missing, and give it away so.
-                    "--cluster-require-full-coverage".to_owned(),
-                    "no".to_owned(),
-                ];
-                let mut server = Server::with(options.into());
-                server.restart();
-                (server, bus)
+                Server::first_up(|| {
+                    let options = [
+                        // A replica keeps there what it was sent.
+                        ("--dir", dir.display().to_string()),
+                        ("--cluster-enabled", "yes".to_owned()),
+                        ("--cluster-config-file", format!("{node}.conf")),
+                        ("--cluster-port", free_port().to_string()),
+                        ("--cluster-node-timeout", "1000".to_owned()),
+                        // Or all nodes would refuse while one is missing, and give it away so.
+                        ("--cluster-require-full-coverage", "no".to_owned()),
+                    ];
+                    let options = options.map(|(name, value)| [name.to_owned(), value]);
+                    Server::with(options.concat())
+                })
             })
             .collect();
-        let (first, bus) = (nodes[0].0.port().to_string(), nodes[0].1.to_string());
-        for (node, (server, _)) in nodes.iter().enumerate() {
+        let first = nodes[0].port().to_string();
+        let bus = nodes[0].command(&["CONFIG", "GET", "cluster-port"]);
+        let bus = bus
+            .lines()
+            .last()
+            .expect("its name and its value")
+            .to_owned();
+        for (node, server) in nodes.iter().enumerate() {
             server.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(node + 1).to_string()]);
             if node < PRIMARIES {
                 let first = (node * SLOTS / PRIMARIES).to_string();
@@ -60,7 +60,6 @@ impl Cluster {
                 server.command(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
             }
         }
-        let nodes: Vec<_> = nodes.into_iter().map(|(server, _)| server).collect();
         let cluster = Self { nodes, dir };
         let mut tries = 0;
         eventually(rt, "the nodes know each other", async || {

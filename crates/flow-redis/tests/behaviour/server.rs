@@ -14,9 +14,15 @@ pub(crate) struct Server {
 impl Server {
     /// A server that accepts connections.
     pub(crate) fn start() -> Self {
-        let mut server = Self::away();
-        server.restart();
-        server
+        Self::first_up(Self::away)
+    }
+
+    /// The first of a few that accepts connections: somebody else may take a port before its server
+    /// does.
+    pub(crate) fn first_up(make: impl FnMut() -> Self) -> Self {
+        let mut few = std::iter::repeat_with(make).take(5);
+        few.find_map(|mut server| server.try_restart().then_some(server))
+            .expect("a redis-server that does not end before it is ready")
     }
 
     /// The address of a server that is not there yet.
@@ -43,6 +49,11 @@ impl Server {
 
     /// Starts the server, empty, on the same port; returns when it accepts connections.
     pub(crate) fn restart(&mut self) {
+        assert!(self.try_restart(), "redis-server ended before it was ready");
+    }
+
+    /// As [`restart`](Self::restart); false if the server ended before it was ready.
+    fn try_restart(&mut self) -> bool {
         self.kill();
         let mut child = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
@@ -61,10 +72,13 @@ impl Server {
         while !line.contains("Ready to accept connections") {
             line.clear();
             let read = log.read_line(&mut line).expect("its log is text");
-            assert!(read > 0, "redis-server ended before it was ready");
+            if read == 0 {
+                return false;
+            }
         }
         // A full pipe would stop the server.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        true
     }
 
     /// Kills the server; returns when it is gone.
