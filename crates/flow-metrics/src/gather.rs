@@ -13,13 +13,16 @@ pub(crate) struct Gather {
     families: BTreeMap<&'static str, Gathered>,
     max_series: usize,
     rejected: u64,
-    /// Names of which samples are missing.
+    /// Names of which shown series are not whole.
     incomplete: BTreeSet<&'static str>,
+    /// Whose samples are coming.
+    collector: u64,
 }
 
 struct Gathered {
     desc: &'static Desc,
-    series: BTreeMap<Vec<String>, Value>,
+    /// By label values: what was measured, and who handed it over.
+    series: BTreeMap<Vec<String>, (Value, u64)>,
 }
 
 impl Gather {
@@ -33,7 +36,16 @@ impl Gather {
             max_series,
             rejected: 0,
             incomplete: BTreeSet::new(),
+            collector: Self::REGISTRY,
         }
+    }
+
+    /// The collector that stands for the registry itself.
+    pub(crate) const REGISTRY: u64 = u64::MAX;
+
+    /// From here on samples come from this one.
+    pub(crate) fn from(&mut self, collector: u64) {
+        self.collector = collector;
     }
 
     /// A collector of these was cut short.
@@ -41,14 +53,10 @@ impl Gather {
         self.incomplete.extend(descriptions.iter().map(Desc::name));
     }
 
-    /// All names in the catalogue, with the prefix.
-    pub(crate) fn names(&self, prefix: &str) -> BTreeSet<String> {
-        with_prefix(prefix, self.families.keys())
-    }
-
-    /// Those of which samples are missing.
+    /// Those of which shown series are not whole.
     pub(crate) fn incomplete(&self, prefix: &str) -> BTreeSet<String> {
-        with_prefix(prefix, &self.incomplete)
+        let names = self.incomplete.iter();
+        names.map(|name| format!("{prefix}{name}")).collect()
     }
 
     /// Samples left out since the last call.
@@ -66,9 +74,10 @@ impl Gather {
                 series: family
                     .series
                     .into_iter()
-                    .map(|(label_values, value)| Series {
+                    .map(|(label_values, (value, collector))| Series {
                         label_values,
                         value,
+                        collector,
                     })
                     .collect(),
             })
@@ -103,10 +112,11 @@ impl Gather {
         let room = family.series.len() < self.max_series;
         match family.series.entry(values?) {
             Entry::Vacant(entry) if room => {
-                entry.insert(value);
+                entry.insert((value, self.collector));
             }
-            Entry::Vacant(_) => return None,
-            Entry::Occupied(mut entry) => match (entry.get_mut(), value) {
+            // Left out as a whole: those that are shown lack nothing.
+            Entry::Vacant(_) => self.rejected += 1,
+            Entry::Occupied(mut entry) => match (&mut entry.get_mut().0, value) {
                 (Value::Counter(sum), Value::Counter(value)) => *sum = sum.wrapping_add(value),
                 // Two ratios do not add up to one; the larger is the one to worry about.
                 (Value::Gauge(sum), Value::Gauge(value)) if family.desc.unit() == Unit::Ratio => {
@@ -121,14 +131,6 @@ impl Gather {
         }
         Some(())
     }
-}
-
-fn with_prefix<'a>(
-    prefix: &str,
-    names: impl IntoIterator<Item = &'a &'static str>,
-) -> BTreeSet<String> {
-    let names = names.into_iter();
-    names.map(|name| format!("{prefix}{name}")).collect()
 }
 
 impl Sink for Gather {

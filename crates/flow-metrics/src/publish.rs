@@ -29,6 +29,8 @@ pub(crate) struct Published {
 /// What was told of a series.
 struct Last {
     value: Told,
+    /// Who handed it over.
+    collector: u64,
     /// For how many publications it has been missing.
     missing: u32,
 }
@@ -45,9 +47,10 @@ impl Registry {
     ///
     /// A histogram's samples are placed in their bucket so that their sum is the recorded sum; a
     /// recorder with the same bounds shows the same buckets. A counter that fell, because its
-    /// primitive was replaced, counts from zero again; one that was missing for a while, because
-    /// its collector panicked or left it out, does not. Install the recorder before the first
-    /// publication: what is sent without one is gone.
+    /// primitive was replaced, counts from zero again, and so does one whose collector was gone at
+    /// a publication; one that was missing for a while, because its collector panicked or left it
+    /// out, does not. Install the recorder before the first publication: what is sent without one
+    /// is gone.
     ///
     /// Returns `false`, having sent nothing, if another thread is publishing right now.
     ///
@@ -112,16 +115,22 @@ impl Published {
                     }
                 };
                 if let Some(value) = now {
-                    told.insert(key.clone(), Last { value, missing: 0 });
+                    let last = Last {
+                        value,
+                        collector: series.collector,
+                        missing: 0,
+                    };
+                    told.insert(key.clone(), last);
                 }
                 updates.push(Update { key, change });
             }
         }
-        // A name that nobody declares any more starts from zero should it come back.
-        let mut missing: HashMap<&str, Vec<(Key, Last)>> = HashMap::new();
+        // Whose collector has gone starts from zero should it come back.
+        let mut missing: HashMap<String, Vec<(Key, Last)>> = HashMap::new();
         for (key, mut last) in before {
-            if let Some(name) = snapshot.names.get(key.name()) {
+            if snapshot.collectors.contains(&last.collector) {
                 last.missing = last.missing.saturating_add(1);
+                let name = key.name().to_owned();
                 missing.entry(name).or_default().push((key, last));
             }
         }
@@ -195,8 +204,8 @@ fn grew(before: &HistogramSnapshot, now: &HistogramSnapshot) -> bool {
     before.bounds() == now.bounds() && counts.all(|(before, now)| before <= now)
 }
 
-/// The values recorded since `before`, from which `now` grew, made up so that each lies in its bucket and, where the
-/// buckets allow, all add up to the sum.
+/// The values recorded since `before`, from which `now` grew, made up so that each lies in its
+/// bucket and, where the buckets allow, all add up to the sum.
 ///
 /// All finite buckets place theirs at the same fraction of their width; values above the last
 /// bound take up what is then missing in the sum, so that the fraction leaves enough for them.

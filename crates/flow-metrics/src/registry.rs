@@ -6,7 +6,7 @@
 //! 2. A collector is called with no lock held: it may register, unregister and collect.
 
 use core::fmt;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -130,14 +130,17 @@ impl Registry {
     pub fn collect(&self) -> Snapshot {
         let (collectors, mut gather) = {
             let state = self.0.state();
-            let entries = state.collectors.values();
+            let entries = state.collectors.iter();
             let collectors: Vec<_> = entries
-                .map(|entry| (entry.collector.clone(), entry.descriptions))
+                .map(|(id, entry)| (*id, entry.collector.clone(), entry.descriptions))
                 .collect();
             let catalogue = state.catalogue.values().map(|(desc, _)| *desc).chain(OWN);
             (collectors, Gather::new(catalogue, self.0.max_series))
         };
-        for (collector, descriptions) in collectors {
+        let mut asked = BTreeSet::from([Gather::REGISTRY]);
+        for (id, collector, descriptions) in collectors {
+            asked.insert(id);
+            gather.from(id);
             // The sink is sound after a panic: it holds whole samples only.
             let collected = catch_unwind(AssertUnwindSafe(|| collector.collect(&mut gather)));
             if collected.is_err() {
@@ -146,12 +149,13 @@ impl Registry {
             }
         }
         self.0.rejected.add(gather.take_rejected());
+        gather.from(Gather::REGISTRY);
         gather.counter(&OWN[0], &[], self.0.rejected.get());
         gather.counter(&OWN[1], &[], self.0.panics.get());
         Snapshot {
-            names: gather.names(&self.0.prefix),
             incomplete: gather.incomplete(&self.0.prefix),
             families: gather.finish(&self.0.prefix),
+            collectors: asked,
             base_labels: self.0.base_labels.clone(),
         }
     }

@@ -11,10 +11,10 @@ use crate::histogram::HistogramSnapshot;
 pub struct Snapshot {
     pub(crate) families: Vec<Family>,
     pub(crate) base_labels: Arc<[(String, String)]>,
-    /// The names in the catalogue, with or without series.
-    pub(crate) names: BTreeSet<String>,
-    /// Those of which samples are missing: a collector panicked, or one was left out.
+    /// Those of which shown series are not whole: a collector panicked, or a sample did not fit.
     pub(crate) incomplete: BTreeSet<String>,
+    /// Those who were asked.
+    pub(crate) collectors: BTreeSet<u64>,
 }
 
 /// A metric with all its series.
@@ -26,11 +26,13 @@ pub struct Family {
 }
 
 /// One set of label values, and what was measured for it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Series {
     /// In the order in which the `Desc` declares the labels.
     pub(crate) label_values: Vec<String>,
     pub(crate) value: Value,
+    /// Who handed it over, first if there were several.
+    pub(crate) collector: u64,
 }
 
 /// What was measured.

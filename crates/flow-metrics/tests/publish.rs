@@ -234,6 +234,58 @@ fn what_was_missing_for_a_while_is_not_sent_again() {
 }
 
 #[test]
+fn a_name_over_its_limit_hides_no_restart() {
+    static MINE: &[Desc] = &[Desc::counter("app_hits_total", "Hits.", &["page"])];
+    let hits = Arc::new(AtomicU64::new(50));
+    let shown = hits.clone();
+    let collect = move |out: &mut dyn Sink| {
+        out.counter(&MINE[0], &[("page", "a")], shown.load(Ordering::Relaxed));
+        out.counter(&MINE[0], &[("page", "no room")], 1);
+    };
+    let registry = Registry::builder().max_series(1).build().unwrap();
+    registry
+        .register(Arc::new(Fixed(MINE, collect)))
+        .unwrap()
+        .forget();
+    let memory = Memory::default();
+    for now in [50, 2, 5] {
+        hits.store(now, Ordering::Relaxed);
+        metrics::with_local_recorder(&memory, || assert!(registry.publish()));
+    }
+    assert_eq!(memory.told().counters["app_hits_total,page=a"], 55);
+}
+
+#[test]
+fn who_takes_the_place_of_one_that_has_gone_counts_from_zero() {
+    let registry = Registry::new();
+    let memory = Memory::default();
+    let publish = || metrics::with_local_recorder(&memory, || assert!(registry.publish()));
+    let limiter = |name: &str, allowed: u64| {
+        let limiter = Limiter::new(name);
+        limiter.allowed.add(allowed);
+        limiter.waits.record_duration(Duration::from_millis(5));
+        registry.register(limiter).unwrap()
+    };
+    let other = limiter("other", 1);
+    let first = limiter("api", 100);
+    publish();
+    drop(first);
+    publish();
+    let second = limiter("api", 150);
+    publish();
+    publish();
+    let told = memory.told();
+    let allowed = |name| {
+        let key = format!("flow_ratelimit_decisions_total,limiter={name},outcome=allowed");
+        told.counters[&key]
+    };
+    assert_eq!((allowed("api"), allowed("other")), (250, 1));
+    let waits = &told.samples["flow_ratelimit_wait_seconds,limiter=api"];
+    assert_eq!(waits.len(), 2);
+    drop((other, second));
+}
+
+#[test]
 fn a_sum_that_is_half_handed_over_did_not_fall() {
     static MINE: &[Desc] = &[
         Desc::counter("app_hits_total", "Hits.", &[]),
