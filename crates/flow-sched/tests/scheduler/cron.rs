@@ -118,6 +118,14 @@ fn case_110_periods_and_starts_are_triggers_too() {
             rt.advance(Duration::from_secs(300)).await;
             assert_eq!(every.stats().runs.completed, 3, "at 90, 180 and 270 s");
             assert_eq!(start.stats().runs.completed, 1);
+
+            let later = job("later").cron("@reboot").start().unwrap();
+            assert!(later.pause());
+            rt.advance(Duration::from_secs(60)).await;
+            assert!(later.resume());
+            rt.run_until_idle().await;
+            let stats = later.stats();
+            assert_eq!((stats.runs.completed, stats.recurring), (1, false));
         })
         .unwrap();
 }

@@ -137,7 +137,8 @@ impl Trigger for Timetable {
     fn is_recurring(&self) -> bool {
         match self {
             Self::Once(_) | Self::After(_) => false,
-            Self::Every { .. } | Self::FixedDelay(_) | Self::Cron(_) => true,
+            Self::Every { .. } | Self::FixedDelay(_) => true,
+            Self::Cron(cron) => cron.is_recurring(),
             Self::Shared { recurring, .. } => *recurring,
         }
     }
@@ -214,5 +215,9 @@ impl Trigger for Cron {
 
     fn is_cheap(&self) -> bool {
         true
+    }
+
+    fn is_recurring(&self) -> bool {
+        !self.pattern().is_reboot()
     }
 }
