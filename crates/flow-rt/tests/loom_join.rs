@@ -4,7 +4,7 @@
 //! when it has seen the request, and an abort that is lost is a deadlock of the model.
 #![cfg(loom)]
 
-mod loom_common;
+mod keeping_host;
 
 use std::future::pending;
 use std::pin::Pin;
@@ -15,11 +15,12 @@ use flow_rt::{BoxTask, Handle, JoinError, JoinHandle};
 use flow_sync::model::explore;
 use loom::future::block_on;
 use loom::thread;
-use loom_common::Host;
+
+use keeping_host::KeepingHost;
 
 /// A task that never ends by itself, as its host has it, and its handle.
 fn endless() -> (BoxTask, JoinHandle<()>) {
-    let host = Arc::new(Host::default());
+    let host = Arc::new(KeepingHost::default());
     let handle = Handle::from_arc(host.clone()).spawn(pending::<()>());
     let task = host.0.lock().unwrap().pop().unwrap();
     (task, handle)

@@ -5,7 +5,7 @@
 //! what it found by a flag: its panic would be contained.
 #![cfg(loom)]
 
-mod loom_common;
+mod keeping_host;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -19,16 +19,17 @@ use flow_sync::sync::AtomicWaker;
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use loom::thread::{self, JoinHandle};
-use loom_common::Host;
+
+use keeping_host::KeepingHost;
 
 struct Model {
-    host: Arc<Host>,
+    host: Arc<KeepingHost>,
     rt: SteppedRuntime,
 }
 
 impl Model {
     fn new() -> Self {
-        let host = Arc::new(Host::default());
+        let host = Arc::new(KeepingHost::default());
         let rt = SteppedRuntime::over(&Handle::from_arc(host.clone()));
         Self { host, rt }
     }

@@ -1,4 +1,4 @@
-//! A host that keeps its tasks for the model to poll.
+//! A host that keeps its tasks for the test to poll.
 
 use std::future::pending;
 use std::sync::Mutex;
@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use flow_rt::{BoxBlocking, BoxTask, BoxTimer, Instant, Runtime};
 
 #[derive(Default)]
-pub(crate) struct Host(pub(crate) Mutex<Vec<BoxTask>>);
+pub(crate) struct KeepingHost(pub(crate) Mutex<Vec<BoxTask>>);
 
-impl Runtime for Host {
+impl Runtime for KeepingHost {
     fn spawn(&self, task: BoxTask) {
         self.0.lock().unwrap().push(task);
     }

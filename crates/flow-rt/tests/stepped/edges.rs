@@ -7,13 +7,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
-use flow_rt::{
-    BoxBlocking, BoxTask, BoxTimer, Handle, Instant, JoinError, Runtime, SteppedRuntime, Stopped,
-    block_on,
-};
+use flow_rt::{Handle, JoinError, SteppedRuntime, Stopped, block_on};
 use futures_util::FutureExt;
 
 use crate::hosts::{SECOND, on_every_host, tokio_current_thread, tokio_multi_thread};
+use crate::keeping_host::KeepingHost;
 
 on_every_host! {
     a_foreign_wake_counts_when_it_comes,
@@ -337,27 +335,9 @@ fn a_run_waits_for_a_timer_that_a_plain_thread_arms() {
     waiting.join().unwrap();
 }
 
-/// A host that runs nothing, and hands its tasks out.
-#[derive(Default)]
-struct Keeps(Mutex<Vec<BoxTask>>);
-
-impl Runtime for Keeps {
-    fn spawn(&self, task: BoxTask) {
-        self.0.lock().unwrap().push(task);
-    }
-
-    fn spawn_blocking(&self, job: BoxBlocking) {
-        drop(job);
-    }
-
-    fn timer(&self, at: Instant) -> BoxTimer {
-        BoxTimer::from_sleep(at, |_| pending())
-    }
-}
-
 #[test]
 fn a_poll_that_nobody_asked_for_polls_nothing() {
-    let host = Arc::new(Keeps::default());
+    let host = Arc::new(KeepingHost::default());
     let rt = SteppedRuntime::over(&Handle::from_arc(host.clone()));
     assert_eq!(rt.name(), "stepped");
     let woken = Woken::default();
@@ -393,7 +373,7 @@ fn who_waits_for_the_others_is_not_woken_in_vain() {
         }
     }
 
-    let host = Arc::new(Keeps::default());
+    let host = Arc::new(KeepingHost::default());
     let rt = SteppedRuntime::over(&Handle::from_arc(host.clone()));
     rt.spawn_detached(pending());
     let wakes = Arc::new(Wakes(AtomicUsize::new(0)));
@@ -419,7 +399,7 @@ fn who_waits_for_the_others_is_not_woken_in_vain() {
 
 #[test]
 fn tasks_keep_their_names_and_places() {
-    let host = Arc::new(Keeps::default());
+    let host = Arc::new(KeepingHost::default());
     let rt = SteppedRuntime::over(&Handle::from_arc(host.clone()));
     rt.spawn_named("cleaner", async {}).detach();
     let task = host.0.lock().unwrap().pop().unwrap();

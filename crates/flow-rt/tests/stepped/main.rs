@@ -14,3 +14,5 @@ mod by_hand;
 mod edges;
 mod hosts;
 mod inside;
+#[path = "../keeping_host/mod.rs"]
+mod keeping_host;

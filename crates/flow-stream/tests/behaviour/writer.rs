@@ -464,15 +464,21 @@ async fn a_dropped_write_passes_its_room_on(rt: TestRuntime) {
     assert_eq!(writer.stats().blocked_writes, 2);
 }
 
-async fn shutdown_gives_up_in_time_and_says_so(rt: TestRuntime) {
+/// A writer that holds three bytes and tries its failing sink again, a minute apart, for ever.
+async fn never_gives_up(rt: &Handle) -> (AsyncWriter, TestSink) {
     let sink = TestSink::default();
     sink.always(Some(Step::Fail));
-    let writer = manual(&rt)
+    let writer = manual(rt)
         .attempts(u32::MAX)
         .retry_delay(Duration::from_secs(60))
         .build(sink.sink())
         .unwrap();
     writer.write(b"abc").await.unwrap();
+    (writer, sink)
+}
+
+async fn shutdown_gives_up_in_time_and_says_so(rt: TestRuntime) {
+    let (writer, sink) = never_gives_up(&rt).await;
     let mut flush = writer.flush();
     let start = rt.now();
     let report = writer.shutdown(Duration::from_millis(5)).await;
@@ -499,14 +505,7 @@ async fn shutdown_gives_up_in_time_and_says_so(rt: TestRuntime) {
 }
 
 async fn a_shutdown_reports_the_same_again(rt: TestRuntime) {
-    let sink = TestSink::default();
-    sink.always(Some(Step::Fail));
-    let writer = manual(&rt)
-        .attempts(u32::MAX)
-        .retry_delay(Duration::from_secs(60))
-        .build(sink.sink())
-        .unwrap();
-    writer.write(b"abc").await.unwrap();
+    let (writer, _sink) = never_gives_up(&rt).await;
     let patient = rt.spawn({
         let writer = writer.clone();
         async move { writer.shutdown(LONG).await }

@@ -516,21 +516,13 @@ impl<T> Raw<T> {
     /// Makes `tail` what it is after a claim; false, after a while, if somebody else was faster.
     #[inline]
     fn claims(&self, tail: u64, claimed: u64) -> bool {
-        let won = self.tail.compare_exchange(tail, claimed, SeqCst, Relaxed);
-        if won.is_err() {
-            lost_a_race();
-        }
-        won.is_ok()
+        swaps(&self.tail, tail, claimed)
     }
 
     /// As [`claims`](Self::claims), for `head`.
     #[inline]
     fn takes(&self, head: u64, taken: u64) -> bool {
-        let won = self.head.compare_exchange(head, taken, SeqCst, Relaxed);
-        if won.is_err() {
-            lost_a_race();
-        }
-        won.is_ok()
+        swaps(&self.head, head, taken)
     }
 
     /// Whether there is room that is promised to nobody. If the slots are as many as the items may
@@ -645,6 +637,16 @@ impl<T> Drop for Items<'_, T> {
         // Nobody claims, writes or takes any more: what was claimed is published.
         while self.0.pop_claimed().is_some() {}
     }
+}
+
+/// Whether `word` was `from`, and is `to` now. If not, that is said after a while.
+#[inline]
+fn swaps(word: &AtomicU64, from: u64, to: u64) -> bool {
+    let won = word.compare_exchange(from, to, SeqCst, Relaxed).is_ok();
+    if !won {
+        lost_a_race();
+    }
+    won
 }
 
 const fn next(at: u64, n: u64) -> u64 {
