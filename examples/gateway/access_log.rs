@@ -3,7 +3,7 @@
 //!
 //! The channel holds lines, not what they are made of: that is part of the buffer which the request
 //! was read into, and the connection is to have that again for its next one. Lines gather there
-//! before the task takes them, so that a request at its end wakes nobody.
+//! before the task takes them, so that under load a request at its end wakes nobody.
 
 use std::path::Path;
 use std::sync::Arc;

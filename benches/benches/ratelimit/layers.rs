@@ -59,8 +59,8 @@ fn permits(bench: &mut Bench) {
         .measure();
 }
 
-/// A request of HTTP each, which carries its key among its extensions: one of 1,000. Ours writes the fields
-/// only where it says so, and tower_governor none.
+/// A request of HTTP each, which carries its key among its extensions: one of 1,000. Ours writes the
+/// fields only where it says so, and tower_governor none.
 fn keys(bench: &mut Bench) {
     let limiter = KeyedLimiter::<u64>::new(Rate::per_second(PLENTY.into()), PLENTY.into(), 1_000);
     let limiter = limiter.expect("a valid limit");

@@ -231,9 +231,9 @@ impl TaskContext {
     /// Whether the task has been told to stop. Two loads or three, and no token is made for it.
     ///
     /// Of a context [under a token](Self::under_token), and of what is made of it for the same
-    /// work, this is true as soon as that token is cancelled. [`cancellation`](Self::cancellation), if it was made before, may hear of it, and
-    /// of its reason, a moment later: who wants the reason waits for
-    /// [`cancelled`](CancellationToken::cancelled) first.
+    /// work, this is true as soon as that token is cancelled. [`cancellation`](Self::cancellation),
+    /// if it was made before, may hear of it, and of its reason, a moment later: who wants the
+    /// reason waits for [`cancelled`](CancellationToken::cancelled) first.
     #[inline]
     pub fn is_cancelled(&self) -> bool {
         self.0.cancellation.is_cancelled()

@@ -250,6 +250,7 @@ mod tests {
             }
         });
     }
+
     #[test]
     fn who_lists_jobs_looks_at_them_without_the_lock() {
         flow_rt::sim::check(0..1, |rt| async move {

@@ -3,8 +3,9 @@
 //! # State
 //! Under one short mutex: `buf`, the bytes accepted and not taken yet; `reserved`, the bytes
 //! promised to writers that were granted room; three positions in the stream of all accepted
-//! bytes, `flushed <= taken <= accepted`; how far somebody asked to flush; three wait lists (writers with how much they need,
-//! flushers with the position they wait for, and who waits for the end); the driver's waker.
+//! bytes, `flushed <= taken <= accepted`; how far somebody asked to flush; three wait lists
+//! (writers with how much they need, flushers with the position they wait for, and who waits for
+//! the end); the driver's waker.
 //! The second buffer, the one being written, and the sink belong to the driver alone.
 //!
 //! # Invariants

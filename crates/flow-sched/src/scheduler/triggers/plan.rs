@@ -87,10 +87,10 @@ pub(crate) fn plan(trigger: &Timetable, due: Due, cx: &TriggerContext, made_up: 
 /// other.
 ///
 /// Few enough to be counted one by one are all asked for: only so are those right that hang on the
-/// one before them. Of more, and of our own rates, a trigger is asked from where `most` times would lie behind if all were
-/// as far apart; from twice as far back, as long as there are too few; and where they lie too dense
-/// to get from there to the latest one in some steps, from half way between. So it takes a few such
-/// walks, and for times as uneven as can be 64 each way.
+/// one before them. Of more, and of our own rates, a trigger is asked from where `most` times would
+/// lie behind if all were as far apart; from twice as far back, as long as there are too few; and
+/// where they lie too dense to get from there to the latest one in some steps, from half way
+/// between. So it takes a few such walks, and for times as uneven as can be 64 each way.
 fn backlog(
     trigger: &Timetable,
     due: Due,
