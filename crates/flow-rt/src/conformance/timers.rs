@@ -18,6 +18,8 @@ const MOVES: usize = 1_000_000;
 /// So many wakers its runtime may keep meanwhile: one that sweeps what was moved away now and then
 /// has done so before the end, and one that never does keeps more.
 const KEPT: usize = MOVES / 2;
+/// So many timers are dropped long before their time.
+const DROPS: usize = 100_000;
 
 pub(super) async fn timers_are_never_early(lab: Lab) -> Verdict {
     let spawn = |seed| {
@@ -273,6 +275,36 @@ pub(super) async fn dropped_timer_wakes_nobody(lab: Lab) -> Verdict {
         }
     }
     // A machine so slow that 20 drops all came late proves nothing against the runtime.
+    Ok(())
+}
+
+pub(super) async fn dropped_timers_are_let_go(lab: Lab) -> Verdict {
+    const KEPT: usize = DROPS / 2;
+    let (wakes, waker) = counting_waker();
+    let mut cx = Context::from_waker(&waker);
+    for drops in 1..=DROPS {
+        if drops % 10_000 == 1 {
+            lab.step("a hundred thousand timers dropped an hour early");
+        }
+        let mut timer = lab.sleep(HOUR);
+        let armed = timer.poll_fired(&mut cx);
+        ensure!(
+            armed.is_pending(),
+            "a timer for an hour from now said {armed:?}"
+        );
+        drop(timer);
+        // With ours.
+        let kept = Arc::strong_count(&wakes);
+        ensure!(
+            kept <= KEPT,
+            "after {drops} timers were dropped their runtime keeps {kept} wakers, of {KEPT} allowed"
+        );
+    }
+    let wakes = wakes.get();
+    ensure!(
+        wakes == 0,
+        "{DROPS} timers dropped before their time woke their waker {wakes} times"
+    );
     Ok(())
 }
 

@@ -37,6 +37,7 @@ pub(crate) enum Fault {
     TimersThatAreLeftFireThere,
     TimersSurviveTheirDrop,
     TimersThatAreMovedStay,
+    TimersThatAreDroppedStay,
     TimersShareAnInstant,
     TimersOfThePastWait,
     TimersOverflow,
@@ -81,6 +82,8 @@ struct State {
     ready: VecDeque<Arc<Task>>,
     live: HashMap<u64, Arc<Task>>,
     timers: BTreeMap<(Instant, u64), Waker>,
+    /// Of timers that were dropped: none is woken, and all are kept.
+    dead: Vec<Waker>,
     jobs: usize,
     next_id: u64,
     stopped: bool,
@@ -551,8 +554,12 @@ impl Timer for FaultyTimer {
 impl Drop for FaultyTimer {
     fn drop(&mut self) {
         self.sweep();
-        if !self.shared.is(Fault::TimersSurviveTheirDrop) {
-            drop(self.disarm());
+        if self.shared.is(Fault::TimersSurviveTheirDrop) {
+            return;
+        }
+        let waker = self.disarm();
+        if self.shared.is(Fault::TimersThatAreDroppedStay) {
+            self.shared.state.lock().unwrap().dead.extend(waker);
         }
     }
 }
