@@ -19,11 +19,20 @@ use crate::store::Store;
 /// answered or fails within the timeout; while there is no connection it fails at once, except
 /// that the first commands wait for the first attempt to connect.
 ///
-/// In a cluster, a node that is silent is left as soon as another one has its slots; until then
-/// its keys take the timeout, and those of other nodes are answered. While a slot moves, those of
-/// its keys that are at neither end fail as [`Redirected`](RedisError::Redirected).
-///
 /// Tested with Redis 7.
+///
+/// # Clusters
+/// One node that answers is enough to find the others. Once they are known, each of them is asked
+/// when one is lost, so that the nodes in the address matter for the first connection only.
+///
+/// A node that is silent or gone is left as soon as another one has its slots. Until then the keys
+/// of a silent node take the timeout, and those of other nodes are answered. But the client is
+/// connected to every primary or to none: when a node's connection ends, because it died or was
+/// sent nothing more while it was silent, every key fails at once until its slots have another
+/// owner or it is back.
+///
+/// While a slot moves, those of its keys that are at neither end fail as
+/// [`Redirected`](RedisError::Redirected).
 #[derive(Clone)]
 pub struct RedisBackend {
     driver: Arc<Driver>,
@@ -33,7 +42,8 @@ impl RedisBackend {
     /// A backend with default settings. Nothing is sent yet: a server that is away is no error.
     ///
     /// Addresses: `redis://[user:password@]host[:port][/database]`; `redis-cluster://` and
-    /// further nodes as `?node=host:port`; `redis-sentinel://` with `?sentinelServiceName=`;
+    /// further nodes as `?node=host:port&node=host:port`, in case one is away when the first
+    /// connection is made; `redis-sentinel://` with `?sentinelServiceName=`;
     /// `redis+unix:///path`; with the feature `tls`, `rediss` in place of `redis`. `valkey`
     /// stands for `redis` everywhere.
     ///

@@ -11,6 +11,10 @@
 //! attempt, and on errors it takes for final, a wrong password among them, that an operator may
 //! mend while we run; and it never gives up a server that hangs under traffic.
 //!
+//! In a cluster, the nodes that the address names are where we begin. From then on every node
+//! that was heard of is asked for the others, by a session that reconnects and by the next one:
+//! the node named may be the one that is lost.
+//!
 //! # Invariants
 //! 1. Nothing is sent while there is no connection, save that commands wait for the end of the
 //!    first attempt: `settled` goes from false to true once.
@@ -25,9 +29,11 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock};
 
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::ClientLike;
-use fred::prelude::{Builder, Client, Config, ReconnectPolicy};
+use fred::prelude::{
+    Client, Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, ServerConfig,
+};
 use fred::types::cluster::ClusterRouting;
-use fred::types::config::{Options, Server, UnresponsiveConfig};
+use fred::types::config::{ClusterDiscoveryPolicy, Options, Server, UnresponsiveConfig};
 use fred::types::{ClusterHash, CustomCommand, Resp3Frame, Value};
 use fred::util::redis_keyslot;
 use tokio::runtime::Runtime;
@@ -50,6 +56,8 @@ pub(crate) struct Driver {
 struct Link {
     /// The present one; locked to exchange it only.
     session: RwLock<Arc<Session>>,
+    /// What the address says.
+    config: Config,
     timeout: Duration,
     /// Whether the first attempt to connect has ended.
     settled: watch::Sender<bool>,
@@ -73,7 +81,6 @@ impl Driver {
     /// Starts the thread. The client connects at the first command.
     pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self, ConnectError> {
         let config = config(url)?;
-        let client = client(config, timeout).map_err(|error| bad_url(&error))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("flow-redis")
@@ -85,12 +92,7 @@ impl Driver {
             .map_err(ConnectError::Thread)?;
         Ok(Self {
             runtime: Some(runtime),
-            link: Arc::new(Link {
-                session: RwLock::new(Arc::new(Session::new(client))),
-                timeout,
-                settled: watch::Sender::new(false),
-                failure: Mutex::default(),
-            }),
+            link: Arc::new(Link::new(config, timeout)),
             started: Once::new(),
         })
     }
@@ -105,7 +107,7 @@ impl Driver {
 
     /// Hosts and ports.
     pub(crate) fn servers(&self) -> Vec<String> {
-        let servers = self.link.session().client.client_config().server.hosts();
+        let servers = self.link.config.server.hosts();
         servers.iter().map(ToString::to_string).collect()
     }
 
@@ -206,6 +208,17 @@ pub(crate) fn script_name(text: &str) -> String {
 }
 
 impl Link {
+    fn new(config: Config, timeout: Duration) -> Self {
+        let session = Session::new(client(config.clone(), timeout));
+        Self {
+            session: RwLock::new(Arc::new(session)),
+            config,
+            timeout,
+            settled: watch::Sender::new(false),
+            failure: Mutex::default(),
+        }
+    }
+
     async fn send(self: &Arc<Self>, request: Request) -> Result<Value, RedisError> {
         if !*self.settled.borrow() {
             // Nothing was sent yet, so that giving up here leaves nothing behind.
@@ -303,6 +316,7 @@ impl Link {
                 )]
                 tokio::spawn(async move {
                     if link.is_replaced(&session, &silent, slot).await {
+                        session.avoid(silent);
                         link.give_up(&session);
                     }
                 });
@@ -379,13 +393,19 @@ fn read(answer: Resp3Frame) -> Result<Value, RedisError> {
 
 /// Connects, and again whenever the client has given up or is given up.
 async fn stay_connected(link: Arc<Link>) {
+    // The nodes of the cluster, as the last session that was connected knew them.
+    let mut nodes = Vec::new();
     loop {
         let session = link.session();
         tokio::select! {
             () = session.watch(&link) => {}
             () = keep(&session, &link) => {}
         }
-        let next = Session::new(session.client.clone_new());
+        if let Some(routes) = session.routes() {
+            nodes = routes.unique_primary_nodes();
+        }
+        let config = with_nodes(link.config.clone(), &nodes, session.avoided().as_ref());
+        let next = Session::new(client(config, link.timeout));
         *link.session.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         #[expect(
             clippy::disallowed_methods,
@@ -438,27 +458,44 @@ fn config(url: &str) -> Result<Config, ConnectError> {
     let mut config = Config::from_url(url).map_err(|error| bad_url(&error))?;
     // The first attempt is then made at once; `stay_connected` makes the next ones.
     config.fail_fast = true;
+    if let ServerConfig::Clustered { policy, .. } = &mut config.server {
+        *policy = ClusterDiscoveryPolicy::UseCache;
+    }
     Ok(config)
 }
 
-fn client(config: Config, timeout: Duration) -> Result<Client, Error> {
-    let mut builder = Builder::from_config(config);
-    builder
-        .with_performance_config(|performance| performance.default_command_timeout = timeout)
-        .with_connection_config(|connection| {
-            connection.connection_timeout = CONNECT_TIMEOUT;
-            connection.internal_command_timeout = CONNECT_TIMEOUT;
-            connection.max_command_attempts = 1;
-            // Following one, it may take another command's answer for that of its ASKING.
-            connection.max_redirections = 0;
-            connection.max_command_buffer_len = MAX_QUEUED;
-            connection.unresponsive = UnresponsiveConfig {
-                max_timeout: Some(unresponsive(timeout)),
-                interval: UNRESPONSIVE / 5,
-            };
-        })
-        .set_policy(ReconnectPolicy::new_exponential(0, 10, 500, 2));
-    builder.build()
+/// To begin with further nodes of a cluster than the address names, and without the one that
+/// does not answer, if there is another: to wait for it would take [`CONNECT_TIMEOUT`].
+fn with_nodes(mut config: Config, nodes: &[Server], silent: Option<&Server>) -> Config {
+    if let ServerConfig::Clustered { hosts, .. } = &mut config.server {
+        hosts.extend_from_slice(nodes);
+        if hosts.iter().any(|host| Some(host) != silent) {
+            hosts.retain(|host| Some(host) != silent);
+        }
+    }
+    config
+}
+
+fn client(config: Config, timeout: Duration) -> Client {
+    let performance = PerformanceConfig {
+        default_command_timeout: timeout,
+        ..PerformanceConfig::default()
+    };
+    let connection = ConnectionConfig {
+        connection_timeout: CONNECT_TIMEOUT,
+        internal_command_timeout: CONNECT_TIMEOUT,
+        max_command_attempts: 1,
+        // Following one, it may take another command's answer for that of its ASKING.
+        max_redirections: 0,
+        max_command_buffer_len: MAX_QUEUED,
+        unresponsive: UnresponsiveConfig {
+            max_timeout: Some(unresponsive(timeout)),
+            interval: UNRESPONSIVE / 5,
+        },
+        ..ConnectionConfig::default()
+    };
+    let reconnect = ReconnectPolicy::new_exponential(0, 10, 500, 2);
+    Client::new(config, Some(performance), Some(connection), Some(reconnect))
 }
 
 /// How long a server may be silent before its connection is given up.

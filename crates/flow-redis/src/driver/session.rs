@@ -4,8 +4,8 @@
 //! steady traffic it never fires and each command takes its whole timeout; and while a full
 //! socket keeps fred from writing, it checks nothing and hears nothing. So we watch for answers
 //! ourselves, and end a silent client from outside: its connections are closed with it, and what
-//! waits in its queue is dropped unsent. The next session begins with a client that remembers
-//! nothing of it.
+//! waits in its queue is dropped unsent. The next session begins with another client, which is
+//! told the nodes of the cluster, without the silent one.
 //!
 //! # Silence
 //! It is counted by node: the nodes of a cluster that answer say nothing of one that hangs. It
@@ -37,6 +37,8 @@ pub(super) struct Session {
 struct State {
     /// Which node has which slots; none outside of a cluster.
     routes: Option<Arc<ClusterRouting>>,
+    /// The node of a cluster that the session is given up for.
+    avoided: Option<Server>,
     answers: HashMap<Node, Answers>,
     /// When the connection was last seen to break, until there is another one.
     broken: Option<Instant>,
@@ -82,6 +84,15 @@ impl Session {
 
     pub(super) fn routes(&self) -> Option<Arc<ClusterRouting>> {
         self.state().routes.clone()
+    }
+
+    /// Notes a node that the next session is not to begin with.
+    pub(super) fn avoid(&self, node: Server) {
+        self.state().avoided = Some(node);
+    }
+
+    pub(super) fn avoided(&self) -> Option<Server> {
+        self.state().avoided.clone()
     }
 
     pub(super) fn answered(&self, node: Option<Node>) {

@@ -14,6 +14,8 @@ flow_rt::on_every_runtime! {
     every_key_of_a_cluster_is_answered,
     a_slot_that_moves_is_followed,
     a_node_that_hangs_is_left_for_its_replica,
+    a_node_that_dies_is_left_for_its_replica,
+    a_cluster_is_found_through_any_of_the_nodes_named,
 }
 
 /// Three nodes that share the slots, and replicas of the first; gone on drop.
@@ -115,13 +117,25 @@ impl Cluster {
         (slot, owner)
     }
 
-    /// A backend that knows the last primary's address, and finds the others.
-    fn connect(&self, timeout: Duration) -> RedisBackend {
-        let url = self.nodes[PRIMARIES - 1].url();
-        RedisBackend::builder(url.replace("redis://", "redis-cluster://"))
+    /// A backend that is told some nodes' addresses, and finds the others.
+    fn connect(&self, named: &[usize], timeout: Duration) -> RedisBackend {
+        let ports = named.iter().map(|node| self.nodes[*node].port());
+        let named: Vec<_> = ports.map(|port| format!("node=127.0.0.1:{port}")).collect();
+        // The first one is in the place of a host, the others behind it.
+        let url = named.join("&").replacen("node=", "redis-cluster://", 1);
+        RedisBackend::builder(url.replacen('&', "?", 1))
             .timeout(timeout)
             .build()
             .unwrap()
+    }
+
+    /// Waits until the replica of the first node has its slots.
+    async fn failed_over(&self, rt: &Handle) {
+        let replica = &self.nodes[PRIMARIES];
+        eventually(rt, "the replica takes over", async || {
+            replica.command(&["ROLE"]).starts_with("master")
+        })
+        .await;
     }
 }
 
@@ -138,6 +152,9 @@ const PRIMARIES: usize = 3;
 
 const SLOTS: usize = 16_384;
 
+/// Every primary has some of them.
+const KEYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
 /// As for the other tests: only a server that hangs reaches it.
 const PATIENT: Duration = Duration::from_secs(2);
 
@@ -152,8 +169,8 @@ fn limiter(redis: &RedisBackend) -> KeyedDistributedLimiter<str> {
 
 async fn every_key_of_a_cluster_is_answered(rt: TestRuntime) {
     let cluster = Cluster::start(&rt, 0).await;
-    let limiter = limiter(&cluster.connect(PATIENT));
-    for key in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+    let limiter = limiter(&cluster.connect(&[2], PATIENT));
+    for key in KEYS {
         assert_eq!(limiter.check(key).await.unwrap().remaining(), 999, "{key}");
         limiter.reset(key).await.unwrap();
         assert_eq!(limiter.peek(key).await.unwrap().remaining(), 1_000, "{key}");
@@ -162,7 +179,7 @@ async fn every_key_of_a_cluster_is_answered(rt: TestRuntime) {
 
 async fn a_slot_that_moves_is_followed(rt: TestRuntime) {
     let cluster = Cluster::start(&rt, 0).await;
-    let redis = cluster.connect(PATIENT);
+    let redis = cluster.connect(&[2], PATIENT);
     let limiter = limiter(&redis);
     limiter.check("a").await.unwrap();
     limiter.reset("a").await.unwrap();
@@ -190,31 +207,64 @@ async fn a_slot_that_moves_is_followed(rt: TestRuntime) {
 
 async fn a_node_that_hangs_is_left_for_its_replica(rt: TestRuntime) {
     let cluster = Cluster::start(&rt, 1).await;
-    let limiter = limiter(&cluster.connect(Duration::from_millis(250)));
-    let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
-    let (hung, others): (Vec<_>, Vec<_>) =
-        keys.into_iter().partition(|key| cluster.slot(key).1 == 0);
-    assert!(!hung.is_empty() && !others.is_empty());
-    for key in keys {
-        eventually(&rt, "connected", async || limiter.peek(key).await.is_ok()).await;
-    }
+    // The only address that was named is the one that is lost.
+    let limiter = limiter(&cluster.connect(&[0], Duration::from_millis(250)));
+    let (lost, others) = connected(&rt, &cluster, &limiter).await;
     cluster.nodes[0].signal("STOP");
-    let replica = &cluster.nodes[PRIMARIES];
-    eventually(&rt, "the replica takes over", async || {
-        replica.command(&["ROLE"]).starts_with("master")
-    })
-    .await;
+    cluster.failed_over(&rt).await;
     let mut timeouts = 0;
     eventually(&rt, "it is asked", async || {
         // The others answer all the time.
         for key in &others {
             let _ = limiter.peek(key).await;
         }
-        let asked = limiter.peek(hung[0]).await;
+        let asked = limiter.peek(lost[0]).await;
         timeouts += u32::from(matches!(asked, Err(RedisError::Timeout { .. })));
         asked.is_ok()
     })
     .await;
     // Silence is a second, four of them; without end, as long as answers of others count.
     assert!(timeouts < 40, "{timeouts}");
+    all_answer(&rt, &limiter).await;
+}
+
+async fn a_node_that_dies_is_left_for_its_replica(rt: TestRuntime) {
+    let mut cluster = Cluster::start(&rt, 1).await;
+    let limiter = limiter(&cluster.connect(&[0], PATIENT));
+    connected(&rt, &cluster, &limiter).await;
+    cluster.nodes[0].kill();
+    cluster.failed_over(&rt).await;
+    all_answer(&rt, &limiter).await;
+}
+
+async fn a_cluster_is_found_through_any_of_the_nodes_named(rt: TestRuntime) {
+    let mut cluster = Cluster::start(&rt, 1).await;
+    cluster.nodes[0].kill();
+    cluster.failed_over(&rt).await;
+    for named in [[0, 1], [1, 0]] {
+        let limiter = limiter(&cluster.connect(&named, PATIENT));
+        all_answer(&rt, &limiter).await;
+    }
+}
+
+/// Waits until every key is answered: the first node's, and the others'.
+async fn connected<'a>(
+    rt: &Handle,
+    cluster: &Cluster,
+    limiter: &KeyedDistributedLimiter<str>,
+) -> (Vec<&'a str>, Vec<&'a str>) {
+    all_answer(rt, limiter).await;
+    let (first, others): (Vec<_>, Vec<_>) =
+        KEYS.into_iter().partition(|key| cluster.slot(key).1 == 0);
+    assert!(!first.is_empty() && !others.is_empty());
+    (first, others)
+}
+
+async fn all_answer(rt: &Handle, limiter: &KeyedDistributedLimiter<str>) {
+    for key in KEYS {
+        eventually(rt, "every key is answered", async || {
+            limiter.peek(key).await.is_ok()
+        })
+        .await;
+    }
 }
