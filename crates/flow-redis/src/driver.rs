@@ -494,7 +494,9 @@ fn client(config: Config, timeout: Duration) -> Client {
         },
         ..ConnectionConfig::default()
     };
-    let reconnect = ReconnectPolicy::new_exponential(0, 10, 500, 2);
+    let mut reconnect = ReconnectPolicy::new_exponential(0, 10, 500, 2);
+    // Its documentation says that this is the default, which is twice that.
+    reconnect.set_jitter(50);
     Client::new(config, Some(performance), Some(connection), Some(reconnect))
 }
 
@@ -527,3 +529,6 @@ const UNRESPONSIVE: Duration = Duration::from_secs(1);
 
 /// Commands on their way to the socket.
 const MAX_QUEUED: usize = 10_000;
+
+#[cfg(test)]
+mod tests;

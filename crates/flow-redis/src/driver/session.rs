@@ -161,5 +161,5 @@ impl Session {
     }
 }
 
-/// By then the client has tried to connect anew: after 10 ms, and 50 of jitter at the most.
-const FIRST_RECONNECT: Duration = Duration::from_millis(100);
+/// By then the client has tried to connect anew: after 10 ms, and less than 50 of jitter.
+pub(super) const FIRST_RECONNECT: Duration = Duration::from_millis(100);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Server, eventually, now, real_pause};
+use crate::support::{Server, eventually};
 use flow_ratelimit::{Rate, TokenBucket};
 use flow_redis::{CheckError, DistributedLimiter, FailurePolicy, RedisBackend, RedisError, Source};
 use flow_rt::TestRuntime;
@@ -18,8 +18,6 @@ flow_rt::on_every_runtime! {
     a_restarted_server_is_found_again,
     a_server_that_hangs_costs_a_timeout_and_no_more,
     a_server_that_hangs_with_a_full_socket_is_given_up,
-    connecting_is_part_of_the_timeout,
-    a_connection_made_anew_is_used_at_once,
     the_backend_may_go_before_its_limiter,
     acquire_waits_for_the_local_limiter_while_the_server_is_away,
 }
@@ -233,50 +231,6 @@ async fn a_server_that_hangs_with_a_full_socket_is_given_up(rt: TestRuntime) {
         redis.ping().await.is_ok()
     })
     .await;
-}
-
-async fn connecting_is_part_of_the_timeout(rt: TestRuntime) {
-    let mut took = Duration::MAX;
-    // The machine may stand still in one round, or in two.
-    for _ in 0..10 {
-        let server = Server::start();
-        let limiter = limiter(&server.connect(), FailurePolicy::Closed);
-        // It accepts connections all the same, and will then pause what writes.
-        server.signal("STOP");
-        let _answer = server.send(&["CLIENT", "PAUSE", "60000", "WRITE"]);
-        let start = now();
-        let check = rt.spawn(async move { limiter.check().await });
-        real_pause(&rt, Duration::from_millis(1_600)).await;
-        server.signal("CONT");
-        let error = check.await.unwrap().unwrap_err();
-        took = took.min(now() - start);
-        let timed_out = CheckError::Unavailable(RedisError::Timeout {
-            after: Duration::from_secs(2),
-        });
-        // Not another two seconds from when it was connected.
-        if error == timed_out && took < Duration::from_secs(3) {
-            return;
-        }
-    }
-    panic!("it takes {took:?}");
-}
-
-async fn a_connection_made_anew_is_used_at_once(rt: TestRuntime) {
-    let server = Server::start();
-    let redis = server.connect();
-    redis.ping().await.unwrap();
-    let mut took = Duration::MAX;
-    // The client is back after 60 ms at the latest, but the machine may be busy.
-    for _ in 0..50 {
-        server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
-        let start = now();
-        eventually(&rt, "connected", async || redis.ping().await.is_ok()).await;
-        took = took.min(now() - start);
-        if took < Duration::from_millis(95) {
-            return;
-        }
-    }
-    panic!("it takes {took:?}");
 }
 
 async fn the_backend_may_go_before_its_limiter(_: TestRuntime) {

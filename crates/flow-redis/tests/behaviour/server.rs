@@ -101,11 +101,6 @@ impl Server {
 
     /// Sends one command on a connection of its own; arrays come back as lines.
     pub(crate) fn command(&self, words: &[&str]) -> String {
-        read_reply(&mut BufReader::new(self.send(words)))
-    }
-
-    /// Sends one command, also to a server that hangs, and leaves its answer where it comes.
-    pub(crate) fn send(&self, words: &[&str]) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port));
         let mut stream = stream.expect("the server accepts connections");
         let mut request = format!("*{}\r\n", words.len()).into_bytes();
@@ -113,7 +108,7 @@ impl Server {
             request.extend(format!("${}\r\n{word}\r\n", word.len()).bytes());
         }
         stream.write_all(&request).expect("the server reads");
-        stream
+        read_reply(&mut BufReader::new(stream))
     }
 }
 

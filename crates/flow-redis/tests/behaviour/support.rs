@@ -37,19 +37,9 @@ pub(crate) async fn eventually(rt: &Handle, what: &str, mut holds: impl AsyncFnM
         if holds().await {
             return;
         }
-        real_pause(rt, Duration::from_millis(10)).await;
+        #[allow(clippy::disallowed_methods, reason = "the time of another process")]
+        let pause = || std::thread::sleep(Duration::from_millis(10));
+        rt.spawn_blocking(pause).await.unwrap();
     }
     panic!("never happened: {what}");
-}
-
-/// Lets another process's time pass.
-pub(crate) async fn real_pause(rt: &Handle, time: Duration) {
-    #[allow(clippy::disallowed_methods, reason = "the time of another process")]
-    let pause = move || std::thread::sleep(time);
-    rt.spawn_blocking(pause).await.unwrap();
-}
-
-#[allow(clippy::disallowed_methods, reason = "the time of another process")]
-pub(crate) fn now() -> std::time::Instant {
-    std::time::Instant::now()
 }
