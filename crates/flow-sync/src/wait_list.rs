@@ -264,18 +264,42 @@ impl WaitList {
         let number = self.next_number;
         self.next_number += 1;
         let last = self.queue.last;
-        let slot = self.take_slot(Slot {
-            need,
-            number,
-            waker,
-            links: Links {
-                prev: last,
-                next: NIL,
-            },
-            standing: Standing::Waiting,
-            marked,
-            detached: false,
-        });
+        let links = Links {
+            prev: last,
+            next: NIL,
+        };
+        let chunk = self.room.first;
+        let slot = match self.chunks.get_mut(chunk as usize) {
+            // Field by field: a slot made elsewhere is copied in wider pieces than it was written
+            // in, and the loads wait for the stores.
+            Some(room) if room.free != NIL => {
+                let index = room.free;
+                let slot = &mut room.slots[index as usize];
+                room.free = slot.links.next;
+                slot.need = need;
+                slot.number = number;
+                slot.waker = waker;
+                slot.links = links;
+                slot.standing = Standing::Waiting;
+                slot.marked = marked;
+                slot.detached = false;
+                self.vacant -= usize::from(room.used == 0);
+                room.used += 1;
+                if room.used == CHUNK as u32 {
+                    self.room_unlink(chunk);
+                }
+                chunk * CHUNK as u32 + index
+            }
+            _ => self.push_new_slot(Slot {
+                need,
+                number,
+                waker,
+                links,
+                standing: Standing::Waiting,
+                marked,
+                detached: false,
+            }),
+        };
         match last {
             NIL => self.queue.first = slot,
             last => self.slot_mut(last).links.next = slot,
@@ -291,6 +315,7 @@ impl WaitList {
     ///
     /// The waker is the caller's to wake without the lock; `None` if nobody waits, or if the
     /// waiter has stored none yet. The slot is held until [`cancel`](Self::cancel).
+    #[inline]
     pub fn grant_head(&mut self) -> Option<Waker> {
         match self.queue.first {
             NIL => None,
@@ -428,12 +453,14 @@ impl WaitList {
     pub fn end(&mut self, ticket: Ticket) -> Option<Standing> {
         let standing = self.standing(ticket);
         match standing {
-            Standing::Waiting => return None,
+            Standing::Waiting => None,
             // Its waker was taken as it left the queue.
-            Standing::Granted | Standing::Closed => self.release_slot(ticket.slot),
-            Standing::Gone => {}
+            Standing::Granted | Standing::Closed => {
+                self.release_slot(ticket.slot);
+                Some(standing)
+            }
+            Standing::Gone => Some(standing),
         }
-        Some(standing)
     }
 
     /// Lets go of a waiter that keeps its place: its slot is freed as it leaves the queue, or now
@@ -457,6 +484,7 @@ impl WaitList {
         }
     }
 
+    #[inline]
     fn unlink(&mut self, at: u32, standing: Standing) -> Option<Waker> {
         let slot = self.slot_mut(at);
         slot.standing = standing;
@@ -495,8 +523,10 @@ impl WaitList {
         &mut self.chunks[at as usize / CHUNK].slots[at as usize % CHUNK]
     }
 
-    /// Puts `slot` where there is room and gives its place.
-    fn take_slot(&mut self, slot: Slot) -> u32 {
+    /// Puts `slot` into memory that none has used yet, and gives its place.
+    #[cold]
+    #[inline(never)]
+    fn push_new_slot(&mut self, slot: Slot) -> u32 {
         if self.room.first == NIL {
             let chunk = u32::try_from(self.chunks.len())
                 .ok()
@@ -516,30 +546,18 @@ impl WaitList {
             // The first chunk grows by doubling: most lists never have more than a few waiters, and
             // those of keys hardly ever more than one.
             chunk.slots.reserve_exact(if at == 0 { 1 } else { CHUNK });
-        } else if chunk.used == 0 {
-            self.vacant -= 1;
         }
+        let index = chunk.slots.len() as u32;
+        chunk.slots.push(slot);
         chunk.used += 1;
-        let full = chunk.used == CHUNK as u32;
-        let index = match chunk.free {
-            NIL => {
-                chunk.slots.push(slot);
-                chunk.slots.len() as u32 - 1
-            }
-            index => {
-                let place = &mut chunk.slots[index as usize];
-                chunk.free = place.links.next;
-                *place = slot;
-                index
-            }
-        };
-        if full {
+        if chunk.used == CHUNK as u32 {
             self.room_unlink(at);
         }
         at * CHUNK as u32 + index
     }
 
     /// Frees a slot that is not linked and holds no waker.
+    #[inline]
     fn release_slot(&mut self, at: u32) {
         let (at, index) = (at / CHUNK as u32, at % CHUNK as u32);
         let chunk = &mut self.chunks[at as usize];
@@ -549,11 +567,18 @@ impl WaitList {
         chunk.free = index;
         let was_full = chunk.used == CHUNK as u32;
         chunk.used -= 1;
-        let empty = chunk.used == 0;
+        if was_full || chunk.used == 0 {
+            self.chunk_changed(at, was_full);
+        }
+    }
+
+    /// After a slot of the chunk was freed, if it was full before or is empty now.
+    #[cold]
+    #[inline(never)]
+    fn chunk_changed(&mut self, at: u32, was_full: bool) {
         if was_full {
             self.room_push_front(at);
-        }
-        if empty {
+        } else {
             self.vacant += 1;
             if self.live > KEPT_CHUNKS && self.vacant > 1 {
                 self.free_chunk(at);
@@ -592,6 +617,8 @@ impl WaitList {
         self.room.last = at;
     }
 
+    #[cold]
+    #[inline(never)]
     fn room_unlink(&mut self, at: u32) {
         let links = self.chunks[at as usize].links;
         match links.prev {

@@ -72,9 +72,7 @@ impl<const N: usize> WakeList<N> {
     /// granted what they waited for and must be told. The panic hook has reported it.
     pub fn wake(&mut self) {
         for place in &mut self.wakers[..core::mem::take(&mut self.len)] {
-            if let Some(waker) = place.take() {
-                wake_contained(waker);
-            }
+            wake(place.take());
         }
     }
 }
@@ -94,7 +92,9 @@ impl<const N: usize> fmt::Debug for WakeList<N> {
 }
 
 /// Wakes, and lets neither the waker's panic nor that of its payload's destructor out.
-fn wake_contained(waker: Waker) {
+#[inline]
+pub(crate) fn wake(waker: Option<Waker>) {
+    let Some(waker) = waker else { return };
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake()))
         && let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
     {

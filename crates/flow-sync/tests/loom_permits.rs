@@ -103,6 +103,20 @@ fn one_release_serves_two() {
 }
 
 #[test]
+fn one_release_serves_three() {
+    explore("permits: release of three || three enqueues", 1, || {
+        let permits = permits(3);
+        permits.try_acquire(3).unwrap();
+        let waiters = [(); 3].map(|()| acquirer(&permits, 1));
+        permits.release(3).unwrap();
+        for waiter in waiters {
+            waiter.join().unwrap().unwrap();
+        }
+        assert_eq!(permits.in_flight(), 3);
+    });
+}
+
+#[test]
 fn grant_meets_cancel() {
     explore("permits: grant || cancel || a third", 2, || {
         let permits = permits(1);

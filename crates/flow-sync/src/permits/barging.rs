@@ -21,15 +21,15 @@
 //! # Source
 //! event-listener's notify of one, as async-lock's semaphore uses it, with the mark in the word.
 
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
 use super::wait::{Hold, Place};
 use super::word::W;
-use super::{PermitWait, Permits, Queue, give};
+use super::{PermitWait, Permits, Queue};
 use crate::error::{AcquireError, TryAcquireError};
 use crate::sync::atomic::Ordering;
 use crate::wait_list::Standing;
-use crate::wake_list::WakeList;
+use crate::wake_list::wake;
 
 impl Permits {
     pub(super) fn enqueue_barging<P: Hold>(
@@ -49,7 +49,7 @@ impl Permits {
                 if !queue.told {
                     this.line.word.fetch_or(W, Ordering::Relaxed);
                 }
-                match this.try_acquire(n) {
+                match this.try_locked(n) {
                     Err(TryAcquireError::Unavailable) => {
                         let ticket = queue.list.push(u64::from(n), Some(waker));
                         let permits = permits.clone();
@@ -79,7 +79,6 @@ impl Permits {
             return Poll::Pending;
         };
         let waker = cx.waker().clone();
-        let mut wakes = WakeList::of_one();
         let mut queue = permits.queue.lock();
         let standing = queue.list.standing(*ticket);
         if standing != Standing::Waiting {
@@ -93,7 +92,7 @@ impl Permits {
             queue.told = false;
             permits.line.word.fetch_or(W, Ordering::Relaxed);
         }
-        let answer = permits.try_acquire(*n);
+        let answer = permits.try_locked(*n);
         if answer == Err(TryAcquireError::Unavailable) {
             let old = queue.list.update_waker(*ticket, waker);
             drop(queue);
@@ -101,9 +100,9 @@ impl Permits {
             return Poll::Pending;
         }
         let left = queue.list.cancel(*ticket);
-        let more = permits.tell(&mut queue, &mut wakes);
+        let (next, more) = permits.tell(&mut queue);
         drop(queue);
-        wakes.wake();
+        wake(next);
         if more {
             permits.pump_all();
         }
@@ -112,33 +111,30 @@ impl Permits {
         Poll::Ready(answer.map_err(AcquireError::at_once))
     }
 
-    /// Tells the head to look if it would find what it needs; true if `wakes` was full before.
-    pub(super) fn tell<const N: usize>(&self, queue: &mut Queue, wakes: &mut WakeList<N>) -> bool {
-        while !queue.closed {
-            let (Some(head), Some(need)) = (queue.list.head(), queue.list.head_need()) else {
-                queue.told = false;
-                self.line.word.fetch_and(!W, Ordering::Relaxed);
-                return false;
-            };
-            if queue.told {
-                return false;
-            }
-            let word = self.line.word.fetch_or(W, Ordering::Relaxed);
-            let too_big = need > u64::from(self.most(word));
-            if !too_big && need > self.free_for(word, need) {
-                return false;
-            }
-            if wakes.room() == 0 {
-                return true;
-            }
-            if too_big {
-                give(wakes, queue.list.close_head());
-                continue;
-            }
-            queue.told = true;
-            self.line.word.fetch_and(!W, Ordering::Relaxed);
-            give(wakes, queue.list.take_waker(head));
+    /// Tells the head to look if it would find what it needs, or sends it away if it asks for too
+    /// much; its waker, and whether there is more to be done.
+    #[inline(never)]
+    pub(super) fn tell(&self, queue: &mut Queue) -> (Option<Waker>, bool) {
+        if queue.closed {
+            return (None, false);
         }
-        false
+        let (Some(head), Some(need)) = (queue.list.head(), queue.list.head_need()) else {
+            queue.told = false;
+            self.line.word.fetch_and(!W, Ordering::Relaxed);
+            return (None, false);
+        };
+        if queue.told {
+            return (None, false);
+        }
+        let word = self.line.word.fetch_or(W, Ordering::Relaxed);
+        if need > u64::from(self.most(word)) {
+            return (queue.list.close_head(), true);
+        }
+        if need > self.free_for(word, need) {
+            return (None, false);
+        }
+        queue.told = true;
+        self.line.word.fetch_and(!W, Ordering::Relaxed);
+        (queue.list.take_waker(head), false)
     }
 }

@@ -6,12 +6,12 @@ use core::task::{Context, Poll};
 // Not loom's, which is no receiver of methods; the protocol does not touch the count.
 use std::sync::Arc;
 
-use super::word::{LIMIT, W};
+use super::word::{C, LIMIT, W, limit_of};
 use super::{Permits, Queue};
 use crate::error::{AcquireError, TryAcquireError};
 use crate::sync::atomic::Ordering;
 use crate::wait_list::{Standing, Ticket};
-use crate::wake_list::WakeList;
+use crate::wake_list::wake;
 
 /// A place in the queue of [`Permits`]; empty until [`poll_acquire`](Permits::poll_acquire) fills it.
 ///
@@ -80,7 +80,7 @@ impl Permits {
     }
 
     /// All but the permits that are there at once, which the caller has looked for.
-    #[cold]
+    #[inline]
     fn poll_slowly<P: Hold>(
         permits: &P,
         cx: &Context<'_>,
@@ -98,12 +98,18 @@ impl Permits {
             }
             wait.cancel();
         }
-        match permits.denied(permits.line.word.load(Ordering::Relaxed), n) {
-            Err(TryAcquireError::Unavailable) if permits.is_barging() => {
-                Self::enqueue_barging(permits, cx, n, wait)
+        let word = permits.line.word.load(Ordering::Relaxed);
+        // Else it may queue, as most do: no need to ask for the reason.
+        if word & C != 0 || n == 0 || n > limit_of(word) {
+            let answer = permits.denied(word, n);
+            if answer != Err(TryAcquireError::Unavailable) {
+                return Poll::Ready(answer.map_err(AcquireError::at_once));
             }
-            Err(TryAcquireError::Unavailable) => Self::enqueue(permits, cx, n, wait),
-            answer => Poll::Ready(answer.map_err(AcquireError::at_once)),
+        }
+        if permits.is_barging() {
+            Self::enqueue_barging(permits, cx, n, wait)
+        } else {
+            Self::enqueue(permits, cx, n, wait)
         }
     }
 
@@ -120,6 +126,7 @@ impl Permits {
         Ok(())
     }
 
+    #[inline(never)]
     fn enqueue<P: Hold>(
         permits: &P,
         cx: &Context<'_>,
@@ -128,7 +135,6 @@ impl Permits {
     ) -> Poll<Result<(), AcquireError>> {
         let this: &Self = permits;
         let waker = cx.waker().clone();
-        let mut wakes = WakeList::of_one();
         // An unused waker is dropped last: foreign code, which may panic.
         let (answer, more, _unused) = {
             let mut queue = this.queue.lock();
@@ -142,9 +148,10 @@ impl Permits {
                 wait.0 = Some(Place { permits, ticket, n });
                 return Poll::Pending;
             }
+            // Nobody else is in the list, so that the pump wakes nobody.
             this.line.word.fetch_or(W, Ordering::Relaxed);
             let ticket = queue.list.push(u64::from(n), None);
-            let more = this.pump(&mut queue, &mut wakes);
+            let (_, more) = this.pump(&mut queue);
             let (answer, unused) = match queue.list.standing(ticket) {
                 Standing::Waiting => {
                     let unused = queue.list.update_waker(ticket, waker);
@@ -159,7 +166,6 @@ impl Permits {
             };
             (answer, more, unused)
         };
-        wakes.wake();
         if more {
             this.pump_all();
         }
@@ -252,18 +258,17 @@ impl<P: Deref<Target = Permits>> PermitWait<P> {
         else {
             return;
         };
-        let mut wakes = WakeList::of_one();
-        let mut more = false;
+        let (mut waker, mut more) = (None, false);
         let left = {
             let mut queue = permits.queue.lock();
             let left = queue.list.cancel(ticket);
             if left.was_head {
                 queue.told = false;
-                more = permits.pump(&mut queue, &mut wakes);
+                (waker, more) = permits.pump(&mut queue);
             }
             left
         };
-        wakes.wake();
+        wake(waker);
         if more {
             permits.pump_all();
         }

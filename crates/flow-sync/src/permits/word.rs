@@ -1,8 +1,7 @@
-//! The word of the permits, and how much of a queue fits into it.
+//! The word of the permits.
 
 use super::Permits;
 use crate::error::LimitTooLarge;
-use crate::wait_list::WaitList;
 
 /// The limit.
 pub(super) const LIMIT: u64 = (1 << BITS) - 1;
@@ -53,33 +52,8 @@ pub(super) const fn free(word: u64) -> u64 {
     (word & LIMIT).saturating_sub(in_flight_of(word))
 }
 
-/// The word after `count` requests, fewer than a lap, took `total` of its free permits; and
-/// whether that ends a lap.
+/// The word after a request took `n` of its free permits; and whether that ends a lap.
 #[inline]
-pub(super) const fn taken(word: u64, total: u64, count: u64) -> (u64, bool) {
-    word.overflowing_add(out(total) + count * GRANT)
-}
-
-/// How much of a queue fits.
-pub(super) struct Fit {
-    pub(super) count: usize,
-    pub(super) total: u64,
-    /// The need of the first that does not; `None` if all do.
-    pub(super) next: Option<u64>,
-}
-
-/// How many from the head on fit into `free` permits, but no more than `room`.
-pub(super) fn fit(list: &WaitList, free: u64, room: usize) -> Fit {
-    let (mut count, mut total) = (0, 0);
-    let mut needs = list.needs();
-    let next = loop {
-        match needs.next() {
-            Some(need) if count < room && total + need <= free => {
-                count += 1;
-                total += need;
-            }
-            next => break next,
-        }
-    };
-    Fit { count, total, next }
+pub(super) const fn taken(word: u64, n: u64) -> (u64, bool) {
+    word.overflowing_add(out(n) + GRANT)
 }
