@@ -84,7 +84,7 @@ impl ConcurrencyLimiter {
     ///
     /// # Cost
     /// One load and one compare-and-swap; giving back is one subtraction while nobody waits. No
-    /// clock.
+    /// clock. Whoever loses a race with another thread tries again after about a microsecond.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>, TryPermitError> {
         self.try_acquire_n(1)
