@@ -104,15 +104,21 @@ fn one_release_serves_two() {
 
 #[test]
 fn one_release_serves_three() {
-    explore("permits: release of three || three enqueues", 1, || {
+    explore("permits: release of three || enqueue behind two", 3, || {
         let permits = permits(3);
         permits.try_acquire(3).unwrap();
-        let waiters = [(); 3].map(|()| acquirer(&permits, 1));
-        permits.release(3).unwrap();
-        for waiter in waiters {
-            waiter.join().unwrap().unwrap();
+        let mut waits = [PermitWait::new(), PermitWait::new()];
+        for wait in &mut waits {
+            let queued = block_on(|cx| Poll::Ready(permits.poll_acquire(cx, 1, wait)));
+            assert!(queued.is_pending());
         }
-        assert_eq!(permits.in_flight(), 3);
+        let third = acquirer(&permits, 1);
+        permits.release(3).unwrap();
+        for wait in &mut waits {
+            block_on(|cx| permits.poll_acquire(cx, 1, wait)).unwrap();
+        }
+        third.join().unwrap().unwrap();
+        assert_eq!((permits.in_flight(), permits.waiting()), (3, 0));
     });
 }
 
