@@ -113,8 +113,8 @@ impl Builder {
     /// How many items it holds, from 1 to [`MAX_CAPACITY`](Self::MAX_CAPACITY): how far the
     /// slowest receiver may be behind.
     ///
-    /// Their memory, 64 bytes each or what the item needs, is taken at once, for the next power of
-    /// two.
+    /// Their memory, 32 bytes each or as many times that as the item needs, is taken at once, for
+    /// the next power of two.
     pub fn capacity(mut self, items: usize) -> Self {
         self.capacity = Some(items);
         self

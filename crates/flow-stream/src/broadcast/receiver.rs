@@ -12,7 +12,7 @@ use flow_sync::sync::Arc;
 use futures_core::future::FusedFuture;
 use futures_core::stream::{FusedStream, Stream};
 
-use super::core::Miss;
+use super::core::{Miss, Place};
 use super::error::{RecvBlockingError, RecvError, RecvTimeoutError, TryRecvError};
 use super::stats::{BroadcastStats, count};
 use super::{OnLag, Shared};
@@ -25,9 +25,8 @@ use crate::limit::{Limit, LimitError};
 /// senders are refused until there is another.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
-    /// Of the next item.
-    position: u64,
-    /// Its place in the line, kept for the next poll.
+    place: Place,
+    /// Its wait in the line, kept for the next poll.
     turn: Turn,
     /// Set once it was disconnected, to how many items it misses; it is counted out then.
     missed: Option<u64>,
@@ -42,7 +41,7 @@ impl<T> Receiver<T> {
     pub(super) fn new(shared: Arc<Shared<T>>, position: u64) -> Self {
         Self {
             shared,
-            position,
+            place: Place::new(position),
             turn: Turn::New,
             missed: None,
             told: false,
@@ -70,7 +69,7 @@ impl<T> Receiver<T> {
     /// How many items there are for this receiver. No lock.
     pub fn len(&self) -> usize {
         match self.missed {
-            None => self.shared.core.len_from(self.position),
+            None => self.shared.core.len_from(self.place.next),
             Some(_) => 0,
         }
     }
@@ -111,6 +110,10 @@ impl<T: Clone> Receiver<T> {
     /// Every receiver but the last to come for an item gets a clone. The item is locked meanwhile:
     /// put what is slow to clone into an `Arc`, and do not use the broadcast in `clone`. An item
     /// whose `clone` panics counts as received.
+    ///
+    /// A receiver that goes from item to item without having to wait lets other tasks run once in
+    /// a while, 64 items or more apart: that poll is pending, and wakes its task at once, though
+    /// there may be an item. [`try_recv`](Self::try_recv) takes what is there.
     ///
     /// # Errors
     /// [`RecvError::Closed`] once the broadcast is closed and everything in it was received. With
@@ -180,7 +183,7 @@ impl<T: Clone> Receiver<T> {
         }
         self.shared
             .core
-            .take(&mut self.position)
+            .take(&mut self.place)
             .map_err(|miss| match miss {
                 Miss::Empty => TryRecvError::Empty,
                 Miss::Closed => TryRecvError::Closed,
@@ -195,7 +198,7 @@ impl<T: Clone> Receiver<T> {
             count(&rare.missed, missed);
             return TryRecvError::Lagged(missed);
         }
-        let missed = missed + self.shared.core.len_from(self.position) as u64;
+        let missed = missed + self.shared.core.len_from(self.place.next) as u64;
         count(&rare.missed, missed);
         count(&rare.disconnected, 1);
         self.missed = Some(missed);
@@ -205,6 +208,10 @@ impl<T: Clone> Receiver<T> {
 
     #[inline]
     fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Result<T, RecvError>> {
+        if self.turn == Turn::New && self.place.rests() {
+            // Senders get ahead meanwhile: see the core's header.
+            return self.give_way(cx);
+        }
         loop {
             match self.take().map_err(RecvError::of_try) {
                 Ok(item) => {
@@ -219,12 +226,10 @@ impl<T: Clone> Receiver<T> {
             }
             if self.turn == Turn::New {
                 // Once per wait: a sender that is about to send need not wake it then.
-                self.turn = Turn::YIELDED;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return self.give_way(cx);
             }
             let core = &self.shared.core;
-            if core.park_receiver(cx, &mut self.turn, self.position) {
+            if core.park_receiver(cx, &mut self.turn, self.place.next) {
                 return Poll::Pending;
             }
         }
@@ -232,8 +237,16 @@ impl<T: Clone> Receiver<T> {
 }
 
 impl<T> Receiver<T> {
+    /// Lets other tasks run, once until it has received or parked.
+    #[cold]
+    fn give_way<R>(&mut self, cx: &Context<'_>) -> Poll<R> {
+        self.turn = Turn::YIELDED;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     fn count_out(&self) {
-        if self.shared.core.unsubscribe(self.position) {
+        if self.shared.core.unsubscribe(self.place.next) {
             self.shared.ended.notify_all();
         }
     }
@@ -242,9 +255,9 @@ impl<T> Receiver<T> {
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
         if self.missed.is_none() {
-            self.shared.core.subscribe_at(self.position);
+            self.shared.core.subscribe_at(self.place.next);
         }
-        let mut clone = Self::new(self.shared.clone(), self.position);
+        let mut clone = Self::new(self.shared.clone(), self.place.next);
         clone.missed = self.missed;
         clone
     }
