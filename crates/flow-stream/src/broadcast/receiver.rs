@@ -113,7 +113,8 @@ impl<T: Clone> Receiver<T> {
     ///
     /// A receiver that goes from item to item without having to wait lets other tasks run once in
     /// a while, 64 items or more apart: that poll is pending, and wakes its task at once, though
-    /// there may be an item. [`try_recv`](Self::try_recv) takes what is there.
+    /// there may be an item. [`try_recv`](Self::try_recv) and
+    /// [`recv_timeout`](Self::recv_timeout) take what is there.
     ///
     /// # Errors
     /// [`RecvError::Closed`] once the broadcast is closed and everything in it was received. With
@@ -385,6 +386,8 @@ impl<T: Clone> Future for RecvTimeoutFuture<'_, T> {
         let polled = if this.limit.duration().is_zero() {
             this.recv.once()
         } else {
+            // It does not give way: where an item is there, no runtime is asked for.
+            this.recv.receiver.place.rests();
             Pin::new(&mut this.recv).poll(cx)
         };
         if let Poll::Ready(received) = polled {

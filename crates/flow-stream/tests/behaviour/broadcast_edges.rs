@@ -193,6 +193,37 @@ fn more_receivers_than_a_list_takes_are_woken_by_one_item() {
 }
 
 #[test]
+fn a_receiver_that_never_waits_lets_others_run_now_and_then() {
+    let (tx, mut rx) = broadcast::channel(256).unwrap();
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    let mut cx = Context::from_waker(&waker);
+    for item in 0..200 {
+        tx.try_send(item).unwrap();
+        // A future that is dropped as it gives way has taken nothing, and is not made to again.
+        let mut received = rx.recv().poll_unpin(&mut cx);
+        if received.is_pending() {
+            received = rx.recv().poll_unpin(&mut cx);
+        }
+        assert_eq!(received, Poll::Ready(Ok(item)));
+    }
+    assert_eq!(count.0.load(SeqCst), 3, "once for 64 items");
+    // There is no runtime, and none is asked for.
+    for item in 0..200 {
+        tx.try_send(item).unwrap();
+        let received = rx.recv_timeout(SEC).poll_unpin(&mut cx);
+        assert_eq!(received, Poll::Ready(Ok(item)));
+    }
+    // What it has seen it takes at a stretch.
+    for item in 0..200 {
+        tx.try_send(item).unwrap();
+    }
+    let items: Vec<_> = (0..200).map(|_| rx.recv().poll_unpin(&mut cx)).collect();
+    let ready = items.iter().filter(|item| item.is_ready()).count();
+    assert!(ready >= 199, "{ready}");
+}
+
+#[test]
 fn dropped_futures_take_nothing_and_pass_on() {
     let (tx, mut rx) = broadcast::channel(1).unwrap();
     {
