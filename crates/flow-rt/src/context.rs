@@ -155,6 +155,7 @@ impl TaskContext {
     /// Its token stays, and is as good as new. Its deadline is `deadline`, or that of `parent` if
     /// it is earlier; baggage and trace are those of a child of `parent`, or none. For a pool,
     /// which makes a context per task, and whose tasks mostly leave nothing of theirs behind.
+    #[inline]
     pub fn renew(&mut self, parent: Option<&Self>, deadline: Deadline) -> bool {
         if Arc::strong_count(&self.0) != 1 {
             return false;

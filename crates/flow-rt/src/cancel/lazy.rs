@@ -77,6 +77,7 @@ impl LazyToken {
     }
 
     /// Whether it is as good as new to who alone holds this.
+    #[inline]
     pub(crate) fn is_new(&self) -> bool {
         self.own.get().is_none_or(CancellationToken::is_unique) && !self.is_cancelled()
     }

@@ -160,10 +160,10 @@ impl Thread {
         let first = shared.state.lock().first.take();
         // If there is none the slot has not waited for it.
         let Some(first) = first else { return };
-        let mut next = Some(Queued::Shared(first));
+        let mut next = Some(Queued::Blocking(first));
         while let Some(job) = next {
             let job = match job {
-                Queued::Shared(job) if job.blocks() && !shared.core.is_stopping() => job,
+                Queued::Blocking(job) if !shared.core.is_stopping() => job,
                 job => return self.hand_back(Some(job)),
             };
             if !self.run_one(&mut place, job) {
@@ -285,7 +285,7 @@ impl Drop for Thread {
         // There only if the host has not run it.
         let first = self.shared.state.lock().first.take();
         if let Some(job) = first {
-            self.shared.discard(Queued::Shared(job));
+            self.shared.discard(Queued::Blocking(job));
             self.hand_back(None);
         }
     }
@@ -398,7 +398,7 @@ impl Watch {
             && let Some(job) = state.first.take()
         {
             state.left = true;
-            let (next, ran) = (Some(Queued::Shared(job)), 0);
+            let (next, ran) = (Some(Queued::Blocking(job)), 0);
             return Ok(Back { next, ran });
         }
         let number = state.begun;
@@ -457,7 +457,7 @@ impl Drop for Watch {
             if core::mem::replace(&mut state.left, true) {
                 return;
             }
-            let first = state.first.take().map(Queued::Shared);
+            let first = state.first.take().map(Queued::Blocking);
             let next = state.back.take().and_then(|back| back.next);
             (self.shared.take_current(&mut state), first.or(next))
         };

@@ -52,7 +52,7 @@ use super::roster::{Roster, Seat, SlotRange};
 #[cfg(feature = "adaptive")]
 use super::sizing::{Sizer, Sizing};
 use super::slot::{self, Slot};
-use super::stats::{Counters, Gone, PoolStats, Totals};
+use super::stats::{Counters, End, Gone, PoolStats, Totals};
 use super::submit::{Make, Submit};
 use super::timing::Timing;
 use super::worker_pool::WorkerPool;
@@ -434,6 +434,22 @@ impl Core {
     /// Whether no task starts any more.
     pub(super) fn is_stopping(&self) -> bool {
         self.phase.load(Ordering::Acquire) & STOPPING != 0
+    }
+
+    /// Whether a task that has completed did so by itself.
+    #[inline]
+    pub(super) fn seen(&self, end: End) -> End {
+        if end == End::Completed && self.is_stopping() {
+            End::Stopped
+        } else {
+            end
+        }
+    }
+
+    /// Whether somebody wants to know of the end of every task, or bounds their runs.
+    #[inline]
+    pub(super) fn asks(&self) -> bool {
+        self.task_timeout.is_some() || self.hooks.task_end.is_some() || self.timing.is_on()
     }
 
     /// Whether every task has been told to stop, and has had its time.

@@ -6,19 +6,25 @@
 //! or whoever took it out, so the cell is a box, without a reference count, and the closure comes
 //! out without a lock.
 
-use core::any::{Any, TypeId};
-use core::pin::Pin;
+use core::task::Context;
 
 use flow_rt::contain;
 
 use super::core::Core;
+use super::queued::Queued;
 use super::stats::Gone;
-use super::task::{Body, Given, Work, empty_body};
+use super::task::{Begun, Given, Spot, Work};
 
 /// A task without a handle, as the queue holds it.
-pub(super) trait Lone: Any + Send {
-    /// A body that tasks of this type can begin in.
-    fn body(&self) -> Pin<Box<dyn Body>>;
+pub(super) trait Lone: Send {
+    /// Begins: see [`Job::begin`](super::task::Job::begin).
+    fn begin(
+        self: Box<Self>,
+        spot: &mut Spot,
+        core: &Core,
+        cx: Option<&mut Context<'_>>,
+        plainly: bool,
+    ) -> Begun;
 
     /// What it was submitted with.
     fn given(&self) -> &Given;
@@ -29,38 +35,20 @@ pub(super) trait Lone: Any + Send {
 
 /// A task for the queue, of work that does not block: a thread shares such a task with its slot.
 #[inline]
-pub(super) fn new<W: Work>(work: W, given: Given) -> Box<dyn Lone> {
+pub(super) fn new<W: Work>(work: W, given: Given) -> Queued {
     const { assert!(!W::BLOCKS) };
     if given.is_nothing() {
-        Box::new(BareCell(work))
+        bare(work)
     } else {
-        Box::new(LoneCell { work, given })
+        Queued::Lone(Box::new(LoneCell { work, given }))
     }
 }
 
 /// The same of work that was submitted with nothing.
 #[inline]
-pub(super) fn bare<W: Work>(work: W) -> Box<dyn Lone> {
+pub(super) fn bare<W: Work>(work: W) -> Queued {
     const { assert!(!W::BLOCKS) };
-    Box::new(BareCell(work))
-}
-
-/// The closure, for a slot to call, which is always there; a task of another type comes back.
-#[inline]
-pub(super) fn take<W: Work>(task: Box<dyn Lone>) -> Result<Option<W>, Box<dyn Lone>> {
-    let any: &dyn Any = &*task;
-    let kind = any.type_id();
-    let is_bare = kind == TypeId::of::<BareCell<W>>();
-    if !is_bare && kind != TypeId::of::<LoneCell<W>>() {
-        return Err(task);
-    }
-    let any: Box<dyn Any> = task;
-    let work = if is_bare {
-        any.downcast().map(|cell: Box<BareCell<W>>| cell.0)
-    } else {
-        any.downcast().map(|cell: Box<LoneCell<W>>| cell.work)
-    };
-    Ok(work.ok())
+    Queued::Bare(Box::new(BareCell(work)))
 }
 
 /// A closure, and what it was submitted with.
@@ -73,8 +61,14 @@ struct LoneCell<W> {
 struct BareCell<W>(W);
 
 impl<W: Work> Lone for LoneCell<W> {
-    fn body(&self) -> Pin<Box<dyn Body>> {
-        empty_body::<W>()
+    fn begin(
+        self: Box<Self>,
+        spot: &mut Spot,
+        core: &Core,
+        cx: Option<&mut Context<'_>>,
+        plainly: bool,
+    ) -> Begun {
+        spot.begin((self.work, None), core, cx, plainly)
     }
 
     fn given(&self) -> &Given {
@@ -90,8 +84,14 @@ impl<W: Work> Lone for LoneCell<W> {
 }
 
 impl<W: Work> Lone for BareCell<W> {
-    fn body(&self) -> Pin<Box<dyn Body>> {
-        empty_body::<W>()
+    fn begin(
+        self: Box<Self>,
+        spot: &mut Spot,
+        core: &Core,
+        cx: Option<&mut Context<'_>>,
+        plainly: bool,
+    ) -> Begun {
+        spot.begin((self.0, None), core, cx, plainly)
     }
 
     fn given(&self) -> &Given {

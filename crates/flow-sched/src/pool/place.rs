@@ -19,10 +19,7 @@ use super::queued::Popped;
 use super::roll::Enrolled;
 use super::roster::Seat;
 use super::stats::{self, End, Gone};
-use super::task::{Begun, Body, Job, NoBody};
-
-/// Bodies up to this size are kept for the next task.
-const KEPT: usize = 1024;
+use super::task::{Begun, Job, Spot};
 
 /// Where tasks run one after the other: a slot's, or that of a submitter that runs its own.
 pub(super) struct Place {
@@ -31,17 +28,10 @@ pub(super) struct Place {
     /// A child of the pool's token: the parent of the tasks' ones, so that places do not meet in
     /// the pool's.
     token: CancellationToken,
-    /// The last task's context: the next one's, if nobody has kept or cancelled it. Always there,
-    /// but while a task is polled in it.
-    cx: Option<TaskContext>,
-    /// What the last task ran in: the next one's, if it is of the same type.
-    body: Pin<Box<dyn Body>>,
+    spot: Spot,
     run: Run,
-    /// Whose slot its tasks keep.
-    inside: Inside,
     /// When the last task ended, if that was looked up.
     pub(super) idle_since: Option<Instant>,
-    stand: Stand,
 }
 
 /// Whose tasks a place runs, and where they are counted.
@@ -76,50 +66,52 @@ impl Place {
             is_guest: false,
         };
         Self {
-            cx: None,
-            inside: Inside::new(core.number, seat.id),
+            spot: Spot::new(Inside::new(core.number, seat.id), stand),
             core,
             seat,
             token,
-            body: Box::pin(NoBody),
             run: Run::NONE,
             idle_since: None,
-            stand,
         }
     }
 
     /// One on another thread than the seat's slot.
     pub(super) fn elsewhere(core: Arc<Core>, seat: Arc<Seat>, is_guest: bool) -> Self {
         let mut place = Self::new(core, seat);
-        place.stand.stripe = stats::SHARED;
+        place.spot.ground.stand.stripe = stats::SHARED;
         if is_guest { place.for_guest() } else { place }
     }
 
     /// The same for a submitter, in whose tasks' slots it is, if any.
     fn for_guest(mut self) -> Self {
-        self.stand.is_guest = true;
-        self.inside = Inside::NOWHERE;
+        self.spot.ground.stand.is_guest = true;
+        self.spot.ground.inside = Inside::NOWHERE;
         self
     }
 
     /// Keeps no body that is large.
+    #[inline]
     pub(super) fn tidy(&mut self) {
-        if size_of_val(&*self.body) > KEPT {
-            self.body = Box::pin(NoBody);
-        }
+        self.spot.tidy();
     }
 
     /// Makes the context fit for a task.
+    #[inline]
     fn prepare(&mut self, submitter: Option<&TaskContext>, deadline: Deadline) {
-        let spare = self.cx.as_mut();
+        let spare = self.spot.ground.cx.as_mut();
         if !spare.is_some_and(|cx| cx.renew(submitter, deadline)) {
-            let token = self.token.clone();
-            let cx = match submitter {
-                Some(submitter) => submitter.child_under_token(token),
-                None => TaskContext::under_token(token),
-            };
-            self.cx = Some(cx.with_deadline(deadline));
+            self.prepare_anew(submitter, deadline);
         }
+    }
+
+    #[cold]
+    fn prepare_anew(&mut self, submitter: Option<&TaskContext>, deadline: Deadline) {
+        let token = self.token.clone();
+        let cx = match submitter {
+            Some(submitter) => submitter.child_under_token(token),
+            None => TaskContext::under_token(token),
+        };
+        self.spot.ground.cx = Some(cx.with_deadline(deadline));
     }
 
     /// Starts a task, in a body of its type, and polls it if there is somebody to wake; `None` if
@@ -148,10 +140,15 @@ impl Place {
         let submitter = given.submitted_by.as_ref();
         self.prepare(submitter, deadline);
         if let Some(entry) = &entry {
-            let token = self.cx.as_ref().map(|cx| cx.cancellation().clone());
+            let token = self
+                .spot
+                .ground
+                .cx
+                .as_ref()
+                .map(|cx| cx.cancellation().clone());
             entry.runs(
                 started,
-                (!self.stand.is_guest).then_some(self.seat.id),
+                (!self.spot.ground.stand.is_guest).then_some(self.seat.id),
                 token,
             );
         }
@@ -166,9 +163,9 @@ impl Place {
         if run.submitter.is_some() {
             self.heed_submitter();
         }
-        let polled = match self.begin(job, cx) {
+        let polled = match job.begin(&mut self.spot, &self.core, cx, false) {
             Begun::Yes(polled) => polled,
-            Begun::Gone | Begun::Misfit(..) => {
+            Begun::Gone | Begun::Over => {
                 self.run.facts.entry = None;
                 self.run.submitter = None;
                 return None;
@@ -182,47 +179,18 @@ impl Place {
         Some(self.seen(polled))
     }
 
-    fn begin<J: Popped>(&mut self, job: J, mut cx: Option<&mut Context<'_>>) -> Begun<J> {
-        let (slot, stand) = (self.inside, self.stand);
-        let Self {
-            core,
-            cx: context,
-            body,
-            ..
-        } = self;
-        let own = context.clone().unwrap_or_default();
-        TaskContext::enter_from(context, || {
-            inside::enter(slot, || {
-                let begun = job.begin(body.as_mut(), stand, own, core, cx.as_deref_mut());
-                match begun {
-                    Begun::Misfit(job, own) => {
-                        *body = job.body();
-                        job.begin(body.as_mut(), stand, own, core, cx)
-                    }
-                    begun => begun,
-                }
-            })
-        })
-    }
-
     /// Polls the task in its context.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let slot = self.inside;
-        let Self { cx: own, body, .. } = self;
+        let Spot { ground, body, .. } = &mut self.spot;
+        let slot = ground.inside;
         let polled =
-            TaskContext::enter_from(own, || inside::enter(slot, || body.as_mut().poll(cx)));
+            TaskContext::enter_from(&mut ground.cx, || inside::enter(slot, || body.poll(cx)));
         self.seen(polled)
     }
 
     /// Whether a task that has completed did so by itself.
     fn seen(&self, polled: Poll<End>) -> Poll<End> {
-        polled.map(|end| {
-            if end == End::Completed && self.core.is_stopping() {
-                End::Stopped
-            } else {
-                end
-            }
-        })
+        polled.map(|end| self.core.seen(end))
     }
 
     /// Cancels the task if its submitter was.
@@ -240,18 +208,18 @@ impl Place {
         self.run.submitter = None;
         let facts = &mut self.run.facts;
         let panic = match end {
-            End::Panicked => self.body.panic(),
+            End::Panicked => self.spot.body.panic(),
             _ => None,
         };
-        self.idle_since = facts.tell(&self.core, self.stand, end, panic);
+        self.idle_since = facts.tell(&self.core, self.spot.ground.stand, end, panic);
         facts.entry = None;
         self.left();
-        self.body.as_mut().publish();
+        self.spot.body.publish();
     }
 
     /// A task that came here has ended, or never began.
     fn left(&self) {
-        if !self.stand.is_guest {
+        if !self.spot.ground.stand.is_guest {
             self.core.left();
         }
     }
@@ -261,7 +229,7 @@ impl Place {
         self.run.ended = true;
         self.run.submitter = None;
         self.run.facts.entry = None;
-        self.body.as_mut().forget();
+        self.spot.body.forget();
     }
 
     /// What is to be told of the task when it has ended.
@@ -271,7 +239,7 @@ impl Place {
 
     /// The token of the task that runs.
     pub(super) fn token(&self) -> Option<&CancellationToken> {
-        self.cx.as_ref().map(TaskContext::cancellation)
+        self.spot.ground.cx.as_ref().map(TaskContext::cancellation)
     }
 
     /// That of the context that it was submitted in.
@@ -424,8 +392,49 @@ impl Place {
         !self.run.ended
     }
 
+    /// The same as [`begin_run`](Self::begin_run) for a task that was submitted with nothing.
+    #[allow(clippy::inline_always, reason = "as the slot's `begin`, where it goes")]
+    #[inline(always)]
+    pub(super) fn begin_bare<J: Popped>(
+        &mut self,
+        job: J,
+        timers: &mut Timers,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if self.core.asks() {
+            return self.begin_run(job, timers, cx);
+        }
+        let told = self.core.is_stopped();
+        self.prepare(None, Deadline::NONE);
+        match job.begin(&mut self.spot, &self.core, Some(&mut *cx), true) {
+            Begun::Over => Poll::Ready(()),
+            Begun::Gone => {
+                self.left();
+                Poll::Ready(())
+            }
+            Begun::Yes(polled) => self.goes_on(polled, told, timers, cx),
+        }
+    }
+
+    /// What follows the first poll of one that did not complete at once.
+    fn goes_on(
+        &mut self,
+        polled: Poll<End>,
+        told: bool,
+        timers: &mut Timers,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        self.run = Run::NONE;
+        self.run.ended = false;
+        if let Poll::Ready(end) = self.seen(polled) {
+            self.finish(end);
+            return Poll::Ready(());
+        }
+        let looked = self.look(told, timers, cx);
+        looked.unwrap_or_else(|| self.poll_run(timers, cx))
+    }
+
     /// Starts a task and polls it, and whatever may end it.
-    #[inline]
     pub(super) fn begin_run<J: Popped>(
         &mut self,
         job: J,
@@ -450,7 +459,7 @@ impl Place {
             // Before the poll: if it is set, the task's token was cancelled before (invariant 2
             // of the core), so this poll is the chance to react that it is owed.
             let told = self.core.is_stopped();
-            if self.body.is_aborted() {
+            if self.spot.body.is_aborted() {
                 self.stop(End::Aborted, TaskError::Cancelled);
                 return Poll::Ready(());
             }
@@ -484,7 +493,7 @@ impl Place {
         }
         // Before the second look: a stop or an abort from here on wakes the slot.
         self.seat.register(cx);
-        let goes_on = !self.body.is_aborted() && !self.core.is_stopped();
+        let goes_on = !self.spot.body.is_aborted() && !self.core.is_stopped();
         goes_on.then_some(Poll::Pending)
     }
 
@@ -503,10 +512,9 @@ impl Place {
 
     /// Ends a task that has not ended itself, and what it has started elsewhere.
     fn stop(&mut self, end: End, why: TaskError) {
-        let slot = self.inside;
-        let body = self.body.as_mut();
-        inside::enter(slot, || body.stop(why));
-        if let Some(cx) = &self.cx {
+        let Spot { ground, body, .. } = &mut self.spot;
+        inside::enter(ground.inside, || body.stop(why));
+        if let Some(cx) = &self.spot.ground.cx {
             contain(|| cx.cancellation().cancel());
         }
         self.finish(end);

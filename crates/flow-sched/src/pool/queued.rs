@@ -1,43 +1,43 @@
 //! A task as the queue holds it: shared with its handle, or with nobody.
 
-use core::pin::Pin;
 use core::task::Context;
 use std::sync::Arc;
 
-use flow_rt::{TaskContext, contain};
+use flow_rt::contain;
 
 use super::core::Core;
 use super::error::TaskError;
 use super::lone::Lone;
-use super::place::Stand;
 use super::stats::Gone;
-use super::task::{Begun, Body, Given, Job};
+use super::task::{Begun, Given, Job, Spot};
 
-/// A task that waits for a slot.
+/// A task that waits for a slot. What it is said to be costs no look into it then.
 pub(super) enum Queued {
     /// One that nobody has a handle of. It has one owner at a time, and so no reference count.
     Lone(Box<dyn Lone>),
+    /// The same, submitted with nothing.
+    Bare(Box<dyn Lone>),
     Shared(Arc<dyn Job>),
+    /// The same, submitted with nothing.
+    BareShared(Arc<dyn Job>),
+    /// One that blocks the thread that polls it.
+    Blocking(Arc<dyn Job>),
 }
 
-/// Either of them, out of the queue: a pair of words, which moves in registers where the enum of
-/// both moves through memory, at a cost that shows.
-pub(super) trait Popped: Sized {
+/// One that does not block, out of the queue: a pair of words, which moves in registers where the
+/// enum of them moves through memory, at a cost that shows.
+pub(super) trait Popped {
     /// What it was submitted with.
     fn given(&self) -> &Given;
 
-    /// A body that tasks of this type can begin in.
-    fn body(&self) -> Pin<Box<dyn Body>>;
-
-    /// Begins in a body, if it is one of its type: see [`Body`].
+    /// Begins: see [`Job::begin`].
     fn begin(
         self,
-        body: Pin<&mut dyn Body>,
-        on: Stand,
-        own: TaskContext,
+        spot: &mut Spot,
         core: &Core,
         cx: Option<&mut Context<'_>>,
-    ) -> Begun<Self>;
+        plainly: bool,
+    ) -> Begun;
 }
 
 impl Popped for Box<dyn Lone> {
@@ -45,19 +45,15 @@ impl Popped for Box<dyn Lone> {
         (**self).given()
     }
 
-    fn body(&self) -> Pin<Box<dyn Body>> {
-        (**self).body()
-    }
-
+    #[inline]
     fn begin(
         self,
-        body: Pin<&mut dyn Body>,
-        on: Stand,
-        own: TaskContext,
+        spot: &mut Spot,
         core: &Core,
         cx: Option<&mut Context<'_>>,
-    ) -> Begun<Self> {
-        body.begin_lone(self, on, own, core, cx)
+        plainly: bool,
+    ) -> Begun {
+        Lone::begin(self, spot, core, cx, plainly)
     }
 }
 
@@ -66,19 +62,15 @@ impl Popped for Arc<dyn Job> {
         (**self).given()
     }
 
-    fn body(&self) -> Pin<Box<dyn Body>> {
-        (**self).body()
-    }
-
+    #[inline]
     fn begin(
         self,
-        body: Pin<&mut dyn Body>,
-        on: Stand,
-        own: TaskContext,
+        spot: &mut Spot,
         core: &Core,
         cx: Option<&mut Context<'_>>,
-    ) -> Begun<Self> {
-        body.begin_shared(self, on, own, core, cx)
+        plainly: bool,
+    ) -> Begun {
+        Job::begin(self, spot, core, cx, plainly)
     }
 }
 
@@ -86,8 +78,8 @@ impl Queued {
     /// Ends it unrun, unless its handle has.
     pub(super) fn discard(self, core: &Core, how: Gone, why: TaskError) {
         match self {
-            Self::Lone(task) => task.discard(core, how),
-            Self::Shared(task) => {
+            Self::Lone(task) | Self::Bare(task) => task.discard(core, how),
+            Self::Shared(task) | Self::BareShared(task) | Self::Blocking(task) => {
                 task.discard(core, how, why);
                 contain(|| drop(task));
             }

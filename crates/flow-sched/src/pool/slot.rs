@@ -164,9 +164,11 @@ impl Slot {
             return Ok(Poll::Ready(()));
         }
         let polled = match job {
+            Queued::Bare(job) => self.place.begin_bare(job, &mut self.timers, cx),
+            Queued::BareShared(job) => self.place.begin_bare(job, &mut self.timers, cx),
             Queued::Lone(job) => self.place.begin_run(job, &mut self.timers, cx),
-            Queued::Shared(job) if job.blocks() => return Err(job),
             Queued::Shared(job) => self.place.begin_run(job, &mut self.timers, cx),
+            Queued::Blocking(job) => return Err(job),
         };
         Ok(self.ran(polled))
     }

@@ -14,13 +14,13 @@ use flow_sync::Ticket;
 
 use super::core::Core;
 use super::error::{Rejected, SubmitError, TrySubmitError};
-use super::lone::{self, Lone};
+use super::lone;
 use super::place::{self, Guest};
 use super::queued::Queued;
 use super::roll::Origin;
 use super::room::NoRoom;
 use super::roster::Seat;
-use super::task::{AsyncWork, BlockingWork, Given, Task, TaskCell, TaskHandle};
+use super::task::{AsyncWork, BlockingWork, Given, Job, Task, TaskCell, TaskHandle};
 
 /// How a closure becomes a task; called once there is room, so that a refusal costs nothing.
 pub(super) struct Make<F, T> {
@@ -28,10 +28,12 @@ pub(super) struct Make<F, T> {
     shared: fn(F, Given) -> Arc<dyn Task<T>>,
     /// The same of one that was submitted with nothing, as most are.
     shared_bare: fn(F) -> Arc<dyn Task<T>>,
+    /// Whether they block.
+    blocks: bool,
     /// One without.
     detached: fn(F, Given) -> Queued,
-    /// One without, that was submitted with nothing; `None` if it blocks.
-    bare: Option<fn(F) -> Box<dyn Lone>>,
+    /// One without, that was submitted with nothing.
+    bare: fn(F) -> Queued,
 }
 
 impl<F, T> Make<F, T>
@@ -46,8 +48,9 @@ where
     {
         Self {
             shared: |closure, given| Arc::new(TaskCell::new(AsyncWork(closure), given)),
-            detached: |closure, given| Queued::Lone(lone::new(AsyncWork(closure), given)),
-            bare: Some(|closure| lone::bare(AsyncWork(closure))),
+            detached: |closure, given| lone::new(AsyncWork(closure), given),
+            bare: |closure| lone::bare(AsyncWork(closure)),
+            blocks: false,
             shared_bare: |closure| Arc::new(TaskCell::new(AsyncWork(closure), Given::NOTHING)),
         }
     }
@@ -59,9 +62,13 @@ where
         Self {
             shared: |closure, given| Arc::new(TaskCell::new(BlockingWork(closure), given)),
             detached: |closure, given| {
-                Queued::Shared(Arc::new(TaskCell::new(BlockingWork(closure), given)))
+                Queued::Blocking(Arc::new(TaskCell::new(BlockingWork(closure), given)))
             },
-            bare: None,
+            bare: |closure| {
+                let cell = TaskCell::new(BlockingWork(closure), Given::NOTHING);
+                Queued::Blocking(Arc::new(cell))
+            },
+            blocks: true,
             shared_bare: |closure| Arc::new(TaskCell::new(BlockingWork(closure), Given::NOTHING)),
         }
     }
@@ -307,28 +314,32 @@ impl<'p, F, T> Submit<'p, F, T> {
     /// Queues the task; `None` if it is gone.
     fn push(&mut self) -> Option<TaskHandle<T>> {
         let submitted_by = self.submitter();
-        let task = if self.is_bare(submitted_by.as_ref()) {
+        let is_bare = self.is_bare(submitted_by.as_ref());
+        let task = if is_bare {
             (self.make.shared_bare)(self.closure.take()?)
         } else {
             let (closure, given) = self.task_of(submitted_by, Some(self.priority))?;
             (self.make.shared)(closure, given)
         };
-        self.core.push(self.priority, Queued::Shared(task.clone()));
+        let job: Arc<dyn Job> = task.clone();
+        let queued = match (self.make.blocks, is_bare) {
+            (true, _) => Queued::Blocking(job),
+            (false, true) => Queued::BareShared(job),
+            (false, false) => Queued::Shared(job),
+        };
+        self.core.push(self.priority, queued);
         Some(TaskHandle::new(task, self.core.clone()))
     }
 
     /// The same for a task without a handle.
     fn push_detached(&mut self) -> Option<()> {
         let submitted_by = self.submitter();
-        if self.is_bare(submitted_by.as_ref())
-            && let Some(bare) = self.make.bare
-        {
-            let task = bare(self.closure.take()?);
-            self.core.push(self.priority, Queued::Lone(task));
-            return Some(());
-        }
-        let (closure, given) = self.task_of(submitted_by, Some(self.priority))?;
-        let task = (self.make.detached)(closure, given);
+        let task = if self.is_bare(submitted_by.as_ref()) {
+            (self.make.bare)(self.closure.take()?)
+        } else {
+            let (closure, given) = self.task_of(submitted_by, Some(self.priority))?;
+            (self.make.detached)(closure, given)
+        };
         self.core.push(self.priority, task);
         Some(())
     }

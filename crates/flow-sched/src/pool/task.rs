@@ -31,7 +31,7 @@ use flow_sync::JoinCell;
 use super::core::Core;
 use super::error::TaskError;
 use super::hooks;
-use super::lone::{self, Lone};
+use super::inside::{self, Inside};
 use super::place::Stand;
 use super::roll::Enrolled;
 use super::stats::{End, Gone};
@@ -134,9 +134,15 @@ pub(super) trait Work: Send + 'static {
 }
 
 /// A task that its handle, the queue and its slot share.
-pub(super) trait Job: Any + Send + Sync {
-    /// A body that tasks of this type can begin in.
-    fn body(&self) -> Pin<Box<dyn Body>>;
+pub(super) trait Job: Send + Sync {
+    /// Begins, if nobody has ended it: see [`Started::begin`].
+    fn begin(
+        self: Arc<Self>,
+        spot: &mut Spot,
+        core: &Core,
+        cx: Option<&mut Context<'_>>,
+        plainly: bool,
+    ) -> Begun;
 
     /// Ends a task that is still queued; false if it is not.
     fn discard(&self, core: &Core, how: Gone, why: TaskError) -> bool;
@@ -253,49 +259,115 @@ pub(super) trait Task<T>: Job + Handled<T> {}
 
 impl<W: Work> Task<W::Output> for TaskCell<W> {}
 
+/// Bodies up to this size are kept for the next task.
+const KEPT: usize = 1024;
+
 /// How the begin of a task went.
-pub(super) enum Begun<J> {
-    /// And how its first poll did, if it was polled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// It has begun; and how its first poll went, if it was polled.
     Yes(Poll<End>),
+    /// It has begun and ended, and all that is left to do for it is done.
+    Over,
     /// It was discarded before.
     Gone,
-    /// It needs another body, and the context that it was given.
-    Misfit(J, TaskContext),
 }
 
-/// Where a slot runs tasks of one type, one after the other.
-pub(super) trait Body: Send {
-    /// Takes a task's closure and calls it, and polls the future if there is somebody to wake; the
-    /// task comes back if it is of another type.
-    fn begin_shared(
-        self: Pin<&mut Self>,
-        job: Arc<dyn Job>,
-        on: Stand,
-        own: TaskContext,
+/// Where a slot runs tasks one after the other, as they see it.
+pub(super) struct Spot {
+    pub(super) ground: Ground,
+    /// What the last task ran in: the next one's, if it is of the same type.
+    pub(super) body: Box<dyn Body>,
+    /// Whether the next one may have it: it is not large.
+    pub(super) keeps: bool,
+}
+
+/// What tasks find there, of whatever type.
+pub(super) struct Ground {
+    /// The last task's context: the next one's, if nobody has kept or cancelled it. Always there,
+    /// but while a task is polled in it.
+    pub(super) cx: Option<TaskContext>,
+    /// Whose slot its tasks keep.
+    pub(super) inside: Inside,
+    pub(super) stand: Stand,
+}
+
+impl Spot {
+    pub(super) fn new(inside: Inside, stand: Stand) -> Self {
+        Self {
+            ground: Ground {
+                cx: None,
+                inside,
+                stand,
+            },
+            body: Box::new(NoBody),
+            keeps: true,
+        }
+    }
+
+    /// Keeps no body that is large.
+    #[inline]
+    pub(super) fn tidy(&mut self) {
+        if !self.keeps {
+            (self.body, self.keeps) = (Box::new(NoBody), true);
+        }
+    }
+
+    /// Begins to run a task in a body of its type: see [`Started::begin`].
+    #[inline]
+    pub(super) fn begin<W: Work>(
+        &mut self,
+        task: Taken<W>,
         core: &Core,
         cx: Option<&mut Context<'_>>,
-    ) -> Begun<Arc<dyn Job>>;
-    /// The same for a task without a handle.
-    fn begin_lone(
-        self: Pin<&mut Self>,
-        job: Box<dyn Lone>,
-        on: Stand,
-        own: TaskContext,
+        plainly: bool,
+    ) -> Begun {
+        let Self { ground, body, .. } = self;
+        let body: &mut dyn Any = &mut **body;
+        match body.downcast_mut::<Pin<Box<Started<W>>>>() {
+            Some(body) => body.as_mut().begin(task, ground, core, cx, plainly),
+            None => self.begin_anew(task, core, cx, plainly),
+        }
+    }
+
+    /// The same after tasks of another type.
+    #[cold]
+    fn begin_anew<W: Work>(
+        &mut self,
+        task: Taken<W>,
         core: &Core,
         cx: Option<&mut Context<'_>>,
-    ) -> Begun<Box<dyn Lone>>;
+        plainly: bool,
+    ) -> Begun {
+        let mut body = Box::new(Box::pin(Started::<W> {
+            run: None,
+            outcome: None,
+            cell: None,
+        }));
+        let begun = body
+            .as_mut()
+            .as_mut()
+            .begin(task, &mut self.ground, core, cx, plainly);
+        self.keeps = size_of::<Started<W>>() <= KEPT;
+        self.body = body;
+        begun
+    }
+}
+
+/// What runs tasks of one type, one after the other.
+pub(super) trait Body: Any + Send {
     /// Polls the task's future; its result is kept for [`publish`](Body::publish).
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End>;
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End>;
     /// Drops the task's future and keeps `why` as its result.
-    fn stop(self: Pin<&mut Self>, why: TaskError);
+    fn stop(&mut self, why: TaskError);
     /// Whether the handle asked for an abort.
     fn is_aborted(&self) -> bool;
     /// What the task panicked with.
     fn panic(&self) -> Option<&Panic>;
     /// Hands the result to the handle, and is empty again.
-    fn publish(self: Pin<&mut Self>);
+    fn publish(&mut self);
     /// Drops future and result, and is empty again.
-    fn forget(self: Pin<&mut Self>);
+    fn forget(&mut self);
 }
 
 pub(super) struct TaskCell<W: Work> {
@@ -334,8 +406,17 @@ impl<W: Work> TaskCell<W> {
 }
 
 impl<W: Work> Job for TaskCell<W> {
-    fn body(&self) -> Pin<Box<dyn Body>> {
-        empty_body::<W>()
+    fn begin(
+        self: Arc<Self>,
+        spot: &mut Spot,
+        core: &Core,
+        cx: Option<&mut Context<'_>>,
+        plainly: bool,
+    ) -> Begun {
+        match Started::taken(self, spot.ground.stand) {
+            Some(task) => spot.begin(task, core, cx, plainly),
+            None => Begun::Gone,
+        }
     }
 
     fn discard(&self, core: &Core, how: Gone, why: TaskError) -> bool {
@@ -403,19 +484,44 @@ pin_project_lite::pin_project! {
     }
 }
 
-/// A body for tasks of one type, in which none has begun.
-pub(super) fn empty_body<W: Work>() -> Pin<Box<dyn Body>> {
-    Box::pin(Started::<W> {
-        run: None,
-        outcome: None,
-        cell: None,
-    })
-}
-
 /// A task's closure, and its cell if somebody is to be told of its end.
-type Taken<W> = (W, Option<Arc<TaskCell<W>>>);
+pub(super) type Taken<W> = (W, Option<Arc<TaskCell<W>>>);
 
 impl<W: Work> Started<W> {
+    /// Begins to run a task: calls its closure, and polls the future if there is somebody to wake.
+    ///
+    /// `plainly` says that nobody wants to know of its end but its handle. Then what follows one
+    /// that is ready at once is done here, where its type is known: most tasks are like that.
+    #[inline]
+    fn begin(
+        mut self: Pin<&mut Self>,
+        (work, cell): Taken<W>,
+        ground: &mut Ground,
+        core: &Core,
+        cx: Option<&mut Context<'_>>,
+        plainly: bool,
+    ) -> Begun {
+        if cell.is_some() {
+            *self.as_mut().project().cell = cell;
+        }
+        let own = ground.cx.clone().unwrap_or_default();
+        let (slot, stand) = (ground.inside, ground.stand);
+        let polled = TaskContext::enter_from(&mut ground.cx, || {
+            inside::enter(slot, || {
+                started(stand, core);
+                self.as_mut().advance(Some((work, own)), cx)
+            })
+        });
+        if !plainly || polled != Poll::Ready(End::Completed) {
+            return Begun::Yes(polled);
+        }
+        // As `Place::finish`.
+        core.counters.ended(stand.stripe, core.seen(End::Completed));
+        core.left();
+        self.publish();
+        Begun::Over
+    }
+
     /// Calls the closure, if there is one, and polls the future, if there is somebody to wake. One
     /// containment for all of it, as most tasks are ready at once.
     #[inline]
@@ -458,7 +564,9 @@ impl<W: Work> Started<W> {
         })
     }
 
-    fn take_shared(cell: Arc<TaskCell<W>>, on: Stand) -> Option<Taken<W>> {
+    /// Takes a task's closure out of its cell, unless somebody has ended it.
+    #[inline]
+    fn taken(cell: Arc<TaskCell<W>>, on: Stand) -> Option<Taken<W>> {
         if Arc::strong_count(&cell) > 1 {
             let work = cell.take(on.seat)?;
             return Some((work, Some(cell)));
@@ -467,55 +575,32 @@ impl<W: Work> Started<W> {
         let work = Arc::into_inner(cell)?.closure.into_inner()?;
         Some((work, None))
     }
+
+    /// See [`Body::publish`].
+    #[inline]
+    fn publish(self: Pin<&mut Self>) {
+        let this = self.project();
+        let (cell, outcome) = (this.cell.take(), this.outcome.take());
+        // Nobody may want the result, and then it dies here: its destructor is user code.
+        let Some(cell) = cell else {
+            return contain(|| drop(outcome));
+        };
+        if let Some(outcome) = outcome {
+            cell.complete(outcome);
+        }
+        // Not within the containment of the joiner's waker: a destructor that panics while the
+        // waker's panic unwinds would end the process.
+        contain(|| drop(cell));
+    }
 }
 
-impl<W: Work> Body for Started<W> {
-    fn begin_shared(
-        mut self: Pin<&mut Self>,
-        job: Arc<dyn Job>,
-        on: Stand,
-        own: TaskContext,
-        core: &Core,
-        cx: Option<&mut Context<'_>>,
-    ) -> Begun<Arc<dyn Job>> {
-        let any: &dyn Any = &*job;
-        if !any.is::<TaskCell<W>>() {
-            return Begun::Misfit(job, own);
-        }
-        let any: Arc<dyn Any + Send + Sync> = job;
-        let cell = any.downcast::<TaskCell<W>>().ok();
-        let Some((work, cell)) = cell.and_then(|cell| Self::take_shared(cell, on)) else {
-            return Begun::Gone;
-        };
-        *self.as_mut().project().cell = cell;
-        started(on, core);
-        Begun::Yes(self.advance(Some((work, own)), cx))
+impl<W: Work> Body for Pin<Box<Started<W>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.as_mut().advance(None, Some(cx))
     }
 
-    fn begin_lone(
-        self: Pin<&mut Self>,
-        job: Box<dyn Lone>,
-        on: Stand,
-        own: TaskContext,
-        core: &Core,
-        cx: Option<&mut Context<'_>>,
-    ) -> Begun<Box<dyn Lone>> {
-        match lone::take(job) {
-            Ok(Some(work)) => {
-                started(on, core);
-                Begun::Yes(self.advance(Some((work, own)), cx))
-            }
-            Ok(None) => Begun::Gone,
-            Err(job) => Begun::Misfit(job, own),
-        }
-    }
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
-        self.advance(None, Some(cx))
-    }
-
-    fn stop(self: Pin<&mut Self>, why: TaskError) {
-        let mut this = self.project();
+    fn stop(&mut self, why: TaskError) {
+        let mut this = self.as_mut().project();
         contain(|| this.run.set(None));
         *this.outcome = Some(Err(why));
     }
@@ -532,23 +617,12 @@ impl<W: Work> Body for Started<W> {
         }
     }
 
-    fn publish(self: Pin<&mut Self>) {
-        let this = self.project();
-        let (cell, outcome) = (this.cell.take(), this.outcome.take());
-        // Nobody may want the result, and then it dies here: its destructor is user code.
-        let Some(cell) = cell else {
-            return contain(|| drop(outcome));
-        };
-        if let Some(outcome) = outcome {
-            cell.complete(outcome);
-        }
-        // Not within the containment of the joiner's waker: a destructor that panics while the
-        // waker's panic unwinds would end the process.
-        contain(|| drop(cell));
+    fn publish(&mut self) {
+        self.as_mut().publish();
     }
 
-    fn forget(self: Pin<&mut Self>) {
-        let mut this = self.project();
+    fn forget(&mut self) {
+        let mut this = self.as_mut().project();
         contain(|| this.run.set(None));
         let (cell, outcome) = (this.cell.take(), this.outcome.take());
         contain(|| drop(outcome));
@@ -567,33 +641,11 @@ fn started(on: Stand, core: &Core) {
 pub(super) struct NoBody;
 
 impl Body for NoBody {
-    fn begin_shared(
-        self: Pin<&mut Self>,
-        job: Arc<dyn Job>,
-        _on: Stand,
-        own: TaskContext,
-        _core: &Core,
-        _cx: Option<&mut Context<'_>>,
-    ) -> Begun<Arc<dyn Job>> {
-        Begun::Misfit(job, own)
-    }
-
-    fn begin_lone(
-        self: Pin<&mut Self>,
-        job: Box<dyn Lone>,
-        _on: Stand,
-        own: TaskContext,
-        _core: &Core,
-        _cx: Option<&mut Context<'_>>,
-    ) -> Begun<Box<dyn Lone>> {
-        Begun::Misfit(job, own)
-    }
-
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<End> {
+    fn poll(&mut self, _cx: &mut Context<'_>) -> Poll<End> {
         Poll::Ready(End::Aborted)
     }
 
-    fn stop(self: Pin<&mut Self>, _why: TaskError) {}
+    fn stop(&mut self, _why: TaskError) {}
 
     fn is_aborted(&self) -> bool {
         false
@@ -603,9 +655,9 @@ impl Body for NoBody {
         None
     }
 
-    fn publish(self: Pin<&mut Self>) {}
+    fn publish(&mut self) {}
 
-    fn forget(self: Pin<&mut Self>) {}
+    fn forget(&mut self) {}
 }
 
 /// An async closure.
