@@ -356,7 +356,8 @@ impl Core {
                 None => self.rt.spawn_detached(slot::live(slot)),
                 Some(above) => {
                     let slot = move |_cx| slot::live(slot);
-                    Submit::new(above, slot, Make::future()).spawn_slot(self.name.clone());
+                    Submit::new(above, slot, const { &Make::future() })
+                        .spawn_slot(self.name.clone());
                 }
             }
         }
@@ -446,10 +447,10 @@ impl Core {
         }
     }
 
-    /// Whether somebody wants to know of the end of every task, or bounds their runs.
+    /// Whether somebody is to be told of the end of every task, or something bounds all runs.
     #[inline]
     pub(super) fn asks(&self) -> bool {
-        self.task_timeout.is_some() || self.hooks.task_end.is_some() || self.timing.is_on()
+        self.task_timeout.is_some() || self.hooks.task_end.is_some()
     }
 
     /// Whether every task has been told to stop, and has had its time.

@@ -7,6 +7,7 @@
 //! out without a lock.
 
 use core::task::Context;
+use std::sync::Arc;
 
 use flow_rt::contain;
 
@@ -21,7 +22,7 @@ pub(super) trait Lone: Send {
     fn begin(
         self: Box<Self>,
         spot: &mut Spot,
-        core: &Core,
+        core: &Arc<Core>,
         cx: Option<&mut Context<'_>>,
         plainly: bool,
     ) -> Begun;
@@ -64,7 +65,7 @@ impl<W: Work> Lone for LoneCell<W> {
     fn begin(
         self: Box<Self>,
         spot: &mut Spot,
-        core: &Core,
+        core: &Arc<Core>,
         cx: Option<&mut Context<'_>>,
         plainly: bool,
     ) -> Begun {
@@ -87,7 +88,7 @@ impl<W: Work> Lone for BareCell<W> {
     fn begin(
         self: Box<Self>,
         spot: &mut Spot,
-        core: &Core,
+        core: &Arc<Core>,
         cx: Option<&mut Context<'_>>,
         plainly: bool,
     ) -> Begun {

@@ -20,6 +20,7 @@ use super::roll::Enrolled;
 use super::roster::Seat;
 use super::stats::{self, End, Gone};
 use super::task::{Begun, Job, Spot};
+use super::timing::Clock;
 
 /// Where tasks run one after the other: a slot's, or that of a submitter that runs its own.
 pub(super) struct Place {
@@ -28,10 +29,8 @@ pub(super) struct Place {
     /// A child of the pool's token: the parent of the tasks' ones, so that places do not meet in
     /// the pool's.
     token: CancellationToken,
-    spot: Spot,
+    pub(super) spot: Spot,
     run: Run,
-    /// When the last task ended, if that was looked up.
-    pub(super) idle_since: Option<Instant>,
 }
 
 /// Whose tasks a place runs, and where they are counted.
@@ -71,7 +70,6 @@ impl Place {
             seat,
             token,
             run: Run::NONE,
-            idle_since: None,
         }
     }
 
@@ -211,7 +209,7 @@ impl Place {
             End::Panicked => self.spot.body.panic(),
             _ => None,
         };
-        self.idle_since = facts.tell(&self.core, self.spot.ground.stand, end, panic);
+        self.spot.ground.idle_since = facts.tell(&self.core, self.spot.ground.stand, end, panic);
         facts.entry = None;
         self.left();
         self.spot.body.publish();
@@ -392,23 +390,44 @@ impl Place {
         !self.run.ended
     }
 
-    /// The same as [`begin_run`](Self::begin_run) for a task that was submitted with nothing.
-    #[allow(clippy::inline_always, reason = "as the slot's `begin`, where it goes")]
-    #[inline(always)]
-    pub(super) fn begin_bare<J: Popped>(
+    /// Starts a task and polls it, and whatever may end it.
+    #[inline]
+    pub(super) fn begin_run<J: Popped>(
         &mut self,
         job: J,
         timers: &mut Timers,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        if self.core.asks() {
-            return self.begin_run(job, timers, cx);
+        let given = job.given();
+        if given.is_plain() {
+            let at = given.at();
+            return self.begin_plain(job, at, timers, cx);
+        }
+        self.begin_any(job, timers, cx)
+    }
+
+    /// The same for a task that was submitted with nothing, or the time and no more.
+    #[allow(clippy::inline_always, reason = "as the slot's `begin`, where it goes")]
+    #[inline(always)]
+    pub(super) fn begin_plain<J: Popped>(
+        &mut self,
+        job: J,
+        at: Option<Instant>,
+        timers: &mut Timers,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if self.core.asks() || self.spot.ground.stand.is_guest {
+            return self.begin_any(job, timers, cx);
         }
         let told = self.core.is_stopped();
+        if self.core.timing.is_on() {
+            self.spot.ground.clock = Some(Clock::begin(&self.core, at));
+        }
         self.prepare(None, Deadline::NONE);
         match job.begin(&mut self.spot, &self.core, Some(&mut *cx), true) {
             Begun::Over => Poll::Ready(()),
             Begun::Gone => {
+                self.spot.ground.clock = None;
                 self.left();
                 Poll::Ready(())
             }
@@ -426,6 +445,11 @@ impl Place {
     ) -> Poll<()> {
         self.run = Run::NONE;
         self.run.ended = false;
+        if let Some(clock) = self.spot.ground.clock.take() {
+            self.run.facts.started = clock.started;
+            self.run.facts.timed = true;
+            clock.tell_begin(&self.core);
+        }
         if let Poll::Ready(end) = self.seen(polled) {
             self.finish(end);
             return Poll::Ready(());
@@ -434,8 +458,9 @@ impl Place {
         looked.unwrap_or_else(|| self.poll_run(timers, cx))
     }
 
-    /// Starts a task and polls it, and whatever may end it.
-    pub(super) fn begin_run<J: Popped>(
+    /// The same as [`begin_run`](Self::begin_run), of one with a limit, a submitter or an entry,
+    /// or in a pool that asks.
+    fn begin_any<J: Popped>(
         &mut self,
         job: J,
         timers: &mut Timers,

@@ -34,7 +34,7 @@ pub(super) trait Popped {
     fn begin(
         self,
         spot: &mut Spot,
-        core: &Core,
+        core: &Arc<Core>,
         cx: Option<&mut Context<'_>>,
         plainly: bool,
     ) -> Begun;
@@ -49,7 +49,7 @@ impl Popped for Box<dyn Lone> {
     fn begin(
         self,
         spot: &mut Spot,
-        core: &Core,
+        core: &Arc<Core>,
         cx: Option<&mut Context<'_>>,
         plainly: bool,
     ) -> Begun {
@@ -66,7 +66,7 @@ impl Popped for Arc<dyn Job> {
     fn begin(
         self,
         spot: &mut Spot,
-        core: &Core,
+        core: &Arc<Core>,
         cx: Option<&mut Context<'_>>,
         plainly: bool,
     ) -> Begun {

@@ -137,7 +137,7 @@ impl Slot {
                 self.in_a_row += 1;
                 self.rested = false;
                 self.taken += 1;
-                self.place.idle_since = None;
+                self.place.spot.ground.idle_since = None;
                 if core::mem::take(&mut self.fresh) && self.place.core.has_queued() {
                     self.place.core.notify();
                 }
@@ -164,8 +164,8 @@ impl Slot {
             return Ok(Poll::Ready(()));
         }
         let polled = match job {
-            Queued::Bare(job) => self.place.begin_bare(job, &mut self.timers, cx),
-            Queued::BareShared(job) => self.place.begin_bare(job, &mut self.timers, cx),
+            Queued::Bare(job) => self.place.begin_plain(job, None, &mut self.timers, cx),
+            Queued::BareShared(job) => self.place.begin_plain(job, None, &mut self.timers, cx),
             Queued::Lone(job) => self.place.begin_run(job, &mut self.timers, cx),
             Queued::Shared(job) => self.place.begin_run(job, &mut self.timers, cx),
             Queued::Blocking(job) => return Err(job),
@@ -284,7 +284,12 @@ impl Slot {
         let core = &self.place.core;
         let until = if core.roster.has_surplus() {
             // It has been idle since then, too, if it is woken for nothing meanwhile.
-            let since = self.place.idle_since.get_or_insert_with(|| core.rt.now());
+            let since = self
+                .place
+                .spot
+                .ground
+                .idle_since
+                .get_or_insert_with(|| core.rt.now());
             *since + core.idle_timeout
         } else {
             Instant::FAR_FUTURE

@@ -84,7 +84,7 @@ pub struct Submit<'p, F, T> {
     core: &'p Arc<Core>,
     /// `None` once it was submitted or refused.
     closure: Option<F>,
-    make: Make<F, T>,
+    make: &'p Make<F, T>,
     timeout: Option<Duration>,
     priority: usize,
     origin: Origin,
@@ -94,7 +94,8 @@ pub struct Submit<'p, F, T> {
     ticket: Option<Ticket>,
     /// Since when it waits for a slot that takes the task over from it, if somebody wants to know.
     waits_since: Option<Instant>,
-    here: Option<Here<T>>,
+    /// Boxed, as few have it and all are moved.
+    here: Option<Box<Here<T>>>,
 }
 
 /// A task that its submitter runs.
@@ -105,7 +106,7 @@ struct Here<T> {
 
 impl<'p, F, T> Submit<'p, F, T> {
     #[track_caller]
-    pub(super) fn new(core: &'p Arc<Core>, closure: F, make: Make<F, T>) -> Self {
+    pub(super) fn new(core: &'p Arc<Core>, closure: F, make: &'p Make<F, T>) -> Self {
         Self {
             core,
             closure: Some(closure),
@@ -389,10 +390,10 @@ impl<'p, F, T> Submit<'p, F, T> {
         let guest = Guest::new(self.core.clone(), seat);
         self.here = self.task(Some(self.priority)).map(|(closure, given)| {
             let task = (self.make.shared)(closure, given);
-            Here {
+            Box::new(Here {
                 run: Box::pin(place::run_here(guest, task.clone())),
                 handle: TaskHandle::new(task, self.core.clone()),
-            }
+            })
         });
     }
 

@@ -109,3 +109,36 @@ impl Timing {
         let _ = (core, now, time, end);
     }
 }
+
+/// What a task is measured by that a slot begins.
+#[derive(Clone, Copy)]
+pub(super) struct Clock {
+    pub(super) started: Instant,
+    waited: Option<Duration>,
+}
+
+impl Clock {
+    /// A slot takes a task that was submitted `at` that time, if that was looked up.
+    pub(super) fn begin(core: &Core, at: Option<Instant>) -> Self {
+        let started = core.rt.now();
+        let waited = at.map(|at| started - at);
+        if waited.is_some() {
+            core.timing.starts(started);
+        }
+        Self { started, waited }
+    }
+
+    /// It has begun.
+    pub(super) fn tell_begin(&self, core: &Arc<Core>) {
+        if let Some(waited) = self.waited {
+            core.timing.waited(core, self.started, waited);
+        }
+    }
+
+    /// It has ended; returns when.
+    pub(super) fn tell_end(&self, core: &Arc<Core>, end: End) -> Instant {
+        let now = core.rt.now();
+        core.timing.ran(core, now, now - self.started, end);
+        now
+    }
+}

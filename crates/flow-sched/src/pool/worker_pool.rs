@@ -123,7 +123,7 @@ impl WorkerPool {
         Fut: Future + Send + 'static,
         Fut::Output: Send + 'static,
     {
-        Submit::new(self.core(), task, Make::future())
+        Submit::new(self.core(), task, const { &Make::future() })
     }
 
     /// Submits a task if the queue has room now.
@@ -216,7 +216,7 @@ impl WorkerPool {
         F: FnOnce(TaskContext) -> T + Send + 'static,
         T: Send + 'static,
     {
-        Submit::new(self.core(), task, Make::blocking())
+        Submit::new(self.core(), task, const { &Make::blocking() })
     }
 
     /// Submits a closure that may block, and waits for its value.
