@@ -5,10 +5,21 @@
 //! leaves a gap: times that the clock never shows, to which [`DstGap`] gives a second of their
 //! own, or none. A smaller offset shows times a second time, and [`DstOverlap`] says in which span
 //! they count. A search therefore looks for fitting times once, and again only behind an overlap;
-//! it is right for any length of a gap, the day that Apia left out included.
+//! it is right for any length of a gap, the day that Apia left out included. It does not walk to a
+//! time that is far off: no clock is a day from UTC, so of the spans in between only those within
+//! a few days of either end can matter.
 
+use super::civil::{DAY, FIRST, LAST};
 use super::fields::Fields;
+use super::search;
 use super::zone::{Span, Table};
+
+/// What the `steps` of a call never exceed: two searches through months (a clock change may make
+/// it look again), and the spans near either end of the way.
+pub(super) const MOST_STEPS: u32 = 2 * search::MOST_MONTHS + MOST_SPANS;
+/// The spans that a call goes through: no zone has changed its clock more often within the days
+/// that are looked at.
+pub(super) const MOST_SPANS: u32 = 8;
 
 /// What becomes of a time that the clock leaves out when it is put forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,7 +74,8 @@ impl DstPolicy {
     }
 }
 
-/// The first occurrence after `after`, in seconds since the epoch.
+/// The first occurrence after `after`, in seconds since the epoch. `steps` grows by the months and
+/// spans looked at.
 pub(super) fn next(
     fields: &Fields,
     zone: &Table,
@@ -103,9 +115,18 @@ pub(super) fn next(
         if found < high {
             return Some(found - span.offset);
         }
-        let before = span;
+        let mut before = span;
         span = next?;
         place += 1;
+        *steps += 1;
+        // Spans that begin later than `from`'s day and end before `found`'s: what they show and
+        // leave out is after the one and before the other.
+        let far = found.min(LAST) - 2 * DAY;
+        if span.start < far && span.start - DAY > from {
+            place = zone.find(far);
+            before = zone.span(place - 1);
+            span = zone.span(place);
+        }
         next = zone.after(place);
         let resumes = span.start + span.offset;
         let in_gap = found >= span.start + before.offset && found < resumes;
@@ -126,7 +147,7 @@ pub(super) fn next(
     }
 }
 
-/// The last occurrence before `before`, in seconds since the epoch.
+/// The last occurrence before `before`, in seconds since the epoch. `steps` grows as with [`next`].
 pub(super) fn prev(
     fields: &Fields,
     zone: &Table,
@@ -149,7 +170,8 @@ pub(super) fn prev(
         if place == 0 {
             return own;
         }
-        let earlier = zone.span(place - 1);
+        *steps += 1;
+        let mut earlier = zone.span(place - 1);
         let gap = span.start + earlier.offset..span.start + span.offset;
         if dst.gap == DstGap::ShiftForward && !gap.is_empty() {
             let until = at.saturating_add(earlier.offset).min(gap.end - 1);
@@ -165,8 +187,15 @@ pub(super) fn prev(
         if dst.gap == DstGap::RunAfter && gap.contains(&found) {
             return Some(span.start);
         }
-        at = span.start - 1;
         place -= 1;
+        // As in `next`: spans that end before `until`'s day and begin after `found`'s.
+        let far = found.max(FIRST) + 2 * DAY;
+        if earlier.start > far && span.start + DAY < until {
+            place = zone.find(far);
+            earlier = zone.span(place);
+            span = zone.span(place + 1);
+        }
+        at = span.start - 1;
         let high;
         (low, high) = dst.bounds(earlier, Some(span));
         span = earlier;

@@ -274,14 +274,41 @@ impl Years {
         self.0.iter().map(|word| word.count_ones()).sum::<u32>() == Self::COUNT
     }
 
+    /// The first year from `year` on: the lowest bit of one of four words.
     fn from(&self, year: i32) -> Option<i32> {
-        (year.max(Self::FIRST)..=LAST_YEAR).find(|&year| self.has(year))
+        let bit = Self::bit(year.max(Self::FIRST))?;
+        let (word, in_word) = (bit as usize / 64, bit % 64);
+        let mut bits = self.0[word] & u64::MAX << in_word;
+        for place in word..self.0.len() {
+            if place > word {
+                bits = self.0[place];
+            }
+            if bits != 0 {
+                return Some(Self::year(place, bits.trailing_zeros()));
+            }
+        }
+        None
     }
 
+    /// The last year up to `year`: the highest bit of one of them.
     fn until(&self, year: i32) -> Option<i32> {
-        (Self::FIRST..=year.min(LAST_YEAR))
-            .rev()
-            .find(|&year| self.has(year))
+        let bit = Self::bit(year.min(LAST_YEAR))?;
+        let (word, in_word) = (bit as usize / 64, bit % 64);
+        let mut bits = self.0[word] & u64::MAX >> (63 - in_word);
+        for place in (0..=word).rev() {
+            if place < word {
+                bits = self.0[place];
+            }
+            if bits != 0 {
+                return Some(Self::year(place, bits.ilog2()));
+            }
+        }
+        None
+    }
+
+    fn year(word: usize, bit: u32) -> i32 {
+        // 230 years in four words.
+        Self::FIRST + (word as u32 * 64 + bit).cast_signed()
     }
 
     fn bit(year: i32) -> Option<u32> {

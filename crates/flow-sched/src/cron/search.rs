@@ -9,6 +9,10 @@
 use super::civil::{self, DAY, FIRST, LAST, date, days, weekday};
 use super::fields::Fields;
 
+/// A search looks at this many months at the most: twelve in each of the 40 years after which
+/// leap days with given weekdays come again, and the month it starts in.
+pub(super) const MOST_MONTHS: u32 = 12 * 40 + 1;
+
 impl Fields {
     /// The first fitting second from `from` on. `steps` grows by the months looked at.
     pub(super) fn next(&self, from: i64, steps: &mut u32) -> Option<i64> {

@@ -211,7 +211,13 @@ impl Cron {
 
     fn next_second(&self, after: i64) -> Option<i64> {
         match &self.pattern.spec {
-            Spec::Calendar(fields) => dst::next(fields, self.table, self.dst, after, &mut 0),
+            Spec::Calendar(fields) => {
+                let mut steps = 0;
+                let found = dst::next(fields, self.table, self.dst, after, &mut steps);
+                // In the tests and under the fuzzer: of every search that there is.
+                debug_assert!(steps <= dst::MOST_STEPS, "{self:?} took {steps} steps");
+                found
+            }
             Spec::Every(period) => after.checked_add(i64::from(*period)),
             Spec::Reboot => None,
         }
@@ -219,7 +225,13 @@ impl Cron {
 
     fn prev_second(&self, before: i64) -> Option<i64> {
         match &self.pattern.spec {
-            Spec::Calendar(fields) => dst::prev(fields, self.table, self.dst, before, &mut 0),
+            Spec::Calendar(fields) => {
+                let mut steps = 0;
+                let found = dst::prev(fields, self.table, self.dst, before, &mut steps);
+                // In the tests and under the fuzzer: of every search that there is.
+                debug_assert!(steps <= dst::MOST_STEPS, "{self:?} took {steps} steps");
+                found
+            }
             Spec::Every(period) => before.checked_sub(i64::from(*period)),
             Spec::Reboot => None,
         }
