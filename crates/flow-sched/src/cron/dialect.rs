@@ -37,7 +37,8 @@ pub enum Dialect {
     /// Cronos for .NET: what a gap skips runs at its end; an overlap repeats patterns with `*`,
     /// ranges or steps in the second, minute or hour.
     Cronos,
-    /// croner: read by that crate, behind checks for what it lets through and should not.
+    /// croner: read by that crate, and before it by `Flow`'s grammar, which refuses what croner
+    /// lets through and should not.
     ///
     /// A job with one second, one minute and one hour is fixed as with `Flow`; other ones follow
     /// the clock.
@@ -286,9 +287,8 @@ const ROBFIG: Grammar = Grammar {
     changes: Changes::Robfig,
     ..FLOW
 };
-/// Of croner, only what our text of its patterns needs: they are read by croner itself.
+/// What a text must be before croner reads it.
 const CRONER: Grammar = Grammar {
     dialect: Dialect::Croner,
-    hash_last: false,
     ..FLOW
 };

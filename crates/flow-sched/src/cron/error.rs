@@ -38,7 +38,7 @@ pub enum CronError {
     /// The period of `@every` cannot be read, or is less than a second or more than a century.
     Period {
         /// What stands behind `@every`.
-        given: String,
+        place: CronPlace,
     },
     /// A list has an item without text, as in `1,,2`.
     EmptyItem {
@@ -98,7 +98,12 @@ pub enum CronError {
         found: usize,
     },
     /// The zone before the pattern is none.
-    UnknownZone(UnknownZone),
+    UnknownZone {
+        /// Where.
+        place: CronPlace,
+        /// Its name, and the nearest one.
+        zone: UnknownZone,
+    },
     /// An `H` in a pattern that was read without a seed; see
     /// [`CronPattern::parse_seeded`](super::CronPattern::parse_seeded).
     NoSeed {
@@ -112,9 +117,10 @@ pub enum CronError {
         /// Why: "30 February never comes".
         reason: String,
     },
-    /// The crate croner refuses it.
+    /// The crate croner refuses what our own reading takes, and does not say where. No text is known
+    /// of which it does: the tests look for one.
     Croner {
-        /// The pattern.
+        /// The text.
         pattern: String,
         /// What croner says.
         reason: String,
@@ -144,10 +150,11 @@ impl fmt::Display for CronError {
             Self::Nickname { given, known } => {
                 write!(f, "unknown cron nickname {given:?}; known are {known}")
             }
-            Self::Period { given } => write!(
+            Self::Period { place } => write!(
                 f,
-                "{given:?} is no period for `@every`; it takes hours, minutes and seconds such as \
-                 1h30m or 90s, one second at the least and a century at the most"
+                "{:?} is no period in {place}; `@every` takes hours, minutes and seconds such as \
+                 1h30m or 90s, one second at the least and a century at the most",
+                place.text()
             ),
             Self::EmptyItem { place } => {
                 write!(f, "an empty item in the list of {place}")
@@ -189,7 +196,7 @@ impl fmt::Display for CronError {
                 f,
                 "{found} of the two day fields are `?`, with {place}; exactly one must be"
             ),
-            Self::UnknownZone(error) => error.fmt(f),
+            Self::UnknownZone { place, zone } => write!(f, "{zone}, in {place}"),
             Self::NoSeed { place } => write!(
                 f,
                 "an `H` in {place}, which needs a seed to choose its value"
@@ -207,10 +214,37 @@ impl fmt::Display for CronError {
 impl std::error::Error for CronError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            // Its text is that of the whole.
-            Self::UnknownZone(error) => error.source(),
+            // Its text is in ours.
+            Self::UnknownZone { zone, .. } => zone.source(),
             _ => None,
         }
+    }
+}
+
+impl CronError {
+    /// The same of the text that the pattern ends: places are places in it.
+    #[cold]
+    pub(crate) fn within(mut self, whole: &str) -> Self {
+        match &mut self {
+            Self::Fields { place, .. }
+            | Self::Period { place }
+            | Self::EmptyItem { place }
+            | Self::OutOfRange { place, .. }
+            | Self::InvertedRange { place }
+            | Self::ZeroStep { place }
+            | Self::StepTooLarge { place, .. }
+            | Self::Name { place, .. }
+            | Self::Unexpected { place, .. }
+            | Self::NearestOfMany { place }
+            | Self::QuestionMarks { place, .. }
+            | Self::UnknownZone { place, .. }
+            | Self::NoSeed { place }
+            | Self::NeverOccurs { place, .. } => place.widen(whole),
+            Self::Croner { pattern, .. } => whole.clone_into(pattern),
+            // They show a part of their own, or nothing.
+            Self::TooLong { .. } | Self::Nickname { .. } => {}
+        }
+        self
     }
 }
 
@@ -240,7 +274,16 @@ impl CronPlace {
         }
     }
 
-    /// The whole pattern.
+    /// Moves the place to a text that the pattern ends.
+    fn widen(&mut self, whole: &str) {
+        if let Some(zone) = whole.strip_suffix(&*self.pattern) {
+            self.start += zone.len();
+            self.end += zone.len();
+            whole.clone_into(&mut self.pattern);
+        }
+    }
+
+    /// The whole text that was read, its zone included, without blanks around it.
     pub fn pattern(&self) -> &str {
         &self.pattern
     }
@@ -251,7 +294,7 @@ impl CronPlace {
         self.field
     }
 
-    /// Which bytes of the pattern.
+    /// Which bytes of [`pattern`](Self::pattern).
     pub fn range(&self) -> Range<usize> {
         self.start..self.end
     }

@@ -1,7 +1,7 @@
 //! `@daily` and the like, `@every`, `@reboot`.
 
 use super::dialect::{FIXED, Grammar, Looks, Nicknames};
-use super::error::CronError;
+use super::error::{CronError, CronPlace};
 use super::fields::{ALL_60, ALL_HOURS, Fields};
 use super::parser::{calendar, finish};
 use super::pattern::{CronPattern, Spec};
@@ -17,7 +17,7 @@ pub(super) fn parse(
         && let Some(period) = word.strip_prefix("every")
         && period.starts_with([' ', '\t'])
     {
-        return every(period.trim_ascii(), grammar);
+        return every(text, period.trim_ascii(), grammar);
     }
     if grammar.reboot && word == "reboot" {
         return Ok(CronPattern {
@@ -104,11 +104,12 @@ fn lower_case<'a>(word: &str, into: &'a mut [u8; 16]) -> &'a str {
     core::str::from_utf8(lower).unwrap_or("")
 }
 
-fn every(text: &str, grammar: &Grammar) -> Result<CronPattern, CronError> {
-    let seconds = period(text).filter(|seconds| (1..=CENTURY).contains(seconds));
+/// `given` is what `text` ends with.
+fn every(text: &str, given: &str, grammar: &Grammar) -> Result<CronPattern, CronError> {
+    let seconds = period(given).filter(|seconds| (1..=CENTURY).contains(seconds));
     let Some(seconds) = seconds else {
         return Err(CronError::Period {
-            given: text.to_owned(),
+            place: CronPlace::new(text, None, text.len() - given.len()..text.len()),
         });
     };
     Ok(CronPattern {

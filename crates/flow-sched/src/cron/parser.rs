@@ -50,6 +50,15 @@ pub(super) fn calendar(
     }
 }
 
+/// Whether a text is a pattern of fields; whether it ever occurs is not asked.
+pub(super) fn check(text: &str, grammar: &'static Grammar) -> Result<(), CronError> {
+    let (mut seed, mut fields) = (Seed::new(None), Fields::EVERY_MINUTE);
+    match read(text.as_bytes(), grammar, &mut seed, &mut fields) {
+        Ok(_) => Ok(()),
+        Err(fault) => Err(explain(text, &fault, grammar)),
+    }
+}
+
 /// A pattern of fields, if it occurs.
 #[inline]
 pub(super) fn finish(
@@ -216,7 +225,7 @@ fn explain(text: &str, fault: &Fault, grammar: &Grammar) -> CronError {
 
 /// Fields too few, with the end marked, or too many, with those that are too many marked.
 #[cold]
-pub(super) fn wrong_fields(text: &str, found: usize, grammar: &Grammar) -> CronError {
+fn wrong_fields(text: &str, found: usize, grammar: &Grammar) -> CronError {
     let start = field_start(text, *grammar.fields.end());
     CronError::Fields {
         place: CronPlace::new(text, None, start..text.len()),

@@ -11,7 +11,7 @@ use chrono_tz::Tz;
 
 use super::dialect::Dialect;
 use super::dst::{self, DstPolicy};
-use super::error::CronError;
+use super::error::{CronError, CronPlace};
 use super::iter::{CronAfter, CronBefore};
 use super::name::{self, UnknownZone};
 use super::parser::MAX_BYTES;
@@ -86,7 +86,8 @@ impl Cron {
         parse: impl FnOnce(&str) -> Result<CronPattern, CronError>,
     ) -> Result<Self, CronError> {
         let (zone, pattern) = split_zone(text)?;
-        let cron = Self::from(parse(pattern)?);
+        let pattern = parse(pattern).map_err(|error| error.within(text.trim_ascii()))?;
+        let cron = Self::from(pattern);
         Ok(match zone {
             Some(zone) => cron.in_zone(zone),
             None => cron,
@@ -300,6 +301,10 @@ pub(crate) fn split_zone(text: &str) -> Result<(Option<Tz>, &str), CronError> {
         return Ok((None, text));
     };
     let (name, pattern) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
-    let zone = name::find(name).map_err(CronError::UnknownZone)?;
+    let zone = name::find(name).map_err(|zone| {
+        let start = text.len() - rest.len();
+        let place = CronPlace::new(text, None, start..start + name.len());
+        CronError::UnknownZone { place, zone }
+    })?;
     Ok((Some(zone), pattern))
 }

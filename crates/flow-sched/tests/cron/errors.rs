@@ -45,8 +45,8 @@ fn messages_mark_the_place_and_say_what_is_allowed() {
         ),
         (
             "@every 5",
-            "\"5\" is no period for `@every`; it takes hours, minutes and seconds such as 1h30m or \
-             90s, one second at the least and a century at the most",
+            "\"5\" is no period in \"@every >5<\"; `@every` takes hours, minutes and seconds such as \
+             1h30m or 90s, one second at the least and a century at the most",
         ),
         (
             "1,,2 * * * *",
@@ -155,15 +155,35 @@ fn of_other_dialects() {
         "\"0 0 0 * * >*<\" has 6 fields; a cron pattern needs five (minute, hour, day of month, \
          month, weekday)",
     );
-    for text in ["0 0 * * L", "0 0 1 * l"] {
-        let refused = CronPattern::parse_as(text, Dialect::Croner).unwrap_err();
-        assert!(matches!(refused, CronError::Name { .. }), "{refused}");
-    }
-    says(
+}
+
+#[test]
+fn what_croner_takes_wrongly_is_refused_as_elsewhere() {
+    for text in [
         "61 * * * *",
-        Dialect::Croner,
-        "croner refuses the pattern \"61 * * * *\": Component error: Number out of bounds",
-    );
+        "0 17-9 * * *",
+        "*/0 * * * *",
+        "*/90 * * * *",
+        "0 0 1,15W * *",
+        "0 0 l * *",
+        "0 0 15w * *",
+        "0 0 * * L",
+        "0 0 1 * l",
+        "MON1 * * * *",
+        "1,,2 * * * *",
+        "0 0 0 1 1 * 1969",
+    ] {
+        let refused = CronPattern::parse_as(text, Dialect::Croner).unwrap_err();
+        assert_eq!(CronPattern::parse(text), Err(refused));
+    }
+    for text in [
+        "0 0 * * FRI-SUN",
+        "0 0 * * FRI#L",
+        "0 0 ? * 5L,mon#2",
+        "0 0 LW feb +1",
+    ] {
+        assert!(CronPattern::parse_as(text, Dialect::Croner).is_ok());
+    }
 }
 
 #[test]
@@ -178,13 +198,60 @@ fn places_can_be_asked_for() {
     assert_eq!((place.pattern(), min, max), ("0 9 * * 1,8", 0, 7));
 }
 
+/// What a user typed is shown whole, and marked where it is wrong.
+#[test]
+fn places_count_from_the_zone_before_the_pattern() {
+    let place = |text: &str, dialect| match Cron::parse_as(text, dialect) {
+        Err(
+            CronError::OutOfRange { place, .. }
+            | CronError::Fields { place, .. }
+            | CronError::NeverOccurs { place, .. }
+            | CronError::Period { place }
+            | CronError::UnknownZone { place, .. },
+        ) => (place.range(), place.to_string()),
+        other => panic!("{other:?}"),
+    };
+    for (text, range, shown) in [
+        (
+            "  TZ=Europe/Berlin \t0 24 * * * ",
+            20..22,
+            "the hour field of \"TZ=Europe/Berlin \\t0 >24< * * *\"",
+        ),
+        ("CRON_TZ=UTC", 11..11, "\"CRON_TZ=UTC><\""),
+        ("TZ=UTC 0 0 30 2 *", 11..17, "\"TZ=UTC 0 0 >30 2 *<\""),
+        ("TZ=UTC @every 5", 14..15, "\"TZ=UTC @every >5<\""),
+        (
+            "CRON_TZ=UTX * * * * *",
+            8..11,
+            "\"CRON_TZ=>UTX< * * * * *\"",
+        ),
+    ] {
+        assert_eq!(place(text, Dialect::Flow), (range, shown.to_owned()));
+    }
+}
+
+#[cfg(feature = "scheduler")]
+#[test]
+fn a_job_shows_its_text_whole_too() {
+    use flow_rt::sim::Sim;
+    use flow_sched::Scheduler;
+
+    let job = async |rt: flow_rt::sim::Sim| {
+        let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+        let job = scheduler.job("a", async |_cx| ()).cron("TZ=UTC 0 24 * * *");
+        let refused = job.start().unwrap_err().to_string();
+        assert!(refused.contains("\"TZ=UTC 0 >24< * * *\""), "{refused}");
+    };
+    Sim::new(0).run(job).unwrap();
+}
+
 #[test]
 fn unknown_zones_name_the_nearest() {
     let error = says(
         "TZ=Europe/Berlim 0 9 * * *",
         Dialect::Flow,
         "unknown time zone \"Europe/Berlim\": expected a name of the IANA database; the nearest is \
-         \"Europe/Berlin\"",
+         \"Europe/Berlin\", in \"TZ=>Europe/Berlim< 0 9 * * *\"",
     );
     assert!(error.source().is_none(), "or it would be told twice");
 }

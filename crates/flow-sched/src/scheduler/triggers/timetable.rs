@@ -171,13 +171,12 @@ pub(in crate::scheduler) fn cron(
 ) -> Result<(Cron, Option<SystemTime>), CronError> {
     let (own, pattern) = split_zone(&text)?;
     let zone = told.or(own).unwrap_or(zone);
-    let pattern = if pattern.len() == text.len() {
+    if pattern.len() == text.len() {
         // All of it, as nearly always: what is kept is the text itself.
-        text
-    } else {
-        Cow::Owned(pattern.trim_ascii().to_owned())
-    };
-    intern(pattern, zone, wall)
+        return intern(text, zone, wall);
+    }
+    let pattern = Cow::Owned(pattern.trim_ascii().to_owned());
+    intern(pattern, zone, wall).map_err(|error| error.within(text.trim_ascii()))
 }
 
 /// An `@every` pattern is a fixed rate from the job's start, `@reboot` is due at the start; others
