@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         "`Cron` beside the crates for cron patterns: reading one, and the next occurrence.",
         &["croner", "saffron", "cronexpr", "cron", "jiff-cron"],
         |bench| {
-            for (name, five, six) in PARSED {
+            for (name, five, six) in PARSED.into_iter().chain(SPECIAL) {
                 parse(bench, name, five, six);
             }
             for (name, five, six) in PARSED {
@@ -33,7 +33,10 @@ fn main() -> ExitCode {
                  fields, cronexpr five with the zone behind them. Flow and saffron do not allocate. \
                  Jobs are scheduled a thousand at a time, each with a name of its own, on a \
                  scheduler whose driver takes them up on another thread meanwhile; they are removed \
-                 outside of the measure. Their patterns are all the same, or never seen before.",
+                 outside of the measure. Their patterns are all the same, or never seen before. \
+                 Goflow published 727 ns, 358 B and 13 allocations for reading a pattern, 5,362 ns, \
+                 656 B and 6 allocations for scheduling a job by one (of 4 and at most 656 B here: \
+                 `tests/cron/allocations.rs`).",
             );
         },
     )
@@ -50,6 +53,14 @@ const PARSED: [(&str, &str, &str); 3] = [
     ),
 ];
 
+/// Nicknames, special characters, and a day that not every year has: these are only read.
+const SPECIAL: [(&str, &str, &str); 4] = [
+    ("@daily", "@daily", "@daily"),
+    ("the month's last day", "0 0 L * *", "0 0 0 L * *"),
+    ("the second Friday", "0 0 * * 5#2", "0 0 0 * * 5#2"),
+    ("29 February", "0 0 29 2 *", "0 0 0 29 2 *"),
+];
+
 fn parse(bench: &mut Bench, name: &str, five: &str, six: &str) {
     let row = format!("parse, {name}");
     if !bench.wants(&row) {
@@ -62,15 +73,24 @@ fn parse(bench: &mut Bench, name: &str, five: &str, six: &str) {
     let cronexpr = || cronexpr::parse_crontab(black_box(&zoned)).expect("a pattern");
     let cron = || cron::Schedule::from_str(black_box(six)).expect("a pattern");
     let jiff_cron = || jiff_cron::Schedule::from_str(black_box(six)).expect("a pattern");
-    bench
+    let mut row = bench
         .row(row)
         .flow(|n| repeat(n, |_| flow()))
-        .peer("croner", |n| repeat(n, |_| croner()))
-        .peer("saffron", |n| repeat(n, |_| saffron()))
-        .peer("cronexpr", |n| repeat(n, |_| cronexpr()))
-        .peer("cron", |n| repeat(n, |_| cron()))
-        .peer("jiff-cron", |n| repeat(n, |_| jiff_cron()))
-        .measure();
+        .peer("croner", |n| repeat(n, |_| croner()));
+    // Those whose grammar has it.
+    if saffron::Cron::from_str(five).is_ok() {
+        row = row.peer("saffron", |n| repeat(n, |_| saffron()));
+    }
+    if cronexpr::parse_crontab(&zoned).is_ok() {
+        row = row.peer("cronexpr", |n| repeat(n, |_| cronexpr()));
+    }
+    if cron::Schedule::from_str(six).is_ok() {
+        row = row.peer("cron", |n| repeat(n, |_| cron()));
+    }
+    if jiff_cron::Schedule::from_str(six).is_ok() {
+        row = row.peer("jiff-cron", |n| repeat(n, |_| jiff_cron()));
+    }
+    row.measure();
 }
 
 fn next(bench: &mut Bench, name: &str, five: &str, six: &str) {
@@ -142,16 +162,27 @@ fn rare(bench: &mut Bench, name: &str, pattern: &str, zone: Tz, from: u64) {
 
 /// Jobs by cron: of one pattern, which the scheduler has compiled once, and each of its own.
 fn jobs(bench: &mut Bench) {
-    schedule(bench, "schedule by cron, interned", |_| {
+    schedule(bench, "schedule by cron, interned", ("280 ns", 280), |_| {
         "30 9 * * MON-FRI".to_owned()
     });
-    schedule(bench, "schedule by cron, first sight", |i| {
-        let (minute, hour, day, month) = (i % 60, i / 60 % 24, i / 1_440 % 28, i / 40_320 % 12);
-        format!("{minute} {hour} {} {} *", day + 1, month + 1)
-    });
+    schedule(
+        bench,
+        "schedule by cron, first sight",
+        ("450 ns", 450),
+        |i| {
+            let (minute, hour, day, month) = (i % 60, i / 60 % 24, i / 1_440 % 28, i / 40_320 % 12);
+            format!("{minute} {hour} {} {} *", day + 1, month + 1)
+        },
+    );
 }
 
-fn schedule(bench: &mut Bench, row: &str, pattern: fn(u64) -> String) {
+/// Beside the time that it may take.
+fn schedule(
+    bench: &mut Bench,
+    row: &str,
+    (most, nanos): (&'static str, u64),
+    pattern: fn(u64) -> String,
+) {
     /// So many at a time.
     const JOBS: u64 = 1_000;
 
@@ -195,6 +226,7 @@ fn schedule(bench: &mut Bench, row: &str, pattern: fn(u64) -> String) {
             }
             all
         })
+        .peer(most, |n| Duration::from_nanos(nanos * JOBS * n))
         .measure();
     drop(kept);
 }

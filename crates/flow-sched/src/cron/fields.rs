@@ -219,15 +219,37 @@ impl Fields {
         false
     }
 
-    /// Day fields that every year has, seen at a glance.
+    /// Day fields that every year has, or every leap year, seen at a glance.
+    #[inline]
     fn is_plain(&self) -> bool {
         const IN_ALL_MONTHS: u32 = (1 << 29) - 2;
-        let by_day = self.day & IN_ALL_MONTHS != 0 || self.from_last & 1 != 0;
+        let by_day =
+            self.day & IN_ALL_MONTHS != 0 || self.from_last & 1 != 0 || self.has_late_day();
+        let by_weekday = || {
+            // The fifth one does not come in every month.
+            const FIFTH: u64 = 0x7f << 28;
+            self.weekday != 0 || self.nth & !FIFTH != 0
+        };
         if self.either {
-            by_day || self.weekday != 0
+            by_day || by_weekday()
         } else {
-            by_day && self.weekday == ALL_WEEKDAYS || self.day == ALL_DAYS && self.weekday != 0
+            by_day && self.weekday == ALL_WEEKDAYS || self.day == ALL_DAYS && by_weekday()
         }
+    }
+
+    /// Whether one of the days 29 to 31 is in one of the months.
+    fn has_late_day(&self) -> bool {
+        const HAVE_31: u16 = 1 << 1 | 1 << 3 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 12;
+        const HAVE_30: u16 = HAVE_31 | 1 << 4 | 1 << 6 | 1 << 9 | 1 << 11;
+        let have_29 = if self.years.is_none() {
+            ALL_MONTHS
+        } else {
+            // Some years may have no leap year among them.
+            HAVE_30
+        };
+        self.day & 1 << 29 != 0 && self.month & have_29 != 0
+            || self.day & 1 << 30 != 0 && self.month & HAVE_30 != 0
+            || self.day & 1 << 31 != 0 && self.month & HAVE_31 != 0
     }
 
     fn occurs_in(&self, mut first: u32, leap: bool) -> bool {

@@ -57,7 +57,8 @@ impl CronPattern {
     /// [`CronError`] if it cannot be read, or can never occur.
     ///
     /// # Cost
-    /// About 0.1 µs; a pattern with rare days some µs, since whether it occurs is decided here.
+    /// About 0.1 µs; a pattern that asks for rare days of rare weekdays or years up to some µs,
+    /// since whether it occurs is decided here.
     pub fn parse(text: &str) -> Result<Self, CronError> {
         Self::parse_as(text, Dialect::Flow)
     }
