@@ -93,6 +93,40 @@ fn lists_are_no_fixed_times_when_clocks_change() {
     );
 }
 
+/// Our dialect of its name, on both days on which clocks change: what it has fixed and what follows
+/// the clock is as it has it.
+#[test]
+fn our_dialect_changes_clocks_as_croner_does() {
+    let zone = Tz::America__New_York;
+    for text in [
+        "30 2 * * *",
+        "0,30 1 * * *",
+        "*/15 * * * *",
+        "0,30 2 * * *",
+        "30 1 * * *",
+    ] {
+        let ours = flow_sched::Cron::parse_as(text, flow_sched::Dialect::Croner).unwrap();
+        let ours = ours.time_zone(zone.name()).unwrap();
+        let theirs = read(text).unwrap();
+        for (month, day) in [(3, 8), (11, 1)] {
+            let from = zone.with_ymd_and_hms(2026, month, day, 0, 0, 0).unwrap();
+            let until = from + TimeDelta::hours(36);
+            let theirs: Vec<i64> = theirs
+                .iter_after(from)
+                .take_while(|next| *next < until)
+                .map(|next| next.timestamp())
+                .collect();
+            let ours: Vec<i64> = ours
+                .iter_after(crate::common::at(from.timestamp()))
+                .map(crate::common::seconds)
+                .take_while(|&next| next < until.timestamp())
+                .collect();
+            assert_eq!(ours, theirs, "{text} on {month}-{day}");
+            assert!(!ours.is_empty());
+        }
+    }
+}
+
 #[test]
 fn a_day_that_a_zone_left_out_ends_the_search() {
     let zone = Tz::Pacific__Apia;

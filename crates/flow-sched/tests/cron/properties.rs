@@ -1,4 +1,4 @@
-//! Against models: brute force over the minutes, croner, and each other.
+//! Against models: brute force over minutes and seconds, croner, and each other.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
@@ -51,6 +51,38 @@ fn pattern() -> impl Strategy<Value = String> {
         .prop_map(|(m, h, dom, mon, dow)| format!("{m} {h} {dom} {mon} {dow}"))
 }
 
+fn months() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec!["JAN", "feb", "Mar", "APR", "JUN", "SEP", "DEC"]);
+    prop_oneof![
+        1 => field(1, 12),
+        2 => prop::collection::vec(name, 1..4).prop_map(|names| names.join(",")),
+        1 => Just("MAR-OCT/2".to_owned()),
+    ]
+}
+
+fn weekdays() -> impl Strategy<Value = String> {
+    let name = || prop::sample::select(vec!["SUN", "mon", "Tue", "WED", "THU", "FRI", "SAT"]);
+    prop_oneof![
+        1 => weekday(),
+        2 => prop::collection::vec(name(), 1..4).prop_map(|names| names.join(",")),
+        1 => (name(), 1..=5_u32).prop_map(|(name, n)| format!("{name}#{n}")),
+        1 => name().prop_map(|name| format!("{name}L")),
+        1 => Just("MON-FRI".to_owned()),
+    ]
+}
+
+/// Lists of years and ranges of them.
+fn years() -> impl Strategy<Value = String> {
+    let item = (1970..=2160_u32, 0..=40_u32).prop_map(|(year, more)| match more {
+        0..=20 => year.to_string(),
+        _ => format!("{year}-{}", year + more - 20),
+    });
+    prop_oneof![
+        1 => Just("*".to_owned()),
+        2 => prop::collection::vec(item, 1..4).prop_map(|items| items.join(",")),
+    ]
+}
+
 /// From 1970 to 2160.
 fn moment() -> impl Strategy<Value = i64> {
     0..6_000_000_000_i64
@@ -90,8 +122,8 @@ proptest! {
         }
     }
 
-    /// Nothing that matches lies between a time and the next occurrence: all minutes of a day
-    /// and more are looked at.
+    /// Nothing that fits lies between a time and the next occurrence, and what fits matches: all
+    /// minutes of a day and more are looked at.
     #[test]
     fn next_is_the_first_that_fits(text in pattern(), from in moment()) {
         let Some(cron) = parse(&text) else { return Ok(()) };
@@ -102,9 +134,10 @@ proptest! {
             let time = DateTime::<Utc>::from_timestamp(at, 0).unwrap();
             croner.is_time_matching(&time).unwrap()
         };
-        let end = next.min(from + 2_000 * 60);
-        for minute in (from + 60..end).step_by(60) {
-            prop_assert!(!fits(minute), "{minute} fits, {next} was found");
+        for minute in (from + 60..from + 2_000 * 60).step_by(60) {
+            let fitting = fits(minute);
+            prop_assert!(!fitting || minute >= next, "{minute} fits, {next} was found");
+            prop_assert_eq!(cron.matches(at(minute)), fitting, "{}", minute);
         }
         prop_assert!(next == i64::MAX || fits(next));
     }
@@ -128,6 +161,53 @@ proptest! {
         }
         let same = Cron::parse_as(&text, Dialect::Croner).unwrap();
         prop_assert_eq!(same.next_after(at(from)), cron.next_after(at(from)));
+    }
+
+    /// The same of every second of some minutes.
+    #[test]
+    fn next_is_the_first_second_that_fits(
+        second in field(0, 59),
+        minute in field(0, 59),
+        hour in prop_oneof![Just("*".to_owned()), field(0, 23)],
+        from in moment(),
+    ) {
+        let text = format!("{second} {minute} {hour} * * *");
+        let Some(cron) = parse(&text) else { return Ok(()) };
+        let croner: croner::Cron = text.parse().unwrap();
+        let fitting: Vec<i64> = (from + 1..from + 400)
+            .filter(|&at| {
+                let time = DateTime::<Utc>::from_timestamp(at, 0).unwrap();
+                croner.is_time_matching(&time).unwrap()
+            })
+            .collect();
+        let found: Vec<i64> = cron
+            .iter_after(at(from))
+            .map(seconds)
+            .take_while(|&next| next < from + 400)
+            .collect();
+        prop_assert_eq!(&found, &fitting);
+        let matching: Vec<i64> =
+            (from + 1..from + 400).filter(|&second| cron.matches(at(second))).collect();
+        prop_assert_eq!(&matching, &fitting);
+    }
+
+    /// Seconds, names and years; these without steps, which croner counts from year 1.
+    #[test]
+    fn seconds_names_and_years_are_what_croner_finds(
+        text in (field(0, 59), field(0, 59), field(0, 23), day(), months(), weekdays(), years())
+            .prop_map(|(s, m, h, dom, mon, dow, y)| format!("{s} {m} {h} {dom} {mon} {dow} {y}")),
+        from in moment(),
+    ) {
+        let Some(cron) = parse(&text) else { return Ok(()) };
+        let croner: croner::Cron = text.parse().unwrap();
+        let mut last = DateTime::<Utc>::from_timestamp(from, 0).unwrap();
+        for _ in 0..4 {
+            let ours = cron.next_after(at(last.timestamp())).map(seconds);
+            let theirs = croner.find_next_occurrence(&last, false).ok();
+            prop_assert_eq!(ours, theirs.map(|next| next.timestamp()), "{} after {}", text, last);
+            let Some(next) = theirs else { break };
+            last = next;
+        }
     }
 
     #[test]
