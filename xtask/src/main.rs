@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod cli;
 mod coverage;
+mod cron;
 mod docs;
 mod loom;
 mod mutate;

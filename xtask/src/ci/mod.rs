@@ -10,7 +10,7 @@ use lexopt::Arg;
 use crate::cli::{Failure, Outcome};
 use crate::loom::{self, Depth};
 use crate::workspace::Workspace;
-use crate::{coverage, docs, mutate, narrow, sanitizer};
+use crate::{coverage, cron, docs, mutate, narrow, sanitizer};
 
 const HELP: &str = "\
 Runs every gate but the tests and prints a table of them. All run, also after one has failed;
@@ -20,7 +20,8 @@ Usage: cargo xtask ci [OPTIONS]
 
 Options:
       --long        also the gates that take long: loom models without our bound, loom mutations,
-                    thread sanitizer (needs nightly), 32-bit x86, coverage
+                    thread sanitizer (needs nightly), 32-bit x86, cron in all zones, the fuzz
+                    target, coverage
       --only GATE   only this gate; may be given several times
   -h, --help        print this
 
@@ -38,6 +39,8 @@ With --long:
   mutate     each loom mutation is noticed
   tsan       the thread sanitizer on flow-sync and its users
   32-bit     the tests on 32-bit x86, of the crates that need no server
+  cron       cron patterns on every change of every zone's clock, and 100,000 texts of each kind
+  fuzz       the fuzz target of cron patterns compiles
   coverage   at least 90 % of the lines of each crate";
 
 struct Gate {
@@ -63,6 +66,8 @@ const GATES: &[Gate] = &[
     Gate::long("mutate", |_| mutate::run(&[])),
     Gate::long("tsan", sanitizer::run),
     Gate::long("32-bit", narrow::run),
+    Gate::long("cron", cron::run),
+    Gate::long("fuzz", cron::fuzz),
     Gate::long("coverage", |workspace| {
         coverage::run(workspace, coverage::DEFAULT_MIN, false)
     }),
