@@ -11,12 +11,13 @@ use croner::parser::{CronParser, Seconds, Year};
 use super::dialect::{Dialect, Grammar, Looks};
 use super::error::CronError;
 use super::fields::{Fields, LAST_WEEKDAYS, Years};
-use super::parser::{check, finish};
+use super::parser::{calendar, finish};
 use super::pattern::CronPattern;
+use super::seed::Seed;
 
 pub(super) fn parse(text: &str) -> Result<CronPattern, CronError> {
     let grammar = Grammar::of(Dialect::Croner);
-    check(text, grammar)?;
+    calendar(text, grammar, Seed::new(None))?;
     let cron = CronParser::builder()
         .seconds(Seconds::Optional)
         .year(Year::Optional)

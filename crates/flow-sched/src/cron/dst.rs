@@ -89,12 +89,12 @@ pub(super) fn next(
         return Some(found - offset);
     }
     // The span of `after`: if the clock is put forward right behind it, the gap is still to come.
-    let mut place = zone.find(after);
-    let mut span = zone.span(place);
-    let mut next = zone.after(place);
-    let (low, mut high) = dst.bounds(span, next);
-    let mut from = low.max(at.saturating_add(span.offset));
-    let mut found = fields.next(from, steps).unwrap_or(i64::MAX);
+    let place = zone.find(after);
+    let span = zone.span(place);
+    let behind = zone.after(place);
+    let (low, high) = dst.bounds(span, behind);
+    let from = low.max(at.saturating_add(span.offset));
+    let found = fields.next(from, steps).unwrap_or(i64::MAX);
     // What the gap before this span left out may be due still.
     if dst.gap == DstGap::ShiftForward && place > 0 {
         let before = zone.span(place - 1);
@@ -111,30 +111,44 @@ pub(super) fn next(
             });
         }
     }
+    if found < high {
+        return Some(found - span.offset);
+    }
+    // In the gap right behind, as on the day of a change; others are found below.
+    let behind = behind?;
+    if dst.gap == DstGap::RunAfter
+        && found >= behind.start + span.offset
+        && found < behind.start + behind.offset
+    {
+        return Some(behind.start);
+    }
+    next_beyond(fields, zone, dst, (place, from, found), steps)
+}
+
+/// The same of a time that is not in the span at `place`: the first fitting one of its clock from
+/// `from` on is `found`, behind its end. Apart, so that most calls do not carry what this needs.
+#[inline(never)]
+fn next_beyond(
+    fields: &Fields,
+    zone: &Table,
+    dst: DstPolicy,
+    (mut place, mut from, mut found): (usize, i64, i64),
+    steps: &mut u32,
+) -> Option<i64> {
+    let mut span = zone.span(place);
+    let mut next = zone.after(place);
     loop {
-        if found < high {
-            return Some(found - span.offset);
-        }
-        let mut before = span;
+        let before = span;
         span = next?;
         place += 1;
         *steps += 1;
-        // Spans that begin later than `from`'s day and end before `found`'s: what they show and
-        // leave out is after the one and before the other.
-        let far = found.min(LAST) - 2 * DAY;
-        if span.start < far && span.start - DAY > from {
-            place = zone.find(far);
-            before = zone.span(place - 1);
-            span = zone.span(place);
-        }
         next = zone.after(place);
         let resumes = span.start + span.offset;
         let in_gap = found >= span.start + before.offset && found < resumes;
         if in_gap && dst.gap == DstGap::RunAfter {
             return Some(span.start);
         }
-        let low;
-        (low, high) = dst.bounds(span, next);
+        let (low, mut high) = dst.bounds(span, next);
         if in_gap && dst.gap == DstGap::ShiftForward {
             let shifted = found - before.offset;
             let own = fields.next(low, steps).filter(|&own| own < high);
@@ -143,6 +157,18 @@ pub(super) fn next(
         if low < from || found < low {
             from = low;
             found = fields.next(low, steps).unwrap_or(i64::MAX);
+        }
+        // Spans that begin later than `from`'s day and end before `found`'s: what they show and
+        // leave out is after the one and before the other.
+        let far = found.min(LAST) - 2 * DAY;
+        if span.start < far && span.start - DAY > from {
+            place = zone.find(far);
+            span = zone.span(place);
+            next = zone.after(place);
+            high = dst.bounds(span, next).1;
+        }
+        if found < high {
+            return Some(found - span.offset);
         }
     }
 }

@@ -296,7 +296,9 @@ impl Years {
         self.0.iter().map(|word| word.count_ones()).sum::<u32>() == Self::COUNT
     }
 
+    // Few patterns name years: what others do must not carry this along.
     /// The first year from `year` on: the lowest bit of one of four words.
+    #[inline(never)]
     fn from(&self, year: i32) -> Option<i32> {
         let bit = Self::bit(year.max(Self::FIRST))?;
         let (word, in_word) = (bit as usize / 64, bit % 64);
@@ -313,6 +315,7 @@ impl Years {
     }
 
     /// The last year up to `year`: the highest bit of one of them.
+    #[inline(never)]
     fn until(&self, year: i32) -> Option<i32> {
         let bit = Self::bit(year.min(LAST_YEAR))?;
         let (word, in_word) = (bit as usize / 64, bit % 64);

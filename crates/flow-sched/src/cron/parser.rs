@@ -50,15 +50,6 @@ pub(super) fn calendar(
     }
 }
 
-/// Whether a text is a pattern of fields; whether it ever occurs is not asked.
-pub(super) fn check(text: &str, grammar: &'static Grammar) -> Result<(), CronError> {
-    let (mut seed, mut fields) = (Seed::new(None), Fields::EVERY_MINUTE);
-    match read(text.as_bytes(), grammar, &mut seed, &mut fields) {
-        Ok(_) => Ok(()),
-        Err(fault) => Err(explain(text, &fault, grammar)),
-    }
-}
-
 /// A pattern of fields, if it occurs.
 #[inline]
 pub(super) fn finish(
