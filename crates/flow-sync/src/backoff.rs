@@ -58,8 +58,8 @@ pub(crate) fn lost_a_race() {
 const SPINS: u32 = 6;
 /// Half a microsecond to one and a half, by what the processor takes for a pause. For the ring a
 /// third of it does nearly as much, and twice as much hardly more; of what it saves two threads at
-/// the permits, a quarter of it saves half and four times as much a fifth more. A model runs the winner on by
-/// itself; a pause would keep it from the orders in which the loser goes first.
+/// the permits, a quarter of it saves half and four times as much a fifth more. A model runs the
+/// winner on by itself; a pause would keep it from the orders in which the loser goes first.
 const RUN: u32 = if cfg!(loom) { 0 } else { 32 };
 /// Two to eight microseconds in all, by what the processor takes for a pause.
 const ROUNDS: u32 = 8;
