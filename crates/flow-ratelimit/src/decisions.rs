@@ -2,7 +2,9 @@
 
 #[cfg(feature = "metrics")]
 use flow_metrics::{Desc, Sink};
-use flow_sync::PaddedCounters;
+use flow_sync::{Here, PaddedCounters};
+
+use crate::seldom::seldom;
 
 /// Decisions in cells that few deciding threads share or none, 3 KiB of them. If nobody asks they
 /// stay as they are: boxed, to save that room, they would be a pointer further from every decision.
@@ -33,9 +35,17 @@ impl Decisions {
         }
     }
 
+    /// Where this thread counts, looked up ahead of a decision.
+    #[inline]
+    pub(crate) fn here(&self) -> Tally<'_> {
+        Tally(self.0.as_ref().map(PaddedCounters::here))
+    }
+
     #[inline]
     pub(crate) fn denied(&self) {
         if let Some(counts) = &self.0 {
+            // As straight as can be is the way of who wants denials cheap, and counts none.
+            seldom();
             counts.add::<DENIED>(1);
         }
     }
@@ -44,6 +54,19 @@ impl Decisions {
     pub(crate) fn so_far(&self) -> Option<(u64, u64)> {
         let counts = self.0.as_ref()?;
         Some((counts.sum::<GRANTED>(), counts.sum::<DENIED>()))
+    }
+}
+
+/// Where one thread counts decisions, if they are counted.
+pub(crate) struct Tally<'a>(Option<Here<'a, 2>>);
+
+impl Tally<'_> {
+    /// Counts one request that was granted.
+    #[inline]
+    pub(crate) fn granted(&self) {
+        if let Some(here) = &self.0 {
+            here.add::<GRANTED>(1);
+        }
     }
 }
 

@@ -81,6 +81,7 @@ mod multi_bucket;
 mod params;
 mod quota;
 mod rate;
+mod seldom;
 #[cfg(feature = "serde")]
 mod settings;
 mod supply;

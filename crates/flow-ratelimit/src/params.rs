@@ -44,6 +44,8 @@ pub(crate) struct Params {
 pub(crate) struct Look {
     pub(crate) version: u64,
     pub(crate) anchor: Anchor,
+    /// So many nanoseconds after the anchor the line ends: at once, of one without a limit.
+    pub(crate) end: u64,
 }
 
 // A line of supply on a cache line: in this order, so that it begins one. A slot takes 128 bytes
@@ -78,10 +80,11 @@ impl Params {
     #[inline]
     pub(crate) fn look(&self) -> Look {
         let version = self.version();
-        let words = &self.slots[(version & 1) as usize].line;
+        let words = copy(&self.slots[(version & 1) as usize].line);
         Look {
             version,
-            anchor: unpack_line(copy(words)),
+            anchor: unpack_line(words),
+            end: words[END],
         }
     }
 
@@ -146,6 +149,8 @@ fn store<const N: usize>(to: &[AtomicU64; N], words: [u64; N]) {
 }
 
 const LINE: usize = 7;
+/// Where the end of a line stands.
+const END: usize = 6;
 const RATE: usize = 3;
 
 /// `finer` takes the low byte, the flag the bit above it, and what is set aside the rest.
@@ -157,23 +162,28 @@ fn pack_line(anchor: &Anchor) -> [u64; LINE] {
         anchor.mult,
         u64::from(anchor.finer) | u64::from(anchor.unlimited) << 8 | anchor.aside << 9,
         anchor.burst,
-        anchor.horizon,
+        if anchor.unlimited {
+            0
+        } else {
+            anchor.horizon + 1
+        },
     ]
 }
 
 #[inline]
 fn unpack_line(words: [u64; LINE]) -> Anchor {
-    let [at, base, carry, mult, rest, burst, horizon] = words;
+    let [at, base, carry, mult, rest, burst, end] = words;
     Anchor {
         at,
         base,
         carry,
         mult,
-        // Masked, so that the compiler knows that shifting by it is in range.
-        finer: (rest & 31) as u32,
+        // Masked, so that the compiler knows that shifting by it is in range: as the processor does.
+        finer: (rest & 63) as u32,
         burst,
         aside: rest >> 9,
-        horizon,
+        // Of one without a limit nobody asks.
+        horizon: end.wrapping_sub(1),
         unlimited: rest & 256 != 0,
     }
 }

@@ -132,7 +132,13 @@ impl Anchor {
     /// number.
     #[inline]
     pub(crate) fn supplied_soon(&self, now: Instant) -> i64 {
-        let parts = self.elapsed(now) << self.finer;
+        self.supplied_in(self.elapsed(now))
+    }
+
+    /// The same, by how long `now` is after `at`.
+    #[inline]
+    pub(crate) fn supplied_in(&self, elapsed: u64) -> i64 {
+        let parts = elapsed << self.finer;
         let product = u128::from(parts) * u128::from(self.mult);
         // The carry fits: no product has only ones in its upper half.
         (((product + u128::from(self.carry)) >> 64) as u64).cast_signed()
@@ -422,7 +428,8 @@ fn next_bit(quotient: u128, rest: u128, divisor: u128) -> (u128, u128) {
 /// Nanoseconds in which no more than 2^60 grains come, and no more than 2^61 parts of one pass.
 fn horizon(mult: u64, finer: u32) -> u64 {
     if mult == 0 {
-        return u64::MAX;
+        // Where a line ends is a number too.
+        return u64::MAX - 1;
     }
     let nanos = (1_u128 << (60 + 64 - finer)) / u128::from(mult);
     u64::try_from(nanos)

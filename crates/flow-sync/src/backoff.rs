@@ -49,7 +49,7 @@ impl Backoff {
 /// to leave the winner alone. It may get through a run of the same meanwhile, each of which takes
 /// it less than the line that they race for takes to change cores.
 #[cold]
-pub(crate) fn lost_a_race() {
+pub fn lost_a_race() {
     for _ in 0..RUN {
         spin();
     }

@@ -1,6 +1,7 @@
 //! Counters spread over the threads that count.
 
 use core::fmt;
+use core::marker::PhantomData;
 // Counters take part in no protocol: core's atomics under loom too, where they cost no states. Their
 // own models are of loom's: `model::Seats`.
 use core::sync::atomic::AtomicU64;
@@ -88,10 +89,26 @@ impl<const N: usize> PaddedCounters<N> {
     /// Adds `n` to one of them.
     #[inline]
     pub fn add<const WHICH: usize>(&self, n: u64) {
+        self.add_at::<WHICH>(seat::own(), n);
+    }
+
+    #[inline]
+    fn add_at<const WHICH: usize>(&self, own: Option<usize>, n: u64) {
         const { assert!(WHICH < N, "there are fewer counters") };
-        match seat::own() {
+        match own {
             Some(seat) => add_alone(&self.0[seat][WHICH], n),
             None => self.add_beside_others::<WHICH>(n),
+        }
+    }
+
+    /// Where this thread counts, looked up ahead: what is counted then costs it no more than a load
+    /// and a store.
+    #[inline]
+    pub fn here(&self) -> Here<'_, N> {
+        Here {
+            all: self,
+            own: seat::own(),
+            stays: PhantomData,
         }
     }
 
@@ -111,6 +128,28 @@ impl<const N: usize> PaddedCounters<N> {
         self.0
             .iter()
             .fold(0, |sum, cell| sum.wrapping_add(cell[which].look()))
+    }
+}
+
+/// Where one thread counts; see [`PaddedCounters::here`]. It stays on its thread.
+pub struct Here<'a, const N: usize> {
+    all: &'a PaddedCounters<N>,
+    /// The seat that it has for itself, if it has one already.
+    own: Option<usize>,
+    stays: PhantomData<*const ()>,
+}
+
+impl<const N: usize> Here<'_, N> {
+    /// As [`PaddedCounters::add`].
+    #[inline]
+    pub fn add<const WHICH: usize>(&self, n: u64) {
+        self.all.add_at::<WHICH>(self.own, n);
+    }
+}
+
+impl<const N: usize> fmt::Debug for Here<'_, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Here").field(self.all).finish()
     }
 }
 

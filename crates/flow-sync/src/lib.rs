@@ -43,8 +43,9 @@ pub mod sync;
 mod wait_list;
 mod wake_list;
 
+pub use backoff::lost_a_race;
 pub use classed::{ClassedPermits, ClassedWait};
-pub use counter::{PaddedCounter, PaddedCounters};
+pub use counter::{Here, PaddedCounter, PaddedCounters};
 pub use error::{AcquireError, ClassesError, LimitTooLarge, ReleaseTooMany, TryAcquireError};
 pub use event::{Event, Listener};
 pub use hash_seed::{FoldedHash, HashSeed};

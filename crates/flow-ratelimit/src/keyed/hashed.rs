@@ -90,7 +90,9 @@ impl Hashed {
         loop {
             // The slot first: so the parameters stay in registers once they are looked up.
             let slot = self.slots.find(hash);
-            let Look { version, anchor } = class.params.look();
+            let Look {
+                version, anchor, ..
+            } = class.params.look();
             let Some((slot, used)) = slot.and_then(|it| Some((it, it.load(hash)?))) else {
                 // By its parts: as a whole the answer would be where the callee put it, and all
                 // answers in memory.
@@ -130,7 +132,9 @@ impl Hashed {
         now: Instant,
     ) -> Option<Result<Granted, Denied>> {
         let class = quotas.of(hash);
-        let Look { version, anchor } = class.params.look();
+        let Look {
+            version, anchor, ..
+        } = class.params.look();
         if !class.params.are_still(version) {
             return None;
         }

@@ -209,11 +209,16 @@ impl<C: Clock> Core<C> {
         if !self.shards.is_empty() {
             return self.take_sharded(n);
         }
-        let (granted, _) = self
-            .decide_with(n, |_| 0)
-            .inspect_err(|_| self.count(false))?;
-        self.count(true);
-        Ok(granted)
+        match self.decide_prepared(n, || self.decisions.here()) {
+            Ok((granted, here)) => {
+                here.granted();
+                Ok(granted)
+            }
+            Err(denied) => {
+                self.count(false);
+                Err(denied)
+            }
+        }
     }
 
     /// What [`try_take`](Self::try_take) would say, without taking anything.

@@ -15,20 +15,21 @@
 use core::time::Duration;
 
 use flow_rt::{Clock, Instant};
+use flow_sync::lost_a_race;
 use flow_sync::sync::atomic::Ordering;
 
 use super::core::{Core, W, not_yet};
 use crate::error::Denied;
 use crate::granted::Granted;
 use crate::params::Look;
-use crate::supply;
 use crate::waiting::Serves;
 
 impl<C: Clock> Core<C> {
     /// Takes `n` tokens if they are there, without overdrawing: for those who can wait.
     #[inline]
     pub(crate) fn decide_paid(&self, n: u64) -> Result<Granted, Denied> {
-        Ok(self.decide_by::<false>(n, |_| 0)?.0)
+        let (granted, ..) = self.decide_by::<false, _>(n, |_| 0, || ())?;
+        Ok(granted)
     }
 
     /// Takes `n` tokens without counting, and credits beyond them: as many as `more` makes of those
@@ -43,7 +44,21 @@ impl<C: Clock> Core<C> {
         n: u64,
         more: impl Fn(u64) -> u64,
     ) -> Result<(Granted, u64), Denied> {
-        self.decide_by::<true>(n, more)
+        let (granted, credits, ()) = self.decide_by::<true, _>(n, more, || ())?;
+        Ok((granted, credits))
+    }
+
+    /// Takes `n` tokens without counting, and does what `prepare` does while it is not known yet
+    /// what the time is.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `decide_with`")]
+    pub(crate) fn decide_prepared<P>(
+        &self,
+        n: u64,
+        prepare: impl FnOnce() -> P,
+    ) -> Result<(Granted, P), Denied> {
+        let (granted, _, prepared) = self.decide_by::<true, _>(n, |_| 0, prepare)?;
+        Ok((granted, prepared))
     }
 
     /// Takes `n` tokens, overdrawing or only if they are there, and credits beyond them.
@@ -52,71 +67,137 @@ impl<C: Clock> Core<C> {
         clippy::inline_always,
         reason = "as `decide_with`, which it is part of"
     )]
-    fn decide_by<const OVERDRAWS: bool>(
+    fn decide_by<const OVERDRAWS: bool, P>(
         &self,
         n: u64,
         more: impl Fn(u64) -> u64,
-    ) -> Result<(Granted, u64), Denied> {
-        let keeps = if OVERDRAWS { 0 } else { self.debt };
-        let mut now = self.clock.now();
+        prepare: impl FnOnce() -> P,
+    ) -> Result<(Granted, u64, P), Denied> {
+        let now = self.clock.now();
         // Those who come again and again; who can wait, waits.
-        let is_remembered = OVERDRAWS && n == 1;
-        if is_remembered && let Some(denied) = self.still_denied(now) {
+        if OVERDRAWS
+            && n == 1
+            && let Some(denied) = self.still_denied(now)
+        {
             return Err(denied);
         }
-        'anew: loop {
-            let Look { version, anchor } = self.params.look();
-            if anchor.unlimited || anchor.is_stale(now) {
-                if let Some(granted) = self.decide_specially(n, keeps, now)? {
-                    return Ok((granted, 0));
-                }
-                now = self.clock.now();
-                continue 'anew;
+        let prepared = prepare();
+        let keeps = if OVERDRAWS { 0 } else { self.debt };
+        match self.attempt(n, keeps, now, &more) {
+            Ok((granted, credits)) => Ok((granted, credits, prepared)),
+            Err(miss) => {
+                // By its parts: as a whole it would be where the callee put it, all answers in memory.
+                let is_raced = matches!(miss, Miss::Raced);
+                let (granted, credits) = self.decide_after::<OVERDRAWS>(n, more, is_raced)?;
+                Ok((granted, credits, prepared))
             }
-            let (base, burst) = (anchor.base, anchor.burst);
-            let supplied = anchor.supplied_soon(now);
-            let mut word = self.word.load(Ordering::Acquire);
-            loop {
-                if word & W != 0 {
-                    if let Some(granted) = self.decide_behind(n, keeps, now)? {
-                        return Ok((granted, 0));
-                    }
-                    now = self.clock.now();
-                    continue 'anew;
-                }
-                if !self.params.are_still(version) {
-                    // The word may be newer than what was read.
-                    continue 'anew;
-                }
-                // As `Anchor::level` has it, and `grains`; both of at most 2^61 parts.
-                let spent = supply::distance(word >> 1, base).max(supplied - burst.cast_signed());
-                let need = n.wrapping_mul(self.token);
-                // Of a need that is too large, any number.
-                let left = (supplied - spent).wrapping_sub(need.cast_signed());
-                let is_too_large = n > u64::from(u32::MAX) && n > burst >> self.bits;
-                if is_too_large || left < keeps.cast_signed() && n != 0 {
-                    match self.deny(n, keeps, (word, version), now, is_remembered) {
+        }
+    }
+
+    /// Takes `n` tokens, and credits beyond them, if nothing is in the way.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "as `decide_with`, which it is part of"
+    )]
+    fn attempt(
+        &self,
+        n: u64,
+        keeps: u64,
+        now: Instant,
+        more: impl Fn(u64) -> u64,
+    ) -> Result<(Granted, u64), Miss> {
+        let Look {
+            version,
+            anchor,
+            end,
+        } = self.params.look();
+        // An instant before the anchor is beyond the end too.
+        let elapsed = now.as_nanos().wrapping_sub(anchor.at);
+        if elapsed >= end {
+            return Err(Miss::Special);
+        }
+        let burst = anchor.burst.cast_signed();
+        let supplied = anchor.supplied_in(elapsed);
+        let need = n.wrapping_mul(self.token);
+        let word = self.word.load(Ordering::Acquire);
+        if word & W != 0 {
+            return Err(Miss::Behind);
+        }
+        if !self.params.are_still(version) {
+            // The word may be newer than what was read.
+            return Err(Miss::Outdated);
+        }
+        // As `Anchor::level` has it, and `grains`, of which this is twice as much: so far are words
+        // from one another. At most 2^62 parts are supplied, or held.
+        let base = anchor.base << 1;
+        let spent = word.wrapping_sub(base).cast_signed();
+        let held = supplied - (spent >> 1);
+        let is_full = held > burst;
+        // Of a need that is too large, any number.
+        let left = if is_full { burst } else { held }.wrapping_sub(need.cast_signed());
+        let is_too_large = n > u64::from(u32::MAX) && n > anchor.burst >> self.bits;
+        if is_too_large || left < keeps.cast_signed() && n != 0 {
+            return Err(Miss::Lacks { word, version });
+        }
+        let pace = (anchor.mult, anchor.finer);
+        let grant = |left| Granted::by(pace, anchor.burst, left, self.debt, self.bits);
+        if n == 0 {
+            return Ok((grant(left), 0));
+        }
+        let credits = more(self.tokens(left));
+        // No more than is left, so no more than there is.
+        let taken = (need + (credits << self.bits)) << 1;
+        // A branch: so the swap waits for the clock only where its part is of use, and that comes last.
+        let next = if is_full {
+            let least = base.wrapping_sub(anchor.burst << 1).wrapping_add(taken);
+            least.wrapping_add(supplied.cast_unsigned() << 1)
+        } else {
+            word.wrapping_add(taken)
+        };
+        let swapped =
+            self.word
+                .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire);
+        match swapped {
+            Ok(_) => Ok((grant(left), credits)),
+            Err(_) => Err(Miss::Raced),
+        }
+    }
+
+    /// Goes on after an attempt that came to nothing: from the start, so that the attempt need not
+    /// keep at hand what only few want.
+    #[cold]
+    #[inline(never)]
+    fn decide_after<const OVERDRAWS: bool>(
+        &self,
+        n: u64,
+        more: impl Fn(u64) -> u64,
+        mut is_raced: bool,
+    ) -> Result<(Granted, u64), Denied> {
+        let keeps = if OVERDRAWS { 0 } else { self.debt };
+        loop {
+            if is_raced {
+                lost_a_race();
+            }
+            let now = self.clock.now();
+            // An instant before the anchor counts as that.
+            let at = Instant::from_nanos(self.params.anchor().at);
+            let attempt = self.attempt(n, keeps, now.max(at), &more);
+            is_raced = matches!(attempt, Err(Miss::Raced));
+            let done = match attempt {
+                Ok(taken) => return Ok(taken),
+                Err(Miss::Behind) => self.decide_behind(n, keeps, now)?,
+                Err(Miss::Special) => self.decide_specially(n, keeps, now)?,
+                Err(Miss::Lacks { word, version }) => {
+                    match self.deny(n, keeps, (word, version), now, OVERDRAWS && n == 1) {
                         Some(denied) => return Err(denied),
-                        None => continue 'anew,
+                        None => None,
                     }
                 }
-                let pace = (anchor.mult, anchor.finer);
-                let grant = |left| Granted::by(pace, burst, left, self.debt, self.bits);
-                if n == 0 {
-                    return Ok((grant(left), 0));
-                }
-                let credits = more(self.tokens(left));
-                // No more than is left, so no more than there is.
-                let taken = need + (credits << self.bits);
-                match self.word.compare_exchange_weak(
-                    word,
-                    supply::used(base, spent, taken) << 1,
-                    Ordering::AcqRel,
-                    Ordering::Acquire,
-                ) {
-                    Ok(_) => return Ok((grant(left), credits)),
-                    Err(current) => word = current,
-                }
+                Err(Miss::Outdated | Miss::Raced) => None,
+            };
+            if let Some(granted) = done {
+                return Ok((granted, 0));
             }
         }
     }
@@ -242,4 +323,18 @@ impl<C: Clock> Core<C> {
             denied => Err(denied),
         }
     }
+}
+
+/// Why an attempt came to nothing.
+enum Miss {
+    /// W was set.
+    Behind,
+    /// There is no limit, or the anchor must be moved, or is ahead of the clock.
+    Special,
+    /// The parameters were not in force any more.
+    Outdated,
+    /// There were not enough tokens by this word and these parameters.
+    Lacks { word: u64, version: u64 },
+    /// Somebody else changed the word.
+    Raced,
 }

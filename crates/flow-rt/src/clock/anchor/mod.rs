@@ -142,10 +142,20 @@ impl Line {
     #[inline]
     pub(super) fn now<S: Source>(&self, scale: &Scale<S>) -> u64 {
         let ticks = scale.source.raw().wrapping_sub(self.raw.get());
-        if ticks < self.span.get() && ticks > self.seen.get() {
-            self.seen.set(ticks);
-            return self.last();
+        if ticks >= self.span.get() {
+            return self.look(scale, ticks);
         }
+        if ticks <= self.seen.get() {
+            return self.look_again(scale, ticks);
+        }
+        self.seen.set(ticks);
+        self.last()
+    }
+
+    /// By itself, so that either comparison is a branch.
+    #[cold]
+    #[inline(never)]
+    fn look_again<S: Source>(&self, scale: &Scale<S>, ticks: u64) -> u64 {
         self.look(scale, ticks)
     }
 
@@ -223,7 +233,7 @@ impl Line {
 
     /// Ends the line at `to`, unless that were back. The time there.
     fn advance(&self, to: u64) -> u64 {
-        let to = to.max(self.last());
+        let to = to.max(self.last()).min(LAST);
         self.nanos.set(to);
         self.seen.set(0);
         to
@@ -232,9 +242,8 @@ impl Line {
     /// The last reading.
     #[inline]
     fn last(&self) -> u64 {
-        // Below 2^55 (2).
-        let since = (self.seen.get() * self.mult.get()) >> 32;
-        self.nanos.get().saturating_add(since)
+        // Below 2^55 (2), and after `LAST` there is room for it.
+        self.nanos.get() + ((self.seen.get() * self.mult.get()) >> 32)
     }
 
     fn strike<S: Source>(&self, scale: &Scale<S>, weight: u32) {
@@ -294,6 +303,8 @@ fn rate(nanos: u64, ticks: u64) -> u64 {
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
+/// No line starts after it, in nanoseconds: in five centuries.
+const LAST: u64 = u64::MAX - (1 << 23);
 /// A line's first length, in nanoseconds; it grows as the rate gets better known.
 const SHORTEST: u64 = 1_000_000;
 /// A line's length at the most.
