@@ -351,7 +351,9 @@ pub(crate) fn nanos_for(grains: u64, carry: u64, mult: u64, finer: u32) -> Optio
         return None;
     }
     let missing = (u128::from(grains) << 64).saturating_sub(u128::from(carry));
-    u64::try_from(missing.div_ceil(u128::from(mult) << finer)).ok()
+    // By the two factors one after the other: a divisor of 64 bits is the cheaper one.
+    let parts = missing.div_ceil(1 << finer);
+    u64::try_from(parts.div_ceil(u128::from(mult))).ok()
 }
 
 /// A pace in lowest terms: so many grains per so many nanoseconds; (0, 0) without a limit.

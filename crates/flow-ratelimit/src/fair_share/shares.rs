@@ -336,19 +336,21 @@ impl Shares {
 
     /// How a child stands, for one who was granted.
     pub(super) fn granted(&self, child: usize) -> Granted {
-        let cap = self.cap(child);
-        let (free, missing) = if self.line.unlimited {
-            (cap, 0)
+        let cap = self.grains(self.cap(child));
+        if self.line.unlimited {
+            return Granted::free(cap, self.bits);
+        }
+        let missing = self.fills_at(child).saturating_sub(self.now);
+        let nanos = if missing == 0 {
+            Some(0)
         } else {
-            let missing = self.fills_at(child).saturating_sub(self.now);
-            (self.free(child).min(cap), missing)
+            supply::nanos_for(missing, 0, self.line.mult, self.line.finer)
         };
-        Granted::of_part(
-            (self.line.mult, self.line.finer),
-            self.grains(free),
-            self.grains(cap),
-            missing,
-            self.bits,
+        let free = self.grains(self.free(child)).min(cap);
+        Granted::known(
+            free >> self.bits,
+            cap >> self.bits,
+            nanos.unwrap_or(u64::MAX),
         )
     }
 

@@ -137,8 +137,7 @@ impl<C: Clock> Core<C> {
     #[inline]
     pub(super) fn granted(&self, least: Least) -> Granted {
         if least.free == i64::MAX {
-            let limit = least.burst >> self.bits;
-            return Granted::known(limit, limit, 0, false);
+            return Granted::free(least.burst, self.bits);
         }
         let pace = (least.mult, least.finer);
         Granted::by(pace, least.burst, least.free, 0, self.bits)

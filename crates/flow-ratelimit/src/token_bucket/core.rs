@@ -54,6 +54,7 @@ use crate::error::{ConfigError, Denied};
 use crate::granted::Granted;
 use crate::params::Params;
 use crate::rate::Rate;
+use crate::seldom::seldom;
 use crate::supply::{self, Anchor};
 use crate::token_bucket::credits;
 use crate::token_bucket::denial::Denial;
@@ -207,6 +208,7 @@ impl<C: Clock> Core<C> {
     )]
     pub(crate) fn try_take(&self, n: u64) -> Result<Granted, Denied> {
         if !self.shards.is_empty() {
+            seldom();
             return self.take_sharded(n);
         }
         match self.decide_prepared(n, || self.decisions.here()) {

@@ -147,7 +147,7 @@ impl Shard {
         let limit = self.limit.load(Ordering::Relaxed);
         let remaining = self.remaining.load(Ordering::Relaxed) + credits;
         let reset = self.reset.load(Ordering::Relaxed);
-        Granted::known(remaining, limit, reset, reset != NEVER)
+        Granted::known(remaining, limit, reset)
     }
 
     /// Keeps what a batch saw of the bucket; only while BUSY.
