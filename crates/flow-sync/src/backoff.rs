@@ -45,9 +45,14 @@ impl Backoff {
     }
 }
 
-/// After a lost race, in which somebody else has got on: no reason to give the core away, but one
-/// to leave the winner alone. It may get through a run of the same meanwhile, each of which takes
-/// it less than the line that they race for takes to change cores.
+/// Pauses after a compare-and-swap that lost its race.
+///
+/// Somebody else has got on: that is no reason to give the core away, but one to leave the winner
+/// alone. It may get through a run of the same meanwhile, each of which takes it less than the line
+/// that they race for takes to change cores.
+///
+/// # Cost
+/// Half a microsecond to one and a half, by what the processor takes for a pause.
 #[cold]
 pub fn lost_a_race() {
     for _ in 0..RUN {
@@ -56,10 +61,10 @@ pub fn lost_a_race() {
 }
 
 const SPINS: u32 = 6;
-/// Half a microsecond to one and a half, by what the processor takes for a pause. For the ring a
-/// third of it does nearly as much, and twice as much hardly more; of what it saves two threads at
-/// the permits, a quarter of it saves half and four times as much a fifth more. A model runs the
-/// winner on by itself; a pause would keep it from the orders in which the loser goes first.
+/// For the ring a third of it does nearly as much, and twice as much hardly more; of what it saves
+/// two threads at the permits, a quarter of it saves half and four times as much a fifth more. A
+/// model runs the winner on by itself; a pause would keep it from the orders in which the loser
+/// goes first.
 const RUN: u32 = if cfg!(loom) { 0 } else { 32 };
 /// Two to eight microseconds in all, by what the processor takes for a pause.
 const ROUNDS: u32 = 8;

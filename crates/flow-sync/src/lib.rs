@@ -16,6 +16,7 @@
 //! | [`Exclusive`] | a value that only its owner reaches, and that may be shared for that |
 //! | [`CachePadded`], [`Sharded`] | what many cores write |
 //! | [`PaddedCounter`], [`PaddedCounters`] | what many threads count |
+//! | [`lost_a_race`] | how to leave the winner of a race alone |
 //! | [`HashSeed`], [`FoldedHash`] | a seeded hash for keys that strangers choose |
 //! | [`sync`] | std's or loom's atomics, locks and wakers, behind one name |
 //!

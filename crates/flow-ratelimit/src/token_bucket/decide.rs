@@ -6,11 +6,17 @@
 //! stand in `core`.
 //!
 //! # Cost
-//! Reading the clock takes most of the time, and what depends on it comes after it: the fast path
-//! is short enough for a core to begin the next decision before this one has ended. So it keeps
-//! to what a grant needs; the slow ways look up again what they need beyond that. Supply does not
-//! depend on the word and is computed before it is loaded: between that and the swap, while
-//! another thread makes the swap fail, there is a handful of additions.
+//! Reading the clock takes most of the time. A core reads it no sooner than the last swap is done,
+//! and swaps no sooner than what the swap depends on is there; so what counts is the chain from the
+//! clock to the swap, and what there is to do before the one and after the other. An attempt keeps
+//! to what a grant needs, all in registers: whatever is in its way is found out anew, out of line
+//! and from the clock on. What is counted is looked up between clock and swap. Words are compared and
+//! made in twice their numbers, as they stand; a bucket that is not full takes nothing from the clock
+//! into its word, and its swap does not wait for it.
+//!
+//! Supply does not depend on the word and is computed before it is loaded: between that and the swap
+//! there is a handful of additions. Who loses a race leaves the winner alone for a while: two threads
+//! get through more than by turns.
 
 use core::time::Duration;
 

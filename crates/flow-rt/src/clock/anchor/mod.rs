@@ -225,7 +225,8 @@ impl Line {
         let ahead = (from - fix.nanos).min(reach / 2);
         self.raw.set(fix.raw);
         self.mult.set(rate - (ahead << 32) / span);
-        self.span.set(span);
+        // Near the end of all numbers a line has no length, so that it never leads beyond.
+        self.span.set(if from > LAST { 0 } else { span });
         self.fixed.set(fix.nanos);
         self.blur.set(blur);
         from
@@ -233,7 +234,7 @@ impl Line {
 
     /// Ends the line at `to`, unless that were back. The time there.
     fn advance(&self, to: u64) -> u64 {
-        let to = to.max(self.last()).min(LAST);
+        let to = to.max(self.last());
         self.nanos.set(to);
         self.seen.set(0);
         to
@@ -242,7 +243,7 @@ impl Line {
     /// The last reading.
     #[inline]
     fn last(&self) -> u64 {
-        // Below 2^55 (2), and after `LAST` there is room for it.
+        // Below 2^55 (2): there is room for it after `LAST`.
         self.nanos.get() + ((self.seen.get() * self.mult.get()) >> 32)
     }
 
@@ -303,7 +304,7 @@ fn rate(nanos: u64, ticks: u64) -> u64 {
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
-/// No line starts after it, in nanoseconds: in five centuries.
+/// No line of any length starts after it, in nanoseconds: in five centuries.
 const LAST: u64 = u64::MAX - (1 << 23);
 /// A line's first length, in nanoseconds; it grows as the rate gets better known.
 const SHORTEST: u64 = 1_000_000;
