@@ -44,7 +44,8 @@ pub(crate) struct Params {
 pub(crate) struct Look {
     pub(crate) version: u64,
     pub(crate) anchor: Anchor,
-    /// So many nanoseconds after the anchor the line ends: at once, of one without a limit.
+    /// An instant that is fewer nanoseconds after the anchor, by wrapping numbers, is not before it
+    /// and within the horizon of a line with a limit. None is, where that cannot be told so.
     pub(crate) end: u64,
 }
 
@@ -148,9 +149,9 @@ fn store<const N: usize>(to: &[AtomicU64; N], words: [u64; N]) {
     }
 }
 
-const LINE: usize = 7;
+const LINE: usize = 8;
 /// Where the end of a line stands.
-const END: usize = 6;
+const END: usize = 7;
 const RATE: usize = 3;
 
 /// `finer` takes the low byte, the flag the bit above it, and what is set aside the rest.
@@ -162,17 +163,26 @@ fn pack_line(anchor: &Anchor) -> [u64; LINE] {
         anchor.mult,
         u64::from(anchor.finer) | u64::from(anchor.unlimited) << 8 | anchor.aside << 9,
         anchor.burst,
-        if anchor.unlimited {
-            0
-        } else {
-            anchor.horizon + 1
-        },
+        anchor.horizon,
+        end(anchor),
     ]
 }
 
+/// See [`Look::end`].
+fn end(anchor: &Anchor) -> u64 {
+    // An instant before the anchor is then at least as far after it as the end, by wrapping numbers.
+    if anchor.unlimited || anchor.at > HALF {
+        return 0;
+    }
+    anchor.horizon.saturating_add(1).min(HALF)
+}
+
+/// Half of all numbers: three centuries.
+const HALF: u64 = 1 << 63;
+
 #[inline]
 fn unpack_line(words: [u64; LINE]) -> Anchor {
-    let [at, base, carry, mult, rest, burst, end] = words;
+    let [at, base, carry, mult, rest, burst, horizon, _] = words;
     Anchor {
         at,
         base,
@@ -182,8 +192,7 @@ fn unpack_line(words: [u64; LINE]) -> Anchor {
         finer: (rest & 63) as u32,
         burst,
         aside: rest >> 9,
-        // Of one without a limit nobody asks.
-        horizon: end.wrapping_sub(1),
+        horizon,
         unlimited: rest & 256 != 0,
     }
 }

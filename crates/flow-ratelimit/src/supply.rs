@@ -291,7 +291,7 @@ impl Anchor {
     }
 
     #[inline]
-    fn elapsed(&self, now: Instant) -> u64 {
+    pub(crate) fn elapsed(&self, now: Instant) -> u64 {
         now.as_nanos().saturating_sub(self.at)
     }
 }
@@ -430,8 +430,7 @@ fn next_bit(quotient: u128, rest: u128, divisor: u128) -> (u128, u128) {
 /// Nanoseconds in which no more than 2^60 grains come, and no more than 2^61 parts of one pass.
 fn horizon(mult: u64, finer: u32) -> u64 {
     if mult == 0 {
-        // Where a line ends is a number too.
-        return u64::MAX - 1;
+        return u64::MAX;
     }
     let nanos = (1_u128 << (60 + 64 - finer)) / u128::from(mult);
     u64::try_from(nanos)

@@ -89,7 +89,7 @@ impl<C: Clock> Core<C> {
         }
         let prepared = prepare();
         let keeps = if OVERDRAWS { 0 } else { self.debt };
-        match self.attempt(n, keeps, now, &more) {
+        match self.attempt::<false>(n, keeps, now, &more) {
             Ok((granted, credits)) => Ok((granted, credits, prepared)),
             Err(miss) => {
                 // By its parts: as a whole it would be where the callee put it, all answers in memory.
@@ -100,13 +100,14 @@ impl<C: Clock> Core<C> {
         }
     }
 
-    /// Takes `n` tokens, and credits beyond them, if nothing is in the way.
+    /// Takes `n` tokens, and credits beyond them, if nothing is in the way; and nothing that is
+    /// found more quickly than it can be told apart from what is, unless it looks `CLOSELY`.
     #[inline(always)]
     #[allow(
         clippy::inline_always,
         reason = "as `decide_with`, which it is part of"
     )]
-    fn attempt(
+    fn attempt<const CLOSELY: bool>(
         &self,
         n: u64,
         keeps: u64,
@@ -118,9 +119,13 @@ impl<C: Clock> Core<C> {
             anchor,
             end,
         } = self.params.look();
-        // An instant before the anchor is beyond the end too.
-        let elapsed = now.as_nanos().wrapping_sub(anchor.at);
-        if elapsed >= end {
+        let mut elapsed = now.as_nanos().wrapping_sub(anchor.at);
+        if CLOSELY {
+            if anchor.unlimited || anchor.is_stale(now) {
+                return Err(Miss::Special);
+            }
+            elapsed = anchor.elapsed(now);
+        } else if elapsed >= end {
             return Err(Miss::Special);
         }
         let burst = anchor.burst.cast_signed();
@@ -181,14 +186,16 @@ impl<C: Clock> Core<C> {
         mut is_raced: bool,
     ) -> Result<(Granted, u64), Denied> {
         let keeps = if OVERDRAWS { 0 } else { self.debt };
+        if self.warms_up() && self.word.load(Ordering::Acquire) & W != 0 {
+            // Always out of line: it is not looked at the clock twice for that.
+            return Ok((self.take_warming(n, keeps)?, 0));
+        }
         loop {
             if is_raced {
                 lost_a_race();
             }
             let now = self.clock.now();
-            // An instant before the anchor counts as that.
-            let at = Instant::from_nanos(self.params.anchor().at);
-            let attempt = self.attempt(n, keeps, now.max(at), &more);
+            let attempt = self.attempt::<true>(n, keeps, now, &more);
             is_raced = matches!(attempt, Err(Miss::Raced));
             let done = match attempt {
                 Ok(taken) => return Ok(taken),
@@ -335,7 +342,8 @@ impl<C: Clock> Core<C> {
 enum Miss {
     /// W was set.
     Behind,
-    /// There is no limit, or the anchor must be moved, or is ahead of the clock.
+    /// There is no limit, or the anchor must be moved; or is ahead of the clock, to who does not
+    /// look closely.
     Special,
     /// The parameters were not in force any more.
     Outdated,
