@@ -3,10 +3,10 @@
 //! # State
 //! *Sets* of eight slots, 128 bytes each: eight hashes, 0 for an empty slot, and eight words. A key
 //! may stand in one of two sets, chosen by its hash: the second but for the bits in which its class
-//! may be, which reach the first by a carry only. A slot's word is how much its key has spent (`used`, 63 bits: see `supply`), XORed with the key's
-//! scattered hash; or `BUSY`, the top bit, while the slot passes from one key to another. Locks, by
-//! stripes of sets, are for those who pass slots on; who only changes what a key has spent takes
-//! none.
+//! may be, which reach the first by a carry only. A slot's word is how much its key has spent
+//! (`used`, 63 bits: see `supply`), XORed with the key's scattered hash; or `BUSY`, the top bit,
+//! while the slot passes from one key to another. Locks, by stripes of sets, are for those who pass
+//! slots on; who only changes what a key has spent takes none.
 //!
 //! # Invariants
 //! 1. A key stands in one slot at the most: who puts one in holds the locks of both its sets, and

@@ -41,8 +41,9 @@
 //! `freed` and `marks` are two locations, each written by one side and read by the other (Dekker).
 //! All four accesses are SeqCst: whoever gives back sees the mark, or the waiter's pump sees the
 //! place. The same holds for the last place and the mark of a close, which looks for itself
-//! afterwards, and for the last place and the last of those who hold the room. Release on `freed` and Acquire where it is looked at, directly or through `seen`,
-//! order the old task's pop before the new one's push.
+//! afterwards, and for the last place and the last of those who hold the room. Release on `freed`
+//! and Acquire where it is looked at, directly or through `seen`, order the old task's pop before
+//! the new one's push.
 //!
 //! # Counting
 //! The tasks ever queued are `taken - unmatched`. A promise raises `taken` first, and whoever
