@@ -77,10 +77,11 @@ impl<'a> Cursor<'a> {
         self.rest.get(bytes).is_none_or(|&byte| is_blank(byte))
     }
 
-    /// Whether days, months and weekdays, to be read from here on, are those of most patterns: all.
+    /// Whether the last fields, to be read from here on, are those of most patterns: `stars`, which
+    /// are all days, months and weekdays, or all but the days.
     #[inline]
-    pub(super) fn only_stars_follow(&self) -> bool {
-        self.rest == b"* * *" && self.grammar.question != Question::OneDayField
+    pub(super) fn only_follow(&self, stars: &[u8]) -> bool {
+        self.rest == stars && self.grammar.question != Question::OneDayField
     }
 
     /// Leaves the field, if all that is left of it is `*`, or a `?` that stands for it.
@@ -170,6 +171,21 @@ impl<'a> Cursor<'a> {
         let mut item = Item::range(self.min, self.max);
         item.step = step;
         Some(item.bits_within())
+    }
+
+    /// Takes a digit and which one of a month it is, `5#2`, if that is an item by itself: what most
+    /// weekdays with a `#` are.
+    #[inline]
+    pub(super) fn plain_nth(&mut self) -> Option<(u32, u32)> {
+        let [day @ b'0'..=b'9', b'#', nth @ b'1'..=b'5', rest @ ..] = self.rest else {
+            return None;
+        };
+        let day = u32::from(day - b'0');
+        if day < self.min || day > self.max || !ends_item(rest) {
+            return None;
+        }
+        self.rest = rest;
+        Some((day, u32::from(nth - b'0')))
     }
 
     /// Reads an item of a list.
@@ -383,8 +399,14 @@ fn two_digits(text: &[u8]) -> Option<(u32, &[u8])> {
         [a @ b'0'..=b'9', rest @ ..] => (digit(*a), rest),
         _ => return None,
     };
-    let ends = |&byte: &u8| byte == b',' || is_blank(byte);
-    rest.first().is_none_or(ends).then_some((number, rest))
+    ends_item(rest).then_some((number, rest))
+}
+
+/// Whether what follows an item lets it end there.
+#[inline]
+fn ends_item(rest: &[u8]) -> bool {
+    rest.first()
+        .is_none_or(|&byte| byte == b',' || is_blank(byte))
 }
 
 /// How many fields a text has that begins with one.

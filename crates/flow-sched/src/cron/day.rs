@@ -143,15 +143,18 @@ fn weekday(cursor: &mut Cursor<'_>, nth: &mut u64) -> Result<u64, Fault> {
         // Quartz: the week's last day.
         return Ok(1 << 6);
     }
+    let number = |day: u32| if sunday_is_one { day - 1 } else { day % 7 };
+    if cursor.grammar.specials
+        && let Some((day, n)) = cursor.plain_nth()
+    {
+        *nth |= 1 << (7 * (n - 1) + number(day));
+        return Ok(0);
+    }
     let item = cursor.item()?;
     if !cursor.grammar.specials || item.kind != Kind::Single {
         return Ok(cursor.bits(&item));
     }
-    let day = if sunday_is_one {
-        item.low - 1
-    } else {
-        item.low % 7
-    };
+    let day = number(item.low);
     if cursor.peek() == b'#' {
         cursor.skip();
         let shift = if cursor.grammar.hash_last && cursor.letter(b'L') {

@@ -56,7 +56,9 @@ impl Fields {
         if self.day == ALL_DAYS {
             (self.from_last, self.nearest) = (0, 0);
         }
-        if self.nth != 0 {
+        // One alone is as it should be.
+        let alone = self.weekday == 0 && self.nth.is_power_of_two();
+        if self.nth != 0 && !alone {
             self.normalize_nth();
         }
         if self.either && (self.day == ALL_DAYS || self.weekday == ALL_WEEKDAYS) {

@@ -91,10 +91,14 @@ fn read(
     // Hours are below 24, months below 13.
     fields.hour = hour as u32;
     looks.star |= star;
-    if cursor.only_stars_follow() {
+    if cursor.only_follow(b"* * *") {
         return Ok(looks);
     }
     let day = day::days(cursor, fields, seed)?;
+    if cursor.only_follow(b"* *") {
+        // The day decides alone.
+        return Ok(looks);
+    }
     fields.month = set(cursor, Unit::Month, seed, &mut false)?.0 as u16;
     let start = cursor.at();
     let weekday = day::weekdays(cursor, fields, seed)?;
