@@ -16,6 +16,7 @@ flow_rt::on_every_runtime! {
     flume_124_the_last_item_comes_before_the_end,
     iroh_2536_a_cancelled_receive_passes_its_wake_up_on,
     tokio_8260_a_reservation_that_is_dropped_ends_the_wait,
+    tokio_8260_a_grant_that_nobody_comes_for_ends_with_the_close,
     tokio_7709_a_permit_blocks_nobody_else,
     tokio_7714_an_item_for_nobody_is_dropped_at_once,
     async_channel_87_a_cancelled_send_gives_its_item_back,
@@ -119,15 +120,18 @@ async fn iroh_2536_a_cancelled_receive_passes_its_wake_up_on(rt: TestRuntime) {
             let rx = rx.clone();
             async move { rx.recv().await }
         });
+        // It is parked behind the first.
+        rt.settle().await;
         tx.try_send(1).unwrap();
         drop(first);
         assert_eq!(second.await.unwrap(), Ok(1));
     }
 }
 
-/// Closed, with a permit out, a reservation in line, and a receiver that waits for the end.
+/// A receiver that waits for the end of a closed channel, with a permit out and reservations in
+/// line. The permit's drop ends the wait, before that of the reservations or after it.
 async fn tokio_8260_a_reservation_that_is_dropped_ends_the_wait(rt: TestRuntime) {
-    for granted in [false, true] {
+    for permit_first in [false, true] {
         let (tx, rx) = Channel::<u64>::bounded(1).unwrap();
         let permit = tx.try_reserve().unwrap();
         let mut queued = tx.reserve();
@@ -138,15 +142,39 @@ async fn tokio_8260_a_reservation_that_is_dropped_ends_the_wait(rt: TestRuntime)
             rx.close();
             rx.recv().await
         });
-        if granted {
-            // It has its room and never comes for it.
+        rt.settle().await;
+        assert!(!receiver.is_finished(), "the permit is out");
+        if permit_first {
             drop(permit);
+            // It was the last that receivers waited for: nobody comes for a place in the line.
+            assert_eq!(receiver.await.unwrap(), Err(RecvError::Closed));
             drop((queued, owned));
         } else {
             drop((queued, owned));
+            rt.settle().await;
+            assert!(!receiver.is_finished(), "the permit is out still");
             drop(permit);
+            assert_eq!(receiver.await.unwrap(), Err(RecvError::Closed));
         }
-        assert_eq!(receiver.await.unwrap(), Err(RecvError::Closed));
+    }
+}
+
+/// Room that a reservation was granted before the close, and never comes for, holds up nobody.
+async fn tokio_8260_a_grant_that_nobody_comes_for_ends_with_the_close(rt: TestRuntime) {
+    // Items of 8 KiB, so that one of the channels is too large for a ring.
+    for capacity in [1, 1024] {
+        let (tx, rx) = Channel::<[u64; 1024]>::bounded(capacity).unwrap();
+        let permits: Vec<_> = (0..capacity).map(|_| tx.try_reserve().unwrap()).collect();
+        let (mut queued, mut owned) = (tx.reserve(), tx.reserve_owned());
+        park(&mut queued);
+        park(&mut owned);
+        drop(permits);
+        let receiver = rt.spawn(async move {
+            rx.close();
+            rx.recv().await.is_err()
+        });
+        assert!(receiver.await.unwrap());
+        drop((queued, owned));
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::common::{poll, yield_now};
+use crate::common::poll;
 use flow_rt::{OnFull, TestRuntime};
 use flow_stream::{
     Channel, ChannelConfigError, DropReason, RecvError, ReserveError, SendTimeoutError,
@@ -133,6 +133,7 @@ async fn a_close_gives_every_item_back(rt: TestRuntime) {
             rx.recv().await
         }
     });
+    rt.settle().await;
     rx.close();
     assert_eq!(rx.recv().await, Err(RecvError::Closed));
     let mut sends = sends.into_iter();
@@ -331,7 +332,7 @@ async fn the_last_receiver_sends_the_senders_away(rt: TestRuntime) {
         let tx = tx.clone();
         async move { tx.send(2).await.map_err(flow_stream::SendError::into_inner) }
     });
-    yield_now().await;
+    rt.settle().await;
     drop(recv);
     drop(rx);
     assert_eq!(blocked.await.unwrap(), Err(2));

@@ -292,21 +292,31 @@ async fn weak_ends_keep_nothing_open(_: TestRuntime) {
 }
 
 async fn whoever_waits_for_the_close_is_told(rt: TestRuntime) {
-    let (tx, rx) = Channel::<u8>::bounded(1).unwrap();
-    let waiting: Vec<_> = (0..3)
-        .map(|_| {
-            let tx = tx.clone();
-            rt.spawn(async move { tx.closed().await })
-        })
-        .collect();
-    let mut dropped = Box::pin(tx.closed());
-    park(&mut dropped);
-    drop(dropped);
-    drop(rx);
-    for waiter in waiting {
-        waiter.await.unwrap();
+    for by_the_sender in [false, true] {
+        let (tx, rx) = Channel::<u8>::bounded(1).unwrap();
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let tx = tx.clone();
+                rt.spawn(async move { tx.closed().await })
+            })
+            .collect();
+        // They wait: what they are told is what wakes them.
+        rt.settle().await;
+        let mut dropped = Box::pin(tx.closed());
+        park(&mut dropped);
+        drop(dropped);
+        if by_the_sender {
+            tx.close();
+        } else {
+            drop(rx);
+        }
+        rt.settle().await;
+        assert!(waiting.iter().all(flow_rt::JoinHandle::is_finished));
+        for waiter in waiting {
+            waiter.await.unwrap();
+        }
+        tx.closed().await;
     }
-    tx.closed().await;
 }
 
 async fn one_receiver(rt: TestRuntime) {
