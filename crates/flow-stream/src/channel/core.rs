@@ -78,6 +78,14 @@ impl<T> Core<T> {
         }
     }
 
+    /// What the item weighs: nothing, where items are not weighed.
+    pub(crate) fn weigh(&self, item: &T) -> u64 {
+        match self {
+            S(special) => special.weigh(item),
+            _ => 0,
+        }
+    }
+
     /// What the item weighs and what is allowed, if it is too heavy for the channel.
     pub(crate) fn too_heavy(&self, item: &T) -> Option<(u64, u64)> {
         match self {

@@ -158,13 +158,14 @@ impl<T, S: Scale<T>> Locked<T, S> {
         turn: &mut Turn,
         slot: &mut Option<T>,
     ) -> Poll<Result<(), PushError>> {
+        // One that waits was weighed when it came: that is its need. Others are weighed in their
+        // slot, where they are still if that panics.
+        let weight = match (&*turn, &*slot) {
+            (Turn::Parked(_), _) | (_, None) => 0,
+            (_, Some(item)) => self.scale.weigh(item),
+        };
         let Some(item) = slot.take() else {
             return Poll::Pending;
-        };
-        // One that waits was weighed when it came: that is its need.
-        let weight = match turn {
-            Turn::Parked(_) => 0,
-            _ => self.scale.weigh(&item),
         };
         self.poll_room(cx, turn, weight, |section, room| match room {
             Some(weight) => section.push(item, weight),
@@ -425,12 +426,12 @@ impl<T> Locked<T> {
 }
 
 impl<T> Locked<T, Weighing<T>> {
-    /// Pushes, in place of as many of the oldest items as have to go; those come back.
+    /// Pushes an item of that weight, in place of as many of the oldest as have to go; those come
+    /// back.
     ///
     /// # Errors
     /// Full is what the item is too heavy for, whatever goes.
-    pub(crate) fn push_evicting(&self, item: T) -> Result<Vec<T>, (T, PushError)> {
-        let weight = self.scale.weigh(&item);
+    pub(crate) fn push_evicting(&self, item: T, weight: u64) -> Result<Vec<T>, (T, PushError)> {
         let mut evicted = Vec::new();
         let mut section = self.section();
         if section.state.closed {
@@ -447,6 +448,11 @@ impl<T> Locked<T, Weighing<T>> {
         self.counters.count_evicted(evicted.len());
         section.push(item, weight);
         Ok(evicted)
+    }
+
+    /// What the item weighs.
+    pub(crate) fn weigh(&self, item: &T) -> u64 {
+        self.scale.weigh(item)
     }
 
     /// What the item weighs, if it is more than will ever fit.

@@ -15,9 +15,9 @@ use super::{Policy, Sender, Shared};
 impl<T> Sender<T> {
     /// Sends the items from the front of `items` on, waiting in line for room.
     ///
-    /// What has been sent is gone from `items`, what has not is there still, whatever the answer.
-    /// As many as fit at a time lie in the channel in one piece; between two pieces others may
-    /// send.
+    /// What has been sent is gone from `items`, what has not is there still, whatever the answer:
+    /// also if the [scale](super::ChannelBuilder::max_weight) of the channel panics. As many as fit
+    /// at a time lie in the channel in one piece; between two pieces others may send.
     ///
     /// # Errors
     /// Closed; full, where the channel's answer to that is
@@ -72,17 +72,31 @@ impl<T> Shared<T> {
                         }
                         continue;
                     }
-                    // One that is too heavy is not dropped, but comes back.
                     Err(PushError::Full) if self.policy == Policy::DropNewest => {}
                     Err(why) => return Err(why),
                 }
             }
-            // One by one they drop, or make others drop.
-            let Some(item) = items.pop_front() else {
+            // One by one they drop, or make others drop. Each is weighed where it is: if that
+            // panics, it is there still.
+            let Some(first) = items.front() else {
                 return Ok(());
             };
-            if let Err((item, why)) = self.offer(item) {
-                items.push_front(item);
+            if self.policy == Policy::DropNewest {
+                // One that is too heavy is not dropped, but comes back.
+                if self.core.too_heavy(first).is_some() {
+                    return Err(PushError::Full);
+                }
+                if let Some(newest) = items.pop_front() {
+                    self.gives_way(newest);
+                }
+                continue;
+            }
+            let weight = self.core.weigh(first);
+            let sent = items
+                .pop_front()
+                .map(|first| self.displace_any(first, weight));
+            if let Some(Err((first, why))) = sent {
+                items.push_front(first);
                 return Err(why);
             }
         }
@@ -145,13 +159,14 @@ impl<T> Future for SendManyFuture<'_, T> {
             }
             // The item of one that waits for its receiver is in the channel.
             let is_in = shared.policy == Policy::Meet && matches!(this.turn, Turn::Parked(_));
-            let mut first = if is_in { None } else { this.items.pop_front() };
-            let (polled, blocked) = shared.poll_piece(cx, &mut this.turn, &mut first);
+            let mut first = First {
+                item: if is_in { None } else { this.items.pop_front() },
+                items: &mut *this.items,
+            };
+            let (polled, blocked) = shared.poll_piece(cx, &mut this.turn, &mut first.item);
+            drop(first);
             if blocked && !core::mem::replace(&mut this.blocked, true) {
                 shared.blocked();
-            }
-            if let Some(first) = first {
-                this.items.push_front(first);
             }
             match polled {
                 Poll::Ready(Ok(())) => this.turn = Turn::New,
@@ -161,6 +176,21 @@ impl<T> Future for SendManyFuture<'_, T> {
         };
         this.done = true;
         Poll::Ready(ended.map_err(|why| shared.refused_many(this.items, why)))
+    }
+}
+
+/// The first item, out of its queue for the time of a poll. Unless it was sent it goes back, also
+/// when what weighs it panics.
+struct First<'a, T> {
+    item: Option<T>,
+    items: &'a mut VecDeque<T>,
+}
+
+impl<T> Drop for First<'_, T> {
+    fn drop(&mut self) {
+        if let Some(item) = self.item.take() {
+            self.items.push_front(item);
+        }
     }
 }
 

@@ -249,9 +249,7 @@ impl<T> Shared<T> {
             Policy::Wait | Policy::Meet | Policy::Reject => self.core.try_push(item),
             Policy::DropNewest => match self.core.try_push(item) {
                 Err((item, PushError::Full)) if self.core.too_heavy(&item).is_none() => {
-                    count(&self.rare.dropped_newest, 1);
-                    self.lost(DropReason::Newest);
-                    self.dropped(item, DropReason::Newest);
+                    self.gives_way(item);
                     Ok(())
                 }
                 pushed => {
@@ -259,20 +257,38 @@ impl<T> Shared<T> {
                     pushed
                 }
             },
-            Policy::DropOldest => match &self.core {
-                Core::Locked(locked) => self.displace(locked, item),
-                Core::Special(special) => special.push_evicting(item).map(|evicted| {
-                    if evicted.is_empty() {
-                        self.has_room();
-                    }
-                    for oldest in evicted {
-                        self.evicted(oldest);
-                    }
-                }),
-                // None is made with this policy: of a ring's items none gives way.
-                Core::Ring(ring) => ring.try_push(item),
-            },
+            Policy::DropOldest => {
+                let weight = self.core.weigh(&item);
+                self.displace_any(item, weight)
+            }
         }
+    }
+
+    /// Sends an item of that weight in place of the oldest ones, if the channel is full. It weighs
+    /// nothing, so that nothing of the user's runs while the item is on its way.
+    #[inline]
+    pub(super) fn displace_any(&self, item: T, weight: u64) -> Result<(), (T, PushError)> {
+        match &self.core {
+            Core::Locked(locked) => self.displace(locked, item),
+            Core::Special(special) => special.push_evicting(item, weight).map(|evicted| {
+                if evicted.is_empty() {
+                    self.has_room();
+                }
+                for oldest in evicted {
+                    self.evicted(oldest);
+                }
+            }),
+            // None is made with this policy: of a ring's items none gives way.
+            Core::Ring(ring) => ring.try_push(item),
+        }
+    }
+
+    /// Drops a new item that has found the channel full.
+    #[inline]
+    pub(super) fn gives_way(&self, newest: T) {
+        count(&self.rare.dropped_newest, 1);
+        self.lost(DropReason::Newest);
+        self.dropped(newest, DropReason::Newest);
     }
 
     #[inline]

@@ -45,6 +45,14 @@ impl<T> Special<T> {
     }
 
     #[inline(never)]
+    pub(crate) fn weigh(&self, item: &T) -> u64 {
+        match self {
+            W(weighing) => weighing.weigh(item),
+            M(_) => 0,
+        }
+    }
+
+    #[inline(never)]
     pub(crate) fn too_heavy(&self, item: &T) -> Option<(u64, u64)> {
         match self {
             W(weighing) => Some((weighing.too_heavy(item)?, weighing.weight().1)),
@@ -59,11 +67,12 @@ impl<T> Special<T> {
         }
     }
 
-    /// Pushes in place of as many of the oldest items as must go; of a rendezvous none can.
+    /// Pushes an item of that weight in place of as many of the oldest as must go; of a rendezvous
+    /// none can.
     #[inline(never)]
-    pub(crate) fn push_evicting(&self, item: T) -> Result<Vec<T>, (T, PushError)> {
+    pub(crate) fn push_evicting(&self, item: T, weight: u64) -> Result<Vec<T>, (T, PushError)> {
         match self {
-            W(weighing) => weighing.push_evicting(item),
+            W(weighing) => weighing.push_evicting(item, weight),
             M(rendezvous) => rendezvous.try_push(item).map(|()| Vec::new()),
         }
     }

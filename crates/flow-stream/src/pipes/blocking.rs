@@ -25,6 +25,9 @@ impl<T> Sender<T> {
     /// # Errors
     /// Those of [`send_blocking`](Self::send_blocking): the item that was refused comes back, and
     /// those behind it are in the iterator still, if that was passed with `by_ref`.
+    ///
+    /// # Panics
+    /// Those of the iterator. What it gave before was sent.
     pub fn send_all_blocking(
         &self,
         items: impl IntoIterator<Item = T>,
@@ -60,6 +63,10 @@ impl<T> Receiver<T> {
     /// # Errors
     /// It had to wait, and the thread belongs to a runtime: nothing is lost, but what `take` has
     /// got.
+    ///
+    /// # Panics
+    /// Those of `take`. The item that it was given goes with them; the others are in the channel
+    /// still.
     pub fn for_each_blocking<E>(
         &self,
         mut take: impl FnMut(T) -> Result<(), E>,
@@ -86,6 +93,10 @@ impl<T> SoleReceiver<T> {
     /// # Errors
     /// It had to wait, and the thread belongs to a runtime: nothing is lost, but what `take` has
     /// got.
+    ///
+    /// # Panics
+    /// Those of `take`. The item that it was given goes with them; the others are in the channel
+    /// still.
     pub fn for_each_blocking<E>(
         &mut self,
         take: impl FnMut(T) -> Result<(), E>,

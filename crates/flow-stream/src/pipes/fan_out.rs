@@ -82,6 +82,9 @@ impl<T> FanOut<T> {
     /// To the channel of the item's key: all items of a key go to the same channel, in their
     /// order. If a channel closes, the keys that were its own are spread over the others, and no
     /// other key moves. An item waits for its own channel, whatever room others have.
+    ///
+    /// `key` is asked at each poll of a send that has its item. A panic of it is the sender's:
+    /// nothing was sent, and [`FanOutFuture::into_inner`] still gives the item back.
     pub fn by_key<K: Hash>(
         outputs: impl IntoIterator<Item = Sender<T>>,
         key: impl Fn(&T) -> K + Send + Sync + 'static,

@@ -75,8 +75,9 @@ impl<T> Tee<T> {
     /// The item comes back once every branch is closed.
     ///
     /// # Cancel safety
-    /// A future dropped before it was ready has sent the item to no branch. (A `clone` that panics
-    /// has been sent to those before it.)
+    /// A future dropped before it was ready has sent the item to no branch. (If a `clone` panics,
+    /// those before it have theirs, the others get none, and the item goes with the panic. The room
+    /// that was taken in them goes back with the future.)
     pub fn send(&mut self, item: T) -> TeeFuture<'_, T> {
         TeeFuture {
             tee: self,

@@ -26,6 +26,8 @@ mod channel_events;
 #[cfg(feature = "channel")]
 mod channel_lost;
 #[cfg(feature = "channel")]
+mod channel_panics;
+#[cfg(feature = "channel")]
 mod channel_rendezvous;
 #[cfg(feature = "channel")]
 mod channel_room;
