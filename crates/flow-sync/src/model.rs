@@ -13,9 +13,22 @@ use crate::seat_word::Sum;
 /// # Panics
 /// If the model fails; and if there was only one interleaving, which proves nothing.
 pub fn explore(name: &str, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    check(name, Some(preemptions), model);
+}
+
+/// Explores all interleavings of `model`, which has to be small for that; otherwise as
+/// [`explore`].
+///
+/// # Panics
+/// Those of [`explore`].
+pub fn explore_all(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    check(name, None, model);
+}
+
+fn check(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let executions = Arc::new(AtomicUsize::new(0));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
+    builder.preemption_bound = preemptions;
     // A look at a bucket's parameters alone is ten steps.
     builder.max_branches = 20_000;
     builder.check({

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use flow_sync::model::explore;
+use flow_sync::model::{explore, explore_all};
 use flow_sync::{PopError, PushError, Ring, Turn};
 use loom::thread;
 use loom_common::block_on;
@@ -223,7 +223,7 @@ fn a_permit_that_is_dropped_meets_a_send() {
 
 #[test]
 fn a_permit_sends_after_the_close() {
-    explore("ring: permit || close || receive || receive", 2, || {
+    explore("ring: close, permit || receive || receive", 2, || {
         let ring = ring(1);
         ring.try_promise().unwrap();
         let other = spawn(&ring, |ring| recv(ring, false));
@@ -236,6 +236,43 @@ fn a_permit_sends_after_the_close() {
         let mut received = [mine, other.join().unwrap()];
         received.sort_unstable();
         assert_eq!(received, [None, Some(7)], "one has the item, and both end");
+    });
+}
+
+/// As above, with the close in a thread of its own.
+#[test]
+fn a_permit_sends_beside_the_close() {
+    explore("ring: permit || close || receive || receive", 1, || {
+        let ring = ring(1);
+        ring.try_promise().unwrap();
+        let other = spawn(&ring, |ring| recv(ring, false));
+        let holder = spawn(&ring, |ring| ring.push_promised(7).unwrap());
+        let closer = spawn(&ring, |ring| ring.close());
+        let mut received = [recv(&ring, false), other.join().unwrap()];
+        received.sort_unstable();
+        assert_eq!(received, [None, Some(7)], "one has the item, and both end");
+        holder.join().unwrap();
+        assert!(closer.join().unwrap() && ring.is_drained());
+    });
+}
+
+/// Nobody waits: what is left are the words and the slot themselves, without a bound.
+#[test]
+fn a_push_meets_a_close_and_a_pop() {
+    explore_all("ring: try || close || try", || {
+        let ring = ring(1);
+        let sender = spawn(&ring, |ring| ring.try_push(7));
+        let closer = spawn(&ring, |ring| ring.close());
+        let first = ring.try_pop();
+        assert!(closer.join().unwrap());
+        let pushed = sender.join().unwrap();
+        if first == Err(PopError::Closed) {
+            assert_eq!(pushed, Err((7, PushError::Closed)), "drained is for ever");
+        }
+        let received = [first, ring.try_pop()].contains(&Ok(7));
+        assert_eq!(received, pushed.is_ok());
+        assert!(pushed.is_ok() || pushed == Err((7, PushError::Closed)));
+        assert_eq!(ring.try_pop(), Err(PopError::Closed));
     });
 }
 
