@@ -108,6 +108,12 @@ async fn stormy_sender(tx: Sender<Item>, who: u64, mut rng: SimRng, ledger: Shar
 /// Receives until drained, in every way there is; drops most receives after a few polls.
 async fn stormy_receiver(mut rx: Receiver<Item>, mut rng: SimRng, ledger: Shared) {
     loop {
+        // Ends come and go, with the place that this one may have as a stream.
+        match rng.below(8) {
+            0 => rx = rx.clone(),
+            1 => rx = rx.downgrade().upgrade().expect("one is here"),
+            _ => {}
+        }
         let mut batch = Vec::new();
         let drained = match rng.below(6) {
             0 => rx.recv().await.map(|item| batch.push(item)).is_err(),
@@ -232,6 +238,35 @@ fn waiting_senders_lose_nothing_and_keep_their_order() {
             assert!(order.map(|item| item.1).eq(0..ITEMS), "sender {who}");
         }
     });
+}
+
+/// Items give way, but none overtakes another of its sender.
+#[test]
+fn one_receiver_gets_what_it_gets_in_order() {
+    let answers = [
+        OnFull::Wait,
+        OnFull::Reject,
+        OnFull::DropNewest,
+        OnFull::DropOldest,
+    ];
+    for on_full in answers {
+        for close in [false, true] {
+            sim::check(0..40, |rt| async move {
+                for kind in KINDS {
+                    if matches!((kind, on_full), (Kind::Meets, OnFull::DropOldest)) {
+                        continue;
+                    }
+                    let ledger = storm(&rt, on_full, kind, 1, close).await;
+                    let ledger = ledger.lock().unwrap();
+                    ledger.check();
+                    for who in 0..SENDERS {
+                        let own = ledger.received.iter().filter(|item| item.0 == who);
+                        assert!(own.is_sorted(), "sender {who}: {:?}", ledger.received);
+                    }
+                }
+            });
+        }
+    }
 }
 
 #[test]
