@@ -3,15 +3,15 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use crate::common::{park, poll};
 use flow_rt::{OnFull, block_on, sim};
 use flow_stream::{
-    Channel, ChannelConfigError, RecvBlockingError, RecvTimeoutError, SendBlockingError, SendError,
-    Sender,
+    Channel, ChannelConfigError, OwnedPermit, Receiver, RecvBlockingError, RecvTimeoutError,
+    ReserveOwnedFuture, SendBlockingError, SendError, Sender, WeakSender,
 };
 use futures_util::StreamExt;
 
@@ -106,6 +106,130 @@ fn destructors_may_panic() {
     assert_eq!(tx.stats().dropped_oldest, 2);
     drop(rx);
     assert_eq!(tx.stats().abandoned, 1);
+}
+
+/// An item of 8 KiB that counts its drops.
+struct Counted {
+    drops: Arc<AtomicUsize>,
+    _bulk: [u64; 1024],
+}
+
+impl Counted {
+    fn new(drops: &Arc<AtomicUsize>) -> Self {
+        Self {
+            drops: drops.clone(),
+            _bulk: [0; 1024],
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.drops.fetch_add(1, SeqCst);
+    }
+}
+
+/// What there can be of a channel, one of each kind; `None` once it was dropped.
+struct Ends {
+    drops: Arc<AtomicUsize>,
+    sent: usize,
+    sender: Option<Sender<Counted>>,
+    receiver: Option<Receiver<Counted>>,
+    /// All the room beside the one item.
+    permits: Vec<OwnedPermit<Counted>>,
+    /// It waits for room.
+    reservation: Option<ReserveOwnedFuture<Counted>>,
+    weak: Option<WeakSender<Counted>>,
+}
+
+impl Ends {
+    const NUMBER: usize = 5;
+
+    fn new(capacity: usize) -> Self {
+        let (tx, rx) = Channel::bounded(capacity).unwrap();
+        let drops = Arc::default();
+        assert!(tx.try_send(Counted::new(&drops)).is_ok());
+        let permits = (1..capacity).map(|_| tx.try_reserve_owned().unwrap());
+        let permits = permits.collect();
+        let mut reservation = tx.reserve_owned();
+        park(&mut reservation);
+        Self {
+            drops,
+            sent: 1,
+            weak: Some(tx.downgrade()),
+            sender: Some(tx),
+            receiver: Some(rx),
+            permits,
+            reservation: Some(reservation),
+        }
+    }
+
+    /// Drops one of them; permits by using them, if so.
+    fn end(&mut self, which: usize, uses_permits: bool) {
+        match which {
+            0 => self.sender = None,
+            1 => self.receiver = None,
+            2 if uses_permits => {
+                for permit in self.permits.drain(..) {
+                    permit.send(Counted::new(&self.drops));
+                    self.sent += 1;
+                }
+            }
+            2 => self.permits.clear(),
+            3 => self.reservation = None,
+            _ => self.weak = None,
+        }
+    }
+
+    fn check(&self) {
+        let sends = self.sender.is_some() || self.reservation.is_some() || !self.permits.is_empty();
+        if let Some(weak) = &self.weak {
+            assert_eq!(weak.upgrade().is_some(), sends);
+        }
+        if let Some(sender) = &self.sender {
+            assert_eq!(sender.is_closed(), self.receiver.is_none());
+        }
+        let drops = self.drops.load(SeqCst);
+        if let Some(receiver) = &self.receiver {
+            assert_eq!(receiver.is_closed(), !sends);
+            assert_eq!((receiver.len(), drops), (self.sent, 0));
+        } else {
+            assert_eq!(drops, self.sent, "nobody can receive them");
+        }
+    }
+}
+
+/// Every order of the numbers below `n`.
+fn orders(n: usize) -> Vec<Vec<usize>> {
+    let Some(last) = n.checked_sub(1) else {
+        return vec![Vec::new()];
+    };
+    let shorter = orders(last).into_iter();
+    let longer = shorter.flat_map(|order| {
+        (0..n).map(move |at| {
+            let mut order = order.clone();
+            order.insert(at, last);
+            order
+        })
+    });
+    longer.collect()
+}
+
+#[test]
+fn ends_may_be_dropped_in_any_order() {
+    let orders = orders(Ends::NUMBER);
+    assert_eq!(orders.len(), 120);
+    // Of items so large, the second does not fit into a ring.
+    for (capacity, uses_permits) in [(2, false), (2, true), (1024, false)] {
+        for order in &orders {
+            let mut ends = Ends::new(capacity);
+            ends.check();
+            for which in order {
+                ends.end(*which, uses_permits);
+                ends.check();
+            }
+        }
+    }
 }
 
 /// A waker that panics when it is woken.

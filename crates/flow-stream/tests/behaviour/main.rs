@@ -18,6 +18,8 @@ mod broadcast_storm;
 #[cfg(feature = "channel")]
 mod channel;
 #[cfg(feature = "channel")]
+mod channel_answers;
+#[cfg(feature = "channel")]
 mod channel_cancels;
 #[cfg(feature = "channel")]
 mod channel_edges;
