@@ -1,6 +1,7 @@
 //! One bounded queue, from one thread and between tasks.
 
 use core::future::Future;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::time::Duration;
 
 use flow_benches::{Bench, on_threads, repeat, timed};
@@ -20,6 +21,7 @@ pub(crate) fn rows(bench: &mut Bench, runtime: &Runtime) {
     pairs(bench, runtime);
     let tokio = Host::Tokio(runtime);
     topologies(bench, tokio, "");
+    beside_a_neighbour(bench, tokio);
     let go = Topology {
         host: tokio,
         senders: 4,
@@ -83,6 +85,56 @@ fn topologies(bench: &mut Bench, host: Host<'_>, on: &str) {
             .peer("kanal", |n| go.run(n, kanal))
             .measure();
     }
+}
+
+/// As above, while a thread that has nothing to do with it keeps one core busy.
+fn beside_a_neighbour(bench: &mut Bench, host: Host<'_>) {
+    for (senders, receivers) in [(1, 1), (4, 1), (4, 4)] {
+        for capacity in [CAPACITY, SMALL] {
+            let go = Topology {
+                host,
+                senders,
+                receivers,
+                capacity,
+            };
+            bench
+                .row(format!(
+                    "{senders}:{receivers}, capacity {capacity}, one core busy"
+                ))
+                .batch(ITEMS)
+                .flow(|n| one_core_busy(|| go.run(n, ours)))
+                .peer("async-channel", |n| {
+                    one_core_busy(|| go.run(n, async_channel))
+                })
+                .measure();
+        }
+    }
+}
+
+/// What `run` measures while another thread spins.
+fn one_core_busy(run: impl FnOnce() -> Duration) -> Duration {
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Relaxed);
+        }
+    }
+
+    let (spins, over) = (AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            spins.store(true, Relaxed);
+            while !over.load(Relaxed) {
+                core::hint::spin_loop();
+            }
+        });
+        // Also if `run` panics: the scope waits for the thread.
+        let _over = Over(&over);
+        while !spins.load(Relaxed) {
+            std::thread::yield_now();
+        }
+        run()
+    })
 }
 
 /// A channel that nobody receives from and whose oldest item gives way.

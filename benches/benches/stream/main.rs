@@ -39,6 +39,10 @@ fn main() -> ExitCode {
                  a receive that is dropped after it was handed one (kanal#24).",
             );
             bench.note(
+                "\"One core busy\": beside them a plain thread spins all the while, as a neighbour \
+                 on the same machine would.",
+            );
+            bench.note(
                 "A broadcast between tasks costs what it costs per item, all 4 receivers together. \
                  tokio's has no sender that waits, so where nobody lags it holds all items of a \
                  round.",
