@@ -40,7 +40,7 @@ block_on(async {
 //!   `flow_metrics::Registry`.
 //! - `serde`: a channel's or broadcast's builder from settings.
 //! - `tracing`: events for the items that a channel drops: the first of a burst, and how many there
-//!   were at its end.
+//!   were at its end. (Not of a broadcast, whose receivers are told what they miss.)
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -18,6 +18,10 @@
 //! })?
 //! # }
 //! ```
+//!
+//! There are no events of `tracing` here, as there are of a channel that drops: a receiver that
+//! misses items is told so itself, in [`RecvError`], and [`BroadcastStats`] and the metrics count
+//! what gave way, what was missed, and who was disconnected.
 
 mod core;
 mod error;

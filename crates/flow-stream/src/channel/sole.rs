@@ -16,6 +16,12 @@ use super::stats::ChannelStats;
 ///
 /// It has the methods of [`Receiver`] but those that make a second one, `clone` and `downgrade`:
 /// its type says that nobody takes items besides.
+///
+/// ```compile_fail,E0599
+/// let channel = flow_stream::Channel::<u8>::builder().capacity(1);
+/// let (_tx, rx) = channel.build_single_consumer().expect("a valid capacity");
+/// let second = rx.clone();
+/// ```
 pub struct SoleReceiver<T>(pub(crate) Receiver<T>);
 
 impl<T> SoleReceiver<T> {

@@ -280,6 +280,8 @@ async fn ch157_double_close(_: TestRuntime) {
     rx.close();
     tx.close();
     assert!(tx.is_closed());
+    assert_eq!(rx.recv().await, Err(RecvError::Closed));
+    assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
 }
 
 async fn ch158_blocked_once_per_send(_: TestRuntime) {
@@ -420,6 +422,9 @@ async fn last_receiver_closes_and_abandons(_: TestRuntime) {
     let gone = [(1, DropReason::NoReceiver), (2, DropReason::NoReceiver)];
     assert_eq!(*dropped.lock().unwrap(), gone);
     assert_eq!((tx.stats().abandoned, tx.len()), (2, 0));
+    assert!(matches!(tx.try_send(4), Err(TrySendError::Closed(_))));
+    assert_eq!(tx.send(5).await.unwrap_err().into_inner(), 5);
+    assert!(tx.reserve().await.is_err() && tx.try_reserve_owned().is_err());
 }
 
 async fn recv_many_takes_what_is_there(rt: TestRuntime) {

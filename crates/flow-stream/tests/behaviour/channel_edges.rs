@@ -1,4 +1,43 @@
 //! Channels at the edges: bad input, hooks that panic, threads, no runtime.
+//!
+//! # What the peers test
+//! Of the tests of async-channel (`tests/{bounded,unbounded}.rs`) and of tokio's mpsc
+//! (`tests/sync_mpsc.rs`, `tests/sync_mpsc_weak.rs`), those of close, drop and cancel, and where
+//! ours are: here unless a module of this suite is named.
+//!
+//! async-channel:
+//! - `send_after_close`: `channel::last_receiver_closes_and_abandons`
+//! - `recv_after_close`: `channel::ch151_..`, `channel::ch152_..`
+//! - `close_wakes_sender`: `channel::ch163_..`,
+//!   `channel_rendezvous::the_last_receiver_sends_the_senders_away`
+//! - `close_wakes_receiver`: `channel::last_sender_closes`
+//! - `spsc`, `mpmc`, `mpmc_stream`: `channel::ch153_..`, `channel::one_item_between_many_tasks`;
+//!   with drops at any point `channel_storm` and `channel_cancels`
+//!
+//! tokio:
+//! - `recv_close_gets_none_idle`, `try_recv_close_while_empty_..`: `channel::ch157_double_close`
+//! - `tx_close_gets_none`: `channel::last_sender_closes`
+//! - `recv_close_gets_none_reserved`: `channel_room::a_permit_is_good_after_the_close`,
+//!   `channel_room::a_wait_for_a_permit_is_a_place_in_the_line`
+//! - `ready_close_cancel_bounded`, `permit_available_not_acquired_close`:
+//!   `channel_lost::tokio_8260_..`
+//! - `reserve_disarm`, `start_send_past_cap`, `drop_permit_releases_permit`, `try_reserve_fails`:
+//!   `channel_room::a_permit_is_room`,
+//!   `channel_room::a_wait_for_a_permit_is_a_place_in_the_line`
+//! - `try_send_fail`, `try_send_fail_with_try_recv`: `channel::ch151_..`, `channel::ch152_..`
+//! - `dropping_rx_closes_channel`, `dropping_rx_closes_channel_for_try`:
+//!   `channel::last_receiver_closes_and_abandons`
+//! - `unconsumed_messages_are_dropped`, `test_msgs_dropped_on_rx_drop`:
+//!   `ends_may_be_dropped_in_any_order`, `channel_lost::tokio_7714_..`
+//! - `blocking_recv`, `blocking_send`: `threads_may_block`; with `_async`, which panic there:
+//!   `threads_of_a_runtime_may_not_block`
+//! - `recv_timeout`, and `recv_timeout_panic`, which is an error here: `channel::ch159_..`,
+//!   `only_a_wait_with_a_limit_needs_a_runtime`
+//! - `weak_sender`, `downgrade_..`, `test_tx_count_weak_sender`:
+//!   `channel_room::weak_ends_keep_nothing_open`, `ends_may_be_dropped_in_any_order`
+//!
+//! Not here, as there is no such thing in this crate: `sender_count`, `receiver_count` and the
+//! strong and weak counts, `reserve_many`.
 
 use std::cell::Cell;
 use std::future::Future;
