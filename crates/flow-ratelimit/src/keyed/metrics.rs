@@ -57,7 +57,7 @@ static CATALOGUE: &[Desc] = &[
     ),
     Desc::gauge(
         "flow_ratelimit_waiting_callers",
-        "Callers that wait for tokens.",
+        "Callers that wait for tokens or permits.",
         &["limiter"],
     ),
 ];
