@@ -2,6 +2,8 @@
 //! The numbers are those of the cases.
 #![cfg(not(loom))]
 
+#[path = "support/race.rs"]
+mod race;
 #[path = "support/turns.rs"]
 mod turns;
 
@@ -152,21 +154,7 @@ fn cl_59_60_the_limit_moves_while_permits_are_out() {
 
 #[test]
 fn cl_65_a_cancel_that_races_with_a_grant_loses_nothing() {
-    let limiter = limiter(1);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for _ in 0..100_000 {
-                if let Ok(permit) = limiter.try_acquire() {
-                    drop(permit);
-                }
-            }
-        });
-        for _ in 0..100_000 {
-            let _ = poll_once(pin!(limiter.acquire()));
-        }
-    });
-    let stats = limiter.stats();
-    assert_eq!((stats.in_flight, stats.waiting), (0, 0));
+    race::cancels_meet_grants(&limiter(1), 100_000);
 }
 
 #[test]

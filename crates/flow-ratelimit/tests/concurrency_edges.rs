@@ -3,6 +3,9 @@
 //! goflow got wrong (its defects 8 to 11).
 #![cfg(not(loom))]
 
+#[path = "support/race.rs"]
+mod race;
+
 use std::error::Error;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -70,19 +73,29 @@ async fn goflow_8_a_shrunk_limit_is_not_exceeded(_rt: TestRuntime) {
 #[test]
 fn goflow_9_a_cancelled_grant_is_not_lost() {
     for limiter in [limiter(1), barging(1)] {
+        race::cancels_meet_grants(&limiter, 10_000);
+    }
+}
+
+/// The same beside newcomers, who come between the grant and the one who leaves.
+#[test]
+fn a_cancelled_grant_beside_newcomers_is_not_lost() {
+    for limiter in [limiter(1), barging(1)] {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for _ in 0..50_000 {
                     drop(limiter.try_acquire());
                 }
             });
+            let mut waits = 0;
             for _ in 0..50_000 {
-                let mut wait = Box::pin(limiter.acquire());
-                if poll_once(wait.as_mut()).is_pending() {
-                    std::hint::spin_loop();
-                }
-                drop(wait);
+                // It is out, with this thread or the other.
+                let held = limiter.try_acquire();
+                let mut wait = pin!(limiter.acquire());
+                waits += u32::from(poll_once(wait.as_mut()).is_pending());
+                drop(held);
             }
+            assert!(waits > 0, "nobody had to wait");
         });
         let stats = limiter.stats();
         assert_eq!((stats.in_flight, stats.waiting), (0, 0));
