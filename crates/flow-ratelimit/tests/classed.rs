@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,6 +31,8 @@ flow_rt::on_every_runtime! {
     no_more_wait_than_may,
     what_needs_no_wait_does_not_block,
     a_need_above_its_share_keeps_its_class_behind_those_within_theirs,
+    at_no_limit_those_who_wait_are_refused,
+    permits_come_back_from_a_task_that_panics,
 }
 
 /// Three classes of a limit of 10, with 4, 3 and nothing kept for them.
@@ -238,16 +241,88 @@ async fn a_wait_is_bounded(rt: TestRuntime) {
     ));
     let stats = high.stats();
     assert_eq!((stats.granted, stats.denied, stats.waiting), (0, 3, 0));
-    // One that comes at the same instant as the limit wins.
-    let waiter = rt.spawn({
-        let high = high.clone();
-        async move { high.acquire_timeout(10 * MS).await.map(|it| it.count()) }
-    });
-    rt.sleep(10 * MS).await.expect("it runs");
+    // Its time is over when it is looked at again, and the permit is there: that is the answer.
+    let mut wait = pin!(high.acquire_timeout(10 * MS));
+    assert!(poll_once(wait.as_mut()).is_pending());
+    rt.advance(10 * MS).await;
     drop(held);
-    let _ = waiter.await.expect("no panic");
-    assert_eq!(limiter.in_flight(), 0);
+    let Poll::Ready(Ok(permit)) = poll_once(wait.as_mut()) else {
+        panic!("the permit is there");
+    };
+    drop(permit);
+    assert_eq!((limiter.in_flight(), high.stats().denied), (0, 3));
     no_task_stays(&rt).await;
+}
+
+/// Where no class has a share there may be no limit, and who waits is refused then.
+async fn at_no_limit_those_who_wait_are_refused(rt: TestRuntime) {
+    let builder = ClassedLimiter::builder().limit(2).class("high", 0);
+    let limiter = builder.class("low", 0).build().expect("valid");
+    let classes = ["high", "low"].map(|name| limiter.class(name).expect("it is there"));
+    let held = classes[1].acquire_n(2).await.expect("free");
+    let waiters: Vec<_> = (0..40)
+        .map(|n| {
+            let class = classes[n % 2].clone();
+            rt.spawn(async move { class.acquire().await.map(drop) })
+        })
+        .collect();
+    rt.settle().await;
+    assert_eq!(classes.each_ref().map(|it| it.stats().waiting), [20; 2]);
+    assert_eq!(limiter.set_limit(0), Ok(2));
+    for waiter in waiters {
+        let refused = waiter.await.expect("no panic").expect_err("nothing passes");
+        assert!(matches!(
+            refused,
+            PermitError::ExceedsLimit {
+                requested: 1,
+                limit: 0,
+                ..
+            }
+        ));
+    }
+    assert_eq!((limiter.in_flight(), limiter.available()), (2, 0));
+    drop(held);
+    assert_eq!((limiter.in_flight(), limiter.available()), (0, 0));
+    limiter.set_limit(1).expect("valid");
+    drop(classes[0].acquire().await.expect("raised"));
+    no_task_stays(&rt).await;
+}
+
+/// What a task held comes back when it panics, and goes to the one who waits.
+async fn permits_come_back_from_a_task_that_panics(rt: TestRuntime) {
+    let (limiter, [high, _, low]) = three();
+    let task = rt.spawn({
+        let (rt, low) = (rt.clone(), low.clone());
+        async move {
+            let mut held = low.acquire_n(10).await.expect("free").into_owned();
+            let _part = held.split(3).expect("it is ten");
+            rt.sleep(MS).await.expect("it runs");
+            panic!("on purpose");
+        }
+    });
+    rt.settle().await;
+    let mut wait = pin!(high.acquire_n(10));
+    assert!(poll_once(wait.as_mut()).is_pending());
+    task.await.expect_err("it panicked");
+    assert_eq!(wait.await.expect("they came back").count(), 10);
+    assert_eq!((limiter.in_flight(), low.in_flight()), (0, 0));
+    no_task_stays(&rt).await;
+}
+
+#[test]
+fn permits_come_back_while_a_thread_unwinds() {
+    let (limiter, [high, middle, low]) = three();
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let mut whole = high.try_acquire_n(4).expect("free");
+        let _part = whole.split(1).expect("it is four");
+        let mut owned = middle.try_acquire_n(3).expect("free").into_owned();
+        let _owned_part = owned.split(2).expect("it is three");
+        panic!("on purpose");
+    }));
+    assert!(unwound.is_err());
+    assert_eq!((high.in_flight(), middle.in_flight()), (0, 0));
+    drop(low.try_acquire_n(10).expect("all came back"));
+    assert_eq!(limiter.in_flight(), 0);
 }
 
 async fn limits_and_shares_move_while_callers_wait(rt: TestRuntime) {

@@ -31,6 +31,7 @@ flow_rt::on_every_runtime! {
     barging_close_ends_the_waits,
     barging_many_share_few,
     no_time_needs_no_timer,
+    a_permit_that_comes_with_the_limit_of_time_wins,
     a_permit_comes_back_from_a_task_that_panics,
 }
 
@@ -256,6 +257,31 @@ async fn no_time_needs_no_timer(_rt: TestRuntime) {
     assert_eq!(error.to_string(), "the permits were not there within 0ns");
     assert_eq!((limiter.stats().waiting, limiter.stats().denied), (0, 1));
     drop(held);
+}
+
+/// Its time is over when it is looked at again, and the permit is there: that is the answer.
+async fn a_permit_that_comes_with_the_limit_of_time_wins(rt: TestRuntime) {
+    for limiter in [limiter(1), barging(1)] {
+        let held = limiter.acquire().await.expect("free");
+        for late in [Duration::ZERO, MS] {
+            let mut wait = pin!(limiter.acquire_timeout(10 * MS));
+            assert!(poll_once(wait.as_mut()).is_pending());
+            rt.advance(10 * MS + late).await;
+            let Poll::Ready(Err(PermitError::Timeout { .. })) = poll_once(wait.as_mut()) else {
+                panic!("its time is over, and no permit came");
+            };
+        }
+        let mut wait = pin!(limiter.acquire_timeout(10 * MS));
+        assert!(poll_once(wait.as_mut()).is_pending());
+        rt.advance(10 * MS).await;
+        drop(held);
+        let Poll::Ready(Ok(permit)) = poll_once(wait.as_mut()) else {
+            panic!("the permit is there");
+        };
+        drop(permit);
+        let stats = limiter.stats();
+        assert_eq!((stats.in_flight, stats.waiting, stats.denied), (0, 0, 2));
+    }
 }
 
 /// What a task held comes back when it panics.

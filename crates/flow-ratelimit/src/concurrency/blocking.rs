@@ -144,3 +144,22 @@ pub(crate) fn park_until<T>(
         thread::park_timeout(left);
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// It is not there before the time is over, and there is one more look then.
+    #[test]
+    fn what_comes_as_the_time_ends_wins() {
+        let (clock, limit) = (DefaultClock::default(), Duration::from_millis(1));
+        let until = clock.now() + limit;
+        let came = park_until(limit, |_| {
+            if clock.now() < until {
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        });
+        assert_eq!(came, Some(()));
+    }
+}
