@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use flow_ratelimit::{
     BreakerState, BreakerTransition, CallPermit, CircuitBreaker, CircuitBreakerBuilder,
+    OwnedCallPermit,
 };
 use flow_rt::{Clock, Instant};
 use flow_sync::model::explore;
@@ -191,6 +192,71 @@ fn a_dropped_trial_meets_a_reset() {
         breaker.reset();
         other.join().unwrap();
         assert_eq!(breaker.state(), BreakerState::Closed);
+    });
+}
+
+/// A trial ends like this as its time is over and a call comes that finds so: whoever is first
+/// decides. Whether the call came through, and how the breaker stands then.
+fn a_trial_ends_late(end: fn(OwnedCallPermit<Time>)) -> (bool, Breaker, Time) {
+    let time = Time::new();
+    let breaker = builder(&time).trial_timeout(SECOND).build();
+    let breaker = breaker.expect("valid");
+    breaker.open();
+    time.pass(1);
+    let trial = breaker.try_acquire_owned().expect("a trial");
+    time.pass(1);
+    let other = {
+        let breaker = breaker.clone();
+        thread::spawn(move || breaker.try_acquire().map(std::mem::forget).is_ok())
+    };
+    end(trial);
+    let came_through = other.join().unwrap();
+    (came_through, breaker, time)
+}
+
+#[test]
+fn a_good_trial_meets_its_timeout() {
+    explore("breaker: success of a trial || its time-out", 3, || {
+        let (came_through, breaker, _) = a_trial_ends_late(OwnedCallPermit::success);
+        let stats = breaker.stats();
+        let found = (stats.state, stats.opened, stats.succeeded, stats.ignored);
+        if came_through {
+            assert_eq!(found, (BreakerState::Closed, 1, 1, 0));
+        } else {
+            assert_eq!(found, (BreakerState::Open, 2, 0, 1));
+        }
+    });
+}
+
+#[test]
+fn a_bad_trial_meets_its_timeout() {
+    explore("breaker: failure of a trial || its time-out", 3, || {
+        let (came_through, breaker, _) = a_trial_ends_late(OwnedCallPermit::failure);
+        assert!(!came_through);
+        // Once for the trial, whichever way.
+        let stats = breaker.stats();
+        assert_eq!((stats.state, stats.opened), (BreakerState::Open, 2));
+        assert_eq!(stats.failed + stats.ignored, 1);
+    });
+}
+
+#[test]
+fn a_dropped_trial_meets_its_timeout() {
+    explore("breaker: drop of a trial || its time-out", 3, || {
+        let (came_through, breaker, time) = a_trial_ends_late(drop);
+        let stats = breaker.stats();
+        if came_through {
+            assert_eq!((stats.state, stats.opened), (BreakerState::HalfOpen, 1));
+        } else {
+            assert_eq!((stats.state, stats.opened), (BreakerState::Open, 2));
+            time.pass(1);
+            breaker
+                .try_acquire()
+                .map(std::mem::forget)
+                .expect("a trial");
+        }
+        // There is one place, and it is taken.
+        breaker.try_acquire().map(drop).expect_err("no place");
     });
 }
 

@@ -192,6 +192,26 @@ fn resize_meets_release() {
     });
 }
 
+/// One waits for two: the release alone makes room for one, and so does the raised limit.
+#[test]
+fn resize_and_release_serve_together() {
+    explore("permits: raised limit || release, of a waiter", 3, || {
+        let permits = permits(2);
+        permits.try_acquire(2).unwrap();
+        let mut wait = PermitWait::new();
+        let queued = block_on(|cx| Poll::Ready(permits.poll_acquire(cx, 2, &mut wait)));
+        assert!(queued.is_pending());
+        let resizer = {
+            let permits = permits.clone();
+            thread::spawn(move || permits.set_limit(3).unwrap())
+        };
+        permits.release(1).unwrap();
+        block_on(|cx| permits.poll_acquire(cx, 2, &mut wait)).unwrap();
+        assert_eq!(resizer.join().unwrap(), 2);
+        assert_eq!((permits.in_flight(), permits.waiting()), (3, 0));
+    });
+}
+
 #[test]
 fn resize_meets_enqueue() {
     explore("permits: raised limit || enqueue", 3, || {
@@ -454,5 +474,59 @@ fn barging_resize_meets_enqueue() {
         permits.set_limit(2).unwrap();
         waiter.join().unwrap().unwrap();
         assert_eq!(permits.in_flight(), 2);
+    });
+}
+
+/// As in the strict order; the waiter is a thread of its own, as one that polls again takes what is
+/// there without being told.
+#[test]
+fn barging_resize_and_release_serve_together() {
+    explore("permits, barging: raised limit || release", 3, || {
+        let permits = barging(2);
+        permits.try_acquire(2).unwrap();
+        let waiter = acquirer(&permits, 2);
+        let resizer = {
+            let permits = permits.clone();
+            thread::spawn(move || permits.set_limit(3).unwrap())
+        };
+        permits.release(1).unwrap();
+        waiter.join().unwrap().unwrap();
+        assert_eq!(resizer.join().unwrap(), 2);
+        assert_eq!((permits.in_flight(), permits.waiting()), (3, 0));
+    });
+}
+
+#[test]
+fn barging_close_meets_enqueue() {
+    explore("permits, barging: close || two enqueues", 3, || {
+        let permits = barging(1);
+        permits.try_acquire(1).unwrap();
+        let waiters = [acquirer(&permits, 1), acquirer(&permits, 1)];
+        permits.close();
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap(), Err(AcquireError::Closed));
+        }
+        permits.release(1).unwrap();
+        assert_eq!((permits.in_flight(), permits.waiting()), (0, 0));
+    });
+}
+
+#[test]
+fn barging_close_meets_release() {
+    explore("permits, barging: close || release || a waiter", 3, || {
+        let permits = barging(1);
+        permits.try_acquire(1).unwrap();
+        let waiter = acquirer(&permits, 1);
+        let closer = {
+            let permits = permits.clone();
+            thread::spawn(move || permits.close())
+        };
+        permits.release(1).unwrap();
+        let got = waiter.join().unwrap();
+        closer.join().unwrap();
+        assert_eq!(permits.in_flight(), u32::from(got.is_ok()));
+        assert_eq!(permits.waiting(), 0);
+        // Free or not, none is given any more.
+        assert_eq!(permits.try_acquire(1), Err(TryAcquireError::Closed));
     });
 }
