@@ -7,6 +7,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -274,6 +275,64 @@ fn a_panic_of_the_algorithm_keeps_neither_permit_nor_window() {
     clock.advance(200 * MS);
     permit.success();
     assert_eq!(limiter.limit(), 30);
+}
+
+/// Says that it decides, and does not end before it is told to.
+#[derive(Debug)]
+struct Slow {
+    decides: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+impl LimitAlgorithm for Slow {
+    fn on_window(&mut self, window: &Window) -> u32 {
+        self.decides.send(()).expect("somebody listens");
+        self.go_on.recv().expect("it is told");
+        window.limit()
+    }
+}
+
+/// One thread decides; however long that takes, the others take and end permits, and windows' time
+/// passes.
+#[test]
+fn nobody_waits_for_a_decision() {
+    let clock = ManualClock::new();
+    let ((decides, is_deciding), (tell, go_on)) = (channel(), channel());
+    let limiter = ConcurrencyLimiter::adaptive(Slow { decides, go_on })
+        .range(1..=100)
+        .min_samples(1)
+        .clock(clock.clone());
+    let limiter = limiter.build().expect("valid");
+    let work = || {
+        for _ in 0..1_000 {
+            let (one, other) = (limiter.try_acquire(), limiter.try_acquire_owned());
+            clock.advance(10 * MS);
+            one.expect("free").success();
+            other.expect("free").failure();
+        }
+        let all = limiter.try_acquire_n(20).expect("free");
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut wait = pin!(limiter.acquire());
+        assert!(wait.as_mut().poll(&mut cx).is_pending());
+        all.success();
+        assert!(wait.as_mut().poll(&mut cx).is_ready());
+        limiter.stats().windows
+    };
+    std::thread::scope(|scope| {
+        // Goes with this scope: if it fails, nobody waits to be told.
+        let tell = tell;
+        let permit = limiter.try_acquire().expect("free");
+        clock.advance(100 * MS);
+        scope.spawn(move || permit.success());
+        is_deciding.recv().expect("it decides");
+        let (done, is_done) = channel();
+        scope.spawn(move || done.send(work()).expect("it is awaited"));
+        // Far more than it takes, so that one that waits is a failure and no hang.
+        let windows = is_done.recv_timeout(Duration::from_secs(60));
+        tell.send(()).expect("it waits");
+        assert_eq!(windows, Ok(0), "somebody waited, or decided as well");
+    });
+    assert_eq!((limiter.stats().windows, limiter.in_flight()), (1, 0));
 }
 
 #[test]

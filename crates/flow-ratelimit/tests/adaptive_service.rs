@@ -293,6 +293,29 @@ fn gradient2_does_not_grow_while_latency_says_no() {
     }
 }
 
+/// The same over thousands of windows, in which latency follows the limit: a queue that grows with
+/// it, and one that costs a quarter and no more, which is the gradient at which that one grew.
+#[test]
+fn gradient2_stays_where_latency_says_no() {
+    type Latency = fn(f64) -> f64;
+    let curves: [(&str, Latency); 2] = [
+        ("a queue", |limit| (limit / 50.0).max(1.0)),
+        ("a quarter", |limit| if limit > 50.0 { 1.25 } else { 1.0 }),
+    ];
+    for (name, latency) in curves {
+        let mut gradient = Gradient2::default();
+        let (mut limit, mut most) = (20, 0);
+        for _ in 0..10_000 {
+            let window = Window::new(limit)
+                .successes(400, MEAN.mul_f64(latency(f64::from(limit))))
+                .max_in_flight(limit);
+            limit = LimitAlgorithm::on_window(&mut gradient, &window);
+            most = most.max(limit);
+        }
+        assert!((50..=65).contains(&most), "{name}: {most} of 50");
+    }
+}
+
 /// Envoy probes with a few requests at a time (envoy#8337, #46532): here a probe leaves four
 /// fifths of the limit.
 #[test]
@@ -309,6 +332,29 @@ fn a_probe_does_not_cut_the_traffic() {
         }
         assert!(least >= 35, "{name}: {least} of 50");
     }
+}
+
+/// A service that is a quarter slower looks like one with a queue: the limit is cut, a probe below
+/// that shows that there was none, and all of it comes back. In between half of the traffic goes on.
+#[test]
+fn a_probe_after_a_cut_leaves_half_of_the_traffic() {
+    let mut least = u32::MAX;
+    // The limit moves around the capacity: the service changes while it stands anywhere.
+    for windows in 100..115 {
+        let mut service = Service::new(1, 50, MEAN, Noise::None);
+        let client = Box::new(Gradient2::default()).limiter(service.clock(), WINDOW, 20);
+        service.join(client.clone());
+        service.run(windows * WINDOW);
+        service.change(50, MEAN * 5 / 4);
+        for _ in 0..100 {
+            service.run(WINDOW / 4);
+            least = least.min(client.limit());
+        }
+        let limit = found(&mut service, &client, 50 * WINDOW, 50);
+        assert!((0.9..=1.1).contains(&limit), "{windows}: {limit:.3}");
+    }
+    // Cut to 95 of 125, and probed at 0.64 of that.
+    assert!((23..=25).contains(&least), "{least} of 50");
 }
 
 /// concurrency-limits#165: the unloaded latency is measured while a queue stands, so the queue
