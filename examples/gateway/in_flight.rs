@@ -86,3 +86,7 @@ fn is_overload(status: StatusCode) -> bool {
 }
 
 const NAME: &str = "in-flight";
+
+#[cfg(test)]
+#[path = "in_flight/tests.rs"]
+mod tests;

@@ -66,6 +66,19 @@ fn metrics_show_flows_parts() {
     }
 }
 
+/// The option is what makes the limit follow the upstream.
+#[test]
+fn only_an_adaptive_gateway_shows_the_range_of_its_limit() {
+    let adaptive = Serving::start("tokio", &["--adaptive"]);
+    let range = "flow_ratelimit_limit_range_permits";
+    adaptive.metrics_come_to(&format!(
+        "{range}{{limiter=\"in-flight\",bound=\"least\"}} 16"
+    ));
+    let metrics = Serving::start("tokio", &[]).get("/metrics");
+    assert!(metrics.contains("limiter=\"in-flight\""), "{metrics}");
+    assert!(!metrics.contains(range), "{metrics}");
+}
+
 #[test]
 fn who_does_not_sign_is_limited_by_address_and_costs_the_others_nothing() {
     let serving = Serving::start("tokio", &["--rate", "1", "--burst", "5"]);
