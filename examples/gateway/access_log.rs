@@ -5,7 +5,9 @@
 //! was read into, and the connection is to have that again for its next one. Lines gather there
 //! before the task takes them, so that under load a request at its end wakes nobody.
 
-use std::path::Path;
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -57,15 +59,28 @@ pub(crate) struct AccessLog {
     pub(crate) lines: Sender<Line>,
     /// What shows the writer in a registry.
     pub(crate) writer: Arc<dyn flow_metrics::Collect>,
+    /// Where it is written.
+    pub(crate) path: PathBuf,
     task: JoinHandle<Result<u64, String>>,
 }
 
 impl AccessLog {
+    /// Empties the file, or makes a new one in the temporary folder if none was named.
     pub(crate) fn open(
         rt: &Handle,
-        path: &Path,
+        path: Option<&Path>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let file = std::fs::File::create(path).map_err(|error| {
+        let (path, file) = if let Some(path) = path {
+            (path.to_owned(), File::create(path))
+        } else {
+            // Others can make files there, too: none that would be taken for this one.
+            let nobody_guesses = RandomState::new().hash_one(0);
+            let name = format!("flow-gateway-{nobody_guesses:016x}.log");
+            let path = std::env::temp_dir().join(name);
+            let file = File::create_new(&path);
+            (path, file)
+        };
+        let file = file.map_err(|error| {
             WrongOption(format!(
                 "--access-log is {:?}, which cannot be written: {error}",
                 path.display().to_string()
@@ -85,6 +100,7 @@ impl AccessLog {
         Ok(Self {
             lines,
             writer: shown,
+            path,
             task,
         })
     }

@@ -22,7 +22,6 @@ mod signature;
 mod upstream;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -39,7 +38,7 @@ use upstream::Origin;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
-    let options = match options::parse(std::env::args().skip(1)) {
+    let options = match options::parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(options)) => *options,
         Ok(Command::Help) => {
             println!("{}", options::HELP);
@@ -58,9 +57,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// One sentence; an option that turned out wrong only when it was used is as wrong as others.
+/// One sentence, in one line whatever was typed; an option that turned out wrong only when it was
+/// used is as wrong as others.
 fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
-    eprintln!("gateway: {error}");
+    eprintln!("gateway: {}", error.to_string().replace('\n', " "));
     ExitCode::from(if error.is::<WrongOption>() { 2 } else { 1 })
 }
 
@@ -93,14 +93,20 @@ async fn serve(
             "--serve is {addr}, which cannot be listened on: {error}"
         ))
     })?;
-    let (path, _) = log_path(options);
-    let log = AccessLog::open(rt, &path)?;
+    let log = AccessLog::open(rt, options.access_log.as_deref())?;
+    if options.key.is_none() {
+        eprintln!(
+            "gateway: {} is not set: clients sign with the key of the demonstration, which is \
+             no secret",
+            options::KEY
+        );
+    }
     let gateway = Gateway::build(options, rt, upstream, limits, &log)?;
     println!(
         "listening on http://{} on {}, access log {}",
         listener.local_addr()?,
         rt.name(),
-        path.display()
+        log.path.display()
     );
     let draining = async {
         stop.cancelled().await;
@@ -133,9 +139,9 @@ async fn check_itself(
 ) -> Result<bool, Failure> {
     let behind = CancellationToken::new();
     let origin = Origin::start(options.net, rt, &behind).await?;
-    let (path, temporary) = log_path(options);
-    let log = AccessLog::open(rt, &path)?;
     let limits = Limits::open(options).await?;
+    let log = AccessLog::open(rt, options.access_log.as_deref())?;
+    let path = log.path.clone();
     let gateway = Gateway::build(options, rt, own_upstream(&origin), limits, &log)?;
     let listener = options
         .net
@@ -188,7 +194,7 @@ async fn check_itself(
         was_interrupted: interrupted.is_cancelled(),
     };
     let mismatches = report::mismatches(&counts, options);
-    if temporary {
+    if options.access_log.is_none() {
         std::fs::remove_file(&path)?;
     }
     if mismatches.is_empty() {
@@ -211,7 +217,7 @@ async fn drive(
     gateway: &Gateway,
     interrupted: &CancellationToken,
 ) -> Result<Vec<load::Seen>, Failure> {
-    let key = signature::Key::from_env();
+    let key = options.key.clone().unwrap_or_default();
     let until = rt.now() + options.duration;
     let mut clients = Vec::new();
     for plan in load::plans(options.clients, options.rate) {
@@ -256,15 +262,5 @@ fn own_upstream(origin: &Origin) -> Upstream {
     Upstream {
         authority: origin.addr.to_string(),
         prefix: String::new(),
-    }
-}
-
-/// Where the access log goes, and whether it is ours to remove.
-fn log_path(options: &Options) -> (PathBuf, bool) {
-    if let Some(path) = &options.access_log {
-        (path.clone(), false)
-    } else {
-        let name = format!("flow-gateway-{}.log", std::process::id());
-        (std::env::temp_dir().join(name), true)
     }
 }

@@ -1,5 +1,7 @@
-//! The command line and the configuration file: the same names, the same checks.
+//! The command line and the configuration file: the same names, the same checks. The key, which is
+//! not for others to read, comes from the environment.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,7 @@ use std::time::Duration;
 
 use crate::jobs::Jobs;
 use crate::net::Net;
+use crate::signature::Key;
 
 pub(crate) const HELP: &str = "\
 An HTTP/1.1 gateway made of flow's parts: token bucket per client, concurrency limit, worker
@@ -22,7 +25,7 @@ Options:
   --serve ADDR       listen on ADDR, e.g. 127.0.0.1:8080, and stay up until SIGINT or SIGTERM
   --upstream URL     forward to URL, e.g. http://127.0.0.1:9000; with --serve
                                                                        [default: own upstream]
-  --duration TIME    how long to drive the load, e.g. 10s or 500ms; not with --serve
+  --duration TIME    how long to drive the load, at least 200ms; not with --serve
                                                                        [default: 10s]
   --clients N        clients of the load, 2 to 1000, every second one abusive; not with --serve
                                                                        [default: 8]
@@ -31,7 +34,8 @@ Options:
   --redis URL        keep the limits in Redis, e.g. redis://127.0.0.1:6379, shared by gateways
   --adaptive         let the concurrency limit follow the upstream's latency and failures, from 16
                      to 1024, instead of 256 at once; `adaptive = true` in a file
-  --access-log FILE  where to write the access log                     [default: a temporary file]
+  --access-log FILE  where to write the access log     [default: a new file in the temporary folder;
+                     with --serve it stays there]
   --timeout TIME     how long a connection may stand still, up to a quarter more: a client that
                      does not ask or take its answer is cut off, an upstream that does not
                      answer gives 504; with --serve                    [default: 30s]
@@ -41,13 +45,20 @@ Options:
                      table [jobs] has cron patterns: forget-closed, when connections that were
                      closed are forgotten, and report, when to print what was admitted and
                      limited so far
-  --help             print this text
+  -h, --help         print this text
 
-Exit codes: 0 all counts agree, or a stop; 1 a mismatch or a failure; 2 a wrong option.
+A TIME is a whole number of s or ms, such as 10s or 500ms, from 1ms to 3600s.
+
+Exit codes: 0 all counts agree, or a stop; 1 a mismatch or a failure; 2 a wrong option; 130 or 143
+a second SIGINT or SIGTERM, which ends a stop at once.
 
 Clients name themselves in the header x-client, with 1 to 128 visible ASCII characters but \" and
 \\ (else their address counts), and sign \"METHOD PATH CLIENT\" with HMAC-SHA256 in x-signature;
-the key is FLOW_GATEWAY_KEY. Requests without a right signature are limited by address.";
+the key is what the environment has as FLOW_GATEWAY_KEY, and \"demonstration\" if it has none.
+Requests without a right signature are limited by address.";
+
+/// Where the environment has the key.
+pub(crate) const KEY: &str = "FLOW_GATEWAY_KEY";
 
 /// Everything the gateway can be told.
 #[derive(Debug, Clone)]
@@ -64,6 +75,8 @@ pub(crate) struct Options {
     pub(crate) access_log: Option<PathBuf>,
     pub(crate) timeout: Duration,
     pub(crate) drain: Duration,
+    /// Of the environment only.
+    pub(crate) key: Option<Key>,
     /// Of a file only.
     pub(crate) jobs: Jobs,
 }
@@ -92,6 +105,7 @@ impl Default for Options {
             access_log: None,
             timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
+            key: None,
             jobs: Jobs::default(),
         }
     }
@@ -116,8 +130,8 @@ impl fmt::Display for WrongOption {
     }
 }
 
-/// Reads the command line, and the file it names.
-pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, WrongOption> {
+/// Reads the command line, the file it names, and the key.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, WrongOption> {
     use lexopt::Arg::{Long, Short, Value};
 
     let mut settings = Vec::new();
@@ -142,7 +156,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, W
             unknown => return Err(wrong(unknown.unexpected())),
         }
     }
-    let mut options = Options::default();
+    let mut options = Options {
+        key: key()?,
+        ..Options::default()
+    };
     let mut given = Vec::new();
     if let Some(file) = config {
         let in_file = |WrongOption(why)| WrongOption(format!("{file}: {why}"));
@@ -244,9 +261,16 @@ impl Options {
 fn read_file(path: &Path) -> Result<(Vec<(String, String)>, toml::Table), WrongOption> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| WrongOption(format!("--config {}: {error}", path.display())))?;
-    let mut table: toml::Table = text
-        .parse()
-        .map_err(|error| WrongOption(format!("--config {}: {error}", path.display())))?;
+    let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().map_or(0, |span| span.start);
+        let lines = text.bytes().take(before).filter(|byte| *byte == b'\n');
+        WrongOption(format!(
+            "--config {}: line {}: {}",
+            path.display(),
+            lines.count() + 1,
+            error.message()
+        ))
+    })?;
     let plain = |(name, value): (String, toml::Value)| match value {
         toml::Value::String(text) => Ok((name, text)),
         toml::Value::Integer(number) => Ok((name, number.to_string())),
@@ -270,6 +294,16 @@ fn read_file(path: &Path) -> Result<(Vec<(String, String)>, toml::Table), WrongO
     };
     let options = table.into_iter().map(plain).collect::<Result<_, _>>()?;
     Ok((options, jobs))
+}
+
+/// The key as bytes, which need not be a text.
+fn key() -> Result<Option<Key>, WrongOption> {
+    match std::env::var_os(KEY) {
+        Some(secret) if secret.is_empty() => Err(WrongOption(format!(
+            "{KEY} is empty; it takes the key that clients sign with"
+        ))),
+        secret => Ok(secret.map(|secret| Key::new(secret.as_encoded_bytes()))),
+    }
 }
 
 fn number(name: &str, value: &str, least: u64, most: u64) -> Result<u64, WrongOption> {

@@ -85,7 +85,7 @@ impl Gateway {
         let gateway = Arc::new(Self {
             rt: rt.clone(),
             upstream: Forwarder::new(options.net, rt, upstream)?,
-            key: Key::from_env(),
+            key: options.key.clone().unwrap_or_default(),
             limits,
             in_flight,
             pool,

@@ -1,6 +1,8 @@
 //! The gateway as a person starts it: its own check, its options, its stop on a signal.
 
+mod files;
 mod forwarding;
+mod key;
 mod redis;
 #[path = "../../../crates/flow-redis/tests/behaviour/server.rs"]
 #[allow(dead_code, reason = "a gateway's server neither hangs nor comes back")]
@@ -12,7 +14,10 @@ mod signature;
 mod stuck;
 mod support;
 
-use support::{RUNTIMES, run, text};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use support::{Folder, RUNTIMES, gateway, refusal, run, text};
 
 #[test]
 fn every_count_agrees_on_every_runtime() {
@@ -96,25 +101,73 @@ fn wrong_values_get_a_sentence_and_exit_code_2() {
             "--clients does not go with --serve",
         ),
         (&["--timeout", "5s"], "--timeout needs --serve"),
+        (&["--timeout", "0s"], "a time from 1ms to 3600s"),
+        (&["--timeout", "forever"], "a time from 1ms to 3600s"),
         (&["--drain", "5"], "such as 10s"),
+        (&["--drain", "3601s"], "a time from 1ms to 3600s"),
+        (
+            &["--adaptive=no"],
+            "unexpected argument for option '--adaptive'",
+        ),
         (&["--config", "/nonexistent.toml"], "/nonexistent.toml"),
         (&["--rate"], "needs a value"),
         (&["--bogus"], "--bogus"),
         (&["surplus"], "surplus"),
+        (&["two\nlines"], "two lines is not an option"),
     ] {
-        let run = run(args);
-        let err = text(&run.stderr);
-        assert_eq!(run.status.code(), Some(2), "{args:?}: {err}");
+        let err = refusal(gateway().args(args));
         assert!(err.contains(sentence), "{args:?}: {err}");
-        assert_eq!(err.lines().count(), 1, "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn what_is_no_text_gets_a_sentence_and_exit_code_2() {
+    let raw = OsStr::from_bytes(b"\xff");
+    for option in ["--rate", "--config", "--access-log"] {
+        let err = refusal(gateway().arg(option).arg(raw));
+        assert!(err.contains(&format!("{option} is not UTF-8")), "{err}");
+    }
+    for surplus in [raw, OsStr::from_bytes(b"--\xff")] {
+        let err = refusal(gateway().arg(surplus));
+        assert!(err.contains("see --help"), "{err}");
+    }
+}
+
+#[test]
+fn wrong_files_get_a_sentence_and_exit_code_2() {
+    let folder = Folder::new();
+    let path = folder.file("wrong.toml");
+    for (written, sentence) in [
+        (&b"rate = "[..], "line 1: "),
+        (b"rate = 5\n\nburst 5\n", "line 3: "),
+        (b"rate = 5\nrate = 6\n", "line 2: duplicate key"),
+        (b"redis = \"redis:", "line 1: "),
+        (b"rate = \xff", "UTF-8"),
+        (b"rates = 30", "there is no option \"rates\""),
+        (b"rate = 0", "a whole number from 1 to 1000000"),
+        (b"rate = 1.5", "rate is of type float"),
+        (b"burst = true", "burst is of type boolean"),
+        (b"clients = [2]", "clients is of type array"),
+        (b"[redis]", "redis is of type table"),
+        (b"adaptive = \"maybe\"", "it takes true or false"),
+        (b"adaptive = 1", "it takes true or false"),
+        (b"timeout = \"5\"", "a time from 1ms to 3600s"),
+        (b"jobs = \"@daily\"", "jobs is of type string"),
+        (b"[[jobs]]", "jobs is of type array"),
+    ] {
+        std::fs::write(&path, written).unwrap();
+        let err = refusal(gateway().args(["--config", &path]));
+        assert!(err.contains(sentence) && err.contains(&path), "{err}");
     }
 }
 
 #[test]
 fn help_names_every_option() {
-    let run = run(&["--help"]);
-    let out = text(&run.stdout);
-    assert!(run.status.success());
+    let long = run(&["--help"]);
+    let out = text(&long.stdout);
+    assert!(long.status.success());
+    let short = run(&["-h"]);
+    assert!(short.status.success() && short.stdout == long.stdout);
     for option in [
         "runtime",
         "serve",
@@ -129,36 +182,41 @@ fn help_names_every_option() {
         "timeout",
         "drain",
         "config",
+        "help",
     ] {
         assert!(
             out.contains(&format!("--{option}")),
             "--{option} is not in --help"
         );
     }
+    for rest in [
+        "-h, ",
+        "FLOW_GATEWAY_KEY",
+        "\"demonstration\"",
+        "130 or 143",
+        "at least 200ms",
+        "from 1ms to 3600s",
+    ] {
+        assert!(out.contains(rest), "{rest} is not in --help");
+    }
 }
 
 #[test]
 fn the_configuration_file_has_the_same_names_and_the_command_line_wins() {
-    let dir = std::env::temp_dir();
-    let file = dir.join(format!("flow-gateway-test-{}.toml", std::process::id()));
-    let path = file.to_str().unwrap();
+    let folder = Folder::new();
+    let path = folder.file("good.toml");
     std::fs::write(
-        &file,
+        &path,
         "rate = 30\nclients = 2\nduration = \"300ms\"\nruntime = \"smol\"\n",
     )
     .unwrap();
-    let good = run(&["--config", path, "--burst", "5"]);
-    std::fs::write(&file, "rates = 30\n").unwrap();
-    let bad = run(&["--config", path]);
-    std::fs::remove_file(&file).unwrap();
+    let good = run(&["--config", &path, "--burst", "5"]);
     let out = text(&good.stdout);
     assert!(good.status.success(), "{out}{}", text(&good.stderr));
     assert!(
         out.contains("on smol") && out.contains("30/s and a burst of 5"),
         "{out}"
     );
-    assert_eq!(bad.status.code(), Some(2));
-    assert!(text(&bad.stderr).contains("rates"));
 }
 
 /// Jobs by cron: one each second, and one that never comes in the test.

@@ -2,8 +2,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -11,7 +12,10 @@ use crate::signature::Key;
 
 pub(crate) const RUNTIMES: [&str; 3] = ["tokio", "smol", "async-std"];
 
-/// The example's binary, beside this test's.
+/// What these tests' gateways and clients sign with.
+pub(crate) const KEY: &str = "examples/tests/gateway";
+
+/// The example's binary, beside this test's, with a key.
 pub(crate) fn gateway() -> Command {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
@@ -24,7 +28,9 @@ pub(crate) fn gateway() -> Command {
         "{} is missing: build it with `cargo build -p flow-examples --examples`",
         binary.display()
     );
-    Command::new(binary)
+    let mut command = Command::new(binary);
+    command.env("FLOW_GATEWAY_KEY", KEY);
+    command
 }
 
 pub(crate) fn run(args: &[&str]) -> Output {
@@ -35,22 +41,64 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// What a gateway says that was told something wrong: a line, and exit code 2.
+pub(crate) fn refusal(command: &mut Command) -> String {
+    let run = command.output().unwrap();
+    let err = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(2), "{command:?}: {err}");
+    assert_eq!(err.lines().count(), 1, "{command:?}: {err}");
+    err
+}
+
+/// A folder of a test's own, which goes with all that is in it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let n = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("flow-gateway-tests-{}-{n}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path of a file in it.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A gateway that serves until it is told to stop; killed if a test takes minutes.
 pub(crate) struct Serving {
     child: Child,
     pub(crate) addr: String,
-    out: BufReader<std::process::ChildStdout>,
+    out: BufReader<ChildStdout>,
+    /// Where its log is, if it was told so here; it goes after the process.
+    _folder: Option<Folder>,
     /// Closed when the test is over.
     _watched: mpsc::Sender<()>,
 }
 
 impl Serving {
     pub(crate) fn start(runtime: &str, args: &[&str]) -> Self {
-        Self::run(
-            gateway()
-                .args(["--runtime", runtime, "--serve", "127.0.0.1:0"])
-                .args(args),
-        )
+        let folder = Folder::new();
+        let mut command = gateway();
+        command
+            .args(["--runtime", runtime, "--serve", "127.0.0.1:0"])
+            .args(["--access-log", &folder.file("log")])
+            .args(args);
+        Self::run_with(&mut command, Some(folder))
     }
 
     /// One that drives load against itself, for longer than any test lasts.
@@ -58,8 +106,12 @@ impl Serving {
         Self::run(gateway().args(["--runtime", runtime, "--duration", "600s"]))
     }
 
+    pub(crate) fn run(command: &mut Command) -> Self {
+        Self::run_with(command, None)
+    }
+
     /// Runs until its first line names its address.
-    fn run(command: &mut Command) -> Self {
+    fn run_with(command: &mut Command, folder: Option<Folder>) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let pid = child.id().to_string();
         let (watched, watch) = mpsc::channel::<()>();
@@ -81,6 +133,7 @@ impl Serving {
             child,
             addr,
             out,
+            _folder: folder,
             _watched: watched,
         }
     }
@@ -121,19 +174,41 @@ impl Serving {
         line
     }
 
+    /// What it says on its standard error, if that was piped.
+    pub(crate) fn stderr(&mut self) -> ChildStderr {
+        self.child.stderr.take().unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn thread_names(&self) -> Vec<String> {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
         tasks
             .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
             .collect()
     }
 
-    pub(crate) fn signal(mut self, signal: &str) -> (Option<i32>, String) {
-        let kill = Command::new("kill")
-            .args([signal, &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(kill.success());
+    /// Sends these signals, one straight after the other.
+    pub(crate) fn send(&self, signals: &[&str]) {
+        let pid = self.pid();
+        let kill = |signal| format!("kill {signal} {pid}");
+        let kills: Vec<String> = signals.iter().map(kill).collect();
+        let sent = Command::new("sh")
+            .args(["-c", &kills.join(" && ")])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Sends a signal, and waits for the end.
+    pub(crate) fn signal(self, signal: &str) -> (Option<i32>, String) {
+        self.send(&[signal]);
+        self.end()
+    }
+
+    /// Its exit code, when it has ended, and what it has said until then.
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).unwrap();
         (self.child.wait().unwrap().code(), rest)
@@ -153,7 +228,11 @@ const WATCHDOG: Duration = Duration::from_secs(120);
 
 /// The headers of a client that has signed `GET path`.
 pub(crate) fn signed(path: &str, client: &str) -> String {
-    let signature = Key::new(b"demonstration").sign("GET", path, client);
+    signed_with(KEY.as_bytes(), path, client)
+}
+
+pub(crate) fn signed_with(key: &[u8], path: &str, client: &str) -> String {
+    let signature = Key::new(key).sign("GET", path, client);
     format!("x-client: {client}\r\nx-signature: {signature}\r\n")
 }
 
