@@ -3,8 +3,8 @@
 //! Run with: `cargo run -p flow-examples --example batch -- --items 1000 --each 50ms`
 //!
 //! Expect a line of progress per tenth of the items and a report. Press Ctrl-C, and what runs is
-//! finished first, what was not begun is counted, and the exit code is 130; press it twice, and
-//! the process ends at once. `--help` lists the options.
+//! finished first, what was not begun is counted, and the exit code is 130; press it again after a
+//! second, and the process ends at once. `--help` lists the options.
 #![allow(clippy::print_stdout, reason = "progress and report are its output")]
 
 mod options;
@@ -36,11 +36,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let stop = CancellationToken::new();
-    let ended = signals::cancel_on_signal(stop.clone())
-        .map_err(Failure::from)
-        .and_then(|()| host(|rt| run(rt, options, stop)));
-    match ended {
+    match host(|rt| run(rt, options)) {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("{failure}");
@@ -61,7 +57,9 @@ where
     tokio.block_on(main(handle))
 }
 
-async fn run(rt: Handle, options: Options, stop: CancellationToken) -> Result<ExitCode, Failure> {
+async fn run(rt: Handle, options: Options) -> Result<ExitCode, Failure> {
+    let stop = CancellationToken::new();
+    signals::cancel_on_signal(rt.clone(), stop.clone())?;
     let pool = WorkerPool::builder()
         .name("batch")
         .slots(options.slots)

@@ -67,7 +67,7 @@ fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
 /// Runs the gateway; false if the counts disagree.
 async fn run(rt: Handle, options: Options) -> Result<bool, Failure> {
     let stop = CancellationToken::new();
-    signals::cancel_on_signal(stop.clone())?;
+    signals::cancel_on_signal(rt.clone(), stop.clone())?;
     match options.serve {
         Some(addr) => serve(&rt, &options, addr, stop).await.map(|()| true),
         None => check_itself(&rt, &options, stop).await,
@@ -162,6 +162,8 @@ async fn check_itself(
     let seen = drive(rt, options, &authority, &gateway, &interrupted).await?;
     let metrics = load::get(options.net, rt, &authority, "/metrics").await?;
 
+    // Nothing is in flight by now: what is lost here had been answered. That a stop waits for
+    // answers is for the tests to show, in `tests/gateway/draining.rs`.
     stop.cancel();
     let cut_off = serving.await?;
     let mut lost = gateway.shutdown().await;

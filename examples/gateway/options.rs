@@ -50,7 +50,8 @@ Options:
 A TIME is a whole number of s or ms, such as 10s or 500ms, from 1ms to 3600s.
 
 Exit codes: 0 all counts agree, or a stop; 1 a mismatch or a failure; 2 a wrong option; 130 or 143
-a second SIGINT or SIGTERM, which ends a stop at once.
+a second SIGINT or SIGTERM, which ends a stop at once. What comes within a second of the first is
+taken for the same one: `timeout` sends two.
 
 Clients name themselves in the header x-client, with 1 to 128 visible ASCII characters but \" and
 \\ (else their address counts), and sign \"METHOD PATH CLIENT\" with HMAC-SHA256 in x-signature;

@@ -1,5 +1,6 @@
 //! The gateway as a person starts it: its own check, its options, its stop on a signal.
 
+mod draining;
 mod files;
 mod forwarding;
 mod key;
