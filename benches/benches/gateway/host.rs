@@ -90,3 +90,36 @@ impl Host for Smol {
         Ok(FuturesIo::new(stream))
     }
 }
+
+pub(crate) struct AsyncStd;
+
+impl Host for AsyncStd {
+    type Listener = async_std::net::TcpListener;
+    type Io = FuturesIo<async_std::net::TcpStream>;
+
+    fn run<F: Future>(main: F) -> io::Result<F::Output> {
+        Ok(async_std::task::block_on(main))
+    }
+
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+        async_std::task::spawn(task);
+    }
+
+    async fn bind(addr: SocketAddr) -> io::Result<(Self::Listener, SocketAddr)> {
+        let listener = async_std::net::TcpListener::bind(addr).await?;
+        let addr = listener.local_addr()?;
+        Ok((listener, addr))
+    }
+
+    async fn accept(listener: &Self::Listener) -> io::Result<(Self::Io, SocketAddr)> {
+        let (stream, peer) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((FuturesIo::new(stream), peer))
+    }
+
+    async fn connect(authority: &str) -> io::Result<Self::Io> {
+        let stream = async_std::net::TcpStream::connect(authority).await?;
+        stream.set_nodelay(true)?;
+        Ok(FuturesIo::new(stream))
+    }
+}

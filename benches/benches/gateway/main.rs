@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     flow_benches::run(
         "gateway",
         "The example `gateway` beside the same proxy in hyper alone: CPU time of the server process.",
-        &["hyper", "tokio", "smol"],
+        &["hyper", "tokio", "smol", "async-std"],
         |bench| {
             if let Err(why) = rows(bench) {
                 eprintln!("gateway: {why}");
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 
 fn rows(bench: &mut Bench) -> Result<(), String> {
     let gateway = server::build_gateway()?;
-    for runtime in ["tokio", "smol"] {
+    for runtime in ["tokio", "smol", "async-std"] {
         let row = format!("proxied request, {runtime}");
         if bench.wants(&row) {
             proxied(bench, row, runtime, &gateway)?;
@@ -83,8 +83,8 @@ fn rows(bench: &mut Bench) -> Result<(), String> {
          checks signatures on its pool.",
     );
     bench.note(
-        "Instructions are those in user mode, and counted on tokio only: on smol most of them \
-         would be smol-hyper's zeroing of the buffer before each read, an instruction that \
+        "Instructions are those in user mode, and counted on tokio only: on the others most of \
+         them would be smol-hyper's zeroing of the buffer before each read, an instruction that \
          callgrind counts once per byte.",
     );
     Ok(())

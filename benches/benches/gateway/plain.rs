@@ -26,7 +26,7 @@ use sha2::Sha256;
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
 
-use crate::host::{Host, Smol, Tokio};
+use crate::host::{AsyncStd, Host, Smol, Tokio};
 
 /// The argument that makes this program the proxy; a runtime, the upstream's `host:port` and the
 /// log's path come after it.
@@ -41,6 +41,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         [runtime, upstream, log] => match runtime.as_str() {
             "tokio" => serve::<Tokio>(upstream, log),
             "smol" => serve::<Smol>(upstream, log),
+            "async-std" => serve::<AsyncStd>(upstream, log),
             other => Err(format!("there is no runtime {other:?}").into()),
         },
         _ => Err(format!("{COMMAND} takes RUNTIME UPSTREAM LOG").into()),
