@@ -18,6 +18,9 @@ pub(crate) struct Plan {
     pub(crate) abusive: bool,
     /// Time between two requests.
     pub(crate) spacing: Duration,
+    /// What it may do: requests per second, and at once.
+    pub(crate) rate: u64,
+    pub(crate) burst: u64,
 }
 
 /// What one client saw.
@@ -33,18 +36,20 @@ pub(crate) struct Seen {
     pub p99: Duration,
     /// From the first request to the last answer.
     pub(crate) time: Duration,
-    /// From the first request to the last.
-    pub(crate) asking: Duration,
+    /// The tokens that its bucket had for it at least, up to when it was limited last.
+    pub(crate) found: f64,
 }
 
 /// Every second client is abusive: it asks for ten times its rate, a polite one for half of it.
-pub(crate) fn plans(clients: usize, rate: u64) -> Vec<Plan> {
+pub(crate) fn plans(clients: usize, rate: u64, burst: u64) -> Vec<Plan> {
     let plan = |n: usize| {
         let abusive = n % 2 == 1;
         Plan {
             name: format!("{}-{n}", if abusive { "abusive" } else { "polite" }),
             abusive,
             spacing: Duration::from_nanos(if abusive { 100_000_000 } else { 2_000_000_000 } / rate),
+            rate,
+            burst,
         }
     };
     (0..clients).map(plan).collect()
@@ -70,11 +75,13 @@ pub(crate) async fn drive(
     let mut latencies = Vec::new();
     let start = rt.now();
     let (mut asked, mut answered) = (start, start);
+    let mut bucket = Bucket::full(plan.rate, plan.burst);
+    let mut found = 0.0;
     let mut due = start;
     let mut timer = rt.timer(due);
     let mut left_off_admitted = false;
     while (rt.now() < until || left_off_admitted) && !stop.is_cancelled() {
-        asked = rt.now();
+        let asked_before = std::mem::replace(&mut asked, rt.now());
         let request = Request::get("/")
             .header("host", &authority)
             .header("x-client", &plan.name)
@@ -87,9 +94,13 @@ pub(crate) async fn drive(
         response.into_body().collect().await?;
         answered = rt.now();
         latencies.push(answered - asked);
+        bucket.decided(status, answered - asked_before);
         match status {
             StatusCode::OK => admitted += 1,
-            StatusCode::TOO_MANY_REQUESTS => limited += 1,
+            StatusCode::TOO_MANY_REQUESTS => {
+                limited += 1;
+                found = bucket.supplied(asked - start);
+            }
             status => other.push(status.to_string()),
         }
         left_off_admitted = plan.abusive && limited > 0 && status == StatusCode::OK;
@@ -115,8 +126,48 @@ pub(crate) async fn drive(
         limited,
         other,
         time: answered - start,
-        asking: asked - start,
+        found,
     })
+}
+
+/// A client's bucket, as its answers show it from outside. It runs over while a machine that is
+/// busy with other things lets an abusive client ask for less than its rate.
+struct Bucket {
+    rate: f64,
+    burst: f64,
+    /// Tokens in it at most.
+    tokens: f64,
+    /// Tokens at most that it had no room for.
+    lost: f64,
+}
+
+impl Bucket {
+    fn full(rate: u64, burst: u64) -> Self {
+        let burst = burst as f64;
+        Self {
+            rate: rate as f64,
+            burst,
+            tokens: burst,
+            lost: 0.0,
+        }
+    }
+
+    /// A request was decided, at most this long after the one before.
+    fn decided(&mut self, status: StatusCode, pause: Duration) {
+        let tokens = self.tokens + self.rate * pause.as_secs_f64();
+        self.lost += (tokens - self.burst).max(0.0);
+        self.tokens = match status {
+            StatusCode::OK => tokens.min(self.burst) - 1.0,
+            // There was not a whole one.
+            StatusCode::TOO_MANY_REQUESTS => 1.0,
+            _ => tokens.min(self.burst),
+        };
+    }
+
+    /// Tokens that it has given, or still has, after this time at least.
+    fn supplied(&self, time: Duration) -> f64 {
+        self.burst + self.rate * time.as_secs_f64() - self.lost
+    }
 }
 
 /// The body of one GET, over a connection of its own.
@@ -133,4 +184,37 @@ pub(crate) async fn get(
         .body(Empty::<Bytes>::new())?;
     let body = sender.send_request(request).await?.into_body();
     Ok(String::from_utf8(body.collect().await?.to_bytes().into())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OK: StatusCode = StatusCode::OK;
+    const LIMITED: StatusCode = StatusCode::TOO_MANY_REQUESTS;
+
+    #[test]
+    fn a_bucket_gives_less_when_it_has_been_full() {
+        // Of 10 tokens at once and 5 per second; pauses in milliseconds.
+        for (answers, supplied) in [
+            (&[(OK, 1), (LIMITED, 100)][..], 10.5),
+            // Full until the first one came.
+            (&[(OK, 200), (LIMITED, 100)], 10.5),
+            // There was room for one token, and five came.
+            (&[(OK, 0), (OK, 1_000), (LIMITED, 0)], 11.0),
+            // There was room for nine at least.
+            (&[(LIMITED, 0), (OK, 1_800), (LIMITED, 200)], 20.0),
+            (&[(LIMITED, 0), (OK, 2_800), (LIMITED, 200)], 20.0),
+        ] {
+            let mut bucket = Bucket::full(5, 10);
+            let mut time = Duration::ZERO;
+            for &(status, millis) in answers {
+                let pause = Duration::from_millis(millis);
+                time += pause;
+                bucket.decided(status, pause);
+            }
+            let error = bucket.supplied(time) - supplied;
+            assert!(error.abs() < 1e-9, "{answers:?}: {error}");
+        }
+    }
 }

@@ -222,7 +222,7 @@ async fn drive(
     let key = options.key.clone().unwrap_or_default();
     let until = rt.now() + options.duration;
     let mut clients = Vec::new();
-    for plan in load::plans(options.clients, options.rate) {
+    for plan in load::plans(options.clients, options.rate, options.burst) {
         let client = load::drive(
             options.net,
             rt.clone(),

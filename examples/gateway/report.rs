@@ -194,10 +194,8 @@ fn client_mismatches(client: &Seen, counts: &Counts, options: &Options) -> Vec<S
         }
         return wrong;
     }
-    // Tokens that exist between the first request and the last answer, and up to the last request,
-    // which found none left.
-    let by = |time: Duration| options.burst as f64 + options.rate as f64 * time.as_secs_f64();
-    let supplied = by(client.time);
+    // Tokens that exist between the first request and the last answer.
+    let supplied = options.burst as f64 + options.rate as f64 * client.time.as_secs_f64();
     let (admitted, sent) = (client.admitted as f64, client.sent as f64);
     if sent <= supplied && !counts.was_interrupted {
         wrong.push(format!(
@@ -206,7 +204,7 @@ fn client_mismatches(client: &Seen, counts: &Counts, options: &Options) -> Vec<S
              shows it"
         ));
     }
-    let least = (0.98 * by(client.asking)).min(sent).floor();
+    let least = (0.98 * client.found).floor();
     if admitted > supplied || admitted < least {
         wrong.push(format!(
             "{name} was admitted {admitted} times; burst + rate x time is {supplied:.1}, so between \

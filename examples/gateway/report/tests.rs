@@ -22,9 +22,9 @@ fn agreeing() -> (Counts, Options) {
         p50: Duration::from_millis(1),
         p99: Duration::from_millis(2),
         time: Duration::from_secs(1),
-        asking: Duration::from_secs(1),
+        found: 15.0,
     };
-    let mut plans = plans(2, 10).into_iter();
+    let mut plans = plans(2, 10, 5).into_iter();
     let polite = seen(plans.next().unwrap(), 5, 5);
     let abusive = seen(plans.next().unwrap(), 100, 15);
     let decided = [&polite, &abusive]
@@ -97,7 +97,7 @@ fn each_count_that_differs_is_named() {
         ("polite-0 sent nothing", |c| c.seen[0].sent = 0),
         ("so between 16 and 16 were due", |c| {
             c.seen[1].time = Duration::from_millis(1_190);
-            c.seen[1].asking = Duration::from_millis(1_190);
+            c.seen[1].found = 16.9;
         }),
         ("abusive-1 was admitted 16 times", |c| {
             c.seen[1].admitted = 16;

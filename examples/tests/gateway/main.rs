@@ -31,9 +31,9 @@ fn every_count_agrees_on_every_runtime() {
             "--clients",
             "4",
             "--rate",
-            "50",
-            "--burst",
             "20",
+            "--burst",
+            "10",
         ]);
         let (out, err) = (text(&run.stdout), text(&run.stderr));
         assert!(run.status.success(), "{runtime}: {out}{err}");
@@ -51,7 +51,8 @@ fn every_count_agrees_under_an_adaptive_limit() {
     let file = std::env::temp_dir().join(format!("flow-adaptive-{}.toml", std::process::id()));
     std::fs::write(&file, "adaptive = true\n").expect("it is written");
     let file_name = file.to_str().expect("UTF-8");
-    let load = ["--duration", "1500ms", "--clients", "4", "--rate", "50"];
+    let load = "--duration 1500ms --clients 4 --rate 20 --burst 10";
+    let load: Vec<&str> = load.split(' ').collect();
     for args in [&["--adaptive"][..], &["--config", file_name]] {
         let run = run(&[args, &load].concat());
         let (out, err) = (text(&run.stdout), text(&run.stderr));
@@ -226,7 +227,8 @@ fn the_configuration_file_has_jobs_by_cron() {
     let dir = std::env::temp_dir();
     let file = dir.join(format!("flow-gateway-jobs-{}.toml", std::process::id()));
     let path = file.to_str().unwrap();
-    let jobs = "duration = \"2500ms\"\n[jobs]\nreport = \"* * * * * *\"\n\
+    let jobs = "duration = \"2500ms\"\nclients = 2\nrate = 10\nburst = 10\n\
+                [jobs]\nreport = \"* * * * * *\"\n\
                 forget-closed = \"TZ=Europe/Berlin 0 0 29 2 *\"\n";
     std::fs::write(&file, jobs).unwrap();
     let good = run(&["--config", path]);
