@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::thread::Thread;
 
+#[cfg(any(feature = "tokio", feature = "smol", feature = "async-std"))]
+use crate::adapter;
 use crate::ambient::{self, Blocking};
 
 /// Parks the calling thread until `future` is ready.
@@ -16,10 +18,23 @@ use crate::ambient::{self, Blocking};
 /// future's own handles name, which must run elsewhere.
 ///
 /// # Errors
-/// Refused before the first poll where blocking would stop what it waits for, and the future is
+/// Refused before the first poll where blocking might stop what it waits for, and the future is
 /// dropped: see [`BlockOnError`].
 ///
-/// ```
+/// # What is not told
+/// Inside of these nobody says that the thread must not block, so it blocks, for ever if what it
+/// waits for needs this thread:
+///
+/// - a task of any other executor than tokio's, `smol::spawn`'s and async-std's, such as one of
+///   your own, unless a [`Handle`](crate::Handle) started it;
+/// - the `block_on` of any other crate than tokio and async-std, such as `smol`, `futures` or
+///   `pollster`, on a thread of your own;
+/// - tokio, smol or async-std where the feature of that name is off, or the program has another
+///   major version of it;
+/// - whatever polls futures inside of a closure of
+///   [`Handle::spawn_blocking`](crate::Handle::spawn_blocking), but for a `block_on` of this crate.
+///
+/// /// ```
 /// assert_eq!(flow_rt::block_on(async { 1 + 1 }), Ok(2));
 /// ```
 pub fn block_on<F: Future>(future: F) -> Result<F::Output, BlockOnError> {
@@ -57,10 +72,18 @@ fn check() -> Result<(), BlockOnError> {
         Blocking::Allowed => Ok(()),
         Blocking::Driving => Err(BlockOnError::Nested),
         #[cfg(feature = "tokio")]
-        _ if tokio::runtime::Handle::try_current().is_ok() => {
+        _ if adapter::tokio::is_inside() => {
             Err(BlockOnError::InsideRuntime { name: "tokio" })
         }
         Blocking::Polling => Err(BlockOnError::InsideTask),
+        #[cfg(feature = "async-std")]
+        Blocking::Unknown if adapter::async_std::in_task() => {
+            Err(BlockOnError::InsideRuntime { name: "async-std" })
+        }
+        #[cfg(feature = "smol")]
+        Blocking::Unknown if adapter::smol::on_executor_thread() => {
+            Err(BlockOnError::InsideRuntime { name: "smol" })
+        }
         Blocking::Unknown => Ok(()),
     }
 }
@@ -87,7 +110,15 @@ pub enum BlockOnError {
     Nested,
     /// Inside a task that was spawned by a [`Handle`](crate::Handle).
     InsideTask,
-    /// On a thread of a runtime, outside of its blocking closures.
+    /// On a thread that is inside of a runtime, in whose tasks it must not block. Closures of
+    /// [`Handle::spawn_blocking`](crate::Handle::spawn_blocking) may; what else is refused:
+    ///
+    /// - Inside of tokio, everything: its tasks and its `block_on`, but also closures of its own
+    ///   `spawn_blocking` and `block_in_place`, and a plain thread for as long as it holds the
+    ///   guard of its `enter`. tokio does not tell these apart.
+    /// - In a task of async-std's, and inside of its `block_on`. Its own `spawn_blocking` may
+    ///   block.
+    /// - On the threads of smol's global executor, `smol::spawn`'s. `smol::unblock` may block.
     InsideRuntime {
         /// The runtime.
         name: &'static str,
@@ -109,8 +140,8 @@ impl fmt::Display for BlockOnError {
             ),
             Self::InsideRuntime { name } => write!(
                 f,
-                "block_on inside the {name} runtime would stop one of its threads; await the \
-                 future, or block inside `Handle::spawn_blocking`"
+                "block_on on a thread that is inside of the {name} runtime could stop what it \
+                 waits for; await the future, or block inside `Handle::spawn_blocking`"
             ),
         }
     }

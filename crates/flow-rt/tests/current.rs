@@ -190,6 +190,18 @@ fn block_on_is_refused_where_it_would_stop_what_it_waits_for() {
         assert_eq!(in_a_task, Err(BlockOnError::InsideTask));
     }
 
+    // Nor did a handle start these.
+    let on_smol = smol::spawn(async { flow_rt::block_on(Handle::smol().spawn(async {})).map(drop) });
+    assert_eq!(
+        smol::block_on(on_smol),
+        Err(BlockOnError::InsideRuntime { name: "smol" })
+    );
+    let on_async_std = async_std::task::spawn(async { flow_rt::block_on(async {}) });
+    let refused = Err(BlockOnError::InsideRuntime { name: "async-std" });
+    assert_eq!(async_std::task::block_on(on_async_std), refused);
+    let driven = async_std::task::block_on(async { flow_rt::block_on(async {}) });
+    assert_eq!(driven, refused);
+
     let in_sim = Sim::new(1)
         .run(|_| async { flow_rt::block_on(async {}) })
         .unwrap();
@@ -203,6 +215,34 @@ fn block_on_is_refused_where_it_would_stop_what_it_waits_for() {
     ] {
         assert!(error.to_string().contains("await the future"), "{error}");
     }
+}
+
+/// What tokio and smol cannot be told from, or can: see [`BlockOnError::InsideRuntime`].
+#[test]
+fn block_on_is_refused_as_its_documentation_says_and_nowhere_else() {
+    let blocks = || flow_rt::block_on(async {});
+    let tokio = tokio();
+    let of_tokio = tokio.block_on(async { tokio::task::spawn_blocking(blocks).await.unwrap() });
+    let refused = Err(BlockOnError::InsideRuntime { name: "tokio" });
+    assert_eq!(of_tokio, refused);
+    let entered = tokio.enter();
+    assert_eq!(blocks(), refused);
+    drop(entered);
+    assert_eq!(blocks(), Ok(()));
+
+    assert_eq!(smol::block_on(smol::unblock(blocks)), Ok(()));
+    let of_async_std = async_std::task::spawn_blocking(blocks);
+    assert_eq!(async_std::task::block_on(of_async_std), Ok(()));
+    assert_eq!(smol::block_on(async { blocks() }), Ok(()));
+
+    // A name is no proof; what smol's threads have beside it is.
+    let named = |wait: fn() -> Result<(), BlockOnError>| {
+        let thread = thread::Builder::new().name("smol-1".to_owned());
+        thread.spawn(wait).unwrap().join().unwrap()
+    };
+    assert_eq!(named(|| flow_rt::block_on(async {})), Ok(()));
+    let on_smol = smol::spawn(async { thread::current().name().map(str::to_owned) });
+    assert_eq!(smol::block_on(on_smol).as_deref(), Some("smol-1"));
 }
 
 #[test]

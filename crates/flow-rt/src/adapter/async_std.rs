@@ -24,6 +24,11 @@ pub(crate) fn start_boxed(task: impl Future<Output = ()> + Send + 'static) {
     start(Box::pin(task));
 }
 
+/// Whether this thread polls a task of async-std's, or what its `block_on` was given.
+pub(crate) fn in_task() -> bool {
+    async_std::task::try_current().is_some()
+}
+
 impl Runtime for AsyncStd {
     fn spawn(&self, task: BoxTask) {
         start(task);

@@ -1,6 +1,7 @@
 //! smol: its global executor, its blocking pool, async-io's timers.
 
-use core::future::Future;
+use core::future::{Future, poll_fn};
+use core::task::Poll;
 
 use super::async_io_timer;
 use crate::instant::Instant;
@@ -13,6 +14,27 @@ pub(crate) struct Smol;
 pub(crate) fn start(task: impl Future<Output = ()> + Send + 'static) {
     // smol cancels a task whose handle is dropped; ours are detached.
     smol::spawn(task).detach();
+}
+
+/// Whether this is a thread of smol's global executor, which does nothing but run tasks.
+///
+/// smol does not say so. Its threads are called `smol-1`, `smol-2` and so on, as any other thread
+/// may be; but they are inside of a `block_on` too, and that can be told: each thread keeps a waker
+/// for its `block_on`, and one inside of another gets a new one each time. If smol comes to do
+/// that otherwise, the name decides.
+pub(crate) fn on_executor_thread() -> bool {
+    std::thread::current()
+        .name()
+        .and_then(|name| name.strip_prefix("smol-"))
+        .is_some_and(|number| number.parse::<usize>().is_ok())
+        && is_inside_block_on()
+}
+
+fn is_inside_block_on() -> bool {
+    let waker = || smol::block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())));
+    // Both are alive when they are compared.
+    let (one, another) = (waker(), waker());
+    one.data() != another.data()
 }
 
 impl Runtime for Smol {

@@ -40,6 +40,11 @@ pub(crate) struct Tokio(Host);
 #[derive(Clone)]
 pub(crate) struct Fine(pub(crate) Tokio);
 
+/// Whether this thread is inside of a tokio runtime, or has entered one, whatever it does there.
+pub(crate) fn is_inside() -> bool {
+    Host::try_current().is_ok()
+}
+
 impl Tokio {
     #[inline]
     pub(crate) fn new(host: Host) -> Result<Self, HandleError> {
@@ -57,6 +62,7 @@ impl Tokio {
         Host::try_current().ok().map(Self::new)
     }
 
+    /// Tells by a panic, caught, which aborts where panics do.
     #[cold]
     fn probed(self) -> Result<Self, HandleError> {
         // Without timers tokio panics here, and says so in no other way.
