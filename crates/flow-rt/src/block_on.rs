@@ -72,9 +72,7 @@ fn check() -> Result<(), BlockOnError> {
         Blocking::Allowed => Ok(()),
         Blocking::Driving => Err(BlockOnError::Nested),
         #[cfg(feature = "tokio")]
-        _ if adapter::tokio::is_inside() => {
-            Err(BlockOnError::InsideRuntime { name: "tokio" })
-        }
+        _ if adapter::tokio::is_inside() => Err(BlockOnError::InsideRuntime { name: "tokio" }),
         Blocking::Polling => Err(BlockOnError::InsideTask),
         #[cfg(feature = "async-std")]
         Blocking::Unknown if adapter::async_std::in_task() => {

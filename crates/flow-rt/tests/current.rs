@@ -191,7 +191,8 @@ fn block_on_is_refused_where_it_would_stop_what_it_waits_for() {
     }
 
     // Nor did a handle start these.
-    let on_smol = smol::spawn(async { flow_rt::block_on(Handle::smol().spawn(async {})).map(drop) });
+    let on_smol =
+        smol::spawn(async { flow_rt::block_on(Handle::smol().spawn(async {})).map(drop) });
     assert_eq!(
         smol::block_on(on_smol),
         Err(BlockOnError::InsideRuntime { name: "smol" })

@@ -43,7 +43,7 @@
 //! A runtime may let go of timers that were moved or dropped whenever it likes, and sweep them away
 //! by the thousand; it must not keep them until their time. The suite moves one timer, which is far
 //! off, a million times, drops a hundred thousand that are far off, and fails a runtime that ever
-//! keeps the wakers of more than half of either.
+//! keeps more than 65,536 wakers of either. (tokio keeps one, async-io's timers some 500.)
 
 mod blocking;
 mod case;
@@ -123,9 +123,9 @@ macro_rules! __conformance_cases {
             awaits timers timer_rearms_after_firing: "a timer that has fired fires again, ten times over";
             awaits timers timer_rearms_unpolled: "of many moves before the first poll the last counts";
             awaits timers timer_stays_fired: "a timer that has fired stays ready until it is armed anew";
-            awaits timers timer_survives_many_rearms: "a timer moved a million times fires at the last instant, and no more than half of its wakers are kept meanwhile";
+            awaits timers timer_survives_many_rearms: "a timer moved a million times fires at the last instant, and no more than 65 536 of its wakers are kept meanwhile";
             awaits timers dropped_timer_wakes_nobody: "a timer that is dropped before its time wakes nobody";
-            awaits timers dropped_timers_are_let_go: "of 100 000 timers dropped long before their time no more than half of the wakers are kept, and none is woken";
+            awaits timers dropped_timers_are_let_go: "of 100 000 timers dropped long before their time no more than 65 536 of the wakers are kept, and none is woken";
             awaits timers last_waker_wins: "a timer wakes the waker of its last poll";
             threads timers timer_moves_between_threads: "a timer may be polled on other threads than its creator's";
             threads timers timer_works_outside_the_runtime: "a timer may be made, awaited and dropped on a plain thread";
@@ -134,8 +134,8 @@ macro_rules! __conformance_cases {
             threads wakes wake_from_a_plain_thread: "a wake from a thread the runtime does not know is not lost";
             awaits wakes wake_from_drop: "a wake from a destructor is not lost";
             awaits wakes wake_inside_poll: "a task that wakes itself inside its poll is polled again, and again";
-            awaits wakes ping_pong_between_tasks: "no wake is lost in 100 000 turns of two tasks (10 000 in debug builds)";
-            threads wakes ping_pong_with_a_thread: "no wake is lost in 100 000 turns of a task and a thread (10 000 in debug builds)";
+            awaits wakes ping_pong_between_tasks: "no wake is lost in 100 000 turns of two tasks";
+            threads wakes ping_pong_with_a_thread: "no wake is lost in 100 000 turns of a task and a thread";
             awaits wakes wake_after_completion_is_harmless: "wakers of ended tasks may be kept, cloned and woken";
             awaits wakes double_wake_polls_once: "two wakes inside one poll cause one further poll";
             awaits wakes yield_storm_starves_no_task: "tasks that always yield leave room for others";

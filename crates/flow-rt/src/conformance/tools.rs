@@ -9,12 +9,10 @@ use std::task::{Wake, Waker};
 
 use flow_sync::sync::Mutex;
 
-/// Work where the number of turns matters more than the time: less of it unoptimized.
-pub(super) const TURNS: usize = if cfg!(debug_assertions) {
-    10_000
-} else {
-    100_000
-};
+use super::lab::Step;
+
+/// So many turns, in each build: what they take is the time of the wakes.
+pub(super) const TURNS: usize = 100_000;
 
 /// A flag that tasks and threads can wait for.
 #[derive(Clone, Default)]
@@ -137,9 +135,12 @@ struct Turn {
 }
 
 impl Turns {
-    /// Plays `rounds` turns of `side`.
-    pub(super) async fn play(self, side: usize, rounds: usize) {
-        for _ in 0..rounds {
+    /// Plays all turns of `side`; every ten thousand are a step of their own for the watchdog.
+    pub(super) async fn play(self, side: usize, step: Step, what: &'static str) {
+        for turn in 0..TURNS {
+            if turn % 10_000 == 0 {
+                step.set(what);
+            }
             poll_fn(|cx| self.poll_turn(side, cx)).await;
             let other = {
                 let mut turn = self.0.lock();

@@ -57,23 +57,20 @@ pub(super) async fn wake_inside_poll(lab: Lab) -> Verdict {
 }
 
 pub(super) async fn ping_pong_between_tasks(lab: Lab) -> Verdict {
+    const WHAT: &str = "two tasks that wake each other in turn";
     let turns = Turns::default();
-    let ping = lab.spawn(turns.clone().play(0, TURNS));
-    let pong = lab.spawn(turns.play(1, TURNS));
-    lab.join("two tasks that wake each other in turn", ping)
-        .await?;
-    lab.join("two tasks that wake each other in turn", pong)
-        .await
+    let ping = lab.spawn(turns.clone().play(0, lab.clone_step(), WHAT));
+    let pong = lab.spawn(turns.play(1, lab.clone_step(), WHAT));
+    lab.join(WHAT, ping).await?;
+    lab.join(WHAT, pong).await
 }
 
 pub(super) fn ping_pong_with_a_thread(lab: &Lab) -> Verdict {
+    const WHAT: &str = "a task and a thread that wake each other in turn";
     let turns = Turns::default();
-    let task = lab.spawn(turns.clone().play(0, TURNS));
-    lab.block_on(
-        "a task and a thread that wake each other in turn",
-        turns.play(1, TURNS),
-    )?;
-    lab.block_on("a task and a thread that wake each other in turn", task)?
+    let task = lab.spawn(turns.clone().play(0, lab.clone_step(), WHAT));
+    lab.block_on(WHAT, turns.play(1, lab.clone_step(), WHAT))?;
+    lab.block_on(WHAT, task)?
         .map_err(|why| format!("a task that played with a thread: {why}"))
 }
 

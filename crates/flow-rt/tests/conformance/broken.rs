@@ -76,7 +76,9 @@ broken! {
     timer_forgets: TimersForgetThatTheyFired by timer_stays_fired ("was pending when polled again");
     dropped_timer_fires: TimersSurviveTheirDrop by dropped_timer_wakes_nobody ("woke its waker");
     moved_timer_stays: TimersThatAreMovedStay by timer_survives_many_rearms ("its runtime keeps");
+    moved_timer_stays_for_long: TimersThatAreMovedStayForLong by timer_survives_many_rearms ("its runtime keeps");
     dropped_timer_stays: TimersThatAreDroppedStay by dropped_timers_are_let_go ("their runtime keeps");
+    timers_out_of_order: EverySecondTimerIsLate by timers_fire_in_order ("was pending");
     timer_overflows: TimersOverflow by timer_never_fires_at_far_future ("at once");
     timer_bound_to_threads: TimersNeedAWorkerThread by timer_works_outside_the_runtime ("panicked");
     inline_blocking: BlockingRunsInline by blocking_does_not_run_inline ("inside the call");

@@ -37,8 +37,12 @@ pub(crate) enum Fault {
     TimersThatAreLeftFireThere,
     TimersSurviveTheirDrop,
     TimersThatAreMovedStay,
+    /// They are swept away 100 000 at a time.
+    TimersThatAreMovedStayForLong,
     TimersThatAreDroppedStay,
     TimersShareAnInstant,
+    /// As of two wheels, of which one lags.
+    EverySecondTimerIsLate,
     TimersOfThePastWait,
     TimersOverflow,
     TimersNeedAWorkerThread,
@@ -289,7 +293,12 @@ impl Runtime for Faulty {
         thread::spawn(job);
     }
 
-    fn timer(&self, at: Instant) -> BoxTimer {
+    fn timer(&self, mut at: Instant) -> BoxTimer {
+        let shared = &self.shared;
+        let late = Fault::EverySecondTimerIsLate;
+        if shared.is(late) && !shared.strikes(late, 2) {
+            at += Duration::from_millis(200);
+        }
         BoxTimer::new(FaultyTimer {
             shared: self.shared.clone(),
             at,
@@ -495,10 +504,15 @@ impl Timer for FaultyTimer {
         if self.shared.is(Fault::TimersThatAreMovedStay) {
             self.entry = None;
         }
-        if self.shared.is(Fault::TimersThatAreMovedStayForAWhile) {
+        let swept_at = match self.shared.fault {
+            Fault::TimersThatAreMovedStayForAWhile => Some(8_192),
+            Fault::TimersThatAreMovedStayForLong => Some(100_000),
+            _ => None,
+        };
+        if let Some(many) = swept_at {
             let moved = self.entry.take();
             self.stale.extend(moved);
-            if self.stale.len() == 8_192 {
+            if self.stale.len() == many {
                 self.sweep();
             }
         }
