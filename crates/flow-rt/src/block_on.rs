@@ -34,7 +34,7 @@ use crate::ambient::{self, Blocking};
 /// - whatever polls futures inside of a closure of
 ///   [`Handle::spawn_blocking`](crate::Handle::spawn_blocking), but for a `block_on` of this crate.
 ///
-/// /// ```
+/// ```
 /// assert_eq!(flow_rt::block_on(async { 1 + 1 }), Ok(2));
 /// ```
 pub fn block_on<F: Future>(future: F) -> Result<F::Output, BlockOnError> {

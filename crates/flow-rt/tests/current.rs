@@ -6,6 +6,7 @@
     feature = "sim",
     not(loom)
 ))]
+#![allow(clippy::disallowed_methods, reason = "tasks that no handle started")]
 
 use std::thread;
 

@@ -19,9 +19,10 @@ pub(crate) fn start(task: impl Future<Output = ()> + Send + 'static) {
 /// Whether this is a thread of smol's global executor, which does nothing but run tasks.
 ///
 /// smol does not say so. Its threads are called `smol-1`, `smol-2` and so on, as any other thread
-/// may be; but they are inside of a `block_on` too, and that can be told: each thread keeps a waker
-/// for its `block_on`, and one inside of another gets a new one each time. If smol comes to do
-/// that otherwise, the name decides.
+/// may be; but they are inside of a `block_on` for ever, and that can be told: a thread keeps one
+/// waker for its `block_on`s, and one inside of another gets a new one. So no plain thread is taken
+/// for one of smol's, but a thread of such a name inside of smol's `block_on`, where it must not
+/// block either. (Should smol come to do this otherwise, the tests of `block_on` fail.)
 pub(crate) fn on_executor_thread() -> bool {
     std::thread::current()
         .name()
