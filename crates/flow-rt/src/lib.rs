@@ -29,6 +29,12 @@
 //! | `on_every_runtime!`, `TestRuntime` | one suite of tests on every runtime, without sleeping (feature `sim`) |
 //! | `conformance` | the suite that proves a runtime fit (feature `conformance`) |
 //!
+//! # Panics
+//! A panic of a task is an error of its join handle, if panics unwind. With `panic = "abort"` it
+//! ends the program, and so do two things that tokio says by a panic only, and this crate as an
+//! error: that a runtime has no timers ([`HandleError::TimeDisabled`]), and that a timer was polled
+//! after its runtime had shut down ([`Stopped`]).
+//!
 //! # Features
 //! - `tokio`, `smol`, `async-std`: the adapter of that host. None is on by default; they add up.
 //! - `tsc`: [`DefaultClock`] reads the time stamp counter where the kernel trusts it; on Linux on

@@ -82,7 +82,8 @@ impl Handle {
     ///
     /// # Errors
     /// [`HandleError::TimeDisabled`] if the runtime was built without `enable_time`. tokio says
-    /// so only by a panic, which is caught here and printed by the panic hook.
+    /// so only by a panic, which is caught here and printed by the panic hook. In a program built
+    /// with `panic = "abort"` it cannot be caught: the program aborts.
     #[cfg(feature = "tokio")]
     pub fn tokio(handle: tokio::runtime::Handle) -> Result<Self, HandleError> {
         adapter::tokio::Tokio::new(handle).map(|tokio| Self(Kind::Tokio(tokio)))
@@ -132,7 +133,8 @@ impl Handle {
     ///
     /// # Errors
     /// [`HandleError::NotFound`] if none of these is there;
-    /// [`HandleError::TimeDisabled`] inside a tokio runtime without timers.
+    /// [`HandleError::TimeDisabled`] inside a tokio runtime without timers, which aborts a program
+    /// built with `panic = "abort"`, as `Handle::tokio` does.
     ///
     /// # Cost
     /// One thread-local look and one reference count; no allocation.
