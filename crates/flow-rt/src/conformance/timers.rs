@@ -425,8 +425,8 @@ pub(super) async fn timers_fire_in_order(lab: Lab) -> Verdict {
                 continue;
             }
             // The earlier ones are asked again after it, whatever they have said before.
-            for earlier in 0..place {
-                if !has_fired(&mut timers[earlier], cx)? {
+            for (earlier, timer) in timers[..place].iter_mut().enumerate() {
+                if !has_fired(timer, cx)? {
                     return Poll::Ready(Err(format!(
                         "timer {place} had fired, and timer {earlier}, due {} ms before it, was \
                          pending",
