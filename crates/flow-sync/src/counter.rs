@@ -1,4 +1,32 @@
 //! Counters spread over the threads that count.
+//!
+//! # State
+//! A padded line for each seat (`seat.rs`), with a word of each of the N counters in it. The first
+//! `OWN` seats are for one thread each, the `SHARED` ones above for all threads beyond those.
+//!
+//! # Invariants
+//! 1. A counter is the sum of its words, modulo 2^64: an addition goes into one of them, once.
+//! 2. While a thread has a seat below `OWN`, nobody else writes there: a load and a store lose
+//!    nothing. The next to have the seat finds what the last one left (`seat.rs`, ordering).
+//! 3. In a shared seat nobody stores: every addition is an RMW.
+//!
+//! # Steps
+//! add: by a thread with a seat for itself a load and a store. By any other an RMW: in the seat
+//! that it takes for its first count, if one is free, else in the one that it shares.
+//! sum: a load of every word.
+//!
+//! # Ordering
+//! All is Relaxed: a count publishes nothing. Whoever is ordered behind those who add, by a join
+//! or a lock, reads all that they added. A sum beside them is of no single instant: it may lack
+//! additions that are under way, but does not fall behind what the same thread read before, as no
+//! word of a counter does but by wrapping.
+//!
+//! # Models
+//! `model::Seats` is the seats and one counter, of loom's atomics. The way to a thread's own seat is
+//! tested with real threads.
+//!
+//! # Source
+//! Striped counters, as Java's `LongAdder` has them; one that is its thread's own needs no RMW.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -103,6 +131,9 @@ impl<const N: usize> PaddedCounters<N> {
 
     /// Where this thread counts, looked up ahead: what is counted then costs it no more than a load
     /// and a store.
+    ///
+    /// It is for a moment's use. One that is kept in a thread-local and used as the thread ends,
+    /// after its seat went to another, may lose counts of both.
     #[inline]
     pub fn here(&self) -> Here<'_, N> {
         Here {

@@ -1,8 +1,17 @@
 //! How tasks wait for one another: the protocols under every flow primitive.
 //!
 //! Everything here is about *waiting*, never about time or tasks: no crate below `flow-rt`
-//! knows a runtime. Each module opens with its state layout, numbered invariants and ordering
-//! argument, and has a loom model in `tests/`.
+//! knows a runtime. Each protocol opens, in the file of its type, with its state layout, numbered
+//! invariants and ordering argument, and has loom models in `tests/`. Wait list, wake list, padding
+//! and hashes are plain data and have none of their own.
+//!
+//! ```
+//! let permits = flow_sync::Permits::new(2, usize::MAX)?; // for two at once, and any number waits
+//! permits.try_acquire(2)?;
+//! assert!(permits.try_acquire(1).is_err());
+//! permits.release(2)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! | item | for |
 //! |---|---|

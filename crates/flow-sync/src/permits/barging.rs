@@ -18,6 +18,18 @@
 //! the list, and tell the next.
 //! cancel of the head: not told; tell the next.
 //!
+//! # Ordering
+//! That of the strict order: everything is an RMW on the word, and what is behind the lock is the
+//! lock's. Setting W and a release's `fetch_sub` follow each other. The release first: the try, or
+//! the value that tell's own `fetch_or` returns, shows the permit. W first: the release's returned
+//! value has it, so it locks after the section that set it, and finds the head.
+//! While the head is told, W is clear (but for a close), and a release does nothing more: the head sets W before it
+//! tries, in its poll; if it leaves instead, tell sets W before it looks for the next. So W is
+//! Relaxed. What was done under a permit comes by the CAS of the try, as in the strict order: W
+//! comes and goes by RMWs, which continue the release sequence.
+//! A newcomer looks at C only, so nothing orders it with those who wait: that it may pass is the
+//! order that was asked for.
+//!
 //! # Source
 //! event-listener's notify of one, as async-lock's semaphore uses it, with the mark in the word.
 

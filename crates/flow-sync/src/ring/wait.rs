@@ -1,4 +1,26 @@
-//! Waiting at the ends of a ring: to park, to grant, to leave.
+//! Waiting at the ends of a ring: to park, to grant, to leave. The steps are those of the parent,
+//! which says why they are right; here is what they rest on in this file.
+//!
+//! # State
+//! The [`Turn`] of each wait, which its caller keeps, and the two [`Line`]s.
+//!
+//! # Invariants
+//! 1. A turn is `Parked` exactly as long as its ticket has a place: whoever ends the wait takes
+//!    both. Granted or sent away, it keeps the place until its owner comes, or leaves.
+//! 2. `granted` counts the places that stand as granted. A close sets the senders' to none and
+//!    withdraws their promises: on a closed line a place that stands as granted has nothing.
+//! 3. An item is in its caller's `slot` or in the ring. It is in `slot` whenever a poll returns
+//!    pending, or an error.
+//! 4. Nobody holds both lines: granting ends with its line unlocked, and only then is the other
+//!    one locked.
+//! 5. A waker is cloned before the lock is taken, and one that is not needed, or was replaced, is
+//!    dropped after it. Those that are to be woken go into a [`WakeList`]; with more of them than
+//!    it takes, grant and close unlock, wake, and come back.
+//!
+//! # Ordering
+//! The parent's pair of Dekker's needs its fence where the number of those who wait rises: who
+//! parks, and who goes back to its place. Wherever else a line is shown it does not, and those who
+//! still wait have had their fence.
 
 use core::task::{Context, Poll, Waker, ready};
 

@@ -1,4 +1,25 @@
-//! Those who wait at one end of a ring.
+//! Those who wait at one end of a ring: a line of them under a lock, and what others see of it
+//! without the lock.
+//!
+//! # State
+//! `state: AtomicU64`, `granted << 32 | waiting`, on a cache line of its own; `line`, a mutex over
+//! the [`WaitList`], how many are granted, and whether the end is closed.
+//!
+//! # Invariants
+//! 1. `state` is written under the lock. Whenever nobody holds that, `waiting` is how many wait.
+//!    So is `granted` of receivers; that of senders may be too high until the next change: a
+//!    sender that comes for its promise does not show it, as nobody asks.
+//! 2. `closed` is set once, on senders only, and under the lock: nobody joins the list after it.
+//!
+//! # Steps
+//! show: swap the numbers in, before unlocking.
+//! settle: lock, look; one that waits with this very waker, or leaves one that was cloned before:
+//! done. Else unlock, clone the waker, and look anew, since it may have been granted meanwhile.
+//!
+//! # Ordering
+//! The swap and the load in `any` are SeqCst: one half each of the pair that the parent explains.
+//! `glance` and `is_idle` are Relaxed: on them rests who comes first, which the parent promises
+//! but for the race it names. What a newcomer then takes, it takes by the CAS of `raw`.
 
 use core::task::{Context, Waker};
 
