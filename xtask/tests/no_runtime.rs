@@ -58,3 +58,38 @@ fn a_limiter_decides_without_one_and_cannot_wait() {
     };
     assert_eq!(cause, HandleError::NotFound);
 }
+
+#[test]
+fn a_writer_is_not_built() {
+    use flow_stream::{AsyncWriter, WriterConfigError};
+
+    let error = AsyncWriter::builder().build(Vec::new()).unwrap_err();
+    let WriterConfigError::NoRuntime(cause) = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(*cause, HandleError::NotFound);
+    names_the_way_out(&error.to_string());
+}
+
+#[test]
+fn a_channel_sends_and_receives_without_one_and_cannot_keep_time() {
+    use flow_stream::{Channel, RecvTimeoutError, SendTimeoutError};
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let (tx, rx) = Channel::bounded(1).unwrap();
+    flow_rt::block_on(async {
+        assert!(tx.send_timeout(1, HOUR).await.is_ok(), "there is room");
+        let error = tx.send_timeout(2, HOUR).await.unwrap_err();
+        let SendTimeoutError::NoRuntime { source, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(*source, HandleError::NotFound);
+        names_the_way_out(&error.to_string());
+        assert_eq!(error.into_inner(), 2);
+
+        assert_eq!(rx.recv().await.ok(), Some(1));
+        let error = rx.recv_timeout(HOUR).await.unwrap_err();
+        assert_eq!(error, RecvTimeoutError::NoRuntime(HandleError::NotFound));
+    })
+    .unwrap();
+}
