@@ -4,6 +4,38 @@
 //! This crate re-exports the others by feature, gathers their errors in [`Error`], and their
 //! everyday names in [`prelude`].
 //!
+#![cfg_attr(
+    all(feature = "tokio", feature = "ratelimit", feature = "sched"),
+    doc = "```"
+)]
+#![cfg_attr(
+    not(all(feature = "tokio", feature = "ratelimit", feature = "sched")),
+    doc = "```ignore"
+)]
+//! use std::time::Duration;
+//! use flow::prelude::*;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), flow::Error> {
+//!     let limiter = TokenBucket::new(Rate::per_second(1), 10)?;            // 1/s, bursts of 10
+//!     let pool = WorkerPool::builder().slots(1..=5).queue(100).build()?;
+//!     let scheduler = Scheduler::builder().pool(&pool).build()?;
+//!
+//!     scheduler.job("cleanup", async |_cx| remove_old_files().await).cron("@daily").start()?;
+//!
+//!     if limiter.try_acquire().is_ok() {
+//!         let answer = pool.run(async |_cx| 6 * 7).await?;
+//!         println!("{answer}");
+//!     }
+//!     scheduler.shutdown(Duration::from_secs(5)).await;
+//!     let report = pool.shutdown(Duration::from_secs(5)).await;
+//!     println!("{report}");
+//!     Ok(())
+//! }
+//!
+//! async fn remove_old_files() {}
+//! ```
+//!
 //! | feature | module | for |
 //! |---|---|---|
 //! | always | [`rt`] | runtimes, tasks, cancellation, time |
@@ -18,6 +50,8 @@
 //! gives a tokio handle timers finer than a millisecond, `sim` is virtual time for your tests.
 //! `chrono` and `jiff` let cron patterns take and give the times of those crates.
 //! With `ratelimit`, `tower` has its limits as layers, and `http` the fields that tell of them.
+//! `serde` reads builders, rates and cron patterns from configuration files, and writes snapshots;
+//! `tracing` has an event for what is rare and a person wants to see.
 //! `full` is every crate on every maintained runtime.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

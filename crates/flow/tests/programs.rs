@@ -49,11 +49,24 @@ async fn a_quick_start_on_tokio() {
 #[cfg(feature = "smol")]
 #[test]
 fn a_quick_start_on_smol() {
-    let report = smol::block_on(async {
-        let _entered = Handle::smol().enter();
-        quick_start().await
-    });
+    let report = smol::block_on(quick_start());
     assert!(!report.unwrap().is_empty());
+}
+
+/// It is the README's, word for word.
+#[test]
+fn the_landing_page_shows_the_quick_start() {
+    let quick_start = |page: &str| {
+        let (_, rest) = page.split_once("use std::time::Duration;\n").unwrap();
+        rest.split_once("```").unwrap().0.to_owned()
+    };
+    let landing: String = include_str!("../src/lib.rs")
+        .split_inclusive('\n')
+        .filter_map(|line| line.strip_prefix("//!"))
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect();
+    let readme = quick_start(include_str!("../../../README.md"));
+    assert_eq!(quick_start(&landing), readme);
 }
 
 /// A page, where one is to be had.
