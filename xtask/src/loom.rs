@@ -1,9 +1,8 @@
 //! `cargo xtask loom`: the models of the wait protocols.
 //!
 //! `--cfg loom` holds for the whole build, so it has a target folder of its own. A model that
-//! explores one execution proves nothing and counts as failed: the number is read from what
-//! loom logs (`Completed in N iterations`) and from what models print themselves
-//! (`N executions`).
+//! explores one execution proves nothing and counts as failed: `flow_sync::model::explore` counts
+//! them and prints `N executions`, and a test that printed none counts as failed too.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,15 +15,15 @@ use crate::{mutate, process};
 
 const HELP: &str = "\
 Runs the loom models (tests/loom_*.rs of every crate with the feature `loom`), each of which must
-explore more than one execution.
+explore more than one execution. Each says how many preemptions it explores: 1 to 3.
 
 Usage: cargo xtask loom [OPTIONS]
 
 Options:
-      --full          no bound on preemptions but the models' own (minutes to hours)
       --mutate        instead, apply each mutation of crates/*/loom-mutations.toml to a copy in
                       target/mutants and expect the model it names to fail; a mutation that
                       survives is named, and the exit code is 1
+      --only TEXT     with --mutate: only the mutations with this in their name or model
       --package NAME  only the models, or the mutations of the models, of this crate; may be
                       given several times
   -h, --help          print this
@@ -36,19 +35,12 @@ A mutation:
     file = \"src/wait.rs\"                # of that package; `crates/...` for another one's
     find = '''the exact lines, found once'''
     replace = '''what to put there'''
-    model = \"loom_wait::grant_wakes\"    # test file and test
+    model = \"loom_wait::grant_wakes\"    # test file and test; [\"...\", \"...\"]: each notices it
     why = \"what the model must notice\"";
 
-/// How deep the models of one run look.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Depth {
-    /// At most this many preemptions, unless a model says otherwise.
-    Bounded(u8),
-    Full,
-}
-
 pub(crate) fn main(mut parser: lexopt::Parser) -> Outcome {
-    let (mut full, mut mutate) = (false, false);
+    let mut mutate = false;
+    let mut only = None;
     let mut packages = Vec::new();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -56,8 +48,8 @@ pub(crate) fn main(mut parser: lexopt::Parser) -> Outcome {
                 println!("{HELP}");
                 return Ok(());
             }
-            Arg::Long("full") => full = true,
             Arg::Long("mutate") => mutate = true,
+            Arg::Long("only") => only = Some(parser.value()?.string()?),
             Arg::Long("package") => packages.push(parser.value()?.string()?),
             other => return Err(other.unexpected().into()),
         }
@@ -70,18 +62,15 @@ pub(crate) fn main(mut parser: lexopt::Parser) -> Outcome {
             )));
         }
     }
-    match (full, mutate) {
-        (true, true) => Err(Failure::usage(
-            "--full and --mutate do not go together: mutations are run bounded.",
-        )),
-        (_, true) => mutate::run(&packages),
-        (true, _) => run(&workspace, Depth::Full, &packages),
-        _ => run(&workspace, Depth::Bounded(3), &packages),
+    match only {
+        _ if mutate => mutate::run(&packages, only.as_deref().unwrap_or_default()),
+        Some(_) => Err(Failure::usage("--only is for --mutate.")),
+        None => run(&workspace, &packages),
     }
 }
 
 /// Runs every model, or those of the named packages.
-pub(crate) fn run(workspace: &Workspace, depth: Depth, packages: &[String]) -> Outcome {
+pub(crate) fn run(workspace: &Workspace, packages: &[String]) -> Outcome {
     let mut models = 0;
     let mut counts = Vec::new();
     let mut failed = Vec::new();
@@ -93,7 +82,7 @@ pub(crate) fn run(workspace: &Workspace, depth: Depth, packages: &[String]) -> O
         if files.is_empty() {
             continue;
         }
-        let mut command = test_command(&package.name, depth);
+        let mut command = test_command(&package.name);
         for file in files {
             command.args(["--test", file]);
         }
@@ -147,7 +136,7 @@ fn with_models<'a>(
 }
 
 /// `cargo test` of one package's models; the caller says where and which.
-pub(crate) fn test_command(package: &str, depth: Depth) -> Command {
+pub(crate) fn test_command(package: &str) -> Command {
     let mut command = Command::new("cargo");
     command
         .args([
@@ -161,12 +150,7 @@ pub(crate) fn test_command(package: &str, depth: Depth) -> Command {
         .env("RUSTFLAGS", "--cfg loom")
         // Optimized enough to explore, quick to build.
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-        .env("LOOM_LOG", "loom::model=info");
-    match depth {
-        Depth::Bounded(preemptions) => command.env("LOOM_MAX_PREEMPTIONS", preemptions.to_string()),
-        Depth::Full => command.env_remove("LOOM_MAX_PREEMPTIONS"),
-    };
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     command
 }
 
@@ -180,9 +164,7 @@ pub(crate) fn passed(text: &str) -> u64 {
 }
 
 fn executions(text: &str) -> Vec<u64> {
-    numbers_before(text, " iterations")
-        .chain(numbers_before(text, " executions"))
-        .collect()
+    numbers_before(text, " executions").collect()
 }
 
 fn numbers_before<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = u64> + 'a {
@@ -197,8 +179,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn executions_are_read_from_both_forms() {
-        let text = "INFO loom::model: Completed in 58 iterations\nwait: 7 executions\nok";
+    fn executions_are_read_from_what_models_print() {
+        let text = "loom: ring: 3 pushes: 58 executions\nok\nloom: wait: 7 executions\nok";
         assert_eq!(executions(text), [58, 7]);
     }
 

@@ -11,12 +11,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::cli::{Failure, Outcome};
-use crate::loom::{self, Depth};
+use crate::loom;
 use crate::process::{self, Ended};
 use crate::workspace;
 
 const LIMIT: Duration = Duration::from_secs(600);
 
+const MODEL: &str = "`model` is no text `test_file::test_name`, nor a list of such";
+
+/// One mutation for one of the models that it names.
+#[derive(Clone)]
 struct Mutant {
     name: String,
     package: String,
@@ -33,10 +37,15 @@ enum Verdict {
     Survived,
 }
 
-/// Runs all mutants, or those of the named packages' models, and names the survivors.
-pub(crate) fn run(packages: &[String]) -> Outcome {
+/// Runs all mutants, or those of the named packages' models, with `text` in their name or model,
+/// and names the survivors.
+pub(crate) fn run(packages: &[String], text: &str) -> Outcome {
     let mut mutants = load()?;
-    mutants.retain(|mutant| packages.is_empty() || packages.contains(&mutant.package));
+    mutants.retain(|mutant| {
+        let model = format!("{}::{}", mutant.test_file, mutant.test);
+        (packages.is_empty() || packages.contains(&mutant.package))
+            && (mutant.name.contains(text) || model.contains(text))
+    });
     if mutants.is_empty() {
         return Err(Failure::failed(
             "there is no crates/*/loom-mutations.toml with a [[mutant]] for that",
@@ -137,7 +146,7 @@ fn run_model(mutant: &Mutant, copy: &Path) -> Outcome<Ended> {
 }
 
 fn command(mutant: &Mutant, copy: &Path) -> Command {
-    let mut command = loom::test_command(&mutant.package, Depth::Bounded(3));
+    let mut command = loom::test_command(&mutant.package);
     command
         .args(["--test", &mutant.test_file])
         .current_dir(copy)
@@ -167,12 +176,6 @@ fn load() -> Outcome<Vec<Mutant>> {
                     })
             };
             field("why")?;
-            let model = field("model")?;
-            let (test_file, test) = model.split_once("::").ok_or_else(|| {
-                Failure::failed(format!(
-                    "{shown}: model `{model}` is not `test_file::test_name`"
-                ))
-            })?;
             let package = field("package")?;
             let file = field("file")?;
             let file = if file.starts_with("crates/") {
@@ -180,18 +183,42 @@ fn load() -> Outcome<Vec<Mutant>> {
             } else {
                 Path::new("crates").join(&package).join(file)
             };
-            mutants.push(Mutant {
+            let one = Mutant {
                 name: field("name")?,
                 file,
                 find: field("find")?,
                 replace: field("replace")?,
-                test_file: test_file.to_owned(),
-                test: test.to_owned(),
+                test_file: String::new(),
+                test: String::new(),
                 package,
-            });
+            };
+            for (test_file, test) in models(item)
+                .ok_or_else(|| Failure::failed(format!("{shown}: `{}`: {MODEL}", one.name)))?
+            {
+                mutants.push(Mutant {
+                    test_file,
+                    test,
+                    ..one.clone()
+                });
+            }
         }
     }
     Ok(mutants)
+}
+
+/// Test files and tests that a mutation names: one text or several.
+fn models(item: &toml::Value) -> Option<Vec<(String, String)>> {
+    let model = item.get("model")?;
+    let several = model
+        .as_array()
+        .map_or(core::slice::from_ref(model), Vec::as_slice);
+    several
+        .iter()
+        .map(|one| {
+            let (test_file, test) = one.as_str()?.split_once("::")?;
+            Some((test_file.to_owned(), test.to_owned()))
+        })
+        .collect()
 }
 
 /// Copies the tree without what was built; what the copy has built stays, to be built upon.

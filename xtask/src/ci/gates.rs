@@ -113,12 +113,13 @@ pub(super) fn readme(workspace: &Workspace) -> Outcome {
         }
     }
     // Any other example or xtask command it shows must exist as well.
-    let mut examples = workspace
+    let examples: BTreeSet<&str> = workspace
         .packages
         .iter()
-        .flat_map(|package| package.targets_of("example"));
+        .flat_map(|package| package.targets_of("example"))
+        .collect();
     for named in words_after(&text, "--example ") {
-        if !examples.any(|example| example == named) {
+        if !examples.contains(named) {
             return Err(Failure::failed(format!(
                 "README.md shows the example `{named}`, which is not there"
             )));
@@ -148,6 +149,39 @@ pub(super) fn readme(workspace: &Workspace) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// What a newcomer does: clone, and run what the README promises, with nothing built before.
+///
+/// What is not committed is not in it.
+pub(super) fn clone(_: &Workspace) -> Outcome {
+    let folder = workspace::target_dir().join("clone");
+    let remove = || -> Outcome {
+        if folder.exists() {
+            let error = |error| Failure::failed(format!("{}: {error}", folder.display()));
+            fs::remove_dir_all(&folder).map_err(error)?;
+        }
+        Ok(())
+    };
+    remove()?;
+    let cloned = process::run(
+        Command::new("git")
+            .args(["clone", "--quiet"])
+            .arg(workspace::root())
+            .arg(&folder),
+    );
+    let ran = cloned.and_then(|()| {
+        README_COMMANDS.iter().try_for_each(|command| {
+            let mut words = command.split(' ');
+            let mut newcomers = Command::new(words.next().unwrap_or_default());
+            newcomers.args(words).current_dir(&folder);
+            // A target folder of its own.
+            process::run(newcomers.env_remove("CARGO_TARGET_DIR"))
+        })
+    });
+    // Gigabytes, whether or not they work.
+    remove()?;
+    ran
 }
 
 /// Names in backticks and whether they are bold, as a set.

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use lexopt::Arg;
 
 use crate::cli::{Failure, Outcome};
-use crate::loom::{self, Depth};
 use crate::workspace::Workspace;
-use crate::{coverage, cron, docs, mutate, narrow, sanitizer};
+use crate::{coverage, cron, docs, loom, mutate, narrow, sanitizer};
 
 const HELP: &str = "\
 Runs every gate but the tests and prints a table of them. All run, also after one has failed;
@@ -19,9 +18,8 @@ the exit code is 1 if any has.
 Usage: cargo xtask ci [OPTIONS]
 
 Options:
-      --long        also the gates that take long: loom models without our bound, loom mutations,
-                    thread sanitizer (needs nightly), 32-bit x86, cron in all zones, the fuzz
-                    target, coverage
+      --long        also the gates that take long: loom mutations, thread sanitizer (needs nightly),
+                    32-bit x86, cron in all zones, the fuzz target, coverage, an empty clone
       --only GATE   only this gate; may be given several times
   -h, --help        print this
 
@@ -31,17 +29,17 @@ Gates:
   docs       the documentation builds without a warning
   deny       cargo-deny: bans, licenses, sources (built into target/tools if it is missing)
   direction  who may depend on whom; no runtime where none belongs; size of trees
-  loom       the loom models, bounded
+  loom       the loom models, each with its own bound on preemptions
   package    every published crate packages, with its metadata complete
   readme     the README's commands exist, and its features
 With --long:
-  loom-full  the models without a bound on preemptions but their own
   mutate     each loom mutation is noticed
   tsan       the thread sanitizer on flow-sync and its users
   32-bit     the tests on 32-bit x86, of the crates that need no server
   cron       cron patterns on every change of every zone's clock, and 100,000 texts of each kind
   fuzz       the fuzz target of cron patterns compiles
-  coverage   at least 90 % of the lines of each crate";
+  coverage   at least 90 % of the lines of each crate
+  clone      the README's two commands in an empty clone of the last commit";
 
 struct Gate {
     name: &'static str,
@@ -56,14 +54,9 @@ const GATES: &[Gate] = &[
     Gate::short("clippy", gates::clippy),
     Gate::short("docs", |workspace| docs::build(workspace, false)),
     Gate::short("deny", gates::deny),
-    Gate::short("loom", |workspace| {
-        loom::run(workspace, Depth::Bounded(3), &[])
-    }),
+    Gate::short("loom", |workspace| loom::run(workspace, &[])),
     Gate::short("package", gates::package),
-    Gate::long("loom-full", |workspace| {
-        loom::run(workspace, Depth::Full, &[])
-    }),
-    Gate::long("mutate", |_| mutate::run(&[])),
+    Gate::long("mutate", |_| mutate::run(&[], "")),
     Gate::long("tsan", sanitizer::run),
     Gate::long("32-bit", narrow::run),
     Gate::long("cron", cron::run),
@@ -71,6 +64,7 @@ const GATES: &[Gate] = &[
     Gate::long("coverage", |workspace| {
         coverage::run(workspace, coverage::DEFAULT_MIN, false)
     }),
+    Gate::long("clone", gates::clone),
 ];
 
 impl Gate {
