@@ -293,4 +293,107 @@ mod tests {
             .collect();
         assert!(lost.is_empty(), "{lost:#?}");
     }
+
+    /// Models that no mutant names, and why. What is here may assert too little to notice anything:
+    /// the list is to get shorter.
+    const UNNAMED: &[(&str, &[&str])] = &[(
+        "no mistake has been tried yet that it should notice",
+        &[
+            "flow-ratelimit::loom_breaker::the_last_outcome_meets_one_who_comes",
+            "flow-ratelimit::loom_breaker::a_success_meets_the_opening",
+            "flow-ratelimit::loom_credits::set_burst_meets_a_batch",
+            "flow-ratelimit::loom_credits::a_drop_meets_push",
+            "flow-ratelimit::loom_credits::a_recall_meets_push",
+            "flow-ratelimit::loom_credits::no_credit_of_a_shard_passes_those_who_wait",
+            "flow-ratelimit::loom_credits::set_burst_meets_a_batch_of_a_shard",
+            "flow-ratelimit::loom_keyed::two_keys_come_at_once",
+            "flow-ratelimit::loom_keyed::a_key_changes_its_class_while_it_is_hit",
+            "flow-ratelimit::loom_keyed::a_kept_key_comes_twice_at_once",
+            "flow-ratelimit::loom_keyed::a_larger_burst_meets_a_kept_key",
+            "flow-ratelimit::loom_keyed_waiting::the_next_one_gets_what_is_given_up",
+            "flow-ratelimit::loom_keyed_waiting::the_time_comes_while_one_comes",
+            "flow-ratelimit::loom_keyed_waiting::a_close_meets_one_who_comes",
+            "flow-ratelimit::loom_keyed_waiting::a_runtime_that_is_gone_is_told",
+            "flow-ratelimit::loom_keyed_waiting::a_newcomer_meets_a_refund",
+            "flow-ratelimit::loom_multi::two_takers_and_one_token",
+            "flow-ratelimit::loom_multi::a_refund_runs_over_meanwhile",
+            "flow-ratelimit::loom_multi::set_quota_meets_arming",
+            "flow-ratelimit::loom_multi::close_meets_push",
+            "flow-ratelimit::loom_reservations::a_refund_meets_an_await",
+            "flow-ratelimit::loom_reservations::a_newcomer_meets_its_end",
+            "flow-ratelimit::loom_runtimes::the_primary_is_blocked",
+            "flow-ratelimit::loom_takers::a_refund_meets_a_taker",
+            "flow-ratelimit::loom_threads::refund_meets_a_thread",
+            "flow-ratelimit::loom_threads::close_meets_a_thread",
+            "flow-ratelimit::loom_waiting::two_waiters_and_a_clock",
+            "flow-ratelimit::loom_waiting::one_refund_serves_two",
+            "flow-ratelimit::loom_waiting::a_driver_leaves_as_one_pushes",
+            "flow-ratelimit::loom_waiting::close_meets_a_leaving_driver",
+            "flow-sched::loom_pool::a_shutdown_meets_a_slot_that_retires",
+            "flow-sched::loom_pool::a_stop_meets_a_task_without_a_handle",
+            "flow-sched::loom_pool::an_abort_meets_the_run",
+            "flow-sched::loom_pool::the_end_of_a_task_meets_a_submitter_to_a_hand_off",
+            "flow-sched::loom_pool::a_slot_of_a_hand_off_is_lent_with_its_place",
+            "flow-sched::loom_pool::a_close_meets_a_submitter_that_runs_its_task",
+            "flow-sched::loom_pool::a_close_above_meets_a_push_to_a_sub_pool",
+            "flow-stream::loom_locked::a_permit_sends_beside_the_close",
+            "flow-stream::loom_locked::two_evicting_sends_meet_a_receive",
+            "flow-stream::loom_locked::two_senders_meet_a_receive",
+            "flow-stream::loom_locked::batches_meet",
+            "flow-stream::loom_locked::a_batch_wakes_every_sender_that_it_makes_room_for",
+            "flow-stream::loom_locked::it_never_holds_more_than_its_capacity",
+            "flow-stream::loom_locked::senders_go_in_the_order_in_which_they_parked",
+            "flow-sync::loom_ring::a_permit_sends_beside_the_close",
+            "flow-sync::loom_ring::a_push_meets_a_close_and_a_pop",
+        ],
+    )];
+
+    /// What no mutation makes fail may assert nothing.
+    #[test]
+    fn every_model_is_named_by_a_mutant() {
+        let named: BTreeSet<_> = load()
+            .expect("the lists of mutants")
+            .into_iter()
+            .map(|mutant| format!("{}::{}::{}", mutant.package, mutant.test_file, mutant.test))
+            .collect();
+        let there = all_models();
+        assert!(there.len() > 100, "the models are found: {}", there.len());
+        let unnamed: BTreeSet<_> = there.difference(&named).map(String::as_str).collect();
+        let listed: BTreeSet<_> = UNNAMED
+            .iter()
+            .flat_map(|(_why, models)| *models)
+            .copied()
+            .collect();
+        let wanting: Vec<_> = unnamed.difference(&listed).collect();
+        assert!(wanting.is_empty(), "no mutant names {wanting:#?}");
+        let needless: Vec<_> = listed.difference(&unnamed).collect();
+        assert!(
+            needless.is_empty(),
+            "named after all, or gone: {needless:#?}"
+        );
+        let gone: Vec<_> = named.difference(&there).collect();
+        assert!(gone.is_empty(), "named by mutants, but gone: {gone:#?}");
+    }
+
+    /// The tests of `crates/*/tests/loom_*.rs`, as `package::test_file::test`.
+    fn all_models() -> BTreeSet<String> {
+        let mut models = BTreeSet::new();
+        for folder in entries(&workspace::root().join("crates")).expect("the crates") {
+            let package = folder.file_name().unwrap_or_default().to_string_lossy();
+            // A crate without tests has none of these either.
+            for file in entries(&folder.join("tests")).unwrap_or_default() {
+                let test_file = file.file_stem().unwrap_or_default().to_string_lossy();
+                if !test_file.starts_with("loom_") || !file.is_file() {
+                    continue;
+                }
+                let text = read(&file).expect("a model's file");
+                let tests = text.split("#[test]\n").skip(1).filter_map(|rest| {
+                    let (_, after) = rest.split_once("fn ")?;
+                    after.split_once('(').map(|(name, _)| name)
+                });
+                models.extend(tests.map(|test| format!("{package}::{test_file}::{test}")));
+            }
+        }
+        models
+    }
 }
