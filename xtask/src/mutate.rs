@@ -297,7 +297,7 @@ mod tests {
     /// Models that no mutant names, and why. They may assert too little: the list is to get shorter.
     const UNNAMED: &[(&str, &[&str])] = &[
         (
-            "a mistake or two were tried, which only others notice",
+            "a mistake or two were tried, and it did not notice them",
             &[
                 "flow-ratelimit::loom_breaker::the_last_outcome_meets_one_who_comes",
                 "flow-ratelimit::loom_credits::set_burst_meets_a_batch_of_a_shard",
