@@ -20,7 +20,7 @@ use super::roll::Enrolled;
 use super::roster::Seat;
 use super::stats::{self, End, Gone};
 use super::task::{Begun, Job, Spot};
-use super::timing::Clock;
+use super::timing::Stopwatch;
 
 /// Where tasks run one after the other: a slot's, or that of a submitter that runs its own.
 pub(super) struct Place {
@@ -421,13 +421,13 @@ impl Place {
         }
         let told = self.core.is_stopped();
         if self.core.timing.is_on() {
-            self.spot.ground.clock = Some(Clock::begin(&self.core, at));
+            self.spot.ground.stopwatch = Some(Stopwatch::begin(&self.core, at));
         }
         self.prepare(None, Deadline::NONE);
         match job.begin(&mut self.spot, &self.core, Some(&mut *cx), true) {
             Begun::Over => Poll::Ready(()),
             Begun::Gone => {
-                self.spot.ground.clock = None;
+                self.spot.ground.stopwatch = None;
                 self.left();
                 Poll::Ready(())
             }
@@ -445,10 +445,10 @@ impl Place {
     ) -> Poll<()> {
         self.run = Run::NONE;
         self.run.ended = false;
-        if let Some(clock) = self.spot.ground.clock.take() {
-            self.run.facts.started = clock.started;
+        if let Some(stopwatch) = self.spot.ground.stopwatch.take() {
+            self.run.facts.started = stopwatch.started;
             self.run.facts.timed = true;
-            clock.tell_begin(&self.core);
+            stopwatch.tell_begin(&self.core);
         }
         if let Poll::Ready(end) = self.seen(polled) {
             self.finish(end);

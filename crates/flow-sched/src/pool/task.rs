@@ -35,7 +35,7 @@ use super::inside::{self, Inside};
 use super::place::Stand;
 use super::roll::Enrolled;
 use super::stats::{End, Gone};
-use super::timing::Clock;
+use super::timing::Stopwatch;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -297,7 +297,7 @@ pub(super) struct Ground {
     pub(super) inside: Inside,
     pub(super) stand: Stand,
     /// What to measure a task by that begins plainly, if somebody wants to know.
-    pub(super) clock: Option<Clock>,
+    pub(super) stopwatch: Option<Stopwatch>,
     /// When the last task ended, if that was looked up.
     pub(super) idle_since: Option<Instant>,
 }
@@ -309,7 +309,7 @@ impl Spot {
                 cx: None,
                 inside,
                 stand,
-                clock: None,
+                stopwatch: None,
                 idle_since: None,
             },
             body: Box::new(NoBody),
@@ -526,11 +526,11 @@ impl<W: Work> Started<W> {
         // As `Place::start` and `Place::finish`.
         let end = core.seen(End::Completed);
         if core.timing.is_on()
-            && let Some(clock) = ground.clock.take()
+            && let Some(stopwatch) = ground.stopwatch.take()
         {
-            clock.tell_begin(core);
+            stopwatch.tell_begin(core);
             core.counters.ended(stand.stripe, end);
-            ground.idle_since = Some(clock.tell_end(core, end));
+            ground.idle_since = Some(stopwatch.tell_end(core, end));
         } else {
             core.counters.ended(stand.stripe, end);
         }

@@ -112,12 +112,12 @@ impl Timing {
 
 /// What a task is measured by that a slot begins.
 #[derive(Clone, Copy)]
-pub(super) struct Clock {
+pub(super) struct Stopwatch {
     pub(super) started: Instant,
     waited: Option<Duration>,
 }
 
-impl Clock {
+impl Stopwatch {
     /// A slot takes a task that was submitted `at` that time, if that was looked up.
     pub(super) fn begin(core: &Core, at: Option<Instant>) -> Self {
         let started = core.rt.now();
