@@ -163,7 +163,7 @@ impl Bench {
             .iter()
             // A filtered run is not asked about rows it left out.
             .filter(|target| self.wants(&target.row))
-            .filter_map(|target| target.shortfall(&self.rows))
+            .filter_map(|target| target.shortfall(&self.rows, self.args.instructions))
             .collect();
         if short.is_empty() {
             return ExitCode::SUCCESS;

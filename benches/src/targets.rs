@@ -131,8 +131,9 @@ impl Target {
         })
     }
 
-    /// What to tell about this target, if it is not met.
-    pub(crate) fn shortfall(&self, rows: &[Measured]) -> Option<String> {
+    /// What to tell about this target, if it is not met: also if instructions were to be counted
+    /// and could not be.
+    pub(crate) fn shortfall(&self, rows: &[Measured], counting: bool) -> Option<String> {
         let found = rows
             .iter()
             .flat_map(|row| row.peers.iter().map(move |peer| (row, peer)))
@@ -141,8 +142,9 @@ impl Target {
         let Some((row, peer)) = found else {
             return Some(format!("{label}, but there is no such row"));
         };
-        // Instructions are counted on demand only.
-        let Cost { flow, ratio, more } = self.measured(row, peer)?;
+        let Some(Cost { flow, ratio, more }) = self.measured(row, peer) else {
+            return counting.then(|| format!("{label}, but it was not counted"));
+        };
         if self.is_met(row, peer)? {
             return None;
         }

@@ -325,7 +325,6 @@ mod tests {
                 "flow-sched::loom_pool::the_end_of_a_task_meets_a_submitter_to_a_hand_off",
                 "flow-sched::loom_pool::a_slot_of_a_hand_off_is_lent_with_its_place",
                 "flow-sched::loom_pool::a_close_meets_a_submitter_that_runs_its_task",
-                "flow-sync::loom_permits::barging_close_meets_release",
             ],
         ),
     ];
