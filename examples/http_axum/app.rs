@@ -1,6 +1,6 @@
 //! The service: who a client is, which plan it has, and how much that allows.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
@@ -78,13 +78,18 @@ fn member(request: &Request, plan: Plan) -> Option<HeaderValue> {
     (its_plan == plan).then(|| key.clone())
 }
 
-/// The address of a client that has none.
+/// The address of a client that has none. None would admit it, so it has one in any case: that of the
+/// proxy, if that does not say whose request it is, and one for all whose connection is unknown.
 fn stranger(request: &Request, proxies: &TrustedProxies) -> Option<IpAddr> {
     if known(request).is_some() {
         return None;
     }
-    let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
-    proxies.client(peer.ip(), request.headers())
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let Some(ConnectInfo(peer)) = peer else {
+        return Some(Ipv4Addr::UNSPECIFIED.into());
+    };
+    let client = proxies.client(peer.ip(), request.headers());
+    Some(client.unwrap_or(peer.ip()))
 }
 
 /// A key that is one of ours, and its plan. A real service would look into its database: a key that

@@ -2,16 +2,21 @@
 //! each, counted one by one.
 #![allow(dead_code, reason = "the parts are used as a whole by the examples")]
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use flow_ratelimit::KeyedLimiter;
-use flow_ratelimit::fields::{TrustedProxies, retry_after, service_limits};
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::routing::get;
+use flow_ratelimit::fields::{Policy, TrustedProxies, retry_after, service_limits};
+use flow_ratelimit::{KeyedLimiter, RateLimitLayer};
 use flow_rt::Handle;
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{HeaderMap, Request, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use tower::ServiceBuilder;
 
 #[path = "../http_axum/app.rs"]
 mod app;
@@ -26,6 +31,8 @@ use net::Net;
 use structured::{numbers, parsed};
 
 const CLIENTS: u32 = 200;
+/// How long requests may wait.
+const PATIENCE: Duration = Duration::from_secs(10);
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection that is kept.
@@ -311,6 +318,109 @@ fn what_untrusted_peers_forge_changes_nothing() {
         assert_eq!(forgery_changes_nothing(Net::Smol, &rt, addr).await?, 5);
         assert_eq!(limiter.len(), 1);
         Ok(())
+    });
+}
+
+/// Whoever cannot be told from others has the limit of its proxy, and one limit with all others whose
+/// connection is unknown: it is never without one.
+#[test]
+fn whom_nobody_can_tell_is_limited_too() {
+    on_tokio(async |rt| {
+        let limits = app::Limits::new("1/h burst 3", "1/h burst 6", "1/h burst 2")?;
+        let addr = axum(&rt, &limits, local()).await?;
+        let mut client = Client::connect(Net::Tokio, &rt, addr).await?;
+        let mut admitted = 0;
+        for _ in 0..10 {
+            let (status, _) = client.ask(&[("x-forwarded-for", "unknown")]).await?;
+            admitted += u32::from(status == StatusCode::OK);
+        }
+        assert_eq!(admitted, 2);
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let addr = listener.local_addr()?;
+        let service = app::app(&limits, local())?.into_make_service();
+        let serving = async move { drop(axum::serve(listener, service).await) };
+        rt.spawn(serving).detach();
+        let mut client = Client::connect(Net::Tokio, &rt, addr).await?;
+        let mut admitted = 0;
+        for n in 0..10 {
+            let (status, _) = client.ask(&[("x-forwarded-for", &address(n))]).await?;
+            admitted += u32::from(status == StatusCode::OK);
+        }
+        assert_eq!(admitted, 2);
+        Ok(())
+    });
+}
+
+/// Requests wait for their tokens, unless that would be too long.
+async fn all_wait(
+    net: Net,
+    rt: &Handle,
+    addr: SocketAddr,
+    limiter: &KeyedLimiter<IpAddr>,
+) -> Result<(), Failure> {
+    let mut client = Client::connect(net, rt, addr).await?;
+    let start = rt.now();
+    for _ in 0..4 {
+        let (status, headers) = client.ask(&[]).await?;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(left(&headers), ("patient".to_owned(), 0));
+    }
+    let waited = rt.now() - start;
+    // Three waits of a tenth of a second; the clocks differ by less than the last millisecond.
+    assert!(waited >= Duration::from_millis(299), "{waited:?}");
+    limiter.set_rate("1/h")?;
+    let (status, headers) = client.ask(&[]).await?;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(seconds(&headers)? > PATIENCE.as_secs());
+    let stats = limiter.stats();
+    assert_eq!((stats.granted, stats.denied, stats.waiting), (4, 1, 0));
+    Ok(())
+}
+
+#[test]
+fn requests_wait_before_axum() {
+    on_tokio(async |rt| {
+        let limiter = KeyedLimiter::new("10/s", 1, 10_000)?;
+        let peer = |request: &axum::extract::Request| {
+            let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
+            Some(peer.ip())
+        };
+        let layer = RateLimitLayer::keyed(&limiter, peer).wait_up_to(PATIENCE);
+        let layer = layer.policy(Policy::of("patient", &limiter)?);
+        let app = Router::new()
+            .route("/", get(async || "hello\n"))
+            .layer(layer);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let addr = listener.local_addr()?;
+        let service = app.into_make_service_with_connect_info::<SocketAddr>();
+        let serving = async move { drop(axum::serve(listener, service).await) };
+        rt.spawn(serving).detach();
+        all_wait(Net::Tokio, &rt, addr, &limiter).await
+    });
+}
+
+#[test]
+fn requests_wait_before_hyper() {
+    on_smol(async |rt| {
+        let limiter = KeyedLimiter::new("10/s", 1, 10_000)?;
+        let peer = |request: &Request<Incoming>| {
+            let service::Peer(peer) = request.extensions().get()?;
+            Some(peer.ip())
+        };
+        let layer = RateLimitLayer::keyed(&limiter, peer).wait_up_to(PATIENCE);
+        let layer = layer.policy(Policy::of("patient", &limiter)?);
+        let hello = async |_: Request<Incoming>| {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("hello\n")))
+        };
+        let service = ServiceBuilder::new().layer(layer);
+        let service = service.service(tower::service_fn(hello));
+        let listener = smol::net::TcpListener::bind("127.0.0.1:0").await?;
+        let addr = listener.local_addr()?;
+        let inner = rt.clone();
+        let serving = async move { drop(service::serve(inner, listener, service).await) };
+        rt.spawn(serving).detach();
+        all_wait(Net::Smol, &rt, addr, &limiter).await
     });
 }
 

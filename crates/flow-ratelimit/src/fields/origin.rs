@@ -97,7 +97,8 @@ impl TrustedProxies {
     /// The client of a request that came from `peer`: its address, or its network.
     ///
     /// None if a trusted proxy has appended something that is no address, or there is no end to
-    /// proxies: more than 64 of them.
+    /// proxies: more than 64 of them. As the key of a layer with `WithoutKey::Admit` that would be
+    /// a request without a limit: let such a layer fall back on `peer`.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         let mut client = peer.to_canonical();
         if !self.trust(client) {
