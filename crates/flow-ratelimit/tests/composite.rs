@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use flow_ratelimit::{
     AcquireError, Composite, ConfigError, Denied, Granted, KeyedLimiter, LeakyBucket, Limiter,
-    LimiterExt, Limits, Rate, TokenBucket, WaitState,
+    LimiterExt, Limits, Rate, TokenBucket, WaitState, WhenFull,
 };
 use flow_rt::{Instant, ManualClock, TestRuntime};
 use proptest::prelude::*;
@@ -524,11 +524,43 @@ fn one_that_was_outrun_is_told_the_longest_wait_too() {
     assert_eq!((slow.available(), other.available()), (5, 0));
 }
 
+/// Made-up keys that find no room are denied before anything is taken of the limits beside theirs.
+#[test]
+fn a_key_without_room_takes_nothing_of_the_other_limits() {
+    let clock = clock();
+    let build = || {
+        let builder = KeyedLimiter::<u64>::builder().rate("1/s").burst(10);
+        let builder = builder.max_keys(8).when_full(WhenFull::Deny);
+        builder.clock(clock.clone())
+    };
+    let (hashed, exact) = (build().build().unwrap(), build().build_exact().unwrap());
+    for key in 0..8 {
+        hashed.try_acquire_n(&key, 5).unwrap();
+        exact.try_acquire_n(&key, 5).unwrap();
+    }
+    for made_up in 100..200 {
+        let (hashed, exact) = (hashed.key(&made_up), exact.key(&made_up));
+        let keys: [&dyn Limiter; 2] = [&hashed, &exact];
+        for key in keys {
+            let all = bucket(&clock, 1, 5);
+            let both = Composite::new((&all, key));
+            let denied = both.peek().unwrap_err();
+            assert_eq!(both.try_acquire(), Err(denied));
+            assert_eq!(denied.index, 1);
+            assert!(matches!(denied.denied, Denied::KeysFull { .. }));
+            assert_eq!(denied.retry_after(), Some(5_000 * MS));
+            assert_eq!(all.stats().granted, 0, "not even for a moment");
+        }
+    }
+}
+
 proptest! {
-    /// Beside each bucket stands one that is asked for the same only if all grant.
+    /// Beside each bucket stands one that is asked for the same only if all grant. One may have two
+    /// places: then all are looked at, and those before its second place give back what they gave.
     #[test]
     fn a_request_that_is_denied_changes_no_count(
         limits in prop::collection::vec((0..20_u64, 1..20_u64), 1..6),
+        twice in prop::option::of(any::<[prop::sample::Index; 2]>()),
         steps in prop::collection::vec((0..500_u64, 0..12_u64), 1..80),
     ) {
         let clock = clock();
@@ -536,18 +568,28 @@ proptest! {
             limits.iter().map(|(rate, burst)| bucket(&clock, *rate, *burst)).collect()
         };
         let (ours, model) = (build(), build());
-        let all = Composite::new(&ours[..]);
+        let mut places: Vec<_> = (0..limits.len()).collect();
+        if let Some([which, before]) = twice {
+            places.insert(before.index(limits.len() + 1), which.index(limits.len()));
+        }
+        let all: Vec<_> = places.iter().map(|it| &ours[*it]).collect();
+        let all = Composite::new(&all[..]);
         for (ms, n) in steps {
             clock.advance(u32::try_from(ms).expect("small") * MS);
-            let would: Vec<_> = model.iter().map(|it| it.peek_n(n)).collect();
+            let would: Vec<_> = places.iter().map(|it| model[*it].peek_n(n)).collect();
             match all.try_acquire_n(n) {
                 Ok(granted) => {
                     prop_assert!(would.iter().all(Result::is_ok));
-                    for it in &model {
-                        prop_assert!(it.try_acquire_n(n).is_ok());
+                    for it in &places {
+                        prop_assert!(model[*it].try_acquire_n(n).is_ok());
                     }
                     let least = model.iter().map(TokenBucket::available).min();
                     prop_assert_eq!(Some(granted.remaining()), least);
+                }
+                Err(by) if would.iter().all(Result::is_ok) => {
+                    let second = places.iter().rposition(|it| *it == places[by.index]);
+                    prop_assert_eq!(second, Some(by.index));
+                    prop_assert!(model[places[by.index]].available() < 2 * n);
                 }
                 Err(by) => {
                     prop_assert_eq!(would[by.index], Err(by.denied));

@@ -287,6 +287,10 @@ fn a_full_table_denies_if_it_is_told_to() {
     let denied = limiter.try_acquire(&8).unwrap_err();
     assert!(matches!(denied, Denied::KeysFull { .. }));
     assert_eq!(denied.retry_after(), Some(3 * SECOND));
+    assert_eq!(limiter.peek(&8), Err(denied), "a look says the same");
+    assert_eq!(limiter.peek_n(&8, 0), Ok(()), "which take no room");
+    assert_eq!(limiter.peek_n(&0, 7), Ok(()), "it has its place");
+    assert_eq!(limiter.available(&8), 10);
     assert_eq!(limiter.available(&7), 0);
     clock.advance(3 * SECOND);
     limiter.try_acquire(&8).unwrap();

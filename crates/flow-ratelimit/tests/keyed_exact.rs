@@ -9,6 +9,7 @@ use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
+use allocation_counter::measure;
 use flow_ratelimit::{
     AcquireError, ConfigError, Denied, Exact, KeyedLimiter, KeyedLimiterBuilder, Quota, Rate,
     WhenFull,
@@ -291,9 +292,56 @@ fn kept_keys_are_denied_room_if_it_is_told_to() {
     let denied = limiter.try_acquire(&4).unwrap_err();
     assert!(matches!(denied, Denied::KeysFull { .. }));
     assert_eq!(denied.retry_after(), Some(3 * SECOND));
+    assert_eq!(limiter.peek(&4), Err(denied), "a look says the same");
+    assert_eq!(limiter.peek_n(&4, 0), Ok(()), "which take no room");
+    assert_eq!(limiter.peek_n(&0, 7), Ok(()), "it has its place");
     clock.advance(3 * SECOND);
+    assert_eq!(limiter.peek(&4), Ok(()));
     limiter.try_acquire(&4).unwrap();
     assert_eq!((limiter.stats().evicted, limiter.len()), (0, 4));
+}
+
+/// A look and a request look at the same keys of many, and so they say the same.
+#[test]
+fn a_look_foretells_whether_there_is_room() {
+    let clock = clock();
+    let builder = builder(&clock, 1_000).when_full(WhenFull::Deny);
+    let limiter = builder.build_exact().unwrap();
+    for key in 0..1_000 {
+        // One in a hundred is full after a second.
+        let n = if key % 100 == 0 { 1 } else { 9 };
+        limiter.try_acquire_n(&key, n).unwrap();
+    }
+    clock.advance(SECOND);
+    let mut denied = 0;
+    for key in 1_000..2_000 {
+        let told = limiter.peek(&key);
+        assert_eq!(limiter.try_acquire(&key).map(drop), told);
+        denied += usize::from(told.is_err());
+    }
+    assert!((900..1_000).contains(&denied), "{denied}");
+}
+
+/// As `build_exact` says: a key and 24 bytes for each, and up to twice as much.
+#[test]
+fn kept_keys_take_the_memory_that_is_said() {
+    const ENTRY: u64 = 8 + 24;
+    let mut most: u64 = 0;
+    for count in [1_000, 10_000, 20_000, 33_000, 60_000] {
+        let builder = builder(&clock(), 100_000).counted(false);
+        let limiter = builder.build_exact().unwrap();
+        let taken = measure(|| {
+            for key in 0..count {
+                limiter.try_acquire(&key).unwrap();
+            }
+        });
+        let taken = u64::try_from(taken.bytes_current).unwrap();
+        // Vectors with few keys have room for four, and some shards have more keys than others.
+        let fits = ENTRY * count..=ENTRY * (2 * count + 4 * 256);
+        assert!(fits.contains(&taken), "{taken} bytes of {count} keys");
+        most = most.max(100 * taken / (ENTRY * count));
+    }
+    assert!(most > 150, "{most} % of what the keys need");
 }
 
 #[test]

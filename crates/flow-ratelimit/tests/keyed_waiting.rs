@@ -20,6 +20,7 @@ flow_rt::on_every_runtime! {
     waits_its_time,
     keys_wait_apart_from_each_other,
     the_first_is_served_first,
+    classes_of_a_key_wait_apart_from_each_other,
     a_held_waiter_blocks_nobody,
     a_dropped_wait_takes_nothing,
     a_grant_that_is_not_looked_at_comes_back,
@@ -101,6 +102,34 @@ async fn the_first_is_served_first(rt: TestRuntime) {
     assert!(poll_once(small.as_mut()).is_pending());
     assert_eq!(limiter.stats().waiting, 1);
     small.await.expect("open");
+    nothing_stays(&rt, limiter.stats().waiting).await;
+}
+
+/// A key that is waited for by two quotas has a line for each: whoever's token comes first is first,
+/// and in each line the first.
+async fn classes_of_a_key_wait_apart_from_each_other(rt: TestRuntime) {
+    let builder = KeyedLimiter::<str>::builder().rate("1/s").burst(1);
+    let builder = builder.max_keys(100).classes(["100/s burst 1"]);
+    let limiter = builder.build().expect("a valid limiter");
+    let [slow, fast] = [0, 1].map(|class| limiter.class(class).expect("there is one"));
+    slow.try_acquire("anna").expect("full");
+    let mut first = pin!(slow.acquire("anna"));
+    let mut second = pin!(fast.acquire("anna"));
+    let mut third = pin!(fast.acquire("anna"));
+    assert!(poll_once(first.as_mut()).is_pending());
+    assert!(poll_once(second.as_mut()).is_pending());
+    assert!(poll_once(third.as_mut()).is_pending());
+    assert_eq!(limiter.stats().waiting, 3);
+    rt.advance(10 * MS).await;
+    assert!(poll_once(third.as_mut()).is_pending());
+    assert!(second.now_or_never().is_some_and(|it| it.is_ok()));
+    assert!(poll_once(first.as_mut()).is_pending());
+    rt.advance(10 * MS).await;
+    assert!(third.now_or_never().is_some_and(|it| it.is_ok()));
+    // A newcomer of the other class does not stand behind it either.
+    rt.advance(10 * MS).await;
+    fast.try_acquire("anna").expect("by its quota it is there");
+    first.await.expect("open");
     nothing_stays(&rt, limiter.stats().waiting).await;
 }
 

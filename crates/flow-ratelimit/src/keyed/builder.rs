@@ -215,6 +215,9 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
     /// tokens until full as it did, less what has come since by the rate of then and the wall clock:
     /// nothing, if that was put back. More of them than there is room for are forgotten, and counted.
     ///
+    /// Keys are known by their hashes, so the secret of the hash is the snapshot's too, whatever
+    /// [`seed`](Self::seed) says.
+    ///
     /// # Errors
     /// Those of [`build`](Self::build), and [`ConfigError::InvalidSnapshot`].
     pub fn build_from(
@@ -337,7 +340,10 @@ impl<K: Eq + Clone + Send + Sync + 'static, C: Clock> KeyedLimiterBuilder<K, C> 
     ///
     /// # Cost
     /// Each call takes a lock, out of up to 256, and a key that comes anew is cloned. Memory is taken
-    /// as keys come: each is kept with 16 bytes beside it, and 8 to 16 for the table.
+    /// as keys come: each is kept with 16 bytes beside it, and 8 for the table, in vectors that double
+    /// when they are full. So it is 24 bytes and a key for each, of those that were known at once; up to
+    /// twice as much of what a vector has just grown to; and what a key has elsewhere, like the text of
+    /// a `String`. [`retain`](KeyedLimiter::retain) gives back what is not needed.
     ///
     /// # Errors
     /// [`ConfigError`] if rate, burst or the number of keys is missing or out of range, there are too

@@ -75,7 +75,7 @@ impl<'a, K: ?Sized, C: Clock, S: Store> KeyedClass<'a, K, C, S> {
     /// in.
     ///
     /// # Errors
-    /// What [`try_acquire`](Self::try_acquire) would say, but for [`Denied::KeysFull`].
+    /// What [`try_acquire`](Self::try_acquire) would say.
     pub fn peek<Q>(&self, key: &Q) -> Result<(), Denied>
     where
         K: Borrow<Q>,
@@ -88,7 +88,7 @@ impl<'a, K: ?Sized, C: Clock, S: Store> KeyedClass<'a, K, C, S> {
     /// Whether a key could take `n` tokens now. See [`peek`](Self::peek).
     ///
     /// # Errors
-    /// What [`try_acquire_n`](Self::try_acquire_n) would say, but for [`Denied::KeysFull`].
+    /// What [`try_acquire_n`](Self::try_acquire_n) would say.
     pub fn peek_n<Q>(&self, key: &Q, n: u64) -> Result<(), Denied>
     where
         K: Borrow<Q>,

@@ -62,6 +62,12 @@ struct Asked<'a, Q: ?Sized> {
     key: &'a Q,
 }
 
+/// Who lacks least of some keys of a shard: how much, and its number; and how many were looked at.
+struct Least {
+    key: Option<(i128, usize)>,
+    looked_at: usize,
+}
+
 impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
     /// Room for so many keys, and for so many if it is to grow.
     pub(super) fn new(max_keys: usize, grow_to: usize, when_full: WhenFull) -> Self {
@@ -186,7 +192,11 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
             return Err(not_yet(anchor, level.spent, need, now));
         }
         if ask == Ask::Peek {
-            return Ok(class.granted(&anchor, level.free));
+            let kept_out = match found {
+                Some(_) => None,
+                None => self.keeps_out(&shard, quotas, now),
+            };
+            return kept_out.map_or_else(|| Ok(class.granted(&anchor, level.free)), Err);
         }
         let used = anchor.take(level, need);
         if let Some(entry) = found.and_then(|number| shard.entry(number)) {
@@ -244,45 +254,54 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
         if self.takes_another(self.max_keys) {
             return Ok(None);
         }
-        let mut least_of = |sample| {
-            let looked = shard.next(sample).filter_map(|number| {
+        let least = self.least(shard, quotas, now);
+        shard.pass(least.looked_at);
+        let forgets_nobody = least.key.is_none_or(|(lacks, _)| lacks > 0);
+        if forgets_nobody && self.takes_another(self.grow_to) {
+            return Ok(None);
+        }
+        let Some((lacks, number)) = least.key else {
+            // A shard that has nobody while the others are full: one more does no harm.
+            self.known.fetch_add(1, Ordering::Relaxed);
+            return Ok(None);
+        };
+        if lacks > 0 {
+            if self.when_full == WhenFull::Deny {
+                return Err(keys_full(shard, number, quotas, now));
+            }
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(shard.remove(number))
+    }
+
+    /// Why there would be no room for another key in a shard, if there would not: as
+    /// [`make_room`](Self::make_room), that changes nothing.
+    fn keeps_out(&self, shard: &Shard<K>, quotas: &Quotas, now: Instant) -> Option<Denied> {
+        if self.when_full != WhenFull::Deny || self.known.load(Ordering::Relaxed) < self.max_keys {
+            return None;
+        }
+        let (lacks, number) = self.least(shard, quotas, now).key?;
+        (lacks > 0).then(|| keys_full(shard, number, quotas, now))
+    }
+
+    /// Who lacks least of those next in a shard.
+    fn least(&self, shard: &Shard<K>, quotas: &Quotas, now: Instant) -> Least {
+        let least_of = |sample| {
+            let looked = shard.ahead(sample).filter_map(|number| {
                 let entry = shard.entries().get(number)?;
                 Some((quotas.debt(entry.hash, entry.used, now), number))
             });
             looked.min()
         };
-        let lacks_something = |least: Option<(i128, usize)>| least.is_none_or(|(it, _)| it > 0);
-        let mut least = least_of(SAMPLE);
-        if self.when_full == WhenFull::Deny && lacks_something(least) {
-            let others = least_of(SAMPLE_TO_DENY);
-            least = [least, others].into_iter().flatten().min();
+        let (key, looked_at) = (least_of(0..SAMPLE), SAMPLE);
+        if self.when_full == WhenFull::Deny && key.is_none_or(|(lacks, _)| lacks > 0) {
+            let others = least_of(SAMPLE..SAMPLE_TO_DENY);
+            return Least {
+                key: [key, others].into_iter().flatten().min(),
+                looked_at: SAMPLE_TO_DENY,
+            };
         }
-        let forgets_nobody = lacks_something(least);
-        if forgets_nobody && self.takes_another(self.grow_to) {
-            return Ok(None);
-        }
-        match (least, self.when_full) {
-            (Some((lacks, number)), when_full) if lacks <= 0 || when_full != WhenFull::Deny => {
-                if lacks > 0 {
-                    self.evicted.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok(shard.remove(number))
-            }
-            (Some((_, number)), _) => {
-                let entry = shard.entries().get(number);
-                Err(Denied::KeysFull {
-                    retry_after: entry.map_or(core::time::Duration::MAX, |entry| {
-                        let class = quotas.of(entry.hash);
-                        full_after(&class.params.anchor(), entry.used, now)
-                    }),
-                })
-            }
-            // A shard that has nobody while the others are full: one more does no harm.
-            (None, _) => {
-                self.known.fetch_add(1, Ordering::Relaxed);
-                Ok(None)
-            }
-        }
+        Least { key, looked_at }
     }
 
     /// Counts another key, if it is one of so many at the most.
@@ -314,6 +333,17 @@ impl<K: Eq + Clone + Send + Sync + 'static> Exact<K> {
                 entry.used = anchor.put_back(entry.used, grains, 0);
             }
         }
+    }
+}
+
+/// Who is told that there is no room: it comes back when that key is full.
+fn keys_full<K>(shard: &Shard<K>, number: usize, quotas: &Quotas, now: Instant) -> Denied {
+    let retry_after = shard.entries().get(number).map(|entry| {
+        let line = quotas.of(entry.hash).params.anchor();
+        full_after(&line, entry.used, now)
+    });
+    Denied::KeysFull {
+        retry_after: retry_after.unwrap_or(core::time::Duration::MAX),
     }
 }
 
@@ -435,5 +465,5 @@ const KEYS_PER_SHARD: usize = 256;
 /// How many keys are looked at to make room for one.
 const SAMPLE: usize = 32;
 
-/// How many more before one is denied for want of room.
-const SAMPLE_TO_DENY: usize = 224;
+/// How many before one is denied for want of room.
+const SAMPLE_TO_DENY: usize = 256;

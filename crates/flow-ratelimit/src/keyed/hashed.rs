@@ -33,7 +33,7 @@ use flow_sync::sync::atomic::{AtomicU64, Ordering};
 use super::builder::WhenFull;
 use super::levels::{Levels, LockedLevels};
 use super::quotas::{Class, Quotas, forgetting, full, full_after, kept};
-use super::slots::Slot;
+use super::slots::{Candidate, Slot};
 use super::store::{Ask, Finds, Stood, Store};
 use crate::error::Denied;
 use crate::granted::Granted;
@@ -161,10 +161,12 @@ impl Hashed {
             Err(denied) => return Some(Err(denied)),
         };
         let mut free = anchor.burst.cast_signed();
+        let mut stands = false;
         if !anchor.unlimited
             && let Some((slot, other)) =
                 locked.find_same(|it| it != hash && quotas.is_same_key(hash, it))
         {
+            stands = true;
             let spent = slot.load(other)?;
             let used = quotas.carried((other, spent), (hash, anchor), now);
             let used = used.unwrap_or_else(|| full(anchor, now));
@@ -179,8 +181,13 @@ impl Hashed {
             }
             free = level.free;
         }
-        if need == 0 || anchor.unlimited || ask == Ask::Peek {
+        if need == 0 || anchor.unlimited || stands {
             return Some(Ok(class.granted(anchor, free)));
+        }
+        if ask == Ask::Peek {
+            let candidate = locked.candidate(|hash, used| quotas.debt(hash, used, now));
+            let kept_out = candidate.and_then(|it| self.keeps_out(quotas, &it, now));
+            return Some(kept_out.map_or_else(|| Ok(class.granted(anchor, free)), Err));
         }
         let let_in = self.let_in(quotas, anchor, &locked, hash, need, now);
         if let_in.is_none() {
@@ -220,13 +227,8 @@ impl Hashed {
         let used = full(anchor, now).wrapping_add(need) & USED_MASK;
         // A set always has slots.
         while let Some(candidate) = locked.candidate(|hash, used| quotas.debt(hash, used, now)) {
-            if candidate.owed > 0 && self.denies {
-                let class = quotas.of(candidate.hash);
-                let line = class.params.anchor();
-                return Some(Err(Denied::KeysFull {
-                    // When that key is full.
-                    retry_after: full_after(&line, candidate.used, now),
-                }));
+            if let Some(why) = self.keeps_out(quotas, &candidate, now) {
+                return Some(Err(why));
             }
             if candidate.owed > 0 && self.may_grow(locked, now) {
                 return None;
@@ -241,6 +243,22 @@ impl Hashed {
         let granted = quotas.of(hash);
         let left = (anchor.burst - need).cast_signed();
         Some(Ok(granted.granted(anchor, left)))
+    }
+
+    /// Why a key does not get the slot that is lost least, if it does not.
+    fn keeps_out(
+        &self,
+        quotas: &Quotas,
+        candidate: &Candidate<'_>,
+        now: Instant,
+    ) -> Option<Denied> {
+        let is_kept = candidate.owed > 0 && self.denies;
+        is_kept.then(|| {
+            let line = quotas.of(candidate.hash).params.anchor();
+            // When that key is full.
+            let retry_after = full_after(&line, candidate.used, now);
+            Denied::KeysFull { retry_after }
+        })
     }
 
     /// Lets a key in that was carried over a restart.

@@ -72,8 +72,8 @@ pub(crate) use store::{Finds, Store};
 /// # }
 /// ```
 ///
-/// [`acquire`](Self::acquire) waits for a key's tokens, first in, first out for each key, on any
-/// runtime; there is a queue only for keys that somebody waits for. Keys may be of several
+/// [`acquire`](Self::acquire) waits for a key's tokens, first in, first out for each key in its class,
+/// on any runtime; there is a queue only for keys that somebody waits for. Keys may be of several
 /// [classes](Self::class), each with a quota of its own.
 ///
 /// # What is kept of a key
@@ -156,8 +156,7 @@ impl<K: ?Sized, C: Clock, S: Store> KeyedLimiter<K, C, S> {
     /// remembered stays so.
     ///
     /// # Errors
-    /// What [`try_acquire`](Self::try_acquire) would say, but for
-    /// [`Denied::KeysFull`]: that there is room is not looked at.
+    /// What [`try_acquire`](Self::try_acquire) would say.
     ///
     /// # Cost
     /// That of [`try_acquire`](Self::try_acquire), without the swap.
@@ -173,7 +172,7 @@ impl<K: ?Sized, C: Clock, S: Store> KeyedLimiter<K, C, S> {
     /// Whether a key could take `n` tokens now. See [`peek`](Self::peek).
     ///
     /// # Errors
-    /// What [`try_acquire_n`](Self::try_acquire_n) would say, but for [`Denied::KeysFull`].
+    /// What [`try_acquire_n`](Self::try_acquire_n) would say.
     ///
     /// # Cost
     /// That of [`peek`](Self::peek).
@@ -235,6 +234,10 @@ impl<K: ?Sized, C: Clock, S: Store> KeyedLimiter<K, C, S> {
     /// change. Then the key lacks as many tokens until full as it did, or all of its new burst: a
     /// burst is not to be had twice by going to and fro. A class without a limit changes nothing
     /// about a key.
+    ///
+    /// Those who wait for a key in several classes at once, as may be while it changes, stand in a
+    /// line for each: whoever's tokens come first by its own quota is first. Whoever comes stands
+    /// behind those who wait in its class, and not behind others.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -369,7 +372,8 @@ impl<K: ?Sized, C: Clock, S: Store> KeyedLimiter<K, C, S> {
 }
 
 impl<K: ?Sized, C: Clock + 'static, S: Store> KeyedLimiter<K, C, S> {
-    /// Waits for one token of a key, first in, first out among those who wait for that key.
+    /// Waits for one token of a key, first in, first out among those who wait for that key in class 0;
+    /// those of other [classes](Self::class) have lines of their own.
     ///
     /// # Errors
     /// [`AcquireError`]; nothing was taken then.

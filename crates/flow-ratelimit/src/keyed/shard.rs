@@ -14,6 +14,8 @@
 //! Linear probing, with deletion by shifting back: Knuth, *The Art of Computer Programming*, vol. 3,
 //! 6.4, algorithm R.
 
+use core::ops::Range;
+
 /// Some keys.
 pub(super) struct Shard<K> {
     entries: Vec<Entry<K>>,
@@ -84,13 +86,17 @@ impl<K> Shard<K> {
         Some(self.entries.swap_remove(number))
     }
 
-    /// The next so many numbers, at the most, from the hand on; it moves past them.
-    pub(super) fn next(&mut self, count: usize) -> impl Iterator<Item = usize> + use<K> {
+    /// The numbers that are so far ahead of the hand; each once, if they are more than there are.
+    pub(super) fn ahead(&self, far: Range<usize>) -> impl Iterator<Item = usize> + use<K> {
+        let (hand, all) = (self.hand, self.entries.len());
+        (far.start..far.end.min(all)).map(move |it| (hand + it) % all)
+    }
+
+    /// Moves the hand past so many.
+    pub(super) fn pass(&mut self, count: usize) {
         let all = self.entries.len();
         let count = count.min(all);
-        let start = self.hand;
-        self.hand = (start + count).checked_rem(all).unwrap_or(0);
-        (start..start + count).map(move |it| it % all)
+        self.hand = (self.hand + count).checked_rem(all).unwrap_or(0);
     }
 
     /// Gives memory back that is not needed any more.
