@@ -330,6 +330,10 @@ impl<L: Limiter + ?Sized> Decide for L {
         n: u64,
         state: &mut WaitState,
     ) -> Poll<Result<Granted, Denied>> {
+        if state.limit() == Some(Duration::ZERO) && !state.is_waiting() {
+            // Neither a runtime nor a place in a line is needed to say no.
+            return Poll::Ready(self.try_acquire_n(n));
+        }
         self.poll_acquire_n(cx, n, state)
             .map(|result| result.map_err(Denied::from))
     }

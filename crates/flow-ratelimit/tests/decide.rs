@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use flow_ratelimit::{Decide, Denied, Granted, TokenBucket, WaitState};
+use flow_ratelimit::{Decide, Denied, Granted, KeyedLimiter, TokenBucket, WaitState, WhenFull};
 use flow_rt::sim::Sim;
 
 /// A server that answers at the second poll, and counts.
@@ -140,4 +140,28 @@ fn a_state_with_a_question_is_shared_and_sent() {
     let unavailable = || ready(Err(Denied::Unavailable));
     let denied = state.poll_elsewhere(cx, "another", 1, unavailable);
     assert_eq!(denied, Poll::Ready(Err(Denied::Unavailable)));
+}
+
+/// Nobody waits, so no runtime is needed, and the limiter gives its own reason.
+#[test]
+fn who_has_no_patience_is_told_at_once() {
+    fn ask(limiter: &impl Decide) -> Result<Granted, Denied> {
+        let mut state = WaitState::with_limit(Duration::ZERO);
+        let mut cx = Context::from_waker(Waker::noop());
+        match limiter.poll_decide(&mut cx, 1, &mut state) {
+            Poll::Ready(decided) => decided,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+    let bucket = TokenBucket::new("1/h", 1).unwrap();
+    assert!(ask(&bucket).is_ok());
+    assert!(matches!(ask(&bucket), Err(Denied::NotYet { .. })));
+    let builder = KeyedLimiter::<u64>::builder().rate("1/h").burst(2);
+    let builder = builder.max_keys(1).when_full(WhenFull::Deny);
+    let limiter = builder.build_exact().unwrap();
+    assert!(ask(&limiter.key(&1)).is_ok());
+    assert!(matches!(
+        ask(&limiter.key(&2)),
+        Err(Denied::KeysFull { .. })
+    ));
 }

@@ -265,6 +265,31 @@ fn denied_is_a_429_that_says_when_to_come_back() {
     assert_eq!(field(headers, "x-ratelimit-remaining"), "0");
 }
 
+fn has_no_legacy_fields(headers: &HeaderMap) -> bool {
+    let mut names = headers.keys();
+    !names.any(|name| name.as_str().starts_with("x-ratelimit"))
+}
+
+#[test]
+fn a_layer_without_a_policy_says_what_is_left_and_no_more() {
+    let (bucket, _clock) = bucket("1/h", 1);
+    let service = RateLimitLayer::new(&bucket).layer(echo());
+    for (status, left) in [(StatusCode::OK, 0), (StatusCode::TOO_MANY_REQUESTS, 0)] {
+        let response = now(service.clone().oneshot(get("/"))).unwrap();
+        assert_eq!(response.status(), status);
+        let headers = response.headers();
+        let limit = numbers(&[("r", left), ("t", 3_600)]);
+        assert_eq!(
+            parsed(headers, "ratelimit"),
+            [("default".to_owned(), limit)]
+        );
+        assert!(!headers.contains_key("ratelimit-policy"));
+        assert!(has_no_legacy_fields(headers));
+        let is_denied = status != StatusCode::OK;
+        assert_eq!(headers.contains_key("retry-after"), is_denied);
+    }
+}
+
 #[test]
 fn problems_are_json_that_names_the_policy() {
     let (bucket, _clock) = bucket("1/h", 1);
@@ -324,12 +349,79 @@ fn each_key_has_a_limit() {
             let granted = now(service.clone().oneshot(get(path))).unwrap();
             let limit = &parsed(granted.headers(), "ratelimit")[0];
             assert_eq!(limit.0, "path");
+            assert!(has_no_legacy_fields(granted.headers()));
             assert_eq!(limit.1[0], ("r".to_owned(), left));
         }
         let denied = now(service.clone().oneshot(get(path))).unwrap();
         assert_eq!(denied.status(), StatusCode::TOO_MANY_REQUESTS);
     }
     assert_eq!(per_path.stats().granted, 4);
+}
+
+/// While the server drains: whoever had tokens left, and whoever is new.
+#[test]
+fn a_keyed_limiter_that_is_closed_is_a_503() {
+    let per_path = KeyedLimiter::<String>::new("1/h", 2, 100).unwrap();
+    let path = |request: &Request<()>| Some(request.uri().path().to_owned());
+    let layer = RateLimitLayer::keyed(&per_path, path);
+    let layers = [
+        layer.clone(),
+        layer.clone().wait(),
+        layer.wait_up_to(SECOND),
+    ];
+    for layer in &layers {
+        let service = layer.layer(echo());
+        now(service.clone().oneshot(get("/a"))).unwrap();
+        per_path.refund("/a", 1);
+    }
+    per_path.close();
+    for layer in layers {
+        let service = layer.problem_json().layer(echo());
+        for path in ["/a", "/b"] {
+            let denied = now(service.clone().oneshot(get(path))).unwrap();
+            assert_eq!(denied.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(denied.body().contains("temporary-reduced-capacity"));
+            assert!(!denied.headers().contains_key("retry-after"));
+            assert!(!denied.headers().contains_key("ratelimit"));
+        }
+    }
+}
+
+/// Whoever is outside has spent its token when the one inside denies.
+#[test]
+fn layers_one_around_the_other_spend_from_outside() {
+    let path = |request: &Request<()>| Some(request.uri().path().to_owned());
+    let build = || {
+        let (bucket, _clock) = bucket("1/h", 4);
+        (bucket, KeyedLimiter::<String>::new("1/h", 2, 100).unwrap())
+    };
+
+    let (all, per_path) = build();
+    let service = ServiceBuilder::new()
+        .layer(RateLimitLayer::new(&all))
+        .layer(RateLimitLayer::keyed(&per_path, path))
+        .service(echo());
+    for _ in 0..10 {
+        now(service.clone().oneshot(get("/a"))).unwrap();
+    }
+    assert_eq!(all.available(), 0, "one client has spent those of all");
+
+    let (all, per_path) = build();
+    let service = ServiceBuilder::new()
+        .layer(RateLimitLayer::keyed(&per_path, path))
+        .layer(RateLimitLayer::new(&all))
+        .service(echo());
+    for _ in 0..10 {
+        now(service.clone().oneshot(get("/a"))).unwrap();
+    }
+    assert_eq!(all.available(), 2, "it was admitted twice");
+    for _ in 0..2 {
+        let others = now(service.clone().oneshot(get("/b"))).unwrap();
+        assert_eq!(others.status(), StatusCode::OK);
+    }
+    let denied = now(service.oneshot(get("/c"))).unwrap();
+    assert_eq!(denied.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(per_path.available("/c"), 1, "its own is spent");
 }
 
 #[test]

@@ -14,8 +14,56 @@ use crate::wait_state::WaitState;
 
 /// Whoever says who may go, by a key: what [`RateLimitLayer::keyed`] asks.
 ///
-/// A [`KeyedLimiter`] does. Limiters that ask a server, or that choose among several by what is in
-/// the key, implement it as [`Decide`](crate::Decide) shows.
+/// A [`KeyedLimiter`] does, with its class 0. Limiters that ask a server implement it as
+/// [`Decide`](crate::Decide) shows. Those that choose among several by what is in the key ask the one
+/// that they choose by its [`poll_decide`](crate::Decide::poll_decide): here a
+/// [class](KeyedLimiter::class) for each plan.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # flow_rt::sim::Sim::new(0).run(|_rt| async {
+/// use std::convert::Infallible;
+/// use std::task::{Context, Poll};
+/// use flow_ratelimit::{Decide, DecideKey, Denied, Granted, KeyedLimiter, RateLimitLayer, WaitState};
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+///
+/// #[derive(Clone)]
+/// struct ByPlan(KeyedLimiter<str>);
+///
+/// /// The class of a client's plan, and its name.
+/// type Client = (usize, String);
+///
+/// impl DecideKey<Client> for ByPlan {
+///     fn poll_decide_key(
+///         &self,
+///         cx: &mut Context<'_>,
+///         (plan, name): &Client,
+///         n: u64,
+///         state: &mut WaitState,
+///     ) -> Poll<Result<Granted, Denied>> {
+///         match self.0.class(*plan) {
+///             Ok(class) => class.key(name.as_str()).poll_decide(cx, n, state),
+///             Err(_) => Poll::Ready(Err(Denied::NoKey)),
+///         }
+///     }
+/// }
+///
+/// let plans = KeyedLimiter::builder().rate("60/min burst 1").classes(["600/min burst 2"]);
+/// let limiter = ByPlan(plans.max_keys(10_000).build()?);
+/// let layer = RateLimitLayer::keyed(&limiter, |client: &Client| Some(client.clone())).fail();
+/// let service = ServiceBuilder::new().layer(layer);
+/// let service = service.service(service_fn(async |_| Ok::<_, Infallible>(())));
+///
+/// let mut admitted = Vec::new();
+/// for (plan, name) in [(0, "anna"), (0, "anna"), (1, "ben"), (1, "ben"), (1, "ben"), (2, "eve")] {
+///     let client = (plan, name.to_owned());
+///     admitted.push(service.clone().oneshot(client).await.is_ok());
+/// }
+/// assert_eq!(admitted, [true, false, true, true, false, false]);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # })?.output
+/// # }
+/// ```
 ///
 /// [`RateLimitLayer::keyed`]: crate::RateLimitLayer::keyed
 pub trait DecideKey<K: ?Sized>: Send + Sync {
@@ -76,6 +124,7 @@ pub enum WithoutKey {
     #[default]
     Deny,
     /// It passes, and no limit hears of it: for layers that are about some requests only, with
-    /// another limit for the others.
+    /// another limit for the others. A client that can keep the closure from finding a key is not
+    /// limited at all, so let it say a key of every request that the layer is about.
     Admit,
 }

@@ -68,6 +68,61 @@ use crate::wait_state::WaitState;
 /// # }
 /// ```
 ///
+/// # Several limits
+/// Of layers one around the other, those outside have spent a token when one inside denies. So a limit
+/// for each client belongs outside of one for all, or a client that asks too often spends what is
+/// there for the others. (Outside is the first layer of a `ServiceBuilder`, and the last of an axum
+/// `Router`.) Where a client shall not spend its own token either when the limit for all denies, ask
+/// both at once:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # flow_rt::sim::Sim::new(0).run(|_rt| async {
+/// use std::convert::Infallible;
+/// use std::task::{Context, Poll};
+/// use flow_ratelimit::{
+///     Composite, Decide, DecideKey, Denied, Granted, KeyedLimiter, RateLimitLayer, TokenBucket, WaitState,
+/// };
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+///
+/// #[derive(Clone)]
+/// struct Both {
+///     per_client: KeyedLimiter<u32>,
+///     all: TokenBucket,
+/// }
+///
+/// impl DecideKey<u32> for Both {
+///     fn poll_decide_key(
+///         &self,
+///         cx: &mut Context<'_>,
+///         client: &u32,
+///         n: u64,
+///         state: &mut WaitState,
+///     ) -> Poll<Result<Granted, Denied>> {
+///         Composite::new((self.per_client.key(client), &self.all)).poll_decide(cx, n, state)
+///     }
+/// }
+///
+/// let both = Both { per_client: KeyedLimiter::new("1/h", 2, 100)?, all: TokenBucket::new("1/h", 3)? };
+/// let layer = RateLimitLayer::keyed(&both, |client: &u32| Some(*client)).fail();
+/// let service = ServiceBuilder::new().layer(layer);
+/// let service = service.service(service_fn(async |_| Ok::<_, Infallible>(())));
+///
+/// let mut admitted = Vec::new();
+/// for client in [1, 1, 1, 2, 2] {
+///     admitted.push(service.clone().oneshot(client).await.is_ok());
+/// }
+/// assert_eq!(admitted, [true, true, false, true, false]);
+/// assert_eq!((both.per_client.available(&2), both.all.available()), (1, 0));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # })?.output
+/// # }
+/// ```
+///
+/// # While the server drains
+/// Close the limiter, and all requests are denied from then on, also those that wait: with 503, or an
+/// error that says [`Closed`](Denied::Closed).
+///
 /// # Waiting
 /// Needs a runtime, as waiting for the limiter does. A service that waits holds its place in the
 /// limiter's queue while it is not polled, and gives it up when it is dropped.
@@ -94,7 +149,8 @@ impl<L: Clone, F> RateLimitLayer<ByKey<L, F>> {
     /// [`by_header`](crate::fields::by_header) and
     /// [`TrustedProxies`](crate::fields::TrustedProxies) for keys.
     ///
-    /// Requests that [`wait`](Self::wait) stand in a line for each key, first in, first out. Those
+    /// Requests that [`wait`](Self::wait) stand in a line for each key, first in, first out: of a
+    /// `KeyedLimiter`, whose keys are all of class 0 here unless a `DecideKey` says the class. Those
     /// for a decider that does not wait itself ask it again when it says that there will be a token,
     /// and of several that do one is faster.
     pub fn keyed<R, K>(limiter: &L, key: F) -> Self
