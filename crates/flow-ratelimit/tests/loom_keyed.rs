@@ -1,5 +1,5 @@
 //! Models of a limiter of keys: a table of one set, of two slots under loom, whose keys push one
-//! another out. `loom-mutations.toml` lists the lines without which they fail.
+//! another out; or of six sets, of which a key has two. `loom-mutations.toml` lists the lines without which they fail.
 #![cfg(loom)]
 
 mod loom_common;
@@ -25,6 +25,12 @@ fn builder(burst: u64) -> KeyedLimiterBuilder<u64, Still> {
     // By this one key 1 would be denied by the word of key 3, not granted.
     let builder = builder.max_keys(2).seed(3).counted(false);
     builder.clock(Still)
+}
+
+/// A table of six sets. By this seed key 0 has sets 3 and 2, key 14 has 2 and 3, key 8 has 3 and 4,
+/// key 23 has 4 and 0.
+fn of_six_sets() -> Limiter {
+    builder(1).max_keys(3).build().unwrap()
 }
 
 fn limiter(burst: u64) -> Limiter {
@@ -59,6 +65,58 @@ fn two_keys_come_at_once() {
         assert!(other.join().unwrap());
         assert_eq!((limiter.len(), limiter.stats().evicted), (2, 0));
         assert!(limiter.try_acquire(&1).is_err() && limiter.try_acquire(&2).is_err());
+    });
+}
+
+/// Both come to one set, the one as to its second, each with another set beside it.
+#[test]
+fn two_keys_come_to_one_set_of_two() {
+    explore(
+        "keyed: insert || insert of keys with one set in common",
+        2,
+        || {
+            let limiter = of_six_sets();
+            limiter.try_acquire(&0).unwrap();
+            let other = spawn(&limiter, |it| it.try_acquire(&8).is_ok());
+            assert!(limiter.try_acquire(&23).is_ok());
+            assert!(other.join().unwrap());
+            assert_eq!((limiter.len(), limiter.stats().evicted), (3, 0));
+            assert!(
+                [0, 8, 23]
+                    .iter()
+                    .all(|key| limiter.try_acquire(key).is_err())
+            );
+        },
+    );
+}
+
+/// The first set of each is the second of the other: neither waits for ever.
+#[test]
+fn two_keys_come_to_the_same_two_sets() {
+    explore(
+        "keyed: insert || insert of keys with both sets in common",
+        2,
+        || {
+            let limiter = of_six_sets();
+            let other = spawn(&limiter, |it| it.try_acquire(&0).is_ok());
+            assert!(limiter.try_acquire(&14).is_ok());
+            assert!(other.join().unwrap());
+            assert_eq!((limiter.len(), limiter.stats().evicted), (2, 0));
+            assert!([0, 14].iter().all(|key| limiter.try_acquire(key).is_err()));
+        },
+    );
+}
+
+/// It goes to its second set, and is looked for there meanwhile.
+#[test]
+fn a_key_comes_twice_to_its_second_set() {
+    explore("keyed: insert || insert of one key, second set", 2, || {
+        let limiter = of_six_sets();
+        limiter.try_acquire(&0).unwrap();
+        let other = spawn(&limiter, |it| it.try_acquire(&8).is_ok());
+        let ours = limiter.try_acquire(&8).is_ok();
+        assert!(ours != other.join().unwrap(), "one of the two");
+        assert_eq!((limiter.len(), limiter.stats().evicted), (2, 0));
     });
 }
 

@@ -45,9 +45,6 @@ pub(super) struct Levels {
     /// How many keys the first table is for, and all together at the most.
     keys: usize,
     grow_to: usize,
-    /// As if the machine had no more memory.
-    #[cfg(all(test, not(loom)))]
-    pub(super) memory_is_short: core::sync::atomic::AtomicBool,
 }
 
 /// The sets of a key in all tables, for one who may put it in.
@@ -75,8 +72,6 @@ impl Levels {
             growing: Mutex::new(()),
             keys,
             grow_to,
-            #[cfg(all(test, not(loom)))]
-            memory_is_short: core::sync::atomic::AtomicBool::new(false),
         })
     }
 
@@ -125,10 +120,6 @@ impl Levels {
         let _growing = self.growing.lock();
         if self.count.load(Ordering::Relaxed) > seen {
             return true;
-        }
-        #[cfg(all(test, not(loom)))]
-        if self.memory_is_short.load(Ordering::Relaxed) {
-            return false;
         }
         let before = keys_of(self.keys, seen);
         let keys = before.min(self.grow_to.saturating_sub(before));

@@ -46,6 +46,12 @@ use flow_sync::sync::{Mutex, MutexGuard};
 
 use crate::supply::USED_MASK;
 
+#[cfg(all(test, not(loom)))]
+std::thread_local! {
+    /// As if the machine had no more memory for what this thread makes.
+    pub(super) static MEMORY_IS_SHORT: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
+}
+
 /// A fixed number of slots.
 pub(super) struct Slots {
     sets: Box<[Set]>,
@@ -90,6 +96,10 @@ impl Slots {
     pub(super) fn for_keys(keys: usize) -> Result<Self, TryReserveError> {
         let count = Self::sets_for(keys);
         let mut sets = Vec::new();
+        #[cfg(all(test, not(loom)))]
+        if MEMORY_IS_SHORT.get() {
+            sets.try_reserve_exact(usize::MAX)?;
+        }
         sets.try_reserve_exact(count)?;
         sets.resize_with(count, Set::new);
         Ok(Self {
@@ -362,7 +372,7 @@ const EMPTY: u64 = 0;
 const BUSY: u64 = 1 << 63;
 
 /// A newcomer goes to its second set if its first has so many slots left or fewer. At the full
-/// number of keys one in 16 000 is lost so; with a reserve of 2 it is one in 3 000.
+/// number of keys one in 12 000 to 16 000 is lost so; with a reserve of 2 it is one in 3 000.
 const RESERVE: u32 = 3;
 
 /// How many sets a table has at the most beyond what it would need if all were filled evenly.

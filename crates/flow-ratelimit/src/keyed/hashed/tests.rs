@@ -1,11 +1,29 @@
-//! Growth where there is no memory.
+//! Limiters where there is no memory.
 
 use core::time::Duration;
 
 use flow_rt::ManualClock;
-use flow_sync::sync::atomic::Ordering;
 
+use crate::error::ConfigError;
+use crate::keyed::slots::{MEMORY_IS_SHORT, Slots};
 use crate::keyed::{KeyedLimiter, WhenFull};
+
+#[test]
+fn it_is_not_built_without_memory() {
+    let builder = || {
+        let builder = KeyedLimiter::<u64>::builder().rate("1/h burst 10");
+        builder.max_keys(1_000).when_full(WhenFull::Grow)
+    };
+    let snapshot = builder().build().unwrap().snapshot();
+    MEMORY_IS_SHORT.set(true);
+    let (given, bytes) = (1_000, Slots::bytes_for(1_000));
+    assert!(bytes > 16_000);
+    let refused = ConfigError::NoMemoryForKeys { given, bytes };
+    assert_eq!(builder().build().unwrap_err(), refused);
+    assert_eq!(builder().build_from(&snapshot).unwrap_err(), refused);
+    MEMORY_IS_SHORT.set(false);
+    assert!(builder().build().is_ok());
+}
 
 #[test]
 fn it_grows_once_there_is_memory_again() {
@@ -15,7 +33,6 @@ fn it_grows_once_there_is_memory_again() {
         .max_keys(8);
     let builder = builder.when_full(WhenFull::Grow).grow_to(1_024).seed(7);
     let limiter = builder.clock(clock.clone()).build().unwrap();
-    let is_short = &limiter.table.store.slots.memory_is_short;
     let come = |keys: core::ops::Range<u64>| {
         for key in keys {
             limiter.try_acquire(&key).unwrap();
@@ -23,13 +40,13 @@ fn it_grows_once_there_is_memory_again() {
         limiter.stats().evicted
     };
 
-    is_short.store(true, Ordering::Relaxed);
+    MEMORY_IS_SHORT.set(true);
     let evicted = come(0..50);
     assert!(evicted > 0);
     assert_eq!(limiter.capacity(), 8);
 
     // It has not looked since, and does without for a while.
-    is_short.store(false, Ordering::Relaxed);
+    MEMORY_IS_SHORT.set(false);
     assert_eq!(come(50..60), evicted + 10);
     clock.advance(Duration::from_millis(999));
     assert_eq!(come(60..70), evicted + 20);
@@ -39,7 +56,7 @@ fn it_grows_once_there_is_memory_again() {
     assert!(grown >= 256);
 
     // Short again, and again for good.
-    is_short.store(true, Ordering::Relaxed);
+    MEMORY_IS_SHORT.set(true);
     let evicted = come(500..1_000);
     for _ in 0..3 {
         clock.advance(Duration::from_secs(1));
