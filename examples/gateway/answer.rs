@@ -100,7 +100,11 @@ impl Peer {
         match decision {
             Decision::Admitted(_) => {}
             Decision::Limited { .. } => return self.limited(decision),
-            Decision::Unavailable => return overloaded(),
+            Decision::Unavailable { .. } => {
+                let (outcome, mut response) = overloaded();
+                gateway.limits.tell(decision, response.headers_mut());
+                return (outcome, response);
+            }
         }
         let Ok(place) = gateway.in_flight.acquire().await else {
             return overloaded();

@@ -11,6 +11,7 @@ use flow_ratelimit::fields::{Fields, Policy};
 use flow_ratelimit::{Denied, Granted, KeyedLimiter, Rate, WhenFull};
 use flow_redis::{DistributedLimiter, KeyedDistributedLimiter, RedisBackend};
 use hyper::HeaderMap;
+use hyper::header::RETRY_AFTER;
 
 use crate::options::{Options, WrongOption};
 
@@ -24,8 +25,10 @@ pub(crate) enum Decision {
     Limited {
         retry_after: Duration,
     },
-    /// There is no room for another client, or Redis cannot say.
-    Unavailable,
+    /// There is no room for another client for so long, or Redis cannot say.
+    Unavailable {
+        retry_after: Option<Duration>,
+    },
 }
 
 /// The limits of all clients.
@@ -95,11 +98,10 @@ impl Limits {
                     granted.limit(),
                     granted.reset_after(),
                 )),
-                Err(denied) => denied
-                    .retry_after()
-                    .map_or(Decision::Unavailable, |retry_after| Decision::Limited {
-                        retry_after,
-                    }),
+                Err(denied) => match denied.retry_after() {
+                    Some(retry_after) => Decision::Limited { retry_after },
+                    None => Decision::Unavailable { retry_after: None },
+                },
             },
         };
         if let Some(counts) = &self.counts {
@@ -108,7 +110,7 @@ impl Limits {
             match decision {
                 Decision::Admitted(_) => *admitted += 1,
                 Decision::Limited { .. } => *limited += 1,
-                Decision::Unavailable => {}
+                Decision::Unavailable { .. } => {}
             }
         }
         decision
@@ -126,7 +128,14 @@ impl Limits {
             Decision::Limited { retry_after } => {
                 self.fields.add_denied(Some(retry_after), headers);
             }
-            Decision::Unavailable => {}
+            Decision::Unavailable { retry_after } => {
+                // None who has used up a limit: only when to come back, if that is ever.
+                let wait = retry_after.filter(|wait| *wait < Duration::MAX);
+                if let Some(wait) = wait {
+                    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                    headers.insert(RETRY_AFTER, seconds.into());
+                }
+            }
         }
     }
 
@@ -163,7 +172,9 @@ fn decided(result: Result<Granted, Denied>) -> Decision {
     match result {
         Ok(granted) => Decision::Admitted(granted),
         Err(Denied::NotYet { retry_after, .. }) => Decision::Limited { retry_after },
-        Err(_) => Decision::Unavailable,
+        Err(denied) => Decision::Unavailable {
+            retry_after: denied.retry_after(),
+        },
     }
 }
 

@@ -69,7 +69,33 @@ fn clients_are_told_how_they_stand() {
     });
     assert_eq!(headers["ratelimit"], "\"client\";r=0;t=2");
     assert_eq!(headers["retry-after"], "2");
-    assert!(told(Decision::Unavailable).is_empty());
+    let unavailable = |retry_after| told(Decision::Unavailable { retry_after });
+    assert!(unavailable(None).is_empty());
+    assert!(unavailable(Some(Duration::MAX)).is_empty());
+    let headers = unavailable(Some(Duration::from_millis(1_001)));
+    assert_eq!(
+        (headers.len(), &headers["retry-after"]),
+        (1, &"2".parse().unwrap())
+    );
+}
+
+#[test]
+fn whom_there_is_no_room_for_is_told_when_there_is() {
+    let limiter = KeyedLimiter::<str>::builder().rate("1/h").burst(2);
+    let limiter = limiter.max_keys(1).when_full(WhenFull::Deny);
+    let limiter = limiter.build().unwrap();
+    // A table has eight places at the least.
+    for n in 0..8 {
+        let client = format!("client {n}");
+        assert!(is_admitted(decided(limiter.try_acquire(&*client))));
+    }
+    let Decision::Unavailable { retry_after } = decided(limiter.try_acquire("another")) else {
+        panic!("there is no room");
+    };
+    // When one of them is full again.
+    assert!(retry_after.unwrap() > Duration::from_mins(59));
+    let closed = decided(Err(Denied::Closed));
+    assert_eq!(closed, Decision::Unavailable { retry_after: None });
 }
 
 #[test]
