@@ -1,7 +1,7 @@
 //! What users write: the short programs that fix the look of the API, compiled and run.
 //!
-//! The layers in front of a service are examples of their own (`http_axum`, `http_hyper`), and so
-//! is an executor of one's own (`custom_executor`).
+//! Services on real sockets are examples of their own (`http_axum`, `http_hyper`), and so is an executor
+//! of one's own (`custom_executor`).
 #![cfg(all(
     feature = "tokio",
     feature = "sim",
@@ -129,6 +129,69 @@ async fn who_may_go(handle: &Handle) -> Result<(), flow::Error> {
 async fn who_may_go_runs() {
     let handle = Handle::current().unwrap();
     who_may_go(&handle).await.unwrap();
+}
+
+/// Limits before an axum service: one for each client, outside, and one for all.
+#[cfg(all(feature = "tower", feature = "http"))]
+async fn in_front_of_a_service() -> Result<(), flow::Error> {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::{Request, Response, StatusCode};
+    use axum::routing::get;
+    use flow::ratelimit::RateLimitLayer;
+    use tower::{ServiceBuilder, ServiceExt, service_fn};
+
+    async fn hello() -> &'static str {
+        "hello"
+    }
+    fn client_ip(request: &Request<Body>) -> Option<IpAddr> {
+        request
+            .headers()
+            .get("x-real-ip")?
+            .to_str()
+            .ok()?
+            .parse()
+            .ok()
+    }
+    fn my_page(denied: &Denied) -> Response<Body> {
+        Response::new(Body::from(denied.to_string()))
+    }
+
+    let per_client = KeyedLimiter::new("1/h", 1, 1_000)?;
+    let bucket = TokenBucket::new("1/h", 2)?;
+    let app = Router::new()
+        .route("/", get(hello))
+        .layer(RateLimitLayer::new(&bucket).respond_with(|denied: &Denied| my_page(denied)))
+        .layer(
+            RateLimitLayer::keyed(&per_client, client_ip).wait_up_to(Duration::from_millis(100)),
+        );
+    let mut answers = Vec::new();
+    for client in ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+        let request = Request::get("/").header("x-real-ip", client);
+        let request = request.body(Body::empty()).expect("a valid request");
+        let Ok(response) = app.clone().oneshot(request).await;
+        let says = response.headers().contains_key("ratelimit");
+        answers.push((response.status(), says));
+    }
+    let (ok, denied) = (StatusCode::OK, StatusCode::TOO_MANY_REQUESTS);
+    // The last one's page is `my_page`, with what its own limit adds to it.
+    assert_eq!(
+        answers,
+        [(ok, true), (denied, true), (ok, true), (ok, true)]
+    );
+
+    let service = ServiceBuilder::new()
+        .layer(RateLimitLayer::new(&bucket).fail())
+        .service(service_fn(async |n: u32| Ok::<_, std::io::Error>(n + 1)));
+    let denied = service.oneshot(1).await.expect_err("they are spent");
+    assert!(denied.retry_after().is_some());
+    Ok(())
+}
+
+#[cfg(all(feature = "tower", feature = "http"))]
+#[tokio::test]
+async fn in_front_of_a_service_runs() {
+    in_front_of_a_service().await.unwrap();
 }
 
 #[derive(Default)]
