@@ -76,9 +76,10 @@ fn granted(bench: &mut Bench, keys: usize, name: &str) {
 fn bytes(bench: &mut Bench) {
     const ROW: &str = "keyed, bytes per key, 1 M keys";
     const FLOOD: &str = "keyed, MiB after a flood of 20 M keys";
+    const LOST: &str = "keyed, live keys lost of 1 M";
     const KEYS: u64 = 1_000_000;
     const MIB: f64 = 1_048_576.0;
-    if !bench.wants(ROW) && !bench.wants(FLOOD) {
+    if ![ROW, FLOOD, LOST].iter().any(|row| bench.wants(row)) {
         return;
     }
     let flood = 20 * KEYS;
@@ -104,9 +105,11 @@ fn bytes(bench: &mut Bench) {
     bench.record(ROW, "B", &[live * per_key], &peers);
     let peers = [("governor", vec![peers_flooded / MIB])];
     bench.record(FLOOD, "MiB", &[flooded / MIB], &peers);
+    let peers = [("two in ten thousand", vec![KEYS as f64 / 5_000.0])];
+    bench.record(LOST, "keys", &[lost as f64], &peers);
     bench.note(format!(
-        "Keyed: of {KEYS} live keys, as many as the limiter was built for, {lost} were forgotten \
-         too early. The flood is of {flood} keys."
+        "Keyed: *lost* are those of {KEYS} live keys, as many as the limiter was built for, that were \
+         forgotten too early. The flood is of {flood} keys."
     ));
 }
 
