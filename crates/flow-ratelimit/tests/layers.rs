@@ -387,43 +387,6 @@ fn a_keyed_limiter_that_is_closed_is_a_503() {
     }
 }
 
-/// Whoever is outside has spent its token when the one inside denies.
-#[test]
-fn layers_one_around_the_other_spend_from_outside() {
-    let path = |request: &Request<()>| Some(request.uri().path().to_owned());
-    let build = || {
-        let (bucket, _clock) = bucket("1/h", 4);
-        (bucket, KeyedLimiter::<String>::new("1/h", 2, 100).unwrap())
-    };
-
-    let (all, per_path) = build();
-    let service = ServiceBuilder::new()
-        .layer(RateLimitLayer::new(&all))
-        .layer(RateLimitLayer::keyed(&per_path, path))
-        .service(echo());
-    for _ in 0..10 {
-        now(service.clone().oneshot(get("/a"))).unwrap();
-    }
-    assert_eq!(all.available(), 0, "one client has spent those of all");
-
-    let (all, per_path) = build();
-    let service = ServiceBuilder::new()
-        .layer(RateLimitLayer::keyed(&per_path, path))
-        .layer(RateLimitLayer::new(&all))
-        .service(echo());
-    for _ in 0..10 {
-        now(service.clone().oneshot(get("/a"))).unwrap();
-    }
-    assert_eq!(all.available(), 2, "it was admitted twice");
-    for _ in 0..2 {
-        let others = now(service.clone().oneshot(get("/b"))).unwrap();
-        assert_eq!(others.status(), StatusCode::OK);
-    }
-    let denied = now(service.oneshot(get("/c"))).unwrap();
-    assert_eq!(denied.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(per_path.available("/c"), 1, "its own is spent");
-}
-
 #[test]
 fn what_has_no_key_is_denied_or_admitted() {
     let per_client = KeyedLimiter::<String>::new("1/h", 1, 100).unwrap();

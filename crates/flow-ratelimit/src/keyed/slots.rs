@@ -372,7 +372,7 @@ const EMPTY: u64 = 0;
 const BUSY: u64 = 1 << 63;
 
 /// A newcomer goes to its second set if its first has so many slots left or fewer. At the full
-/// number of keys one in 12 000 to 16 000 is lost so; with a reserve of 2 it is one in 3 000.
+/// number of keys one in 10 000 to 16 000 is lost so; with a reserve of 2 it is one in 3 000.
 const RESERVE: u32 = 3;
 
 /// How many sets a table has at the most beyond what it would need if all were filled evenly.
