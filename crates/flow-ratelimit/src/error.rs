@@ -471,7 +471,8 @@ pub enum Denied {
     /// There are not enough tokens yet, or others wait for them already.
     #[non_exhaustive]
     NotYet {
-        /// When to come back: a lone caller who waits exactly this long is granted.
+        /// When to come back: a lone caller who waits exactly this long, by the limiter's clock, is
+        /// granted. A coarse clock may be behind the machine's by its step: so much longer then.
         ///
         /// Rounded up to a nanosecond; `Duration::MAX` if it is longer than the clock can tell.
         retry_after: Duration,
@@ -561,10 +562,12 @@ impl std::error::Error for Denied {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AcquireError {
-    /// The tokens cannot be there in time; found out at once, not by waiting.
+    /// The tokens cannot be there in time: found out at once, not by waiting, unless the rate fell
+    /// meanwhile. Then at the limit.
     #[non_exhaustive]
     Timeout {
-        /// How long the wait would have been, as far as was known at the start.
+        /// How long the tokens would take from now on, by the rate and the queue of now;
+        /// `Duration::MAX` if it is longer than the clock can tell.
         would_wait: Duration,
     },
     /// More was asked for than the bucket ever holds.
@@ -601,6 +604,16 @@ impl AcquireError {
             _ => Self::Closed,
         }
     }
+
+    /// Of a bucket's decision about one who has no time to wait.
+    pub(crate) fn of_no_wait(denied: Denied) -> Self {
+        match denied {
+            Denied::NotYet { retry_after } => Self::Timeout {
+                would_wait: retry_after,
+            },
+            denied => Self::at_once(denied),
+        }
+    }
 }
 
 impl fmt::Display for AcquireError {
@@ -608,7 +621,7 @@ impl fmt::Display for AcquireError {
         match self {
             Self::Timeout { would_wait } => write!(
                 f,
-                "the tokens would come after {would_wait:?}, later than the timeout allows"
+                "the tokens would come {would_wait:?} from now, later than the timeout allows"
             ),
             Self::ExceedsBurst { requested, burst } => exceeds_burst(f, *requested, *burst),
             Self::NeverRefills => f.write_str(NEVER_REFILLS),

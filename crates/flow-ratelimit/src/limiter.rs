@@ -3,7 +3,7 @@
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -140,8 +140,9 @@ pub trait LimiterExt: Limiter {
     /// Waits for `n` tokens, for `limit` at the most, counted from the first poll.
     ///
     /// Fails at once if the tokens cannot be there in time, by the rate and the queue of that
-    /// moment. If the rate is lowered during the wait it ends at the limit. A grant at the same
-    /// instant as the limit wins.
+    /// moment. If the rate is lowered during the wait it ends at the limit, with the answer of that
+    /// instant to one who comes then and has no time: how long the tokens would take, or why they will
+    /// never come; the tokens, if they are there. A grant at the same instant as the limit wins.
     ///
     /// # Cancel safety
     /// Dropping the future takes nothing and passes the turn on.
@@ -248,12 +249,30 @@ impl<L: Limiter + ?Sized> Future for AcquireTimeout<'_, L> {
             return Poll::Ready(result);
         }
         this.acquire.give_up();
-        Poll::Ready(Err(match fired {
-            Ok(()) => AcquireError::Timeout {
-                would_wait: this.limit,
-            },
-            Err(_) => AcquireError::Stopped,
-        }))
+        Poll::Ready(match fired {
+            Ok(()) => this.ask_now(),
+            Err(_) => Err(AcquireError::Stopped),
+        })
+    }
+}
+
+impl<L: Limiter + ?Sized> AcquireTimeout<'_, L> {
+    /// What somebody hears who does not wait: what was known when the wait began may have changed
+    /// by its end.
+    fn ask_now(&self) -> Result<Granted, AcquireError> {
+        let Acquire { limiter, n, .. } = &self.acquire;
+        let mut state = WaitState::with_limit(Duration::ZERO);
+        let cx = &mut Context::from_waker(Waker::noop());
+        match limiter.poll_acquire_n(cx, *n, &mut state) {
+            // Of a limiter that waits all the same, or cannot say so without a runtime.
+            Poll::Pending
+            | Poll::Ready(Err(AcquireError::NoRuntime(_) | AcquireError::Stopped)) => {
+                Err(AcquireError::Timeout {
+                    would_wait: self.limit,
+                })
+            }
+            Poll::Ready(result) => result,
+        }
     }
 }
 

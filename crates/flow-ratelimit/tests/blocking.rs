@@ -8,7 +8,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use flow_ratelimit::{AcquireBlockingError, AcquireError, LeakyBucket, Pacer, Rate, TokenBucket};
+use flow_ratelimit::{
+    AcquireBlockingError, AcquireError, Denied, LeakyBucket, Pacer, Rate, TokenBucket,
+};
 use flow_rt::sim::Sim;
 use flow_rt::{BlockOnError, Clock, DefaultClock, Handle, ManualClock, TestRuntime};
 
@@ -254,13 +256,31 @@ fn a_wait_ends_at_its_limit() {
     let waited = bucket.acquire_n_blocking_timeout(1, 12 * MS);
     slows.join().expect("no panic");
     match waited {
-        Err(AcquireBlockingError::NotGranted(AcquireError::Timeout { .. })) => {
+        Err(AcquireBlockingError::NotGranted(AcquireError::NeverRefills)) => {
             assert!(clock.now() - start >= 12 * MS);
         }
         // The other thread was held up until the token had come.
         other => assert!(other.is_ok()),
     }
     assert_eq!(bucket.stats().waiting, 0);
+}
+
+/// What it says then is reckoned from then on.
+#[test]
+fn a_wait_that_ends_at_its_limit_says_how_it_stands() {
+    let clock = ManualClock::new();
+    let bucket = TokenBucket::builder().rate("100/s").burst(1).initial(0);
+    let bucket = bucket.clock(clock.clone()).build().expect("valid");
+    let waits = bucket.clone();
+    let waits = thread::spawn(move || waits.acquire_blocking_timeout(15 * MS));
+    until_waiting(&bucket, 1);
+    bucket.set_rate(Rate::per_second(10)).expect("valid");
+    clock.advance(15 * MS);
+    let Err(AcquireBlockingError::NotGranted(late)) = waits.join().expect("no panic") else {
+        panic!("granted");
+    };
+    assert_eq!(Denied::from(late).retry_after(), Some(85 * MS));
+    assert_eq!((bucket.stats().waiting, bucket.stats().denied), (0, 1));
 }
 
 #[test]

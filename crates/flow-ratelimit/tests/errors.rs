@@ -319,7 +319,7 @@ async fn ended_waits() -> Vec<AcquireError> {
 fn of_waiting() {
     sim::check(0..1, |_| async {
         let texts = [
-            "the tokens would come after 2s, later than the timeout allows",
+            "the tokens would come 2s from now, later than the timeout allows",
             TOO_MANY,
             QUEUE_FULL,
             CLOSED,

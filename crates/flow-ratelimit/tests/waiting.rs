@@ -23,6 +23,7 @@ flow_rt::on_every_runtime! {
     a_held_waiter_blocks_nobody,
     tb_20_a_dropped_wait_takes_nothing,
     tb_21_hopeless_timeouts_fail_at_once,
+    a_timeout_at_its_limit_says_how_it_stands,
     tb_22_never_is_not_a_timeout,
     tb_33_more_than_the_burst_never_waits,
     close_ends_the_waits,
@@ -32,6 +33,7 @@ flow_rt::on_every_runtime! {
     newcomers_stay_behind,
     a_look_says_what_a_newcomer_would_hear_though_the_driver_is_late,
     a_panicking_waker_harms_nobody,
+    a_panicking_waker_harms_nobody_granted_with_it,
     dyn_limiters_wait_too,
     a_wait_that_has_ended_takes_nothing_more,
     a_driver_lingers_for_the_next_who_waits,
@@ -145,9 +147,47 @@ async fn tb_21_hopeless_timeouts_fail_at_once(rt: TestRuntime) {
     let mut wait = pin!(bucket.acquire_timeout(15 * MS));
     assert!(!poll_once(wait.as_mut()));
     bucket.set_rate(Rate::ZERO).expect("valid");
-    assert!(matches!(wait.await, Err(AcquireError::Timeout { .. })));
+    let ended = wait.await.expect_err("nothing came");
+    assert_eq!(ended, AcquireError::NeverRefills, "no timeout any more");
+    assert_eq!(Denied::from(ended), Denied::NeverRefills);
     assert_eq!(rt.now() - start, 15 * MS);
-    assert_eq!(bucket.stats().waiting, 0);
+    assert_eq!((bucket.stats().waiting, bucket.stats().denied), (0, 1));
+    no_driver_stays(&rt).await;
+}
+
+/// What it says is reckoned from then on, not from when it began.
+async fn a_timeout_at_its_limit_says_how_it_stands(rt: TestRuntime) {
+    let bucket = bucket(Rate::per_second(100), 1, 0);
+    let mut wait = pin!(bucket.acquire_timeout(15 * MS));
+    assert!(!poll_once(wait.as_mut()));
+    bucket.set_rate(Rate::per_second(10)).expect("valid");
+    let late = wait.await.expect_err("ten times as slow");
+    let retry_after = Denied::from(late).retry_after().expect("it comes");
+    assert_eq!(retry_after, 85 * MS);
+    rt.advance(retry_after).await;
+    bucket.try_acquire().expect("as it was told");
+
+    // Behind another one, as that stands by then.
+    bucket.set_rate(Rate::per_second(100)).expect("valid");
+    let mut first = pin!(bucket.acquire());
+    let mut wait = pin!(bucket.acquire_timeout(25 * MS));
+    assert!(!poll_once(first.as_mut()) && !poll_once(wait.as_mut()));
+    bucket.set_rate(Rate::per_second(10)).expect("valid");
+    let late = wait.await.expect_err("ten times as slow");
+    assert_eq!(Denied::from(late).retry_after(), Some(175 * MS));
+    assert_eq!((bucket.stats().waiting, bucket.stats().denied), (1, 2));
+    first.await.expect("open");
+
+    // One that stood behind a large need finds what that has left.
+    bucket.set_burst(3).expect("valid");
+    bucket.set_rate(Rate::per_second(100)).expect("valid");
+    let mut large = Box::pin(bucket.acquire_n(3));
+    let mut wait = pin!(bucket.acquire_timeout(40 * MS));
+    assert!(!poll_once(large.as_mut()) && !poll_once(wait.as_mut()));
+    bucket.set_rate(Rate::per_second(50)).expect("valid");
+    rt.advance(20 * MS).await;
+    drop(large);
+    wait.await.expect("it moved up");
     no_driver_stays(&rt).await;
 }
 
@@ -310,6 +350,37 @@ async fn a_panicking_waker_harms_nobody(rt: TestRuntime) {
         .expect("no panic")
         .expect("open");
     first.await.expect("it has its token all the same");
+    no_driver_stays(&rt).await;
+}
+
+/// Nor does it keep those from their wake-up that are woken after it.
+async fn a_panicking_waker_harms_nobody_granted_with_it(rt: TestRuntime) {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            std::panic::resume_unwind(Box::new("a waker's panic"));
+        }
+    }
+    #[derive(Default)]
+    struct Told(std::sync::atomic::AtomicBool);
+    impl std::task::Wake for Told {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+    let bucket = bucket(Rate::per_hour(1), 2, 0);
+    let told = Arc::new(Told::default());
+    let wakers = [Arc::new(Panics).into(), told.clone().into()];
+    let mut waits = wakers.map(|waker: Waker| {
+        let mut wait = Box::pin(bucket.acquire());
+        let polled = wait.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        wait
+    });
+    bucket.refund(2);
+    assert_eq!(bucket.stats().waiting, 0, "both were granted");
+    assert!(told.0.load(std::sync::atomic::Ordering::SeqCst));
+    assert!(waits.iter_mut().all(|wait| poll_once(wait.as_mut())));
     no_driver_stays(&rt).await;
 }
 

@@ -362,9 +362,8 @@ impl<T: Limits> fmt::Debug for Composite<T> {
 pub struct CompositeStats {
     /// Requests that were granted, at once or after a wait; 0 if they are not counted.
     pub granted: u64,
-    /// Requests that were denied, and waits that a limit ended with an error; 0 if they are not
-    /// counted. Waits that were dropped are in neither number, nor are those that the timer of
-    /// [`acquire_timeout`](crate::LimiterExt::acquire_timeout) ended while they stood in line.
+    /// Requests that were denied, and waits that ended with an error, at their limit too; 0 if they
+    /// are not counted. Waits that were dropped are in neither number.
     pub denied: u64,
     /// Callers who wait, in whichever line.
     pub waiting: usize,

@@ -277,9 +277,8 @@ impl<C: Clock> fmt::Debug for FairShare<C> {
 pub struct FairShareStats {
     /// Requests that were granted, at once or after a wait; 0 if they are not counted.
     pub granted: u64,
-    /// Requests that were denied, and waits that ended with an error; 0 if they are not counted.
-    /// Waits that were dropped are not among them, nor are those that the timer of
-    /// [`acquire_timeout`](crate::LimiterExt::acquire_timeout) ended.
+    /// Requests that were denied, and waits that ended with an error, at their limit too; 0 if they
+    /// are not counted. Waits that were dropped are not among them.
     pub denied: u64,
     /// Callers in all lines.
     pub waiting: usize,

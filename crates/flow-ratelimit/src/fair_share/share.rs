@@ -253,9 +253,8 @@ impl<C: Clock> fmt::Debug for Share<C> {
 pub struct ShareStats {
     /// Requests that were granted, at once or after a wait; 0 if they are not counted.
     pub granted: u64,
-    /// Requests that were denied, and waits that ended with an error; 0 if they are not counted.
-    /// Waits that were dropped are not among them, nor are those that the timer of
-    /// [`acquire_timeout`](crate::LimiterExt::acquire_timeout) ended.
+    /// Requests that were denied, and waits that ended with an error, at their limit too; 0 if they
+    /// are not counted. Waits that were dropped are not among them.
     pub denied: u64,
     /// Whole tokens that it took of what others left, ever.
     pub borrowed: u64,

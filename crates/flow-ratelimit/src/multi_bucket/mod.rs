@@ -343,10 +343,8 @@ impl<C: Clock> fmt::Debug for MultiBucket<C> {
 pub struct MultiBucketStats {
     /// Requests that were granted, at once or after a wait; 0 if they are not counted.
     pub granted: u64,
-    /// Requests that were denied, and waits that the bucket ended with an error or a thread gave
-    /// up; 0 if they are not counted. Waits that were dropped are in neither number, nor are those
-    /// that the timer of [`acquire_timeout`](crate::LimiterExt::acquire_timeout) ended while they
-    /// stood in line.
+    /// Requests that were denied, and waits that ended with an error, at their limit too; 0 if they
+    /// are not counted. Waits that were dropped are in neither number.
     pub denied: u64,
     /// Callers in the queue.
     pub waiting: usize,

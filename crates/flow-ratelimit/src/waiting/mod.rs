@@ -6,9 +6,10 @@
 //! them, where several sources share a queue (see `fair_share`, whose needs are tokens); the *seats*,
 //! one per runtime that has waiters and one of all threads that wait, each with its driver's waker;
 //! which seat is `primary`; `fire_at`, when it will look; `last_fire`, when its timer last fired;
-//! the threads that wait without a seat; `closed`; `first`, the head once it was found to be too
-//! early. The W bit stands in the limiter's word (see `token_bucket::core`, `multi_bucket::core`).
-//! Marked entries of the list are reservations (see `token_bucket::reservation`).
+//! the threads that wait without a seat, and some that did; `closed`; `first`, the head once it was
+//! found to be too early. The W bit stands in the limiter's word (see `token_bucket::core`,
+//! `multi_bucket::core`). Marked entries of the list are reservations (see
+//! `token_bucket::reservation`).
 //!
 //! # Invariants
 //! 1. W changes only under the lock. It is set while somebody waits, and for ever once closed or in
@@ -51,8 +52,11 @@
 //! - driver dropped before its end (its runtime is gone): its seat goes; it was the primary? wake
 //!   the other seats; no seat is left? wake every waiter, whose polls make one where they live.
 //! - a thread: enqueue and look like a waiter; has it the threads' seat? a driver's step; park
-//!   until then. When it ends: off the list of threads, its seat goes as that of a driver that is
-//!   dropped; the seat is free and another thread waits? wake that one, who takes it.
+//!   until then. Has it none? on the list of threads, unless its waker is still there: whoever takes
+//!   it off takes that too. When it ends its seat goes as that of a driver that is dropped; the seat
+//!   is free and another thread waits? wake that one, who takes it.
+//! - one at its limit: cancel, and ask once more without time to wait: the tokens, or when they come.
+//!   Who has no time enqueues without waker and seat, looks, and cancels.
 //! - the last handle goes: wake the drivers, who find the bucket gone (9).
 //!
 //! # Ordering

@@ -21,8 +21,9 @@ pub(crate) struct Queue<L> {
     /// The head, once it was found to be too early; what ran over before is gone then.
     pub(crate) first: Option<Ticket>,
     pub(super) seats: Vec<Seat>,
-    /// Threads that wait beside the one that has their seat.
-    threads: VecDeque<(usize, Ticket)>,
+    /// Threads that wait beside the one that has their seat; and some that waited, until there is
+    /// no room for others. Those who wait have their waker in the list.
+    pub(super) threads: VecDeque<(usize, Ticket)>,
     pub(super) primary: Option<u64>,
     next_seat: u64,
     pub(super) fire_at: Instant,
@@ -112,11 +113,17 @@ impl<L> Queue<L> {
     }
 
     /// Makes a seat for a home that has none; its driver is the caller's to start. If there is
-    /// one already, `waiter`, in its line, stands by for it: a thread may have to take it over.
-    pub(super) fn seat_for(&mut self, home: Home, waiter: (usize, Ticket)) -> Option<u64> {
+    /// one already, `waiter`, in its line, stands by for it, unless it does already: a thread may
+    /// have to take it over.
+    pub(super) fn seat_for(
+        &mut self,
+        home: Home,
+        waiter: (usize, Ticket),
+        stands_by: bool,
+    ) -> Option<u64> {
         if self.seats.iter().any(|seat| seat.home == home) {
-            if home == Home::Threads && !self.threads.contains(&waiter) {
-                self.threads.push_back(waiter);
+            if home == Home::Threads && !stands_by {
+                self.stand_by(waiter);
             }
             return None;
         }
@@ -143,9 +150,17 @@ impl<L> Queue<L> {
         Some(self.seats.swap_remove(at))
     }
 
-    /// Takes a thread off the list of those who may get their seat.
-    pub(super) fn stand_down(&mut self, thread: (usize, Ticket)) {
-        self.threads.retain(|&it| it != thread);
+    /// Puts a thread on the list of those who may get their seat.
+    fn stand_by(&mut self, thread: (usize, Ticket)) {
+        if self.threads.len() == self.threads.capacity() {
+            // Nobody is taken off when the wait ends: that would be a search for each. There is room
+            // for as many again after this, so that it is seldom.
+            let mut threads = core::mem::take(&mut self.threads);
+            threads.retain(|&(line, it)| self.line(line).standing(it) == Standing::Waiting);
+            threads.reserve(threads.len());
+            self.threads = threads;
+        }
+        self.threads.push_back(thread);
     }
 
     /// After a seat was given up: sees to it that somebody drives those who wait.
@@ -167,7 +182,7 @@ impl<L> Queue<L> {
         }
         while let Some((line, next)) = self.threads.pop_front() {
             let line = self.line_mut(line);
-            // One that was granted meanwhile is on its way out.
+            // One that was granted meanwhile is on its way out, if it has not gone.
             if line.standing(next) == Standing::Waiting {
                 wakes.push(line.take_waker(next));
                 return true;

@@ -193,5 +193,6 @@ pub(crate) fn saturated(sum: u128) -> u64 {
     u64::try_from(sum).unwrap_or(u64::MAX)
 }
 
-/// Twice what tokio's timers are late, and room for the driver's quantum.
+/// Twice what tokio's timers are late, and room for the driver's quantum. Not for the time until
+/// another runtime takes over: that would be a burst of 20 ms whenever the last one is late.
 const DEFAULT_CATCH_UP: Duration = Duration::from_millis(4);

@@ -11,7 +11,7 @@ use flow_rt::sim::{self, Sim, SimRng};
 use flow_sync::sync::atomic::Ordering;
 
 use super::driver::{LINGER, QUANTUM};
-use super::queue::Looks;
+use super::queue::{Home, Looks, Queue};
 use crate::error::AcquireError;
 use crate::granted::Granted;
 use crate::limiter::Acquire;
@@ -19,6 +19,7 @@ use crate::rate::Rate;
 use crate::token_bucket::TokenBucket;
 use crate::token_bucket::core::{Core, W};
 use crate::waiting::Source;
+use crate::wakes::Wakes;
 
 type Wait<'a> = Pin<Box<Acquire<'a, TokenBucket>>>;
 
@@ -237,6 +238,36 @@ fn follows_the_model() {
 fn take_one<T>(from: &mut Vec<T>, rng: &mut SimRng) -> Option<T> {
     let at = rng.below(from.len().max(1) as u64) as usize;
     (!from.is_empty()).then(|| from.swap_remove(at))
+}
+
+/// Threads that come and go beside the one that has the seat leave nothing behind that grows, and the
+/// seat goes to the first who waits.
+#[test]
+fn threads_that_have_gone_are_forgotten() {
+    let mut queue = Queue::new(());
+    let enter = |queue: &mut Queue<()>| {
+        let ticket = queue.list.push(1, Some(Waker::noop().clone()));
+        (ticket, queue.seat_for(Home::Threads, (0, ticket), false))
+    };
+    let (_, seat) = enter(&mut queue);
+    let seat = seat.expect("it is free");
+    let stay: Vec<_> = (0..10).map(|_| enter(&mut queue).0).collect();
+    for _ in 0..10_000 {
+        let (goes, none) = enter(&mut queue);
+        assert_eq!(none, None);
+        queue.list.cancel(goes);
+    }
+    assert!(
+        queue.threads.len() <= 64,
+        "{} stand by",
+        queue.threads.len()
+    );
+    queue.list.cancel(stay[0]);
+    queue.remove_seat(seat);
+    let mut wakes = Wakes::new();
+    queue.hand_over(false, &mut wakes);
+    assert!(queue.list.take_waker(stay[1]).is_none(), "it is woken");
+    assert!(queue.list.take_waker(stay[2]).is_some());
 }
 
 /// A million waits are given up, waiting or granted, and every token is there in the end.

@@ -38,7 +38,7 @@ pub(crate) fn take_blocking<L: Limiter, S: Source>(
         Ok(granted) => Ok(granted),
         // One look, and no sleep.
         Err(Denied::NotYet { .. }) if limit == Some(Duration::ZERO) => source
-            .sit(n, limit)
+            .look_once(n)
             .map_err(AcquireBlockingError::NotGranted),
         Err(Denied::NotYet { .. }) => {
             // Real time that passes here would keep virtual time from moving: its runtime
@@ -92,8 +92,8 @@ trait Sits: Source {
         let own = unpark::this_thread();
         let mut waker = Some(own.clone());
         let mut wakes = Wakes::new();
-        let until = limit.map(|limit| (limit, self.now() + limit));
-        let entered = self.enter(Home::Threads, &mut waker, n, limit, &mut wakes);
+        let until = limit.map(|limit| self.now() + limit);
+        let entered = self.enter(Some(Home::Threads), &mut waker, n, limit, &mut wakes);
         wakes.wake();
         let (ticket, seat) = match entered? {
             Entered::Granted(granted) => return Ok(granted),
@@ -109,15 +109,16 @@ trait Sits: Source {
         self.serve_by_credits();
         loop {
             // Read before the look: a grant at the same instant wins.
-            let late = until.filter(|&(_, until)| until <= self.now());
+            let is_late = until.is_some_and(|until| until <= self.now());
             if let Some(result) = sitting.look(n, &own, &mut wakes) {
                 return result;
             }
-            if let Some((limit, _)) = late {
-                return Err(AcquireError::Timeout { would_wait: limit });
+            if is_late {
+                drop(sitting);
+                return self.ask_now(n);
             }
             let mut at = sitting.drive(&own, &mut wakes);
-            if let Some((_, until)) = until {
+            if let Some(until) = until {
                 at = at.min(until);
             }
             sitting.fired = park_until(at, self);
@@ -125,12 +126,11 @@ trait Sits: Source {
     }
 
     /// A thread's wait ends, and its look at the queue with it.
-    fn stand_up(&self, thread: Ticket, seat: Option<u64>) {
+    fn stand_up(&self, seat: Option<u64>) {
         let mut wakes = Wakes::new();
         let old = {
             let mut queue = self.queue().lock();
             let queue = &mut *queue;
-            queue.stand_down((self.line(), thread));
             let was_primary = seat.is_some() && queue.primary == seat;
             let old = seat.and_then(|seat| queue.remove_seat(seat));
             queue.hand_over(was_primary, &mut wakes);
@@ -204,7 +204,7 @@ impl<S: Source> Drop for Sitting<'_, S> {
         if self.waits {
             self.core.give_up(self.ticket);
         }
-        self.core.stand_up(self.ticket, self.seat);
+        self.core.stand_up(self.seat);
     }
 }
 

@@ -39,6 +39,9 @@ pub(crate) trait Waits: Source {
             state.leave();
             match self.decide(n) {
                 Ok(granted) => Poll::Ready(Ok(granted)),
+                Err(Denied::NotYet { .. }) if state.limit() == Some(Duration::ZERO) => {
+                    Poll::Ready(self.look_once(n))
+                }
                 Err(Denied::NotYet { .. }) => self.enqueue(cx, n, state),
                 Err(denied) => Poll::Ready(Err(AcquireError::at_once(denied))),
             }
@@ -66,7 +69,7 @@ pub(crate) trait Waits: Source {
         let mut waker = Some(cx.waker().clone());
         let mut wakes = Wakes::new();
         let entered = self.enter(
-            Home::Runtime(runtime.id()),
+            Some(Home::Runtime(runtime.id())),
             &mut waker,
             n,
             state.limit(),
@@ -90,10 +93,40 @@ pub(crate) trait Waits: Source {
         Poll::Pending
     }
 
-    /// The critical section of `enqueue`.
+    /// What one hears who has no time to wait, of tokens that were not there at once: it stands in
+    /// line for a moment, as whoever waits does, but has no waker and needs nobody to drive.
+    fn look_once(&self, n: u64) -> Result<Granted, AcquireError> {
+        let mut wakes = Wakes::new();
+        let entered = self.enter(None, &mut None, n, Some(Duration::ZERO), &mut wakes);
+        wakes.wake();
+        let ticket = match entered? {
+            Entered::Granted(granted) => return Ok(granted),
+            Entered::Waits { ticket, .. } => ticket,
+        };
+        // There was enough for it, but somebody was quicker, or it stands behind more of those who
+        // can go than are granted in one step.
+        self.serve_by_credits();
+        let looked = self.look(None, &mut None, ticket, n, &mut wakes);
+        wakes.wake();
+        if let Looked::Ends(result) = looked {
+            return result.map(|(granted, _)| granted);
+        }
+        self.give_up(ticket);
+        self.decide(n).map_err(AcquireError::of_no_wait)
+    }
+
+    /// What one hears who waits no longer: the tokens, or when they would come from now on.
+    fn ask_now(&self, n: u64) -> Result<Granted, AcquireError> {
+        match self.decide(n) {
+            Err(Denied::NotYet { .. }) => self.look_once(n),
+            decided => decided.map_err(AcquireError::at_once),
+        }
+    }
+
+    /// The critical section of `enqueue`. Who has no home needs no seat.
     fn enter(
         &self,
-        home: Home,
+        home: Option<Home>,
         waker: &mut Option<Waker>,
         n: u64,
         limit: Option<Duration>,
@@ -138,7 +171,7 @@ pub(crate) trait Waits: Source {
         if let Some(new) = waker.take() {
             *waker = queue.line_mut(line).update_waker(ticket, new);
         }
-        let seat = queue.seat_for(home, (line, ticket));
+        let seat = home.and_then(|home| queue.seat_for(home, (line, ticket), false));
         if was_idle {
             // Whoever lingers looks when it comes to that only.
             queue.rouse(now, wakes);
@@ -222,8 +255,10 @@ pub(crate) trait Waits: Source {
                 if let Some(new) = waker.take() {
                     *waker = queue.line_mut(line).update_waker(ticket, new);
                 }
+                // Whoever takes a thread off the list of those who stand by takes its waker too.
+                let stands_by = waker.is_some();
                 Looked::Waits {
-                    seat: home.and_then(|home| queue.seat_for(home, (line, ticket))),
+                    seat: home.and_then(|home| queue.seat_for(home, (line, ticket), stands_by)),
                 }
             }
             Standing::Granted => {
