@@ -18,6 +18,7 @@ flow_rt::on_every_runtime! {
     those_who_wait_keep_their_order,
     barging_waits_are_served,
     nobody_passes_a_reservation,
+    newcomers_take_nothing_that_a_late_driver_owes,
     newcomers_overdraw_and_waiters_do_not,
 }
 
@@ -77,6 +78,29 @@ async fn nobody_passes_a_reservation(rt: TestRuntime) {
     );
     drop(reserved);
     large.await.expect("open");
+}
+
+/// What comes beyond a burst while somebody waits is for those who wait, though a driver is late.
+async fn newcomers_take_nothing_that_a_late_driver_owes(rt: TestRuntime) {
+    let clock = ManualClock::new();
+    let bucket = TokenBucket::builder().rate("100000/s").burst(10).initial(0);
+    let bucket = bucket.fairness(Fairness::Barging).clock(clock.clone());
+    let bucket = bucket.build().expect("a valid bucket");
+    for look_first in [false, true] {
+        let mut waits: Vec<_> = (0..5).map(|_| Box::pin(bucket.acquire_n(6))).collect();
+        assert!(waits.iter_mut().all(|wait| is_pending(wait.as_mut())));
+        // A hundred have come, and thirty are due to those who wait.
+        clock.advance(MS);
+        if look_first {
+            bucket.peek_n(10).expect("a burst is left");
+            assert_eq!(bucket.stats().waiting, 0);
+        }
+        let passed = (0..100).filter(|_| bucket.try_acquire().is_ok()).count();
+        assert_eq!(passed, 10, "a burst");
+        assert!(waits.iter_mut().all(|wait| !is_pending(wait.as_mut())));
+        assert_eq!(bucket.available(), 0);
+    }
+    drop(rt);
 }
 
 /// Debt is for those who take at once, beside waiters too; those who wait pay first.

@@ -1,6 +1,7 @@
 //! The builder of a leaky bucket.
 
 use core::fmt;
+use core::time::Duration;
 use std::borrow::Cow;
 
 use flow_rt::{Clock, DefaultClock, Handle};
@@ -56,6 +57,13 @@ impl<C: Clock> LeakyBucketBuilder<C> {
     /// How many callers may wait at once; any number otherwise.
     pub fn max_waiters(mut self, max: usize) -> Self {
         self.inner = self.inner.max_waiters(max);
+        self
+    }
+
+    /// How late a timer may be without those who wait losing by it; 4 ms otherwise. See
+    /// [`TokenBucketBuilder::catch_up`]: while somebody waits that much may come beyond the capacity.
+    pub fn catch_up(mut self, late: Duration) -> Self {
+        self.inner = self.inner.catch_up(late);
         self
     }
 

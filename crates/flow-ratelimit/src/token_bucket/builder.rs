@@ -106,6 +106,10 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// What is supplied in this time is kept for them beyond the burst, since a host's timers
     /// are late by up to 2 ms and a rate could not be kept otherwise. It is for those who wait
     /// only, and while they wait. Zero keeps to the burst, at the price of the rate.
+    ///
+    /// A runtime that stands still is later than that: another one's driver, or a thread, takes over
+    /// after 20 ms. What is supplied until then beyond the larger of burst and `late` is lost: up to
+    /// 16 ms of supply by default.
     pub fn catch_up(mut self, late: Duration) -> Self {
         self.settings.waits.catch_up = late;
         self
@@ -143,8 +147,8 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// Callers that are granted together then do not act together. Their tokens are taken when
     /// their turn comes, so nobody else waits longer and the rate stays what it is. A wait with
     /// a timeout returns in time all the same, and whoever need not wait is never held up; threads
-    /// that block return at once, since the system's scheduler scatters them. It takes one boxed
-    /// timer each time.
+    /// that block return at once, since the system's scheduler scatters them. Each time it takes two
+    /// allocations: for the grant that is put off, and for its timer.
     pub fn jitter(mut self, most: Duration) -> Self {
         self.settings.waits.jitter =
             (!most.is_zero()).then(|| Backoff::constant(most).full_jitter().attempts(2));

@@ -9,6 +9,7 @@ use super::core::{Core, W, not_yet};
 use crate::error::Denied;
 use crate::granted::Granted;
 use crate::supply::{Anchor, Level};
+use crate::waiting::Serves;
 
 /// Whether a caller may take tokens at once while others wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -20,7 +21,8 @@ pub enum Fairness {
     #[default]
     Fifo,
     /// Whoever finds enough tokens takes them, whoever waits. Those who wait are still served in
-    /// their order, with what is left.
+    /// their order, with what is left; and first, with what has come beyond a burst because their
+    /// driver is late.
     ///
     /// A small request is not held up behind a large one that saves for its turn. The price is
     /// that **there is no bound on how long one may wait**: newcomers who take all that comes, or
@@ -46,6 +48,10 @@ impl<C: Clock> Core<C> {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let now = self.clock.now();
+            if self.serves_first(word, now) {
+                word = self.word.load(Ordering::Acquire);
+                continue;
+            }
             let (anchor, level, need) = self.beside(word, n, left, now)?;
             if anchor.is_stale(now) {
                 self.move_anchor(now);
@@ -62,7 +68,7 @@ impl<C: Clock> Core<C> {
                 Ordering::Acquire,
             ) {
                 Ok(_) => {
-                    // What is kept for those who wait may be more than a burst.
+                    // What the head waits for may be more than a burst.
                     let free = level.free.min(anchor.burst.cast_signed());
                     return Ok(self.granted(&anchor, free - need.cast_signed()));
                 }
@@ -74,8 +80,32 @@ impl<C: Clock> Core<C> {
     /// What [`barge`](Self::barge) would say, without taking anything.
     #[cold]
     pub(super) fn peek_beside(&self, n: u64) -> Result<(), Denied> {
-        let word = self.word.load(Ordering::Acquire);
-        self.beside(word, n, 0, self.clock.now()).map(drop)
+        loop {
+            let word = self.word.load(Ordering::Acquire);
+            let now = self.clock.now();
+            if !self.serves_first(word, now) {
+                return self.beside(word, n, 0, now).map(drop);
+            }
+        }
+    }
+
+    /// Whether there was more than the head waits for, so that its driver is late: then those who
+    /// wait are served. What has come beyond a burst meanwhile is theirs, not a newcomer's.
+    fn serves_first(&self, word: u64, now: Instant) -> bool {
+        // Nobody is in the line of a closed one.
+        if word & W == 0 || self.closed.load(Ordering::Acquire) {
+            return false;
+        }
+        let anchor = self.params.anchor();
+        let head = self.head.load(Ordering::Acquire) >> 1;
+        let free = anchor
+            .level(word >> 1, now, self.cap_with(head, &anchor))
+            .free;
+        let is_late = !anchor.unlimited && free > self.kept(head, &anchor).cast_signed();
+        if is_late {
+            self.supply_rose();
+        }
+        is_late
     }
 
     /// Whether `n` could be taken: the line, how the bucket stands, and `n` in grains.
