@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 use flow_metrics::{Collect, Desc, HistogramSnapshot, Registry, Sink};
 use flow_ratelimit::{
     Aimd, CircuitBreaker, ClassedLimiter, Composite, ConcurrencyLimiter, FairShare, KeyedLimiter,
-    MultiBucket, Rate, TokenBucket,
+    LeakyBucket, MultiBucket, Pacer, Rate, TokenBucket,
 };
 use flow_rt::{ManualClock, sim};
 
@@ -128,6 +128,42 @@ fn mt_226_uncounted_buckets_show_no_decisions() {
         samples.get("flow_ratelimit_burst_tokens/token_bucket"),
         Some("1".to_owned())
     );
+}
+
+/// What is made of a bucket shows as one, but is not added up with those that nobody named either.
+#[test]
+fn mt_221_222_of_leaky_buckets_and_pacers() {
+    let leaky = LeakyBucket::new("1/h", 3).expect("valid");
+    let pacer = Pacer::new("1/h", 5).expect("valid");
+    leaky.try_acquire_n(2).expect("there is room");
+    pacer.try_acquire().expect("the first");
+    pacer.try_acquire().expect_err("the second");
+    for (collector, name, decisions, tokens) in [
+        (leaky.collector(), "leaky_bucket", ["1", "0"], ["1", "3"]),
+        (pacer.collector(), "pacer", ["1", "1"], ["0", "1"]),
+    ] {
+        let samples = Samples::of(&*collector);
+        for (sample, value) in [
+            (format!("decisions_total/{name}/granted"), decisions[0]),
+            (format!("decisions_total/{name}/denied"), decisions[1]),
+            (format!("waiting_callers/{name}"), "0"),
+            (format!("available_tokens/{name}"), tokens[0]),
+            (format!("burst_tokens/{name}"), tokens[1]),
+        ] {
+            let shown = samples.get(&format!("flow_ratelimit_{sample}"));
+            assert_eq!(shown.as_deref(), Some(value), "{sample}");
+        }
+        let other = samples.get("flow_ratelimit_burst_tokens/token_bucket");
+        assert_eq!(other, None);
+    }
+    let leaky = LeakyBucket::builder().rate("1/h").capacity(3);
+    let leaky = leaky.name("api").build().expect("valid");
+    let pacer = Pacer::builder().rate("1/h").capacity(3);
+    let pacer = pacer.name("api").build().expect("valid");
+    for collector in [leaky.collector(), pacer.collector()] {
+        let samples = Samples::of(&*collector);
+        assert!(samples.get("flow_ratelimit_burst_tokens/api").is_some());
+    }
 }
 
 #[test]

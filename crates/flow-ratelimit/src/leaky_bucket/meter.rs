@@ -20,7 +20,9 @@ use crate::wait_state::WaitState;
 /// denied. Shared by cloning.
 ///
 /// It grants exactly what a [`TokenBucket`] of the same rate and a burst of its capacity does, and
-/// as exactly; it is for those who think in levels. It does not space what it grants: a
+/// as exactly; it is for those who think in levels. (So, where `rate × 4 ms` is more than the
+/// capacity, those who wait may get that much at once from a driver that is late: see
+/// [`catch_up`](LeakyBucketBuilder::catch_up).) It does not space what it grants: a
 /// [`Pacer`](crate::Pacer) does.
 ///
 /// ```
@@ -272,10 +274,10 @@ impl<C: Clock + 'static> LeakyBucket<C> {
 
 #[cfg(feature = "metrics")]
 impl<C: Clock + 'static> LeakyBucket<C> {
-    /// What shows this bucket in a `flow_metrics::Registry`, under its name, as the token bucket
-    /// that it is from the other side. See [`TokenBucket::collector`].
+    /// What shows this bucket in a `flow_metrics::Registry`, under its name, or `leaky_bucket`; as
+    /// the token bucket that it is from the other side. See [`TokenBucket::collector`].
     pub fn collector(&self) -> Arc<dyn flow_metrics::Collect> {
-        self.bucket.collector()
+        self.bucket.collector_or("leaky_bucket")
     }
 }
 
@@ -333,9 +335,8 @@ impl<C: Clock> fmt::Debug for LeakyBucket<C> {
 pub struct LeakyBucketStats {
     /// Requests that were granted, at once or after a wait; 0 if they are not counted.
     pub granted: u64,
-    /// Requests that were denied, and waits that ended with an error; 0 if they are not counted.
-    /// Waits that were dropped are not among them, nor are those that the timer of
-    /// [`acquire_timeout`](crate::LimiterExt::acquire_timeout) ended.
+    /// Requests that were denied, and waits that ended with an error, at their limit too; 0 if they
+    /// are not counted. Waits that were dropped are not among them.
     pub denied: u64,
     /// Callers in the queue.
     pub waiting: usize,

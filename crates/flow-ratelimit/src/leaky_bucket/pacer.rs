@@ -211,10 +211,10 @@ impl<C: Clock + 'static> Pacer<C> {
 
 #[cfg(feature = "metrics")]
 impl<C: Clock + 'static> Pacer<C> {
-    /// What shows this pacer in a `flow_metrics::Registry`, under its name, as the token bucket
-    /// of burst 1 that it is. See [`TokenBucket::collector`].
+    /// What shows this pacer in a `flow_metrics::Registry`, under its name, or `pacer`; as the token
+    /// bucket of burst 1 that it is. See [`TokenBucket::collector`].
     pub fn collector(&self) -> Arc<dyn flow_metrics::Collect> {
-        self.bucket.collector()
+        self.bucket.collector_or("pacer")
     }
 }
 
@@ -274,9 +274,8 @@ impl<C: Clock> fmt::Debug for Pacer<C> {
 pub struct PacerStats {
     /// Callers who went, at once or after a wait; 0 if they are not counted.
     pub granted: u64,
-    /// Callers who were refused, and waits that ended with an error; 0 if they are not counted.
-    /// Waits that were dropped are not among them, nor are those that the timer of
-    /// [`acquire_timeout`](crate::LimiterExt::acquire_timeout) ended.
+    /// Callers who were refused, and waits that ended with an error, at their limit too; 0 if they
+    /// are not counted. Waits that were dropped are not among them.
     pub denied: u64,
     /// Callers in the queue.
     pub waiting: usize,

@@ -17,7 +17,7 @@ use crate::waiting::take_blocking;
 /// are there at once are taken anywhere.
 impl<C: Clock + 'static> TokenBucket<C> {
     /// Waits for one token on the calling thread. See
-    /// [`acquire_n_blocking`](Self::acquire_n_blocking).
+    /// [`acquire_n_blocking`](Self::acquire_n_blocking), also for what it costs.
     ///
     /// # Errors
     /// [`AcquireBlockingError`]; nothing was taken then.
@@ -44,8 +44,8 @@ impl<C: Clock + 'static> TokenBucket<C> {
     /// then.
     ///
     /// # Cost
-    /// That of [`try_acquire`](Self::try_acquire) if the tokens are there; one allocation and one
-    /// look at the queue for each wake-up if it waits.
+    /// That of [`try_acquire`](Self::try_acquire) if the tokens are there; if it waits one
+    /// allocation, of the `Arc` that wakes it, and one look at the queue for each wake-up.
     pub fn acquire_n_blocking(&self, n: u64) -> Result<Granted, AcquireBlockingError> {
         take_blocking(self, &*self.core, n, None)
     }
@@ -65,12 +65,16 @@ impl<C: Clock + 'static> TokenBucket<C> {
     /// Waits for `n` tokens on the calling thread, for `limit` at the most by the bucket's clock.
     ///
     /// Fails at once if the tokens cannot be there in time, by the rate and the queue of that
-    /// moment. If the rate is lowered during the wait it ends at the limit.
+    /// moment. If the rate is lowered during the wait it ends at the limit, with the answer of that
+    /// instant: how long the tokens would take, or why they will never come.
     ///
     /// # Errors
     /// As [`acquire_n_blocking`](Self::acquire_n_blocking), and
     /// [`AcquireError::Timeout`](crate::AcquireError::Timeout) in
     /// [`NotGranted`](AcquireBlockingError::NotGranted).
+    ///
+    /// # Cost
+    /// That of [`acquire_n_blocking`](Self::acquire_n_blocking); of a `limit` of zero no allocation.
     pub fn acquire_n_blocking_timeout(
         &self,
         n: u64,

@@ -10,7 +10,22 @@ use super::core::Core;
 use crate::decisions;
 
 /// Looks at a bucket when somebody collects; in between it costs nothing.
-pub(super) struct BucketCollector<C>(pub(super) Arc<Core<C>>);
+struct BucketCollector<C> {
+    core: Arc<Core<C>>,
+    /// What a bucket without a name is called.
+    unnamed: &'static str,
+}
+
+impl<C: Clock + 'static> TokenBucket<C> {
+    /// What shows this bucket, under its name or else as one of those without a name of its kind:
+    /// what else is made of a bucket is not to be added up with buckets.
+    pub(crate) fn collector_or(&self, unnamed: &'static str) -> Arc<dyn Collect> {
+        Arc::new(BucketCollector {
+            core: self.core.clone(),
+            unnamed,
+        })
+    }
+}
 
 impl<C: Clock> Collect for BucketCollector<C> {
     fn descriptions(&self) -> &'static [Desc] {
@@ -19,10 +34,10 @@ impl<C: Clock> Collect for BucketCollector<C> {
 
     fn collect(&self, out: &mut dyn Sink) {
         let bucket = TokenBucket {
-            core: self.0.clone(),
+            core: self.core.clone(),
         };
         let stats = bucket.stats();
-        let name = ("limiter", bucket.name().unwrap_or(UNNAMED));
+        let name = ("limiter", bucket.name().unwrap_or(self.unnamed));
         decisions::show(bucket.core.counted(), out, &CATALOGUE[0], &[name]);
         out.gauge(&CATALOGUE[1], &[name], stats.waiting as f64);
         out.gauge(&CATALOGUE[2], &[name], stats.available as f64);
@@ -52,6 +67,3 @@ static CATALOGUE: &[Desc] = &[
         &["limiter"],
     ),
 ];
-
-/// What a bucket without a name is called.
-const UNNAMED: &str = "token_bucket";

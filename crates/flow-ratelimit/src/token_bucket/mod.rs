@@ -268,12 +268,12 @@ impl<C: Clock> TokenBucket<C> {
 
 #[cfg(feature = "metrics")]
 impl<C: Clock + 'static> TokenBucket<C> {
-    /// What shows this bucket in a `flow_metrics::Registry`, under its name.
+    /// What shows this bucket in a `flow_metrics::Registry`, under its name, or `token_bucket`.
     ///
     /// It keeps the bucket alive while it is registered. Nothing is published in between: the
     /// numbers are read when somebody collects.
     pub fn collector(&self) -> Arc<dyn flow_metrics::Collect> {
-        Arc::new(metrics::BucketCollector(self.core.clone()))
+        self.collector_or("token_bucket")
     }
 }
 
@@ -288,6 +288,10 @@ impl<C: Clock + 'static> TokenBucket<C> {
     ///
     /// # Cancel safety
     /// Dropping the future takes nothing and passes the turn on.
+    ///
+    /// # Cost
+    /// That of [`try_acquire`](Self::try_acquire) if the token is there, else two locks and no
+    /// allocation in the steady state; of a bucket with a [`jitter`](TokenBucketBuilder::jitter) two.
     pub fn acquire(&self) -> Acquire<'_, Self> {
         LimiterExt::acquire_n(self, 1)
     }
@@ -296,6 +300,9 @@ impl<C: Clock + 'static> TokenBucket<C> {
     ///
     /// # Cancel safety
     /// Dropping the future takes nothing and passes the turn on.
+    ///
+    /// # Cost
+    /// That of [`acquire`](Self::acquire).
     pub fn acquire_n(&self, n: u64) -> Acquire<'_, Self> {
         LimiterExt::acquire_n(self, n)
     }
@@ -305,6 +312,9 @@ impl<C: Clock + 'static> TokenBucket<C> {
     ///
     /// # Cancel safety
     /// Dropping the future takes nothing and passes the turn on.
+    ///
+    /// # Cost
+    /// That of [`acquire`](Self::acquire), and one boxed timer for each wait.
     pub fn acquire_timeout(&self, limit: Duration) -> AcquireTimeout<'_, Self> {
         LimiterExt::acquire_n_timeout(self, 1, limit)
     }
@@ -403,10 +413,8 @@ pub struct TokenBucketStats {
     /// a [`LocalBucket`](crate::LocalBucket) grants of its credits are in it with its next batch,
     /// or when it goes.
     pub granted: u64,
-    /// Requests that were denied, and waits that the bucket ended with an error or a thread gave
-    /// up; 0 if they are not counted. Waits that were dropped are in neither number, nor are those
-    /// that the timer of [`acquire_timeout`](crate::LimiterExt::acquire_timeout) ended while they
-    /// stood in line.
+    /// Requests that were denied, and waits that ended with an error, at their limit too; 0 if they
+    /// are not counted. Waits that were dropped are in neither number.
     pub denied: u64,
     /// Callers in the queue, and reservations that are not ready yet.
     pub waiting: usize,
