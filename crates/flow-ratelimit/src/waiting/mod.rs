@@ -56,7 +56,7 @@
 //!   it off takes that too. When it ends its seat goes as that of a driver that is dropped; the seat
 //!   is free and another thread waits? wake that one, who takes it.
 //! - one at its limit: cancel, and ask once more without time to wait: the tokens, or when they come.
-//!   Who has no time enqueues without waker and seat, looks, and cancels.
+//!   Who has no time enqueues without waker and seat; not granted? it cancels, and decides anew.
 //! - the last handle goes: wake the drivers, who find the bucket gone (9).
 //!
 //! # Ordering

@@ -12,6 +12,7 @@ use flow_sync::sync::atomic::Ordering;
 
 use super::driver::{LINGER, QUANTUM};
 use super::queue::{Home, Looks, Queue};
+use super::waiter::{Entered, Looked, Waits};
 use crate::error::AcquireError;
 use crate::granted::Granted;
 use crate::limiter::Acquire;
@@ -268,6 +269,37 @@ fn threads_that_have_gone_are_forgotten() {
     queue.hand_over(false, &mut wakes);
     assert!(queue.list.take_waker(stay[1]).is_none(), "it is woken");
     assert!(queue.list.take_waker(stay[2]).is_some());
+}
+
+/// A thread that was told to take the seat and finds a newcomer in it stands by again.
+#[test]
+fn a_thread_that_is_late_for_the_seat_stands_by_again() {
+    let bucket = TokenBucket::builder().rate("1/h").burst(1).initial(0);
+    let core = bucket.build().expect("valid").core;
+    let waker = || Some(Waker::noop().clone());
+    let enter = || {
+        let mut wakes = Wakes::new();
+        match core.enter(Some(Home::Threads), &mut waker(), 1, None, &mut wakes) {
+            Ok(Entered::Waits { ticket, seat }) => (ticket, seat),
+            _ => panic!("it does not wait"),
+        }
+    };
+    let leave = |seat: Option<u64>| {
+        let mut queue = core.queue.lock();
+        queue.remove_seat(seat.expect("it was free"));
+        queue.hand_over(true, &mut Wakes::new());
+    };
+    let is_told = |ticket| core.queue.lock().list.take_waker(ticket).is_none();
+    let (_, first) = enter();
+    let (second, none) = enter();
+    assert_eq!(none, None);
+    leave(first);
+    let (_, third) = enter();
+    let mut wakes = Wakes::new();
+    let looked = core.look(Some(Home::Threads), &mut waker(), second, 1, &mut wakes);
+    assert!(matches!(looked, Looked::Waits { seat: None }));
+    leave(third);
+    assert!(is_told(second));
 }
 
 /// A million waits are given up, waiting or granted, and every token is there in the end.

@@ -99,20 +99,15 @@ pub(crate) trait Waits: Source {
         let mut wakes = Wakes::new();
         let entered = self.enter(None, &mut None, n, Some(Duration::ZERO), &mut wakes);
         wakes.wake();
-        let ticket = match entered? {
-            Entered::Granted(granted) => return Ok(granted),
-            Entered::Waits { ticket, .. } => ticket,
-        };
-        // There was enough for it, but somebody was quicker, or it stands behind more of those who
-        // can go than are granted in one step.
-        self.serve_by_credits();
-        let looked = self.look(None, &mut None, ticket, n, &mut wakes);
-        wakes.wake();
-        if let Looked::Ends(result) = looked {
-            return result.map(|(granted, _)| granted);
+        match entered? {
+            Entered::Granted(granted) => Ok(granted),
+            Entered::Waits { ticket, .. } => {
+                // There was enough for it, but somebody was quicker, or it stands behind more of those
+                // who can go than are granted in one step: the next decision serves all of these.
+                self.give_up(ticket);
+                self.decide(n).map_err(AcquireError::of_no_wait)
+            }
         }
-        self.give_up(ticket);
-        self.decide(n).map_err(AcquireError::of_no_wait)
     }
 
     /// What one hears who waits no longer: the tokens, or when they would come from now on.
