@@ -83,8 +83,6 @@ gathers! {
     flow_rt::RetryBudgetConfigError,
     #[cfg(feature = "sim")] flow_rt::sim::Failure,
     #[cfg(feature = "ratelimit")] flow_ratelimit::ConfigError,
-    #[cfg(feature = "ratelimit")] flow_ratelimit::AcquireError,
-    #[cfg(feature = "ratelimit")] flow_ratelimit::AcquireBlockingError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::BreakerConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::ConcurrencyConfigError,
     #[cfg(feature = "ratelimit")] flow_ratelimit::AdaptiveConfigError,
@@ -151,6 +149,33 @@ impl From<flow_ratelimit::Denied> for Error {
         Self {
             retry_after: denied.retry_after(),
             ..Self::new(denied)
+        }
+    }
+}
+
+#[cfg(feature = "ratelimit")]
+impl From<flow_ratelimit::AcquireError> for Error {
+    fn from(error: flow_ratelimit::AcquireError) -> Self {
+        Self {
+            retry_after: flow_ratelimit::Denied::from(error).retry_after(),
+            ..Self::new(error)
+        }
+    }
+}
+
+#[cfg(feature = "ratelimit")]
+impl From<flow_ratelimit::AcquireBlockingError> for Error {
+    fn from(error: flow_ratelimit::AcquireBlockingError) -> Self {
+        let retry_after = match error {
+            flow_ratelimit::AcquireBlockingError::NotGranted(why) => {
+                flow_ratelimit::Denied::from(why).retry_after()
+            }
+            // A thread that must not wait is not helped by time.
+            _ => None,
+        };
+        Self {
+            retry_after,
+            ..Self::new(error)
         }
     }
 }

@@ -121,6 +121,29 @@ fn a_breaker_that_is_open_says_when_to_come_back() {
     assert!(flow::Error::from(rejected).retry_after().is_some());
 }
 
+#[test]
+fn a_wait_that_comes_to_nothing_says_when_to_come_back() {
+    use std::time::Duration;
+
+    use flow::ratelimit::TokenBucket;
+
+    let retries = |bucket: &TokenBucket| {
+        let limit = Duration::from_millis(1);
+        let blocking = bucket.acquire_blocking_timeout(limit).unwrap_err();
+        let waits = rt::block_on(bucket.acquire_timeout(Duration::ZERO)).unwrap();
+        [waits.unwrap_err().into(), blocking.into()].map(|error: flow::Error| error.retry_after())
+    };
+    let hourly = TokenBucket::new("1/h", 1).unwrap();
+    hourly.try_acquire().unwrap();
+    let hour = Duration::from_secs(3_600);
+    for retry_after in retries(&hourly) {
+        let retry_after = retry_after.expect("it comes");
+        assert!(retry_after > hour / 2 && retry_after <= hour);
+    }
+    hourly.close();
+    assert_eq!(retries(&hourly), [None, None]);
+}
+
 /// What a `main` shows that returns an error: an error that has another's text in its own does not
 /// name that one as its cause too.
 #[test]
