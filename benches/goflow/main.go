@@ -14,6 +14,7 @@ import (
 
 	"github.com/vnykmshr/goflow/pkg/ratelimit/bucket"
 	"github.com/vnykmshr/goflow/pkg/ratelimit/concurrency"
+	"github.com/vnykmshr/goflow/pkg/ratelimit/leakybucket"
 	"github.com/vnykmshr/goflow/pkg/scheduling/workerpool"
 	"github.com/vnykmshr/goflow/pkg/streaming/channel"
 )
@@ -30,7 +31,11 @@ const (
 
 func main() {
 	contenders := map[string]func(int){
-		"allow":          allow(),
+		"allow":          allow(1),
+		"allow, 2":       allow(2),
+		"denied":         denied(),
+		"bucket wait":    bucketWait(),
+		"leaky":          leaky(),
 		"acquire":        acquire(),
 		"wait":           wait(),
 		"pool":           pool(),
@@ -57,8 +62,55 @@ func main() {
 	}
 }
 
-func allow() func(int) {
+func allow(threads int) func(int) {
 	limiter, err := bucket.NewSafe(plenty, plenty)
+	check(err)
+	take := func(n int) {
+		for range n {
+			if !limiter.Allow() {
+				panic("there is plenty")
+			}
+		}
+	}
+	if threads == 1 {
+		return take
+	}
+	return func(n int) {
+		var taking sync.WaitGroup
+		for range threads {
+			taking.Go(func() { take(n) })
+		}
+		taking.Wait()
+	}
+}
+
+func denied() func(int) {
+	limiter, err := bucket.NewSafe(bucket.Every(time.Hour), 1)
+	check(err)
+	limiter.Allow()
+	return func(n int) {
+		for range n {
+			if limiter.Allow() {
+				panic("it is empty")
+			}
+		}
+	}
+}
+
+// Needs not wait.
+func bucketWait() func(int) {
+	limiter, err := bucket.NewSafe(plenty, plenty)
+	check(err)
+	ctx := context.Background()
+	return func(n int) {
+		for range n {
+			check(limiter.Wait(ctx))
+		}
+	}
+}
+
+func leaky() func(int) {
+	limiter, err := leakybucket.NewSafe(plenty, plenty)
 	check(err)
 	return func(n int) {
 		for range n {

@@ -1,10 +1,13 @@
 //! A token taken, and a token refused.
 
+use core::future::Future;
 use core::num::NonZeroU32;
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
 use flow_benches::{Bench, on_threads, repeat};
-use flow_ratelimit::{Rate, TokenBucket};
+use flow_ratelimit::{LeakyBucket as LeakyMeter, Rate, TokenBucket};
 use flow_rt::{CoarseClock, Handle};
 use governor::middleware::StateInformationMiddleware;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -18,6 +21,7 @@ pub(crate) const PLENTY: u32 = 1_000_000_000;
 pub(crate) fn rows(bench: &mut Bench) {
     granted(bench);
     denied(bench);
+    awaited(bench);
     denied_by_coarse_clock(bench);
 }
 
@@ -58,6 +62,7 @@ fn granted(bench: &mut Bench) {
     bench
         .row("try_acquire, 2 threads")
         .flow(|n| on_threads(2, n, |_| ours.try_acquire().is_ok()))
+        .goflow("allow, 2")
         .peer("governor", |n| {
             on_threads(2, n, |_| governor.check().is_ok())
         })
@@ -114,7 +119,48 @@ fn denied(bench: &mut Bench) {
         .flow(|n| repeat(n, |_| ours.try_acquire()))
         .peer("governor", |n| repeat(n, |_| governor.check()))
         .peer("leaky-bucket", |n| repeat(n, |_| leaky.try_acquire(1)))
+        .goflow("denied")
         .measure();
+}
+
+/// Waiting where there is no need to, and a leaky bucket.
+fn awaited(bench: &mut Bench) {
+    let ours = TokenBucket::new(Rate::per_second(PLENTY.into()), PLENTY.into());
+    let ours = ours.expect("a valid limit");
+    let leaky = LeakyMeter::new(Rate::per_second(PLENTY.into()), PLENTY.into());
+    let leaky = leaky.expect("a valid limit");
+    let governor = governor(Quota::per_second(some(PLENTY)));
+    let permits = tokio::sync::Semaphore::new(1);
+    bench
+        .row("acquire of a token that is there")
+        .instructions(10_000)
+        .flow(|n| repeat(n, |_| ready(ours.acquire()).is_ok()))
+        .peer("governor", |n| repeat(n, |_| ready(governor.until_ready())))
+        // A permit, which comes back.
+        .peer("tokio", |n| repeat(n, |_| ready(permits.acquire()).is_ok()))
+        .goflow("bucket wait")
+        .measure();
+    bench
+        .row("leaky bucket, 1 thread")
+        .instructions(10_000)
+        .flow(|n| repeat(n, |_| leaky.try_acquire().is_ok()))
+        .peer("flow, a token bucket", |n| {
+            repeat(n, |_| ours.try_acquire().is_ok())
+        })
+        .goflow("leaky")
+        .measure();
+}
+
+/// What a future says at once.
+fn ready<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    match future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(output) => output,
+        Poll::Pending => unreachable!("there is plenty"),
+    }
 }
 
 /// The time is read from memory, where a task keeps it.

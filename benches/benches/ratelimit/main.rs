@@ -34,6 +34,7 @@ fn main() -> ExitCode {
          tower_governor.",
         &packages,
         |bench| {
+            waiting::weight(bench);
             keyed::rows(bench);
             bucket::rows(bench);
             credits::rows(bench);

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use flow_benches::{Bench, process};
 use flow_ratelimit::{Rate, TokenBucket};
-use governor::{Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, Jitter, Quota, RateLimiter};
 use leaky_bucket::RateLimiter as LeakyBucket;
 use tokio::runtime::{Builder, Runtime};
 
@@ -25,7 +25,7 @@ pub(crate) fn rows(bench: &mut Bench) {
     grants(bench, Host::Tokio, 1_000);
     grants(bench, Host::Smol, 1_000);
     grants(bench, Host::Tokio, 100_000);
-    weight(bench);
+    grants(bench, Host::Smol, 100_000);
 }
 
 /// Where the tasks run.
@@ -44,6 +44,9 @@ enum Tasks {
 /// Waits at a rate, for a window of such a length.
 type Contender = fn(Host, u32, Duration) -> Window;
 
+/// One figure of a window.
+type Figure = fn(&Window) -> f64;
+
 /// What a window of waiting came to.
 struct Window {
     /// Grants per second, in hundredths of the rate.
@@ -59,8 +62,10 @@ fn grants(bench: &mut Bench, host: Host, rate: u32) {
         Host::Tokio => "",
         Host::Smol => ", smol",
     };
-    let row = format!("CPU per grant, 1,000 tasks at {rate}/s{on}");
-    if !bench.wants(&row) {
+    let what = format!("1,000 tasks at {rate}/s{on}");
+    let row = format!("CPU per grant, {what}");
+    let keeping = KEEPING.map(|(row, ..)| format!("{row}, {what}"));
+    if !bench.wants(&row) && !keeping.iter().any(|row| bench.wants(row)) {
         return;
     }
     // Windows of two seconds as the target says; quick runs look at less.
@@ -70,10 +75,15 @@ fn grants(bench: &mut Bench, host: Host, rate: u32) {
     } else {
         bench.rounds().min(5)
     };
-    let mut contenders: Vec<(&str, Contender)> = vec![("flow", flow), ("governor", governor)];
+    let mut contenders: Vec<(&str, Contender)> = vec![
+        ("flow", flow),
+        ("governor", governor),
+        ("governor, jitter", governor_with_jitter),
+    ];
     if host == Host::Tokio {
         // It knows no other runtime.
         contenders.push(("leaky-bucket", leaky));
+        contenders.push(("leaky-bucket, 10 ms", leaky_each_10_ms));
     }
     let mut windows: Vec<Vec<Window>> = contenders.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds {
@@ -81,23 +91,14 @@ fn grants(bench: &mut Bench, host: Host, rate: u32) {
             windows.push(run(host, rate, length));
         }
     }
-    for ((name, _), windows) in contenders.iter().zip(&windows) {
-        let kept = |pick: fn(f64, f64) -> f64| {
-            windows
-                .iter()
-                .map(|window| window.kept)
-                .reduce(pick)
-                .unwrap_or(f64::NAN)
-        };
-        let spread = windows.iter().map(|window| window.spread).max();
-        bench.note(format!(
-            "{rate}/s for 1,000 tasks{on}, {name}: {:.1} to {:.1} % of the rate in windows of {:?}, \
-             the most grants of a task less the fewest at most {}.",
-            kept(f64::min),
-            kept(f64::max),
-            length,
-            spread.unwrap_or(0),
-        ));
+    for (row, (_, unit, figure)) in keeping.iter().zip(KEEPING) {
+        let mut worst = contenders.iter().zip(&windows).map(|((name, _), windows)| {
+            let worst = windows.iter().map(figure).fold(0.0, f64::max);
+            (*name, vec![worst])
+        });
+        if let Some((_, ours)) = worst.next() {
+            bench.record(row, unit, &ours, &worst.collect::<Vec<_>>());
+        }
     }
     let mut cpu = contenders.iter().zip(&windows).map(|((name, _), windows)| {
         let each = windows.iter().map(|window| window.cpu);
@@ -113,6 +114,16 @@ fn grants(bench: &mut Bench, host: Host, rate: u32) {
     }
     bench.record(&row, "µs", &ours, &peers);
 }
+
+/// How well the rate was kept in the worst window, and how evenly it was shared: so that less is
+/// better, and by what is never zero if it can be helped.
+const KEEPING: [(&str, &str, Figure); 3] = [
+    ("the rate by its lowest window", "%", |it| 1e4 / it.kept),
+    ("the highest window by the rate", "%", |it| it.kept),
+    ("most less fewest grants of a task", "grants", |it| {
+        it.spread as f64
+    }),
+];
 
 /// Lets tasks take by `take` for a while, and looks at one window of it.
 fn window<F, Fut>(host: Host, rate: u32, length: Duration, take: F) -> Window
@@ -191,26 +202,47 @@ fn flow(host: Host, rate: u32, length: Duration) -> Window {
 }
 
 fn governor(host: Host, rate: u32, length: Duration) -> Window {
-    let per_second = NonZeroU32::new(rate).expect("not zero");
-    let burst = NonZeroU32::new(10).expect("not zero");
-    let limiter = Arc::new(RateLimiter::direct(
-        Quota::per_second(per_second).allow_burst(burst),
-    ));
+    let limiter = Arc::new(governor_of(rate));
     window(host, rate, length, move || {
         let limiter = limiter.clone();
         async move { limiter.until_ready().await }
     })
 }
 
+/// Each at another time than those granted with it.
+fn governor_with_jitter(host: Host, rate: u32, length: Duration) -> Window {
+    let limiter = Arc::new(governor_of(rate));
+    let jitter = Jitter::up_to(Duration::from_millis(10));
+    window(host, rate, length, move || {
+        let limiter = limiter.clone();
+        async move { limiter.until_ready_with_jitter(jitter).await }
+    })
+}
+
+fn governor_of(rate: u32) -> DefaultDirectRateLimiter {
+    let per_second = NonZeroU32::new(rate).expect("not zero");
+    let burst = NonZeroU32::new(10).expect("not zero");
+    RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst))
+}
+
+/// As it is meant to be used for such rates: so many every millisecond.
 fn leaky(host: Host, rate: u32, length: Duration) -> Window {
-    // As it is meant to be used for such rates: so many every millisecond.
-    let refill = (rate as usize / 1_000).max(1);
+    leaky_each(1, host, rate, length)
+}
+
+/// The same with fewer of its timers, and larger batches.
+fn leaky_each_10_ms(host: Host, rate: u32, length: Duration) -> Window {
+    leaky_each(10, host, rate, length)
+}
+
+fn leaky_each(millis: usize, host: Host, rate: u32, length: Duration) -> Window {
+    let refill = (rate as usize * millis / 1_000).max(1);
     let limiter = Arc::new(
         LeakyBucket::builder()
             .initial(0)
             .max(10.max(refill))
             .refill(refill)
-            .interval(Duration::from_millis(1))
+            .interval(Duration::from_millis(millis as u64))
             .fair(true)
             .build(),
     );
@@ -221,7 +253,9 @@ fn leaky(host: Host, rate: u32, length: Duration) -> Window {
 }
 
 /// What a hundred thousand waiters take, beside the futures that the caller holds.
-fn weight(bench: &mut Bench) {
+///
+/// By what the process has resident: before any other row, or they are given what others left.
+pub(crate) fn weight(bench: &mut Bench) {
     const ROW: &str = "bytes per waiter, 100,000 queued";
     if !bench.wants(ROW) {
         return;
@@ -245,6 +279,7 @@ fn weight(bench: &mut Bench) {
     }
     let each = process::resident().saturating_sub(before) as f64 / QUEUED as f64;
     assert_eq!(bucket.stats().waiting, QUEUED);
+    assert!(each > 0.0, "another row had that memory before");
     drop(waiters);
     bench.record(ROW, "B", &[each], &[("allowed", vec![64.0])]);
 }
