@@ -211,7 +211,7 @@ impl<C: Clock> Core<C> {
             seldom();
             return self.take_sharded(n);
         }
-        match self.decide_prepared(n, || self.decisions.here()) {
+        match self.decide_prepared::<true, _>(n, || self.decisions.here()) {
             Ok((granted, here)) => {
                 here.granted();
                 Ok(granted)
@@ -221,6 +221,15 @@ impl<C: Clock> Core<C> {
                 Err(denied)
             }
         }
+    }
+
+    /// Takes `n` tokens if they are there, without overdrawing, and counts it if they are: for those
+    /// who can wait, of a bucket without shards.
+    #[inline]
+    pub(crate) fn take_paid(&self, n: u64) -> Result<Granted, Denied> {
+        let (granted, here) = self.decide_prepared::<false, _>(n, || self.decisions.here())?;
+        here.granted();
+        Ok(granted)
     }
 
     /// What [`try_take`](Self::try_take) would say, without taking anything.

@@ -58,12 +58,12 @@ impl<C: Clock> Core<C> {
     /// what the time is.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "as `decide_with`")]
-    pub(crate) fn decide_prepared<P>(
+    pub(crate) fn decide_prepared<const OVERDRAWS: bool, P>(
         &self,
         n: u64,
         prepare: impl FnOnce() -> P,
     ) -> Result<(Granted, P), Denied> {
-        let (granted, _, prepared) = self.decide_by::<true, _>(n, |_| 0, prepare)?;
+        let (granted, _, prepared) = self.decide_by::<OVERDRAWS, _>(n, |_| 0, prepare)?;
         Ok((granted, prepared))
     }
 

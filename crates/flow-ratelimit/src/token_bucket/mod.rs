@@ -376,7 +376,14 @@ impl<C: Clock + 'static> Limiter for TokenBucket<C> {
         n: u64,
         state: &mut WaitState,
     ) -> Poll<Result<Granted, AcquireError>> {
-        self.core.poll_take(cx, n, state)
+        // Most need not wait: they keep to what a grant needs, as `try_acquire` does.
+        if state.is_waiting() || !self.core.shards.is_empty() {
+            return self.core.poll_take(cx, n, state);
+        }
+        match self.core.take_paid(n) {
+            Ok(granted) => Poll::Ready(Ok(granted)),
+            Err(denied) => self.core.poll_denied(cx, n, state, denied),
+        }
     }
 }
 

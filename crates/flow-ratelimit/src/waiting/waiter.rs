@@ -39,12 +39,32 @@ pub(crate) trait Waits: Source {
             state.leave();
             match self.decide(n) {
                 Ok(granted) => Poll::Ready(Ok(granted)),
-                Err(Denied::NotYet { .. }) if state.limit() == Some(Duration::ZERO) => {
-                    Poll::Ready(self.look_once(n))
-                }
-                Err(Denied::NotYet { .. }) => self.enqueue(cx, n, state),
-                Err(denied) => Poll::Ready(Err(AcquireError::at_once(denied))),
+                Err(denied) => return self.poll_denied(cx, n, state, denied),
             }
+        };
+        if let Poll::Ready(result) = &result {
+            self.note_decision(result.is_ok());
+        }
+        result
+    }
+
+    /// The same, for one who found no tokens and does not wait yet.
+    fn poll_denied(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        n: u64,
+        state: &mut WaitState,
+        denied: Denied,
+    ) -> Poll<Result<Granted, AcquireError>>
+    where
+        Self: 'static,
+    {
+        let result = match denied {
+            Denied::NotYet { .. } if state.limit() == Some(Duration::ZERO) => {
+                Poll::Ready(self.look_once(n))
+            }
+            Denied::NotYet { .. } => self.enqueue(cx, n, state),
+            denied => Poll::Ready(Err(AcquireError::at_once(denied))),
         };
         if let Poll::Ready(result) = &result {
             self.note_decision(result.is_ok());
