@@ -34,6 +34,7 @@ flow_rt::on_every_runtime! {
     close_ends_the_waits,
     as_many_wait_as_may,
     a_key_waits_for_room,
+    a_wait_for_room_has_a_limit,
     kept_keys_wait_too,
     a_wait_for_another_key_ends_the_first,
     a_removed_key_lets_those_go_who_wait,
@@ -396,6 +397,46 @@ async fn a_key_waits_for_room(rt: TestRuntime) {
     assert_eq!(rt.now() - start, 10 * MS);
     assert_eq!(limiter.stats().evicted, 0);
     nothing_stays(&rt, limiter.stats().waiting).await;
+}
+
+/// Nobody waits for room that does not come in time, and one whose room is late hears when it comes.
+async fn a_wait_for_room_has_a_limit(rt: TestRuntime) {
+    let builder = KeyedLimiter::<u64>::builder().rate("1/10s").burst(1);
+    let builder = builder.max_keys(1).when_full(WhenFull::Deny);
+    let limiter = builder.build_exact().expect("valid");
+    limiter.try_acquire(&1).expect("there is room");
+    let second = Duration::from_secs(1);
+    let expect = |polled: Poll<_>, least: Duration, most: Duration| match polled {
+        Poll::Ready(Err(AcquireError::Timeout { would_wait, .. })) => {
+            assert!(would_wait > least && would_wait <= most, "{would_wait:?}");
+        }
+        other => panic!("not refused: {other:?}"),
+    };
+    for limit in [Duration::ZERO, 5 * second] {
+        let polled = poll_once(pin!(limiter.acquire_timeout(&2, limit)));
+        expect(polled, 9 * second, 10 * second);
+    }
+    let stats = limiter.stats();
+    assert_eq!((stats.granted, stats.denied, stats.waiting), (1, 2, 0));
+    // Those who wait for the room are in front.
+    let mut first = Box::pin(limiter.acquire(&2));
+    assert!(poll_once(first.as_mut()).is_pending());
+    for limit in [Duration::ZERO, 15 * second] {
+        let polled = poll_once(pin!(limiter.acquire_timeout(&2, limit)));
+        expect(polled, 19 * second, 20 * second);
+    }
+    drop(first);
+    let start = rt.now();
+    let mut late = pin!(limiter.acquire_timeout(&2, 15 * second));
+    assert!(poll_once(late.as_mut()).is_pending());
+    limiter.set_rate("1/100s").expect("low enough");
+    expect(Poll::Ready(late.await), 84 * second, 85 * second);
+    assert_eq!(rt.now() - start, 15 * second);
+    let room = limiter.acquire_timeout(&2, 90 * second).await;
+    room.expect("it comes in time");
+    let stats = limiter.stats();
+    assert_eq!((stats.granted, stats.denied), (2, 5));
+    nothing_stays(&rt, stats.waiting).await;
 }
 
 async fn kept_keys_wait_too(rt: TestRuntime) {

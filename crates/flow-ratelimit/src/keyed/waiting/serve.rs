@@ -230,7 +230,8 @@ impl<C: Clock, S: Store> Table<C, S> {
         wakes.wake();
     }
 
-    /// How long one would wait who needs so many tokens and stands behind others.
+    /// How long one would wait who needs so many tokens and stands behind others: for the tokens,
+    /// and before that for room, if the key is new and there is none.
     pub(super) fn wait_of(
         &self,
         (hash, tag): (u64, &S::Tag),
@@ -246,10 +247,19 @@ impl<C: Clock, S: Store> Table<C, S> {
             return Ok(Duration::ZERO);
         }
         let grains = saturated((before + u128::from(n)) << class.bits());
-        Ok(match not_yet(anchor, level.spent, grains, now) {
+        let for_tokens = match not_yet(anchor, level.spent, grains, now) {
             Denied::NotYet { retry_after } => retry_after,
             // No supply at all: only a change of the rate can end this wait.
             _ => Duration::MAX,
+        };
+        let at = (hash, tag);
+        let peeked = self
+            .store
+            .decide_tagged(&self.quotas, at, n, Ask::Peek, now);
+        Ok(match peeked {
+            // It is full then, as it is now.
+            Err(Denied::KeysFull { retry_after }) => for_tokens.saturating_add(retry_after),
+            _ => for_tokens,
         })
     }
 

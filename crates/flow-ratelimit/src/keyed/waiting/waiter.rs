@@ -57,6 +57,13 @@ impl<C: Clock + 'static, S: Store> Table<C, S> {
             state.leave();
             match self.decide(at, n, Ask::Take) {
                 Ok(granted) => Poll::Ready(Ok(granted)),
+                Err(Denied::NotYet { retry_after } | Denied::KeysFull { retry_after })
+                    if state.limit() == Some(Duration::ZERO) =>
+                {
+                    // No place in a line, and nobody to drive: it has no time to wait.
+                    let would_wait = retry_after;
+                    Poll::Ready(Err(AcquireError::Timeout { would_wait }))
+                }
                 Err(Denied::NotYet { .. } | Denied::KeysFull { .. }) => {
                     self.enqueue(cx, at, n, state)
                 }
