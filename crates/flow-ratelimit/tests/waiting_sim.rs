@@ -4,14 +4,15 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use flow_ratelimit::{AcquireError, LeakyBucket, Rate, TokenBucket};
+use flow_ratelimit::{AcquireError, LeakyBucket, Limiter, Rate, TokenBucket, WaitState};
 use flow_rt::sim::{self, Policy, Sim};
 use flow_rt::{
-    BoxBlocking, BoxTask, BoxTimer, DefaultClock, Handle, Instant, ManualClock, Runtime,
+    BoxBlocking, BoxTask, BoxTimer, Clock, DefaultClock, Handle, Instant, ManualClock, Runtime,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -533,4 +534,85 @@ fn a_lingering_driver_serves_reservations_in_time() {
         assert_eq!(rt.now() - start, 40 * MS, "behind one that is held");
         drop(held);
     });
+}
+
+/// A clock that stands, and goes on by 100 ms just before one of the times that it is read.
+#[derive(Clone)]
+struct Jumps {
+    clock: ManualClock,
+    /// How many reads from now on; 0 for none.
+    at: Arc<AtomicU64>,
+}
+
+impl Clock for Jumps {
+    fn now(&self) -> Instant {
+        let at = self.at.load(Ordering::Relaxed);
+        self.at.store(at.saturating_sub(1), Ordering::Relaxed);
+        if at == 1 {
+            self.clock.advance(100 * MS);
+        }
+        self.clock.now()
+    }
+}
+
+/// Serves those who can go, and comes for more than is left then.
+struct Greedy {
+    bucket: TokenBucket<Jumps>,
+    state: Mutex<WaitState>,
+}
+
+impl Greedy {
+    fn poll(&self) -> Poll<()> {
+        let mut state = self.state.lock().expect("not poisoned");
+        let mut cx = Context::from_waker(Waker::noop());
+        let polled = self.bucket.poll_acquire_n(&mut cx, 80, &mut state);
+        polled.map(|granted| drop(granted.expect("open")))
+    }
+}
+
+impl Wake for Greedy {
+    fn wake(self: Arc<Self>) {
+        self.bucket.peek_n(1).expect("more came than they need");
+        assert!(self.poll().is_pending());
+    }
+}
+
+/// One without time, whose tokens come just after it found none, and who stands behind more than are
+/// granted in one step. It keeps what it is granted in its turn.
+#[test]
+fn who_has_no_time_keeps_what_came_in_its_turn() {
+    let run = |sim: Sim| async move {
+        let by_hand = ByHand::new(&sim);
+        let clock = Jumps {
+            clock: ManualClock::starting_at(Instant::ORIGIN + MS),
+            at: Arc::default(),
+        };
+        let builder = TokenBucket::builder().rate("1000/s").burst(100).initial(0);
+        let builder = builder.runtime(&by_hand.handle()).clock(clock.clone());
+        let bucket = builder.build().expect("valid");
+        let greedy = Arc::new(Greedy {
+            bucket: bucket.clone(),
+            state: Mutex::default(),
+        });
+        let first = Waker::from(greedy.clone());
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut states: Vec<_> = (0..20).map(|_| WaitState::new()).collect();
+        for (number, state) in states.iter_mut().enumerate() {
+            let waker = if number == 0 { &first } else { Waker::noop() };
+            let polled = bucket.poll_acquire_n(&mut Context::from_waker(waker), 1, state);
+            assert!(polled.is_pending());
+        }
+        // It finds none, which takes two reads while others wait; they come before it stands in line.
+        clock.at.store(3, Ordering::Relaxed);
+        let mut state = WaitState::with_limit(Duration::ZERO);
+        let polled = bucket.poll_acquire_n(&mut cx, 1, &mut state);
+        assert!(matches!(polled, Poll::Ready(Ok(_))), "{polled:?}");
+        assert!(greedy.poll().is_pending(), "it had what was granted");
+        for state in &mut states {
+            let polled = bucket.poll_acquire_n(&mut cx, 1, state);
+            assert!(matches!(polled, Poll::Ready(Ok(_))));
+        }
+        assert_eq!(bucket.stats().waiting, 1);
+    };
+    Sim::new(0).run(run).expect("no deadlock");
 }

@@ -52,11 +52,12 @@
 //! - driver dropped before its end (its runtime is gone): its seat goes; it was the primary? wake
 //!   the other seats; no seat is left? wake every waiter, whose polls make one where they live.
 //! - a thread: enqueue and look like a waiter; has it the threads' seat? a driver's step; park
-//!   until then. Has it none? on the list of threads, unless its waker is still there: whoever takes
-//!   it off takes that too. When it ends its seat goes as that of a driver that is dropped; the seat
-//!   is free and another thread waits? wake that one, who takes it.
-//! - one at its limit: cancel, and ask once more without time to wait: the tokens, or when they come.
-//!   Who has no time enqueues without waker and seat; not granted? it cancels, and decides anew.
+//!   until then. Has it none? on the list of threads, unless its waker is still there: whoever
+//!   takes it off takes that too. When it ends its seat goes as that of a driver that is dropped;
+//!   the seat is free and another thread waits? wake that one, who takes it.
+//! - one at its limit: cancel, and ask once more without time to wait: the tokens, or when they
+//!   come. Who has no time enqueues without waker and seat; not granted? it looks once more, as in a
+//!   poll; still not? it cancels, and decides anew.
 //! - the last handle goes: wake the drivers, who find the bucket gone (9).
 //!
 //! # Ordering

@@ -122,8 +122,14 @@ pub(crate) trait Waits: Source {
         match entered? {
             Entered::Granted(granted) => Ok(granted),
             Entered::Waits { ticket, .. } => {
-                // There was enough for it, but somebody was quicker, or it stands behind more of those
-                // who can go than are granted in one step: the next decision serves all of these.
+                // There was enough for it, but somebody was quicker, or it stands behind more of
+                // those who can go than are granted in one step. It may have had its turn since.
+                let looked = self.look(None, &mut None, ticket, n, &mut wakes);
+                wakes.wake();
+                if let Looked::Ends(result) = looked {
+                    return result.map(|(granted, _)| granted);
+                }
+                // The next decision serves all in front.
                 self.give_up(ticket);
                 self.decide(n).map_err(AcquireError::of_no_wait)
             }
