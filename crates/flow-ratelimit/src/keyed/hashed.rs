@@ -181,7 +181,9 @@ impl Hashed {
             }
             free = level.free;
         }
-        if need == 0 || anchor.unlimited || stands {
+        // Only where somebody may be denied room a look has to see whether there is some.
+        let asks_only = ask == Ask::Peek && !self.denies;
+        if need == 0 || anchor.unlimited || stands || asks_only {
             return Some(Ok(class.granted(anchor, free)));
         }
         if ask == Ask::Peek {
