@@ -563,11 +563,12 @@ impl std::error::Error for Denied {}
 #[non_exhaustive]
 pub enum AcquireError {
     /// The tokens cannot be there in time: found out at once, not by waiting, unless the rate fell
-    /// meanwhile. Then at the limit.
+    /// meanwhile, or others took what was reckoned with; then at the limit.
     #[non_exhaustive]
     Timeout {
         /// How long the tokens would take from now on, by the rate and the queue of now;
-        /// `Duration::MAX` if it is longer than the clock can tell.
+        /// `Duration::MAX` if it is longer than the clock can tell. The limit itself, of a limiter
+        /// of somebody else's that waits although there is no time.
         would_wait: Duration,
     },
     /// More was asked for than the bucket ever holds.

@@ -36,6 +36,10 @@ pub trait Limiter: Send + Sync {
     /// Takes `n` tokens now or later. While it is pending `state` holds the place in the queue;
     /// poll again with the same `n` and the same `state`.
     ///
+    /// One whose `state` has a [limit](WaitState::limit) of zero is granted or refused at once, and
+    /// never pending. So a wait that is at its limit may be followed by one more question, with a
+    /// fresh state without time and a waker that does nothing.
+    ///
     /// # Errors
     /// [`AcquireError`]; nothing was taken then.
     ///
@@ -141,8 +145,9 @@ pub trait LimiterExt: Limiter {
     ///
     /// Fails at once if the tokens cannot be there in time, by the rate and the queue of that
     /// moment. If the rate is lowered during the wait it ends at the limit, with the answer of that
-    /// instant to one who comes then and has no time: how long the tokens would take, or why they will
-    /// never come; the tokens, if they are there. A grant at the same instant as the limit wins.
+    /// instant to one who comes then and has no time: how long the tokens would take, or why they
+    /// will never come; the tokens, if they are there. A grant at the same instant as the limit
+    /// wins.
     ///
     /// # Cancel safety
     /// Dropping the future takes nothing and passes the turn on.
@@ -288,7 +293,9 @@ impl<L: ?Sized> fmt::Debug for AcquireTimeout<'_, L> {
 
 /// Whoever says who may go, here or elsewhere: what throttles and layers ask.
 ///
-/// Every [`Limiter`] decides. Limiters that ask a server implement it by
+/// Every [`Limiter`] decides; for a state with a [limit](WaitState::limit) of zero it does as
+/// [`try_acquire_n`](Limiter::try_acquire_n), which may take on
+/// [debt](crate::TokenBucketBuilder::debt). Limiters that ask a server implement it by
 /// [`WaitState::poll_elsewhere`].
 ///
 /// ```
@@ -350,7 +357,8 @@ impl<L: Limiter + ?Sized> Decide for L {
         state: &mut WaitState,
     ) -> Poll<Result<Granted, Denied>> {
         if state.limit() == Some(Duration::ZERO) && !state.is_waiting() {
-            // Neither a runtime nor a place in a line is needed to say no.
+            // Neither a runtime nor a place in a line is needed to say no, and the reason is the
+            // limiter's own: waits know fewer.
             return Poll::Ready(self.try_acquire_n(n));
         }
         self.poll_acquire_n(cx, n, state)

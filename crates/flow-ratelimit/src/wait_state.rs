@@ -90,6 +90,9 @@ impl WaitState {
     ///
     /// Whether it then lasts longer all the same (somebody lowered the rate) is the caller's to
     /// watch: there is no timer in here.
+    ///
+    /// With a `limit` of zero nobody waits. [`poll_decide`](crate::Decide::poll_decide) of a limiter
+    /// is [`try_acquire_n`](crate::Limiter::try_acquire_n) then, debt and all.
     pub const fn with_limit(limit: Duration) -> Self {
         Self {
             place: None,

@@ -22,8 +22,8 @@
 //! word of a counter does but by wrapping.
 //!
 //! # Models
-//! `model::Seats` is the seats and one counter, of loom's atomics. The way to a thread's own seat is
-//! tested with real threads.
+//! `model::Seats` is the seats and one counter, of loom's atomics. The way to a thread's own seat
+//! is tested with real threads.
 //!
 //! # Source
 //! Striped counters, as Java's `LongAdder` has them; one that is its thread's own needs no RMW.

@@ -17,9 +17,9 @@ use super::{AdaptiveConfigError, LimitAlgorithm, Window, check, share};
 /// latency: it is too high for the larger first, which makes room, and they come to equal shares.
 ///
 /// The unloaded latency comes from *probes*: every 30 windows, or when latency was too high for
-/// two, the limit is a fifth lower for one window. If latency did not follow the decrease before it,
-/// a probe goes to two thirds: after a cut by a quarter that is half of what the limit was. If it
-/// stays where it is there too, the service has become slower: that latency is the unloaded one
+/// two, the limit is a fifth lower for one window. If latency did not follow the decrease before
+/// it, a probe goes to two thirds: after a cut by a quarter that is half of what the limit was. If
+/// it stays where it is there too, the service has become slower: that latency is the unloaded one
 /// from then on, and the limit is what it was.
 ///
 /// After Netflix's `Gradient2Limit`. Different from that: the latency it compares with is not an

@@ -339,11 +339,12 @@ impl<K: Eq + Clone + Send + Sync + 'static, C: Clock> KeyedLimiterBuilder<K, C> 
     /// at are of one shard, so with fewer than 256 keys in each it is every one of them.
     ///
     /// # Cost
-    /// Each call takes a lock, out of up to 256, and a key that comes anew is cloned. Memory is taken
-    /// as keys come: each is kept with 16 bytes beside it, and 8 for the table, in vectors that double
-    /// when they are full. So it is 24 bytes and a key for each, of those that were known at once; up to
-    /// twice as much of what a vector has just grown to; and what a key has elsewhere, like the text of
-    /// a `String`. [`retain`](KeyedLimiter::retain) gives back what is not needed.
+    /// Each call takes a lock, out of up to 256, and a key that comes anew is cloned. Memory is
+    /// taken as keys come: each is kept with 16 bytes beside it, and 8 for the table, in vectors that
+    /// double when they are full. So it is 24 bytes and a key for each, of those that were known at
+    /// once; up to twice as much of what a vector has just grown to; and what a key has elsewhere,
+    /// like the text of a `String`. [`retain`](KeyedLimiter::retain) gives back what is not needed:
+    /// up to 32 bytes and a key are left for each, since the table goes by powers of two.
     ///
     /// # Errors
     /// [`ConfigError`] if rate, burst or the number of keys is missing or out of range, there are too

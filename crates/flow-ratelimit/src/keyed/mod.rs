@@ -72,9 +72,9 @@ pub(crate) use store::{Finds, Store};
 /// # }
 /// ```
 ///
-/// [`acquire`](Self::acquire) waits for a key's tokens, first in, first out for each key in its class,
-/// on any runtime; there is a queue only for keys that somebody waits for. Keys may be of several
-/// [classes](Self::class), each with a quota of its own.
+/// [`acquire`](Self::acquire) waits for a key's tokens, first in, first out for each key in its
+/// class, on any runtime; there is a queue only for keys that somebody waits for. Keys may be of
+/// several [classes](Self::class), each with a quota of its own.
 ///
 /// # What is kept of a key
 /// A hash of 64 bits under a secret drawn at random, never the key itself. Two keys share a limit
@@ -372,8 +372,8 @@ impl<K: ?Sized, C: Clock, S: Store> KeyedLimiter<K, C, S> {
 }
 
 impl<K: ?Sized, C: Clock + 'static, S: Store> KeyedLimiter<K, C, S> {
-    /// Waits for one token of a key, first in, first out among those who wait for that key in class 0;
-    /// those of other [classes](Self::class) have lines of their own.
+    /// Waits for one token of a key, first in, first out among those who wait for that key in class
+    /// 0; those of other [classes](Self::class) have lines of their own.
     ///
     /// # Errors
     /// [`AcquireError`]; nothing was taken then.
@@ -412,7 +412,8 @@ impl<K: ?Sized, C: Clock + 'static, S: Store> KeyedLimiter<K, C, S> {
     }
 
     /// Waits for one token of a key, for `limit` at the most, counted from the first poll. Fails at
-    /// once if the token cannot be there in time, by the rate and the line of that moment.
+    /// once if the token cannot be there in time, by the rate, the line and, for a new key, the
+    /// [room](WhenFull::Deny) of that moment.
     ///
     /// # Errors
     /// [`AcquireError`]; nothing was taken then.

@@ -15,8 +15,8 @@ use crate::wait_state::WaitState;
 /// Whoever says who may go, by a key: what [`RateLimitLayer::keyed`] asks.
 ///
 /// A [`KeyedLimiter`] does, with its class 0. Limiters that ask a server implement it as
-/// [`Decide`](crate::Decide) shows. Those that choose among several by what is in the key ask the one
-/// that they choose by its [`poll_decide`](crate::Decide::poll_decide): here a
+/// [`Decide`](crate::Decide) shows. Those that choose among several by what is in the key ask the
+/// one that they choose by its [`poll_decide`](crate::Decide::poll_decide): here a
 /// [class](KeyedLimiter::class) for each plan.
 ///
 /// ```
@@ -24,7 +24,9 @@ use crate::wait_state::WaitState;
 /// # flow_rt::sim::Sim::new(0).run(|_rt| async {
 /// use std::convert::Infallible;
 /// use std::task::{Context, Poll};
-/// use flow_ratelimit::{Decide, DecideKey, Denied, Granted, KeyedLimiter, RateLimitLayer, WaitState};
+/// use flow_ratelimit::{
+///     Decide, DecideKey, Denied, Granted, KeyedLimiter, RateLimitLayer, WaitState,
+/// };
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
 ///
 /// #[derive(Clone)]

@@ -69,11 +69,11 @@ use crate::wait_state::WaitState;
 /// ```
 ///
 /// # Several limits
-/// Of layers one around the other, those outside have spent a token when one inside denies. So a limit
-/// for each client belongs outside of one for all, or a client that asks too often spends what is
-/// there for the others. (Outside is the first layer of a `ServiceBuilder`, and the last of an axum
-/// `Router`.) Where a client shall not spend its own token either when the limit for all denies, ask
-/// both at once:
+/// Of layers one around the other, those outside have spent a token when one inside denies. So a
+/// limit for each client belongs outside of one for all, or a client that asks too often spends
+/// what is there for the others. (Outside is the first layer of a `ServiceBuilder`, and the last of
+/// an axum `Router`.) Where a client shall not spend its own token either when the limit for all
+/// denies, ask both at once:
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -81,7 +81,8 @@ use crate::wait_state::WaitState;
 /// use std::convert::Infallible;
 /// use std::task::{Context, Poll};
 /// use flow_ratelimit::{
-///     Composite, Decide, DecideKey, Denied, Granted, KeyedLimiter, RateLimitLayer, TokenBucket, WaitState,
+///     Composite, Decide, DecideKey, Denied, Granted, KeyedLimiter, RateLimitLayer, TokenBucket,
+///     WaitState,
 /// };
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
 ///
@@ -103,7 +104,8 @@ use crate::wait_state::WaitState;
 ///     }
 /// }
 ///
-/// let both = Both { per_client: KeyedLimiter::new("1/h", 2, 100)?, all: TokenBucket::new("1/h", 3)? };
+/// let per_client = KeyedLimiter::new("1/h", 2, 100)?;
+/// let both = Both { per_client, all: TokenBucket::new("1/h", 3)? };
 /// let layer = RateLimitLayer::keyed(&both, |client: &u32| Some(*client)).fail();
 /// let service = ServiceBuilder::new().layer(layer);
 /// let service = service.service(service_fn(async |_| Ok::<_, Infallible>(())));
@@ -120,8 +122,8 @@ use crate::wait_state::WaitState;
 /// ```
 ///
 /// # While the server drains
-/// Close the limiter, and all requests are denied from then on, also those that wait: with 503, or an
-/// error that says [`Closed`](Denied::Closed).
+/// Close the limiter, and all requests are denied from then on, also those that wait: with 503, or
+/// an error that says [`Closed`](Denied::Closed).
 ///
 /// # Waiting
 /// Needs a runtime, as waiting for the limiter does. A service that waits holds its place in the
@@ -150,9 +152,9 @@ impl<L: Clone, F> RateLimitLayer<ByKey<L, F>> {
     /// [`TrustedProxies`](crate::fields::TrustedProxies) for keys.
     ///
     /// Requests that [`wait`](Self::wait) stand in a line for each key, first in, first out: of a
-    /// `KeyedLimiter`, whose keys are all of class 0 here unless a `DecideKey` says the class. Those
-    /// for a decider that does not wait itself ask it again when it says that there will be a token,
-    /// and of several that do one is faster.
+    /// `KeyedLimiter`, whose keys are all of class 0 here unless a `DecideKey` says the class.
+    /// Those for a decider that does not wait itself ask it again when it says that there will be a
+    /// token, and of several that do one is faster.
     pub fn keyed<R, K>(limiter: &L, key: F) -> Self
     where
         F: Fn(&R) -> Option<K>,

@@ -61,7 +61,8 @@ impl<C: Clock> LeakyBucketBuilder<C> {
     }
 
     /// How late a timer may be without those who wait losing by it; 4 ms otherwise. See
-    /// [`TokenBucketBuilder::catch_up`]: while somebody waits that much may come beyond the capacity.
+    /// [`TokenBucketBuilder::catch_up`]: while somebody waits that much may come beyond the
+    /// capacity.
     pub fn catch_up(mut self, late: Duration) -> Self {
         self.inner = self.inner.catch_up(late);
         self

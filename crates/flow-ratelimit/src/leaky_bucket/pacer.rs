@@ -211,8 +211,8 @@ impl<C: Clock + 'static> Pacer<C> {
 
 #[cfg(feature = "metrics")]
 impl<C: Clock + 'static> Pacer<C> {
-    /// What shows this pacer in a `flow_metrics::Registry`, under its name, or `pacer`; as the token
-    /// bucket of burst 1 that it is. See [`TokenBucket::collector`].
+    /// What shows this pacer in a `flow_metrics::Registry`, under its name, or `pacer`; as the
+    /// token bucket of burst 1 that it is. See [`TokenBucket::collector`].
     pub fn collector(&self) -> Arc<dyn flow_metrics::Collect> {
         self.bucket.collector_or("pacer")
     }

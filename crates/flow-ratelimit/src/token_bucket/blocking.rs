@@ -44,8 +44,8 @@ impl<C: Clock + 'static> TokenBucket<C> {
     /// then.
     ///
     /// # Cost
-    /// That of [`try_acquire`](Self::try_acquire) if the tokens are there; if it waits one
-    /// allocation, of the `Arc` that wakes it, and one look at the queue for each wake-up.
+    /// That of [`try_acquire`](Self::try_acquire) if the tokens are there; if it waits two
+    /// allocations, for the thread's wakers, and one look at the queue for each wake-up.
     pub fn acquire_n_blocking(&self, n: u64) -> Result<Granted, AcquireBlockingError> {
         take_blocking(self, &*self.core, n, None)
     }
@@ -74,7 +74,8 @@ impl<C: Clock + 'static> TokenBucket<C> {
     /// [`NotGranted`](AcquireBlockingError::NotGranted).
     ///
     /// # Cost
-    /// That of [`acquire_n_blocking`](Self::acquire_n_blocking); of a `limit` of zero no allocation.
+    /// That of [`acquire_n_blocking`](Self::acquire_n_blocking); of a `limit` of zero no
+    /// allocation.
     pub fn acquire_n_blocking_timeout(
         &self,
         n: u64,

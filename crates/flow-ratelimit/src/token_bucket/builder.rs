@@ -107,9 +107,9 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// are late by up to 2 ms and a rate could not be kept otherwise. It is for those who wait
     /// only, and while they wait. Zero keeps to the burst, at the price of the rate.
     ///
-    /// A runtime that stands still is later than that: another one's driver, or a thread, takes over
-    /// after 20 ms. What is supplied until then beyond the larger of burst and `late` is lost: up to
-    /// 16 ms of supply by default.
+    /// A runtime that stands still is later than that: another one's driver, or a thread, takes
+    /// over after 20 ms. What is supplied until then beyond the larger of burst and `late` is lost:
+    /// up to 16 ms of supply by default.
     pub fn catch_up(mut self, late: Duration) -> Self {
         self.settings.waits.catch_up = late;
         self
@@ -127,9 +127,10 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// How many tokens can be taken before they have come; none otherwise.
     ///
     /// `try_acquire` then takes up to so many more than there are, and up to burst and debt at
-    /// once; whoever comes next finds that many fewer until the debt is paid by the rate. Those
-    /// who wait and those who reserve make no debt: they go when the bucket has paid what was
-    /// owed and supplied what they need, which may be more than its burst.
+    /// once, and so does a [`Decide`](crate::Decide) that is given no time; whoever comes next finds
+    /// that many fewer until the debt is paid by the rate. Those who wait and those who reserve make
+    /// no debt, whatever their timeout: they go when the bucket has paid what was owed and supplied
+    /// what they need, which may be more than its burst.
     ///
     /// It cannot be taken ahead as credits: not together with [`sharded`](Self::sharded), and
     /// [`local`](TokenBucket::local) refuses.
@@ -147,8 +148,8 @@ impl<C: Clock> TokenBucketBuilder<C> {
     /// Callers that are granted together then do not act together. Their tokens are taken when
     /// their turn comes, so nobody else waits longer and the rate stays what it is. A wait with
     /// a timeout returns in time all the same, and whoever need not wait is never held up; threads
-    /// that block return at once, since the system's scheduler scatters them. Each time it takes two
-    /// allocations: for the grant that is put off, and for its timer.
+    /// that block return at once, since the system's scheduler scatters them. Each time it takes
+    /// two allocations: for the grant that is put off, and for its timer.
     pub fn jitter(mut self, most: Duration) -> Self {
         self.settings.waits.jitter =
             (!most.is_zero()).then(|| Backoff::constant(most).full_jitter().attempts(2));

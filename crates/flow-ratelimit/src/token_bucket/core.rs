@@ -223,8 +223,8 @@ impl<C: Clock> Core<C> {
         }
     }
 
-    /// Takes `n` tokens if they are there, without overdrawing, and counts it if they are: for those
-    /// who can wait, of a bucket without shards.
+    /// Takes `n` tokens if they are there, without overdrawing, and counts it if they are: for
+    /// those who can wait, of a bucket without shards.
     #[inline]
     pub(crate) fn take_paid(&self, n: u64) -> Result<Granted, Denied> {
         let (granted, here) = self.decide_prepared::<false, _>(n, || self.decisions.here())?;

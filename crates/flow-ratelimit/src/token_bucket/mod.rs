@@ -291,7 +291,8 @@ impl<C: Clock + 'static> TokenBucket<C> {
     ///
     /// # Cost
     /// That of [`try_acquire`](Self::try_acquire) if the token is there, else two locks and no
-    /// allocation in the steady state; of a bucket with a [`jitter`](TokenBucketBuilder::jitter) two.
+    /// allocation in the steady state; of a bucket with a [`jitter`](TokenBucketBuilder::jitter)
+    /// two.
     pub fn acquire(&self) -> Acquire<'_, Self> {
         LimiterExt::acquire_n(self, 1)
     }

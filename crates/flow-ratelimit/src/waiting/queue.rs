@@ -153,8 +153,8 @@ impl<L> Queue<L> {
     /// Puts a thread on the list of those who may get their seat.
     fn stand_by(&mut self, thread: (usize, Ticket)) {
         if self.threads.len() == self.threads.capacity() {
-            // Nobody is taken off when the wait ends: that would be a search for each. There is room
-            // for as many again after this, so that it is seldom.
+            // Nobody is taken off when the wait ends: that would be a search for each. There is
+            // room for as many again after this, so that it is seldom.
             let mut threads = core::mem::take(&mut self.threads);
             threads.retain(|&(line, it)| self.line(line).standing(it) == Standing::Waiting);
             threads.reserve(threads.len());

@@ -241,8 +241,8 @@ fn take_one<T>(from: &mut Vec<T>, rng: &mut SimRng) -> Option<T> {
     (!from.is_empty()).then(|| from.swap_remove(at))
 }
 
-/// Threads that come and go beside the one that has the seat leave nothing behind that grows, and the
-/// seat goes to the first who waits.
+/// Threads that come and go beside the one that has the seat leave nothing behind that grows, and
+/// the seat goes to the first who waits.
 #[test]
 fn threads_that_have_gone_are_forgotten() {
     let mut queue = Queue::new(());

@@ -209,9 +209,9 @@ impl<T> ChannelBuilder<T> {
     /// items go as must.
     ///
     /// An item is weighed by its sender, outside of every lock, at each try to send it, and the
-    /// weight with which it went in is kept with it. A panic of `weigh` is the sender's: the channel
-    /// is as it was, the item goes with the panic, and of [`send_many`](Sender::send_many) what was
-    /// not sent is there still. Such a channel has a lock over it, and gives no
+    /// weight with which it went in is kept with it. A panic of `weigh` is the sender's: the
+    /// channel is as it was, the item goes with the panic, and of [`send_many`](Sender::send_many)
+    /// what was not sent is there still. Such a channel has a lock over it, and gives no
     /// [permits](Sender::reserve): what they will be used for is not known.
     ///
     /// ```

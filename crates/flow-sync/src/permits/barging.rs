@@ -23,10 +23,10 @@
 //! lock's. Setting W and a release's `fetch_sub` follow each other. The release first: the try, or
 //! the value that tell's own `fetch_or` returns, shows the permit. W first: the release's returned
 //! value has it, so it locks after the section that set it, and finds the head.
-//! While the head is told, W is clear (but for a close), and a release does nothing more: the head sets W before it
-//! tries, in its poll; if it leaves instead, tell sets W before it looks for the next. So W is
-//! Relaxed. What was done under a permit comes by the CAS of the try, as in the strict order: W
-//! comes and goes by RMWs, which continue the release sequence.
+//! While the head is told, W is clear (but for a close), and a release does nothing more: the head
+//! sets W before it tries, in its poll; if it leaves instead, tell sets W before it looks for the
+//! next. So W is Relaxed. What was done under a permit comes by the CAS of the try, as in the
+//! strict order: W comes and goes by RMWs, which continue the release sequence.
 //! A newcomer looks at C only, so nothing orders it with those who wait: that it may pass is the
 //! order that was asked for.
 //!

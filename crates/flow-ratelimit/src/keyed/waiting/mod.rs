@@ -1,13 +1,13 @@
-//! How tasks wait for a key: first in, first out for each key in its class, driven by one small task
-//! per runtime.
+//! How tasks wait for a key: first in, first out for each key in its class, driven by one small
+//! task per runtime.
 //!
 //! # State
-//! [`Waiting`], under one lock: a *line* for each key that somebody waits for in a class, found by the
-//! key's hash of that class and its tag, with its list of waiters and their needs in tokens; `due`, when the head of
-//! each line should be looked at; the *seats*, one per runtime that has waiters, each with its
-//! driver's waker and when it looks; `closed`. A line is there as long as anybody holds a ticket of
-//! it. Beside the lock, `attention` of the table: twice the number of those who wait, and one more
-//! once closed.
+//! [`Waiting`], under one lock: a *line* for each key that somebody waits for in a class, found by
+//! the key's hash of that class and its tag, with its list of waiters and their needs in tokens;
+//! `due`, when the head of each line should be looked at; the *seats*, one per runtime that has
+//! waiters, each with its driver's waker and when it looks; `closed`. A line is there as long as
+//! anybody holds a ticket of it. Beside the lock, `attention` of the table: twice the number of
+//! those who wait, and one more once closed.
 //!
 //! # Invariants
 //! 1. `attention` changes only under the lock, with the lists.
@@ -44,9 +44,9 @@
 //!
 //! # Fairness
 //! First in, first out for each key in a class by taking the lock. Across classes the one is first
-//! whose tokens come first: a wait behind others of another quota is no sum of needs. A newcomer does
-//! not pass those who wait for its key in its class: it finds `attention` and asks here. One that looked before the first was counted came
-//! before it.
+//! whose tokens come first: a wait behind others of another quota is no sum of needs. A newcomer
+//! does not pass those who wait for its key in its class: it finds `attention` and asks here. One
+//! that looked before the first was counted came before it.
 
 mod driver;
 mod serve;
