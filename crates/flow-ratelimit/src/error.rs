@@ -568,7 +568,7 @@ pub enum AcquireError {
     Timeout {
         /// How long the tokens would take from now on, by the rate and the queue of now;
         /// `Duration::MAX` if it is longer than the clock can tell. The limit itself, of a limiter
-        /// of somebody else's that waits although there is no time.
+        /// that waits all the same when it is asked once more and there is no time left.
         would_wait: Duration,
     },
     /// More was asked for than the bucket ever holds.

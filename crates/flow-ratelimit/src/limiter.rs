@@ -36,9 +36,9 @@ pub trait Limiter: Send + Sync {
     /// Takes `n` tokens now or later. While it is pending `state` holds the place in the queue;
     /// poll again with the same `n` and the same `state`.
     ///
-    /// One whose `state` has a [limit](WaitState::limit) of zero is granted or refused at once, and
-    /// never pending. So a wait that is at its limit may be followed by one more question, with a
-    /// fresh state without time and a waker that does nothing.
+    /// One whose `state` has a [limit](WaitState::limit) of zero is to be granted or refused at once.
+    /// It may be asked so once more for a wait that is at its limit, with a fresh state and a waker
+    /// that does nothing.
     ///
     /// # Errors
     /// [`AcquireError`]; nothing was taken then.
