@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use flow_ratelimit::{AcquireError, LeakyBucket, Limiter, Rate, TokenBucket, WaitState};
+use flow_ratelimit::{AcquireError, Granted, LeakyBucket, Limiter, Rate, TokenBucket, WaitState};
 use flow_rt::sim::{self, Policy, Sim};
 use flow_rt::{
     BoxBlocking, BoxTask, BoxTimer, Clock, DefaultClock, Handle, Instant, ManualClock, Runtime,
@@ -562,11 +562,10 @@ struct Greedy {
 }
 
 impl Greedy {
-    fn poll(&self) -> Poll<()> {
+    fn poll(&self) -> Poll<Result<Granted, AcquireError>> {
         let mut state = self.state.lock().expect("not poisoned");
         let mut cx = Context::from_waker(Waker::noop());
-        let polled = self.bucket.poll_acquire_n(&mut cx, 80, &mut state);
-        polled.map(|granted| drop(granted.expect("open")))
+        self.bucket.poll_acquire_n(&mut cx, 80, &mut state)
     }
 }
 
