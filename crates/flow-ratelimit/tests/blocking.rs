@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -247,14 +248,19 @@ fn a_limit_that_cannot_suffice_is_refused_at_once() {
 fn a_wait_ends_at_its_limit() {
     let (clock, bucket) = (DefaultClock::machine(), bucket(Rate::per_second(100), 1));
     let start = clock.now();
-    let slows = bucket.clone();
-    let slows = thread::spawn(move || {
-        until_waiting(&slows, 1);
-        slows.set_rate(Rate::ZERO).expect("valid");
+    let over = AtomicBool::new(false);
+    let waited = thread::scope(|scope| {
+        scope.spawn(|| {
+            // It may be held up for as long as the wait lasts, and would never see it.
+            while bucket.stats().waiting != 1 && !over.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            bucket.set_rate(Rate::ZERO).expect("valid");
+        });
+        let waited = bucket.acquire_n_blocking_timeout(1, 12 * MS);
+        over.store(true, Ordering::Relaxed);
+        waited
     });
-    // Long enough to be in the queue before the rate falls, on any machine.
-    let waited = bucket.acquire_n_blocking_timeout(1, 12 * MS);
-    slows.join().expect("no panic");
     match waited {
         Err(AcquireBlockingError::NotGranted(AcquireError::NeverRefills)) => {
             assert!(clock.now() - start >= 12 * MS);
