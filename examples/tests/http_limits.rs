@@ -321,8 +321,8 @@ fn what_untrusted_peers_forge_changes_nothing() {
     });
 }
 
-/// Whoever cannot be told from others has the limit of its proxy, and one limit with all others whose
-/// connection is unknown: it is never without one.
+/// Whoever cannot be told from others has the limit of its proxy, and one limit with all others
+/// whose connection is unknown: it is never without one.
 #[test]
 fn whom_nobody_can_tell_is_limited_too() {
     on_tokio(async |rt| {
@@ -370,11 +370,18 @@ async fn all_wait(
     // Three waits of a tenth of a second; the clocks differ by less than the last millisecond.
     assert!(waited >= Duration::from_millis(299), "{waited:?}");
     limiter.set_rate("1/h")?;
+    // On a machine that is held up a token may have come before.
+    let extra = limiter.try_acquire(&addr.ip()).is_ok();
+    let denied = u64::from(!extra) + 1;
     let (status, headers) = client.ask(&[]).await?;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     assert!(seconds(&headers)? > PATIENCE.as_secs());
     let stats = limiter.stats();
-    assert_eq!((stats.granted, stats.denied, stats.waiting), (4, 1, 0));
+    let granted = 4 + u64::from(extra);
+    assert_eq!(
+        (stats.granted, stats.denied, stats.waiting),
+        (granted, denied, 0)
+    );
     Ok(())
 }
 
