@@ -587,6 +587,8 @@ proptest! {
                     prop_assert_eq!(Some(granted.remaining()), least);
                 }
                 Err(by) if would.iter().all(Result::is_ok) => {
+                    let same = places.iter().filter(|it| **it == places[by.index]);
+                    prop_assert_eq!(same.count(), 2);
                     let second = places.iter().rposition(|it| *it == places[by.index]);
                     prop_assert_eq!(second, Some(by.index));
                     prop_assert!(model[places[by.index]].available() < 2 * n);
