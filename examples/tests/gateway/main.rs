@@ -209,14 +209,14 @@ fn the_configuration_file_has_the_same_names_and_the_command_line_wins() {
     let path = folder.file("good.toml");
     std::fs::write(
         &path,
-        "rate = 30\nclients = 2\nduration = \"300ms\"\nruntime = \"smol\"\n",
+        "rate = 5\nburst = 9\nclients = 2\nduration = \"300ms\"\nruntime = \"smol\"\n",
     )
     .unwrap();
-    let good = run(&["--config", &path, "--burst", "5"]);
+    let good = run(&["--config", &path, "--burst", "1"]);
     let out = text(&good.stdout);
     assert!(good.status.success(), "{out}{}", text(&good.stderr));
     assert!(
-        out.contains("on smol") && out.contains("30/s and a burst of 5"),
+        out.contains("on smol") && out.contains("5/s and a burst of 1"),
         "{out}"
     );
 }
