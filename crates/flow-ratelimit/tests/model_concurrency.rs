@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::thread::ScopedJoinHandle;
 
 use flow_ratelimit::{AcquireOwnedPermit, ConcurrencyLimiter, Fairness, OwnedPermit, PermitError};
 
@@ -158,7 +159,7 @@ fn two_threads_and_a_moving_limit() {
         // The two of them ask for up to six, and the limit is never above four.
         model.limiter.set_limit(4).expect("a small limit");
         std::thread::scope(|scope| {
-            for _ in 0..2 {
+            let workers = [(), ()].map(|()| {
                 scope.spawn(|| {
                     for step in 0..20_000_u32 {
                         // A limit below the need refuses; everything else comes.
@@ -176,10 +177,13 @@ fn two_threads_and_a_moving_limit() {
                             Err(error) => panic!("{error}"),
                         }
                     }
-                });
-            }
-            for step in 0..20_000_u32 {
-                model.limiter.set_limit(step % 5).expect("a small limit");
+                })
+            });
+            // All the while; none waits for ever, as the limit comes back to what each needs.
+            let mut limits = (0..5).cycle();
+            while !workers.iter().all(ScopedJoinHandle::is_finished) {
+                let limit = limits.next().expect("without end");
+                model.limiter.set_limit(limit).expect("a small limit");
             }
             model.limiter.set_limit(4).expect("a small limit");
         });
