@@ -42,4 +42,4 @@ pub use bench::{Bench, run};
 pub use callgrind::{callgrind, collected};
 pub use curves::Curve;
 pub use row::Row;
-pub use workload::{on_threads, repeat, timed};
+pub use workload::{beside, on_threads, repeat, timed};

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,5 +37,31 @@ pub fn on_threads<T>(threads: usize, n: u64, operation: impl Fn(u64) -> T + Sync
             .map(|thread| thread.join().expect("a contender panicked"))
             .max()
             .unwrap_or_default()
+    })
+}
+
+/// What `measure` measures while another thread does `act` again and again, from before it begins.
+pub fn beside<T>(mut act: impl FnMut() + Send, measure: impl FnOnce() -> T) -> T {
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    let (runs, over) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            runs.store(true, Ordering::Relaxed);
+            while !over.load(Ordering::Relaxed) {
+                act();
+            }
+        });
+        // Also if `measure` panics: the scope waits for the thread.
+        let _over = Over(&over);
+        while !runs.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        measure()
     })
 }

@@ -21,7 +21,7 @@ type Governor<S> = RateLimiter<u64, DashMapStateStore<u64, S>, DefaultClock>;
 const REQUESTS: usize = 1 << 22;
 
 pub(crate) fn rows(bench: &mut Bench) {
-    // First: what others have given back to the allocator would not be seen to grow.
+    // Before rows of times: what they give back to the allocator would not be seen to grow.
     bytes(bench);
     for (keys, name) in [(1_000, "1 k"), (1_000_000, "1 M")] {
         granted(bench, keys, name);
@@ -108,8 +108,8 @@ fn bytes(bench: &mut Bench) {
     let peers = [("two in ten thousand", vec![KEYS as f64 / 5_000.0])];
     bench.record(LOST, "keys", &[lost as f64], &peers);
     bench.note(format!(
-        "Keyed: *lost* are those of {KEYS} live keys, as many as the limiter was built for, that were \
-         forgotten too early. The flood is of {flood} keys."
+        "Keyed: *lost* are those of {KEYS} live keys, as many as the limiter was built for, that \
+         were forgotten too early. The flood is of {flood} keys."
     ));
 }
 

@@ -7,10 +7,10 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_lock::Semaphore as AsyncLock;
-use flow_benches::{Bench, on_threads, repeat, timed};
+use flow_benches::{Bench, beside, on_threads, repeat, timed};
 use flow_ratelimit::{ClassedLimiter, ConcurrencyLimiter, Fairness};
 use flow_rt::{Clock, DefaultClock, Handle};
 use tokio::sync::Semaphore as Tokio;
@@ -108,39 +108,32 @@ fn moving(bench: &mut Bench) {
                 limit ^= 1;
                 let _ = moved.set_limit(limit);
             };
-            beside(set, || repeat(n, |_| drop(moved.try_acquire())))
+            every_ten(set, || repeat(n, |_| drop(moved.try_acquire())))
         })
         // The other thread is there as well, so that only what it does differs.
         .peer("limit at rest", |n| {
-            beside(|| (), || repeat(n, |_| drop(still.try_acquire())))
+            every_ten(|| (), || repeat(n, |_| drop(still.try_acquire())))
         })
         .measure();
 }
 
 /// Measures while another thread does something every ten microseconds. It looks at the clock in
 /// between: a sleep of ten takes ninety.
-fn beside(mut act: impl FnMut() + Send, measure: impl FnOnce() -> Duration) -> Duration {
+fn every_ten(mut act: impl FnMut() + Send, measure: impl FnOnce() -> Duration) -> Duration {
     const PERIOD: Duration = Duration::from_micros(10);
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let clock = DefaultClock::default();
-            let mut next = clock.now();
-            while !done.load(Ordering::Relaxed) {
-                let now = clock.now();
-                if now < next {
-                    std::hint::spin_loop();
-                    continue;
-                }
-                act();
-                // What it missed while it was off its core is not made up for.
-                next = (next + PERIOD).max(now);
-            }
-        });
-        let time = measure();
-        done.store(true, Ordering::Relaxed);
-        time
-    })
+    let clock = DefaultClock::default();
+    let mut next = clock.now();
+    let look = move || {
+        let now = clock.now();
+        if now < next {
+            std::hint::spin_loop();
+            return;
+        }
+        act();
+        // What it missed while it was off its core is not made up for.
+        next = (next + PERIOD).max(now);
+    };
+    beside(look, measure)
 }
 
 /// A wait with a limit of time that need not wait: goflow's is told by a context.

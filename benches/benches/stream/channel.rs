@@ -1,10 +1,9 @@
 //! One bounded queue, from one thread and between tasks.
 
 use core::future::Future;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::time::Duration;
 
-use flow_benches::{Bench, on_threads, repeat, timed};
+use flow_benches::{Bench, beside, on_threads, repeat, timed};
 use flow_rt::OnFull;
 use flow_stream::Channel;
 use tokio::runtime::Runtime;
@@ -113,28 +112,7 @@ fn beside_a_neighbour(bench: &mut Bench, host: Host<'_>) {
 
 /// What `run` measures while another thread spins.
 fn one_core_busy(run: impl FnOnce() -> Duration) -> Duration {
-    struct Over<'a>(&'a AtomicBool);
-    impl Drop for Over<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Relaxed);
-        }
-    }
-
-    let (spins, over) = (AtomicBool::new(false), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            spins.store(true, Relaxed);
-            while !over.load(Relaxed) {
-                core::hint::spin_loop();
-            }
-        });
-        // Also if `run` panics: the scope waits for the thread.
-        let _over = Over(&over);
-        while !spins.load(Relaxed) {
-            std::thread::yield_now();
-        }
-        run()
-    })
+    beside(core::hint::spin_loop, run)
 }
 
 /// A channel that nobody receives from and whose oldest item gives way.
