@@ -15,7 +15,7 @@ use crate::{mutate, process};
 
 const HELP: &str = "\
 Runs the loom models (tests/loom_*.rs of every crate with the feature `loom`), each of which must
-explore more than one execution. Each says how many preemptions it explores: 1 to 3.
+explore more than one execution. Each says how many preemptions it explores: 1 to 3, or all.
 
 Usage: cargo xtask loom [OPTIONS]
 

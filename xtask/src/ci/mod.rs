@@ -29,7 +29,7 @@ Gates:
   docs       the documentation builds without a warning
   deny       cargo-deny: bans, licenses, sources (built into target/tools if it is missing)
   direction  who may depend on whom; no runtime where none belongs; size of trees
-  loom       the loom models, each with its own bound on preemptions
+  loom       the loom models, each with its own bound on preemptions, or none
   package    every published crate packages, with its metadata complete
   readme     the README's commands exist, and its features
 With --long:
