@@ -78,8 +78,9 @@ fn member(request: &Request, plan: Plan) -> Option<HeaderValue> {
     (its_plan == plan).then(|| key.clone())
 }
 
-/// The address of a client that has none. None would admit it, so it has one in any case: that of the
-/// proxy, if that does not say whose request it is, and one for all whose connection is unknown.
+/// The address of a client that has none. None would admit it, so it has one in any case: that of
+/// the proxy, if that does not say whose request it is, and one for all whose connection is
+/// unknown.
 fn stranger(request: &Request, proxies: &TrustedProxies) -> Option<IpAddr> {
     if known(request).is_some() {
         return None;

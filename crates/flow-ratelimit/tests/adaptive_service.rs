@@ -335,7 +335,8 @@ fn a_probe_does_not_cut_the_traffic() {
 }
 
 /// A service that is a quarter slower looks like one with a queue: the limit is cut, a probe below
-/// that shows that there was none, and all of it comes back. In between half of the traffic goes on.
+/// that shows that there was none, and all of it comes back. In between half of the traffic goes
+/// on.
 #[test]
 fn a_probe_after_a_cut_leaves_half_of_the_traffic() {
     let mut least = u32::MAX;

@@ -106,8 +106,8 @@ async fn the_first_is_served_first(rt: TestRuntime) {
     nothing_stays(&rt, limiter.stats().waiting).await;
 }
 
-/// A key that is waited for by two quotas has a line for each: whoever's token comes first is first,
-/// and in each line the first.
+/// A key that is waited for by two quotas has a line for each: whoever's token comes first is
+/// first, and in each line the first.
 async fn classes_of_a_key_wait_apart_from_each_other(rt: TestRuntime) {
     let builder = KeyedLimiter::<str>::builder().rate("1/s").burst(1);
     let builder = builder.max_keys(100).classes(["100/s burst 1"]);

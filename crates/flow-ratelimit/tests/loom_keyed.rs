@@ -1,5 +1,6 @@
 //! Models of a limiter of keys: a table of one set, of two slots under loom, whose keys push one
-//! another out; or of six sets, of which a key has two. `loom-mutations.toml` lists the lines without which they fail.
+//! another out; or of six sets, of which a key has two. `loom-mutations.toml` lists the lines
+//! without which they fail.
 #![cfg(loom)]
 
 mod loom_common;

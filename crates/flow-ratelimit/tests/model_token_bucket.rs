@@ -161,8 +161,9 @@ proptest! {
             }
             bucket.peek_n(n).map_or_else(|denied| drop(denied.to_string()), drop);
             prop_assert!(bucket.available() <= bucket.burst());
-            // As if the highest rate had been in force all the time, where the clock goes back and forth.
-            // tokens × time is below 2^128, and one grain, with each line, is at most a token.
+            // As if the highest rate had been in force all the time, where the clock goes back and
+            // forth. tokens × time is below 2^128, and one grain, with each line, is at most a
+            // token.
             let supplied = |rate: &Rate| {
                 u128::from(rate.tokens()) * u128::from(latest - start) / rate.period().as_nanos()
             };

@@ -1,7 +1,7 @@
 //! What users write: the short programs that fix the look of the API, compiled and run.
 //!
-//! Services on real sockets are examples of their own (`http_axum`, `http_hyper`), and so is an executor
-//! of one's own (`custom_executor`).
+//! Services on real sockets are examples of their own (`http_axum`, `http_hyper`), and so is
+//! an executor of one's own (`custom_executor`).
 #![cfg(all(
     feature = "tokio",
     feature = "sim",
