@@ -212,13 +212,15 @@ fn models(item: &toml::Value) -> Option<Vec<(String, String)>> {
     let several = model
         .as_array()
         .map_or(core::slice::from_ref(model), Vec::as_slice);
-    several
+    let named: Option<Vec<_>> = several
         .iter()
         .map(|one| {
             let (test_file, test) = one.as_str()?.split_once("::")?;
             Some((test_file.to_owned(), test.to_owned()))
         })
-        .collect()
+        .collect();
+    // Without a model the mutation would never be tried.
+    named.filter(|models| !models.is_empty())
 }
 
 /// Copies the tree without what was built; what the copy has built stays, to be built upon.
@@ -294,7 +296,25 @@ mod tests {
         assert!(lost.is_empty(), "{lost:#?}");
     }
 
-    /// Models that no mutant names, and why. They may assert too little: the list is to get shorter.
+    #[test]
+    fn a_mutant_names_one_model_or_several() {
+        let names = |model: &str| {
+            let item: toml::Table = model.parse().expect("TOML");
+            models(&toml::Value::Table(item))
+        };
+        let pair = |test: &str| ("loom_a".to_owned(), test.to_owned());
+        assert_eq!(names("model = 'loom_a::b'"), Some(vec![pair("b")]));
+        assert_eq!(
+            names("model = ['loom_a::b', 'loom_a::c']"),
+            Some(vec![pair("b"), pair("c")])
+        );
+        for wrong in ["", "model = []", "model = 'b'", "model = ['loom_a::b', 1]"] {
+            assert_eq!(names(wrong), None, "{wrong}");
+        }
+    }
+
+    /// Models that no mutant names, and why. They may assert too little: the list is to get
+    /// shorter.
     const UNNAMED: &[(&str, &[&str])] = &[
         (
             "a mistake or two were tried, and it did not notice them",
@@ -318,7 +338,6 @@ mod tests {
             "no mistake was tried yet",
             &[
                 "flow-ratelimit::loom_breaker::a_bad_trial_meets_its_timeout",
-                "flow-ratelimit::loom_breaker::a_dropped_trial_meets_its_timeout",
                 "flow-ratelimit::loom_credits::set_burst_meets_a_batch",
                 "flow-sched::loom_pool::a_stop_meets_a_task_without_a_handle",
                 "flow-sched::loom_pool::an_abort_meets_the_run",
