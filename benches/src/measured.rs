@@ -41,7 +41,10 @@ impl Measured {
             .iter()
             .map(|(name, samples)| {
                 let pairs = flow.iter().zip(samples);
-                let ratios: Vec<f64> = pairs.clone().map(|(flow, peer)| flow / peer).collect();
+                let ratios: Vec<f64> = pairs
+                    .clone()
+                    .map(|(flow, peer)| ratio(*flow, *peer))
+                    .collect();
                 let differences: Vec<f64> = pairs.map(|(flow, peer)| flow - peer).collect();
                 Peer {
                     name: name.clone(),
@@ -97,6 +100,12 @@ impl Peer {
     pub(crate) fn instruction_cost(&self, flow: Option<f64>) -> Option<f64> {
         Some(flow? / self.instructions?)
     }
+}
+
+/// What flow costs of what the peer costs: as much, if neither costs anything.
+fn ratio(flow: f64, peer: f64) -> f64 {
+    let ratio = flow / peer;
+    if ratio.is_nan() { 1.0 } else { ratio }
 }
 
 /// The value below which so many quarters of the samples lie, between neighbours in proportion.
