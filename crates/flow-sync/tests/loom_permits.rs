@@ -296,38 +296,45 @@ fn barging_alone_meets_release() {
     });
 }
 
+fn close_among_enqueues(permits: &Arc<Permits>) {
+    permits.try_acquire(1).unwrap();
+    let waiters = [acquirer(permits, 1), acquirer(permits, 1)];
+    permits.close();
+    for waiter in waiters {
+        assert_eq!(waiter.join().unwrap(), Err(AcquireError::Closed));
+    }
+    permits.release(1).unwrap();
+    assert_eq!((permits.in_flight(), permits.waiting()), (0, 0));
+}
+
 #[test]
 fn close_meets_push() {
     explore("permits: close || enqueue || enqueue", 3, || {
-        let permits = permits(1);
-        permits.try_acquire(1).unwrap();
-        let waiters = [acquirer(&permits, 1), acquirer(&permits, 1)];
-        permits.close();
-        for waiter in waiters {
-            assert_eq!(waiter.join().unwrap(), Err(AcquireError::Closed));
-        }
-        permits.release(1).unwrap();
-        assert_eq!((permits.in_flight(), permits.waiting()), (0, 0));
+        close_among_enqueues(&permits(1));
     });
+}
+
+fn close_among_releases(permits: &Arc<Permits>) {
+    permits.try_acquire(1).unwrap();
+    let waiter = acquirer(permits, 1);
+    let closer = {
+        let permits = permits.clone();
+        thread::spawn(move || permits.close())
+    };
+    permits.release(1).unwrap();
+    let got = waiter.join().unwrap();
+    closer.join().unwrap();
+    assert!(permits.is_closed());
+    assert_eq!(permits.in_flight(), u32::from(got.is_ok()));
+    assert_eq!(permits.waiting(), 0);
+    // Free or not, none is given any more.
+    assert_eq!(permits.try_acquire(1), Err(TryAcquireError::Closed));
 }
 
 #[test]
 fn close_meets_release() {
     explore("permits: close || release || a waiter", 3, || {
-        let permits = permits(1);
-        permits.try_acquire(1).unwrap();
-        let waiter = acquirer(&permits, 1);
-        let closer = {
-            let permits = permits.clone();
-            thread::spawn(move || permits.close())
-        };
-        permits.release(1).unwrap();
-        let got = waiter.join().unwrap();
-        closer.join().unwrap();
-        assert!(permits.is_closed());
-        assert_eq!(permits.in_flight(), u32::from(got.is_ok()));
-        // Free or not, none is given any more.
-        assert_eq!(permits.try_acquire(1), Err(TryAcquireError::Closed));
+        close_among_releases(&permits(1));
     });
 }
 
@@ -499,34 +506,13 @@ fn barging_resize_and_release_serve_together() {
 #[test]
 fn barging_close_meets_enqueue() {
     explore("permits, barging: close || two enqueues", 3, || {
-        let permits = barging(1);
-        permits.try_acquire(1).unwrap();
-        let waiters = [acquirer(&permits, 1), acquirer(&permits, 1)];
-        permits.close();
-        for waiter in waiters {
-            assert_eq!(waiter.join().unwrap(), Err(AcquireError::Closed));
-        }
-        permits.release(1).unwrap();
-        assert_eq!((permits.in_flight(), permits.waiting()), (0, 0));
+        close_among_enqueues(&barging(1));
     });
 }
 
 #[test]
 fn barging_close_meets_release() {
     explore("permits, barging: close || release || a waiter", 3, || {
-        let permits = barging(1);
-        permits.try_acquire(1).unwrap();
-        let waiter = acquirer(&permits, 1);
-        let closer = {
-            let permits = permits.clone();
-            thread::spawn(move || permits.close())
-        };
-        permits.release(1).unwrap();
-        let got = waiter.join().unwrap();
-        closer.join().unwrap();
-        assert_eq!(permits.in_flight(), u32::from(got.is_ok()));
-        assert_eq!(permits.waiting(), 0);
-        // Free or not, none is given any more.
-        assert_eq!(permits.try_acquire(1), Err(TryAcquireError::Closed));
+        close_among_releases(&barging(1));
     });
 }
