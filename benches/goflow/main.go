@@ -9,12 +9,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/vnykmshr/goflow/pkg/ratelimit/bucket"
 	"github.com/vnykmshr/goflow/pkg/ratelimit/concurrency"
 	"github.com/vnykmshr/goflow/pkg/ratelimit/leakybucket"
+	"github.com/vnykmshr/goflow/pkg/scheduling/scheduler"
 	"github.com/vnykmshr/goflow/pkg/scheduling/workerpool"
 	"github.com/vnykmshr/goflow/pkg/streaming/channel"
 )
@@ -39,6 +41,8 @@ func main() {
 		"acquire":        acquire(),
 		"wait":           wait(),
 		"pool":           pool(),
+		"schedule":       schedule(false),
+		"cron":           schedule(true),
 		"drop oldest":    dropOldest(1),
 		"drop oldest, 2": dropOldest(2),
 	}
@@ -168,6 +172,27 @@ func pool() func(int) {
 				check(pool.Submit(task))
 			}
 			running.Wait()
+		}
+	}
+}
+
+// Tasks due in an hour, or each minute, with names of their own that are there before.
+func schedule(byCron bool) func(int) {
+	pool, err := workerpool.NewSafe(workers, wave)
+	check(err)
+	task := workerpool.TaskFunc(func(context.Context) error { return nil })
+	var names []string
+	return func(n int) {
+		for len(names) < n {
+			names = append(names, "job "+strconv.Itoa(len(names)))
+		}
+		jobs := scheduler.NewWithConfig(scheduler.Config{WorkerPool: pool, MaxTasks: n})
+		for _, name := range names[:n] {
+			if byCron {
+				check(jobs.ScheduleCron(name, "0 * * * * *", task))
+			} else {
+				check(jobs.ScheduleAfter(name, task, time.Hour))
+			}
 		}
 	}
 }

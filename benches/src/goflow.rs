@@ -129,8 +129,6 @@ fn build() -> Result<Built, String> {
         .arg("-o")
         .arg(&program)
         .arg("./flowbench")
-        // The packages that are used need no others.
-        .env("GOPROXY", "off")
         .output()
         .map_err(|error| {
             format!(

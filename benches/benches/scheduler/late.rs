@@ -2,11 +2,13 @@
 
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use flow_benches::Bench;
 use flow_rt::{Handle, Instant};
 use flow_sched::{Precision, Scheduler};
 use tokio::runtime::Runtime;
+use tokio_cron_scheduler::{Job, JobScheduler};
 
 const JOBS: u64 = 10_000;
 const SECOND: Duration = Duration::from_secs(1);
@@ -18,6 +20,29 @@ type Seen = Arc<Mutex<Vec<u64>>>;
 struct Way {
     name: &'static str,
     run: Box<dyn Fn(&Seen)>,
+    /// Of each round, sorted.
+    seen: Vec<Vec<u64>>,
+}
+
+impl Way {
+    fn new(name: &'static str, run: Box<dyn Fn(&Seen)>) -> Self {
+        let seen = Vec::new();
+        Self { name, run, seen }
+    }
+
+    fn measure(&mut self) {
+        let seen = Seen::default();
+        (self.run)(&seen);
+        let mut seen = core::mem::take(&mut *seen.lock().expect("no panic"));
+        seen.sort_unstable();
+        assert!(!seen.is_empty(), "{} ran nothing", self.name);
+        self.seen.push(seen);
+    }
+
+    fn figures(&self, percent: usize) -> Vec<f64> {
+        let rounds = self.seen.iter();
+        rounds.map(|seen| percentile(seen, percent)).collect()
+    }
 }
 
 pub(crate) fn late(bench: &mut Bench, runtime: &Runtime) {
@@ -44,36 +69,28 @@ pub(crate) fn late(bench: &mut Bench, runtime: &Runtime) {
         ),
     ];
     for (host, flow, peer, bare) in rows {
+        let mut peers = vec![(peer, bare)];
+        // It keeps jobs of tokio's, and looks for due ones every half second.
+        if host == "tokio, coarse" {
+            peers.push(("tokio-cron-scheduler", cron_scheduler(runtime)));
+        }
         let row = |percent| format!("lateness at 10000 jobs/s, {host}, p{percent}");
         if !bench.wants(&row(50)) && !bench.wants(&row(99)) {
             continue;
         }
-        let ways = [
-            Way {
-                name: "flow",
-                run: flow,
-            },
-            Way {
-                name: peer,
-                run: bare,
-            },
-        ];
-        let mut figures = [const { (Vec::new(), Vec::new()) }; 2];
+        let mut ways = vec![Way::new("flow", flow)];
+        ways.extend(peers.into_iter().map(|(name, run)| Way::new(name, run)));
         for round in 0..bench.rounds() {
-            for turn in 0..2 {
-                let who = (round + turn) % 2;
-                let seen = Seen::default();
-                (ways[who].run)(&seen);
-                let mut seen = core::mem::take(&mut *seen.lock().expect("no panic"));
-                seen.sort_unstable();
-                assert!(!seen.is_empty(), "{} ran nothing", ways[who].name);
-                figures[who].0.push(percentile(&seen, 50));
-                figures[who].1.push(percentile(&seen, 99));
+            for turn in 0..ways.len() {
+                let who = (round + turn) % ways.len();
+                ways[who].measure();
             }
         }
-        let [(flow_50, flow_99), (peer_50, peer_99)] = figures;
-        bench.record(&row(50), "µs", &flow_50, &[(peer, peer_50)]);
-        bench.record(&row(99), "µs", &flow_99, &[(peer, peer_99)]);
+        for percent in [50, 99] {
+            let mut figures = ways.iter().map(|way| (way.name, way.figures(percent)));
+            let (_, flow) = figures.next().expect("the first is flow");
+            bench.record(&row(percent), "µs", &flow, &figures.collect::<Vec<_>>());
+        }
     }
 }
 
@@ -140,6 +157,32 @@ fn timers(handle: &Handle, fine: bool) -> Box<dyn Fn(&Seen)> {
             });
         }
         std::thread::sleep(SECOND + RUN + Duration::from_millis(100));
+    })
+}
+
+/// As many jobs, due at each second by cron: it has no phases, and rounds delays to seconds.
+fn cron_scheduler(runtime: &Runtime) -> Box<dyn Fn(&Seen)> {
+    let runtime = runtime.handle().clone();
+    Box::new(move |seen| {
+        runtime.block_on(async {
+            let mut scheduler = JobScheduler::new().await.expect("it keeps jobs in memory");
+            for _ in 0..JOBS {
+                let seen = seen.clone();
+                let job = Job::new_async("* * * * * *", move |_, _| {
+                    let seen = seen.clone();
+                    Box::pin(async move {
+                        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+                        let late = now.expect("after 1970").subsec_nanos();
+                        seen.lock().expect("no panic").push(u64::from(late));
+                    })
+                });
+                let job = job.expect("a pattern of six fields");
+                scheduler.add(job).await.expect("it takes any number");
+            }
+            scheduler.start().await.expect("it was not started");
+            tokio::time::sleep(SECOND + RUN).await;
+            scheduler.shutdown().await.expect("it was not shut down");
+        });
     })
 }
 

@@ -13,6 +13,7 @@ use flow_benches::{Bench, process, repeat, timed};
 use flow_sched::{JobHandle, Scheduler, WorkerPool};
 use tokio::runtime::Runtime;
 use tokio::time::Sleep;
+use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::time::{DelayQueue, delay_queue::Key};
 
 use crate::{MANY, builder, later, scheduler, unnamed};
@@ -103,15 +104,26 @@ fn timer(i: u64) -> Timer {
     timer
 }
 
-/// How long a million take to be registered.
+/// How long many take to be registered.
 pub(crate) fn registered(bench: &mut Bench, runtime: &Runtime) {
+    let row = "a job registered, of 100000";
+    if bench.wants(row) {
+        bench
+            .row(row)
+            .batch(FEWER)
+            .flow(|n| each(n, || register(runtime, FEWER).0))
+            .peer("tokio-cron-scheduler", |n| {
+                each(n, || runtime.block_on(register_with_cron_scheduler()))
+            })
+            .measure();
+    }
     let _entered = runtime.enter();
     let row = "a job registered, of 1000000";
     if bench.wants(row) {
         bench
             .row(row)
             .batch(MANY)
-            .flow(|n| each(n, || register(runtime).0))
+            .flow(|n| each(n, || register(runtime, MANY).0))
             .peer("DelayQueue", |n| {
                 each(n, || {
                     let mut queue = DelayQueue::new();
@@ -127,7 +139,7 @@ pub(crate) fn memory(bench: &mut Bench, runtime: &Runtime) {
     let row = "a job's memory, of 1000000";
     if bench.wants(row) {
         let before = process::resident();
-        let (_, scheduler, jobs) = register(runtime);
+        let (_, scheduler, jobs) = register(runtime, MANY);
         // Until the driver has taken all of them over.
         std::thread::sleep(Duration::from_millis(500));
         let weighs = process::resident().saturating_sub(before) / MANY;
@@ -138,11 +150,27 @@ pub(crate) fn memory(bench: &mut Bench, runtime: &Runtime) {
     }
 }
 
-fn register(runtime: &Runtime) -> (Duration, Scheduler, Vec<JobHandle>) {
+fn register(runtime: &Runtime, count: u64) -> (Duration, Scheduler, Vec<JobHandle>) {
     let scheduler = scheduler(runtime);
-    let mut jobs = Vec::with_capacity(MANY as usize);
-    let took = timed(|| jobs.extend((0..MANY).map(|i| unnamed(&scheduler, later(i)))));
+    let mut jobs = Vec::with_capacity(count as usize);
+    let took = timed(|| jobs.extend((0..count).map(|i| unnamed(&scheduler, later(i)))));
     (took, scheduler, jobs)
+}
+
+/// As many as tokio-cron-scheduler registers in a few seconds.
+const FEWER: u64 = 100_000;
+
+async fn register_with_cron_scheduler() -> Duration {
+    let mut scheduler = JobScheduler::new().await.expect("it keeps jobs in memory");
+    let start = Instant::now();
+    for i in 0..FEWER {
+        let job = Job::new_one_shot_async(later(i), |_, _| Box::pin(async {}));
+        let job = job.expect("a delay");
+        scheduler.add(job).await.expect("it takes any number");
+    }
+    let took = start.elapsed();
+    scheduler.shutdown().await.expect("it was not shut down");
+    took
 }
 
 /// A million runs that are due within one millisecond, an empty body each, through a pool.

@@ -1,4 +1,4 @@
-//! A thousand hourly jobs in virtual time.
+//! A year of a thousand hourly jobs in virtual time.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use crate::HOUR;
 const JOBS: u64 = 1_000;
 
 pub(crate) fn year(bench: &mut Bench) {
-    let row = "a run of a simulated month, 1000 hourly jobs";
+    let row = "a run of a simulated year, 1000 hourly jobs";
     if !bench.wants(row) {
         return;
     }
-    let hours = 30 * 24;
+    let hours = 365 * 24;
     bench
         .row(row)
         .batch(JOBS * hours)
@@ -55,7 +55,7 @@ fn simulate(hours: u64, by_scheduler: bool) -> Duration {
                     });
                 }
             }
-            let end = HOUR * u32::try_from(hours).expect("a month") + Duration::from_secs(1);
+            let end = HOUR * u32::try_from(hours).expect("a year") + Duration::from_secs(1);
             rt.sleep(end).await;
             scheduler.close();
         });
