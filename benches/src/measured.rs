@@ -65,6 +65,12 @@ impl Measured {
         }
     }
 
+    /// How far the quartiles of a cost are from each other at most, as a share of it.
+    pub(crate) fn spread(&self) -> f64 {
+        let spread = |peer: &Peer| (peer.quartiles[1] - peer.quartiles[0]) / peer.cost;
+        self.peers.iter().map(spread).fold(0.0, f64::max)
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         let peers: Vec<Value> = self
             .peers

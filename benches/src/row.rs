@@ -10,6 +10,9 @@ use crate::measured::Measured;
 /// A contender: runs that many batches and says how long they took.
 type Run<'f> = Box<dyn FnMut(u64) -> Duration + 'f>;
 
+/// By contender and round.
+type Samples = Vec<(String, Vec<f64>)>;
+
 /// From a contender's name to the instructions of one of its operations.
 type Count<'f> = Box<dyn FnMut(&str) -> Option<f64> + 'f>;
 
@@ -22,6 +25,13 @@ enum Counting<'f> {
     With(Count<'f>),
 }
 
+/// How often all contenders have their turns, there and back, in a round of a row that goes on
+/// [until it is steady](Row::until_steady).
+const LAPS: usize = 6;
+
+/// How far the quartiles of a steady cost are from each other at most, as a share of it.
+const STEADY: f64 = 0.1;
+
 /// A row being put together; see [`Bench::row`].
 #[must_use = "a row is measured by `measure`"]
 pub struct Row<'b, 'f> {
@@ -30,6 +40,7 @@ pub struct Row<'b, 'f> {
     unit: &'static str,
     batch: u64,
     counting: Option<Counting<'f>>,
+    is_until_steady: bool,
     contenders: Vec<(String, Run<'f>)>,
 }
 
@@ -41,6 +52,7 @@ impl<'b, 'f> Row<'b, 'f> {
             unit: "ns",
             batch: 1,
             counting: None,
+            is_until_steady: false,
             contenders: Vec::new(),
         }
     }
@@ -56,6 +68,20 @@ impl<'b, 'f> Row<'b, 'f> {
     /// Contenders are asked for batches, and figures are per operation.
     pub fn batch(mut self, operations: u64) -> Self {
         self.batch = operations.max(1);
+        self
+    }
+
+    /// For contenders whose figure changes from turn to turn by more than what is asked of their
+    /// ratio, as that of a server on few cores does.
+    ///
+    /// A round is six laps then. In each all contenders have a turn of the same number of
+    /// batches, one after the other, and then another one the other way round (A B B A), so that
+    /// what drifts meets them alike; a round's figure is that of all its turns. The first round
+    /// warms up. Then the rounds go on, to twice as many as there are of others, until the
+    /// quartiles of each cost are within a tenth of it; a note below the table says if they have
+    /// not come so far.
+    pub fn until_steady(mut self) -> Self {
+        self.is_until_steady = true;
         self
     }
 
@@ -109,10 +135,17 @@ impl<'b, 'f> Row<'b, 'f> {
             return;
         }
         let samples = self.sample();
-        let Some(((_, flow), peers)) = samples.split_first() else {
+        let Some(mut measured) = self.measured(&samples) else {
             return;
         };
-        let mut measured = Measured::from_rounds(&self.name, self.unit, flow, peers);
+        if self.is_until_steady && measured.spread() > STEADY {
+            self.bench.note(format!(
+                "{}: not steady; after {} rounds the quartiles of its cost are {:.0} % of it apart.",
+                self.name,
+                samples[0].1.len(),
+                measured.spread() * 100.0
+            ));
+        }
         if self.bench.counts_instructions() && self.counting.is_some() {
             measured.flow_instructions = self.count(FLOW);
             for peer in &mut measured.peers {
@@ -154,29 +187,57 @@ impl<'b, 'f> Row<'b, 'f> {
     }
 
     /// Figures per operation, by contender and round.
-    fn sample(&mut self) -> Vec<(String, Vec<f64>)> {
-        let round = self.bench.round();
-        let counts: Vec<u64> = self
+    fn sample(&mut self) -> Samples {
+        let length = self.bench.round();
+        let mut counts: Vec<u64> = self
             .contenders
             .iter_mut()
-            .map(|(_, run)| calibrate(run, round))
+            .map(|(_, run)| calibrate(run, length))
             .collect();
-        let mut samples: Vec<(String, Vec<f64>)> = self
-            .contenders
-            .iter()
-            .map(|(name, _)| (name.clone(), Vec::new()))
-            .collect();
-        let contenders = self.contenders.len();
-        for first in 0..self.bench.rounds() {
-            for turn in 0..contenders {
+        let names = self.contenders.iter().map(|(name, _)| name.clone());
+        let mut samples: Samples = names.map(|name| (name, Vec::new())).collect();
+        let contenders = samples.len();
+        let rounds = self.bench.rounds();
+        if !self.is_until_steady {
+            for first in 0..rounds {
                 // Whoever goes first goes last in the next round.
-                let who = (first + turn) % contenders;
-                let took = self.contenders[who].1(counts[who]);
-                let operations = counts[who] as f64 * self.batch as f64;
-                samples[who].1.push(took.as_nanos() as f64 / operations);
+                let order = (0..contenders).map(|turn| (first + turn) % contenders);
+                self.round(order, &counts, &mut samples);
             }
+            return samples;
+        }
+        // The same for all: a server that has more to do at once may do it for less.
+        let most = counts.iter().copied().max().unwrap_or(1);
+        counts.fill(most);
+        let lap = || (0..contenders).chain((0..contenders).rev());
+        let laps = || (0..LAPS).flat_map(|_| lap());
+        self.round(laps(), &counts, &mut samples.clone());
+        for round in 0..2 * rounds {
+            let is_steady = |row: Measured| row.spread() <= STEADY;
+            if round >= rounds && self.measured(&samples).is_none_or(is_steady) {
+                break;
+            }
+            self.round(laps(), &counts, &mut samples);
         }
         samples
+    }
+
+    /// Gives contenders their turns in this order, and takes a sample of each.
+    fn round(&mut self, order: impl Iterator<Item = usize>, counts: &[u64], samples: &mut Samples) {
+        let mut ran = vec![(0, Duration::ZERO); counts.len()];
+        for who in order {
+            ran[who].0 += counts[who];
+            ran[who].1 += self.contenders[who].1(counts[who]);
+        }
+        for ((_, samples), (batches, took)) in samples.iter_mut().zip(ran) {
+            samples.push(took.as_nanos() as f64 / (batches as f64 * self.batch as f64));
+        }
+    }
+
+    /// What so many rounds say; nothing without a contender.
+    fn measured(&self, samples: &Samples) -> Option<Measured> {
+        let ((_, flow), peers) = samples.split_first()?;
+        Some(Measured::from_rounds(&self.name, self.unit, flow, peers))
     }
 }
 

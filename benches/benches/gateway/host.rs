@@ -22,11 +22,36 @@ pub(crate) trait Host: 'static {
     fn connect(authority: &str) -> impl Future<Output = io::Result<Self::Io>> + Send;
 }
 
+/// The sockets of a runtime's crate: they differ in no more than in how hyper takes them.
+macro_rules! sockets {
+    ($runtime:ident, $io:ident) => {
+        type Listener = $runtime::net::TcpListener;
+        type Io = $io<$runtime::net::TcpStream>;
+
+        async fn bind(addr: SocketAddr) -> io::Result<(Self::Listener, SocketAddr)> {
+            let listener = Self::Listener::bind(addr).await?;
+            let addr = listener.local_addr()?;
+            Ok((listener, addr))
+        }
+
+        async fn accept(listener: &Self::Listener) -> io::Result<(Self::Io, SocketAddr)> {
+            let (stream, peer) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok(($io::new(stream), peer))
+        }
+
+        async fn connect(authority: &str) -> io::Result<Self::Io> {
+            let stream = $runtime::net::TcpStream::connect(authority).await?;
+            stream.set_nodelay(true)?;
+            Ok($io::new(stream))
+        }
+    };
+}
+
 pub(crate) struct Tokio;
 
 impl Host for Tokio {
-    type Listener = tokio::net::TcpListener;
-    type Io = TokioIo<tokio::net::TcpStream>;
+    sockets!(tokio, TokioIo);
 
     fn run<F: Future>(main: F) -> io::Result<F::Output> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -38,31 +63,12 @@ impl Host for Tokio {
     fn spawn(task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(task);
     }
-
-    async fn bind(addr: SocketAddr) -> io::Result<(Self::Listener, SocketAddr)> {
-        let listener = tokio::net::TcpListener::bind(addr).await?;
-        let addr = listener.local_addr()?;
-        Ok((listener, addr))
-    }
-
-    async fn accept(listener: &Self::Listener) -> io::Result<(Self::Io, SocketAddr)> {
-        let (stream, peer) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        Ok((TokioIo::new(stream), peer))
-    }
-
-    async fn connect(authority: &str) -> io::Result<Self::Io> {
-        let stream = tokio::net::TcpStream::connect(authority).await?;
-        stream.set_nodelay(true)?;
-        Ok(TokioIo::new(stream))
-    }
 }
 
 pub(crate) struct Smol;
 
 impl Host for Smol {
-    type Listener = smol::net::TcpListener;
-    type Io = FuturesIo<smol::net::TcpStream>;
+    sockets!(smol, FuturesIo);
 
     fn run<F: Future>(main: F) -> io::Result<F::Output> {
         Ok(smol::block_on(main))
@@ -71,31 +77,12 @@ impl Host for Smol {
     fn spawn(task: impl Future<Output = ()> + Send + 'static) {
         smol::spawn(task).detach();
     }
-
-    async fn bind(addr: SocketAddr) -> io::Result<(Self::Listener, SocketAddr)> {
-        let listener = smol::net::TcpListener::bind(addr).await?;
-        let addr = listener.local_addr()?;
-        Ok((listener, addr))
-    }
-
-    async fn accept(listener: &Self::Listener) -> io::Result<(Self::Io, SocketAddr)> {
-        let (stream, peer) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        Ok((FuturesIo::new(stream), peer))
-    }
-
-    async fn connect(authority: &str) -> io::Result<Self::Io> {
-        let stream = smol::net::TcpStream::connect(authority).await?;
-        stream.set_nodelay(true)?;
-        Ok(FuturesIo::new(stream))
-    }
 }
 
 pub(crate) struct AsyncStd;
 
 impl Host for AsyncStd {
-    type Listener = async_std::net::TcpListener;
-    type Io = FuturesIo<async_std::net::TcpStream>;
+    sockets!(async_std, FuturesIo);
 
     fn run<F: Future>(main: F) -> io::Result<F::Output> {
         Ok(async_std::task::block_on(main))
@@ -103,23 +90,5 @@ impl Host for AsyncStd {
 
     fn spawn(task: impl Future<Output = ()> + Send + 'static) {
         async_std::task::spawn(task);
-    }
-
-    async fn bind(addr: SocketAddr) -> io::Result<(Self::Listener, SocketAddr)> {
-        let listener = async_std::net::TcpListener::bind(addr).await?;
-        let addr = listener.local_addr()?;
-        Ok((listener, addr))
-    }
-
-    async fn accept(listener: &Self::Listener) -> io::Result<(Self::Io, SocketAddr)> {
-        let (stream, peer) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        Ok((FuturesIo::new(stream), peer))
-    }
-
-    async fn connect(authority: &str) -> io::Result<Self::Io> {
-        let stream = async_std::net::TcpStream::connect(authority).await?;
-        stream.set_nodelay(true)?;
-        Ok(FuturesIo::new(stream))
     }
 }

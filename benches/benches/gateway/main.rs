@@ -98,6 +98,7 @@ fn proxied(bench: &mut Bench, row: String, runtime: &str, gateway: &Path) -> Res
         .row(row)
         .unit("ns CPU")
         .batch(CONNECTIONS)
+        .until_steady()
         .flow(|n| flow.cpu_time_of(n))
         .peer(PLAIN, |n| plain.cpu_time_of(n));
     if runtime == "tokio" {
