@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a program for people
 
 mod access_log;
+mod alarm;
 mod answer;
 mod counters;
 mod forward;
@@ -19,6 +20,7 @@ mod report;
 mod server;
 mod signals;
 mod signature;
+mod told;
 mod upstream;
 
 use std::net::SocketAddr;

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 
 use flow_rt::Handle;
 use hyper_util::rt::TokioIo;
-use smol_hyper::rt::FuturesIo;
+
+use crate::told::Told;
 
 /// A runtime by name, with its sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,12 +88,12 @@ impl Net {
             Self::Smol => {
                 let stream = smol::net::TcpStream::connect(authority).await?;
                 stream.set_nodelay(true)?;
-                Box::new(FuturesIo::new(stream))
+                Box::new(Told::new(stream))
             }
             Self::AsyncStd => {
                 let stream = async_std::net::TcpStream::connect(authority).await?;
                 stream.set_nodelay(true)?;
-                Box::new(FuturesIo::new(stream))
+                Box::new(Told::new(stream))
             }
         })
     }
@@ -109,12 +110,12 @@ impl Listener {
             Self::Smol(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                (Box::new(FuturesIo::new(stream)), peer)
+                (Box::new(Told::new(stream)), peer)
             }
             Self::AsyncStd(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                (Box::new(FuturesIo::new(stream)), peer)
+                (Box::new(Told::new(stream)), peer)
             }
         })
     }

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use flow_rt::{BoxTimer, Handle};
@@ -17,6 +17,7 @@ use http_body_util::{Either, Full};
 use hyper::StatusCode;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
+use crate::alarm::Alarm;
 use crate::in_flight::Place;
 
 /// Who has to do something for the connection to go on.
@@ -112,23 +113,8 @@ pub(crate) struct Watched<C> {
     look: Duration,
     /// Looks, one after the other, that found that nothing had happened.
     still: u32,
-    /// What the timer wakes; none before the first poll.
-    alarm: Option<(Waker, Arc<Alarm>)>,
-}
-
-/// The timer's waker, which tells its wake from the others: whoever polls the connection need not
-/// ask the timer, too.
-struct Alarm {
-    has_rung: AtomicBool,
-    task: Waker,
-}
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        // Before the wake, so that the poll sees it.
-        self.has_rung.store(true, Ordering::Release);
-        self.task.wake_by_ref();
-    }
+    /// What the timer wakes: whoever polls the connection need not ask the timer, too.
+    alarm: Alarm,
 }
 
 impl<C: Future + Unpin> Watched<C> {
@@ -140,38 +126,12 @@ impl<C: Future + Unpin> Watched<C> {
             progress,
             look,
             still: 0,
-            alarm: None,
+            alarm: Alarm::default(),
         }
     }
 
     pub(crate) fn connection(&mut self) -> &mut C {
         &mut self.connection
-    }
-
-    /// Whether the timer has fired; else it wakes the task when it does.
-    fn poll_timer(&mut self, task: &Waker) -> Poll<Result<(), flow_rt::Stopped>> {
-        let (waker, alarm) = match &self.alarm {
-            Some((waker, alarm)) if alarm.task.will_wake(task) => {
-                if !alarm.has_rung.swap(false, Ordering::Acquire) {
-                    return Poll::Pending;
-                }
-                (waker, alarm)
-            }
-            _ => {
-                let alarm = Arc::new(Alarm {
-                    has_rung: AtomicBool::new(false),
-                    task: task.clone(),
-                });
-                let (waker, alarm) = self.alarm.insert((Waker::from(alarm.clone()), alarm));
-                (&*waker, &*alarm)
-            }
-        };
-        let fired = self.timer.poll_fired(&mut Context::from_waker(waker));
-        if fired.is_ready() {
-            // It is armed anew, and has to be polled again for that.
-            alarm.has_rung.store(true, Ordering::Relaxed);
-        }
-        fired
     }
 }
 
@@ -185,7 +145,8 @@ impl<C: Future + Unpin> Future for Watched<C> {
             if Pin::new(&mut this.connection).poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            match this.poll_timer(cx.waker()) {
+            let timer = &mut this.timer;
+            match this.alarm.poll(cx.waker(), |cx| timer.poll_fired(cx)) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) => {}

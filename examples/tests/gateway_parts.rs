@@ -4,6 +4,8 @@
 
 #[path = "../gateway/access_log.rs"]
 mod access_log;
+#[path = "../gateway/alarm.rs"]
+mod alarm;
 #[path = "../gateway/in_flight.rs"]
 mod in_flight;
 #[path = "../gateway/jobs.rs"]
@@ -22,3 +24,5 @@ mod progress;
 mod report;
 #[path = "../gateway/signature.rs"]
 mod signature;
+#[path = "../gateway/told.rs"]
+mod told;

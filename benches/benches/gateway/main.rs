@@ -70,7 +70,9 @@ fn rows(bench: &mut Bench) -> Result<(), String> {
         "A request is what curl sends, signed, over one of {CONNECTIONS} kept-alive loopback connections, each \
          of a client of its own, the next one as soon as the answer is there; the upstream answers \
          20 bytes. Figures are CPU time of the server process, user and system, of all its \
-         threads; clients and upstream are another process on the same cores."
+         threads; clients and upstream are one thread of another process, on the same cores. Each \
+         turn of a server is as many requests as any other, and the turns go there and back \
+         (A B B A), 24 in a round."
     ));
     bench.note(
         "The same on both sides: hyper's server and client with their defaults, the runtime with \
@@ -78,9 +80,9 @@ fn rows(bench: &mut Bench) -> Result<(), String> {
          the headers taken out and put in, and the log's lines, written 64 KiB at a time. The \
          plain proxy checks the signature in the request's own task, limits nothing, waits without \
          limit, formats its line under a mutex, counts nothing and does not drain. The gateway's \
-         sockets are boxed; \
-         it decides a rate and a concurrency limit, which admit everybody here, and \
-         checks signatures on its pool.",
+         sockets are boxed, and those of smol and async-std are read only after they have woken \
+         their task, not whenever hyper tries; it decides a rate and a concurrency limit, which \
+         admit everybody here, and checks signatures on its pool.",
     );
     bench.note(
         "Instructions are those in user mode, and counted on tokio only: on the others most of \
