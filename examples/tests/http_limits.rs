@@ -18,6 +18,8 @@ use hyper::client::conn::http1;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use tower::ServiceBuilder;
 
+#[path = "../gateway/alarm.rs"]
+mod alarm;
 #[path = "../http_axum/app.rs"]
 mod app;
 #[path = "../gateway/net.rs"]
@@ -26,6 +28,8 @@ mod net;
 mod service;
 #[path = "../../crates/flow-ratelimit/tests/support/structured.rs"]
 mod structured;
+#[path = "../gateway/told.rs"]
+mod told;
 
 use net::Net;
 use structured::{numbers, parsed};
