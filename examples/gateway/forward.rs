@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use flow_rt::Handle;
 use hyper::body::Incoming;
 use hyper::client::conn::http1 as client;
-use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
 use hyper::{Request, Response, Uri};
 
 use crate::net::Net;
@@ -19,11 +19,17 @@ type Sender = client::SendRequest<Upload>;
 const IDLE_CONNECTIONS: usize = 64;
 
 /// Headers that are about one connection, and end with it.
+static HOP_BY_HOP: [HeaderName; 5] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    UPGRADE,
+];
+
+/// By the names as they are kept: most are a number, and compared as one.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "upgrade"
-    )
+    HOP_BY_HOP.contains(name)
 }
 
 /// The upstream, and the connections to it.
