@@ -11,7 +11,6 @@ use core::num::NonZeroUsize;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use flow_rt::Handle;
 
@@ -392,12 +391,12 @@ impl Scheduler {
     pub async fn shutdown(&self, timeout: Duration) -> SchedulerReport {
         let shared = self.shared();
         // Before the close, since it ends what waits for a retry; and after it, for what came last.
-        let before = shared.running.load(Ordering::Acquire);
+        let before = shared.running.now();
         let jobs = shared.close();
-        let running = before.max(shared.running.load(Ordering::Acquire));
+        let running = before.max(shared.running.now());
         let handle: &Handle = &shared.handle;
         let ended = handle.timeout(timeout, self.runs_ended()).await;
-        let mut left = shared.running.load(Ordering::Acquire);
+        let mut left = shared.running.now();
         if ended.is_ok() {
             // At the most the run that calls.
             left = 0;
@@ -417,7 +416,7 @@ impl Scheduler {
         loop {
             let ended = shared.ended.listen();
             let own = usize::from(guarded::current().scheduler == address);
-            if shared.running.load(Ordering::Acquire) <= own {
+            if shared.running.now() <= own {
                 return;
             }
             ended.await;

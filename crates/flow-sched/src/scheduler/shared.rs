@@ -25,10 +25,11 @@ use crate::scheduler::driver::handoff::Handoff;
 use crate::scheduler::driver::warnings;
 use crate::scheduler::job::builder::Prepared;
 use crate::scheduler::job::settings::Policies;
+use crate::scheduler::run::count::Running;
 use crate::scheduler::triggers::draw::entropy;
 use crate::scheduler::triggers::trigger::Due;
 use crate::scheduler::work::guarded::RunId;
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use crate::sync::atomic::{AtomicBool, Ordering, fence};
 use crate::sync::{AtomicWaker, Mutex};
 
 pub(crate) type Hook = Box<dyn Fn(&JobEvent<'_>) + Send + Sync>;
@@ -43,7 +44,7 @@ pub(crate) struct Shared {
     /// Cancelled when the time for a shutdown is over.
     pub(crate) stop: CancellationToken,
     /// Runs that were let in and have not ended. Raised by the jobs.
-    pub(crate) running: AtomicUsize,
+    pub(crate) running: Running,
     /// Notified when a run has ended.
     pub(crate) ended: Event,
     pub(crate) counters: Counters,
@@ -136,7 +137,7 @@ impl Shared {
             zone,
             driver: AtomicWaker::new(),
             stop: CancellationToken::new(),
-            running: AtomicUsize::new(0),
+            running: Running::default(),
             ended: Event::new(),
             counters: Counters::default(),
             closed: AtomicBool::new(false),
@@ -212,7 +213,7 @@ impl Shared {
 
     /// Whether all has been told that happens to jobs: they have ended, and so have their runs.
     pub(crate) fn is_over(&self) -> bool {
-        self.told.load(Ordering::Acquire) && self.running.load(Ordering::Acquire) == 0
+        self.told.load(Ordering::Acquire) && self.running.now() == 0
     }
 
     /// Takes all of the jobs in and hands them to the driver, or none: then the place of the one
@@ -440,7 +441,7 @@ impl Shared {
         }
         let approved = effects
             .after_run
-            .is_some_and(|fixed| self.approve(job, fixed));
+            .is_some_and(|fixed| self.approve(job, *fixed));
         effects.rearm || approved
     }
 
@@ -525,7 +526,7 @@ impl Shared {
 
     /// A run is over, with all that followed from its end.
     pub(crate) fn run_left(&self) {
-        self.running.fetch_sub(1, Ordering::AcqRel);
+        self.running.leave();
         self.ended.notify_all();
         // The fence of `notify_all` pairs with that of `close`: one of the two wakes those who wait
         // for the end.
@@ -558,7 +559,7 @@ impl Shared {
             jobs: usize::try_from(scheduled.saturating_sub(ended)).unwrap_or(usize::MAX),
             scheduled,
             removed,
-            running: self.running.load(Ordering::Acquire),
+            running: self.running.now(),
             runs: RunCounts {
                 started: counters.sum::<STARTED>(),
                 completed: counters.sum::<COMPLETED>(),

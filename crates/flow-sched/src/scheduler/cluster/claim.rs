@@ -53,12 +53,13 @@ impl Run {
 
     /// Notes the fence that the run has, by its claim or by the term in which its instance leads.
     pub(in crate::scheduler) fn led(&mut self, lead: Option<Fence>) {
-        self.fence = match &self.held {
+        let fence = match self.held() {
             Some(held) => Some(held.fence),
             // The store failed: the fence of a term is none of a claim.
             None if self.shared.claims().is_some() => None,
             None => lead,
         };
+        self.set_fence(fence);
     }
 
     /// Claims the run's occurrence; `None` if it is to run without.
@@ -194,7 +195,7 @@ impl Drop for Held {
         let Some(end) = self.end.take() else { return };
         let (key, fence) = (self.key.clone(), self.fence);
         // It is one more before its run is one less.
-        self.shared.running.fetch_add(1, Ordering::Relaxed);
+        self.shared.running.begin();
         let telling = Telling(self.shared.clone());
         self.shared.handle.spawn_detached(async move {
             settle(&telling.0, &key, fence, end).await;

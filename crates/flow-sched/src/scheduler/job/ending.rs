@@ -14,9 +14,9 @@ use flow_rt::Instant;
 use super::state::{Hanging, State};
 use super::{Effects, Job};
 use crate::scheduler::report::{EndReason, RunReport};
+use crate::scheduler::run::count::Running;
 use crate::scheduler::triggers::timetable::Timetable;
 use crate::scheduler::triggers::trigger::{Due, Trigger};
-use crate::sync::atomic::AtomicUsize;
 
 /// What the end of a run has fixed, and the trigger has to approve.
 pub(crate) struct AfterRun {
@@ -28,7 +28,7 @@ pub(crate) struct AfterRun {
 impl Job {
     /// Notes that a run has ended, and lets in the one that waited for it: then
     /// [`finish_next`](Self::finish_next) is to follow, until it has nothing more.
-    pub(crate) fn finish(&self, report: RunReport, running: &AtomicUsize, now: Instant) -> Effects {
+    pub(crate) fn finish(&self, report: RunReport, running: &Running, now: Instant) -> Effects {
         let mut effects = Effects::default();
         // Before the lock, so that it is dropped after it: its context may be the last one.
         let _ended;
@@ -52,7 +52,7 @@ impl Job {
     }
 
     /// What follows from the end of a run that ended while the caller started what waited.
-    pub(crate) fn finish_next(&self, running: &AtomicUsize, now: Instant) -> Option<Effects> {
+    pub(crate) fn finish_next(&self, running: &Running, now: Instant) -> Option<Effects> {
         let mut state = self.state.lock();
         if !state.runs().follows_one_more() {
             return None;
@@ -66,7 +66,7 @@ impl Job {
         &self,
         state: &mut State,
         effects: &mut Effects,
-        running: &AtomicUsize,
+        running: &Running,
         now: Instant,
     ) {
         effects.start = self.start_waiting(state, running);
@@ -74,7 +74,7 @@ impl Job {
             && state.running() == 0
             && let Hanging::Delay(delay) = state.runs().hanging
         {
-            effects.after_run = Some(state.fix(now + delay));
+            effects.after_run = Some(Box::new(state.fix(now + delay)));
         }
         if state.is_finished() {
             effects.end = Some(EndReason::Finished);

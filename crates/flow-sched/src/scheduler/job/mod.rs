@@ -36,6 +36,7 @@ use flow_rt::{CancellationToken, Instant, TaskContext, contain};
 
 use super::report::{EndReason, JobState, JobStats, RunReport};
 use super::work::Body;
+use crate::scheduler::run::count::Running;
 use crate::scheduler::triggers::draw::{mix, of_text};
 use crate::scheduler::triggers::jitter::Jitter;
 use crate::scheduler::triggers::plan::{Plan, When, lateness, now_like, plan, when};
@@ -43,7 +44,7 @@ use crate::scheduler::triggers::timetable::Timetable;
 use crate::scheduler::triggers::trigger::{Due, Trigger, TriggerContext, is_past, moves_on};
 use crate::scheduler::triggers::wall;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::Ordering;
 pub(crate) use ending::AfterRun;
 use label::Label;
 use policy::Overlap;
@@ -102,7 +103,7 @@ pub(crate) struct Effects {
     pub(crate) missed: u64,
     pub(crate) end: Option<EndReason>,
     /// The trigger is to be asked about the time that comes after the run.
-    pub(crate) after_run: Option<AfterRun>,
+    pub(crate) after_run: Option<Box<AfterRun>>,
 }
 
 impl Job {
@@ -193,7 +194,7 @@ impl Job {
     /// fired, asks cheap triggers only.
     pub(crate) fn fire(
         &self,
-        running: &AtomicUsize,
+        running: &Running,
         drawn: u64,
         by_driver: bool,
         now: Instant,
@@ -269,10 +270,10 @@ impl Job {
         state: &mut State,
         plan: &Plan,
         cx: &TriggerContext,
-        running: &AtomicUsize,
+        running: &Running,
         drawn: u64,
     ) -> Effects {
-        let mut effects = Effects::rearm();
+        let mut effects = Effects::default();
         let within = self.settings.misfire.within();
         let is_good = |due: Due| lateness(self.delayed(due, drawn), cx) <= within;
         let mut missed = plan.missed.saturating_add(1);
@@ -311,16 +312,19 @@ impl Job {
         } else if !self.is_used_up(state)
             && let Some(delay) = state.set_next(plan.next)
         {
-            effects.after_run = Some(state.fix(cx.now() + delay));
+            effects.after_run = Some(Box::new(state.fix(cx.now() + delay)));
         }
         if effects.end.is_none() && state.is_finished() {
             effects.end = Some(EndReason::Finished);
         }
+        // A run that was let in may begin on another core: the driver does not look at its job
+        // again for nothing.
+        effects.rearm = state.is_to_be_armed();
         effects
     }
 
     /// Lets a run in, by the overlap policy and the run limit.
-    fn admit(&self, state: &mut State, when: When, running: &AtomicUsize) -> Admission {
+    fn admit(&self, state: &mut State, when: When, running: &Running) -> Admission {
         if self.has_room(state) {
             return self.start(state, when, running);
         }
@@ -374,7 +378,7 @@ impl Job {
         }
     }
 
-    fn start(&self, state: &mut State, when: When, running: &AtomicUsize) -> Admission {
+    fn start(&self, state: &mut State, when: When, running: &Running) -> Admission {
         let Some(body) = state.body.clone() else {
             return Admission::Closed;
         };
@@ -382,8 +386,7 @@ impl Job {
             return Admission::Closed;
         }
         let mut ticket = state.start(body, when);
-        // Relaxed: the lock publishes it (invariant 6).
-        running.fetch_add(1, Ordering::Relaxed);
+        running.begin();
         if self.is_used_up(state) {
             state.exhaust();
             ticket.forgotten = state.drop_waiting();
@@ -392,7 +395,7 @@ impl Job {
     }
 
     /// Lets a run in at once, beside the timetable, paused or not.
-    pub(crate) fn admit_by_hand(&self, when: When, running: &AtomicUsize) -> Admission {
+    pub(crate) fn admit_by_hand(&self, when: When, running: &Running) -> Admission {
         self.admit(&mut self.state.lock(), when, running)
     }
 
@@ -406,7 +409,7 @@ impl Job {
     }
 
     /// Lets a run in at once, beside the timetable, if the job is active and has room for it.
-    pub(crate) fn admit_idle(&self, when: When, running: &AtomicUsize) -> Option<Ticket> {
+    pub(crate) fn admit_idle(&self, when: When, running: &Running) -> Option<Ticket> {
         let mut state = self.state.lock();
         if !self.has_idle_room(&state) {
             return None;
@@ -423,7 +426,7 @@ impl Job {
     }
 
     /// Lets in the run whose turn it is next, if there is room.
-    fn start_waiting(&self, state: &mut State, running: &AtomicUsize) -> Option<Ticket> {
+    fn start_waiting(&self, state: &mut State, running: &Running) -> Option<Ticket> {
         if !self.has_room(state) {
             return None;
         }

@@ -323,6 +323,11 @@ impl State {
         Some((clock, index))
     }
 
+    /// Whether the driver's timer may not match what the job waits for: it has one, or wants one.
+    pub(in crate::scheduler) fn is_to_be_armed(&self) -> bool {
+        self.timer.is_some() || self.wanted().is_some()
+    }
+
     /// What a job that has not ended waits for, paused or not.
     pub(in crate::scheduler) fn armed(&self) -> Option<Due> {
         self.armed.due()

@@ -35,9 +35,11 @@ impl Run {
             _ => None,
         };
         // In its place while the claim is given back: the run may be dropped meanwhile.
-        self.ended = outcome.map(|outcome| Box::new(HasEnded { outcome, at: None }));
+        if let Some(outcome) = outcome {
+            self.rest().ended = Some(HasEnded { outcome, at: None });
+        }
         self.give_back().await;
-        if self.ended.is_some() {
+        if self.has_ended() {
             self.report_ended();
         } else {
             self.report_gone();
@@ -63,8 +65,10 @@ impl Run {
         }
         // What is declined here is left to the others, and who has no claim takes no token. What is
         // taken over from a holder that is gone comes with its claim.
-        if self.held.is_none() {
-            self.held = self.claim().await?.map(Box::new);
+        if self.held().is_none()
+            && let Some(held) = self.claim().await?
+        {
+            self.rest().held = Some(held);
         }
         self.led(lead);
         if let Some(throttle) = &settings.throttle {

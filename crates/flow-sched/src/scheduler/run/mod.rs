@@ -1,5 +1,6 @@
 //! One run, from when it is let in to its report.
 
+pub(super) mod count;
 pub(super) mod gate;
 
 use core::future::Future;
@@ -58,7 +59,8 @@ pub(crate) fn launch_claimed(
     hold: impl FnOnce(&Run) -> Held,
 ) {
     let mut run = Run::new(shared.clone(), job.clone(), ticket);
-    run.held = Some(Box::new(hold(&run)));
+    let held = hold(&run);
+    run.rest().held = Some(held);
     launch_by(shared, job, run, job.settings.origin.clone());
 }
 
@@ -197,13 +199,20 @@ pub(crate) struct Run {
     /// From 1; 0 once it was reported.
     pub(super) number: u64,
     when: When,
-    began: Option<Instant>,
+    /// `FAR_FUTURE` until it begins.
+    began: Instant,
     attempts: u32,
+    /// A pointer away: most runs have none of it, and all are moved about.
+    rest: Option<Box<Rest>>,
+}
+
+/// What only a run has that other instances have a say in.
+#[derive(Default)]
+pub(super) struct Rest {
     pub(super) fence: Option<Fence>,
-    /// Boxed, like what follows: most runs have none, and all are moved about.
-    pub(super) held: Option<Box<Held>>,
+    pub(super) held: Option<Held>,
     /// How it has ended, while its claim is being settled.
-    pub(super) ended: Option<Box<HasEnded>>,
+    pub(super) ended: Option<HasEnded>,
 }
 
 /// What is known of a run that is to be reported when its claim is settled.
@@ -221,11 +230,9 @@ impl Run {
             number: ticket.run,
             when: ticket.when,
             body: Some(ticket.body),
-            began: None,
+            began: Instant::FAR_FUTURE,
             attempts: 0,
-            fence: None,
-            held: None,
-            ended: None,
+            rest: None,
             shared,
             job,
         }
@@ -233,6 +240,29 @@ impl Run {
 
     pub(super) fn when(&self) -> &When {
         &self.when
+    }
+
+    pub(super) fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+
+    pub(super) fn set_fence(&mut self, fence: Option<Fence>) {
+        if fence.is_some() || self.rest.is_some() {
+            self.rest().fence = fence;
+        }
+    }
+
+    /// Its claim, if it has one.
+    pub(super) fn held(&self) -> Option<&Held> {
+        self.rest.as_ref()?.held.as_ref()
+    }
+
+    fn take_held(&mut self) -> Option<Held> {
+        self.rest.as_mut()?.held.take()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.ended.is_some())
     }
 
     /// Runs the job's body in the context of the task that carries it, and nothing else.
@@ -251,7 +281,7 @@ impl Run {
                 return;
             };
             // It may have waited since its gate. A claim says who runs, whoever leads by now.
-            if self.held.is_none() {
+            if self.held().is_none() {
                 match self.lead() {
                     Ok(None) => {}
                     Ok(lead) => self.led(lead),
@@ -262,15 +292,15 @@ impl Run {
                     }
                 }
             }
-            let Some(begun) = self.job.begin(self.number, &task, self.held.is_some()) else {
+            let Some(begun) = self.job.begin(self.number, &task, self.held().is_some()) else {
                 contain(|| drop(body));
-                if self.held.is_some() {
+                if self.held().is_some() {
                     Box::pin(self.give_back()).await;
                 }
                 self.report_gone();
                 return;
             };
-            self.began = Some(began);
+            self.began = began;
             self.take_over(begun.newer);
             self.shared
                 .emit(&self.job, JobEventKind::RunBegins(self.number));
@@ -288,7 +318,7 @@ impl Run {
                 };
             // The body's last reference may be this one, and what it captured is the user's.
             contain(|| drop(body));
-            if self.held.is_some() {
+            if self.held().is_some() {
                 Box::pin(self.settle(outcome)).await;
             } else {
                 self.report(outcome, None);
@@ -301,10 +331,10 @@ impl Run {
         if let Some(newer) = newer {
             self.when = newer;
             // Nobody was asked for the newer one.
-            self.fence = None;
+            self.set_fence(None);
             self.shared.skipped(&self.job, 1);
         }
-        if let Some(held) = &mut self.held {
+        if let Some(held) = self.rest.as_mut().and_then(|rest| rest.held.as_mut()) {
             held.begin();
         }
     }
@@ -313,11 +343,9 @@ impl Run {
     async fn settle(&mut self, outcome: RunOutcome) {
         let is_done = outcome == RunOutcome::Completed;
         // In its place: the run may be dropped meanwhile.
-        self.ended = Some(Box::new(HasEnded {
-            outcome,
-            at: Some(self.shared.handle.now()),
-        }));
-        if let Some(held) = self.held.take() {
+        let at = Some(self.shared.handle.now());
+        self.rest().ended = Some(HasEnded { outcome, at });
+        if let Some(held) = self.take_held() {
             held.settle(is_done).await;
         }
         self.report_ended();
@@ -425,13 +453,13 @@ impl Run {
             attempt,
             due: self.when.due,
             scheduled_at: self.when.scheduled_at,
-            fence: self.fence,
+            fence: self.rest.as_ref().and_then(|rest| rest.fence),
         }
     }
 
     /// Gives the claim of a run back that is not to begin, before the run counts as ended.
     pub(super) async fn give_back(&mut self) {
-        if let Some(held) = self.held.take() {
+        if let Some(held) = self.take_held() {
             held.give_back().await;
         }
     }
@@ -448,7 +476,7 @@ impl Run {
 
     /// Reports a run that has ended before its claim was settled.
     pub(super) fn report_ended(&mut self) {
-        let ended = self.ended.take();
+        let ended = self.rest.as_mut().and_then(|rest| rest.ended.take());
         let ended = ended.map_or((RunOutcome::Dropped, None), |ended| {
             (ended.outcome, ended.at)
         });
@@ -461,9 +489,11 @@ impl Run {
         let report = RunReport {
             run: self.number,
             scheduled_at: self.when.scheduled_at,
-            duration: self
-                .began
-                .map_or(Duration::ZERO, |began| at.unwrap_or(now) - began),
+            duration: if self.began.is_far_future() {
+                Duration::ZERO
+            } else {
+                at.unwrap_or(now) - self.began
+            },
             attempts: self.attempts,
             outcome,
         };
@@ -516,7 +546,7 @@ impl Drop for Run {
         // Runs are numbered from 1; 0 is one that was reported.
         if self.number != 0 {
             // First: what is left to be told to the store counts as a run in progress.
-            drop(self.held.take());
+            drop(self.take_held());
             self.report_ended();
         }
         // The body's last reference may be this one, and what it captured is the user's.
