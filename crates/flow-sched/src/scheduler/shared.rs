@@ -16,7 +16,7 @@ use super::events::Listeners;
 use super::job::{AfterRun, Effects, Job};
 use super::registry::{self, Clocks, Registry};
 use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
-use super::run::{self, Target};
+use super::run::{self, Run, Target};
 use super::spare::Spare;
 use super::triggers::wall;
 use super::{Core, Scheduler};
@@ -399,14 +399,18 @@ impl Shared {
     }
 
     /// A job is due: asks its trigger and does what follows. Contains the trigger's panic. True if
-    /// the job's timer no longer matches. The driver says what its clocks show.
+    /// the job's timer no longer matches. The driver says what its clocks show, and brings the
+    /// reference that a run takes.
     pub(crate) fn fire(
         self: &Arc<Self>,
         job: &Arc<Job>,
-        driver: Option<(Instant, SystemTime)>,
+        driver: Option<(Instant, SystemTime, Arc<Self>)>,
     ) -> bool {
         let by_driver = driver.is_some();
-        let (now, wall) = driver.unwrap_or_else(|| (self.handle.now(), self.handle.wall()));
+        let (now, wall, reference) = match driver {
+            Some((now, wall, reference)) => (now, wall, Some(reference)),
+            None => (self.handle.now(), self.handle.wall(), None),
+        };
         match catch(|| job.fire(&self.running, self.drawn, by_driver, now, wall)) {
             Ok(effects) if effects.elsewhere => {
                 let (shared, job) = (self.clone(), job.clone());
@@ -417,7 +421,7 @@ impl Shared {
                 });
                 false
             }
-            Ok(effects) => self.apply(job, effects),
+            Ok(effects) => self.apply(job, effects, reference),
             Err(panic) => {
                 contain(|| drop(panic));
                 self.end(job, EndReason::TriggerFailed);
@@ -426,15 +430,22 @@ impl Shared {
         }
     }
 
-    /// Does what a step asked for; true if the job's timer no longer matches.
-    pub(crate) fn apply(self: &Arc<Self>, job: &Arc<Job>, effects: Effects) -> bool {
+    /// Does what a step asked for; true if the job's timer no longer matches. A run takes the
+    /// reference, if the caller has one for it.
+    pub(crate) fn apply(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        effects: Effects,
+        reference: Option<Arc<Self>>,
+    ) -> bool {
         for stop in effects.stop {
             stop.token().cancel();
         }
         self.missed(job, effects.missed);
         self.skipped(job, effects.skipped);
         if let Some(ticket) = effects.start {
-            run::launch(self, job, ticket);
+            let reference = reference.unwrap_or_else(|| self.clone());
+            run::launch(self, job, Run::new(reference, job.clone(), ticket));
         }
         if let Some(reason) = effects.end {
             self.end(job, reason);

@@ -56,6 +56,10 @@ impl Spare {
     /// left with those that are not kept, to be dropped outside of any lock: each may be the last
     /// reference, and drops the user's trigger then.
     pub(crate) fn keep(&self, ended: &mut [Option<Arc<Job>>]) {
+        if self.count.load(Ordering::Relaxed) >= MOST {
+            // There is room for none.
+            return;
+        }
         // What is not the user's, before the lock is taken.
         let mut plain = [const { None }; super::shared::SOME];
         for (plain, ended) in plain.iter_mut().zip(&mut *ended) {

@@ -49,6 +49,9 @@ const BATCH: usize = 256;
 /// thread of most runtimes, which costs more than all of them.
 const NEWS: usize = 8;
 
+/// So many references are made at a time for runs to come.
+const REFERENCES: usize = 31;
+
 /// What drives a scheduler's jobs: a future to spawn, for executors whose tasks are not `Send`.
 ///
 /// It ends when the scheduler is shut down or its last handle is dropped. Dropping it ends all
@@ -64,6 +67,11 @@ pub struct SchedulerDriver {
     news: VecDeque<Arc<Job>>,
     /// Jobs of the turn that are to be forgotten together.
     ended: Vec<Arc<Job>>,
+    /// References for runs to come. They end on other cores: to count each of them as it is made
+    /// would have the count go from core to core with each run.
+    references: Vec<Arc<Shared>>,
+    /// Whether a job was due in this turn.
+    is_busy: bool,
 }
 
 impl SchedulerDriver {
@@ -76,6 +84,8 @@ impl SchedulerDriver {
             wall: Wheel::new(wall_nanos(wall::nanos(shared.handle.wall()))),
             news: VecDeque::new(),
             ended: Vec::new(),
+            references: Vec::new(),
+            is_busy: false,
             shared,
         }
     }
@@ -155,7 +165,15 @@ impl SchedulerDriver {
     }
 
     fn fire(&mut self, job: &Arc<Job>, now: Instant, wall: SystemTime) {
-        if self.shared.fire(job, Some((now, wall))) {
+        let reference = self.references.pop().unwrap_or_else(|| {
+            // As many as are likely to be taken: what is due alone pays for no others.
+            let more = if self.is_busy { REFERENCES } else { 0 };
+            self.references
+                .extend(core::iter::repeat_n(&self.shared, more).cloned());
+            self.shared.clone()
+        });
+        self.is_busy = true;
+        if self.shared.fire(job, Some((now, wall, reference))) {
             self.sync(job);
         }
     }
@@ -182,6 +200,7 @@ impl Future for SchedulerDriver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        this.is_busy = false;
         let shared = this.shared.clone();
         shared.counters.add::<WAKEUPS>(1);
         shared.driver.register(cx.waker());

@@ -46,8 +46,7 @@ impl Target {
 /// returns at once.
 ///
 /// Not of the work around it: that may be the run before, which has just ended.
-pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, ticket: Ticket) {
-    let run = Run::new(shared.clone(), job.clone(), ticket);
+pub(crate) fn launch(shared: &Arc<Shared>, job: &Arc<Job>, run: Run) {
     launch_by(shared, job, run, job.settings.origin.clone());
 }
 
@@ -534,7 +533,7 @@ impl Run {
     /// the next one: that one has ended with it, and others wait for their turn.
     fn apply(&self, effects: Effects) {
         contain(|| {
-            if self.shared.apply(&self.job, effects) {
+            if self.shared.apply(&self.job, effects, None) {
                 self.shared.touch(&self.job);
             }
         });
