@@ -62,13 +62,7 @@ impl Job {
         Some(effects)
     }
 
-    fn follow(
-        &self,
-        state: &mut State,
-        effects: &mut Effects,
-        running: &Running,
-        now: Instant,
-    ) {
+    fn follow(&self, state: &mut State, effects: &mut Effects, running: &Running, now: Instant) {
         effects.start = self.start_waiting(state, running);
         if effects.start.is_none()
             && state.running() == 0
