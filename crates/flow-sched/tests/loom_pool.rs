@@ -498,8 +498,8 @@ fn a_closure_hands_back_to_a_slot_that_falls_asleep() {
     });
 }
 
-fn hand_off(host: &Threads) -> WorkerPool {
-    let builder = WorkerPool::builder().runtime(&host.handle()).slots(1);
+fn hand_off(host: &Threads, slots: usize) -> WorkerPool {
+    let builder = WorkerPool::builder().runtime(&host.handle()).slots(slots);
     builder.rendezvous().idle_timeout(LONG).build().unwrap()
 }
 
@@ -507,10 +507,31 @@ fn hand_off(host: &Threads) -> WorkerPool {
 fn the_end_of_a_task_meets_a_submitter_to_a_hand_off() {
     explore("pool: a slot is free || submit to a hand-off", 2, || {
         let host = Threads::default();
-        let pool = hand_off(&host);
+        let pool = hand_off(&host, 1);
         let first = submit(&pool, 1);
         assert!(run(&pool));
         assert_eq!(block_on(first).unwrap(), 1);
+        end(&host, &pool);
+    });
+}
+
+/// The first task waits for the second one, as in `two_tasks_get_two_slots`. The place that a pop
+/// gives back there has a fence of the model's, which no slot has here before its task is done.
+#[test]
+fn two_tasks_get_two_slots_of_a_hand_off() {
+    explore("pool: push, push || a hand-off's slot comes", 1, || {
+        let host = Threads::default();
+        let pool = hand_off(&host, 2);
+        let signal = Arc::new(JoinCell::new());
+        let heard = signal.clone();
+        let first = pool
+            .try_submit(async move |_| poll_fn(|cx| heard.poll_take(cx)).await)
+            .unwrap();
+        let second = pool
+            .try_submit(async move |_| signal.complete(7).is_ok())
+            .unwrap();
+        assert_eq!(block_on(first).unwrap(), 7);
+        assert!(block_on(second).unwrap());
         end(&host, &pool);
     });
 }
@@ -520,7 +541,7 @@ fn the_end_of_a_task_meets_a_submitter_to_a_hand_off() {
 fn a_slot_of_a_hand_off_is_lent_with_its_place() {
     explore("pool: a hand-off's slot is lent || submit waits", 1, || {
         let host = Threads::default();
-        let pool = hand_off(&host);
+        let pool = hand_off(&host, 1);
         let signal = Arc::new(JoinCell::new());
         let (heard, lender) = (signal.clone(), pool.clone());
         let first = pool.try_submit(async move |_| {
