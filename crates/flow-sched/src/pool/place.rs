@@ -23,13 +23,18 @@ use super::task::{Begun, Job, Spot};
 use super::timing::Stopwatch;
 
 /// Where tasks run one after the other: a slot's, or that of a submitter that runs its own.
+#[repr(C)] // as the slot
 pub(super) struct Place {
     pub(super) core: Arc<Core>,
     pub(super) seat: Arc<Seat>,
+    /// Whether no task runs.
+    ended: bool,
+    /// Whether `run` is not of the task that runs, for which there is nothing to know.
+    plain: bool,
+    pub(super) spot: Spot,
     /// A child of the pool's token: the parent of the tasks' ones, so that places do not meet in
     /// the pool's.
     token: CancellationToken,
-    pub(super) spot: Spot,
     run: Run,
 }
 
@@ -69,6 +74,8 @@ impl Place {
             core,
             seat,
             token,
+            ended: true,
+            plain: true,
             run: Run::NONE,
         }
     }
@@ -157,8 +164,8 @@ impl Place {
         run.facts.entry = entry;
         run.armed = false;
         run.submitter = submitter.map(Submitter::new);
-        run.ended = true;
-        if run.submitter.is_some() {
+        (self.ended, self.plain) = (true, false);
+        if self.run.submitter.is_some() {
             self.heed_submitter();
         }
         let polled = match job.begin(&mut self.spot, &self.core, cx, false) {
@@ -169,7 +176,7 @@ impl Place {
                 return None;
             }
         };
-        self.run.ended = false;
+        self.ended = false;
         // Not before: one that was aborted in the queue has not started.
         if let Some(waited) = waited {
             self.core.timing.waited(&self.core, started, waited);
@@ -202,15 +209,18 @@ impl Place {
     /// Counts, tells, and hands the result over, in this order: whoever awaits the handle finds
     /// the task counted and its place free.
     pub(super) fn finish(&mut self, end: End) {
-        self.run.ended = true;
-        self.run.submitter = None;
-        let facts = &mut self.run.facts;
+        self.ended = true;
+        let facts = if self.plain {
+            &Facts::NONE
+        } else {
+            &self.run.facts
+        };
         let panic = match end {
             End::Panicked => self.spot.body.panic(),
             _ => None,
         };
         self.spot.ground.idle_since = facts.tell(&self.core, self.spot.ground.stand, end, panic);
-        facts.entry = None;
+        self.run.clear(self.plain);
         self.left();
         self.spot.body.publish();
     }
@@ -224,9 +234,8 @@ impl Place {
 
     /// Drops what there is of a task that somebody else ends.
     pub(super) fn forget(&mut self) {
-        self.run.ended = true;
-        self.run.submitter = None;
-        self.run.facts.entry = None;
+        self.ended = true;
+        self.run.clear(self.plain);
         self.spot.body.forget();
     }
 
@@ -290,21 +299,23 @@ struct Run {
     submitter: Option<Submitter>,
     /// Whether the place's timer is armed for this task.
     armed: bool,
-    ended: bool,
 }
 
 impl Run {
     const NONE: Self = Self {
-        facts: Facts {
-            limit: None,
-            started: Instant::ORIGIN,
-            timed: false,
-            entry: None,
-        },
+        facts: Facts::NONE,
         submitter: None,
         armed: false,
-        ended: true,
     };
+
+    /// The task that it is of has ended, if it is of one.
+    #[inline]
+    fn clear(&mut self, plain: bool) {
+        if !plain {
+            self.submitter = None;
+            self.facts.entry = None;
+        }
+    }
 }
 
 /// What is known of a task that runs, and told when it has ended.
@@ -318,6 +329,14 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// Those of a task that was submitted with nothing, and that nobody measures.
+    const NONE: Self = Self {
+        limit: None,
+        started: Instant::ORIGIN,
+        timed: false,
+        entry: None,
+    };
+
     /// When its time is over.
     pub(super) fn due(&self) -> Instant {
         self.limit
@@ -387,7 +406,7 @@ impl Place {
     /// Whether a task has started and not ended.
     #[inline]
     pub(super) fn is_running(&self) -> bool {
-        !self.run.ended
+        !self.ended
     }
 
     /// Starts a task and polls it, and whatever may end it.
@@ -443,9 +462,12 @@ impl Place {
         timers: &mut Timers,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        self.run = Run::NONE;
-        self.run.ended = false;
-        if let Some(stopwatch) = self.spot.ground.stopwatch.take() {
+        (self.ended, self.plain) = (false, true);
+        if self.core.timing.is_on()
+            && let Some(stopwatch) = self.spot.ground.stopwatch.take()
+        {
+            self.plain = false;
+            self.run = Run::NONE;
             self.run.facts.started = stopwatch.started;
             self.run.facts.timed = true;
             stopwatch.tell_begin(&self.core);
@@ -488,7 +510,9 @@ impl Place {
                 self.stop(End::Aborted, TaskError::Cancelled);
                 return Poll::Ready(());
             }
-            self.heed_submitter();
+            if !self.plain {
+                self.heed_submitter();
+            }
             if let Poll::Ready(end) = self.poll(cx) {
                 self.finish(end);
                 return Poll::Ready(());
@@ -505,16 +529,18 @@ impl Place {
             self.stop(End::Dropped, TaskError::Cancelled);
             return Some(Poll::Ready(()));
         }
-        if let Some(limit) = self.run.facts.limit
-            && self.poll_limit(limit, timers, cx)
-        {
-            self.stop(End::TimedOut, TaskError::TimedOut { limit });
-            return Some(Poll::Ready(()));
-        }
-        if let Some(submitter) = &mut self.run.submitter
-            && submitter.poll_cancelled(cx).is_ready()
-        {
-            return None;
+        if !self.plain {
+            if let Some(limit) = self.run.facts.limit
+                && self.poll_limit(limit, timers, cx)
+            {
+                self.stop(End::TimedOut, TaskError::TimedOut { limit });
+                return Some(Poll::Ready(()));
+            }
+            if let Some(submitter) = &mut self.run.submitter
+                && submitter.poll_cancelled(cx).is_ready()
+            {
+                return None;
+            }
         }
         // Before the second look: a stop or an abort from here on wakes the slot.
         self.seat.register(cx);

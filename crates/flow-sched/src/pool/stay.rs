@@ -17,12 +17,13 @@ use super::place;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// An idle slot's stay.
+#[repr(C)] // as the slot
 pub(super) struct Stay {
-    timer: Option<BoxTimer>,
     /// What the timer is armed for: never later than `until` while the slot is idle and its stay
     /// not over; else perhaps far in the future.
     armed: Instant,
     until: Instant,
+    timer: Option<BoxTimer>,
     /// Whether the timer has to be polled: it was armed, or is new to this waker.
     moved: bool,
     /// What the timer wakes.

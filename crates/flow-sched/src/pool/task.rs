@@ -280,15 +280,17 @@ pub(super) enum Begun {
 }
 
 /// Where a slot runs tasks one after the other, as they see it.
+#[repr(C)] // as the slot
 pub(super) struct Spot {
-    pub(super) ground: Ground,
     /// What the last task ran in: the next one's, if it is of the same type.
     pub(super) body: Box<dyn Body>,
     /// Whether the next one may have it: it is not large.
     pub(super) keeps: bool,
+    pub(super) ground: Ground,
 }
 
 /// What tasks find there, of whatever type.
+#[repr(C)] // as the slot
 pub(super) struct Ground {
     /// The last task's context: the next one's, if nobody has kept or cancelled it. Always there,
     /// but while a task is polled in it.
@@ -296,10 +298,10 @@ pub(super) struct Ground {
     /// Whose slot its tasks keep.
     pub(super) inside: Inside,
     pub(super) stand: Stand,
-    /// What to measure a task by that begins plainly, if somebody wants to know.
-    pub(super) stopwatch: Option<Stopwatch>,
     /// When the last task ended, if that was looked up.
     pub(super) idle_since: Option<Instant>,
+    /// What to measure a task by that begins plainly, if somebody wants to know.
+    pub(super) stopwatch: Option<Stopwatch>,
 }
 
 impl Spot {
