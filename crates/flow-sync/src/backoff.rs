@@ -55,7 +55,13 @@ impl Backoff {
 /// Half a microsecond to one and a half, by what the processor takes for a pause.
 #[cold]
 pub fn lost_a_race() {
-    for _ in 0..RUN {
+    pause(RUN);
+}
+
+/// Leaves others alone for so many of the processor's pauses, of 15 to 50 nanoseconds each.
+#[cold]
+pub(crate) fn pause(spins: u32) {
+    for _ in 0..spins {
         spin();
     }
 }

@@ -259,6 +259,13 @@ impl<T> Core<T> {
         }
     }
 
+    /// Lets senders get ahead of one of several receivers that is about to wait.
+    pub(crate) fn rest(&self) {
+        if let R(ring) = self {
+            ring.rest();
+        }
+    }
+
     /// Ends a receiver's wait.
     #[inline]
     pub(crate) fn leave_pop(&self, turn: &mut Turn) {

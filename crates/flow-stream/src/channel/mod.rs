@@ -465,6 +465,15 @@ impl<T> Shared<T> {
         self.senders.load(Ordering::Relaxed) > 1 || self.receivers.load(Ordering::Relaxed) > 1
     }
 
+    /// Before a receiver waits that has no place in the line yet: one of several lets senders get
+    /// ahead. For one alone that does nothing, or costs a little.
+    #[cold]
+    fn rest(&self) {
+        if self.receivers.load(Ordering::Relaxed) > 1 {
+            self.core.rest();
+        }
+    }
+
     /// Hands a dropped item to the hook, or drops it. Never called with a lock held.
     #[inline]
     fn dropped(&self, item: T, why: DropReason) {

@@ -188,7 +188,10 @@ impl<T> Receiver<T> {
     pub(super) fn poll_item(&mut self, cx: &mut Context<'_>, yields: bool) -> Poll<Option<T>> {
         let mut turn = if self.stream.is_set() {
             self.stream.take()
+        } else if let Some(item) = self.shared.core.pop_plainly() {
+            return Poll::Ready(Some(item));
         } else {
+            self.shared.rest();
             Turn::New
         };
         let polled = self.shared.core.poll_pop(cx, &mut turn, yields);
@@ -330,6 +333,9 @@ impl<T> RecvFuture<'_, T> {
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, RecvError>> {
         if self.done {
             return Poll::Pending;
+        }
+        if self.turn == Turn::New {
+            self.shared.rest();
         }
         let core = &self.shared.core;
         let yields = self.shared.has_company();

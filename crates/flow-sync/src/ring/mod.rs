@@ -59,6 +59,13 @@
 //! long as others have pushed meanwhile (there was room; the next may be its own), 8 times at most:
 //! then it wants its place in the line. Behind a slow receiver it parks at its second poll.
 //!
+//! # Rests
+//! Where several take and several push, receivers that keep up are right behind the senders, and
+//! each slot's line changes cores for an item or two: none of them finds the ring empty for long,
+//! so none parks. One that has taken a run and finds nothing [rests](Ring::rest) before it looks
+//! again. The senders fill a quarter of the ring meanwhile, and the next run is taken at the speed
+//! of one core. It is a pause and nothing else: no step, and no wake-up, depends on it.
+//!
 //! # Source
 //! Vyukov's bounded MPMC queue. Room promised instead of announced: tokio's batch semaphore; the
 //! promises in the word that claims: so a granted sender cannot fail, and permits are the same.
@@ -73,6 +80,8 @@ use std::collections::VecDeque;
 pub use self::raw::Exclusive;
 use self::raw::{Raw, Share};
 use self::waiters::Waiters;
+use crate::padded::CachePadded;
+use crate::sync::atomic::AtomicU64;
 use crate::sync::fence_after_rmw;
 use crate::wait_list::Ticket;
 
@@ -97,6 +106,8 @@ pub struct Ring<T> {
     raw: Raw<T>,
     senders: Waiters,
     receivers: Waiters,
+    /// How many items had been taken when a receiver last [rested](Ring::rest).
+    rested: CachePadded<AtomicU64>,
 }
 
 /// Where one send or receive is in its wait. Give it back with [`Ring::leave_push`] or
@@ -158,6 +169,7 @@ impl<T> Ring<T> {
             raw: Raw::new(capacity),
             senders: Waiters::new(),
             receivers: Waiters::new(),
+            rested: CachePadded::new(AtomicU64::new(0)),
         })
     }
 
