@@ -99,6 +99,9 @@ fn receive_all(ring: &Ring<(u64, u64)>, who: u64, senders: usize) -> Vec<u64> {
             polls => {
                 let (polls, mut turn) = ((polls < 5).then_some(polls), Turn::New);
                 let yields = dice(&mut seed, 2) == 0;
+                if yields {
+                    ring.rest();
+                }
                 let popped = poll_up_to(polls, |cx| ring.poll_pop(cx, &mut turn, yields));
                 ring.leave_pop(&mut turn);
                 batch.extend(popped.flatten());

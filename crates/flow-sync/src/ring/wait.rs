@@ -150,7 +150,7 @@ impl<T> Ring<T> {
     pub fn rest(&self) {
         let spins = (self.capacity() / 8).min(LONGEST_REST as usize) as u32;
         let pops = self.pops();
-        // Out of step after 2^48 items, or if another one has rested just now: it rests, or not.
+        // If another has shown a later count, or after 2^48 items, it rests once too often.
         let run = pops.wrapping_sub(self.rested.load(Ordering::Relaxed));
         if spins < SHORTEST_REST || run < u64::from(spins) {
             return;
@@ -452,8 +452,8 @@ impl<T> Ring<T> {
 /// How often a sender lets others run before it parks.
 const YIELDS: u8 = 8;
 
-/// Pauses of the processor in which senders push a quarter of 1,024 items. Half as many do a little
-/// less, twice as many too.
+/// Pauses of the processor in which senders push a quarter of 1,024 items. Half as many, or twice as
+/// many, do a little less.
 const LONGEST_REST: u32 = 128;
-/// As many as a race takes that was lost. Fewer do nothing for a ring of 64.
+/// A ring of 64 gains nothing from the 8 that would be its share, and loses by more.
 const SHORTEST_REST: u32 = 32;
