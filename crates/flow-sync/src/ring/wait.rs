@@ -452,8 +452,8 @@ impl<T> Ring<T> {
 /// How often a sender lets others run before it parks.
 const YIELDS: u8 = 8;
 
-/// Pauses of the processor in which senders push a quarter of 1,024 items. Half as many, or twice as
-/// many, do a little less.
+/// Pauses of the processor in which senders push a quarter of 1,024 items. Half as many, or twice
+/// as many, do a little less.
 const LONGEST_REST: u32 = 128;
 /// A ring of 64 gains nothing from the 8 that would be its share, and loses by more.
 const SHORTEST_REST: u32 = 32;
