@@ -3,21 +3,14 @@
 //! A job that has ended stays until the driver takes it out, and is none to anybody who looks: it
 //! is neither found nor listed, and its name is free.
 
-use core::time::Duration;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
-
-use flow_rt::Instant;
 
 use super::job::Job;
 use super::text_hash::{self, ByHash};
 use crate::scheduler::job::label::Label;
-
-/// Both clocks, read one after the other: the monotonic one first.
-pub(crate) type Clocks = (Instant, SystemTime);
 
 /// Guarded by its scheduler's lock.
 #[derive(Default)]
@@ -30,15 +23,10 @@ pub(crate) struct Registry {
     /// From a name to a place, if another name of the same hash came first: hardly ever any.
     collided: HashMap<Arc<str>, u32>,
     next_id: u64,
-    /// Both clocks, as they were read last.
-    clocks: Option<Clocks>,
 }
 
 /// So many jobs are looked at in a row.
 const SLICE: usize = 1_024;
-
-/// So long after both clocks were read, one of them tells the other's time.
-const FRESH: Duration = Duration::from_millis(1);
 
 impl Registry {
     fn len(&self) -> usize {
@@ -63,24 +51,6 @@ impl Registry {
             self.places.push(Some(job.clone()));
         }
         true
-    }
-
-    /// Both clocks at the moment at which the wall clock has shown `wall`; `None` if they are to be
-    /// read for that, outside of the lock.
-    ///
-    /// To read one more clock for each of many jobs that are started in a row is a tenth of what a
-    /// start takes, and it is for the decision alone whether to wake the driver. If the wall clock was
-    /// set since, and yet seems to have gone on for less than `FRESH`, that is decided too early, or
-    /// too late by less than that.
-    pub(crate) fn clocks(&self, wall: SystemTime) -> Option<Clocks> {
-        let (now, before) = self.clocks?;
-        let since = wall.duration_since(before).ok()?;
-        (since < FRESH).then(|| (now + since, wall))
-    }
-
-    /// Notes what both clocks have shown just now.
-    pub(crate) fn note_clocks(&mut self, clocks: Clocks) {
-        self.clocks = Some(clocks);
     }
 
     /// The job of that name, unless it has ended.
@@ -185,35 +155,10 @@ pub(crate) fn list(
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
     use crate::{ScheduleError, Scheduler};
-
-    #[test]
-    fn both_clocks_are_read_again_when_the_wall_clock_has_moved() {
-        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
-        let boot = Instant::ORIGIN + Duration::from_secs(7);
-        let micros = Duration::from_micros;
-        let mut jobs = Registry::default();
-        let mut ask = |wall, really| {
-            if let Some(known) = jobs.clocks(wall) {
-                return (known, false);
-            }
-            jobs.note_clocks(really);
-            (really, true)
-        };
-        let first = (boot, start);
-        assert_eq!(ask(start, first), (first, true));
-        assert_eq!(ask(start, first), (first, false));
-        let later = (boot + micros(999), start + micros(999));
-        assert_eq!(ask(later.1, later), (later, false));
-        let stale = (boot + micros(1_000), start + micros(1_000));
-        assert_eq!(ask(stale.1, stale), (stale, true));
-        // Set back, and forward.
-        for wall in [start, start + Duration::from_secs(60)] {
-            let set = (boot + micros(1_001), wall);
-            assert_eq!(ask(wall, set), (set, true));
-        }
-    }
 
     #[test]
     fn names_of_the_same_hash_are_two() {

@@ -7,20 +7,19 @@ use std::time::SystemTime;
 
 use chrono_tz::Tz;
 use flow_rt::{CancellationToken, Handle, Instant, catch, contain};
-use flow_sync::sync::MutexGuard;
 use flow_sync::{CachePadded, Event, PaddedCounters};
 
 use super::cluster::Cluster;
 use super::error::ScheduleError;
 use super::events::Listeners;
 use super::job::{AfterRun, Effects, Job};
-use super::registry::{self, Clocks, Registry};
+use super::registry::{self, Registry};
 use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
 use super::run::{self, Run, Target};
 use super::spare::Spare;
 use super::triggers::wall;
 use super::{Core, Scheduler};
-use crate::scheduler::driver::handoff::Handoff;
+use crate::scheduler::driver::handoff::{Asleep, Handoff, NeededBy};
 #[cfg(feature = "tracing")]
 use crate::scheduler::driver::warnings;
 use crate::scheduler::job::builder::Prepared;
@@ -219,8 +218,8 @@ impl Shared {
     /// Takes all of the jobs in and hands them to the driver, or none: then the place of the one
     /// that was refused.
     pub(crate) fn insert(&self, prepared: &[Prepared]) -> Result<(), (usize, Refused)> {
-        let (is_heard, clocks, mut wakes) = {
-            let (mut intake, clocks) = self.intake(prepared.iter().rev().find_map(by_wall_clock));
+        let (is_heard, mut wakes) = {
+            let mut intake = self.intake.lock();
             // Under the lock, so that `close` finds every job that was let in before it.
             if self.is_closed() {
                 return Err((0, Refused::ShutDown));
@@ -238,15 +237,15 @@ impl Shared {
             self.counters.add::<SCHEDULED>(prepared.len() as u64);
             // Under the lock too: whoever listens, and then looks, hears of the job or sees it.
             let is_heard = self.is_heard();
-            let wakes = !is_heard && self.hand_over_all(&mut intake, prepared, clocks);
-            (is_heard, clocks, wakes)
+            let wakes = !is_heard && self.hand_over_all(&mut intake, prepared);
+            (is_heard, wakes)
         };
         if is_heard {
             // Told outside of the lock, and before the driver knows of them.
             for Prepared { job, .. } in prepared {
                 self.emit(job, JobEventKind::Scheduled);
             }
-            wakes = self.hand_over_all(&mut self.intake.lock(), prepared, clocks);
+            wakes = self.hand_over_all(&mut self.intake.lock(), prepared);
         }
         if wakes {
             self.wake_driver();
@@ -254,38 +253,13 @@ impl Shared {
         Ok(())
     }
 
-    /// The intake, for jobs to be taken in; and both clocks, if one of those jobs is due by the
-    /// wall clock, since it takes them to say by when the driver needs it.
-    ///
-    /// To read them may run a user's runtime: not under the lock, and before anything has changed.
-    fn intake(&self, by_wall: Option<&Prepared>) -> (MutexGuard<'_, Intake>, Option<Clocks>) {
-        if let Some(prepared) = by_wall {
-            if let Some(wall) = prepared.wall {
-                let intake = self.intake.lock();
-                if let Some(clocks) = intake.jobs.clocks(wall) {
-                    return (intake, Some(clocks));
-                }
-            }
-            let clocks = (self.handle.now(), self.handle.wall());
-            let mut intake = self.intake.lock();
-            intake.jobs.note_clocks(clocks);
-            return (intake, Some(clocks));
-        }
-        (self.intake.lock(), None)
-    }
-
     /// Hands jobs that were taken in to the driver; whether it is to be woken.
-    fn hand_over_all(
-        &self,
-        intake: &mut Intake,
-        prepared: &[Prepared],
-        clocks: Option<Clocks>,
-    ) -> bool {
+    fn hand_over_all(&self, intake: &mut Intake, prepared: &[Prepared]) -> bool {
         // There is no driver any more, if it was closed meanwhile.
         let is_closed = self.is_closed();
         let mut wakes = false;
-        for Prepared { job, first, .. } in prepared {
-            let needed_by = needed_by(Some(job.delayed(*first, self.drawn)), clocks);
+        for Prepared { job, first, wall } in prepared {
+            let needed_by = needed_by(Some(job.delayed(*first, self.drawn)), *wall);
             wakes |= !is_closed && intake.handoff.push(job.clone(), needed_by);
         }
         wakes
@@ -311,9 +285,9 @@ impl Shared {
             // Without the lock, which a close would take for each of its jobs.
             return;
         }
+        // To read it may run a user's runtime: not under the lock.
         let by_wall = matches!(due, Some(Due::Wall(_)));
-        let clocks = by_wall.then(|| (self.handle.now(), self.handle.wall()));
-        let needed_by = needed_by(due, clocks);
+        let needed_by = needed_by(due, by_wall.then(|| self.handle.wall()));
         let wakes = {
             let mut intake = self.intake.lock();
             !self.is_closed() && intake.handoff.push(job.clone(), needed_by)
@@ -339,9 +313,9 @@ impl Shared {
         *news = self.intake.lock().handoff.take(empty);
     }
 
-    /// Says that the driver sleeps until `until`; false if there is something to do first.
-    pub(crate) fn falls_asleep(&self, until: u64) -> bool {
-        self.intake.lock().handoff.sleep(until)
+    /// Says that the driver sleeps; false if there is something to do first.
+    pub(crate) fn falls_asleep(&self, asleep: Asleep) -> bool {
+        self.intake.lock().handoff.sleep(asleep)
     }
 
     /// Ends a job; false if it had ended.
@@ -592,22 +566,16 @@ impl Shared {
     }
 }
 
-/// The job itself, if it is due by the wall clock.
-fn by_wall_clock(prepared: &Prepared) -> Option<&Prepared> {
-    matches!(prepared.first, Due::Wall(_)).then_some(prepared)
-}
-
-/// By when the driver needs a job that is due then; both clocks, for times of the wall clock.
-fn needed_by(due: Option<Due>, clocks: Option<Clocks>) -> u64 {
-    match (due, clocks) {
-        (None, _) => u64::MAX,
-        (Some(Due::At(at)), _) => at.as_nanos(),
-        (Some(Due::Wall(at)), Some((now, wall))) => {
-            // The driver may sleep without an end now; with this job it must not.
-            let left = at.duration_since(wall).unwrap_or_default();
-            (now + left.min(wall::LOOK_EVERY)).as_nanos()
-        }
-        // Never armed as such, or without a clock to say.
-        (Some(Due::AfterRun(_) | Due::Wall(_)), _) => 0,
+/// By when the driver needs a job that is due then; what the wall clock shows, for times of day.
+fn needed_by(due: Option<Due>, wall: Option<SystemTime>) -> NeededBy {
+    match due {
+        None => NeededBy::SomeTime,
+        Some(Due::At(at)) => NeededBy::Instant(at.as_nanos()),
+        Some(Due::Wall(at)) => NeededBy::Wall {
+            at: wall::on_wheel(at),
+            now: wall.map_or(0, wall::on_wheel),
+        },
+        // Never armed as such.
+        Some(Due::AfterRun(_)) => NeededBy::Instant(0),
     }
 }

@@ -40,6 +40,7 @@ use super::shared::{Shared, WAKEUPS};
 use crate::scheduler::job::state::Clock;
 use crate::scheduler::triggers::trigger::Due;
 use crate::scheduler::triggers::wall;
+use handoff::Asleep;
 use wheel::Wheel;
 
 /// Jobs that are due in one turn, before other tasks get theirs.
@@ -81,7 +82,7 @@ impl SchedulerDriver {
             timer: shared.handle.timer(Instant::FAR_FUTURE),
             armed: Instant::FAR_FUTURE,
             monotonic: Wheel::new(now.as_nanos()),
-            wall: Wheel::new(wall_nanos(wall::nanos(shared.handle.wall()))),
+            wall: Wheel::new(wall::on_wheel(shared.handle.wall())),
             news: VecDeque::new(),
             ended: Vec::new(),
             references: Vec::new(),
@@ -135,7 +136,7 @@ impl SchedulerDriver {
                 (Clock::Monotonic, key.index)
             }
             Some(Due::Wall(at)) => {
-                let at = wall_nanos(wall::nanos(at));
+                let at = wall::on_wheel(at);
                 let key = self.wall.insert(at, job.id(), job.clone());
                 (Clock::Wall, key.index)
             }
@@ -178,9 +179,16 @@ impl SchedulerDriver {
         }
     }
 
-    /// Says that it sleeps until `until`; false if there is something to do first.
-    fn falls_asleep(&self, until: Instant) -> bool {
-        self.news.is_empty() && self.shared.falls_asleep(until.as_nanos())
+    /// Says that it sleeps until `until`, which both clocks are looked at for at the latest if that
+    /// is soon enough; false if there is something to do first.
+    fn falls_asleep(&self, until: Instant, now: Instant, wall: u64) -> bool {
+        let left = until - now;
+        let looks = left <= wall::LOOK_EVERY;
+        let asleep = Asleep {
+            until: until.as_nanos(),
+            wall: looks.then(|| wall.saturating_add(left.as_nanos() as u64)),
+        };
+        self.news.is_empty() && self.shared.falls_asleep(asleep)
     }
 
     /// When to wake: at the earliest deadline, or to look at the wall clock.
@@ -216,14 +224,14 @@ impl Future for SchedulerDriver {
             this.take_news(&mut budget);
             if shared.is_stopped() {
                 // Only news and a start wake it.
-                if this.falls_asleep(Instant::FAR_FUTURE) {
+                if this.falls_asleep(Instant::FAR_FUTURE, Instant::ORIGIN, 0) {
                     return Poll::Pending;
                 }
                 continue;
             }
             let now = shared.handle.now();
             let time_of_day = shared.handle.wall();
-            let wall = wall_nanos(wall::nanos(time_of_day));
+            let wall = wall::on_wheel(time_of_day);
             while budget > 0
                 && let Some(job) = this.pop_due(now, wall)
             {
@@ -236,7 +244,7 @@ impl Future for SchedulerDriver {
                 continue;
             }
             let wake = this.next_wake(now, wall);
-            if !this.falls_asleep(wake) {
+            if !this.falls_asleep(wake, now, wall) {
                 continue;
             }
             if this.armed != wake {
@@ -285,10 +293,4 @@ impl fmt::Debug for SchedulerDriver {
 /// Drops what may be a job's last reference, and with it the user's trigger.
 fn forget(job: Arc<Job>) {
     contain(|| drop(job));
-}
-
-/// A time of day on the wheel's axis: nanoseconds since the epoch; what lies outside is due at
-/// once, or in the year 2554.
-fn wall_nanos(at: i128) -> u64 {
-    u64::try_from(at.max(0)).unwrap_or(u64::MAX)
 }

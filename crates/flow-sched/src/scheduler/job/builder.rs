@@ -534,7 +534,7 @@ fn carried(work: &TaskContext) -> Option<TaskContext> {
 pub(crate) struct Prepared {
     pub(crate) job: Arc<Job>,
     pub(crate) first: Due,
-    /// What the wall clock showed, if it was read for that.
+    /// What the wall clock showed, if it is due by that.
     pub(crate) wall: Option<SystemTime>,
 }
 
@@ -569,7 +569,7 @@ struct Laid {
     /// When its timetable was laid out, where [`Timetable::started`] matters.
     now: Instant,
     first: Due,
-    /// What the wall clock showed, if it was read for it.
+    /// What the wall clock showed, if it is due by that.
     wall: Option<SystemTime>,
 }
 
@@ -656,6 +656,7 @@ impl Limits {
 /// Asks a timetable when it is due first.
 fn first_due(timetable: &Timetable, shared: &Shared, now: Instant) -> Result<Laid, ScheduleError> {
     let (first, wall) = match timetable.first(now) {
+        Some(first @ Due::Wall(_)) => (first, Some(shared.handle.wall())),
         Some(first) => (first, None),
         None => asked(timetable, shared, now)?,
     };
