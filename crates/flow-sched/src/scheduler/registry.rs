@@ -33,8 +33,9 @@ impl Registry {
         self.places.len() - self.free.len()
     }
 
-    /// Takes a job in; false if its name is that of another one that has not ended.
-    pub(crate) fn insert(&mut self, job: &Arc<Job>) -> bool {
+    /// Takes a job in; false if its name is that of another one that has not ended. Not its last
+    /// reference, which is not to be dropped under the lock.
+    pub(crate) fn insert(&mut self, job: Arc<Job>) -> bool {
         let place = self.free.last().copied();
         // 2^32 jobs would need a terabyte.
         let place = place.unwrap_or(self.places.len() as u32);
@@ -46,9 +47,9 @@ impl Registry {
         job.id.store(self.next_id, Ordering::Relaxed);
         self.next_id += 1;
         if self.free.pop().is_some() {
-            self.places[place as usize] = Some(job.clone());
+            self.places[place as usize] = Some(job);
         } else {
-            self.places.push(Some(job.clone()));
+            self.places.push(Some(job));
         }
         true
     }

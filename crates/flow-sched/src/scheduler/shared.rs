@@ -17,7 +17,6 @@ use super::registry::{self, Registry};
 use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
 use super::run::{self, Run, Target};
 use super::spare::Spare;
-use super::triggers::wall;
 use super::{Core, Scheduler};
 use crate::scheduler::driver::handoff::{Asleep, Handoff, NeededBy};
 #[cfg(feature = "tracing")]
@@ -218,14 +217,19 @@ impl Shared {
     /// Takes all of the jobs in and hands them to the driver, or none: then the place of the one
     /// that was refused.
     pub(crate) fn insert(&self, prepared: &[Prepared]) -> Result<(), (usize, Refused)> {
-        let (is_heard, mut wakes) = {
+        // Counted before the lock: once the tables are written to, whose lines the driver has had
+        // last, each count waits for those.
+        let counted = || prepared.first().map(|Prepared { job, .. }| job.clone());
+        let (mut to_list, to_driver) = (counted(), counted());
+        let (is_heard, to_driver, mut wakes) = {
             let mut intake = self.intake.lock();
             // Under the lock, so that `close` finds every job that was let in before it.
             if self.is_closed() {
                 return Err((0, Refused::ShutDown));
             }
             for (place, Prepared { job, .. }) in prepared.iter().enumerate() {
-                if !intake.jobs.insert(job) {
+                let listed = to_list.take().unwrap_or_else(|| job.clone());
+                if !intake.jobs.insert(listed) {
                     for Prepared { job, .. } in &prepared[..place] {
                         // `prepared` holds it too: no last reference goes here.
                         drop(intake.jobs.remove(job));
@@ -237,15 +241,19 @@ impl Shared {
             self.counters.add::<SCHEDULED>(prepared.len() as u64);
             // Under the lock too: whoever listens, and then looks, hears of the job or sees it.
             let is_heard = self.is_heard();
-            let wakes = !is_heard && self.hand_over_all(&mut intake, prepared);
-            (is_heard, wakes)
+            if is_heard {
+                (true, to_driver, false)
+            } else {
+                let wakes = self.hand_over_all(&mut intake, prepared, to_driver);
+                (false, None, wakes)
+            }
         };
         if is_heard {
             // Told outside of the lock, and before the driver knows of them.
             for Prepared { job, .. } in prepared {
                 self.emit(job, JobEventKind::Scheduled);
             }
-            wakes = self.hand_over_all(&mut self.intake.lock(), prepared);
+            wakes = self.hand_over_all(&mut self.intake.lock(), prepared, to_driver);
         }
         if wakes {
             self.wake_driver();
@@ -253,14 +261,23 @@ impl Shared {
         Ok(())
     }
 
-    /// Hands jobs that were taken in to the driver; whether it is to be woken.
-    fn hand_over_all(&self, intake: &mut Intake, prepared: &[Prepared]) -> bool {
+    /// Hands jobs that were taken in to the driver, the first of them as it was counted for that;
+    /// whether it is to be woken.
+    fn hand_over_all(
+        &self,
+        intake: &mut Intake,
+        prepared: &[Prepared],
+        mut first_job: Option<Arc<Job>>,
+    ) -> bool {
         // There is no driver any more, if it was closed meanwhile.
         let is_closed = self.is_closed();
         let mut wakes = false;
         for Prepared { job, first, wall } in prepared {
             let needed_by = needed_by(Some(job.delayed(*first, self.drawn)), *wall);
-            wakes |= !is_closed && intake.handoff.push(job.clone(), needed_by);
+            if !is_closed {
+                let handed = first_job.take().unwrap_or_else(|| job.clone());
+                wakes |= intake.handoff.push(handed, needed_by);
+            }
         }
         wakes
     }
@@ -572,8 +589,8 @@ fn needed_by(due: Option<Due>, wall: Option<SystemTime>) -> NeededBy {
         None => NeededBy::SomeTime,
         Some(Due::At(at)) => NeededBy::Instant(at.as_nanos()),
         Some(Due::Wall(at)) => NeededBy::Wall {
-            at: wall::on_wheel(at),
-            now: wall.map_or(0, wall::on_wheel),
+            at,
+            now: wall.unwrap_or(SystemTime::UNIX_EPOCH),
         },
         // Never armed as such.
         Some(Due::AfterRun(_)) => NeededBy::Instant(0),

@@ -24,6 +24,7 @@
 //!    of day, or later than the driver looks anyway, was earlier by that, and woke it.
 
 use std::collections::VecDeque;
+use std::time::SystemTime;
 
 /// So many items wake the driver even if none is needed soon.
 const BATCH: usize = 1_024;
@@ -36,22 +37,23 @@ pub(crate) struct Handoff<T> {
 /// By when the driver wakes by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Asleep {
-    /// On the monotonic clock.
+    /// On the monotonic clock, in nanoseconds.
     pub(crate) until: u64,
     /// What the wall clock shows then, if nobody sets it; `None` if that is too far ahead for those
     /// who wait for a time of day.
-    pub(crate) wall: Option<u64>,
+    pub(crate) wall: Option<SystemTime>,
 }
 
-/// By when the driver must have seen an item; all in nanoseconds.
+/// By when the driver must have seen an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NeededBy {
     SomeTime,
+    /// In nanoseconds of the monotonic clock.
     Instant(u64),
     /// A time of day, for somebody who has just seen that of `now`.
     Wall {
-        at: u64,
-        now: u64,
+        at: SystemTime,
+        now: SystemTime,
     },
 }
 
@@ -106,10 +108,16 @@ impl<T> Handoff<T> {
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
 
+    fn day(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
     /// Whether a driver that sleeps like that is woken for one item.
-    fn wakes(until: u64, wall: Option<u64>, needed_by: NeededBy) -> bool {
+    fn wakes(until: u64, wall: Option<SystemTime>, needed_by: NeededBy) -> bool {
         let mut handoff = Handoff::default();
         assert!(handoff.sleep(Asleep { until, wall }));
         let wakes = handoff.push((), needed_by);
@@ -127,12 +135,16 @@ mod tests {
         let instant = |at| wakes(100, None, NeededBy::Instant(at));
         assert_eq!([99, 100, 101].map(instant), [true, false, false]);
         let some_time = |wall| wakes(100, wall, NeededBy::SomeTime);
-        assert_eq!([None, Some(7_100)].map(some_time), [false, false]);
+        assert_eq!([None, Some(day(7_100))].map(some_time), [false, false]);
     }
 
     #[test]
     fn times_of_day_are_compared_with_that_at_which_the_driver_wakes() {
-        let wall = |at, now| wakes(100, Some(7_100), NeededBy::Wall { at, now });
+        let by = |at, now| NeededBy::Wall {
+            at: day(at),
+            now: day(now),
+        };
+        let wall = |at, now| wakes(100, Some(day(7_100)), by(at, now));
         // Whatever the one who starts a job has seen.
         for now in [7_000, 7_001, 7_100] {
             let at = |at| wall(at, now);
@@ -141,13 +153,16 @@ mod tests {
         // The clock was set forward, past what the driver waits for.
         assert!(wall(9_000, 7_101));
         // It would not look in time at a clock that somebody may set.
-        assert!(wakes(100, None, NeededBy::Wall { at: u64::MAX, now: 7_000 }));
+        assert!(wakes(100, None, by(9_000_000_000, 7_000)));
     }
 
     #[test]
     fn many_wake_the_driver_whenever_they_are_needed() {
         let mut handoff = Handoff::default();
-        let asleep = Asleep { until: u64::MAX, wall: None };
+        let asleep = Asleep {
+            until: u64::MAX,
+            wall: None,
+        };
         for _ in 0..2 {
             assert!(handoff.sleep(asleep));
             let woken = (1..=2 * BATCH).filter(|_| handoff.push((), NeededBy::SomeTime));

@@ -82,7 +82,7 @@ impl SchedulerDriver {
             timer: shared.handle.timer(Instant::FAR_FUTURE),
             armed: Instant::FAR_FUTURE,
             monotonic: Wheel::new(now.as_nanos()),
-            wall: Wheel::new(wall::on_wheel(shared.handle.wall())),
+            wall: Wheel::new(wall_nanos(wall::nanos(shared.handle.wall()))),
             news: VecDeque::new(),
             ended: Vec::new(),
             references: Vec::new(),
@@ -136,7 +136,7 @@ impl SchedulerDriver {
                 (Clock::Monotonic, key.index)
             }
             Some(Due::Wall(at)) => {
-                let at = wall::on_wheel(at);
+                let at = wall_nanos(wall::nanos(at));
                 let key = self.wall.insert(at, job.id(), job.clone());
                 (Clock::Wall, key.index)
             }
@@ -181,12 +181,12 @@ impl SchedulerDriver {
 
     /// Says that it sleeps until `until`, which both clocks are looked at for at the latest if that
     /// is soon enough; false if there is something to do first.
-    fn falls_asleep(&self, until: Instant, now: Instant, wall: u64) -> bool {
+    fn falls_asleep(&self, until: Instant, (now, wall): (Instant, SystemTime)) -> bool {
         let left = until - now;
         let looks = left <= wall::LOOK_EVERY;
         let asleep = Asleep {
             until: until.as_nanos(),
-            wall: looks.then(|| wall.saturating_add(left.as_nanos() as u64)),
+            wall: wall.checked_add(left).filter(|_| looks),
         };
         self.news.is_empty() && self.shared.falls_asleep(asleep)
     }
@@ -224,14 +224,17 @@ impl Future for SchedulerDriver {
             this.take_news(&mut budget);
             if shared.is_stopped() {
                 // Only news and a start wake it.
-                if this.falls_asleep(Instant::FAR_FUTURE, Instant::ORIGIN, 0) {
+                if this.falls_asleep(
+                    Instant::FAR_FUTURE,
+                    (Instant::ORIGIN, SystemTime::UNIX_EPOCH),
+                ) {
                     return Poll::Pending;
                 }
                 continue;
             }
             let now = shared.handle.now();
             let time_of_day = shared.handle.wall();
-            let wall = wall::on_wheel(time_of_day);
+            let wall = wall_nanos(wall::nanos(time_of_day));
             while budget > 0
                 && let Some(job) = this.pop_due(now, wall)
             {
@@ -244,7 +247,7 @@ impl Future for SchedulerDriver {
                 continue;
             }
             let wake = this.next_wake(now, wall);
-            if !this.falls_asleep(wake, now, wall) {
+            if !this.falls_asleep(wake, (now, time_of_day)) {
                 continue;
             }
             if this.armed != wake {
@@ -293,4 +296,10 @@ impl fmt::Debug for SchedulerDriver {
 /// Drops what may be a job's last reference, and with it the user's trigger.
 fn forget(job: Arc<Job>) {
     contain(|| drop(job));
+}
+
+/// A time of day on the wheel's axis: nanoseconds since the epoch; what lies outside is due at
+/// once, or in the year 2554.
+fn wall_nanos(at: i128) -> u64 {
+    u64::try_from(at.max(0)).unwrap_or(u64::MAX)
 }

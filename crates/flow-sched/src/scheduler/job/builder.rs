@@ -585,12 +585,12 @@ fn build_timetable(
     }
     Ok(match spec {
         Spec::Ours(timetable) => (timetable, None),
-        Spec::Cron(pattern) => {
+        Spec::Cron(mut pattern) => {
             let wall = shared.handle.wall();
             let told = zone.map(name::find).transpose();
             let zone = told.as_ref().ok().copied().flatten();
-            let (cron, first) =
-                timetable::cron(pattern, zone, shared.zone, wall).map_err(ScheduleError::Cron)?;
+            let (cron, first) = timetable::cron(&mut pattern, zone, shared.zone, wall)
+                .map_err(ScheduleError::Cron)?;
             // An error of the pattern comes before one of its zone.
             told.map_err(ScheduleError::UnknownZone)?;
             let laid = first.map(|first| Laid {

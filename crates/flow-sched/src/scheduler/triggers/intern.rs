@@ -50,16 +50,16 @@ impl Ahead {
 }
 
 /// A pattern in a zone, in the parsed form of a live job with the same text, else a new one; and
-/// its first time after `wall`, if it has times of day.
+/// its first time after `wall`, if it has times of day. Takes the text if it is a new one's.
 pub(in crate::scheduler) fn intern(
-    text: Cow<'static, str>,
+    text: &mut Cow<'static, str>,
     zone: Tz,
     wall: SystemTime,
 ) -> Result<(Cron, Option<SystemTime>), CronError> {
-    let hash = text_hash::of(&text);
+    let hash = text_hash::of(text);
     let live = {
         let table = TABLE.lock();
-        let known = table.get(&hash).filter(|known| known.text == text);
+        let known = table.get(&hash).filter(|known| known.text == *text);
         known.map(|known| {
             let ahead = known.ahead.as_ref();
             let next = ahead.and_then(|ahead| ahead.after(zone, wall));
@@ -73,7 +73,7 @@ pub(in crate::scheduler) fn intern(
         }
         Some((pattern, None)) => (pattern, None),
         None => {
-            let pattern = Arc::new(CronPattern::parse(&text)?);
+            let pattern = Arc::new(CronPattern::parse(text)?);
             (pattern.clone(), Some(pattern))
         }
     };
@@ -81,10 +81,10 @@ pub(in crate::scheduler) fn intern(
     let next = cron.first_time_after(wall);
     let mut table = TABLE.lock();
     if let Some(pattern) = parsed {
-        keep(&mut table, hash, text, pattern);
+        keep(&mut table, hash, core::mem::take(text), pattern);
     } else if let Some(next) = next
         && let Some(known) = table.get_mut(&hash)
-        && known.text == text
+        && known.text == *text
     {
         // Only for a pattern that has come twice: most that never do need no room for it.
         known.ahead = Some(Box::new(Ahead {
@@ -138,7 +138,7 @@ mod tests {
             "0 0 29 2 *",
             "0 0 0 1 1 * 2030",
         ];
-        let kept = texts.map(|text| intern(text.into(), Tz::UTC, start).unwrap());
+        let kept = texts.map(|text| intern(&mut text.into(), Tz::UTC, start).unwrap());
         let is_known = |text: &str, zone, wall| {
             let table = TABLE.lock();
             let ahead = table[&text_hash::of(text)].ahead.as_ref();
@@ -151,7 +151,7 @@ mod tests {
                 for wall in [wall, wall + Duration::from_secs(61)] {
                     for (place, (text, (cron, _))) in texts.iter().zip(&kept).enumerate() {
                         answers[place][usize::from(is_known(text, zone, wall))] += 1;
-                        let (known, next) = intern(Cow::Borrowed(*text), zone, wall).unwrap();
+                        let (known, next) = intern(&mut Cow::Borrowed(*text), zone, wall).unwrap();
                         assert_eq!(known, cron.clone().in_zone(zone));
                         assert_eq!(next, known.next_after(wall), "{text:?} in {zone}");
                     }
@@ -169,7 +169,7 @@ mod tests {
     fn what_has_no_times_of_day_has_no_first_one() {
         for text in ["@every 5m", "@reboot"] {
             for _ in 0..2 {
-                let (_, next) = intern(text.into(), Tz::UTC, UNIX_EPOCH).unwrap();
+                let (_, next) = intern(&mut text.into(), Tz::UTC, UNIX_EPOCH).unwrap();
                 assert_eq!(next, None);
             }
         }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn live_jobs_share_a_form() {
-        let of = |text| intern(text, Tz::UTC, UNIX_EPOCH).unwrap().0;
+        let of = |mut text| intern(&mut text, Tz::UTC, UNIX_EPOCH).unwrap().0;
         let [one, other] = [of("1 2 3 4 *".into()), of(String::from("1 2 3 4 *").into())];
         assert!(core::ptr::eq(one.pattern(), other.pattern()));
     }

@@ -162,21 +162,23 @@ impl Trigger for Timetable {
 /// The pattern of a job, which shares its parsed form with other jobs; also, its first time after
 /// `wall`, if it is one of times of day.
 ///
+/// Takes the text if it is to be kept.
+///
 /// In the zone that the job was told, else in that which the text names, else in `zone`.
 pub(in crate::scheduler) fn cron(
-    text: Cow<'static, str>,
+    text: &mut Cow<'static, str>,
     told: Option<Tz>,
     zone: Tz,
     wall: SystemTime,
 ) -> Result<(Cron, Option<SystemTime>), CronError> {
-    let (own, pattern) = split_zone(&text)?;
+    let (own, pattern) = split_zone(text)?;
     let zone = told.or(own).unwrap_or(zone);
     if pattern.len() == text.len() {
         // All of it, as nearly always: what is kept is the text itself.
         return intern(text, zone, wall);
     }
-    let pattern = Cow::Owned(pattern.trim_ascii().to_owned());
-    intern(pattern, zone, wall).map_err(|error| error.within(text.trim_ascii()))
+    let mut pattern = Cow::Owned(pattern.trim_ascii().to_owned());
+    intern(&mut pattern, zone, wall).map_err(|error| error.within(text.trim_ascii()))
 }
 
 /// An `@every` pattern is a fixed rate from the job's start, `@reboot` is due at the start; others

@@ -17,12 +17,6 @@ pub(crate) fn nanos(at: SystemTime) -> i128 {
     }
 }
 
-/// A time of day on the axis of the driver's wheel: nanoseconds since the epoch; what lies outside
-/// is due at once, or in the year 2554.
-pub(crate) fn on_wheel(at: SystemTime) -> u64 {
-    u64::try_from(nanos(at).max(0)).unwrap_or(u64::MAX)
-}
-
 /// How far the wall clock is ahead of the monotonic one. It changes when the clock is set, and
 /// when the machine was suspended.
 pub(crate) fn offset(now: Instant, wall: SystemTime) -> i128 {
