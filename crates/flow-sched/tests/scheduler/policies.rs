@@ -21,6 +21,7 @@ flow_rt::on_every_runtime! {
     case_105_106_overlap_policies,
     cancel_previous_never_runs_two_and_buffer_one_keeps_the_last_request,
     the_wall_clock_is_set_forward_and_back,
+    a_job_started_after_the_clock_was_set_forward_waits_for_no_look_at_it,
     a_suspend_of_eight_hours_is_made_up_by_one_run_or_by_none,
     a_stalled_driver_coalesces_a_fast_job_by_arithmetic,
     buffer_all_loses_nothing_up_to_its_bound,
@@ -97,6 +98,27 @@ async fn cancel_previous_never_runs_two_and_buffer_one_keeps_the_last_request(rt
     rt.advance(MIN).await;
     assert_eq!(log.millis(), [0, 1_000]);
     assert_eq!(one.stats().runs.skipped, 3);
+}
+
+async fn a_job_started_after_the_clock_was_set_forward_waits_for_no_look_at_it(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let soon = |name| {
+        let at = rt.wall() + 10 * SEC;
+        noting(&scheduler, name, &log).once_at(at).start().unwrap()
+    };
+    let far = noting(&scheduler, "far", &log).once_at(rt.wall() + 24 * HOUR);
+    far.start().unwrap();
+    // The driver looks at 60 s again.
+    rt.advance(SEC).await;
+    rt.step_wall(HOUR, Step::Forward);
+    soon("forward");
+    rt.advance(10 * SEC).await;
+    assert_eq!(log.millis(), [11_000]);
+    rt.step_wall(HOUR, Step::Backward);
+    soon("backward");
+    rt.advance(10 * SEC).await;
+    assert_eq!(log.millis(), [11_000, 21_000]);
 }
 
 async fn the_wall_clock_is_set_forward_and_back(rt: TestRuntime) {

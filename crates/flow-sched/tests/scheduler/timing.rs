@@ -309,6 +309,34 @@ async fn case_108_112_cron_in_seconds_and_with_five_fields(rt: TestRuntime) {
 }
 
 #[test]
+fn jobs_of_a_time_of_day_that_the_driver_waits_for_wake_nobody() {
+    Sim::new(0)
+        .run(|rt| async move {
+            // Which makes the same time of day another instant whenever one reckons.
+            rt.slew_wall(500);
+            let scheduler = scheduler(&rt);
+            let soon = rt.wall() + 50 * SEC;
+            for (name, at) in [("soon", soon), ("far", soon + 24 * HOUR)] {
+                let start = |n: u64| {
+                    let job = scheduler.job(format!("{name} {n}"), async |_cx| ());
+                    drop(job.once_at(at).start().unwrap());
+                };
+                start(0);
+                rt.sleep(SEC).await;
+                let before = scheduler.stats().wakeups;
+                for n in 1..100 {
+                    start(n);
+                    rt.sleep(ms(100)).await;
+                }
+                assert_eq!(scheduler.stats().wakeups, before, "{name}");
+            }
+            rt.sleep(40 * SEC).await;
+            assert_eq!(scheduler.stats().runs.completed, 100);
+        })
+        .unwrap();
+}
+
+#[test]
 fn equal_deadlines_run_in_the_order_of_registration() {
     // With tasks polled in the order of their spawn, the order of the runs is that of the fires.
     let order = Order::Fifo;
