@@ -26,12 +26,19 @@ use crate::jitter::Delayed;
 /// [`poll_decide`]: crate::Decide::poll_decide
 #[derive(Default)]
 pub struct WaitState {
-    place: Option<Place>,
-    question: Option<Question>,
-    delayed: Option<Box<Delayed>>,
-    member: Option<Box<Member>>,
+    /// One thing at a time: so who need not wait has next to nothing to make, and to drop.
+    wait: Option<Wait>,
     limit: Option<Duration>,
     runtime: Option<Handle>,
+}
+
+/// What somebody waits for.
+enum Wait {
+    Place(Place),
+    Question(Question),
+    /// A grant that is returned later.
+    Delayed(Box<Delayed>),
+    Member(Box<Member>),
 }
 
 /// A wait for one limiter of several.
@@ -77,10 +84,7 @@ impl WaitState {
     /// No wait yet.
     pub const fn new() -> Self {
         Self {
-            place: None,
-            question: None,
-            delayed: None,
-            member: None,
+            wait: None,
             limit: None,
             runtime: None,
         }
@@ -95,10 +99,7 @@ impl WaitState {
     /// is [`try_acquire_n`](crate::Limiter::try_acquire_n) then, debt and all.
     pub const fn with_limit(limit: Duration) -> Self {
         Self {
-            place: None,
-            question: None,
-            delayed: None,
-            member: None,
+            wait: None,
             limit: Some(limit),
             runtime: None,
         }
@@ -107,46 +108,44 @@ impl WaitState {
     /// A wait that has a place already, perhaps.
     pub(crate) fn at(place: Option<Place>) -> Self {
         Self {
-            place,
+            wait: place.map(Wait::Place),
             ..Self::new()
         }
     }
 
     /// Whether there is a place in a queue, a grant that is returned later, or a question that is
     /// not answered yet.
+    #[inline]
     pub const fn is_waiting(&self) -> bool {
-        self.place.is_some()
-            || self.delayed.is_some()
-            || self.question.is_some()
-            || self.member.is_some()
+        self.wait.is_some()
     }
 
     /// Whether there is a question that somebody else has not answered yet.
     #[cfg(feature = "tower")]
     pub(crate) const fn is_elsewhere(&self) -> bool {
-        self.question.is_some()
+        matches!(self.wait, Some(Wait::Question(_)))
     }
 
     /// Ends the wait, as dropping this would.
     pub fn leave(&mut self) {
-        self.place = None;
-        self.question = None;
-        self.delayed = None;
-        self.member = None;
+        self.wait = None;
     }
 
     /// The wait for one limiter of several, if it is for `n` tokens of each: its number and state.
     pub(crate) fn member(&mut self, n: u64) -> Option<(usize, &mut Self)> {
-        let member = self.member.as_mut().filter(|it| it.n == n)?;
-        Some((member.index, &mut member.state))
+        match &mut self.wait {
+            Some(Wait::Member(member)) if member.n == n => Some((member.index, &mut member.state)),
+            _ => None,
+        }
     }
 
     /// Begins to wait for one limiter of several; any other wait ends. One that goes from limiter to
     /// limiter, for the same `n`, has as much time as is left.
     pub(crate) fn wait_for_member(&mut self, index: usize, n: u64) {
-        let before = self.member.take().filter(|it| it.n == n);
-        let (end, counted) = before.map_or((None, None), |it| (it.end, it.counted));
-        self.leave();
+        let (end, counted) = match self.wait.take() {
+            Some(Wait::Member(before)) if before.n == n => (before.end, before.counted),
+            _ => (None, None),
+        };
         let left =
             |(runtime, end): &(Handle, Instant)| end.saturating_duration_since(runtime.now());
         let limit = end.as_ref().map(left).or(self.limit);
@@ -154,18 +153,18 @@ impl WaitState {
             limit,
             ..Self::new()
         };
-        self.member = Some(Box::new(Member {
+        self.wait = Some(Wait::Member(Box::new(Member {
             index,
             n,
             state,
             end,
             counted,
-        }));
+        })));
     }
 
     /// A wait for one limiter of several has a place: the time of the whole has begun.
     pub(crate) fn member_waits(&mut self, tally: Option<&Arc<Tally>>) {
-        let Some(member) = &mut self.member else {
+        let Some(Wait::Member(member)) = &mut self.wait else {
             return;
         };
         member.counted = Waits::in_line(member.counted.take(), tally);
@@ -180,10 +179,9 @@ impl WaitState {
 
     /// Puts a grant off.
     pub(crate) fn delay(&mut self, delayed: Delayed, cx: &mut Context<'_>) -> Poll<Granted> {
-        let polled = self.delayed.insert(Box::new(delayed)).poll(cx);
-        if polled.is_ready() {
-            self.delayed = None;
-        }
+        let mut delayed = Box::new(delayed);
+        let polled = delayed.poll(cx);
+        self.wait = polled.is_pending().then_some(Wait::Delayed(delayed));
         polled
     }
 
@@ -194,21 +192,22 @@ impl WaitState {
         host: *const (),
         n: u64,
     ) -> Option<Poll<Granted>> {
-        let delayed = self.delayed.as_mut().filter(|it| it.is_of(host, n))?;
-        let polled = delayed.poll(cx);
+        let polled = match &mut self.wait {
+            Some(Wait::Delayed(delayed)) if delayed.is_of(host, n) => delayed.poll(cx),
+            _ => return None,
+        };
         if polled.is_ready() {
-            self.delayed = None;
+            self.wait = None;
         }
         Some(polled)
     }
 
     /// A grant that was put off is not any longer.
     pub(crate) fn hurry(&mut self) {
-        if let Some(delayed) = &mut self.delayed {
-            delayed.hurry();
-        }
-        if let Some(member) = &mut self.member {
-            member.state.hurry();
+        match &mut self.wait {
+            Some(Wait::Delayed(delayed)) => delayed.hurry(),
+            Some(Wait::Member(member)) => member.state.hurry(),
+            _ => {}
         }
     }
 
@@ -240,32 +239,33 @@ impl WaitState {
         F: Future<Output = Result<Granted, Denied>> + Send + 'static,
     {
         let of = core::ptr::from_ref(of).cast::<()>().addr();
-        self.place = None;
-        self.delayed = None;
-        self.member = None;
-        let question = match &mut self.question {
-            Some(question) if question.of == of && question.n == n => question,
-            other => other.insert(Question {
-                of,
-                n,
-                answer: Mutex::new(Box::pin(ask())),
-            }),
+        let mut question = match self.wait.take() {
+            Some(Wait::Question(question)) if question.of == of && question.n == n => question,
+            other => {
+                // It ends before the question is asked.
+                drop(other);
+                Question {
+                    of,
+                    n,
+                    answer: Mutex::new(Box::pin(ask())),
+                }
+            }
         };
         let answer = question.answer.get_mut();
         let polled = answer
             .unwrap_or_else(PoisonError::into_inner)
             .as_mut()
             .poll(cx);
-        if polled.is_ready() {
-            self.question = None;
-        }
+        self.wait = polled.is_pending().then_some(Wait::Question(question));
         polled
     }
 
     /// The runtime that keeps the time of this wait.
     pub(crate) fn runtime(&self) -> Option<&Handle> {
-        let member = || self.member.as_ref()?.state.runtime();
-        self.runtime.as_ref().or_else(member)
+        match &self.wait {
+            Some(Wait::Member(member)) if self.runtime.is_none() => member.state.runtime(),
+            _ => self.runtime.as_ref(),
+        }
     }
 
     /// Whose timers bound this wait: those of the runtime that keeps its time, or of the one that
@@ -276,13 +276,14 @@ impl WaitState {
 
     /// The ticket, if this waits for `n` tokens of the limiter at this address.
     pub(crate) fn ticket_at(&self, host: *const (), n: u64) -> Option<Ticket> {
-        let place = self.place.as_ref()?;
+        let Some(Wait::Place(place)) = &self.wait else {
+            return None;
+        };
         (Arc::as_ptr(&place.host).cast() == host && place.n == n).then_some(place.ticket)
     }
 
     pub(crate) fn take_place(&mut self, place: Place, runtime: &Handle) {
-        self.place = Some(place);
-        self.member = None;
+        self.wait = Some(Wait::Place(place));
         // Only a wait with a limit needs a timer of its own.
         if self.limit.is_some() {
             self.runtime = Some(runtime.clone());
@@ -291,10 +292,10 @@ impl WaitState {
 
     /// The wait has ended and its ticket is gone already.
     pub(crate) fn forget_place(&mut self) {
-        if let Some(place) = &mut self.place {
+        if let Some(Wait::Place(place)) = &mut self.wait {
             place.held = false;
+            self.wait = None;
         }
-        self.place = None;
     }
 }
 

@@ -30,6 +30,7 @@ use crate::error::{AcquireError, ConfigError, Denied};
 use crate::granted::Granted;
 use crate::limiter::{Acquire, AcquireTimeout, Limiter, LimiterExt};
 use crate::rate::{IntoRate, Rate};
+use crate::seldom::seldom;
 use crate::wait_state::WaitState;
 use crate::waiting::{Serves, Waits};
 
@@ -371,6 +372,7 @@ impl<C: Clock + 'static> Limiter for TokenBucket<C> {
         self.core.refund(n);
     }
 
+    #[inline]
     fn poll_acquire_n(
         &self,
         cx: &mut Context<'_>,
@@ -379,11 +381,15 @@ impl<C: Clock + 'static> Limiter for TokenBucket<C> {
     ) -> Poll<Result<Granted, AcquireError>> {
         // Most need not wait: they keep to what a grant needs, as `try_acquire` does.
         if state.is_waiting() || !self.core.shards.is_empty() {
+            seldom();
             return self.core.poll_take(cx, n, state);
         }
         match self.core.take_paid(n) {
             Ok(granted) => Poll::Ready(Ok(granted)),
-            Err(denied) => self.core.poll_denied(cx, n, state, denied),
+            Err(denied) => {
+                seldom();
+                self.core.poll_denied(cx, n, state, denied)
+            }
         }
     }
 }

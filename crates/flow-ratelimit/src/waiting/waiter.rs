@@ -19,7 +19,9 @@ use crate::wakes::Wakes;
 
 /// What one does who waits.
 pub(crate) trait Waits: Source {
-    /// Takes `n` tokens now or later; the one who waits is in `state`.
+    /// Takes `n` tokens now or later; the one who waits is in `state`. Out of line: who need not wait
+    /// passes it by.
+    #[inline(never)]
     fn poll_take(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
@@ -49,6 +51,7 @@ pub(crate) trait Waits: Source {
     }
 
     /// The same, for one who found no tokens and does not wait yet.
+    #[inline(never)]
     fn poll_denied(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
