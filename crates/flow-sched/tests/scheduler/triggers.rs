@@ -454,6 +454,11 @@ async fn a_job_begins_and_ends_on_the_wall_clock(rt: TestRuntime) {
     let (from, to) = (wall + SEC, wall);
     let inverted = inverted.start().unwrap_err();
     assert_eq!(inverted, ScheduleError::EndBeforeStart { from, to });
+    // A trigger knows both of its ends too, and the narrowest of each.
+    let ends = Every::new(SEC).not_after(wall + HOUR).not_before(from);
+    let ends = ends.not_after(to).not_before(wall - HOUR).not_after(from);
+    let ends = noting(&scheduler, "ends", &log).trigger(ends).start();
+    assert_eq!(ends.unwrap_err(), inverted);
     assert_eq!(
         inverted.to_string(),
         "the job would end 1s before it begins"

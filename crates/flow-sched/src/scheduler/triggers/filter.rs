@@ -120,6 +120,22 @@ pub struct Between<T> {
 }
 
 impl<T> Between<T> {
+    /// Without the times before `from`, on the wall clock; that of [`Trigger::not_before`] for a
+    /// trigger with an end: an end before the start is refused then.
+    #[must_use]
+    pub fn not_before(mut self, from: SystemTime) -> Self {
+        self.from = self.from.max(Some(from));
+        self
+    }
+
+    /// Without the times after `to`, on the wall clock; that of [`Trigger::not_after`] for a trigger
+    /// with a start: an end before the start is refused then.
+    #[must_use]
+    pub fn not_after(mut self, to: SystemTime) -> Self {
+        self.to = Some(self.to.map_or(to, |before| before.min(to)));
+        self
+    }
+
     fn is_over(&self, due: Due, cx: &TriggerContext) -> bool {
         match (self.to, cx.on_wall(due)) {
             (Some(to), Some(at)) => at > to,
