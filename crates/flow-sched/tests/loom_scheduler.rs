@@ -152,6 +152,24 @@ fn a_shutdown_meets_the_end_of_a_run() {
     });
 }
 
+/// The step that finds the run failed is the one that ends the job: nobody is let in after it.
+#[test]
+fn the_first_error_meets_another_request() {
+    explore("scheduler: a run fails || one is asked for", 2, || {
+        let host = Threads::default();
+        let scheduler = scheduler(&host);
+        let job = scheduler
+            .job("by hand", async |_| Err::<(), _>("no luck"))
+            .once_at(Instant::ORIGIN + LONG);
+        let job = job.stop_on_error().start().unwrap();
+        block_on(job.trigger_now()).unwrap();
+        assert!(block_on(job.trigger_now()).is_err(), "a run is let in");
+        end(&host, &scheduler);
+        assert_eq!(job.stats().runs.failed, 1);
+        drop(job);
+    });
+}
+
 /// The end of the first run starts the second, and while it does so that one may end: of the two
 /// one starts the third.
 #[test]

@@ -8,7 +8,8 @@ use super::core::Core;
 use super::events;
 use super::stats::End;
 
-/// How long a shutdown takes, phase by phase; a [`Duration`] is one that only drains.
+/// How long a shutdown takes, of a pool or a scheduler, phase by phase; a [`Duration`] is one that
+/// only drains.
 ///
 /// ```
 /// # flow_rt::sim::check(0..3, |rt| async move {
@@ -30,8 +31,8 @@ use super::stats::End;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shutdown {
-    drain: Duration,
-    grace: Duration,
+    pub(crate) drain: Duration,
+    pub(crate) grace: Duration,
 }
 
 impl Shutdown {

@@ -10,6 +10,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
+use std::time::SystemTime;
 
 use flow_rt::contain;
 use futures_core::Stream;
@@ -67,6 +68,13 @@ pub enum JobNewsKind {
     },
     /// The claim of a run in progress was lost, and the run was told to stop; its number.
     ClaimLost(u64),
+    /// The wall clock was set back by more than three hours at once, and the job's trigger was
+    /// asked anew: it is due before the time that it waited for. See
+    /// [`Scheduler`](crate::Scheduler#clocks-that-are-set).
+    ClockSetBack {
+        /// When it is due next, on the wall clock.
+        next: SystemTime,
+    },
     /// It will not run any more.
     Ended(EndReason),
 }
@@ -96,6 +104,7 @@ impl From<JobEventKind<'_>> for JobNewsKind {
                 message: message.into(),
             },
             JobEventKind::ClaimLost(run) => Self::ClaimLost(run),
+            JobEventKind::ClockSetBack { next } => Self::ClockSetBack { next },
             JobEventKind::Ended(reason) => Self::Ended(reason),
         }
     }

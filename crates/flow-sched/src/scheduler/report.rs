@@ -190,9 +190,12 @@ pub struct SchedulerReport {
     pub jobs: usize,
     /// Runs that were in progress and ended in time.
     pub finished: usize,
-    /// Runs that had not ended by the deadline and were told to stop; those in a pool are counted
-    /// too, but hear of it from their pool alone.
+    /// Runs that had not ended by the deadline and were told to stop.
     pub cancelled: usize,
+    /// Of those, runs still in progress when the report was made: all that had no time to heed it,
+    /// unless the shutdown gave them some
+    /// ([`Shutdown::then_cancel`](crate::Shutdown::then_cancel)).
+    pub left: usize,
 }
 
 impl fmt::Display for SchedulerReport {
@@ -201,7 +204,11 @@ impl fmt::Display for SchedulerReport {
             f,
             "{} jobs ended, {} runs finished, {} told to stop",
             self.jobs, self.finished, self.cancelled
-        )
+        )?;
+        if self.left > 0 {
+            write!(f, ", {} of them still in progress", self.left)?;
+        }
+        Ok(())
     }
 }
 
@@ -253,6 +260,13 @@ pub enum JobEventKind<'a> {
     },
     /// The claim of a run in progress was lost, and the run was told to stop; its number.
     ClaimLost(u64),
+    /// The wall clock was set back by more than three hours at once, and the job's trigger was
+    /// asked anew: it is due before the time that it waited for. See
+    /// [`Scheduler`](crate::Scheduler#clocks-that-are-set).
+    ClockSetBack {
+        /// When it is due next, on the wall clock.
+        next: SystemTime,
+    },
     /// It will not run any more.
     Ended(EndReason),
 }

@@ -1,22 +1,30 @@
 //! What the scheduler's handles, its driver and its runs share.
 
+use core::future::poll_fn;
+use core::task::Poll;
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::SystemTime;
 
 use chrono_tz::Tz;
-use flow_rt::{CancellationToken, Handle, Instant, catch, contain};
+use flow_rt::{CancellationToken, Handle, catch, contain};
 use flow_sync::{CachePadded, Event, PaddedCounters};
 
 use super::cluster::Cluster;
 use super::error::ScheduleError;
 use super::events::Listeners;
+use super::job::state::Over;
 use super::job::{AfterRun, Effects, Job};
 use super::registry::{self, Registry};
-use super::report::{EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, SchedulerStats};
+use super::report::{
+    EndReason, JobEvent, JobEventKind, RunCounts, RunOutcome, RunReport, SchedulerStats,
+};
+use super::run::waiting::Waiting;
 use super::run::{self, Run, Target};
 use super::spare::Spare;
+use super::triggers::wall::Look;
 use super::{Core, Scheduler};
 use crate::scheduler::driver::handoff::{Asleep, Handoff, NeededBy};
 #[cfg(feature = "tracing")]
@@ -45,12 +53,17 @@ pub(crate) struct Shared {
     pub(crate) running: Running,
     /// Notified when a run has ended.
     pub(crate) ended: Event,
+    /// Runs that wait for that.
+    pub(crate) waiting: Waiting,
     pub(crate) counters: Counters,
     closed: AtomicBool,
     /// Whether a close has told of the end of every job.
     told: AtomicBool,
     /// Whether the timetables of all jobs stand still.
     stopped: AtomicBool,
+    /// Jobs that have ended while runs of theirs were in progress, if these have contexts of a
+    /// pool: no children of `stop`.
+    left_running: Mutex<Vec<Weak<Job>>>,
     /// Written by whoever starts a job, and so apart from what runs write.
     intake: CachePadded<Mutex<Intake>>,
     spare: CachePadded<Spare>,
@@ -74,6 +87,12 @@ struct Intake {
     jobs: Registry,
     handoff: Handoff<Arc<Job>>,
 }
+
+/// Why runs are told to stop.
+pub(crate) const SHUT_DOWN: &str = "the scheduler was shut down";
+
+/// So many jobs are asked anew before other tasks get their turn.
+const ASKED: usize = 256;
 
 /// Memory to hand so many jobs over is kept.
 const KEPT: usize = 4_096;
@@ -137,10 +156,12 @@ impl Shared {
             stop: CancellationToken::new(),
             running: Running::default(),
             ended: Event::new(),
+            waiting: Waiting::default(),
             counters: Counters::default(),
             closed: AtomicBool::new(false),
             told: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            left_running: Mutex::default(),
             intake: CachePadded::default(),
             spare: CachePadded::default(),
             settings,
@@ -345,16 +366,68 @@ impl Shared {
     /// The driver takes its timer and its place in the registry away, later: those lie elsewhere
     /// in memory, and whoever ends a job need not wait for that.
     pub(crate) fn end_counting(&self, job: &Arc<Job>, reason: EndReason) -> Option<usize> {
-        let (running, forgotten) = job.end(reason)?;
-        if reason == EndReason::Removed {
+        let over = job.end(reason, self.is_pooled())?;
+        let running = over.running;
+        self.has_ended(job, over);
+        Some(running)
+    }
+
+    fn is_pooled(&self) -> bool {
+        matches!(self.target, Target::Pool(_))
+    }
+
+    /// Tells that a job has ended.
+    fn has_ended(&self, job: &Arc<Job>, over: Over) {
+        if over.running > 0 && self.is_pooled() {
+            self.note_left_running(job);
+        }
+        if over.reason == EndReason::Removed {
             self.counters.add::<REMOVED>(1);
         } else {
             self.counters.add::<ENDED>(1);
         }
         self.hand_over(job, None);
-        self.skipped(job, forgotten);
-        self.emit(job, JobEventKind::Ended(reason));
-        Some(running)
+        self.skipped(job, over.forgotten);
+        self.emit(job, JobEventKind::Ended(over.reason));
+        self.dropped(job, over.dropped);
+    }
+
+    /// Tells of runs that were dropped before they began.
+    pub(crate) fn dropped(&self, job: &Job, reports: Vec<RunReport>) {
+        for report in reports {
+            self.count_end(&report.outcome);
+            self.emit(job, JobEventKind::RunEnded(&report));
+            self.run_left();
+        }
+    }
+
+    fn note_left_running(&self, job: &Arc<Job>) {
+        {
+            let mut jobs = self.left_running.lock();
+            if jobs.len() == jobs.capacity() {
+                // No more of them than twice as many as there are runs, or handles.
+                jobs.retain(|job| job.strong_count() > 0);
+            }
+            jobs.push(Arc::downgrade(job));
+        }
+        if self.stop.is_cancelled() {
+            // One of two that close at once may still end jobs when the other one's time is over.
+            self.stop_runs();
+        }
+    }
+
+    /// Tells all runs in progress to stop, of jobs that have ended, and those that begin from now
+    /// on as they do (`Run::execute`).
+    pub(crate) fn stop_runs(&self) {
+        self.stop.cancel_with(SHUT_DOWN);
+        let jobs = core::mem::take(&mut *self.left_running.lock());
+        for job in jobs {
+            let Some(job) = job.upgrade() else { continue };
+            for stop in job.cancel_active() {
+                stop.token().cancel_with(SHUT_DOWN);
+            }
+            contain(|| drop(job));
+        }
     }
 
     /// Takes jobs that have ended out of the registry, so few at a time that others who want its
@@ -390,33 +463,64 @@ impl Shared {
     }
 
     /// A job is due: asks its trigger and does what follows. Contains the trigger's panic. True if
-    /// the job's timer no longer matches. The driver says what its clocks show, and brings the
-    /// reference that a run takes.
+    /// the job's timer no longer matches. The driver brings the reference that a run takes.
     pub(crate) fn fire(
         self: &Arc<Self>,
         job: &Arc<Job>,
-        driver: Option<(Instant, SystemTime, Arc<Self>)>,
+        look: &Look,
+        driver: Option<Arc<Self>>,
     ) -> bool {
         let by_driver = driver.is_some();
-        let (now, wall, reference) = match driver {
-            Some((now, wall, reference)) => (now, wall, Some(reference)),
-            None => (self.handle.now(), self.handle.wall(), None),
-        };
-        match catch(|| job.fire(&self.running, self.drawn, by_driver, now, wall)) {
+        match catch(|| job.fire(&self.running, self.drawn, by_driver, look)) {
             Ok(effects) if effects.elsewhere => {
-                let (shared, job) = (self.clone(), job.clone());
+                let (shared, job, look) = (self.clone(), job.clone(), *look);
                 self.handle.spawn_detached(async move {
-                    if shared.fire(&job, None) {
+                    let (now, wall) = (shared.handle.now(), shared.handle.wall());
+                    let look = Look { now, wall, ..look };
+                    if shared.fire(&job, &look, None) {
                         shared.touch(&job);
                     }
                 });
                 false
             }
-            Ok(effects) => self.apply(job, effects, reference),
+            Ok(effects) => self.apply(job, effects, driver),
             Err(panic) => {
                 contain(|| drop(panic));
                 self.end(job, EndReason::TriggerFailed);
                 false
+            }
+        }
+    }
+
+    /// The wall clock was set back so far that jobs would wait in vain: asks the triggers of those
+    /// that wait for a time of day for their first time from now on.
+    pub(crate) fn wall_was_set_back(self: &Arc<Self>, by: Duration) {
+        #[cfg(feature = "tracing")]
+        warnings::set_back(self, by);
+        #[cfg(not(feature = "tracing"))]
+        let _ = by;
+        let shared = self.clone();
+        self.handle.spawn_detached(async move {
+            for some in shared.list().chunks(ASKED) {
+                for job in some {
+                    shared.ask_anew(job);
+                }
+                yield_now().await;
+            }
+        });
+    }
+
+    fn ask_anew(&self, job: &Arc<Job>) {
+        let (now, wall) = (self.handle.now(), self.handle.wall());
+        match catch(|| job.ask_anew(now, wall)) {
+            Ok(None) => {}
+            Ok(Some(next)) => {
+                self.touch(job);
+                self.emit(job, JobEventKind::ClockSetBack { next });
+            }
+            Err(panic) => {
+                contain(|| drop(panic));
+                self.end(job, EndReason::TriggerFailed);
             }
         }
     }
@@ -437,6 +541,10 @@ impl Shared {
         if let Some(ticket) = effects.start {
             let reference = reference.unwrap_or_else(|| self.clone());
             run::launch(self, job, Run::new(reference, job.clone(), ticket));
+        }
+        if let Some(mut over) = effects.over {
+            over.let_go();
+            self.has_ended(job, *over);
         }
         if let Some(reason) = effects.end {
             self.end(job, reason);
@@ -537,11 +645,12 @@ impl Shared {
         }
     }
 
-    /// What names this scheduler to code inside its runs.
-    pub(crate) fn id_of(self: &Arc<Self>, job: &Arc<Job>) -> RunId {
+    /// What names a run to the code inside of it.
+    pub(crate) fn id_of(self: &Arc<Self>, job: &Arc<Job>, run: u64) -> RunId {
         RunId {
             scheduler: Arc::as_ptr(self) as usize,
             job: Arc::as_ptr(job) as usize,
+            run,
         }
     }
 
@@ -581,6 +690,19 @@ impl Shared {
             lost_claims: of_cluster(|cluster| &cluster.lost_claims),
         }
     }
+}
+
+/// Lets other tasks have their turn.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if core::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// By when the driver needs a job that is due then; what the wall clock shows, for times of day.

@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use flow_rt::TestRuntime;
 use flow_sched::{
-    Due, EndReason, Every, JobContext, JobEventKind, JobState, RunOutcome, ScheduleError,
+    Due, EndReason, Every, JobContext, JobEventKind, JobState, Overlap, RunOutcome, ScheduleError,
     Scheduler, SchedulerDriver, SchedulerReport, Trigger, TriggerContext, TriggerNowError,
 };
 
@@ -23,6 +23,8 @@ flow_rt::on_every_runtime! {
     case_101_panics_and_errors_are_results,
     case_102_jobs_and_hooks_may_call_the_scheduler,
     case_103_shutdown_is_idempotent_and_can_be_called_from_a_run,
+    runs_that_remove_their_job_do_not_wait_for_each_other,
+    runs_that_shut_the_scheduler_down_do_not_wait_for_each_other,
     closing_ends_jobs_takes_no_more_and_lets_runs_finish,
     dropping_the_last_handle_ends_jobs_and_lets_runs_finish,
     what_a_job_captured_goes_with_it,
@@ -277,12 +279,97 @@ async fn case_103_shutdown_is_idempotent_and_can_be_called_from_a_run(rt: TestRu
     own.job("last act", async |cx: JobContext| {
         let report = cx.scheduler().unwrap().shutdown(HOUR).await;
         assert_eq!(report.cancelled, 0);
+        assert_eq!(report.finished, 0, "the run that calls has not ended");
     })
     .after(SEC)
     .start()
     .unwrap();
     rt.advance(secs(2)).await;
     assert_eq!((own.is_closed(), own.stats().runs.completed), (true, 1));
+}
+
+async fn runs_that_remove_their_job_do_not_wait_for_each_other(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    // Three at once; the other one's runs remove this job too, and this one's the other.
+    let job = |name: &'static str, first: &'static str, then: &'static str| {
+        let slept = rt.clone();
+        let job = scheduler.job(name, move |cx: JobContext| {
+            let rt = slept.clone();
+            async move {
+                let scheduler = cx.scheduler().unwrap();
+                let jobs = [first, then].map(|name| scheduler.find(name));
+                rt.sleep(secs(3)).await.unwrap();
+                for job in jobs.into_iter().flatten() {
+                    job.remove().await;
+                }
+            }
+        });
+        job.every(SEC).overlap(Overlap::Allow(9)).start().unwrap()
+    };
+    let jobs = [job("a", "a", "b"), job("b", "a", "b"), job("c", "c", "c")];
+    rt.advance(secs(30)).await;
+    for job in jobs {
+        let stats = job.stats();
+        assert_eq!(stats.running, 0, "{job:?}");
+        assert!(stats.runs.completed >= 3, "{job:?}");
+    }
+
+    // One that has given up waiting is waited for again.
+    let log = Log::new(&rt);
+    let gives_up = log.clone();
+    let job = scheduler.job("d", move |cx: JobContext| {
+        let log = gives_up.clone();
+        async move {
+            let rt = log.rt.clone();
+            let me = cx.scheduler().unwrap().find(cx.job()).unwrap();
+            if cx.run() == 1 {
+                rt.sleep(secs(3)).await.unwrap();
+                assert!(rt.timeout(secs(1), me.remove()).await.is_err());
+                rt.sleep(secs(10)).await.unwrap();
+            } else {
+                rt.sleep(secs(5)).await.unwrap();
+                me.remove().await;
+                log.note();
+            }
+        }
+    });
+    let job = job.every(SEC).overlap(Overlap::Allow(2)).start().unwrap();
+    rt.advance(secs(30)).await;
+    assert_eq!(log.millis(), [15_000]);
+    assert_eq!(job.stats().runs.completed, 2);
+}
+
+async fn runs_that_shut_the_scheduler_down_do_not_wait_for_each_other(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    for name in ["a", "b"] {
+        let log = log.clone();
+        let job = scheduler.job(name, move |cx: JobContext| {
+            let log = log.clone();
+            async move {
+                let scheduler = cx.scheduler().unwrap();
+                log.rt.sleep(SEC).await.unwrap();
+                let report = scheduler.shutdown(HOUR).await;
+                assert_eq!(report.cancelled, 0);
+                log.note();
+            }
+        });
+        job.every(SEC).overlap(Overlap::Allow(9)).start().unwrap();
+    }
+    // It takes longer than they, and waits for nobody.
+    slow(&scheduler, "slow", &Log::new(&rt), secs(5))
+        .after(SEC)
+        .start()
+        .unwrap();
+    rt.advance(secs(10)).await;
+    let stats = scheduler.stats();
+    assert_eq!((stats.running, stats.runs.panicked), (0, 0));
+    assert!(
+        log.millis().iter().all(|&at| at == 6_000),
+        "{:?}",
+        log.millis()
+    );
+    assert!(log.len() >= 2);
 }
 
 async fn closing_ends_jobs_takes_no_more_and_lets_runs_finish(rt: TestRuntime) {

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use flow_rt::TestRuntime;
 use flow_rt::sim::Step;
 use flow_sched::{
-    CatchUp, Due, JobContext, JobState, Misfire, Overlap, RunOutcome, ScheduleError, Scheduler,
-    Trigger, TriggerContext,
+    CatchUp, Due, Every, JobBuilder, JobContext, JobEventKind, JobState, Misfire, Overlap,
+    RunOutcome, ScheduleError, Scheduler, Trigger, TriggerContext,
 };
 
 use crate::common::{HOUR, Log, MIN, SEC, ms, noting, scheduler, secs, slow};
@@ -22,6 +22,8 @@ flow_rt::on_every_runtime! {
     cancel_previous_never_runs_two_and_buffer_one_keeps_the_last_request,
     the_wall_clock_is_set_forward_and_back,
     a_job_started_after_the_clock_was_set_forward_waits_for_no_look_at_it,
+    what_came_due_since_the_last_look_is_not_missed,
+    a_clock_that_is_set_back_far_stops_no_job,
     a_suspend_of_eight_hours_is_made_up_by_one_run_or_by_none,
     a_stalled_driver_coalesces_a_fast_job_by_arithmetic,
     buffer_all_loses_nothing_up_to_its_bound,
@@ -155,6 +157,131 @@ async fn the_wall_clock_is_set_forward_and_back(rt: TestRuntime) {
         "not moved by the clock"
     );
     assert_eq!(hourly.stats().runs.missed, 0);
+}
+
+async fn what_came_due_since_the_last_look_is_not_missed(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    let start = |name: &'static str, pattern: &'static str, misfire| {
+        let job = noting(&scheduler, name, &log).cron(pattern);
+        job.misfire(misfire).start().unwrap()
+    };
+    let within = |within| Misfire::FireOnce { within };
+    let stepped = [Misfire::Skip, within(secs(2))].map(|misfire| {
+        let name = if misfire == Misfire::Skip {
+            "skip"
+        } else {
+            "within"
+        };
+        start(name, "10 0 * * *", misfire)
+    });
+    let suspended = start("suspended", "20 0 * * *", Misfire::Skip);
+    let passed = start("passed", "30 0 * * *", Misfire::Skip);
+    let stalled = start("stalled", "40 0 * * *", Misfire::Skip);
+    // 00:09:30 becomes 00:09:35, and the driver sleeps until 00:10:05.
+    rt.advance(secs(570)).await;
+    rt.step_wall(secs(5), Step::Forward);
+    rt.advance(secs(60)).await;
+    for job in stepped {
+        let runs = job.stats().runs;
+        assert_eq!((runs.started, runs.missed), (1, 0), "{job:?}");
+    }
+    // 00:10:35. Suspended from 00:19:35 until 00:19:55, it looks next at 00:20:25 at the latest.
+    rt.advance(9 * MIN).await;
+    rt.suspend(secs(20));
+    rt.advance(MIN).await;
+    let runs = suspended.stats().runs;
+    assert_eq!((runs.started, runs.missed), (1, 0));
+    // 00:20:55 becomes 00:32:55: nobody was awake at 00:30.
+    rt.suspend(12 * MIN);
+    rt.advance(MIN).await;
+    let runs = passed.stats().runs;
+    assert_eq!((runs.started, runs.missed), (0, 1));
+    // 00:33:55. A clock that is set does not excuse that nobody looks.
+    scheduler.stop();
+    rt.advance(6 * MIN).await;
+    rt.step_wall(secs(5), Step::Forward);
+    rt.advance(secs(20)).await;
+    scheduler.start();
+    rt.advance(MIN).await;
+    let runs = stalled.stats().runs;
+    assert_eq!((runs.started, runs.missed), (0, 1));
+}
+
+async fn a_clock_that_is_set_back_far_stops_no_job(rt: TestRuntime) {
+    let moved = Arc::new(Mutex::new(Vec::new()));
+    let told = moved.clone();
+    let scheduler = Scheduler::builder().runtime(&rt).on_event(move |event| {
+        if let JobEventKind::ClockSetBack { next } = event.kind {
+            told.lock().unwrap().push((event.job.to_owned(), next));
+        }
+    });
+    let scheduler = scheduler.build().unwrap();
+    let wall = rt.wall();
+    let log = |name: &'static str, job: fn(JobBuilder<()>, SystemTime) -> JobBuilder<()>| {
+        let log = Log::new(&rt);
+        let job = job(noting(&scheduler, name, &log), rt.wall());
+        (job.start().unwrap(), log)
+    };
+    // A month ahead when it boots.
+    let month = 30 * 24 * HOUR;
+    rt.step_wall(month, Step::Forward);
+    let (minutes, each_minute) = log("minutes", |job, _| job.cron("* * * * *"));
+    let (paused, in_pause) = log("paused", |job, _| job.cron("* * * * *"));
+    let (_, aligned) = log("aligned", |job, _| job.trigger(Every::new(HOUR).aligned()));
+    let (_, later) = log("later", |job, wall| job.once_at(wall + HOUR));
+    let (_, before) = log("before", |job, wall| job.once_at(wall + MIN));
+    rt.advance(10 * MIN).await;
+    assert_eq!((each_minute.len(), before.len()), (10, 1));
+    assert!(paused.pause());
+    rt.step_wall(month, Step::Backward);
+    rt.advance(10 * MIN).await;
+    assert_eq!(rt.wall(), wall + 20 * MIN);
+    assert!(
+        (19..=20).contains(&each_minute.len()),
+        "{}",
+        each_minute.len()
+    );
+    let runs = minutes.stats().runs;
+    assert_eq!((runs.missed, runs.skipped), (0, 0));
+    let names: Vec<_> = moved
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(job, _)| job.clone())
+        .collect();
+    assert_eq!(names, ["minutes", "paused", "aligned"]);
+    assert_eq!(moved.lock().unwrap()[2].1, wall + HOUR);
+    assert!(paused.resume());
+    let ran = in_pause.len();
+    rt.advance(HOUR).await;
+    assert_eq!(in_pause.len(), ran + 60);
+    assert_eq!(aligned.len(), 1);
+    // What is due once is so when the clock says so, and no other time.
+    assert_eq!((before.len(), later.len()), (1, 0));
+
+    // By three hours, it is the clock that moves, and not the jobs.
+    let ran = each_minute.len();
+    rt.step_wall(3 * HOUR, Step::Backward);
+    rt.advance(3 * HOUR).await;
+    assert_eq!(each_minute.len(), ran);
+    rt.advance(MIN).await;
+    assert_eq!(
+        (each_minute.len(), moved.lock().unwrap().len()),
+        (ran + 1, 3)
+    );
+    // A glitch that is seen, and put right.
+    rt.step_wall(month, Step::Forward);
+    rt.advance(MIN).await;
+    rt.step_wall(month, Step::Backward);
+    let ran = each_minute.len();
+    rt.advance(10 * MIN).await;
+    assert!(each_minute.len() >= ran + 9);
+    assert_eq!(
+        (before.len(), later.len()),
+        (1, 1),
+        "the glitch was past it"
+    );
 }
 
 async fn a_suspend_of_eight_hours_is_made_up_by_one_run_or_by_none(rt: TestRuntime) {

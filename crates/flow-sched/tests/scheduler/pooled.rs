@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use flow_rt::sim::{self, Sim};
 use flow_rt::{OnFull, TaskContext, TestRuntime};
-use flow_sched::{JobContext, Overlap, ScheduleError, Scheduler, TriggerNowError, WorkerPool};
+use flow_sched::{
+    JobContext, Overlap, ScheduleError, Scheduler, SchedulerReport, Shutdown, TriggerNowError,
+    WorkerPool,
+};
 
 use crate::common::{HOUR, Log, SEC, ms, noting, secs};
 
@@ -20,6 +23,8 @@ flow_rt::on_every_runtime! {
     whatever_a_full_pool_does_with_others_tasks_runs_wait_for_room,
     a_run_asked_for_in_its_own_full_pool_waits_and_is_not_rejected,
     runs_that_wait_for_a_pool_are_reported_when_it_closes_or_their_job_goes,
+    a_removed_job_waits_for_no_room_in_a_pool,
+    a_shutdown_tells_the_runs_in_a_pool_to_stop,
     a_run_has_its_context_and_one_by_hand_that_of_its_caller,
     the_most_urgent_run_goes_first,
     a_scheduler_on_a_sub_pool_takes_a_slot_for_its_runs_alone,
@@ -198,6 +203,109 @@ async fn runs_that_wait_for_a_pool_are_reported_when_it_closes_or_their_job_goes
     assert_eq!((runs.started, runs.dropped), (2, 1));
     assert_eq!(kept.trigger_now().await, Err(TriggerNowError::PoolClosed));
     assert_eq!(scheduler.stats().running, 0);
+}
+
+async fn a_removed_job_waits_for_no_room_in_a_pool(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).queue(1);
+    let pool = pool.build().unwrap();
+    let go = Arc::new(flow_rt::CancellationToken::new());
+    let blocks = go.clone();
+    pool.submit(async move |_cx| blocks.cancelled().await)
+        .await
+        .unwrap();
+    rt.settle().await;
+    let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
+    let log = Log::new(&rt);
+    let start = |name| noting(&scheduler, name, &log).every(SEC).start().unwrap();
+    let queued = start("queued");
+    rt.advance(ms(1_500)).await;
+    assert_eq!(pool.stats().queued, 1);
+    let waits = start("waits");
+    rt.advance(ms(1_500)).await;
+    let asked = noting(&scheduler, "asked", &log).every(HOUR);
+    let asked = asked.start().unwrap();
+    let by_hand = rt.spawn({
+        let asked = asked.clone();
+        async move { asked.trigger_now().await }
+    });
+    let closed = noting(&scheduler, "closed", &log).after(SEC);
+    let closed = closed.start().unwrap();
+    rt.advance(ms(1_500)).await;
+
+    // Nobody has made room.
+    assert!(waits.remove().await);
+    let stats = waits.stats();
+    assert_eq!((stats.running, stats.runs.dropped), (0, 1));
+    assert!(asked.remove().await);
+    assert_eq!(by_hand.await.unwrap(), Err(TriggerNowError::Ended));
+    let stats = asked.stats();
+    assert_eq!((stats.running, stats.runs.dropped), (0, 1));
+    // It keeps its place in the queue, and that is all.
+    assert!(queued.remove().await);
+    let stats = queued.stats();
+    assert_eq!((stats.running, stats.runs.dropped), (0, 1));
+    assert_eq!(stats.last.unwrap().scheduled_at, log.wall + SEC);
+    assert_eq!(pool.stats().queued, 1);
+    // What ends in another way lets its run begin.
+    assert_eq!(closed.stats().running, 1);
+    scheduler.close();
+    rt.settle().await;
+    go.cancel();
+    rt.settle().await;
+    let stats = queued.stats();
+    assert_eq!((stats.running, stats.runs.dropped), (0, 1));
+    assert_eq!((log.len(), closed.stats().runs.completed), (1, 1));
+    assert_eq!(scheduler.stats().running, 0);
+}
+
+async fn a_shutdown_tells_the_runs_in_a_pool_to_stop(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(3).queue(1);
+    let pool = pool.build().unwrap();
+    let scheduler = Scheduler::builder().pool(&pool).build().unwrap();
+    let log = Log::new(&rt);
+    let job = |name, stubborn: bool| {
+        let log = log.clone();
+        let job = scheduler.job(name, move |cx: JobContext| {
+            let log = log.clone();
+            async move {
+                cx.cancellation().cancelled().await;
+                let reason = cx.cancellation().reason().unwrap();
+                assert_eq!(&*reason, "the scheduler was shut down");
+                if stubborn {
+                    log.rt.sleep(HOUR).await.unwrap();
+                }
+                log.note();
+            }
+        });
+        job.after(SEC).start().unwrap()
+    };
+    // Removed before, it is told all the same.
+    let removed = job("removed", false);
+    let heeds = job("heeds", false);
+    let stubborn = job("stubborn", true);
+    rt.advance(ms(1_500)).await;
+    drop(removed.remove());
+    let queued = job("queued", false);
+    rt.advance(ms(1_000)).await;
+    let waits = job("waits", false);
+    rt.advance(ms(1_000)).await;
+    let running = [&removed, &heeds, &stubborn, &queued, &waits].map(|job| job.stats().running);
+    assert_eq!((running, pool.stats().queued), ([1; 5], 1));
+    let how = Shutdown::drain(SEC).then_cancel(SEC);
+    let report = scheduler.shutdown(how).await;
+    assert_eq!((report.finished, report.cancelled, report.left), (0, 5, 1));
+    assert_eq!(
+        report.to_string(),
+        "4 jobs ended, 0 runs finished, 5 told to stop, 1 of them still in progress"
+    );
+    // 3.5 s until then, and one more for all to end by themselves. The one that waits for room is
+    // told too if there is room before it hears of that.
+    let dropped = waits.stats().runs.dropped as usize;
+    assert_eq!(log.millis(), vec![4_500; 4 - dropped]);
+    assert_eq!(queued.stats().runs.completed, 1);
+    rt.advance(HOUR).await;
+    assert_eq!(stubborn.stats().runs.completed, 1);
+    assert_eq!(scheduler.shutdown(SEC).await, SchedulerReport::default());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #[path = "../../../flow-ratelimit/tests/support/notebook.rs"]
 mod notebook;
 
+use flow_rt::sim::Step;
 use flow_rt::{Backoff, sim};
 use flow_sched::{Misfire, Scheduler};
 
@@ -34,6 +35,8 @@ fn what_is_rare_is_told_and_misses_not_one_by_one() {
             rt.advance(61 * SEC).await;
             rt.suspend(HOUR + 10 * SEC);
             rt.advance(61 * SEC).await;
+            rt.step_wall(4 * HOUR, Step::Backward);
+            rt.advance(61 * SEC).await;
         });
     });
     let starts = [
@@ -45,6 +48,8 @@ fn what_is_rare_is_told_and_misses_not_one_by_one() {
          missed=8 passed_over=0",
         "WARN message=a job has missed times that are not made up scheduler=\"s\" job=\"a\" \
          missed=1 passed_over=16",
+        "WARN message=the wall clock was set back, and the jobs that go by it are asked anew \
+         scheduler=\"s\" by=14400s",
     ];
     assert_eq!(notes.len(), starts.len(), "{notes:#?}");
     for (note, start) in notes.iter().zip(starts) {

@@ -4,7 +4,9 @@
 //! Two wheels of jobs, one on the monotonic clock and one on the wall clock; each job's state
 //! names its timer. Because times of day wait on their own wheel, a clock that was set needs no
 //! walk through the jobs: the next look at the clock is enough, and `wall::LOOK_EVERY` bounds
-//! how long the driver sleeps without one while any job waits for a time of day.
+//! how long the driver sleeps without one while any job waits for a time of day. But for a clock
+//! that was set back far: its jobs would wait until it is where it was, and are asked anew, in a
+//! task of its own (`Shared::wall_was_set_back`).
 //!
 //! # Invariants
 //! 1. Only the driver touches the wheels and `State::timer`.
@@ -20,6 +22,7 @@
 //! equal deadlines those on the monotonic clock come first. A trigger that is not cheap is asked
 //! in a task of its own, so its job's run starts as soon as that task has been polled.
 
+mod clocks;
 pub(super) mod handoff;
 #[cfg(feature = "tracing")]
 pub(super) mod warnings;
@@ -39,7 +42,8 @@ use super::job::Job;
 use super::shared::{Shared, WAKEUPS};
 use crate::scheduler::job::state::Clock;
 use crate::scheduler::triggers::trigger::Due;
-use crate::scheduler::triggers::wall;
+use crate::scheduler::triggers::wall::{self, Look};
+use clocks::Clocks;
 use handoff::Asleep;
 use wheel::Wheel;
 
@@ -64,6 +68,7 @@ pub struct SchedulerDriver {
     armed: Instant,
     monotonic: Wheel<Arc<Job>>,
     wall: Wheel<Arc<Job>>,
+    clocks: Clocks,
     /// What was handed over and is still to be looked at.
     news: VecDeque<Arc<Job>>,
     /// Jobs of the turn that are to be forgotten together.
@@ -77,12 +82,13 @@ pub struct SchedulerDriver {
 
 impl SchedulerDriver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let now = shared.handle.now();
+        let (now, time_of_day) = (shared.handle.now(), shared.handle.wall());
         Self {
             timer: shared.handle.timer(Instant::FAR_FUTURE),
             armed: Instant::FAR_FUTURE,
             monotonic: Wheel::new(now.as_nanos()),
-            wall: Wheel::new(wall_nanos(wall::nanos(shared.handle.wall()))),
+            wall: Wheel::new(wall_nanos(wall::nanos(time_of_day))),
+            clocks: Clocks::new(now, time_of_day),
             news: VecDeque::new(),
             ended: Vec::new(),
             references: Vec::new(),
@@ -165,7 +171,7 @@ impl SchedulerDriver {
         due.map(|(_, job)| job)
     }
 
-    fn fire(&mut self, job: &Arc<Job>, now: Instant, wall: SystemTime) {
+    fn fire(&mut self, job: &Arc<Job>, look: &Look) {
         let reference = self.references.pop().unwrap_or_else(|| {
             // As many as are likely to be taken: what is due alone pays for no others.
             let more = if self.is_busy { REFERENCES } else { 0 };
@@ -174,7 +180,7 @@ impl SchedulerDriver {
             self.shared.clone()
         });
         self.is_busy = true;
-        if self.shared.fire(job, Some((now, wall, reference))) {
+        if self.shared.fire(job, look, Some(reference)) {
             self.sync(job);
         }
     }
@@ -224,6 +230,7 @@ impl Future for SchedulerDriver {
             this.take_news(&mut budget);
             if shared.is_stopped() {
                 // Only news and a start wake it.
+                this.clocks.stop();
                 if this.falls_asleep(
                     Instant::FAR_FUTURE,
                     (Instant::ORIGIN, SystemTime::UNIX_EPOCH),
@@ -235,11 +242,15 @@ impl Future for SchedulerDriver {
             let now = shared.handle.now();
             let time_of_day = shared.handle.wall();
             let wall = wall_nanos(wall::nanos(time_of_day));
+            let (look, set_back) = this.clocks.look(now, time_of_day);
+            if let Some(by) = set_back {
+                shared.wall_was_set_back(by);
+            }
             while budget > 0
                 && let Some(job) = this.pop_due(now, wall)
             {
                 // By the clocks of the turn: to read them costs as much as all the rest.
-                this.fire(&job, now, time_of_day);
+                this.fire(&job, &look);
                 forget(job);
                 budget = budget.saturating_sub(NEWS);
             }
@@ -247,6 +258,7 @@ impl Future for SchedulerDriver {
                 continue;
             }
             let wake = this.next_wake(now, wall);
+            this.clocks.sleep(&look, wake);
             if !this.falls_asleep(wake, (now, time_of_day)) {
                 continue;
             }

@@ -5,6 +5,7 @@
 //! a store failed to answer too, with the number of those that were passed over.
 //! A subscriber is somebody else's code: its panics are contained, as those of hooks are.
 
+use core::time::Duration;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow_rt::contain;
@@ -86,6 +87,18 @@ pub(in crate::scheduler) fn tell(shared: &Shared, job: &str, kind: JobEventKind<
             tracing::error!(scheduler, job, %reason, "a job will not run any more");
         }
         _ => {}
+    });
+}
+
+/// Tells that the wall clock was set back so far that jobs are asked anew.
+pub(in crate::scheduler) fn set_back(shared: &Shared, by: Duration) {
+    let scheduler = &*shared.name;
+    contain(|| {
+        tracing::warn!(
+            scheduler,
+            ?by,
+            "the wall clock was set back, and the jobs that go by it are asked anew"
+        );
     });
 }
 

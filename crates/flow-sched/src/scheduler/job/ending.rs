@@ -39,7 +39,8 @@ impl Job {
         let failed = report.outcome.is_failure();
         runs.note(report, self.settings.history);
         if failed && self.settings.stop_on_error && !state.has_ended() {
-            effects.end = Some(EndReason::RunFailed);
+            // Under the same lock: no step lets another run in before it is told.
+            effects.over = Some(Box::new(state.end(EndReason::RunFailed)));
             return effects;
         }
         if !state.runs().leaves_what_follows() {

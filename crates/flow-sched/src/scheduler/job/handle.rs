@@ -12,10 +12,10 @@ use super::{Admission, Job};
 use crate::scheduler::error::{ScheduleError, TriggerNowError};
 use crate::scheduler::report::{EndReason, JobState, JobStats, RunReport};
 use crate::scheduler::run;
+use crate::scheduler::run::waiting::Waiter;
 use crate::scheduler::shared::Shared;
 use crate::scheduler::triggers::plan::When;
 use crate::scheduler::triggers::trigger::Trigger;
-use crate::scheduler::work::guarded::current;
 
 /// One job. Clones are the same job; dropping a handle lets the job run on.
 #[derive(Clone)]
@@ -155,9 +155,11 @@ impl JobHandle {
 
     /// Removes the job, at once; the future waits until its runs in progress have ended.
     ///
-    /// False if the job had ended. The runs are not told to stop; a run that waits for room in
-    /// the pool is dropped. Inside a run of the job itself, the future does not wait for that
-    /// run.
+    /// False if the job had ended. The runs are not told to stop. Those that have not begun, in the
+    /// queue of the pool or waiting for room in it, are dropped, and nobody waits for their turn;
+    /// what stands for one in the queue leaves it then. Inside a run of the job itself, the future
+    /// does not wait for that run, nor for others that wait for its end in the same way, or by a
+    /// [`shutdown`](crate::Scheduler::shutdown).
     ///
     /// # Cancel safety
     /// The job is removed before the future is polled; dropping it only stops the waiting.
@@ -174,11 +176,11 @@ impl JobHandle {
     }
 
     async fn runs_ended(&self) {
+        let mut waiter = Waiter::for_runs_of(&self.shared, &self.job);
         loop {
             let ended = self.shared.ended.listen();
-            // Looked at in every poll: the future may be polled by the run itself.
-            let own = usize::from(current() == self.shared.id_of(&self.job));
-            if self.job.running() <= own {
+            let running = self.job.running();
+            if running <= waiter.excused() {
                 return;
             }
             ended.await;

@@ -19,6 +19,7 @@
 //!    job, and then waits until nothing runs, waits for every run that came before.
 //! 7. One step at a time starts what waited for the end of a run (`ending`).
 
+mod anew;
 pub(super) mod builder;
 pub(super) mod context;
 mod ending;
@@ -32,24 +33,24 @@ use core::time::Duration;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::SystemTime;
 
-use flow_rt::{CancellationToken, Instant, TaskContext, contain};
+use flow_rt::{CancellationToken, Instant, TaskContext};
 
 use super::report::{EndReason, JobState, JobStats, RunReport};
 use super::work::Body;
 use crate::scheduler::run::count::Running;
 use crate::scheduler::triggers::draw::{mix, of_text};
 use crate::scheduler::triggers::jitter::Jitter;
-use crate::scheduler::triggers::plan::{Plan, When, lateness, now_like, plan, when};
+use crate::scheduler::triggers::plan::{Plan, When, lateness, plan, when};
 use crate::scheduler::triggers::timetable::Timetable;
 use crate::scheduler::triggers::trigger::{Due, Trigger, TriggerContext, is_past, moves_on};
-use crate::scheduler::triggers::wall;
+use crate::scheduler::triggers::wall::{self, Look};
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 pub(crate) use ending::AfterRun;
 use label::Label;
 use policy::Overlap;
 use settings::Policies;
-use state::{State, Stop, Ticket};
+use state::{Over, Place, State, Stop, Ticket};
 
 /// In this order: among a million jobs each line of memory is a miss, and what most steps touch
 /// lies beside the reference counts.
@@ -101,7 +102,10 @@ pub(crate) struct Effects {
     pub(crate) elsewhere: bool,
     pub(crate) skipped: u64,
     pub(crate) missed: u64,
+    /// The job is to be ended.
     pub(crate) end: Option<EndReason>,
+    /// It has ended, which is to be told.
+    pub(crate) over: Option<Box<Over>>,
     /// The trigger is to be asked about the time that comes after the run.
     pub(crate) after_run: Option<Box<AfterRun>>,
 }
@@ -197,8 +201,7 @@ impl Job {
         running: &Running,
         drawn: u64,
         by_driver: bool,
-        now: Instant,
-        wall: SystemTime,
+        look: &Look,
     ) -> Effects {
         let (cx, due, epoch, timetable, stretch) = {
             let mut state = self.state.lock();
@@ -215,7 +218,7 @@ impl Job {
                 // Paused or removed meanwhile.
                 return Effects::rearm();
             };
-            let cx = self.context(&state, now, wall);
+            let cx = self.context(&state, look.now, look.wall);
             if !is_past(self.delayed(due, drawn), &cx) {
                 // Moved meanwhile, or the clock was set back.
                 return Effects::rearm();
@@ -223,7 +226,7 @@ impl Job {
             let timetable = state.timetable.clone();
             if timetable.is_ours() {
                 let plan = self.plan(&timetable, due, &cx);
-                return self.carry_out(&mut state, &plan, &cx, running, drawn);
+                return self.carry_out(&mut state, &plan, &cx, look, running, drawn);
             }
             if state.asking {
                 // The step that asks for the load has the timer set when it is done.
@@ -247,7 +250,7 @@ impl Job {
             }
             return Effects::rearm();
         }
-        self.carry_out(&mut state, &plan, &cx, running, drawn)
+        self.carry_out(&mut state, &plan, &cx, look, running, drawn)
     }
 
     fn plan(&self, timetable: &Timetable, due: Due, cx: &TriggerContext) -> Plan {
@@ -270,12 +273,16 @@ impl Job {
         state: &mut State,
         plan: &Plan,
         cx: &TriggerContext,
+        look: &Look,
         running: &Running,
         drawn: u64,
     ) -> Effects {
         let mut effects = Effects::default();
         let within = self.settings.misfire.within();
-        let is_good = |due: Due| lateness(self.delayed(due, drawn), cx) <= within;
+        let is_good = |due: Due| {
+            let late = lateness(self.delayed(due, drawn), cx);
+            late <= within || (matches!(due, Due::Wall(_)) && look.excuses(late, within))
+        };
         let mut missed = plan.missed.saturating_add(1);
         let backlog = plan.backlog.iter().filter(|&&due| is_good(due));
         for &due in backlog {
@@ -456,6 +463,10 @@ impl Job {
             return None;
         }
         active.task = Some(task.clone());
+        if active.place != Place::Queue {
+            // Its pool was quicker than who handed it in.
+            active.leaves_its_place();
+        }
         let overlap = self.settings.overlap;
         let kill = if overlap == Overlap::TerminatePrevious {
             active.kill = Some(CancellationToken::new());
@@ -492,6 +503,9 @@ impl Job {
             return None;
         }
         let active = state.active(run).filter(|active| !active.killed)?;
+        if active.task.is_none() {
+            active.place = Place::Gate;
+        }
         // Several at once, if the run is a batch of chains.
         Some(active.wait.get_or_insert_default().clone())
     }
@@ -513,11 +527,54 @@ impl Job {
         let Some(active) = state.active(run) else {
             return false;
         };
+        let goes_on = !ended && !active.killed && !active.cancelled;
         if active.task.is_none() {
             // Its gate was the only one to wait.
             active.wait = None;
+            if goes_on {
+                active.leaves_its_place();
+            }
         }
-        !ended && !active.killed && !active.cancelled
+        goes_on
+    }
+
+    /// Lets a run wait for room in the pool, in a task of its own or its caller's; `None` if it
+    /// need not, because its job was removed. The token ends the wait.
+    pub(crate) fn waits_for_room(&self, run: u64, place: Place) -> Option<CancellationToken> {
+        let mut state = self.state.lock();
+        if state.phase == JobState::Ended(EndReason::Removed) {
+            return None;
+        }
+        let active = state.active(run)?;
+        active.place = place;
+        active.in_line = true;
+        Some(active.wait.insert(CancellationToken::new()).clone())
+    }
+
+    /// Notes that the pool has taken a run that waited for room. If the job was removed meanwhile,
+    /// it is dropped, like others in the queue; its report then, to be told.
+    pub(crate) fn has_room_in_pool(&self, run: u64) -> Vec<RunReport> {
+        let mut state = self.state.lock();
+        let removed = state.phase == JobState::Ended(EndReason::Removed);
+        if let Some(active) = state.active(run)
+            && active.waits_for_room()
+        {
+            active.leaves_its_place();
+            if removed {
+                return state.runs().drop_out_of_reach(self.settings.history);
+            }
+        }
+        Vec::new()
+    }
+
+    /// Whether a run that has not begun is still to be reported, by whoever asks then.
+    pub(crate) fn reports(&self, run: u64) -> bool {
+        let mut state = self.state.lock();
+        let active = state.active(run);
+        active.is_some_and(|active| {
+            active.place = Place::Gone;
+            true
+        })
     }
 
     /// Whether a newer run takes this one's place.
@@ -541,49 +598,6 @@ impl Job {
         state.phase = JobState::Paused;
         state.moves_on();
         Some(state.drop_waiting())
-    }
-
-    /// Goes on with the first time that is due from now on; false if the job is not paused, `None`
-    /// if its trigger gives no time.
-    ///
-    /// Lets a panic of the trigger through; the job is still paused then, as it is after `None`.
-    pub(crate) fn resume(&self, now: Instant, wall: SystemTime) -> Option<bool> {
-        loop {
-            let (cx, armed, epoch, timetable) = {
-                let state = self.state.lock();
-                if state.phase != JobState::Paused {
-                    return Some(false);
-                }
-                let cx = self.context(&state, now, wall);
-                (cx, state.armed(), state.epoch, state.timetable.clone())
-            };
-            // What passed in the pause is not made up, but for the only time of a job that is due
-            // once: it is due now.
-            let passed = armed.filter(|&due| timetable.is_recurring() && is_past(due, &cx));
-            let next = passed.and_then(|due| timetable.next(&cx.after(now_like(due, &cx))));
-            // Without a run to wait for, a delay counts from now.
-            let fixed = match next {
-                Some(Due::AfterRun(delay)) => timetable.after_run(Due::At(now + delay), &cx),
-                _ => None,
-            };
-            drop(timetable);
-            let mut state = self.state.lock();
-            if state.epoch != epoch {
-                continue;
-            }
-            if matches!(fixed, Some(Due::AfterRun(_))) {
-                return None;
-            }
-            state.phase = JobState::Active;
-            state.moves_on();
-            if passed.is_some() && state.set_next(next).is_some() {
-                match fixed {
-                    Some(fixed) => state.arm(Some(fixed)),
-                    None => state.exhaust(),
-                }
-            }
-            return Some(true);
-        }
     }
 
     /// Goes by another timetable from `now` on, whose first time is `first`; gives the old one
@@ -632,25 +646,28 @@ impl Job {
         !state.timetable.may_panic() && state.has_left_little()
     }
 
-    /// Ends the job; how many runs are in progress, which go on, and how many requests were
-    /// forgotten. `None` if it had ended, or was found finished and is so no more.
-    pub(crate) fn end(&self, reason: EndReason) -> Option<(usize, u64)> {
-        let (running, body, waits, forgotten) = {
+    /// Ends the job; what is left to be told. `None` if it had ended, or was found finished and is
+    /// so no more.
+    ///
+    /// In a pool's queue runs may have to wait for others' tasks: if the job is removed, those that
+    /// stand there are dropped here.
+    pub(crate) fn end(&self, reason: EndReason, in_pool: bool) -> Option<Over> {
+        let mut over = {
             let mut state = self.state.lock();
             // Between the step that found it finished and this one it may have got another
             // trigger, or a run by hand.
             if state.has_ended() || (reason == EndReason::Finished && !state.is_finished()) {
                 return None;
             }
-            let (body, waits, forgotten) = state.end(reason);
-            (state.running(), body, waits, forgotten)
+            let mut over = state.end(reason);
+            if in_pool && reason == EndReason::Removed && over.running > 0 {
+                over.dropped = state.runs().drop_out_of_reach(self.settings.history);
+                over.running = state.running();
+            }
+            over
         };
-        // What the closure captured is the user's: not under the lock.
-        contain(|| drop(body));
-        for wait in waits {
-            wait.cancel();
-        }
-        Some((running, forgotten))
+        over.let_go();
+        Some(over)
     }
 
     /// What tells the runs in progress to stop, for the caller to cancel.
@@ -737,54 +754,4 @@ impl Effects {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use std::sync::{Arc, Mutex, OnceLock};
-
-    use super::*;
-    use crate::{Overlap, Scheduler};
-
-    type Fire = Box<dyn Fn() -> Effects + Send + Sync>;
-
-    /// Does not move on, and has another step ask meanwhile.
-    struct Stuck {
-        fire: Arc<OnceLock<Fire>>,
-        asked: Arc<Mutex<Vec<Effects>>>,
-    }
-
-    impl Trigger for Stuck {
-        fn next(&self, cx: &TriggerContext) -> Option<Due> {
-            if let (Some(fire), Ok(mut asked)) = (self.fire.get(), self.asked.try_lock()) {
-                asked.push(fire());
-            }
-            Some(cx.previous().unwrap_or(Due::At(cx.started())))
-        }
-    }
-
-    #[test]
-    fn a_trigger_that_fails_lets_one_run_in_however_many_ask() {
-        flow_rt::sim::check(0..1, |rt| async move {
-            let built = Scheduler::builder().runtime(&rt).build_with_driver();
-            let (scheduler, _driver) = built.unwrap();
-            let (fire, asked) = <(Arc<OnceLock<Fire>>, Arc<Mutex<Vec<_>>>)>::default();
-            let trigger = Stuck {
-                fire: fire.clone(),
-                asked: asked.clone(),
-            };
-            let job = scheduler.job("stuck", async |_cx| ()).trigger(trigger);
-            job.overlap(Overlap::Allow(9)).start().unwrap();
-            let shared = scheduler.shared().clone();
-            let job = Arc::downgrade(&shared.find("stuck").unwrap());
-            let step: Fire = Box::new(move || {
-                let (now, wall) = (shared.handle.now(), shared.handle.wall());
-                let job = job.upgrade().unwrap();
-                job.fire(&shared.running, shared.drawn, false, now, wall)
-            });
-            let step = fire.get_or_init(|| step);
-            let mut steps = vec![step(), step()];
-            steps.append(&mut asked.lock().unwrap());
-            assert!(steps.len() > 2);
-            let started = steps.iter().filter(|step| step.start.is_some());
-            assert_eq!(started.count(), 1);
-        });
-    }
-}
+mod tests;

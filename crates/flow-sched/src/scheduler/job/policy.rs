@@ -30,10 +30,12 @@ pub enum Overlap {
     #[default]
     Skip,
     /// The latest of the runs due meanwhile follows as soon as the earlier one has ended; those
-    /// before it are counted as skipped. The last request is never lost.
+    /// before it are counted as skipped. The last request is never lost: it was noticed in time, so
+    /// however long it waits then, [`Misfire`] is not asked again.
     BufferOne,
     /// All runs due meanwhile follow, one after the other, of which so many wait at the most, one
-    /// at the least; further ones are skipped.
+    /// at the least; further ones are skipped. They wait as long as it takes, like that of
+    /// [`BufferOne`](Self::BufferOne).
     BufferAll(usize),
     /// The earlier run is told to stop through its context's cancellation, and the new one
     /// follows when it has ended. No two run at once.
@@ -79,7 +81,8 @@ pub enum Misfire {
         within: Duration,
     },
     /// Missed occurrences are not made up. An occurrence up to [`Misfire::PUNCTUAL`] late is not
-    /// missed: no timer is exact.
+    /// missed: no timer is exact. Nor is a time of day that may have come, as the clock was set
+    /// forward or the machine woke up, since the scheduler last looked: it does so once a minute.
     Skip,
 }
 

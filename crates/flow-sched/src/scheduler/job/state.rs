@@ -119,18 +119,37 @@ pub(in crate::scheduler) struct Rest {
 
 pub(in crate::scheduler) struct Active {
     pub(in crate::scheduler) run: u64,
+    scheduled_at: SystemTime,
     /// Told to stop.
     pub(in crate::scheduler) cancelled: bool,
-    /// Past its condition, in line for its throttle.
+    /// Past its condition, in line for its throttle or for room in the pool.
     pub(in crate::scheduler) in_line: bool,
+    /// Where it waits, until it begins.
+    pub(in crate::scheduler) place: Place,
     /// Its context, once it has begun.
     pub(in crate::scheduler) task: Option<TaskContext>,
     /// A newer run takes its place.
     pub(in crate::scheduler) killed: bool,
     /// Drops the run, if the overlap policy may ask for that.
     pub(in crate::scheduler) kill: Option<CancellationToken>,
-    /// Ends its wait, while it waits at its gate or for its next attempt.
+    /// Ends its wait, while it waits at its gate, for room or for its next attempt.
     pub(in crate::scheduler) wait: Option<CancellationToken>,
+}
+
+/// Where a run waits that has not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// With the runtime, or in the queue of the pool: when its turn comes, it learns whether it is
+    /// to begin.
+    Queue,
+    /// At its gate, in a task of its own.
+    Gate,
+    /// For room in the pool, in a task of its own.
+    Room,
+    /// For room in the pool, in the task of whoever asked for it, who may poll it or not.
+    CallersRoom,
+    /// Nowhere any more: it is about to be reported.
+    Gone,
 }
 
 /// Tells a run to stop, or ends its wait: outside of the job's lock, since wakers are woken, and
@@ -158,11 +177,43 @@ pub(crate) struct Ticket {
     pub(crate) forgotten: u64,
 }
 
+/// What is left of a job that has just ended, for outside of its lock: what the closure captured is
+/// the user's, and wakers are woken.
+pub(crate) struct Over {
+    pub(crate) reason: EndReason,
+    /// So many runs are in progress, and go on.
+    pub(crate) running: usize,
+    /// So many requests were forgotten.
+    pub(crate) forgotten: u64,
+    /// Runs that are not to begin, and were dropped, which is to be told.
+    pub(crate) dropped: Vec<RunReport>,
+    body: Option<Body>,
+    /// End the waits of its runs.
+    waits: Vec<CancellationToken>,
+}
+
 impl Active {
     /// Whether it only waits for its turn, in the pool or for its throttle. To drop it would cost
     /// it its place in the line; it keeps that, and takes over what is newer when it begins.
     fn keeps_its_place(&self) -> bool {
         self.task.is_none() && (self.wait.is_none() || self.in_line)
+    }
+
+    /// Whether it only waits for room in the pool: it does so until there is some, or its job is
+    /// removed, however else that may end.
+    pub(in crate::scheduler) fn waits_for_room(&self) -> bool {
+        matches!(self.place, Place::Room | Place::CallersRoom)
+    }
+
+    /// Whether it has not begun, and hears of a removal of its job only when others let it.
+    fn is_out_of_reach(&self) -> bool {
+        self.task.is_none() && matches!(self.place, Place::Queue | Place::CallersRoom)
+    }
+
+    /// It has waited: it goes on, or its pool has taken it.
+    pub(in crate::scheduler) fn leaves_its_place(&mut self) {
+        self.place = Place::Queue;
+        self.wait = None;
     }
 
     /// What tells it to stop if it has begun, or else ends its wait.
@@ -232,6 +283,35 @@ impl Runs {
     fn running(&self) -> usize {
         let more = self.rest.as_ref().map_or(0, |rest| rest.active.len());
         usize::from(self.active.is_some()) + more
+    }
+
+    /// Drops runs that are not to begin and would not hear of it soon, and keeps their reports, as
+    /// many as `most`.
+    pub(in crate::scheduler) fn drop_out_of_reach(&mut self, most: usize) -> Vec<RunReport> {
+        let mut dropped: Vec<_> = self
+            .active
+            .take_if(|active| active.is_out_of_reach())
+            .into_iter()
+            .collect();
+        if let Some(rest) = &mut self.rest {
+            dropped.extend(
+                rest.active
+                    .extract_if(.., |active| active.is_out_of_reach()),
+            );
+        }
+        let reports = dropped.iter().map(|active| RunReport {
+            run: active.run,
+            scheduled_at: active.scheduled_at,
+            duration: Duration::ZERO,
+            attempts: 0,
+            outcome: RunOutcome::Dropped,
+        });
+        let reports: Vec<_> = reports.collect();
+        for report in &reports {
+            self.counts.count(&report.outcome);
+            self.note(report.clone(), most);
+        }
+        reports
     }
 
     /// How many wait for their turn.
@@ -457,8 +537,10 @@ impl State {
         let run = runs.counts.started;
         runs.begins(Active {
             run,
+            scheduled_at: when.scheduled_at,
             cancelled: false,
             in_line: false,
+            place: Place::Queue,
             task: None,
             killed: false,
             kill: None,
@@ -514,24 +596,43 @@ impl State {
             && !self.has_ended()
     }
 
-    /// Ends the job: it is armed for nothing, and what waited does so no more. Its body is the
-    /// user's, to be dropped outside of the lock, where the waits of its runs are to be ended too.
-    /// Also, how many requests were forgotten.
+    /// Ends the job: it is armed for nothing, and what waited does so no more. The rest is to
+    /// follow outside of the lock.
     ///
     /// What it was armed for stays written, since it lies in another line of memory: nobody asks
     /// a job that has ended.
-    pub(in crate::scheduler) fn end(
-        &mut self,
-        reason: EndReason,
-    ) -> (Option<Body>, Vec<CancellationToken>, u64) {
+    pub(in crate::scheduler) fn end(&mut self, reason: EndReason) -> Over {
         self.phase = JobState::Ended(reason);
         self.moves_on();
         let forgotten = self.drop_waiting();
         let mut waits = Vec::new();
         if let Some(runs) = &mut self.runs {
             runs.hanging = Hanging::Nothing;
-            waits.extend(runs.active().filter_map(|active| active.wait.take()));
+            let is_removed = reason == EndReason::Removed;
+            let ends = runs
+                .active()
+                .filter(|active| is_removed || !active.waits_for_room());
+            waits.extend(ends.filter_map(|active| active.wait.take()));
         }
-        (self.body.take(), waits, forgotten)
+        Over {
+            reason,
+            running: self.running(),
+            dropped: Vec::new(),
+            body: self.body.take(),
+            waits,
+            forgotten,
+        }
+    }
+}
+
+impl Over {
+    /// Lets go of what the job held.
+    pub(crate) fn let_go(&mut self) {
+        // What the closure captured is the user's.
+        let body = self.body.take();
+        contain(|| drop(body));
+        for wait in self.waits.drain(..) {
+            wait.cancel();
+        }
     }
 }

@@ -50,7 +50,7 @@ impl Run {
     async fn wait_at_gate(&mut self, parent: &TaskContext) -> Result<(), RunOutcome> {
         let lead = self.lead()?;
         let settings = self.job.settings.clone();
-        let id = self.shared.id_of(&self.job);
+        let id = self.shared.id_of(&self.job, self.number);
         if let Some(when) = &settings.when {
             let task = parent.child();
             let future = catch(|| task.scope_with(|task| when(self.context(task, 0))));

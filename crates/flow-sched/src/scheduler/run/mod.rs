@@ -2,8 +2,11 @@
 
 pub(super) mod count;
 pub(super) mod gate;
+pub(super) mod waiting;
 
-use core::future::Future;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -13,11 +16,11 @@ use super::cluster::{Fence, Held};
 use super::error::TriggerNowError;
 use super::job::{Effects, Job};
 use super::report::{JobEventKind, RunOutcome, RunReport};
-use super::shared::Shared;
+use super::shared::{SHUT_DOWN, Shared};
 use super::work::{Body, Failure};
 use crate::pool::{Submit, SubmitError, TrySubmitError, WorkerPool};
 use crate::scheduler::job::context::JobContext;
-use crate::scheduler::job::state::Ticket;
+use crate::scheduler::job::state::{Place, Ticket};
 use crate::scheduler::triggers::draw::mix;
 use crate::scheduler::triggers::plan::When;
 use crate::scheduler::work::guarded::Guarded;
@@ -105,13 +108,13 @@ fn context(shared: &Shared, by: Option<&TaskContext>) -> TaskContext {
 
 /// Hands a run to a pool. What the pool does not take is dropped, and so reported.
 fn hand_in(shared: &Arc<Shared>, pool: &WorkerPool, run: Run, mut by: Option<TaskContext>) {
-    let job = run.job.clone();
+    let (job, number) = (run.job.clone(), run.number);
     let task = move |cx| run.execute(Under::Context(cx));
     // Also its first try: a pool that drops the oldest would have it take somebody's place.
     let submit = order(pool, &job, task).wait_for_room().detach();
     let refused = TaskContext::enter_from(&mut by, || submit.try_before_waiting().err());
     if let Some(TrySubmitError::Full { task, .. }) = refused {
-        wait_for_room(shared, pool, &job, by, task.into_inner());
+        wait_for_room(shared, pool, &job, number, by, task.into_inner());
     }
 }
 
@@ -131,26 +134,33 @@ where
     }
 }
 
-/// Waits for room in a task of its own: a full pool delays this job and no other.
+/// Waits for room in a task of its own: a full pool delays this job and no other. If the job is
+/// removed, so is its place in the line.
 fn wait_for_room<F, Fut>(
     shared: &Arc<Shared>,
     pool: &WorkerPool,
     job: &Arc<Job>,
+    run: u64,
     by: Option<TaskContext>,
     task: F,
 ) where
     F: FnOnce(TaskContext) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let (pool, job, stop) = (pool.clone(), job.clone(), shared.stop.clone());
-    shared.handle.spawn_detached(async move {
-        // Refused, or told to stop: the task is dropped, and its run is reported.
+    // Refused, or told to stop: the task is dropped, and its run is reported.
+    let Some(removed) = job.waits_for_room(run, Place::Room) else {
+        return;
+    };
+    let (shared, pool, job) = (shared.clone(), pool.clone(), job.clone());
+    let handle = shared.handle.clone();
+    handle.spawn_detached(async move {
         let submit = order(&pool, &job, task).wait_for_room().detach();
-        let submit = stop.run_until_cancelled(submit);
+        let submit = removed.run_until_cancelled(shared.stop.run_until_cancelled(submit));
         drop(match by {
             Some(by) => by.scope(submit).await,
             None => submit.await,
         });
+        shared.dropped(&job, job.has_room_in_pool(run));
     });
 }
 
@@ -172,21 +182,45 @@ pub(crate) async fn submit(
         }
     };
     let run = Run::new(shared.clone(), job.clone(), ticket);
+    let number = run.number;
     let task = move |cx| run.execute(Under::Context(cx));
     let submit = order(pool, job, task).wait_unless_rejected().detach();
+    let submit = until_removed(shared, job, number, submit);
     let submitted = match &by {
         Some(by) => by.clone().scope(submit).await,
         None => submit.await,
     };
     match submitted {
-        Ok(()) => Ok(()),
-        Err(SubmitError::Nested { task, .. }) => {
-            wait_for_room(shared, pool, job, by, task.into_inner());
+        Some(Ok(())) => Ok(()),
+        Some(Err(SubmitError::Nested { task, .. })) => {
+            wait_for_room(shared, pool, job, number, by, task.into_inner());
             Ok(())
         }
-        Err(SubmitError::Full { capacity, .. }) => Err(TriggerNowError::PoolFull { capacity }),
-        Err(_) => Err(TriggerNowError::PoolClosed),
+        Some(Err(SubmitError::Full { capacity, .. })) => {
+            Err(TriggerNowError::PoolFull { capacity })
+        }
+        Some(Err(_)) => Err(TriggerNowError::PoolClosed),
+        None => Err(TriggerNowError::Ended),
     }
+}
+
+/// Hands a run in that was asked for by hand; `None` if its job is removed while it waits for room.
+async fn until_removed<S: Future>(
+    shared: &Shared,
+    job: &Job,
+    run: u64,
+    submit: S,
+) -> Option<S::Output> {
+    let mut submit = pin!(submit);
+    // Mostly there is room, and nothing to wait for.
+    let now = poll_fn(|cx| Poll::Ready(submit.as_mut().poll(cx))).await;
+    if let Poll::Ready(submitted) = now {
+        return Some(submitted);
+    }
+    let removed = job.waits_for_room(run, Place::CallersRoom)?;
+    let submitted = removed.run_until_cancelled(submit).await;
+    shared.dropped(job, job.has_room_in_pool(run));
+    submitted
 }
 
 /// A run that was let in. However it goes, even dropped before its first poll, it is reported.
@@ -299,6 +333,10 @@ impl Run {
                 self.report_gone();
                 return;
             };
+            if self.shared.stop.is_cancelled() {
+                // After a shutdown has told all others: a pool's contexts hear of it from nobody.
+                task.cancellation().cancel_with(SHUT_DOWN);
+            }
             self.began = began;
             self.take_over(begun.newer);
             self.shared
@@ -439,7 +477,8 @@ impl Run {
             body.begin(cx, retry_if)
         };
         let future = catch(|| task.scope_with(begin))?;
-        Ok(Guarded::new(future, self.shared.id_of(&self.job)))
+        let id = self.shared.id_of(&self.job, self.number);
+        Ok(Guarded::new(future, id))
     }
 
     /// What the user's code of this run is handed.
@@ -484,6 +523,11 @@ impl Run {
 
     /// Reports the run, whose body has ended `at` some time, or now.
     fn report(&mut self, outcome: RunOutcome, at: Option<Instant>) {
+        if self.began.is_far_future() && !self.job.reports(self.number) {
+            // Whoever removed its job has done so.
+            self.number = 0;
+            return;
+        }
         let now = self.shared.handle.now();
         let report = RunReport {
             run: self.number,

@@ -128,8 +128,8 @@ impl<T> Between<T> {
         self
     }
 
-    /// Without the times after `to`, on the wall clock; that of [`Trigger::not_after`] for a trigger
-    /// with a start: an end before the start is refused then.
+    /// Without the times after `to`, on the wall clock; that of [`Trigger::not_after`] for a
+    /// trigger with a start: an end before the start is refused then.
     #[must_use]
     pub fn not_after(mut self, to: SystemTime) -> Self {
         self.to = Some(self.to.map_or(to, |before| before.min(to)));

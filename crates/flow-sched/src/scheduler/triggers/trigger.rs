@@ -18,7 +18,8 @@ use crate::scheduler::error::ScheduleError;
 pub enum Due {
     /// At a point of the runtime's monotonic clock: steps of the wall clock do not move it.
     At(Instant),
-    /// At a time of day: never before the wall clock says so, however the clock is set.
+    /// At a time of day: never before the wall clock says so, however the clock is set. See
+    /// [`Scheduler`](crate::Scheduler#clocks-that-are-set) for what becomes of it when it is.
     Wall(SystemTime),
     /// So long after the end of the run that is due before it.
     AfterRun(Duration),

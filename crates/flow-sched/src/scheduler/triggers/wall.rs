@@ -9,6 +9,35 @@ use flow_rt::Instant;
 /// or the machine suspended, shows only when one looks.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(60);
 
+/// What the clocks show as it is looked what is due.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    pub(crate) now: Instant,
+    pub(crate) wall: SystemTime,
+    /// How far the wall clock has moved forward by itself since the driver looked before: it was
+    /// set, or the machine suspended.
+    pub(crate) jumped: Duration,
+    /// How long the driver did not mean to look.
+    pub(crate) slept: Duration,
+}
+
+impl Look {
+    pub(crate) fn new(now: Instant, wall: SystemTime) -> Self {
+        Self {
+            now,
+            wall,
+            jumped: Duration::ZERO,
+            slept: Duration::ZERO,
+        }
+    }
+
+    /// Whether a time of day that is found so late may have come since the driver's last look, and
+    /// is late for no other reason than that nobody looked.
+    pub(crate) fn excuses(&self, late: Duration, within: Duration) -> bool {
+        late <= self.slept && late <= self.jumped.saturating_add(within)
+    }
+}
+
 /// Nanoseconds since the epoch, negative before it.
 pub(crate) fn nanos(at: SystemTime) -> i128 {
     match at.duration_since(UNIX_EPOCH) {

@@ -11,15 +11,16 @@ use flow_rt::{Panic, WithContext, catch, contain};
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
 
 crate::sync::thread_local! {
-    /// Scheduler and job of the run that this thread polls now; zeros outside.
+    /// The run that this thread polls now; zeros outside.
     static CURRENT: Cell<RunId> = const { Cell::new(RunId::NOBODY) };
 }
 
-/// Whose run it is: the addresses of what it keeps alive.
+/// Which run it is: the addresses of what it keeps alive, and its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RunId {
     pub(crate) scheduler: usize,
     pub(crate) job: usize,
+    pub(crate) run: u64,
 }
 
 impl RunId {
@@ -27,6 +28,7 @@ impl RunId {
     pub(crate) const NOBODY: Self = Self {
         scheduler: 0,
         job: 0,
+        run: 0,
     };
 }
 

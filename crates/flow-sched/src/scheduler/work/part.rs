@@ -35,7 +35,7 @@ impl Part {
 
     /// Runs it under guard, in the context that it is handed.
     pub(in crate::scheduler) async fn run(&self, cx: JobContext) -> Result<(), PartError> {
-        let id = cx.shared.id_of(&cx.job);
+        let id = cx.shared.id_of(&cx.job, cx.run);
         let scope = cx.task.clone();
         let begin = |task| self.body.begin(JobContext { task, ..cx }, None);
         let future = catch(|| scope.scope_with(begin)).map_err(|panic| self.panicked(panic))?;
