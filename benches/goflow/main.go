@@ -25,7 +25,7 @@ const (
 	// More per second than anybody takes.
 	plenty  = 1_000_000_000
 	permits = 64
-	// Tasks that are submitted before they are awaited, and slots that run them.
+	// Tasks that are submitted before they are awaited, and slots that run them, as there are cores.
 	wave    = 1000
 	workers = 2
 	items   = 1024
@@ -40,7 +40,8 @@ func main() {
 		"leaky":          leaky(),
 		"acquire":        acquire(),
 		"wait":           wait(),
-		"pool":           pool(),
+		"pool, 2":        pool(workers),
+		"pool, 64":       pool(64),
 		"schedule":       schedule(false),
 		"cron":           schedule(true),
 		"drop oldest":    dropOldest(1),
@@ -153,7 +154,7 @@ func wait() func(int) {
 }
 
 // Empty tasks in waves. Somebody must read the results, or workers wait for that.
-func pool() func(int) {
+func pool(workers int) func(int) {
 	pool, err := workerpool.NewSafe(workers, wave)
 	check(err)
 	go func() {

@@ -19,26 +19,28 @@ pub(crate) fn rows(bench: &mut Bench, runtime: &Runtime) {
         make();
         resident().saturating_sub(before) as f64 / TASKS as f64
     };
-    let pool = pool(&tokio_handle(runtime), 1, TASKS);
     let gate = flow_rt::CancellationToken::new();
-    let busy = gate.clone();
-    let blocks = pool.try_submit(async move |_cx| busy.cancelled().await);
-    let blocks = blocks.expect("the pool is empty");
-    while pool.stats().running == 0 {
-        std::thread::yield_now();
-    }
+    let mut full = None;
+    // With the pool, whose queue has its memory from the start.
     let flow = grown(&mut || {
+        let pool = pool(&tokio_handle(runtime), 1, TASKS);
+        let busy = gate.clone();
+        let blocks = pool.try_submit(async move |_cx| busy.cancelled().await);
+        blocks.expect("the pool is empty").detach();
+        while pool.stats().running == 0 {
+            std::thread::yield_now();
+        }
         for _ in 0..TASKS {
             pool.try_submit(async |_cx| ())
                 .expect("there is room")
                 .detach();
         }
+        full = Some(pool);
     });
     gate.cancel();
-    runtime.block_on(async {
-        blocks.await.expect("it was let go");
-        pool.shutdown(core::time::Duration::MAX).await;
-    });
+    if let Some(pool) = full {
+        runtime.block_on(pool.shutdown(core::time::Duration::MAX));
+    }
 
     // One thread, which the gate keeps busy.
     let alone = tokio::runtime::Builder::new_current_thread()

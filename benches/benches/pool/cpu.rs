@@ -14,15 +14,25 @@ use crate::wave::{Host, WAVE, Wave};
 static WAVES: Wave = Wave::new();
 
 pub(crate) fn rows(bench: &mut Bench, runtime: &Runtime) {
-    const ROW: &str = "10 us of computing, 2 slots, tokio";
-    if !bench.wants(ROW) {
+    for host in [Host::Tokio(runtime), Host::Smol] {
+        computing(bench, host);
+    }
+}
+
+fn computing(bench: &mut Bench, host: Host<'_>) {
+    let row = format!("10 us of computing, 2 slots, {}", host.name());
+    if !bench.wants(&row) {
         return;
     }
-    let host = Host::Tokio(runtime);
     let turns = turns_in(Duration::from_micros(10));
+    // As many as the host has.
+    let (threads, alone) = match host {
+        Host::Tokio(_) => (crate::WORKERS as u64, "two threads and no pool"),
+        Host::Smol => (1, "a thread and no pool"),
+    };
     let pool = pool(&host.handle(), crate::WORKERS, WAVE as usize);
     bench
-        .row(ROW)
+        .row(row)
         .batch(WAVE)
         .flow(|n| {
             host.waves(n, async || {
@@ -49,12 +59,12 @@ pub(crate) fn rows(bench: &mut Bench, runtime: &Runtime) {
                 WAVES.all_arrived().await;
             })
         })
-        .peer("two threads and no pool", |n| {
+        .peer(alone, |n| {
             timed(|| {
                 thread::scope(|scope| {
-                    for _ in 0..crate::WORKERS {
+                    for _ in 0..threads {
                         scope.spawn(|| {
-                            for _ in 0..n * WAVE / crate::WORKERS as u64 {
+                            for _ in 0..n * WAVE / threads {
                                 compute(turns);
                             }
                         });
