@@ -214,7 +214,12 @@ impl WorkerPoolBuilder {
     /// Lets the pool find its number of slots by itself, between the ends of its
     /// [`slots`](Self::slots): from how long tasks wait and run, and from loads.
     ///
-    /// It begins with the fewest. It costs three reads of the clock and two short locks per task.
+    /// It begins with the fewest. It decides when tasks come, start or end, and when they are turned
+    /// away; while tasks wait and all slots are busy, by a timer, once per
+    /// [window](Sizing::window). So tasks that wait get slots, within the ends of the range, however
+    /// long others run, unless the algorithm or a load is against it.
+    ///
+    /// It costs three reads of the clock and two short locks per task.
     #[cfg(feature = "adaptive")]
     pub fn adaptive(mut self, sizing: Sizing) -> Self {
         self.sizing = Some(sizing);

@@ -10,7 +10,7 @@
 //! | `queued`, `task`, `lone` | a task in the queue: the cell that it shares with its handle, and that of one without |
 //! | `blocking` | a slot's blocking closures, on a thread of the host's |
 //! | `group`, `release`, `runtime` | tasks that wait for others, and pools on pools |
-//! | `sizing`, `load` | a pool that finds its number of slots, and how busy it is |
+//! | `sizing`, `lookout`, `load` | a pool that finds its number of slots, who decides while they are all busy, and how busy it is |
 //! | `core`, `shutdown` | the pool's life, from open to ended |
 //! | `roll`, `dump` | its tasks, written down for who wants to read them |
 //! | `stats`, `timing`, `hooks`, `metrics`, `events`, `error` | what is seen of it |
@@ -28,6 +28,8 @@ mod inside;
 mod lanes;
 mod load;
 mod lone;
+#[cfg(feature = "adaptive")]
+mod lookout;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod place;

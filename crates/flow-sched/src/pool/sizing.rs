@@ -5,10 +5,14 @@
 //! a [`LimitAlgorithm`] for the most slots that do any good: it sees the tasks' run times as
 //! latencies, so that one that goes by latency finds where more tasks at once only make each of
 //! them slower. Beside it stand three rules of the pool's own:
-//! 1. It grows only while tasks wait for longer than they should. One that is just being submitted
-//!    does not wait yet.
+//! 1. It grows only while tasks wait for longer than they should, or are turned away while all
+//!    slots have been busy for as long. One that is just being submitted does not wait yet.
 //! 2. It shrinks when less than half of it is in use, by Little's law: throughput × run time.
-//! 3. A load that is over its bound forbids growth, and takes an eighth per window.
+//! 3. A load of more than nine tenths of its bound forbids growth; one that is over its bound takes
+//!    an eighth per window.
+//!
+//! Where no task ends the algorithm learns nothing. So when tasks have waited for some windows in
+//! which none has ended, there is one slot more, whatever the algorithm asks for.
 //!
 //! # Damping
 //! A step is at most half of the limit up, and a quarter down. Disuse must last for some windows
@@ -17,8 +21,9 @@
 //! quarter is in use: so a pool whose load comes and goes does not follow each wave.
 //!
 //! # When
-//! No timer: whoever submits, starts or ends a task after a window's end decides, and an idle pool
-//! decides nothing. Its idle slots leave anyhow.
+//! Whoever submits, starts or ends a task after a window's end decides, or is turned away. While
+//! tasks wait for slots that are all busy, a [lookout](super::lookout) does too. An idle pool has no
+//! timer and decides nothing. Its idle slots leave anyhow.
 
 use core::fmt;
 use core::time::Duration;
@@ -30,6 +35,7 @@ use flow_rt::{Instant, catch, contain};
 use super::core::Core;
 use super::error::PoolConfigError;
 use super::events;
+use super::lookout::{self, Lookout};
 use super::roster::SlotRange;
 use crate::load::{LoadSource, in_range};
 use crate::sync::Mutex;
@@ -46,7 +52,8 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 ///
 /// let mut sizing = Sizing::new(Vegas::new()).target_wait(Duration::from_millis(5));
 /// if let Ok(cpu) = CpuLoad::new() {
-///     sizing = sizing.load(cpu, 0.9); // no growth while the processors are busier than that
+///     // No growth while the processors are busy for more than 0.81, fewer slots above 0.9.
+///     sizing = sizing.load(cpu, 0.9);
 /// }
 /// let pool = WorkerPool::builder().slots(2..=64).adaptive(sizing).build()?;
 /// assert_eq!(pool.sizing().map(|now| now.limit), Some(2));
@@ -101,8 +108,9 @@ impl Sizing {
         self
     }
 
-    /// A load that should not be more than `most`: while it is, the pool does not grow, and
-    /// shrinks by an eighth per window. Several may be given; each bounds the pool.
+    /// A load that should not be more than `most`: while it is, the pool shrinks by an eighth per
+    /// window. It does not grow while the load is more than nine tenths of `most`, so that growth
+    /// does not lead over the bound. Several may be given; each bounds the pool.
     pub fn load(mut self, source: impl LoadSource + 'static, most: f64) -> Self {
         let source = Arc::new(source);
         self.loads.push(Bounded { source, most });
@@ -189,8 +197,21 @@ pub(super) struct Sizer {
     /// Locked by whoever decides.
     control: Mutex<Control>,
     told: Mutex<Told>,
+    /// Whether the limit is below the most that it may be: as it was told last.
+    can_grow: AtomicBool,
+    pub(super) lookout: Lookout,
     window: Duration,
     loads: Vec<Bounded>,
+}
+
+/// Who looks whether the window is over, as far as the pool's figures do not show it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looks {
+    /// One whose task counts as queued and has just come.
+    Coming,
+    /// One whose task was not taken.
+    TurnedAway,
+    Other,
 }
 
 /// What is in force.
@@ -231,6 +252,8 @@ impl Sizer {
                     ..SizingStats::default()
                 },
             }),
+            can_grow: AtomicBool::new(limit < bounds.max()),
+            lookout: Lookout::default(),
             window: sizing.window,
             loads: sizing.loads.clone(),
         }
@@ -254,8 +277,27 @@ impl Sizer {
             told.bounds = bounds;
             told.stats.limit = told.stats.limit.clamp(min.max(1), max);
             (told.stats.min, told.stats.max) = (min, max);
+            self.told_of(&told);
         }
         self.apply(core);
+        // It may grow now.
+        lookout::post(core, self);
+    }
+
+    fn told_of(&self, told: &Told) {
+        let can_grow = told.stats.limit < told.stats.max;
+        self.can_grow.store(can_grow, Ordering::Release);
+    }
+
+    /// Whether a decision may give more slots.
+    #[inline]
+    pub(super) fn can_grow(&self) -> bool {
+        self.can_grow.load(Ordering::Acquire)
+    }
+
+    /// When the window ends.
+    pub(super) fn ends(&self) -> Instant {
+        Instant::from_nanos(self.ends.load(Ordering::Relaxed))
     }
 
     /// Before the first poll of a task, which may be long.
@@ -283,14 +325,14 @@ impl Sizer {
         sums.failed += u64::from(is_failure);
     }
 
-    /// Decides if the window is over. `coming` of the tasks that are queued have just come.
+    /// Decides if the window is over.
     #[inline]
-    pub(super) fn look(&self, core: &Arc<Core>, now: Instant, coming: u64) {
+    pub(super) fn look(&self, core: &Arc<Core>, now: Instant, who: Looks) {
         let ends = self.ends.load(Ordering::Relaxed);
         if ends == NEVER {
             self.begin(now);
         } else if now.as_nanos() >= ends && !self.is_deciding.swap(true, Ordering::Acquire) {
-            self.decide(core, now, coming);
+            self.decide(core, now, who);
             self.is_deciding.store(false, Ordering::Release);
         }
     }
@@ -310,7 +352,7 @@ impl Sizer {
     }
 
     #[cold]
-    fn decide(&self, core: &Arc<Core>, now: Instant, coming: u64) {
+    fn decide(&self, core: &Arc<Core>, now: Instant, who: Looks) {
         if now.as_nanos() < self.ends.load(Ordering::Relaxed) {
             // Somebody else has, between the two looks.
             return;
@@ -324,30 +366,45 @@ impl Sizer {
         // Read at different times, so perhaps too many.
         let without_slot = core.roster.lent() + core.roster.guests() as u64;
         let running = stats.running.saturating_sub(without_slot);
-        let queued = stats.queued.saturating_sub(coming);
-        let mut seen = sums.seen(limit, now, running, queued, pressure);
-        if queued > 0 && running >= limit as u64 {
-            // What is queued has waited since then at least, or came after it: near enough.
-            seen.wait = seen
-                .wait
-                .max(now - last_start.max(sums.began.unwrap_or(now)));
+        let mut waiting = match who {
+            Looks::Coming => stats.queued.saturating_sub(1),
+            Looks::TurnedAway => stats.queued + 1,
+            Looks::Other => stats.queued,
+        };
+        if core.is_hand_off() {
+            // It has no queue but its submitters.
+            waiting += stats.waiting as u64;
+        }
+        let mut seen = sums.seen(limit, now, running, waiting, pressure);
+        if waiting > 0 && running >= limit as u64 {
+            // What waits has waited since then at least, or came after it: near enough.
+            let began = sums.began.unwrap_or(now);
+            let since = if who == Looks::TurnedAway {
+                last_start
+            } else {
+                last_start.max(self.lookout.posted().unwrap_or(began))
+            };
+            seen.wait = seen.wait.max(now - since);
         }
         let wanted = self.control.lock().next(&seen);
         let (before, after) = {
             let mut told = self.told.lock();
-            let (min, max) = (told.stats.min, told.stats.max);
-            let told = &mut told.stats;
-            let before = core::mem::replace(&mut told.limit, wanted.clamp(min.max(1), max));
-            told.grown += u64::from(told.limit > before);
-            told.shrunk += u64::from(told.limit < before);
-            (told.wait, told.run) = (seen.wait, seen.window.mean_latency().unwrap_or_default());
-            told.throughput = sums.ran as f64 / seconds(seen.window.elapsed());
-            (told.used, told.pressure) = (seen.used, pressure);
-            (before, told.limit)
+            let stats = &mut told.stats;
+            let limit = wanted.clamp(stats.min.max(1), stats.max);
+            let before = core::mem::replace(&mut stats.limit, limit);
+            stats.grown += u64::from(limit > before);
+            stats.shrunk += u64::from(limit < before);
+            (stats.wait, stats.run) = (seen.wait, seen.window.mean_latency().unwrap_or_default());
+            stats.throughput = sums.ran as f64 / seconds(seen.window.elapsed());
+            (stats.used, stats.pressure) = (seen.used, pressure);
+            self.told_of(&told);
+            (before, limit)
         };
         if before != after {
             events::sized(core, before, after, seen.wait, seen.used);
             self.apply(core);
+            // What had all slots that there may be may have too few of them now.
+            lookout::post(core, self);
         }
     }
 
@@ -378,7 +435,7 @@ impl Bounded {
 }
 
 impl Sums {
-    fn seen(&self, limit: usize, now: Instant, running: u64, queued: u64, pressure: f64) -> Seen {
+    fn seen(&self, limit: usize, now: Instant, running: u64, waiting: u64, pressure: f64) -> Seen {
         let elapsed = self.began.map_or(Duration::ZERO, |began| now - began);
         // If none has ended, those that run are all that is known.
         let used = match self.ran {
@@ -390,7 +447,7 @@ impl Sums {
         let wait = seconds_of(mean(self.waits, self.waited));
         let run = mean(self.runs, self.ran);
         let variance = mean(self.squares, self.ran) - run * run;
-        let busy = (running + queued)
+        let busy = (running + waiting)
             .min(limit as u64)
             .max(slots_of(used) as u64);
         let window = Window::new(small(limit as u64))
@@ -402,6 +459,7 @@ impl Sums {
             .length(elapsed);
         Seen {
             window,
+            ended: self.ran,
             wait,
             used,
             pressure,
@@ -412,6 +470,8 @@ impl Sums {
 /// What a decision goes by.
 struct Seen {
     window: Window,
+    /// Tasks.
+    ended: u64,
     wait: Duration,
     used: f64,
     pressure: f64,
@@ -429,6 +489,8 @@ struct Control {
     patience: u32,
     /// Windows since the last step down.
     since_shrunk: u32,
+    /// Windows in a row in which tasks waited and none ended.
+    blind: u32,
 }
 
 impl Control {
@@ -440,6 +502,7 @@ impl Control {
             peak: 0.0,
             patience: PATIENCE,
             since_shrunk: u32::MAX,
+            blind: 0,
         }
     }
 
@@ -459,6 +522,11 @@ impl Control {
             self.patience = PATIENCE;
         }
         let is_starved = seen.wait > self.target_wait;
+        self.blind = if is_starved && seen.ended == 0 {
+            self.blind + 1
+        } else {
+            0
+        };
         if seen.pressure > 1.0 {
             self.calm = 0;
             return limit - (limit / 8).max(1).min(limit - 1);
@@ -477,7 +545,13 @@ impl Control {
                 self.patience = (self.patience * 2).min(MOST_PATIENCE);
                 self.since_shrunk = FORGOTTEN;
             }
-            return asked.min(limit + (limit / 2).max(1));
+            let least = if self.blind >= BLIND {
+                self.blind = 0;
+                limit + 1
+            } else {
+                limit
+            };
+            return asked.clamp(least, limit + (limit / 2).max(1));
         }
         if seen.used >= limit as f64 * LOW {
             self.calm = 0;
@@ -540,6 +614,9 @@ const HOLD: f64 = 0.9;
 /// Calm windows before a step down: at first, and at the most.
 const PATIENCE: u32 = 10;
 const MOST_PATIENCE: u32 = 160;
+
+/// Windows in a row in which tasks wait and none ends, before there is a slot more.
+const BLIND: u32 = 5;
 
 /// How soon, in patiences, a wait shows that a step down was a mistake.
 const MISTAKE: u32 = 16;

@@ -182,6 +182,7 @@ impl<'p, F, T> Submit<'p, F, T> {
     pub(super) fn spawn(mut self) {
         if let Some((closure, given)) = self.task(None) {
             self.core.spawn((self.make.detached)(closure, given));
+            self.core.timing.waits(self.core);
         }
     }
 
@@ -196,6 +197,7 @@ impl<'p, F, T> Submit<'p, F, T> {
         if let Some((closure, given)) = self.task(None) {
             let slot = (self.make.detached)(closure, given.of_slot());
             self.core.spawn_slot(slot);
+            self.core.timing.waits(self.core);
         }
     }
 
@@ -301,6 +303,7 @@ impl<'p, F, T> Submit<'p, F, T> {
                     self.waits_since = is_asked.then(|| self.core.rt.now());
                 }
                 OnFull::CallerRuns => {
+                    self.core.timing.turned_away(self.core);
                     let here = self.core.guest().ok_or(Refusal::Closed);
                     return Poll::Ready(here.map(Place::Here));
                 }
@@ -308,7 +311,12 @@ impl<'p, F, T> Submit<'p, F, T> {
             }
         }
         // With `Full` out of the way, the wait ends with room or with the pool.
-        let room = ready!(self.core.room.poll_take(cx, &mut self.ticket));
+        let is_new = self.ticket.is_none();
+        let room = self.core.room.poll_take(cx, &mut self.ticket);
+        if is_new && room.is_pending() {
+            self.core.timing.waits(self.core);
+        }
+        let room = ready!(room);
         Poll::Ready(room.map(|()| Place::Queue).map_err(|_| Refusal::Closed))
     }
 
@@ -329,19 +337,26 @@ impl<'p, F, T> Submit<'p, F, T> {
             (false, false) => Queued::Shared(job),
         };
         self.core.push(self.priority, queued);
+        if !is_bare {
+            self.core.timing.waits(self.core);
+        }
         Some(TaskHandle::new(task, self.core.clone()))
     }
 
     /// The same for a task without a handle.
     fn push_detached(&mut self) -> Option<()> {
         let submitted_by = self.submitter();
-        let task = if self.is_bare(submitted_by.as_ref()) {
+        let is_bare = self.is_bare(submitted_by.as_ref());
+        let task = if is_bare {
             (self.make.bare)(self.closure.take()?)
         } else {
             let (closure, given) = self.task_of(submitted_by, Some(self.priority))?;
             (self.make.detached)(closure, given)
         };
         self.core.push(self.priority, task);
+        if !is_bare {
+            self.core.timing.waits(self.core);
+        }
         Some(())
     }
 
@@ -418,6 +433,7 @@ impl<'p, F, T> Submit<'p, F, T> {
         self.core.counters.rejected();
         if why.is_for_want_of_room() {
             self.core.burst.lost(self.core);
+            self.core.timing.turned_away(self.core);
         }
         Some(Rejected::new(closure))
     }

@@ -12,7 +12,9 @@ use flow_rt::Instant;
 
 use super::core::Core;
 #[cfg(feature = "adaptive")]
-use super::sizing::Sizer;
+use super::lookout;
+#[cfg(feature = "adaptive")]
+use super::sizing::{Looks, Sizer};
 use super::stats::End;
 
 #[derive(Default)]
@@ -67,9 +69,32 @@ impl Timing {
     pub(super) fn submitted(&self, core: &Arc<Core>, now: Instant, is_counted: bool) {
         #[cfg(feature = "adaptive")]
         if let Some(sizer) = &self.sizer {
-            sizer.look(core, now, u64::from(is_counted));
+            let who = if is_counted {
+                Looks::Coming
+            } else {
+                Looks::Other
+            };
+            sizer.look(core, now, who);
         }
         let _ = (core, now, is_counted);
+    }
+
+    /// A task waits for a slot, or its submitter does for room: it is there already.
+    pub(super) fn waits(&self, core: &Arc<Core>) {
+        #[cfg(feature = "adaptive")]
+        if let Some(sizer) = &self.sizer {
+            lookout::post(core, sizer);
+        }
+        let _ = core;
+    }
+
+    /// A task was not taken for want of room.
+    pub(super) fn turned_away(&self, core: &Arc<Core>) {
+        #[cfg(feature = "adaptive")]
+        if let Some(sizer) = &self.sizer {
+            sizer.look(core, core.rt.now(), Looks::TurnedAway);
+        }
+        let _ = core;
     }
 
     /// A slot takes a task, before its first poll.
@@ -90,7 +115,9 @@ impl Timing {
         #[cfg(feature = "adaptive")]
         if let Some(sizer) = &self.sizer {
             sizer.waited(time);
-            sizer.look(core, now, 0);
+            sizer.look(core, now, Looks::Other);
+            // It may have left another one behind.
+            lookout::post(core, sizer);
         }
         let _ = (core, now, time);
     }
@@ -104,7 +131,7 @@ impl Timing {
         #[cfg(feature = "adaptive")]
         if let Some(sizer) = &self.sizer {
             sizer.ran(time, end == End::TimedOut);
-            sizer.look(core, now, 0);
+            sizer.look(core, now, Looks::Other);
         }
         let _ = (core, now, time, end);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flow_ratelimit::{Aimd, LimitAlgorithm, Vegas, Window};
 use flow_rt::sim::{self, Sim};
-use flow_rt::{CancellationToken, TestRuntime};
+use flow_rt::{CancellationToken, OnFull, TestRuntime};
 use flow_sched::{LoadSource, PoolConfigError, Sizing, WorkerPool};
 
 use crate::common::{LONG, ms, occupy, poll_once};
@@ -18,6 +18,10 @@ flow_rt::on_every_runtime! {
     bounds_can_be_set_while_it_runs,
     a_load_over_its_bound_makes_a_pool_smaller,
     tasks_that_never_end_do_not_keep_others_from_slots,
+    a_task_that_waits_for_one_in_the_queue_gets_it_a_slot,
+    a_full_pool_gets_slots_though_nothing_ends,
+    a_lookout_is_there_while_tasks_wait_for_slots,
+    a_lookout_does_not_keep_its_pool,
     tasks_that_wait_without_their_slots_use_none,
     a_task_that_finds_a_free_slot_is_no_reason_to_grow,
     a_hand_off_sizes_itself_too,
@@ -125,6 +129,137 @@ async fn tasks_that_never_end_do_not_keep_others_from_slots(rt: TestRuntime) {
     assert_eq!((waits.await.unwrap(), last.await.unwrap()), (7, 8));
     gate.cancel();
     pool.shutdown(LONG).await;
+}
+
+/// Nobody comes, and nothing starts or ends.
+async fn a_task_that_waits_for_one_in_the_queue_gets_it_a_slot(rt: TestRuntime) {
+    for sizing in [
+        Sizing::default(),
+        // It learns nothing where no task ends.
+        Sizing::new(Vegas::new()),
+        // Longer than a window.
+        Sizing::default().target_wait(ms(350)),
+    ] {
+        let pool = pool(&rt, 1, 8, sizing);
+        let signal = CancellationToken::new();
+        let heard = signal.clone();
+        let first = pool.submit(async move |_| heard.cancelled().await);
+        first.detach().await.unwrap();
+        // Though it has been busy for long.
+        rt.advance(LONG).await;
+        let second = pool.submit(async move |_| signal.cancel());
+        second.detach().await.unwrap();
+        rt.advance(WINDOW / 2).await;
+        assert_eq!(pool.stats().queued, 1, "it has hardly waited");
+        for _ in 0..10 {
+            rt.advance(WINDOW).await;
+        }
+        let stats = pool.stats();
+        assert_eq!((stats.completed, stats.queued), (2, 0), "{stats:?}");
+        // Perhaps one for the wait of the window in which it started.
+        assert!((2..=3).contains(&limit(&pool)), "{}", limit(&pool));
+        assert!(pool.shutdown(LONG).await.is_clean());
+    }
+}
+
+async fn a_full_pool_gets_slots_though_nothing_ends(rt: TestRuntime) {
+    for (queue, on_full) in [
+        (0, OnFull::Wait),
+        (0, OnFull::Reject),
+        (2, OnFull::Wait),
+        (2, OnFull::Reject),
+        (2, OnFull::DropOldest),
+    ] {
+        let builder = WorkerPool::builder().runtime(&rt).slots(1..=4);
+        let builder = builder.on_full(on_full).adaptive(Sizing::default());
+        let builder = match queue {
+            0 => builder.rendezvous(),
+            tasks => builder.queue(tasks),
+        };
+        let pool = builder.build().unwrap();
+        let gate = CancellationToken::new();
+        for _ in 0..20 {
+            let opens = gate.clone();
+            let mut submit = pool.submit(async move |_| opens.cancelled().await);
+            for _ in 0..5 {
+                if poll_once(&mut submit).is_ready() {
+                    break;
+                }
+                rt.advance(WINDOW).await;
+            }
+            drop(submit);
+            rt.advance(WINDOW * 5).await;
+        }
+        let stats = pool.stats();
+        assert_eq!(limit(&pool), 4, "{queue} {on_full}: {stats:?}");
+        assert_eq!(stats.running, 4, "{queue} {on_full}: {stats:?}");
+        gate.cancel();
+        assert!(pool.shutdown(LONG).await.is_clean());
+    }
+}
+
+async fn a_lookout_is_there_while_tasks_wait_for_slots(rt: TestRuntime) {
+    let pool = pool(&rt, 1, 2, Sizing::default());
+    let slots_only = |slots| {
+        let stats = pool.stats();
+        assert_eq!((stats.slots, rt.live_tasks()), (slots, slots), "{stats:?}");
+    };
+    for _ in 0..3 {
+        // The slot is free, or started for it.
+        pool.run(async |_| ()).await.unwrap();
+        rt.settle().await;
+        slots_only(1);
+    }
+    let gate = occupy(&rt, &pool).await;
+    slots_only(1);
+    pool.submit(async |_| ()).detach().await.unwrap();
+    rt.settle().await;
+    assert_eq!(rt.live_tasks(), 2, "it waits");
+    gate.cancel();
+    rt.advance(WINDOW).await;
+    slots_only(1);
+    let gates = [occupy(&rt, &pool).await, CancellationToken::new()];
+    for _ in 0..2 {
+        let opens = gates[1].clone();
+        let waits = pool.submit(async move |_| opens.cancelled().await);
+        waits.detach().await.unwrap();
+    }
+    for _ in 0..3 {
+        rt.advance(WINDOW).await;
+    }
+    // There may be no more slots, so that nobody looks out for it.
+    assert_eq!((limit(&pool), pool.stats().queued), (2, 1));
+    slots_only(2);
+    pool.resize(1..=3).unwrap();
+    rt.settle().await;
+    assert_eq!(rt.live_tasks(), 3, "now there may be");
+    for _ in 0..3 {
+        rt.advance(WINDOW).await;
+    }
+    assert_eq!((limit(&pool), pool.stats().queued), (3, 0));
+    for gate in gates {
+        gate.cancel();
+    }
+    assert!(pool.shutdown(LONG).await.is_clean());
+}
+
+async fn a_lookout_does_not_keep_its_pool(rt: TestRuntime) {
+    let kept = Arc::new(());
+    let keeps = kept.clone();
+    let builder = WorkerPool::builder().runtime(&rt).slots(1..=8);
+    let builder = builder.on_slot_start(move |_| drop(keeps.clone()));
+    let pool = builder.adaptive(Sizing::default()).build().unwrap();
+    let gate = occupy(&rt, &pool).await;
+    pool.submit(async |_| ()).detach().await.unwrap();
+    rt.settle().await;
+    assert_eq!(rt.live_tasks(), 2);
+    drop(pool);
+    gate.cancel();
+    rt.settle().await;
+    assert_eq!(Arc::strong_count(&kept), 1, "the pool has gone");
+    assert_eq!(rt.live_tasks(), 1, "the lookout sleeps");
+    rt.advance(WINDOW).await;
+    assert_eq!(rt.live_tasks(), 0);
 }
 
 /// So many tasks that wait in `release_slot`, until the gate opens.
