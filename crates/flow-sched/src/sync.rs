@@ -7,6 +7,7 @@
 
 #[cfg(not(loom))]
 mod imp {
+    pub(crate) use core::hint::spin_loop;
     pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
     pub(crate) use std::thread_local;
 
@@ -21,6 +22,8 @@ mod imp {
 
     use flow_sync::sync::atomic::{AtomicUsize, Ordering};
     use loom::thread::yield_now;
+    /// Loom's threads do not run at once: whoever waits for another one lets it run.
+    pub(crate) use loom::thread::yield_now as spin_loop;
 
     /// Loom's threads share one of the system's, and so would share std's thread-locals.
     macro_rules! per_thread {

@@ -606,6 +606,26 @@ fn an_eviction_meets_a_pop() {
     });
 }
 
+/// Each of the two finds the queue full while the other one's task is on its way into it, or out.
+#[test]
+fn an_eviction_meets_another_submitter() {
+    explore("pool: an eviction || a submitter || pop", 2, || {
+        let host = Threads::default();
+        let builder = WorkerPool::builder().runtime(&host.handle()).slots(1);
+        let builder = builder.queue(1).idle_timeout(LONG);
+        let pool = builder.on_full(OnFull::DropOldest).build().unwrap();
+        let other = {
+            let pool = pool.clone();
+            thread::spawn(move || drop(block_on(pool.submit(async |_| 1)).unwrap()))
+        };
+        drop(block_on(pool.submit(async |_| 2)).unwrap());
+        other.join().unwrap();
+        end(&host, &pool);
+        let stats = pool.stats();
+        assert_eq!(stats.completed + stats.evicted, 2);
+    });
+}
+
 /// No submitter runs its task once somebody was told that the pool has ended.
 #[test]
 fn a_close_meets_a_submitter_that_runs_its_task() {

@@ -312,6 +312,15 @@ impl Core {
         true
     }
 
+    /// Whether tasks that are more urgent than those of `lane`, or were spawned, hold all places.
+    pub(super) fn is_full_above(&self, lane: usize) -> bool {
+        let freed = self.room.freed();
+        let above = self.lanes.len_above(lane) as u64;
+        // A task has its place from before its push until after its pop. So if none came free
+        // meanwhile, those that were counted held their places together.
+        above >= self.room.capacity() && freed == self.room.freed()
+    }
+
     /// Tasks in the queue, by priority, and those that were spawned.
     pub(super) fn lengths(&self) -> (Vec<usize>, usize) {
         self.lanes.lengths()

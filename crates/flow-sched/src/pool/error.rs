@@ -169,7 +169,9 @@ impl<F> fmt::Debug for Rejected<F> {
 pub enum SubmitError<F> {
     /// The pool is closed.
     Closed(Rejected<F>),
-    /// The queue is full, and the pool's answer to that is [`OnFull::Reject`].
+    /// The queue is full, and the pool's answer to that is [`OnFull::Reject`]; or it is
+    /// [`OnFull::DropOldest`], and all that is queued is more urgent, or was spawned on the pool's
+    /// [handle](super::WorkerPool::handle).
     Full {
         /// The task.
         task: Rejected<F>,
@@ -286,7 +288,10 @@ impl<F> Error for SubmitError<F> {}
 pub enum TrySubmitError<F> {
     /// The pool is closed.
     Closed(Rejected<F>),
-    /// The queue is full, or the room that is left is promised to submitters that wait.
+    /// The queue is full, or the room that is left is promised to submitters that wait. With
+    /// [`OnFull::DropOldest`] all that is queued is more urgent, or was spawned on the pool's
+    /// [handle](super::WorkerPool::handle); or a place was changing hands for so long that it was
+    /// not waited for: see [`Submit::try_now`](super::Submit::try_now).
     Full {
         /// The task.
         task: Rejected<F>,
@@ -371,8 +376,7 @@ pub enum TaskError {
     /// It was the oldest in a full queue, and was dropped in favour of a newer one: the pool's
     /// answer to "full" is [`OnFull::DropOldest`]. It has not run.
     Evicted,
-    /// Only from [`run`](super::WorkerPool::run): the queue is full, and the pool's answer to
-    /// that is [`OnFull::Reject`].
+    /// Only from [`run`](super::WorkerPool::run) and from groups: see [`SubmitError::Full`].
     Full {
         /// How many tasks the queue holds.
         capacity: usize,

@@ -164,6 +164,13 @@ impl Lanes {
         submitted + self.spawned.len()
     }
 
+    /// How many of the tasks [`pop_least_urgent`](Self::pop_least_urgent) does not take.
+    pub(super) fn len_above(&self, lane: usize) -> usize {
+        let urgent = &self.by_urgency[lane + 1..];
+        let submitted: usize = urgent.iter().map(|lane| lane.queue.len()).sum();
+        submitted + self.spawned.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.spawned.is_empty() && self.by_urgency.iter().all(|lane| lane.queue.is_empty())
     }

@@ -331,7 +331,12 @@ impl Room {
         wake_all(wakers);
     }
 
-    fn capacity(&self) -> u64 {
+    /// Places ever given back.
+    pub(super) fn freed(&self) -> u64 {
+        self.freed.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
         self.marks.capacity.load(Ordering::Relaxed)
     }
 

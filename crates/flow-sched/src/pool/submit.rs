@@ -21,6 +21,7 @@ use super::roll::Origin;
 use super::room::NoRoom;
 use super::roster::Seat;
 use super::task::{AsyncWork, BlockingWork, Given, Job, Task, TaskCell, TaskHandle};
+use crate::sync::spin_loop;
 
 /// How a closure becomes a task; called once there is room, so that a refusal costs nothing.
 pub(super) struct Make<F, T> {
@@ -209,6 +210,10 @@ impl<'p, F, T> Submit<'p, F, T> {
     /// Submits the task if the queue has room now, or makes room by
     /// [`DropOldest`](OnFull::DropOldest); see [`try_submit`](super::WorkerPool::try_submit).
     ///
+    /// It does not wait, so with `DropOldest` it may be refused though nothing more urgent is queued:
+    /// if another thread has lost its processor between taking a place and putting its task there, or
+    /// between taking a task out and giving its place back. A submit that is awaited is not.
+    ///
     /// Once this future has been polled to its end there is nothing to submit any more. The handle
     /// is then as one whose result was taken: finished, and pending.
     ///
@@ -251,11 +256,23 @@ impl<'p, F, T> Submit<'p, F, T> {
         })
     }
 
-    /// Takes a place in the queue without waiting.
+    /// Takes a place in the queue without waiting. A place that is free in a moment is tried for
+    /// again.
     fn try_place(&self) -> Result<(), Refusal> {
         if self.priority >= self.core.priorities() {
             return Err(Refusal::UnknownPriority);
         }
+        let mut tries = TRIES;
+        loop {
+            match self.try_place_once() {
+                Err(Refusal::Busy) if tries > 1 => tries -= 1,
+                answer => return answer,
+            }
+            spin_loop();
+        }
+    }
+
+    fn try_place_once(&self) -> Result<(), Refusal> {
         match self.core.room.try_take() {
             Ok(()) => {
                 self.core.burst.has_room(self.core);
@@ -264,8 +281,9 @@ impl<'p, F, T> Submit<'p, F, T> {
             Err(NoRoom::Closed) => Err(Refusal::Closed),
             Err(NoRoom::Full) if self.on_full != OnFull::DropOldest => Err(Refusal::Full),
             Err(NoRoom::Full) if self.core.evict(self.priority) => Ok(()),
-            Err(NoRoom::Full) if self.core.has_queued() => Err(Refusal::Full),
-            // A slot has taken a task out and not given its place back yet.
+            Err(NoRoom::Full) if self.core.is_full_above(self.priority) => Err(Refusal::Full),
+            // Somebody has taken a place and not queued his task yet, or has taken a task out and
+            // not given its place back; or a task has come since the eviction that failed.
             Err(NoRoom::Full) => Err(Refusal::Busy),
         }
     }
@@ -457,6 +475,11 @@ impl<'p, F, T> Submit<'p, F, T> {
         }
     }
 }
+
+/// How often a submitter looks for a place that somebody is about to leave or to fill, before it
+/// lets others have a turn: a place changes hands within some nanoseconds, unless the one who has it
+/// lost its processor.
+const TRIES: u32 = if cfg!(loom) { 2 } else { 64 };
 
 /// Where a task goes that was accepted.
 enum Place {

@@ -94,10 +94,21 @@ async fn the_least_urgent_makes_room(rt: TestRuntime) {
     assert!(matches!(refused, SubmitError::Full { capacity: 2, .. }));
     let newest = submit(2).unwrap();
     assert!(matches!(newer.await, Err(TaskError::Evicted)));
+    // One of the two that are queued can be dropped for it, and only once.
+    let again = submit(1).unwrap_err();
+    assert!(matches!(again, TrySubmitError::Full { .. }));
     gate.cancel();
     urgent.await.unwrap();
     newest.await.unwrap();
-    assert_eq!((pool.stats().evicted, pool.stats().rejected), (2, 2));
+    assert_eq!((pool.stats().evicted, pool.stats().rejected), (2, 3));
+    // Nor is what was spawned dropped for anybody.
+    let gate = occupy(&rt, &pool).await;
+    let spawned = [(); 2].map(|()| pool.handle().spawn(async {}));
+    assert!(matches!(submit(2), Err(TrySubmitError::Full { .. })));
+    gate.cancel();
+    for task in spawned {
+        task.await.unwrap();
+    }
 }
 
 async fn a_priority_that_the_pool_does_not_have_is_refused(rt: TestRuntime) {

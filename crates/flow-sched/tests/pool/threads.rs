@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flow_rt::{Handle, block_on};
+use flow_rt::{Handle, OnFull, block_on};
 use flow_sched::{TaskError, WorkerPool};
 
 use crate::common::{LONG, quiet};
@@ -87,6 +87,31 @@ fn a_full_queue_holds_no_more_and_serves_everybody() {
     let stats = pool.stats();
     assert_eq!(stats.submitted + stats.rejected, 20_000);
     assert_eq!(stats.completed, stats.submitted);
+}
+
+/// Nothing is more urgent than what they bring.
+#[test]
+fn who_drops_the_oldest_is_not_refused() {
+    let (_host, handle) = host();
+    for priorities in [1, 2] {
+        let builder = WorkerPool::builder().runtime(&handle).slots(1);
+        let builder = builder.queue(priorities).priorities(priorities);
+        let pool = builder.on_full(OnFull::DropOldest).build().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..30_000 {
+                        let submit = pool.submit(async |_| ()).detach();
+                        block_on(submit).unwrap().unwrap();
+                    }
+                });
+            }
+        });
+        assert!(block_on(pool.shutdown(LONG)).unwrap().is_clean());
+        let stats = pool.stats();
+        assert_eq!((stats.submitted, stats.rejected), (90_000, 0), "{stats:?}");
+        assert_eq!(stats.completed + stats.evicted, 90_000, "{stats:?}");
+    }
 }
 
 #[test]
