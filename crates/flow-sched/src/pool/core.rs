@@ -538,8 +538,11 @@ impl Core {
     pub(super) fn settle(&self) {
         // Orders the caller's change before the listeners' registration or after it.
         fence(Ordering::SeqCst);
-        if self.has_ended() {
+        if self.has_ended_but_for(1) {
+            // One of its tasks may wait for all others.
             self.ended.notify_all();
+        }
+        if self.has_ended() {
             self.let_go_of_above();
         }
     }
@@ -559,12 +562,12 @@ impl Core {
         drop(open);
     }
 
-    /// Waits until every slot has left a closed pool.
-    pub(super) async fn wait_ended(&self) {
-        while !self.has_ended() {
+    /// Waits until every slot has left a closed pool, but for `own`, the caller's: at most one.
+    pub(super) async fn wait_ended_but_for(&self, own: usize) {
+        while !self.has_ended_but_for(own) {
             let ended = self.ended.listen();
             // After listening: an end from here on notifies.
-            if self.has_ended() {
+            if self.has_ended_but_for(own) {
                 return;
             }
             ended.await;
@@ -572,12 +575,16 @@ impl Core {
     }
 
     pub(super) fn has_ended(&self) -> bool {
+        self.has_ended_but_for(0)
+    }
+
+    fn has_ended_but_for(&self, own: usize) -> bool {
         if !self.room.is_drained() {
             return false;
         }
         // Between the two looks: see `notify`.
         fence(Ordering::SeqCst);
-        self.roster.alive() == 0 && self.roster.guests() == 0
+        self.roster.alive() + self.roster.guests() <= own
     }
 
     /// Whether all that is left of a sub-pool is slots, which leave when they have their turn in the

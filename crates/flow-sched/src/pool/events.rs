@@ -131,7 +131,11 @@ mod imp {
             if is_clean {
                 tracing::debug!(pool, %report, "a pool was shut down");
             } else {
-                tracing::warn!(pool, %report, "a pool was shut down before its tasks had ended");
+                tracing::warn!(
+                    pool,
+                    %report,
+                    "a pool was shut down and not all of its tasks ended by themselves"
+                );
             }
         });
     }

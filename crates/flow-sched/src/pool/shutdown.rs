@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use super::core::Core;
 use super::events;
+use super::inside;
 use super::stats::End;
 
 /// How long a shutdown takes, of a pool or a scheduler, phase by phase; a [`Duration`] is one that
@@ -64,8 +65,13 @@ impl From<Duration> for Shutdown {
 pub struct ShutdownReport {
     /// The pool's name.
     pub pool: Cow<'static, str>,
-    /// Tasks that ended by themselves in time, well or not.
+    /// Tasks that ended by themselves before the drain was over, well or not: those that returned
+    /// and those that panicked.
     pub completed: u64,
+    /// Tasks that the pool dropped because they ran longer than they may:
+    /// [`task_timeout`](super::WorkerPoolBuilder::task_timeout),
+    /// [`Submit::timeout`](super::Submit::timeout).
+    pub timed_out: u64,
     /// Running tasks that ended by themselves once they were told to stop, and tasks that their
     /// handles aborted.
     pub cancelled: u64,
@@ -80,9 +86,11 @@ pub struct ShutdownReport {
 }
 
 impl ShutdownReport {
-    /// Whether every task ended by itself, in time.
+    /// Whether every task ended by itself before the drain was over: whether only `completed` is
+    /// more than 0.
     pub fn is_clean(&self) -> bool {
-        self.cancelled == 0 && self.dropped == 0 && self.abandoned == 0 && self.stuck == 0
+        let cut_short = self.timed_out + self.cancelled + self.dropped;
+        cut_short + self.abandoned + self.stuck == 0
     }
 }
 
@@ -90,6 +98,7 @@ impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} completed", self.pool, self.completed)?;
         for (count, what) in [
+            (self.timed_out, "timed out"),
             (self.cancelled, "cancelled"),
             (self.dropped, "dropped"),
             (self.abandoned, "never ran"),
@@ -105,35 +114,40 @@ impl fmt::Display for ShutdownReport {
 
 pub(super) async fn run(core: &Core, how: Shutdown) -> ShutdownReport {
     core.close();
-    if !ended_within(core, how.drain).await {
+    // The caller's, which does not end before this does.
+    let own = usize::from(inside::seat_in(core.number).is_some());
+    if !ended_within(core, own, how.drain).await {
         core.cancel();
-        if how.grace.is_zero() || !ended_within(core, how.grace).await {
+        if how.grace.is_zero() || !ended_within(core, own, how.grace).await {
             core.stop();
-            if !core.has_nothing_but_slots_above() {
+            // A task of the pool has no poll after this one.
+            if own == 0 && !core.has_nothing_but_slots_above() {
                 // Whether it ends in this time or not, the report says how things stand.
-                ended_within(core, LAST_WAIT).await;
+                ended_within(core, own, LAST_WAIT).await;
             }
         }
     }
-    let report = report(core);
+    let report = report(core, own);
     events::shut_down(core, report.is_clean(), &report);
     report
 }
 
-async fn ended_within(core: &Core, timeout: Duration) -> bool {
-    core.rt.timeout(timeout, core.wait_ended()).await.is_ok()
+async fn ended_within(core: &Core, own: usize, timeout: Duration) -> bool {
+    let ended = core.wait_ended_but_for(own);
+    core.rt.timeout(timeout, ended).await.is_ok()
 }
 
-fn report(core: &Core) -> ShutdownReport {
+fn report(core: &Core, own: usize) -> ShutdownReport {
     let (then, now) = (core.totals_at_close(), core.totals());
     let ended = |how| now.ended(how) - then.ended(how);
     ShutdownReport {
         pool: core.name.clone(),
         completed: now.ended_by_themselves() - then.ended_by_themselves(),
+        timed_out: ended(End::TimedOut),
         cancelled: ended(End::Stopped) + now.aborted() - then.aborted(),
         dropped: ended(End::Dropped),
         abandoned: now.abandoned() - then.abandoned(),
-        stuck: now.running() + core.counters.astray(),
+        stuck: now.running().saturating_sub(own as u64) + core.counters.astray(),
     }
 }
 

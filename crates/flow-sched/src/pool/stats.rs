@@ -209,9 +209,9 @@ impl Totals {
         self.ends[how as usize]
     }
 
-    /// Tasks that started and ended by themselves, however.
+    /// Tasks that started and ended by themselves, well or not.
     pub(super) fn ended_by_themselves(&self) -> u64 {
-        self.ended(End::Completed) + self.ended(End::Panicked) + self.ended(End::TimedOut)
+        self.ended(End::Completed) + self.ended(End::Panicked)
     }
 
     pub(super) fn aborted(&self) -> u64 {

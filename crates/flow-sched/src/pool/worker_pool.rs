@@ -392,6 +392,15 @@ impl WorkerPool {
     /// phase the report gives such as [`stuck`](ShutdownReport::stuck). A sub-pool whose time is over
     /// does not wait for slots that are queued in the pool above, which leave in their turn.
     ///
+    /// # In a task of the pool
+    /// It does not wait for that task, which ends no sooner than this does, and does not count it.
+    /// For the rest the task is as all others: it is told to stop in phase 3, and this returns at
+    /// once when phase 4 begins, in the last poll that the task has. That is so too in a task of a
+    /// sub-pool; but as the sub-pool has to end before this pool does, this takes all of its time
+    /// then. Two tasks that await it wait for each other until their time is over, and one that
+    /// awaits it in [`release_slot`](Self::release_slot) waits for itself, and is dropped. To stop
+    /// the intake and wait for nothing, call [`close`](Self::close).
+    ///
     /// # Cancel safety
     /// Dropping the future leaves the pool closed and draining, or in the phase it had reached.
     pub async fn shutdown(&self, how: impl Into<Shutdown>) -> ShutdownReport {

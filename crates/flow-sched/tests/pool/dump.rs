@@ -236,7 +236,8 @@ fn the_roll_agrees_with_the_figures() {
             assert_eq!(dump.running().len() as u64, stats.running);
             assert_eq!(dump.queued().len() as u64, stats.queued);
         }
-        assert!(pool.shutdown(LONG).await.is_clean());
+        let report = pool.shutdown(LONG).await;
+        assert_eq!((report.dropped, report.abandoned, report.stuck), (0, 0, 0));
         let dump = pool.dump();
         assert_eq!((dump.running().len(), dump.queued().len()), (0, 0));
     });

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use flow_rt::sim::{self, Sim};
@@ -9,7 +10,7 @@ use flow_rt::{Handle, TestRuntime, block_on};
 use flow_sched::{PoolConfigError, Shutdown, TaskError, TaskHandle, WorkerPool};
 use futures_util::future::{join, join_all};
 
-use crate::common::{Gate, LONG, ms};
+use crate::common::{Gate, LONG, ms, poll_once};
 
 flow_rt::on_every_runtime! {
     seeds 0..50;
@@ -18,6 +19,10 @@ flow_rt::on_every_runtime! {
     shutdown_of_an_idle_pool_and_of_one_that_never_ran,
     the_shortest_timeout_wins,
     the_pools_token_reaches_tasks,
+    a_task_that_ran_too_long_did_not_end_by_itself,
+    a_task_that_shuts_its_pool_down_is_not_waited_for,
+    a_task_that_shuts_its_pool_down_in_vain_has_its_report,
+    a_shutdown_from_a_sub_pool_ends,
     tasks_that_are_told_have_their_time,
     one_grace_ends_while_another_has_time,
     more_slots_start_and_fewer_stay,
@@ -91,6 +96,87 @@ async fn the_pools_token_reaches_tasks(rt: TestRuntime) {
     told.await.unwrap();
     // The pool is open, and its tasks are born cancelled.
     assert!(pool.run(async |cx| cx.is_cancelled()).await.unwrap());
+}
+
+async fn a_task_that_ran_too_long_did_not_end_by_itself(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(2).build().unwrap();
+    let slow = pool.submit(async |_| std::future::pending::<()>().await);
+    let slow = slow.timeout(ms(5)).await.unwrap();
+    let sleeper = rt.clone();
+    let quick = pool.submit(async move |_| sleeper.sleep(ms(1)).await.unwrap());
+    let quick = quick.await.unwrap();
+    let report = pool.shutdown(LONG).await;
+    assert_eq!((report.completed, report.timed_out), (1, 1));
+    assert!(!report.is_clean());
+    assert_eq!(report.to_string(), "pool: 1 completed, 1 timed out");
+    quick.await.unwrap();
+    assert!(matches!(slow.await, Err(TaskError::TimedOut { .. })));
+}
+
+async fn a_task_that_shuts_its_pool_down_is_not_waited_for(rt: TestRuntime) {
+    // One slot idle, one that drains the queue, and the task's own.
+    let pool = WorkerPool::builder().runtime(&rt).slots(3).build().unwrap();
+    let nap = |time| {
+        let sleeper = rt.clone();
+        pool.submit(async move |_| sleeper.sleep(time).await.unwrap())
+    };
+    for _ in 0..3 {
+        nap(ms(1)).detach().await.unwrap();
+    }
+    rt.advance(ms(1)).await;
+    nap(ms(20)).detach().await.unwrap();
+    let (inner, before) = (pool.clone(), rt.now());
+    let report = pool.run(async move |_| inner.shutdown(LONG).await);
+    let report = report.await.unwrap();
+    assert_eq!(rt.now() - before, ms(20));
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.completed, 1, "the task that asked is in no count");
+    // From without it is a task as any.
+    let report = pool.shutdown(LONG).await;
+    assert_eq!((report.completed, report.is_clean()), (2, true), "{report}");
+    assert_eq!(pool.stats().slots, 0);
+    // In a closure that blocks the same holds.
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
+    let inner = pool.clone();
+    let report = pool.run_blocking(move |_| poll_once(&mut Box::pin(inner.shutdown(LONG))));
+    assert!(matches!(report.await.unwrap(), Poll::Ready(report) if report.is_clean()));
+}
+
+async fn a_task_that_shuts_its_pool_down_in_vain_has_its_report(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(2).build().unwrap();
+    let stuck = pool.submit(async |_| std::future::pending::<()>().await);
+    let stuck = stuck.await.unwrap();
+    let (inner, told) = (pool.clone(), Arc::new(AtomicUsize::new(0)));
+    let hears = told.clone();
+    let task = pool.run(async move |cx| {
+        let how = Shutdown::drain(ms(10)).then_cancel(ms(5));
+        let report = inner.shutdown(how).await;
+        assert_eq!(report.stuck, 1, "{report}");
+        hears.fetch_add(1 + usize::from(cx.is_cancelled()), Ordering::Relaxed);
+        report
+    });
+    let before = rt.now();
+    assert!(!task.await.unwrap().is_clean());
+    assert_eq!(rt.now() - before, ms(15));
+    assert_eq!(told.load(Ordering::Relaxed), 2);
+    assert!(stuck.await.unwrap_err().is_cancelled());
+    assert_eq!(pool.shutdown(LONG).await.dropped, 1);
+}
+
+async fn a_shutdown_from_a_sub_pool_ends(rt: TestRuntime) {
+    let pool = WorkerPool::builder().runtime(&rt).slots(2).build().unwrap();
+    let sub = pool.sub_pool().slots(1).build().unwrap();
+    let (inner, before) = (pool.clone(), rt.now());
+    let report = sub.run(async move |_| inner.shutdown(ms(10)).await);
+    assert_eq!(report.await.unwrap().stuck, 0);
+    assert_eq!(rt.now() - before, ms(10));
+    // The other way round there is nothing special.
+    let pool = WorkerPool::builder().runtime(&rt).slots(2).build().unwrap();
+    let sub = pool.sub_pool().slots(1).build().unwrap();
+    sub.run(async |_| ()).await.unwrap();
+    let inner = sub.clone();
+    let report = pool.run(async move |_| inner.shutdown(LONG).await);
+    assert!(report.await.unwrap().is_clean());
 }
 
 /// A task that stops so long after it was told to.
