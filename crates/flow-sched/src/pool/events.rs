@@ -69,7 +69,7 @@ mod imp {
 
     pub(in super::super) fn ended(
         core: &Core,
-        slot: u32,
+        slot: Option<usize>,
         end: End,
         panic: Option<&Panic>,
         limit: Option<Duration>,
@@ -181,7 +181,7 @@ mod imp {
     #[inline]
     pub(in super::super) fn ended(
         _: &Core,
-        _: u32,
+        _: Option<usize>,
         _: End,
         _: Option<&Panic>,
         _: Option<Duration>,

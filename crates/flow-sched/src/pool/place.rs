@@ -360,7 +360,7 @@ impl Facts {
             core.hooks.panicked(panic);
         }
         if matches!(end, End::Panicked | End::TimedOut) {
-            events::ended(core, on.seat, end, panic, self.limit);
+            events::ended(core, on.slot(), end, panic, self.limit);
         }
         let is_asked = self.timed || core.hooks.task_end.is_some();
         let now = is_asked.then(|| core.rt.now())?;

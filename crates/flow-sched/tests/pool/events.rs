@@ -48,6 +48,31 @@ fn tasks_that_fail_are_told_and_others_are_not() {
 }
 
 #[test]
+fn a_task_that_its_submitter_runs_has_no_slot() {
+    quiet();
+    let events = told(|| {
+        sim::check(0..1, |_rt| async move {
+            let builder = WorkerPool::builder().name("io").slots(1).rendezvous();
+            let pool = builder.on_full(OnFull::CallerRuns).build().unwrap();
+            let waits = pool.try_submit(async |cx| cx.cancellation().cancelled().await);
+            let panics = pool.submit(async |_| panic!("quiet: a bug")).await.unwrap();
+            assert!(panics.await.unwrap_err().is_panic());
+            let slow = pool.submit(async |_| std::future::pending::<()>().await);
+            assert!(slow.timeout(ms(5)).await.unwrap().await.is_err());
+            pool.shutdown(ms(0)).await;
+            drop(waits);
+        });
+    });
+    starts_are(
+        &events[..2],
+        &[
+            "WARN message=a task has panicked pool=\"io\" panic=",
+            "WARN message=a task ran for too long and was dropped pool=\"io\" limit=5ms",
+        ],
+    );
+}
+
+#[test]
 fn a_full_queue_is_told_once_and_what_it_cost_at_its_end() {
     for on_full in [OnFull::Reject, OnFull::DropOldest] {
         let events = told(|| {
@@ -95,7 +120,7 @@ fn the_phases_of_a_shutdown_are_told() {
             "DEBUG message=a pool was closed pool=\"io\" queued=1 running=1",
             "WARN message=a pool's time to drain is over: what is queued is abandoned, what runs is told to stop pool=\"io\" queued=1 running=1",
             "WARN message=tasks of a pool did not stop when told to, and are dropped pool=\"io\" running=1",
-            "WARN message=a pool was shut down before its tasks had ended pool=\"io\" report=io: 0 completed, 1 dropped, 1 never ran",
+            "WARN message=a pool was shut down and not all of its tasks ended by themselves pool=\"io\" report=io: 0 completed, 1 dropped, 1 never ran",
         ],
     );
 }
