@@ -23,7 +23,10 @@ use crate::sync::{AtomicWaker, SegQueue};
 ///
 /// At most so many as the pool has slots are out at a time, or may come to have if it is
 /// [adaptive](super::WorkerPoolBuilder::adaptive), unless [`at_once`](Self::at_once) says
-/// otherwise; the others are not made before.
+/// otherwise; the others are not made before. One for which the queue has no room waits for it
+/// while others of the group are out, whatever the pool's answer to a full queue is, unless that is
+/// [`CallerRuns`](flow_rt::OnFull::CallerRuns): so a group is not lost to itself, however short the
+/// queue.
 ///
 /// In a task of the same pool, or of one above or below it, the group gives the task's slot to its
 /// members while it waits: see [`release_slot`](WorkerPool::release_slot). So groups may be nested
@@ -61,7 +64,8 @@ impl<'p> PoolGroup<'p> {
 
     /// Runs all tasks and collects what becomes of each, in their order.
     ///
-    /// A task that the pool does not take has the error that [`WorkerPool::run`] would have.
+    /// A task that the pool does not take, when none of the others is out, has the error that
+    /// [`WorkerPool::run`] would have.
     ///
     /// # Cancel safety
     /// Dropping the future aborts the tasks that are out; the others are never submitted.
@@ -167,10 +171,16 @@ impl<'p> PoolGroup<'p> {
                     Some((index, task)) => {
                         let task = members.watched(index, task);
                         // Room in the queue may be long in coming, and members end meanwhile.
-                        let mut submit = self.pool.submit(task).origin(Origin {
+                        let submit = self.pool.submit(task).origin(Origin {
                             name: None,
                             place: Some(self.place),
                         });
+                        let mut submit = if members.out.is_empty() {
+                            submit
+                        } else {
+                            // No member is lost to the others.
+                            submit.wait_for_others()
+                        };
                         loop {
                             match poll_fn(|cx| members.poll_submit(&mut submit, cx)).await {
                                 Event::Queued(handle) => {

@@ -172,6 +172,14 @@ impl<'p, F, T> Submit<'p, F, T> {
         self
     }
 
+    /// Waits for room where the pool's own answer is to reject the task or to drop another one.
+    pub(super) fn wait_for_others(mut self) -> Self {
+        if matches!(self.on_full, OnFull::Reject | OnFull::DropOldest) {
+            self.on_full = OnFull::Wait;
+        }
+        self
+    }
+
     /// Makes the task independent of the submitter's cancellation.
     #[cfg(feature = "scheduler")]
     pub(crate) fn handed_over(mut self) -> Self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flow_rt::sim::{self, Sim, SimRng};
-use flow_rt::{TaskContext, TestRuntime};
+use flow_rt::{OnFull, TaskContext, TestRuntime};
 use flow_sched::{GroupError, PoolConfigError, TaskError, WorkerPool, WorkerPoolBuilder};
 use futures_util::future::{join, join_all};
 
@@ -26,6 +26,7 @@ flow_rt::on_every_runtime! {
     a_group_collects_in_order_and_keeps_its_bound,
     the_first_error_cancels_the_rest,
     a_group_says_what_became_of_its_tasks,
+    a_group_is_not_lost_to_itself,
     a_dropped_group_aborts_what_is_out,
     the_handle_runs_tasks_on_the_slots,
     what_is_spawned_does_not_starve_the_rest,
@@ -339,6 +340,54 @@ async fn the_first_error_cancels_the_rest(rt: TestRuntime) {
     assert_eq!((pool.stats().running, pool.stats().queued), (0, 0));
     assert!(started.load(Ordering::Relaxed) <= 5);
     assert_eq!(pool.run(async |_| 7).await.unwrap(), 7);
+}
+
+/// More at once than the queue holds, before any slot is there.
+async fn a_group_is_not_lost_to_itself(rt: TestRuntime) {
+    for (on_full, at_once) in [
+        (OnFull::Reject, None),
+        (OnFull::Reject, Some(100)),
+        (OnFull::DropOldest, None),
+        (OnFull::CallerRuns, None),
+    ] {
+        let builder = WorkerPool::builder().runtime(&rt).slots(8).queue(4);
+        let pool = builder.on_full(on_full).build().unwrap();
+        let run = async || {
+            let mut group = pool.group();
+            if let Some(tasks) = at_once {
+                group = group.at_once(tasks).unwrap();
+            }
+            let tasks = (0..20).map(|n| {
+                let sleeper = rt.clone();
+                async move |_| {
+                    sleeper.sleep(ms(1)).await.unwrap();
+                    n
+                }
+            });
+            group.run_all(tasks).await
+        };
+        let values: Vec<_> = run().await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(values, (0..20).collect::<Vec<_>>());
+        let stats = pool.stats();
+        assert_eq!((stats.completed, stats.rejected), (20, 0), "{stats:?}");
+        if on_full == OnFull::Reject {
+            // With none of its tasks out it is a submitter as any.
+            let gates: Vec<_> = (0..8).map(|_| Gate::new()).collect();
+            for gate in gates.iter().chain(&gates[..4]) {
+                let opens = gate.clone();
+                let waits = pool.submit(async move |_| opens.cancelled().await);
+                waits.detach().await.unwrap();
+                rt.settle().await;
+            }
+            let refused = run().await;
+            let is_full = |ended: &Result<_, _>| matches!(ended, Err(TaskError::Full { .. }));
+            assert!(refused.iter().all(is_full), "{refused:?}");
+            for gate in gates {
+                gate.cancel();
+            }
+        }
+        assert!(pool.shutdown(LONG).await.is_clean());
+    }
 }
 
 async fn a_group_says_what_became_of_its_tasks(rt: TestRuntime) {
