@@ -1,12 +1,12 @@
 //! Blocking closures: a slot's turns on one of the host's threads for blocking work.
 //!
-//! A call to such a thread costs the host ten microseconds, most of them for waking threads. So a
-//! slot that comes to a blocking closure makes one call for it *and for those that follow it in
-//! the queue*: the thread runs the closure, takes the next task as the slot would, and goes on
-//! while that blocks too. The slot waits meanwhile, for the thread to hand back and for whatever
-//! may end the task that runs: an abort, its time, its submitter, the pool. As a slot runs one
-//! task at a time anyhow, nothing is delayed by it, be the closures short or long; and nothing is
-//! taken out of the queue before there is a thread to run it.
+//! A call to such a thread costs the host many times what a small task does, most of it for waking
+//! threads. So a slot that comes to a blocking closure makes one call for it *and for those that
+//! follow it in the queue*: the thread runs the closure, takes the next task as the slot would, and
+//! goes on while that blocks too. The slot waits meanwhile, for the thread to hand back and for
+//! whatever may end the task that runs: an abort, its time, its submitter, the pool. As a slot runs
+//! one task at a time anyhow, nothing is delayed by it, be the closures short or long; and nothing
+//! is taken out of the queue before there is a thread to run it.
 //!
 //! # State
 //! Behind one lock, [`State`]: `first`, the task that the call is made for; `current`, the task

@@ -133,7 +133,7 @@ impl WorkerPoolBuilder {
 
     /// How many tasks may wait for a slot; 1,024 unless set.
     ///
-    /// The queue's memory, 24 bytes per task, is taken when the pool is built, unless it has
+    /// The queue's memory, 32 bytes per task, is taken when the pool is built, unless it has
     /// [`priorities`](Self::priorities). The last call of this, [`unbounded`](Self::unbounded)
     /// and [`rendezvous`](Self::rendezvous) counts.
     pub fn queue(mut self, tasks: usize) -> Self {
@@ -214,10 +214,10 @@ impl WorkerPoolBuilder {
     /// Lets the pool find its number of slots by itself, between the ends of its
     /// [`slots`](Self::slots): from how long tasks wait and run, and from loads.
     ///
-    /// It begins with the fewest. It decides when tasks come, start or end, and when they are turned
-    /// away; while tasks wait and all slots are busy, by a timer, once per
-    /// [window](Sizing::window). So tasks that wait get slots, within the ends of the range, however
-    /// long others run, unless the algorithm or a load is against it.
+    /// It begins with the fewest. It decides when tasks come, start or end, and when they are
+    /// turned away; while tasks wait and all slots are busy, by a timer, once per
+    /// [window](Sizing::window). So tasks that wait get slots, within the ends of the range,
+    /// however long others run, unless the algorithm or a load is against it.
     ///
     /// It costs three reads of the clock and two short locks per task.
     #[cfg(feature = "adaptive")]
@@ -345,7 +345,7 @@ impl fmt::Debug for WorkerPoolBuilder {
     }
 }
 
-/// A queue of this length takes 400 MB.
+/// A queue of this length takes 512 MiB.
 pub(super) const MAX_QUEUE: usize = 1 << 24;
 
 /// A pop may look at each of them.

@@ -1,18 +1,19 @@
 //! Who decides for a pool that sizes itself while tasks wait and none comes, starts or ends.
 //!
 //! Such a pool decides when something happens to a task. If tasks keep all its slots for long, what
-//! waits for a slot would wait for that. So whoever leaves something waiting posts a lookout: a task
-//! of the runtime's that sleeps to the end of each window and decides then. It goes when nothing
-//! waits, or when the pool may not grow. As it is posted once at a time, and goes no sooner than it
-//! wakes, a pool that is busy has one timer per window, and a pool that is idle none after it.
+//! waits for a slot would wait for that. So whoever leaves something waiting posts a lookout: a
+//! task of the runtime's that sleeps to the end of each window and decides then. It goes when
+//! nothing waits, or when the pool may not grow. As it is posted once at a time, and goes no sooner
+//! than it wakes, a pool that is busy has one timer per window, and a pool that is idle none after
+//! it.
 //!
 //! # State
 //! `since`: when the lookout was posted, in nanoseconds; [`NOBODY`] while there is none.
 //!
 //! # Invariants
 //! 1. Whoever changes `since` from [`NOBODY`] spawns the lookout, or is it.
-//! 2. Whoever makes something wait does so **before** it looks at `since` and at the slots: one that
-//!    queues a task, one that joins the line for room, and a slot that has begun a task, which
+//! 2. Whoever makes something wait does so **before** it looks at `since` and at the slots: one
+//!    that queues a task, one that joins the line for room, and a slot that has begun a task, which
 //!    counts as running by then. Between the two is a fence. So the last of them finds that
 //!    something waits and that all slots are busy.
 //! 3. A lookout that goes says so **before** it looks for the last time, with a fence between.

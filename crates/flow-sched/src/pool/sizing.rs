@@ -22,8 +22,8 @@
 //!
 //! # When
 //! Whoever submits, starts or ends a task after a window's end decides, or is turned away. While
-//! tasks wait for slots that are all busy, a [lookout](super::lookout) does too. An idle pool has no
-//! timer and decides nothing. Its idle slots leave anyhow.
+//! tasks wait for slots that are all busy, a [lookout](super::lookout) does too. An idle pool has
+//! no timer and decides nothing. Its idle slots leave anyhow.
 
 use core::fmt;
 use core::time::Duration;

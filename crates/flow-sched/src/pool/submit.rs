@@ -128,7 +128,8 @@ impl<'p, F, T> Submit<'p, F, T> {
 
     /// Bounds the task's run, counted from its start; the pool's own limit holds beside it.
     ///
-    /// With a limit of zero the task gets one poll.
+    /// With a limit of zero the task gets one poll. A closure that blocks is called all the same,
+    /// and has timed out unless it returns before its slot looks.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self
@@ -218,15 +219,17 @@ impl<'p, F, T> Submit<'p, F, T> {
     /// Submits the task if the queue has room now, or makes room by
     /// [`DropOldest`](OnFull::DropOldest); see [`try_submit`](super::WorkerPool::try_submit).
     ///
-    /// It does not wait, so with `DropOldest` it may be refused though nothing more urgent is queued:
-    /// if another thread has lost its processor between taking a place and putting its task there, or
-    /// between taking a task out and giving its place back. A submit that is awaited is not.
+    /// It does not wait, so with `DropOldest` it may be refused though nothing more urgent is
+    /// queued: if another thread has lost its processor between taking a place and putting its task
+    /// there, or between taking a task out and giving its place back. A submit that is awaited is
+    /// not.
     ///
     /// Once this future has been polled to its end there is nothing to submit any more. The handle
     /// is then as one whose result was taken: finished, and pending.
     ///
     /// # Errors
-    /// [`TrySubmitError`] with the task: closed, full, or of a priority that the pool does not have.
+    /// [`TrySubmitError`] with the task: closed, full, or of a priority that the pool does not
+    /// have.
     pub fn try_now(mut self) -> Result<TaskHandle<T>, TrySubmitError<F>> {
         let queued = self.try_push(Self::push, Self::refuse)?;
         Ok(queued.unwrap_or_else(|| TaskHandle::spent(self.core.clone())))
@@ -485,8 +488,8 @@ impl<'p, F, T> Submit<'p, F, T> {
 }
 
 /// How often a submitter looks for a place that somebody is about to leave or to fill, before it
-/// lets others have a turn: a place changes hands within some nanoseconds, unless the one who has it
-/// lost its processor.
+/// lets others have a turn: a place changes hands within some nanoseconds, unless the one who has
+/// it lost its processor.
 const TRIES: u32 = if cfg!(loom) { 2 } else { 64 };
 
 /// Where a task goes that was accepted.

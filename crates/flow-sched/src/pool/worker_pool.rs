@@ -208,8 +208,9 @@ impl WorkerPool {
     ///
     /// # Cost
     /// A slot makes one call to the host for a closure and for those that follow it in the queue,
-    /// up to 64: one alone costs what the host takes for it, ten microseconds or so, and small ones
-    /// in a row a fraction of a microsecond each.
+    /// up to 64. One alone costs the host's call and two wakes more, of the slot and of whoever
+    /// waits, which on some hosts is nearly as much again; small ones in a row cost a small part of
+    /// a call each.
     #[track_caller]
     pub fn submit_blocking<F, T>(&self, task: F) -> Submit<'_, F, T>
     where
@@ -413,7 +414,8 @@ impl WorkerPool {
     /// The pool's figures now. They fit together: see [`PoolStats`].
     ///
     /// # Cost
-    /// A few dozen loads; a short lock if submitters wait for room.
+    /// A cache line and seven loads for each slot that the pool may have, up to 64, and a few more:
+    /// some hundred loads in a pool of 64. A short lock if submitters wait for room.
     pub fn stats(&self) -> PoolStats {
         self.core().stats()
     }

@@ -1,9 +1,11 @@
 //! Handing tasks in, and their handles: order, refusal, abort, blocking closures, nesting.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
-use flow_rt::{CancellationToken, Deadline, OnFull, Panic, TaskContext, TestRuntime};
+use flow_rt::{CancellationToken, Deadline, OnFull, Panic, TaskContext, TestRuntime, TraceContext};
 use flow_sched::{Rejected, SubmitError, TaskError, TaskHandle, TrySubmitError, WorkerPool};
 use futures_util::future::join_all;
 
@@ -24,6 +26,7 @@ flow_rt::on_every_runtime! {
     a_nested_submit_to_a_full_queue_is_refused,
     a_task_works_for_its_submitter,
     a_submitters_cancellation_reaches_its_tasks,
+    with_no_time_a_task_has_one_poll,
     a_detached_task_has_no_handle,
     a_future_that_was_ready_stays_pending,
     one_that_was_ready_takes_no_place,
@@ -290,16 +293,35 @@ async fn a_task_works_for_its_submitter(rt: TestRuntime) {
     assert!(TaskContext::current().is_none());
 
     let deadline = Deadline::after(rt.now(), LONG);
+    let [trace, other] = ["4b", "c0"].map(|first| {
+        let trace = format!("00-{first}f92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        trace.parse::<TraceContext>().unwrap()
+    });
+    let other_trace = Some(other);
     let work = TaskContext::new()
         .with_deadline(deadline)
+        .with_trace(trace)
         .with_baggage("tenant", "acme")
         .unwrap();
+    // One after the other in the same slot, which keeps what it can of a task's context.
     for _ in 0..2 {
+        let other = TaskContext::new().with_trace(other);
+        let current = other.scope(pool.run(async |cx| cx.trace())).await;
+        assert_eq!(current.unwrap(), other_trace);
         let current = pool.run(async |_| TaskContext::current());
         let current = work.clone().scope(current).await.unwrap().unwrap();
         assert_eq!(current.baggage("tenant"), Some("acme"));
         assert_eq!(current.deadline(), deadline);
+        assert_eq!(current.trace(), Some(trace));
         assert!(!current.is_cancelled());
+        let blocking = work.clone().scope(pool.run_blocking(|cx| cx.trace()));
+        assert_eq!(blocking.await.unwrap(), Some(trace));
+        let detached = Arc::new(Mutex::new(None));
+        let tells = detached.clone();
+        let task = pool.submit(async move |cx: TaskContext| *tells.lock().unwrap() = cx.trace());
+        work.clone().scope(task.detach()).await.unwrap();
+        assert_eq!(pool.run(async |cx| cx.trace()).await.unwrap(), None);
+        assert_eq!(*detached.lock().unwrap(), Some(trace));
     }
     let blocking = pool.run_blocking(|cx| {
         let current = TaskContext::current().unwrap();
@@ -309,6 +331,37 @@ async fn a_task_works_for_its_submitter(rt: TestRuntime) {
     // The slot goes on without it.
     let next = pool.run(async |cx| cx.baggage_items().count());
     assert_eq!(next.await.unwrap(), 0);
+}
+
+async fn with_no_time_a_task_has_one_poll(rt: TestRuntime) {
+    let pool = one_slot(&rt, 1);
+    let polls = Arc::new(AtomicUsize::new(0));
+    let counts = polls.clone();
+    let task = pool.submit(async move |_| {
+        poll_fn(|cx| {
+            counts.fetch_add(1, Ordering::Relaxed);
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        })
+        .await;
+    });
+    let late = task.timeout(ms(0)).await.unwrap().await.unwrap_err();
+    assert!(matches!(late, TaskError::TimedOut { limit } if limit.is_zero()));
+    assert_eq!(polls.load(Ordering::Relaxed), 1);
+    // That is enough for one that does not wait.
+    let quick = pool.submit(async |_| 7).timeout(ms(0)).await.unwrap();
+    assert_eq!(quick.await.unwrap(), 7);
+    // A closure is called, and is in time or not.
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counts = calls.clone();
+    let closure = pool.submit_blocking(move |_| counts.fetch_add(1, Ordering::Relaxed));
+    match closure.timeout(ms(0)).await.unwrap().await {
+        Ok(before) => assert_eq!(before, 0),
+        Err(late) => assert!(matches!(late, TaskError::TimedOut { limit } if limit.is_zero())),
+    }
+    pool.shutdown(LONG).await;
+    rt.settle().await;
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
 
 async fn a_future_that_was_ready_stays_pending(rt: TestRuntime) {
