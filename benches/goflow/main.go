@@ -42,8 +42,8 @@ func main() {
 		"wait":           wait(),
 		"pool, 2":        pool(workers),
 		"pool, 64":       pool(64),
-		"schedule":       schedule(false),
-		"cron":           schedule(true),
+		"schedule":       schedule(),
+		"cron":           cron(),
 		"drop oldest":    dropOldest(1),
 		"drop oldest, 2": dropOldest(2),
 	}
@@ -177,8 +177,8 @@ func pool(workers int) func(int) {
 	}
 }
 
-// Tasks due in an hour, or each minute, with names of their own that are there before.
-func schedule(byCron bool) func(int) {
+// Tasks due in an hour, with names of their own that are there before.
+func schedule() func(int) {
 	pool, err := workerpool.NewSafe(workers, wave)
 	check(err)
 	task := workerpool.TaskFunc(func(context.Context) error { return nil })
@@ -189,10 +189,25 @@ func schedule(byCron bool) func(int) {
 		}
 		jobs := scheduler.NewWithConfig(scheduler.Config{WorkerPool: pool, MaxTasks: n})
 		for _, name := range names[:n] {
-			if byCron {
-				check(jobs.ScheduleCron(name, "0 * * * * *", task))
-			} else {
-				check(jobs.ScheduleAfter(name, task, time.Hour))
+			check(jobs.ScheduleAfter(name, task, time.Hour))
+		}
+	}
+}
+
+// Waves of tasks by one pattern, with names that are there before.
+func cron() func(int) {
+	pool, err := workerpool.NewSafe(workers, wave)
+	check(err)
+	task := workerpool.TaskFunc(func(context.Context) error { return nil })
+	var names []string
+	for i := range wave {
+		names = append(names, "job "+strconv.Itoa(i))
+	}
+	return func(waves int) {
+		for range waves {
+			jobs := scheduler.NewWithConfig(scheduler.Config{WorkerPool: pool, MaxTasks: wave})
+			for _, name := range names {
+				check(jobs.ScheduleCron(name, "0 30 9 * * MON-FRI", task))
 			}
 		}
 	}

@@ -17,7 +17,7 @@ its own last full run.
 
 *Cost* is flow's figure divided by the peer's (below 1: flow is cheaper), *gain* is the peer's
 divided by flow's. Both are medians over interleaved rounds of one run; figures are medians too,
-and only for orientation. Targets stand in `targets.toml`.
+and only for orientation, but where a target is one (`≤ n`), of the machine named here. Targets stand in `targets.toml`.
 ";
 
 /// Writes the section and the plot of one bench.

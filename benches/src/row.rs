@@ -78,8 +78,8 @@ impl<'b, 'f> Row<'b, 'f> {
     /// batches, one after the other, and then another one the other way round (A B B A), so that
     /// what drifts meets them alike; a round's figure is that of all its turns. The first round
     /// warms up. Then the rounds go on, to twice as many as there are of others, until the
-    /// quartiles of each cost are within a tenth of it; a note below the table says if they have
-    /// not come so far.
+    /// quartiles of each cost are within a tenth of it; a note below the table says after how many
+    /// that was.
     pub fn until_steady(mut self) -> Self {
         self.is_until_steady = true;
         self
@@ -138,9 +138,9 @@ impl<'b, 'f> Row<'b, 'f> {
         let Some(mut measured) = self.measured(&samples) else {
             return;
         };
-        if self.is_until_steady && measured.spread() > STEADY {
+        if self.is_until_steady {
             self.bench.note(format!(
-                "{}: not steady; after {} rounds the quartiles of its cost are {:.0} % of it apart.",
+                "{}: after {} rounds the quartiles of its cost were {:.0} % of it apart.",
                 self.name,
                 samples[0].1.len(),
                 measured.spread() * 100.0

@@ -5,7 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use hyper_util::rt::TokioIo;
-use smol_hyper::rt::FuturesIo;
+
+use crate::told::Told;
 
 /// A runtime and its sockets.
 pub(crate) trait Host: 'static {
@@ -68,7 +69,7 @@ impl Host for Tokio {
 pub(crate) struct Smol;
 
 impl Host for Smol {
-    sockets!(smol, FuturesIo);
+    sockets!(smol, Told);
 
     fn run<F: Future>(main: F) -> io::Result<F::Output> {
         Ok(smol::block_on(main))
@@ -82,7 +83,7 @@ impl Host for Smol {
 pub(crate) struct AsyncStd;
 
 impl Host for AsyncStd {
-    sockets!(async_std, FuturesIo);
+    sockets!(async_std, Told);
 
     fn run<F: Future>(main: F) -> io::Result<F::Output> {
         Ok(async_std::task::block_on(main))

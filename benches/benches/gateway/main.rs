@@ -7,10 +7,15 @@
 #![allow(clippy::print_stdout)] // the plain proxy says where it listens
 #![allow(clippy::disallowed_methods)] // the peer is its host's own, and time is real
 
+#[allow(dead_code, reason = "its tests run with the examples")]
+#[path = "../../../examples/gateway/alarm.rs"]
+mod alarm;
 mod host;
 mod load;
 mod plain;
 mod server;
+#[path = "../../../examples/gateway/told.rs"]
+mod told;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -77,11 +82,10 @@ fn rows(bench: &mut Bench) -> Result<(), String> {
     bench.note(
         "The same on both sides: hyper's server and client with their defaults, the runtime with \
          its default workers, kept connections to the upstream, the HMAC-SHA256 of each request, \
-         the headers taken out and put in, and the log's lines, written 64 KiB at a time. The \
-         plain proxy checks the signature in the request's own task, limits nothing, waits without \
+         the headers taken out and put in, the log's lines, written 64 KiB at a time, and sockets \
+         of smol and async-std that are read only after they have woken their task. The plain proxy checks the signature in the request's own task, limits nothing, waits without \
          limit, formats its line under a mutex, counts nothing and does not drain. The gateway's \
-         sockets are boxed, and those of smol and async-std are read only after they have woken \
-         their task, not whenever hyper tries; it decides a rate and a concurrency limit, which \
+         sockets are boxed; it decides a rate and a concurrency limit, which \
          admit everybody here, and checks signatures on its pool.",
     );
     bench.note(

@@ -22,10 +22,10 @@ pub(crate) fn wakeups(bench: &mut Bench, runtime: &Runtime) {
     for i in 0..MANY {
         drop(unnamed(&schedulers[0], later(i)));
     }
-    let hour = SystemTime::now();
+    let now = SystemTime::now();
     for i in 0..MANY {
         let job = schedulers[1].unnamed(async |_cx| {});
-        let job = job.once_at(hour + later(i));
+        let job = job.once_at(now + later(i));
         drop(job.start().expect("it has no name to be taken"));
     }
     // Until the drivers have taken all of them over.

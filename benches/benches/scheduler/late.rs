@@ -165,7 +165,9 @@ fn cron_scheduler(runtime: &Runtime) -> Box<dyn Fn(&Seen)> {
     let runtime = runtime.handle().clone();
     Box::new(move |seen| {
         runtime.block_on(async {
-            let mut scheduler = JobScheduler::new().await.expect("it keeps jobs in memory");
+            let mut scheduler = JobScheduler::new_with_channel_size(2 * JOBS as usize)
+                .await
+                .expect("it keeps jobs in memory");
             for _ in 0..JOBS {
                 let seen = seen.clone();
                 let job = Job::new_async("* * * * * *", move |_, _| {
@@ -180,7 +182,11 @@ fn cron_scheduler(runtime: &Runtime) -> Box<dyn Fn(&Seen)> {
                 scheduler.add(job).await.expect("it takes any number");
             }
             scheduler.start().await.expect("it was not started");
-            tokio::time::sleep(SECOND + RUN).await;
+            tokio::time::sleep(SECOND).await;
+            seen.lock().expect("no panic").clear();
+            tokio::time::sleep(RUN).await;
+            let ran = seen.lock().expect("no panic").len() as u64;
+            assert!(ran >= JOBS, "{ran} runs in two seconds");
             scheduler.shutdown().await.expect("it was not shut down");
         });
     })

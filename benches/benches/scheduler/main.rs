@@ -49,7 +49,8 @@ fn main() -> ExitCode {
                  scheduled from any thread, and its driver takes the change up on another one.",
             );
             bench.note(
-                "tokio-cron-scheduler has no phases: its 10,000 jobs are all due at each second. \
+                "tokio-cron-scheduler has no phases: its 10,000 jobs are all due at each second, \
+                 and how late they are is modulo a second. \
                  The 1,000,000 that are due at once are due within a millisecond, and each once.",
             );
         },

@@ -44,9 +44,10 @@ impl<T> Receiver<T> {
     ///
     /// Receivers that wait are served in FIFO order from the poll that parks them.
     ///
-    /// One of several receivers that finds nothing in a channel of 256 items or more pauses for
-    /// half a microsecond to six before it waits, so that senders get ahead; it is not done again
-    /// until an eighth of the capacity, or 128 items, were received.
+    /// The thread of one of several receivers that finds nothing in a channel of 256 items or more
+    /// spins for half a microsecond to six before it waits, so that senders on other threads get
+    /// ahead: after each run of an eighth of the capacity, or 128 items; of 16 such runs if nobody
+    /// sent anything meanwhile. The other ways of receiving one item do the same.
     ///
     /// # Errors
     /// [`RecvError::Closed`] once the channel is closed and everything in it was received.

@@ -60,7 +60,7 @@
 //! then it wants its place in the line. Behind a slow receiver it parks at its second poll.
 //!
 //! # Rests
-//! Where several take and several push, receivers that keep up are right behind the senders, and
+//! Where several take, receivers that keep up are right behind the senders on other cores, and
 //! each slot's line changes cores for an item or two: none of them finds the ring empty for long,
 //! so none parks. One that has taken a run and finds nothing [rests](Ring::rest) before it looks
 //! again. The senders fill a quarter of the ring meanwhile, and the next run is taken at the speed
@@ -106,7 +106,8 @@ pub struct Ring<T> {
     raw: Raw<T>,
     senders: Waiters,
     receivers: Waiters,
-    /// How many items had been taken when a receiver last [rested](Ring::rest).
+    /// How many items had been taken when a receiver last [rested](Ring::rest); more after a rest in
+    /// vain.
     rested: CachePadded<AtomicU64>,
 }
 
