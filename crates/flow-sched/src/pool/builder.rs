@@ -180,7 +180,7 @@ impl WorkerPoolBuilder {
     /// |---|---|
     /// | [`Wait`](OnFull::Wait), unless set | waits for room |
     /// | [`Reject`](OnFull::Reject) | gets the task back |
-    /// | [`DropOldest`](OnFull::DropOldest) | takes the place of the oldest task of the lowest priority, up to its own; that one ends as [`Evicted`](super::TaskError::Evicted). If all that is queued is more urgent, or was spawned on the pool's [handle](WorkerPool::handle), it gets the task back |
+    /// | [`DropOldest`](OnFull::DropOldest) | takes the place of the oldest task of the lowest priority, up to its own; that one ends as [`Evicted`](super::TaskError::Evicted). If all that is queued is more urgent, was spawned on the pool's [handle](WorkerPool::handle), or has room that a waiting member of a [group](WorkerPool::group) was given, it gets the task back |
     /// | [`CallerRuns`](OnFull::CallerRuns) | runs the task itself, beside the slots, and gets the handle when it has ended |
     pub fn on_full(mut self, on_full: OnFull) -> Self {
         self.on_full = on_full;

@@ -312,13 +312,15 @@ impl Core {
         true
     }
 
-    /// Whether tasks that are more urgent than those of `lane`, or were spawned, hold all places.
+    /// Whether tasks that are more urgent than those of `lane`, or were spawned, hold all places, or
+    /// all that are not promised to those who wait for them, who may not come for long.
     pub(super) fn is_full_above(&self, lane: usize) -> bool {
         let freed = self.room.freed();
         let above = self.lanes.len_above(lane) as u64;
-        // A task has its place from before its push until after its pop. So if none came free
-        // meanwhile, those that were counted held their places together.
-        above >= self.room.capacity() && freed == self.room.freed()
+        // A task has its place from before its push until after its pop, and from a promise before
+        // that. So if none came free meanwhile, those that were counted held their places together;
+        // promises last, for one that is used meanwhile must not be counted twice.
+        above + self.room.promised() >= self.room.capacity() && freed == self.room.freed()
     }
 
     /// Tasks in the queue, by priority, and those that were spawned.

@@ -170,8 +170,8 @@ pub enum SubmitError<F> {
     /// The pool is closed.
     Closed(Rejected<F>),
     /// The queue is full, and the pool's answer to that is [`OnFull::Reject`]; or it is
-    /// [`OnFull::DropOldest`], and all that is queued is more urgent, or was spawned on the pool's
-    /// [handle](super::WorkerPool::handle).
+    /// [`OnFull::DropOldest`], and all that is queued is more urgent, was spawned on the pool's
+    /// [handle](super::WorkerPool::handle), or has room that a waiting member of a group was given.
     Full {
         /// The task.
         task: Rejected<F>,

@@ -362,6 +362,11 @@ impl Room {
         self.line.lock().waiting.len()
     }
 
+    /// Places that waiters were promised and have not come for.
+    pub(super) fn promised(&self) -> u64 {
+        self.line.lock().promised
+    }
+
     /// What a waiter that is out of the line got.
     fn collect(&self, line: &mut Line, ticket: Ticket) -> Result<(), NoRoom> {
         let left = line.waiting.cancel(ticket);

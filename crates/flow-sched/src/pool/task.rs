@@ -32,6 +32,8 @@ use super::core::Core;
 use super::error::TaskError;
 use super::hooks;
 use super::inside::{self, Inside};
+#[cfg(feature = "adaptive")]
+use super::lookout;
 use super::place::Stand;
 use super::roll::Enrolled;
 use super::stats::{End, Gone};
@@ -658,8 +660,13 @@ impl<W: Work> Body for Pin<Box<Started<W>>> {
 
 /// Counts a task that begins, and tells whoever wants to know.
 #[inline]
-fn started(on: Stand, core: &Core) {
+fn started(on: Stand, core: &Arc<Core>) {
     core.counters.started(on.stripe);
+    // Before its first poll, which may take long.
+    #[cfg(feature = "adaptive")]
+    if let Some(sizer) = &core.timing.sizer {
+        lookout::post(core, sizer);
+    }
     hooks::call(core.hooks.task_start.as_ref(), on.slot());
 }
 

@@ -116,7 +116,7 @@ impl Timing {
         if let Some(sizer) = &self.sizer {
             sizer.waited(time);
             sizer.look(core, now, Looks::Other);
-            // It may have left another one behind.
+            // A closure that blocks counts as running by now.
             lookout::post(core, sizer);
         }
         let _ = (core, now, time);

@@ -398,7 +398,9 @@ impl WorkerPool {
     /// For the rest the task is as all others: it is told to stop in phase 3, and this returns at
     /// once when phase 4 begins, in the last poll that the task has. That is so too in a task of a
     /// sub-pool; but as the sub-pool has to end before this pool does, this takes all of its time
-    /// then. Two tasks that await it wait for each other until their time is over, and one that
+    /// then. So it does in a [rendezvous](super::WorkerPoolBuilder::rendezvous), where a task keeps its
+    /// place until it ends, and if tasks are queued that need the slot of the one that waits. Two
+    /// tasks that await it wait for each other until their time is over, and one that
     /// awaits it in [`release_slot`](Self::release_slot) waits for itself, and is dropped. To stop
     /// the intake and wait for nothing, call [`close`](Self::close).
     ///

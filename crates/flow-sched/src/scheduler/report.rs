@@ -192,8 +192,8 @@ pub struct SchedulerReport {
     pub finished: usize,
     /// Runs that had not ended by the deadline and were told to stop.
     pub cancelled: usize,
-    /// Of those, runs still in progress when the report was made: all that had no time to heed it,
-    /// unless the shutdown gave them some
+    /// Of those, runs still in progress when the report was made, but for one that calls the
+    /// shutdown: all that had no time to heed it, unless the shutdown gave them some
     /// ([`Shutdown::then_cancel`](crate::Shutdown::then_cancel)).
     pub left: usize,
 }

@@ -501,11 +501,13 @@ impl Shared {
         let _ = by;
         let shared = self.clone();
         self.handle.spawn_detached(async move {
-            for some in shared.list().chunks(ASKED) {
-                for job in some {
-                    shared.ask_anew(job);
+            for (nth, job) in (1_usize..).zip(shared.list()) {
+                shared.ask_anew(&job);
+                // It may be the last reference, and what it holds is the user's.
+                contain(|| drop(job));
+                if nth.is_multiple_of(ASKED) {
+                    yield_now().await;
                 }
-                yield_now().await;
             }
         });
     }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flow_rt::sim::{self, Sim, SimRng};
 use flow_rt::{OnFull, TaskContext, TestRuntime};
-use flow_sched::{GroupError, PoolConfigError, TaskError, WorkerPool, WorkerPoolBuilder};
+use flow_sched::{
+    GroupError, PoolConfigError, SubmitError, TaskError, WorkerPool, WorkerPoolBuilder,
+};
 use futures_util::future::{join, join_all};
 
 use crate::common::{Gate, LONG, ms, occupy, poll_once};
@@ -27,6 +29,7 @@ flow_rt::on_every_runtime! {
     the_first_error_cancels_the_rest,
     a_group_says_what_became_of_its_tasks,
     a_group_is_not_lost_to_itself,
+    room_that_a_member_was_given_is_not_waited_for,
     a_dropped_group_aborts_what_is_out,
     the_handle_runs_tasks_on_the_slots,
     what_is_spawned_does_not_starve_the_rest,
@@ -340,6 +343,32 @@ async fn the_first_error_cancels_the_rest(rt: TestRuntime) {
     assert_eq!((pool.stats().running, pool.stats().queued), (0, 0));
     assert!(started.load(Ordering::Relaxed) <= 5);
     assert_eq!(pool.run(async |_| 7).await.unwrap(), 7);
+}
+
+/// A member that was given room is polled by the task that submits, which has to go on.
+async fn room_that_a_member_was_given_is_not_waited_for(rt: TestRuntime) {
+    let builder = WorkerPool::builder().runtime(&rt).slots(1).queue(1);
+    let pool = builder.on_full(OnFull::DropOldest).build().unwrap();
+    let gate = occupy(&rt, &pool).await;
+    let held = Gate::new();
+    let tasks = (0..2).map(|_| {
+        let opens = held.clone();
+        async move |_: TaskContext| opens.cancelled().await
+    });
+    let group = pool.group().at_once(2).unwrap();
+    let mut all = Box::pin(group.run_all(tasks));
+    assert!(poll_once(&mut all).is_pending());
+    gate.cancel();
+    rt.settle().await;
+    // The slot has the first member, and the second one its place.
+    let refused = pool.submit(async |_| ()).detach().await;
+    assert!(matches!(
+        refused,
+        Err(SubmitError::Full { capacity: 1, .. })
+    ));
+    held.cancel();
+    assert_eq!(all.await.len(), 2);
+    assert!(pool.shutdown(LONG).await.is_clean());
 }
 
 /// More at once than the queue holds, before any slot is there.

@@ -388,6 +388,25 @@ fn what_cannot_be_is_refused() {
     });
 }
 
+/// One task is left behind by another that may compute for long.
+#[test]
+fn a_lookout_is_posted_before_the_first_poll() {
+    sim::check(0..8, |rt| async move {
+        let builder = WorkerPool::builder().slots(1..=4);
+        let pool = builder.adaptive(Sizing::default()).build().unwrap();
+        let host = rt.clone();
+        let before = rt.live_tasks();
+        let first = pool.try_submit(async move |_| host.live_tasks()).unwrap();
+        let second = pool.try_submit(async |_| ()).unwrap();
+        assert_eq!(
+            first.await.unwrap(),
+            before + 2,
+            "a slot, and who looks out"
+        );
+        second.await.unwrap();
+    });
+}
+
 /// Random arrivals: gaps and runs of exponential length, `slots` in use on average.
 async fn arrivals(rt: &Sim, pool: &WorkerPool, slots: f64, time: Duration, seen: &mut Vec<usize>) {
     let mut rng = rt.rng();

@@ -23,6 +23,7 @@ flow_rt::on_every_runtime! {
     seeds 0..20;
     a_lead_that_is_lost_in_the_pools_queue_keeps_a_run_without_a_claim_from_beginning,
     a_claimed_run_goes_on_whoever_leads_by_then,
+    a_claim_in_the_queue_outlives_the_removal_of_its_job,
     a_run_that_stops_politely_says_whether_its_work_is_done,
     the_store_in_memory_forgets_jobs_that_nobody_asks_for,
 }
@@ -416,6 +417,31 @@ async fn a_lead_that_is_lost_in_the_pools_queue_keeps_a_run_without_a_claim_from
         let expected: &[u64] = if claimed { &[1, 2, 3] } else { &[8, 7] };
         assert_eq!(*fences, expected);
     }
+}
+
+/// Whoever removes it waits until the claim was given back.
+async fn a_claim_in_the_queue_outlives_the_removal_of_its_job(rt: TestRuntime) {
+    let store = store(&rt);
+    let pool = WorkerPool::builder().runtime(&rt).slots(1).build().unwrap();
+    let builder = Scheduler::builder().runtime(&rt).pool(&pool);
+    let builder = builder.claims(Claims::at_least_once(&store));
+    let scheduler = builder.build().unwrap();
+    block(&pool, &rt, 2 * SEC).await;
+    let job = scheduler.job("job", async |_cx| ());
+    let job = job.once_at(rt.wall() + SEC).start().unwrap();
+    rt.advance(SEC + ms(500)).await;
+    assert_eq!(job.stats().running, 1, "it waits for a slot");
+    let removed = rt.spawn(job.remove());
+    rt.settle().await;
+    assert_eq!(job.stats().running, 1, "it has a claim");
+    assert!(!removed.is_finished());
+    rt.advance(SEC).await;
+    assert!(removed.await.unwrap());
+    let stats = job.stats();
+    assert_eq!((stats.running, stats.runs.dropped), (0, 1));
+    // Given back: others need not wait until its lease ends.
+    let abandoned = store.abandoned(None, 9).await.unwrap();
+    assert_eq!(abandoned.len(), 1);
 }
 
 async fn a_claimed_run_goes_on_whoever_leads_by_then(rt: TestRuntime) {

@@ -289,19 +289,31 @@ async fn a_shutdown_tells_the_runs_in_a_pool_to_stop(rt: TestRuntime) {
     rt.advance(ms(1_000)).await;
     let waits = job("waits", false);
     rt.advance(ms(1_000)).await;
-    let running = [&removed, &heeds, &stubborn, &queued, &waits].map(|job| job.stats().running);
-    assert_eq!((running, pool.stats().queued), ([1; 5], 1));
+    let asked = noting(&scheduler, "asked", &log).every(HOUR);
+    let asked = asked.start().unwrap();
+    let by_hand = rt.spawn({
+        let asked = asked.clone();
+        async move { asked.trigger_now().await }
+    });
+    rt.settle().await;
+    let jobs = [&removed, &heeds, &stubborn, &queued, &waits, &asked];
+    let running = jobs.map(|job| job.stats().running);
+    assert_eq!((running, pool.stats().queued), ([1; 6], 1));
     let how = Shutdown::drain(SEC).then_cancel(SEC);
     let report = scheduler.shutdown(how).await;
-    assert_eq!((report.finished, report.cancelled, report.left), (0, 5, 1));
+    assert_eq!((report.finished, report.cancelled, report.left), (0, 6, 1));
     assert_eq!(
         report.to_string(),
-        "4 jobs ended, 0 runs finished, 5 told to stop, 1 of them still in progress"
+        "5 jobs ended, 0 runs finished, 6 told to stop, 1 of them still in progress"
     );
     // 3.5 s until then, and one more for all to end by themselves. The one that waits for room is
     // told too if there is room before it hears of that.
     let dropped = waits.stats().runs.dropped as usize;
-    assert_eq!(log.millis(), vec![4_500; 4 - dropped]);
+    let by_hand = by_hand.await.unwrap();
+    let dropped_by_hand = usize::from(by_hand == Err(TriggerNowError::Ended));
+    assert_eq!(asked.stats().runs.dropped as usize, dropped_by_hand);
+    let begun = 5 - dropped - dropped_by_hand;
+    assert_eq!(log.millis(), vec![4_500; begun]);
     assert_eq!(queued.stats().runs.completed, 1);
     rt.advance(HOUR).await;
     assert_eq!(stubborn.stats().runs.completed, 1);

@@ -157,7 +157,8 @@ impl JobHandle {
     ///
     /// False if the job had ended. The runs are not told to stop. Those that have not begun, in the
     /// queue of the pool or waiting for room in it, are dropped, and nobody waits for their turn;
-    /// what stands for one in the queue leaves it then. Inside a run of the job itself, the future
+    /// what stands for one in the queue leaves it then. One that has a claim there is waited for, as it
+    /// gives that back when its turn comes. Inside a run of the job itself, the future
     /// does not wait for that run, nor for others that wait for its end in the same way, or by a
     /// [`shutdown`](crate::Scheduler::shutdown).
     ///

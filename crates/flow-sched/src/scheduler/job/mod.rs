@@ -520,6 +520,13 @@ impl Job {
         })
     }
 
+    /// Notes that a run has a claim.
+    pub(crate) fn claims(&self, run: u64) {
+        if let Some(active) = self.state.lock().active(run) {
+            active.claimed = true;
+        }
+    }
+
     /// Notes that a run has waited; false if it is not to go on.
     pub(crate) fn rested(&self, run: u64) -> bool {
         let mut state = self.state.lock();

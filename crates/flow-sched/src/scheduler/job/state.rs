@@ -117,6 +117,7 @@ pub(in crate::scheduler) struct Rest {
     history: VecDeque<RunReport>,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(in crate::scheduler) struct Active {
     pub(in crate::scheduler) run: u64,
     scheduled_at: SystemTime,
@@ -126,6 +127,8 @@ pub(in crate::scheduler) struct Active {
     pub(in crate::scheduler) in_line: bool,
     /// Where it waits, until it begins.
     pub(in crate::scheduler) place: Place,
+    /// It has a claim, which it gives back itself.
+    pub(in crate::scheduler) claimed: bool,
     /// Its context, once it has begun.
     pub(in crate::scheduler) task: Option<TaskContext>,
     /// A newer run takes its place.
@@ -205,9 +208,11 @@ impl Active {
         matches!(self.place, Place::Room | Place::CallersRoom)
     }
 
-    /// Whether it has not begun, and hears of a removal of its job only when others let it.
+    /// Whether it has not begun, hears of a removal of its job only when others let it, and has
+    /// nothing to give back then.
     fn is_out_of_reach(&self) -> bool {
-        self.task.is_none() && matches!(self.place, Place::Queue | Place::CallersRoom)
+        let waits = matches!(self.place, Place::Queue | Place::CallersRoom);
+        self.task.is_none() && waits && !self.claimed
     }
 
     /// It has waited: it goes on, or its pool has taken it.
@@ -540,6 +545,7 @@ impl State {
             scheduled_at: when.scheduled_at,
             cancelled: false,
             in_line: false,
+            claimed: false,
             place: Place::Queue,
             task: None,
             killed: false,

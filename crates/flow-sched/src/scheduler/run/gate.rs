@@ -69,6 +69,7 @@ impl Run {
             && let Some(held) = self.claim().await?
         {
             self.rest().held = Some(held);
+            self.job.claims(self.number);
         }
         self.led(lead);
         if let Some(throttle) = &settings.throttle {

@@ -63,6 +63,7 @@ pub(crate) fn launch_claimed(
     let mut run = Run::new(shared.clone(), job.clone(), ticket);
     let held = hold(&run);
     run.rest().held = Some(held);
+    job.claims(run.number);
     launch_by(shared, job, run, job.settings.origin.clone());
 }
 
@@ -204,7 +205,8 @@ pub(crate) async fn submit(
     }
 }
 
-/// Hands a run in that was asked for by hand; `None` if its job is removed while it waits for room.
+/// Hands a run in that was asked for by hand; `None` if its job is removed while it waits for room,
+/// or a shutdown stops the runs.
 async fn until_removed<S: Future>(
     shared: &Shared,
     job: &Job,
@@ -218,7 +220,8 @@ async fn until_removed<S: Future>(
         return Some(submitted);
     }
     let removed = job.waits_for_room(run, Place::CallersRoom)?;
-    let submitted = removed.run_until_cancelled(submit).await;
+    let submit = shared.stop.run_until_cancelled(submit);
+    let submitted = removed.run_until_cancelled(submit).await.flatten();
     shared.dropped(job, job.has_room_in_pool(run));
     submitted
 }
