@@ -155,12 +155,13 @@ proptest! {
                 },
                 _ => match bucket.try_acquire_n(n) {
                     Ok(_) => admitted += u128::from(n),
-                    // Far ahead the wait may be too long: by a nanosecond, and beyond the line's
-                    // horizon by a part of the time (`supply::ready_at`), 5 ms of 375 years.
+                    // Far ahead the wait may be a nanosecond too long. Beyond the horizon of a line,
+                    // of 2^61 ns at such rates, it may be so by a part of all the time
+                    // (`supply::ready_at`): of years it is only held not to be too short.
                     Err(denied) => {
-                        let wait = denied.retry_after().unwrap_or_default();
-                        let part = (wait.as_nanos() >> 24) as u64;
-                        keeps_its_promise(&bucket, &clock, n, denied, 2 + part)?;
+                        let wait = denied.retry_after().unwrap_or_default().as_nanos() as u64;
+                        let sooner = if wait >> 56 == 0 { 2 } else { wait };
+                        keeps_its_promise(&bucket, &clock, n, denied, sooner)?;
                     }
                 },
             }
