@@ -9,6 +9,8 @@ use flow_stream::{oneshot, watch};
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast as tokio_broadcast, oneshot as tokio_oneshot, watch as tokio_watch};
 
+use crate::host::Host;
+
 const RECEIVERS: usize = 4;
 /// Items that go through a broadcast between tasks; it holds all of them, so nobody lags.
 const ITEMS: u64 = 4096;
@@ -16,8 +18,13 @@ const ITEMS: u64 = 4096;
 const CAPACITY: usize = 1024;
 
 pub(crate) fn rows(bench: &mut Bench, runtime: &Runtime) {
-    broadcasts(bench, runtime);
-    watches(bench, runtime);
+    broadcast_from_one_thread(bench);
+    watch_from_one_thread(bench);
+    for (host, on) in [(Host::Tokio(runtime), ""), (Host::smol(2), ", on smol")] {
+        broadcasts(bench, host, on);
+        watches(bench, host, on);
+    }
+    watched_by_many(bench);
     bench
         .row("oneshot, made, sent and received")
         .instructions(1_000)
@@ -51,7 +58,7 @@ pub(crate) fn rows(bench: &mut Bench, runtime: &Runtime) {
         .measure();
 }
 
-fn broadcasts(bench: &mut Bench, runtime: &Runtime) {
+fn broadcast_from_one_thread(bench: &mut Bench) {
     let (tx, rx) = lossy(CAPACITY);
     let mut receivers = vec![rx; RECEIVERS];
     let (tokio_tx, tokio_rx) = tokio_broadcast::channel(CAPACITY);
@@ -93,29 +100,30 @@ fn broadcasts(bench: &mut Bench, runtime: &Runtime) {
             })
         })
         .measure();
-    drop((tx, receivers, tokio_tx, tokio_rx, async_tx, async_rx));
+}
 
+fn broadcasts(bench: &mut Bench, host: Host<'_>, on: &str) {
     bench
-        .row("broadcast to 4, nobody lags")
+        .row(format!("broadcast to 4, nobody lags{on}"))
         .batch(ITEMS)
-        .flow(|n| rounds(runtime, n, || lossy(ITEMS as usize)))
+        .flow(|n| rounds(host, n, || lossy(ITEMS as usize)))
         .peer("tokio", |n| {
-            rounds(runtime, n, || tokio_broadcast::channel(ITEMS as usize))
+            rounds(host, n, || tokio_broadcast::channel(ITEMS as usize))
         })
         .peer("async-broadcast", |n| {
-            rounds(runtime, n, || async_broadcast::broadcast(ITEMS as usize))
+            rounds(host, n, || async_broadcast::broadcast(ITEMS as usize))
         })
         .measure();
     bench
-        .row("broadcast to 4, capacity 1024, senders wait")
+        .row(format!("broadcast to 4, capacity 1024, senders wait{on}"))
         .batch(ITEMS)
         .flow(|n| {
-            rounds(runtime, n, || {
+            rounds(host, n, || {
                 broadcast::channel(CAPACITY).expect("a valid capacity")
             })
         })
         .peer("async-broadcast", |n| {
-            rounds(runtime, n, || async_broadcast::broadcast(CAPACITY))
+            rounds(host, n, || async_broadcast::broadcast(CAPACITY))
         })
         .measure();
 }
@@ -186,8 +194,7 @@ impl Rx for async_broadcast::Receiver<u64> {
 }
 
 /// `n` rounds: a broadcast, a task that sends the items and one for each receiver.
-#[allow(clippy::disallowed_methods)] // the same host for every contender
-fn rounds<S: Tx, R: Rx>(runtime: &Runtime, n: u64, open: impl Fn() -> (S, R)) -> Duration {
+fn rounds<S: Tx, R: Rx>(host: Host<'_>, n: u64, open: impl Fn() -> (S, R)) -> Duration {
     let mut all = Duration::ZERO;
     for _ in 0..n {
         let (tx, rx) = open();
@@ -195,11 +202,11 @@ fn rounds<S: Tx, R: Rx>(runtime: &Runtime, n: u64, open: impl Fn() -> (S, R)) ->
         receivers.push(rx);
         // The memory of the broadcast is not what is measured.
         all += timed(|| {
-            runtime.block_on(async {
+            host.block_on(async {
                 let consumers: Vec<_> = receivers
                     .into_iter()
                     .map(|mut rx| {
-                        tokio::spawn(async move {
+                        host.spawn(async move {
                             let mut received = 0;
                             while rx.take().await {
                                 received += 1;
@@ -208,24 +215,25 @@ fn rounds<S: Tx, R: Rx>(runtime: &Runtime, n: u64, open: impl Fn() -> (S, R)) ->
                         })
                     })
                     .collect();
-                tokio::spawn(async move {
+                let producer = host.spawn(async move {
                     for i in 0..ITEMS {
                         assert!(tx.put(i).await, "there are receivers");
                     }
                 });
                 for consumer in consumers {
-                    let received: u64 = consumer.await.expect("a consumer panicked");
+                    let received: u64 = consumer.join().await;
                     assert_eq!(received, ITEMS, "items were lost");
                 }
+                producer.join().await;
             });
         });
     }
     all
 }
 
-fn watches(bench: &mut Bench, runtime: &Runtime) {
-    let (tx, mut rx) = watch::channel(0);
-    let (tokio_tx, mut tokio_rx) = tokio_watch::channel(0);
+fn watch_from_one_thread(bench: &mut Bench) {
+    let (tx, rx) = watch::channel(0);
+    let (tokio_tx, tokio_rx) = tokio_watch::channel(0);
     bench
         .row("watch, send")
         .instructions(10_000)
@@ -238,20 +246,28 @@ fn watches(bench: &mut Bench, runtime: &Runtime) {
         .flow(|n| repeat(n, |_| *rx.borrow()))
         .peer("tokio", |n| repeat(n, |_| *tokio_rx.borrow()))
         .measure();
+}
+
+fn watches(bench: &mut Bench, host: Host<'_>, on: &str) {
+    let (tx, mut rx) = watch::channel(0);
+    let (tokio_tx, mut tokio_rx) = tokio_watch::channel(0);
     bench
-        .row("watch, send and changed, one task")
+        .row(format!("watch, send and changed, one task{on}"))
         .flow(|n| {
-            alone(runtime, n, async |i| {
+            host.alone(n, async |i| {
                 (tx.send(i).is_ok(), rx.changed().await.is_ok(), *rx.borrow())
             })
         })
         .peer("tokio", |n| {
-            alone(runtime, n, async |i| {
+            host.alone(n, async |i| {
                 let sent = tokio_tx.send(i).is_ok();
                 (sent, tokio_rx.changed().await.is_ok(), *tokio_rx.borrow())
             })
         })
         .measure();
+}
+
+fn watched_by_many(bench: &mut Bench) {
     bench
         .row("watch, 4 tasks wait for each value")
         .batch(ITEMS / 16)
@@ -303,17 +319,6 @@ where
             drop(send);
             for watcher in watchers {
                 assert_eq!(watcher.await.expect("a watcher panicked"), last);
-            }
-        });
-    })
-}
-
-/// The same operation over and over, in the task of `block_on`.
-fn alone<T>(runtime: &Runtime, n: u64, mut operation: impl AsyncFnMut(u64) -> T) -> Duration {
-    timed(|| {
-        runtime.block_on(async {
-            for i in 0..n {
-                core::hint::black_box(operation(i).await);
             }
         });
     })

@@ -2,12 +2,14 @@
 
 mod channel;
 mod fanout;
+mod host;
+mod topology;
 mod writer;
 
 use std::process::ExitCode;
 
 use flow_rt::Handle;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     let packages = [
@@ -24,19 +26,16 @@ fn main() -> ExitCode {
          `watch` and `oneshot` beside tokio's and async-broadcast; `AsyncWriter` beside `BufWriter`.",
         &packages,
         |bench| {
-            let runtime = Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-                .expect("threads can be started");
+            let runtime = host::workers(2);
             channel::rows(bench, &runtime);
+            topology::rows(bench, &runtime);
             fanout::rows(bench, &runtime);
             writer::rows(bench, &runtime);
             bench.note(
                 "Producers and consumers are tasks on tokio with 2 workers, or on smol's executor \
-                 with 2 threads. tokio's mpsc and \
-                 tachyonix have one consumer, so they have no part in 4:4. kanal loses the item of \
-                 a receive that is dropped after it was handed one (kanal#24).",
+                 with 2 threads; \"one thread\": with 1. tokio's mpsc and tachyonix have one \
+                 consumer, so they have no part in 4:4. kanal loses the item of a receive that is \
+                 dropped after it was handed one (kanal#24).",
             );
             bench.note(
                 "\"One core busy\": beside them a plain thread spins all the while, as a neighbour \
