@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use crate::broadcast::lossy;
+use crate::channel_edges::orders;
 use crate::common::{park, poll};
 use flow_rt::{Handle, sim};
 use flow_stream::broadcast::{
@@ -130,6 +131,41 @@ fn a_destructor_that_panics_is_not_the_senders_trouble() {
     }
     drop(rx);
     assert_eq!((tx.stats().evicted, tx.len()), (2, 0));
+}
+
+#[test]
+fn ends_may_be_dropped_in_any_order() {
+    for order in orders(4) {
+        let item = Arc::new(());
+        let (tx, rx) = broadcast::channel(4).unwrap();
+        tx.try_send(item.clone()).unwrap();
+        tx.try_send(item.clone()).unwrap();
+        let (mut weak, mut receivers) = (Some(tx.downgrade()), [Some(rx.clone()), Some(rx)]);
+        let mut sender = Some(tx);
+        for which in &order {
+            match which {
+                0 => sender = None,
+                1 => weak = None,
+                n => receivers[n - 2] = None,
+            }
+            let left = receivers.iter().flatten().count();
+            let held = if left > 0 { 2 } else { 0 };
+            assert_eq!(Arc::strong_count(&item), 1 + held, "{order:?}");
+            if let Some(tx) = &sender {
+                assert_eq!((tx.receiver_count(), tx.len()), (left, held), "{order:?}");
+            }
+            if let Some(weak) = &weak {
+                assert_eq!(weak.upgrade().is_some(), sender.is_some(), "{order:?}");
+            }
+            for rx in receivers.iter().flatten() {
+                assert_eq!(
+                    (rx.len(), rx.is_closed()),
+                    (2, sender.is_none()),
+                    "{order:?}"
+                );
+            }
+        }
+    }
 }
 
 #[derive(Default)]

@@ -11,6 +11,11 @@
 //! - `close_wakes_sender`: `channel::ch163_..`,
 //!   `channel_rendezvous::the_last_receiver_sends_the_senders_away`
 //! - `close_wakes_receiver`: `channel::last_sender_closes`
+//! - `closed`: `channel_room::whoever_waits_for_the_close_is_told`
+//! - `force_send`: `channel::ch149_..`
+//! - `forget_blocked_sender`, `forget_blocked_receiver`:
+//!   `channel_lost::a_wait_that_is_kept_and_not_polled_holds_up_nobody`
+//! - `weak`: `channel_room::weak_ends_keep_nothing_open`
 //! - `spsc`, `mpmc`, `mpmc_stream`: `channel::ch153_..`, `channel::one_item_between_many_tasks`;
 //!   with drops at any point `channel_storm` and `channel_cancels`
 //!
@@ -33,6 +38,9 @@
 //!   `threads_of_a_runtime_may_not_block`
 //! - `recv_timeout`, and `recv_timeout_panic`, which is an error here: `channel::ch159_..`,
 //!   `only_a_wait_with_a_limit_needs_a_runtime`
+//! - `dropping_rx_drops_sender_wakers_outside_lock`, `release_waker_on_rx_drop`,
+//!   `permit_send_panicking_rx_waker`: `channel_wakers`
+//! - `drop_all_elements_during_panic`: `destructors_may_panic`
 //! - `weak_sender`, `downgrade_..`, `test_tx_count_weak_sender`:
 //!   `channel_room::weak_ends_keep_nothing_open`, `ends_may_be_dropped_in_any_order`
 //!
@@ -121,6 +129,21 @@ fn hooks_may_panic_and_may_use_the_channel() {
     tx.try_send(2).unwrap();
     assert_eq!(rx.try_recv(), Ok(3));
     assert!(rx.try_recv().is_err());
+
+    // A hook that makes the room that is waited for.
+    let slot: Arc<std::sync::OnceLock<Receiver<u32>>> = Arc::default();
+    let hook = slot.clone();
+    let (tx, rx) = Channel::builder()
+        .capacity(1)
+        .on_block(move || {
+            assert_eq!(hook.get().expect("set below").try_recv(), Ok(1));
+        })
+        .build()
+        .unwrap();
+    assert!(slot.set(rx.clone()).is_ok());
+    tx.try_send(1).unwrap();
+    block_on(tx.send(2)).unwrap().unwrap();
+    assert_eq!(rx.try_recv(), Ok(2));
 }
 
 /// A destructor that panics.
@@ -239,7 +262,7 @@ impl Ends {
 }
 
 /// Every order of the numbers below `n`.
-fn orders(n: usize) -> Vec<Vec<usize>> {
+pub(crate) fn orders(n: usize) -> Vec<Vec<usize>> {
     let Some(last) = n.checked_sub(1) else {
         return vec![Vec::new()];
     };

@@ -21,6 +21,7 @@ flow_rt::on_every_runtime! {
     tokio_7714_an_item_for_nobody_is_dropped_at_once,
     async_channel_87_a_cancelled_send_gives_its_item_back,
     async_std_452_a_wake_up_is_not_lost_between_two,
+    a_wait_that_is_kept_and_not_polled_holds_up_nobody,
 }
 
 /// One of each kind, over each queue.
@@ -254,4 +255,39 @@ async fn async_std_452_a_wake_up_is_not_lost_between_two(rt: TestRuntime) {
     }
     batch.sort_unstable();
     assert_eq!((batch, order.lock().unwrap().len()), (vec![0, 1, 2, 3], 2));
+}
+
+/// async-channel's `forget_blocked_sender` and `forget_blocked_receiver`: whoever waits and does
+/// not come for what it is granted has that, and nothing of the others'.
+async fn a_wait_that_is_kept_and_not_polled_holds_up_nobody(rt: TestRuntime) {
+    let weighed = Channel::builder().max_weight(2, |_| 1);
+    for (tx, rx) in [Channel::bounded(2).unwrap(), weighed.build().unwrap()] {
+        tx.try_send(3).unwrap();
+        tx.try_send(7).unwrap();
+        let mut forgotten = tx.send(13);
+        park(&mut forgotten);
+        let sender = rt.spawn({
+            let tx = tx.clone();
+            async move { tx.send(42).await }
+        });
+        rt.settle().await;
+        assert_eq!((rx.recv().await, rx.recv().await), (Ok(3), Ok(7)));
+        sender.await.unwrap().unwrap();
+        assert_eq!(rx.try_recv(), Ok(42));
+        drop(forgotten);
+
+        let mut forgotten = rx.recv();
+        park(&mut forgotten);
+        let receiver = rt.spawn({
+            let rx = rx.clone();
+            async move { rx.recv().await }
+        });
+        rt.settle().await;
+        tx.send(3).await.unwrap();
+        tx.send(7).await.unwrap();
+        assert_eq!(receiver.await.unwrap(), Ok(3));
+        tx.try_send(42).unwrap();
+        drop(forgotten);
+        assert_eq!((rx.try_recv(), rx.try_recv()), (Ok(7), Ok(42)));
+    }
 }

@@ -40,6 +40,8 @@ mod channel_sink;
 #[cfg(feature = "channel")]
 mod channel_storm;
 #[cfg(feature = "channel")]
+mod channel_wakers;
+#[cfg(feature = "channel")]
 mod channel_weight;
 #[cfg(feature = "channel")]
 mod errors_of_many;

@@ -668,12 +668,19 @@ async fn to_and_from_the_channels_of_others(rt: TestRuntime) {
     });
     let mut sink = sink;
     let (back, end) = Channel::bounded(2).unwrap();
-    let collected = rt.spawn(end.collect::<Vec<_>>());
+    let (out, last) = smol::channel::bounded(2);
+    let into_the_last = rt.spawn(async move {
+        while let Ok(item) = end.recv().await {
+            out.send(item).await.unwrap();
+        }
+    });
+    let collected = rt.spawn(Box::pin(last).collect::<Vec<_>>());
     let from_tokio = pipe(stream::poll_fn(move |cx| sink.poll_recv(cx)), back);
     assert!(from_tokio.await.is_ended());
     assert_eq!(collected.await.unwrap(), (0..100).collect::<Vec<_>>());
     assert!(into_ours.await.unwrap().is_ended());
     into_theirs.await.unwrap();
+    into_the_last.await.unwrap();
     sender.await.unwrap();
 }
 
