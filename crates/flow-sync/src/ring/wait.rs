@@ -142,7 +142,7 @@ impl<T> Ring<T> {
     /// It returns at once if there is an item for it, if the ring is closed, if receivers have not
     /// taken a run of items since one of them last rested, or if the ring holds fewer than 256:
     /// senders would fill it meanwhile, and wait. A rest in which nothing was pushed is not done
-    /// again for 16 runs: the senders may be tasks of the thread that rests.
+    /// again for 32 runs: the senders may be tasks of the thread that rests.
     ///
     /// # Cost
     /// The thread spins for up to two to six microseconds, by what the processor takes for a
@@ -469,4 +469,4 @@ const LONGEST_REST: u32 = 128;
 /// A ring of 64 gains nothing from the 8 that would be its share, and loses by more.
 const SHORTEST_REST: u32 = 32;
 /// Runs without a rest, beside the usual one, after a rest in which nobody pushed.
-const RUNS_AFTER_NONE: u64 = 15;
+const RUNS_AFTER_NONE: u64 = 31;
