@@ -56,7 +56,7 @@ pub(crate) fn rows(bench: &mut Bench, runtime: &Runtime) {
             place.rows(bench, shape);
         }
         if has_neighbour {
-            // Nobody else is asked for it, and so it wakes the most.
+            // The one that waits most often.
             place.rows(bench, (1, 1, SMALL));
         } else {
             place.batches(bench);
