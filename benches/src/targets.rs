@@ -64,8 +64,9 @@ impl Target {
         let number = |name: &str| {
             let value = item.get(name)?;
             let whole = value.as_integer().map(|whole| whole as f64);
-            value.as_float().or(whole).filter(|number| *number > 0.0)
+            value.as_float().or(whole)
         };
+        let positive = |name: &str| number(name).filter(|number| *number > 0.0);
         let op = match text("op")?.as_str() {
             "<=" => Op::AtMost,
             ">=" => Op::AtLeast,
@@ -74,14 +75,14 @@ impl Target {
         Ok(Self {
             row: text("row")?,
             peer: text("peer")?,
-            limit: match (number("ratio"), number("more"), number("figure"), op) {
+            limit: match (positive("ratio"), positive("more"), number("figure"), op) {
                 (Some(ratio), None, None, op) => Limit::Ratio(op, ratio),
                 (None, Some(more), None, Op::AtMost) => Limit::More(more),
-                (None, None, Some(figure), Op::AtMost) => Limit::Figure(figure),
+                (None, None, Some(figure), Op::AtMost) if figure >= 0.0 => Limit::Figure(figure),
                 _ => {
                     return Err(format!(
                         "a [[target]] has one number above 0, `ratio` or, with `op` \"<=\", \
-                         `more` or `figure`: {item:?}"
+                         `more`, or `figure`, which may be 0: {item:?}"
                     ));
                 }
             },

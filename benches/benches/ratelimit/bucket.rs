@@ -35,12 +35,7 @@ fn granted(bench: &mut Bench) {
         .build()
         .expect("a valid limit");
     let governor = governor(Quota::per_second(some(PLENTY)));
-    let leaky = LeakyBucket::builder()
-        .initial(PLENTY as usize)
-        .max(PLENTY as usize)
-        .refill(PLENTY as usize / 1000)
-        .interval(Duration::from_millis(1))
-        .build();
+    let leaky = plenty_of_leaky();
     let scaled = plenty_of_ratelimit();
 
     assert!(ours.try_acquire().is_ok(), "there is plenty");
@@ -100,27 +95,33 @@ fn granted(bench: &mut Bench) {
 
 fn denied(bench: &mut Bench) {
     let ours = TokenBucket::new(Rate::per_hour(1), 1).expect("a valid limit");
-    let governor = governor(Quota::per_hour(some(1)));
-    let leaky = LeakyBucket::builder()
-        .initial(0)
-        .max(1)
-        .refill(1)
-        .interval(HOUR)
-        .build();
-
+    let (governor, scaled, leaky) = empty_peers();
     assert!(ours.try_acquire().is_ok(), "it starts full");
-    assert!(governor.check().is_ok(), "it starts full");
     assert!(ours.try_acquire().is_err(), "it is empty");
-    assert!(governor.check().is_err(), "it is empty");
-    assert!(!leaky.try_acquire(1), "it starts empty");
     bench
         .row("try_acquire denied, 1 thread")
         .instructions(10_000)
         .flow(|n| repeat(n, |_| ours.try_acquire()))
         .peer("governor", |n| repeat(n, |_| governor.check()))
+        .peer("ratelimit", |n| repeat(n, |_| scaled.try_wait()))
         .peer("leaky-bucket", |n| repeat(n, |_| leaky.try_acquire(1)))
         .goflow("denied")
         .measure();
+}
+
+/// Peers that are empty, to which nothing comes for long. ratelimit knows nothing slower than one
+/// a second.
+fn empty_peers() -> (DefaultDirectRateLimiter, Ratelimiter, LeakyBucket) {
+    let governor = governor(Quota::per_hour(some(1)));
+    let scaled = Ratelimiter::builder(1).max_tokens(1).initial_available(0);
+    let scaled = scaled.build().expect("a valid limit");
+    let leaky = LeakyBucket::builder().initial(0).max(1).refill(1);
+    let leaky = leaky.interval(HOUR).build();
+    assert!(governor.check().is_ok(), "it starts full");
+    assert!(governor.check().is_err(), "it is empty");
+    assert!(scaled.try_wait().is_err(), "it starts empty");
+    assert!(!leaky.try_acquire(1), "it starts empty");
+    (governor, scaled, leaky)
 }
 
 /// Waiting where there is no need to, and a leaky bucket.
@@ -172,28 +173,40 @@ fn denied_by_coarse_clock(bench: &mut Bench) {
         .expect("a runtime");
     let handle = Handle::tokio(runtime.handle().clone()).expect("it keeps time");
     let clock = CoarseClock::on(&handle, Duration::from_millis(1)).expect("not zero");
-    let ours = TokenBucket::builder()
-        .rate(Rate::per_hour(1))
-        .burst(1)
-        .counted(false)
-        .clock(clock)
-        .build()
-        .expect("a valid limit");
-    let governor = governor(Quota::per_hour(some(1)));
-    assert!(ours.try_acquire().is_ok(), "it starts full");
-    assert!(governor.check().is_ok(), "it starts full");
-    assert!(ours.try_acquire().is_err(), "it is empty");
-    assert!(governor.check().is_err(), "it is empty");
+    let build = |counted| {
+        let bucket = TokenBucket::builder().rate(Rate::per_hour(1)).burst(1);
+        let bucket = bucket.counted(counted).clock(clock.clone());
+        let bucket = bucket.build().expect("a valid limit");
+        assert!(bucket.try_acquire().is_ok(), "it starts full");
+        assert!(bucket.try_acquire().is_err(), "it is empty");
+        bucket
+    };
+    let (ours, uncounted) = (build(true), build(false));
+    let (governor, scaled, leaky) = empty_peers();
     bench
         .row("try_acquire denied, coarse clock")
         .instructions(10_000)
         .flow(|n| repeat(n, |_| ours.try_acquire()))
         .peer("governor", |n| repeat(n, |_| governor.check()))
+        .peer("ratelimit", |n| repeat(n, |_| scaled.try_wait()))
+        .peer("leaky-bucket", |n| repeat(n, |_| leaky.try_acquire(1)))
+        .peer("flow, not counted", |n| {
+            repeat(n, |_| uncounted.try_acquire())
+        })
         .measure();
 }
 
 pub(crate) fn governor(quota: Quota) -> DefaultDirectRateLimiter {
     RateLimiter::direct(quota)
+}
+
+pub(crate) fn plenty_of_leaky() -> LeakyBucket {
+    LeakyBucket::builder()
+        .initial(PLENTY as usize)
+        .max(PLENTY as usize)
+        .refill(PLENTY as usize / 1000)
+        .interval(Duration::from_millis(1))
+        .build()
 }
 
 pub(crate) fn plenty_of_ratelimit() -> Ratelimiter {

@@ -8,7 +8,7 @@ use flow_benches::{Bench, on_threads, repeat};
 use flow_ratelimit::{Rate, TokenBucket, TokenBucketBuilder};
 use governor::Quota;
 
-use crate::bucket::{PLENTY, governor, plenty_of_ratelimit, some};
+use crate::bucket::{PLENTY, governor, plenty_of_leaky, plenty_of_ratelimit, some};
 
 const BATCH: u32 = 32;
 
@@ -21,6 +21,7 @@ pub(crate) fn rows(bench: &mut Bench) {
     let whole = build(plain());
     let governor = governor(Quota::per_second(some(PLENTY)));
     let scaled = plenty_of_ratelimit();
+    let leaky = plenty_of_leaky();
 
     bench
         .row("sharded try_acquire, 1 thread")
@@ -28,6 +29,7 @@ pub(crate) fn rows(bench: &mut Bench) {
         .flow(|n| repeat(n, |_| sharded.try_acquire()))
         .peer("governor", |n| repeat(n, |_| governor.check()))
         .peer("ratelimit", |n| repeat(n, |_| scaled.try_wait()))
+        .peer("leaky-bucket", |n| repeat(n, |_| leaky.try_acquire(1)))
         .goflow("allow")
         .measure();
     bench
@@ -35,6 +37,9 @@ pub(crate) fn rows(bench: &mut Bench) {
         .flow(|n| on_threads(2, n, |_| sharded.try_acquire()))
         .peer("governor", |n| on_threads(2, n, |_| governor.check()))
         .peer("ratelimit", |n| on_threads(2, n, |_| scaled.try_wait()))
+        .peer("leaky-bucket", |n| {
+            on_threads(2, n, |_| leaky.try_acquire(1))
+        })
         .measure();
     bench
         .row("local try_acquire, batch 32, 1 thread")
@@ -42,12 +47,16 @@ pub(crate) fn rows(bench: &mut Bench) {
         .flow(|n| locally(&whole, 1, n))
         .peer("governor", |n| repeat(n, |_| governor.check()))
         .peer("ratelimit", |n| repeat(n, |_| scaled.try_wait()))
+        .peer("leaky-bucket", |n| repeat(n, |_| leaky.try_acquire(1)))
         .measure();
     bench
         .row("local try_acquire, batch 32, 2 threads")
         .flow(|n| locally(&whole, 2, n))
         .peer("governor", |n| on_threads(2, n, |_| governor.check()))
         .peer("ratelimit", |n| on_threads(2, n, |_| scaled.try_wait()))
+        .peer("leaky-bucket", |n| {
+            on_threads(2, n, |_| leaky.try_acquire(1))
+        })
         .measure();
 }
 

@@ -47,8 +47,8 @@ fn main() -> ExitCode {
             waiting::rows(bench);
             bench.note(
                 "Buckets that grant refill faster than the machine takes. leaky-bucket answers \
-                 yes or no; the others also say when to come back. The bucket with a coarse clock \
-                 does not count its decisions; no peer does.",
+                 yes or no; the others also say when to come back. Flow's buckets \
+                 count their decisions; no peer does.",
             );
             precision::check(bench);
         },

@@ -84,7 +84,7 @@ from_settings! {
 }
 
 from_settings! {
-    /// From settings named as the methods are.
+    /// From settings named as the methods are; the period is text like `"250ms"`.
     LeakyBucketBuilder of LeakyBucket {
         rate: Rate,
         capacity: u64,
@@ -93,7 +93,7 @@ from_settings! {
         max_waiters: usize,
         counted: bool,
     }
-    periods {}
+    periods { catch_up }
 }
 
 from_settings! {

@@ -5,9 +5,10 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use allocation_counter::measure;
-use flow_ratelimit::{KeyedLimiter, Limiter, Rate, TokenBucket, WaitState};
+use flow_ratelimit::{KeyedLimiter, LeakyBucket, Limiter, Rate, TokenBucket, WaitState};
 use flow_rt::Handle;
 use flow_rt::sim::Sim;
+use futures_util::FutureExt;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -41,6 +42,42 @@ fn a_lone_wait_allocates_nothing_in_the_steady_state() {
     paced(10);
     let for_more = paced(2_010) - paced(10);
     assert!(for_more <= GROWTH, "{for_more} for 2,000 waits");
+}
+
+/// What needs no wait, of every kind of bucket: nothing at all.
+#[test]
+fn what_is_there_is_taken_without_an_allocation() {
+    let plain = || {
+        TokenBucket::builder()
+            .rate(Rate::per_second(1_000))
+            .burst(100_000)
+    };
+    let whole = plain().build().expect("a valid bucket");
+    let sharded = plain().sharded(2).build().expect("a valid bucket");
+    let local = whole.local(32).expect("a small part of the burst");
+    let leaky = LeakyBucket::new(Rate::per_hour(1), 100_000).expect("a valid bucket");
+    let keyed = KeyedLimiter::<u32>::new(Rate::per_hour(1), 1_000, 64).expect("valid numbers");
+    let all = || {
+        assert!(whole.try_acquire().is_ok());
+        assert!(whole.peek_n(3).is_ok());
+        assert!(
+            whole
+                .acquire_n(2)
+                .now_or_never()
+                .is_some_and(|it| it.is_ok())
+        );
+        assert!(whole.reserve().is_ok_and(|it| it.commit().is_ok()));
+        whole.refund(1);
+        assert!(whole.try_acquire_n(200_000).is_err());
+        assert!(sharded.try_acquire().is_ok());
+        assert!(local.try_acquire().is_ok());
+        assert!(leaky.try_acquire().is_ok());
+        assert!(leaky.acquire().now_or_never().is_some_and(|it| it.is_ok()));
+        assert!(keyed.try_acquire(&7).is_ok());
+    };
+    all();
+    let counted = measure(|| (0..500).for_each(|_| all()));
+    assert_eq!(counted.count_total, 0);
 }
 
 /// Tasks that wait behind one another.

@@ -249,6 +249,50 @@ fn a_clock_that_jumps_to_the_end_of_time_fills_a_bucket_once() {
     }
 }
 
+/// Nor does it give those who wait more than what fills it, and who comes after waits on.
+#[test]
+fn those_who_wait_meet_the_end_of_time_once() {
+    sim::check(0..3, |rt| async move {
+        let start = Instant::from_nanos(5_000_000_000);
+        let clock = ManualClock::starting_at(start);
+        let bucket = bucket(clock.clone(), Rate::per_second(1_000), 3, 0);
+        let waits: Vec<_> = (0..10)
+            .map(|_| {
+                let bucket = bucket.clone();
+                rt.spawn(async move { bucket.acquire().await })
+            })
+            .collect();
+        rt.sleep(MS / 2).await;
+        assert_eq!((bucket.stats().waiting, bucket.stats().granted), (10, 0));
+        clock.set(Instant::FAR_FUTURE);
+        // Somebody looks: the driver may sleep by the runtime's clock, which did not jump.
+        let _ = bucket.peek();
+        rt.sleep(10 * MS).await;
+        let granted = bucket.stats().granted;
+        assert!(
+            (3..=7).contains(&granted),
+            "{granted}: a burst, and what is kept for a late driver"
+        );
+        for at in [start, Instant::ORIGIN, Instant::FAR_FUTURE, start] {
+            clock.set(at);
+            let _ = bucket.peek();
+            rt.sleep(10 * MS).await;
+            assert_eq!(bucket.stats().granted, granted, "at {at:?}");
+        }
+        // The rest is served by hand, and nobody waits for ever.
+        bucket.refund(3);
+        rt.sleep(10 * MS).await;
+        bucket.close();
+        let answers = futures_util::future::join_all(waits).await;
+        let served = answers
+            .into_iter()
+            .filter(|it| matches!(it, Ok(Ok(_))))
+            .count() as u64;
+        assert_eq!(served, granted + 3.min(10 - granted));
+        assert_eq!(bucket.stats().waiting, 0);
+    });
+}
+
 #[test]
 fn a_bucket_on_a_coarse_clock_keeps_its_rate() {
     for runtime in [Handle::smol(), Handle::async_std()] {

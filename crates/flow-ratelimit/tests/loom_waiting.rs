@@ -5,7 +5,7 @@
 
 mod loom_common;
 
-use flow_ratelimit::{AcquireError, Denied, Limiter, Rate, WaitState};
+use flow_ratelimit::{AcquireError, Denied, Limiter, LimiterExt, Rate, WaitState};
 use loom::future::block_on;
 use loom::thread;
 use loom_common::{
@@ -14,6 +14,9 @@ use loom_common::{
 };
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
 
 /// Whether a driver is woken by time.
 #[test]
@@ -210,6 +213,26 @@ fn grant_meets_cancel() {
         refunder.join().unwrap();
         quitter.join().unwrap();
         assert_eq!((bucket.stats().waiting, bucket.available()), (0, 0));
+    });
+}
+
+/// The time of a wait ends as it is granted: the tokens are its own or the bucket's.
+#[test]
+fn a_grant_meets_the_limit_of_a_wait() {
+    explore("bucket: refund || a wait at its limit || clock", 2, || {
+        let time = Time::new();
+        let bucket = bucket(&time, per_milli(), 4, Fate::Runs);
+        let waiter = {
+            let bucket = bucket.clone();
+            thread::spawn(move || block_on(bucket.acquire_n_timeout(2, 2 * MS)).is_ok())
+        };
+        bucket.refund(1);
+        time.set(2);
+        let granted = u64::from(waiter.join().unwrap());
+        assert_eq!(
+            (bucket.stats().waiting, bucket.available()),
+            (0, 3 - 2 * granted)
+        );
     });
 }
 

@@ -26,6 +26,8 @@ const PERIODS: [u64; 4] = [
 enum Step {
     Advance(u64),
     Take(u64),
+    Wait(u64),
+    Refund(u64),
     TakeElsewhere(u64),
     TakeLocal(usize, u64),
     NewLocal(u32),
@@ -40,6 +42,8 @@ fn steps() -> impl Strategy<Value = Step> {
         2 => (0..1_000_u64).prop_map(Step::Advance),
         4 => (1..200_u64).prop_map(Step::Take),
         8 => (1..4_u64).prop_map(Step::Take),
+        2 => (1..200_u64).prop_map(Step::Wait),
+        2 => (0..300_u64).prop_map(Step::Refund),
         1 => (1..20_u64).prop_map(Step::TakeElsewhere),
         12 => (any::<usize>(), prop_oneof![Just(1), 1..100_u64])
             .prop_map(|(i, n)| Step::TakeLocal(i, n)),
@@ -66,6 +70,12 @@ impl Model {
     fn set_burst(&mut self, burst: u64) {
         self.burst = i128::from(burst) * TOKEN;
         self.stock = self.stock.min(self.burst);
+    }
+
+    /// A full bucket at the most.
+    fn refund(&mut self, n: u64) {
+        let stock = self.stock + i128::from(n) * TOKEN;
+        self.stock = stock.min(self.burst);
     }
 
     fn take(&mut self, n: u64) -> bool {
@@ -136,6 +146,21 @@ proptest! {
                             prop_assert!(there < n, "{n} of {there} were refused");
                         }
                     }
+                }
+                // Waiting as long as it is told, a lone caller succeeds.
+                Step::Wait(n) => match bucket.peek_n(n) {
+                    Err(Denied::NotYet { retry_after, .. }) => {
+                        clock.advance(retry_after);
+                        let nanos = u64::try_from(retry_after.as_nanos());
+                        model.advance(nanos.expect("less than a clock counts"));
+                        prop_assert!(bucket.try_acquire_n(n).is_ok(), "{n} after {retry_after:?}");
+                        prop_assert!(model.take(n), "{n} too many");
+                    }
+                    Ok(_) | Err(_) => {}
+                },
+                Step::Refund(n) => {
+                    bucket.refund(n);
+                    model.refund(n);
                 }
                 // Each thread has the next shard.
                 Step::TakeElsewhere(n) => {

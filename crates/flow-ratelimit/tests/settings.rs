@@ -48,17 +48,39 @@ fn every_setting_of_a_token_bucket_is_read() {
 }
 
 #[test]
-fn the_other_builders_are_read_by_the_same_rules() {
-    let meter = r#"{ "rate": "2/s", "capacity": 8, "initial_level": 3, "name": "m" }"#;
-    let meter = from_str::<LeakyBucketBuilder>(meter).unwrap();
-    let meter = meter.build().unwrap();
-    assert_eq!((meter.capacity(), meter.level()), (8, 3));
-    let pacer = r#"{ "rate": "10/s", "capacity": 100, "counted": false, "warm_up": "5s" }"#;
-    let pacer = from_str::<PacerBuilder>(pacer).unwrap();
-    assert!(format!("{pacer:?}").contains("warm_up: Some(5s)"));
-    assert_eq!(pacer.build().unwrap().rate(), Rate::per_second(10));
-    let limiter = from_str::<ConcurrencyLimiterBuilder>(r#"{ "limit": 5 }"#);
-    assert_eq!(limiter.unwrap().build().unwrap().limit(), 5);
+fn every_setting_of_a_leaky_bucket_is_read() {
+    let text = r#"{
+        "rate": "2/s", "capacity": 8, "initial_level": 3, "name": "m", "max_waiters": 9,
+        "counted": false, "catch_up": "0ms"
+    }"#;
+    let read = from_str::<LeakyBucketBuilder>(text).unwrap();
+    let written = flow_ratelimit::LeakyBucket::builder()
+        .rate(Rate::per_second(2))
+        .capacity(8)
+        .initial_level(3)
+        .name("m")
+        .max_waiters(9)
+        .counted(false)
+        .catch_up(Duration::ZERO);
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    let bucket = read.build().unwrap();
+    assert_eq!((bucket.capacity(), bucket.level()), (8, 3));
+}
+
+#[test]
+fn every_setting_of_a_pacer_is_read() {
+    let text = r#"{
+        "rate": "10/s", "capacity": 100, "name": "p", "counted": false, "warm_up": "5s"
+    }"#;
+    let read = from_str::<PacerBuilder>(text).unwrap();
+    let written = flow_ratelimit::Pacer::builder()
+        .rate(Rate::per_second(10))
+        .capacity(100)
+        .name("p")
+        .counted(false)
+        .warm_up(Duration::from_secs(5));
+    assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    assert_eq!(read.build().unwrap().rate(), Rate::per_second(10));
 }
 
 #[test]

@@ -34,6 +34,7 @@ flow_rt::on_every_runtime! {
     a_look_says_what_a_newcomer_would_hear_though_the_driver_is_late,
     a_panicking_waker_harms_nobody,
     a_panicking_waker_harms_nobody_granted_with_it,
+    a_waker_that_panics_when_dropped_harms_nobody,
     dyn_limiters_wait_too,
     a_wait_that_has_ended_takes_nothing_more,
     a_driver_lingers_for_the_next_who_waits,
@@ -381,6 +382,47 @@ async fn a_panicking_waker_harms_nobody_granted_with_it(rt: TestRuntime) {
     assert_eq!(bucket.stats().waiting, 0, "both were granted");
     assert!(told.0.load(std::sync::atomic::Ordering::SeqCst));
     assert!(waits.iter_mut().all(|wait| poll_once(wait.as_mut())));
+    no_driver_stays(&rt).await;
+}
+
+/// Nor one whose destructor panics: whoever moves up is told, and the tokens of a wait that is
+/// given up, or that is granted as it comes, are nobody's loss.
+async fn a_waker_that_panics_when_dropped_harms_nobody(rt: TestRuntime) {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                std::panic::resume_unwind(Box::new("a waker's panic"));
+            }
+        }
+    }
+    // The wait holds the only one there is.
+    fn poll_with_it(wait: std::pin::Pin<&mut impl Future>) -> bool {
+        let waker = Waker::from(Arc::new(Panics));
+        let ready = wait.poll(&mut Context::from_waker(&waker)).is_ready();
+        flow_rt::contain(|| drop(waker));
+        ready
+    }
+    let bucket = bucket(Rate::per_hour(1), 10, 2);
+    let mut first = Box::pin(bucket.acquire_n(10));
+    assert!(!poll_with_it(first.as_mut()));
+    let behind = rt.spawn({
+        let bucket = bucket.clone();
+        async move { bucket.acquire_n(2).await }
+    });
+    rt.settle().await;
+    assert_eq!(bucket.stats().waiting, 2);
+    drop(first);
+    behind.await.expect("no panic").expect("moved up");
+
+    let mut granted = Box::pin(bucket.acquire_n(3));
+    assert!(!poll_with_it(granted.as_mut()));
+    bucket.refund(3);
+    drop(granted);
+    assert_eq!((bucket.stats().waiting, bucket.available()), (0, 3));
     no_driver_stays(&rt).await;
 }
 

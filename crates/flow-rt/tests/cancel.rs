@@ -1,7 +1,7 @@
 //! Cancellation: the tree, reasons, waiters, and the leaks that others had.
 #![cfg(not(loom))]
 
-use std::future::{Future, pending, ready};
+use std::future::{Future, pending, poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -118,17 +118,25 @@ fn a_future_runs_until_it_is_ready_or_the_token_is_cancelled() {
     );
     let mut run = pin!(token.run_until_cancelled(pending::<()>()));
     assert_eq!((&mut run).now_or_never(), None);
+    // Once it runs, ready wins over cancelled.
+    let cell = std::cell::Cell::new(false);
+    let mut late = pin!(token.run_until_cancelled(poll_fn(|_| match cell.get() {
+        true => Poll::Ready(2),
+        false => Poll::Pending,
+    })));
+    assert_eq!((&mut late).now_or_never(), None);
+    cell.set(true);
     token.cancel();
     assert_eq!(run.now_or_never(), Some(None));
-    // Ready wins over cancelled.
-    assert_eq!(
-        token.run_until_cancelled(ready(2)).now_or_never(),
-        Some(Some(2))
-    );
-    assert_eq!(
-        token.run_until_cancelled(pending::<()>()).now_or_never(),
-        Some(None)
-    );
+    assert_eq!(late.now_or_never(), Some(Some(2)));
+}
+
+#[test]
+fn a_future_is_not_begun_under_a_token_that_is_cancelled() {
+    let token = CancellationToken::new();
+    token.cancel();
+    let begun = async { panic!("polled") };
+    assert_eq!(token.run_until_cancelled(begun).now_or_never(), Some(None));
 }
 
 #[test]

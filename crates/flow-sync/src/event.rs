@@ -44,7 +44,7 @@ use core::task::{Context, Poll, Waker};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 use crate::wait_list::{Standing, Ticket, WaitList};
-use crate::wake_list::WakeList;
+use crate::wake_list::{WakeList, discard, wake};
 
 /// Something that tasks wait for, and others notify of.
 ///
@@ -234,7 +234,8 @@ impl Future for Listener<'_> {
                 drop(list);
                 self.ticket = None;
                 self.event.listeners.fetch_sub(1, Ordering::Relaxed);
-                drop((left, fresh));
+                discard(left.waker);
+                discard(fresh);
                 return Poll::Ready(());
             }
             if list.will_wake(ticket, cx.waker()) {
@@ -267,13 +268,8 @@ impl Drop for Listener<'_> {
         };
         drop(list);
         self.event.listeners.fetch_sub(1, Ordering::Relaxed);
-        drop(left);
-        let mut wakes = WakeList::new();
-        if let Some(waker) = next {
-            // It is empty.
-            let _ = wakes.push(waker);
-            wakes.wake();
-        }
+        wake(next);
+        discard(left.waker);
     }
 }
 

@@ -94,8 +94,21 @@ impl<const N: usize> fmt::Debug for WakeList<N> {
 /// Wakes, and lets neither the waker's panic nor that of its payload's destructor out.
 #[inline]
 pub(crate) fn wake(waker: Option<Waker>) {
-    let Some(waker) = waker else { return };
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake()))
+    if let Some(waker) = waker {
+        contain(|| waker.wake());
+    }
+}
+
+/// Drops a waker, which is foreign code too: a panic of it would lose what was granted meanwhile.
+#[inline]
+pub(crate) fn discard(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        contain(|| drop(waker));
+    }
+}
+
+fn contain(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f))
         && let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
     {
         // Its destructor panics too: leak it rather than try again for ever.

@@ -82,6 +82,33 @@ fn a_wake_may_drop_the_task_that_listens() {
     assert_eq!(EVENT.listeners(), 0);
 }
 
+/// A waker whose last copy panics when it is dropped.
+struct Explosive;
+
+impl Wake for Explosive {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("planned"));
+    }
+}
+
+#[test]
+fn a_waker_that_panics_when_dropped_harms_no_other_listener() {
+    let event = Event::new();
+    let (mut first, second) = (event.listen(), event.listen());
+    let waker = Waker::from(Arc::new(Explosive));
+    let polled = Pin::new(&mut first).poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    // The listener's copy is the last one now.
+    drop(waker);
+    drop(first);
+    event.notify_one();
+    assert!(second.now_or_never().is_some());
+}
+
 #[test]
 fn a_waker_that_panics_harms_no_other_listener() {
     struct Panics;

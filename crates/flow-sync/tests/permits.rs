@@ -347,6 +347,30 @@ fn a_waker_that_panics_harms_nobody_else() {
 }
 
 #[test]
+fn a_waker_that_panics_when_dropped_harms_nobody_else() {
+    struct Bomb;
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("planned"));
+        }
+    }
+    let permits = permits(2);
+    permits.try_acquire(1).unwrap();
+    let bomb = Waker::from(Arc::new(Bomb));
+    let mut first = PermitWait::new();
+    let mut cx = Context::from_waker(&bomb);
+    assert!(permits.poll_acquire(&mut cx, 2, &mut first).is_pending());
+    // The queue's copy is the last one now.
+    drop(bomb);
+    let mut second = Waiter::queued(&permits, 1);
+    drop(first);
+    assert_eq!(second.poll(&permits), OK);
+}
+
+#[test]
 fn more_than_is_out_cannot_be_released() {
     let permits = permits(3);
     let refused = permits.release(1).unwrap_err();

@@ -29,7 +29,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{Clock, Instant};
+use flow_rt::{Clock, Instant, contain};
 use flow_sync::sync::atomic::Ordering;
 use flow_sync::{Standing, Ticket};
 
@@ -296,7 +296,7 @@ impl<C: Clock + 'static> Reserves for Core<C> {
             };
             (ended, waker)
         });
-        drop(waker);
+        contain(|| drop(waker));
         match ended {
             // One that was cancelled was neither granted nor denied.
             Ok(false) => Ok(()),

@@ -4,7 +4,7 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::sync::Arc;
 
-use flow_rt::{Handle, Instant};
+use flow_rt::{Handle, Instant, contain};
 use flow_sync::{Standing, Ticket};
 
 use super::Queue;
@@ -88,7 +88,6 @@ pub(crate) trait Waits: Source {
             Ok(runtime) => runtime,
             Err(error) => return Poll::Ready(Err(error)),
         };
-        // Dropped out here if it is not stored.
         let mut waker = Some(cx.waker().clone());
         let mut wakes = Wakes::new();
         let entered = self.enter(
@@ -98,6 +97,8 @@ pub(crate) trait Waits: Source {
             state.limit(),
             &mut wakes,
         );
+        // Dropped out here if it is not stored.
+        wakes.discard(waker);
         wakes.wake();
         let (ticket, seat) = match entered {
             Ok(Entered::Granted(granted)) => return Poll::Ready(Ok(granted)),
@@ -225,6 +226,7 @@ pub(crate) trait Waits: Source {
             n,
             &mut wakes,
         );
+        wakes.discard(waker);
         wakes.wake();
         let seat = match looked {
             Looked::Ends(result) => {
@@ -327,11 +329,12 @@ pub(crate) trait Waits: Source {
                 (cancelled.waker, if granted { cancelled.need } else { 0 })
             }
         };
-        drop(waker);
         wakes.wake();
         if refund > 0 {
             self.give_need_back(refund);
         }
+        // Foreign code: a panic would be one in a destructor.
+        contain(|| drop(waker));
     }
 
     /// Takes one who waits out of its line. Its waker is to be dropped without the lock.

@@ -195,7 +195,8 @@ impl CancellationToken {
 
     /// Runs `future` until this token is cancelled; `None` if that comes first.
     ///
-    /// The future is polled before the token, so one that is ready wins.
+    /// Of a token that is cancelled already the future is never polled. Afterwards it is polled
+    /// before the token, so that what is ready is not thrown away.
     ///
     /// # Cancel safety
     /// That of `future`, which is dropped when the token is cancelled.
@@ -203,6 +204,9 @@ impl CancellationToken {
     /// # Cost
     /// One load per poll; a lock only when it begins to wait, or waits with another waker.
     pub async fn run_until_cancelled<F: Future>(&self, future: F) -> Option<F::Output> {
+        if self.is_cancelled() {
+            return None;
+        }
         let mut future = pin!(future);
         let mut cancelled = pin!(self.cancelled());
         let mut waiting: Option<Waker> = None;

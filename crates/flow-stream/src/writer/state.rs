@@ -33,6 +33,7 @@ use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
+use flow_rt::contain;
 use flow_sync::sync::Mutex;
 use flow_sync::{Standing, Ticket, WaitList};
 
@@ -227,8 +228,8 @@ impl Shared {
             state.grant_writers(self.settings.capacity, &mut wakers);
             waker
         };
-        drop(waker);
         wakers.wake();
+        contain(|| drop(waker));
     }
 }
 

@@ -41,7 +41,7 @@ use super::{PermitWait, Permits, Queue};
 use crate::error::{AcquireError, TryAcquireError};
 use crate::sync::atomic::Ordering;
 use crate::wait_list::Standing;
-use crate::wake_list::wake;
+use crate::wake_list::{discard, wake};
 
 impl Permits {
     pub(super) fn enqueue_barging<P: Hold>(
@@ -52,8 +52,7 @@ impl Permits {
     ) -> Poll<Result<(), AcquireError>> {
         let this: &Self = permits;
         let waker = cx.waker().clone();
-        // An unused waker is dropped last: foreign code, which may panic.
-        let (answer, _unused) = {
+        let (answer, unused) = {
             let mut queue = this.queue.lock();
             if let Err(refused) = this.admits(&queue) {
                 (Poll::Ready(Err(refused)), Some(waker))
@@ -80,6 +79,7 @@ impl Permits {
                 }
             }
         };
+        discard(unused);
         answer
     }
 
@@ -119,7 +119,7 @@ impl Permits {
             permits.pump_all();
         }
         wait.0 = None;
-        drop(left.waker);
+        discard(left.waker);
         Poll::Ready(answer.map_err(AcquireError::at_once))
     }
 

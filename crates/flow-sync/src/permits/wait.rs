@@ -11,7 +11,7 @@ use super::{Permits, Queue};
 use crate::error::{AcquireError, TryAcquireError};
 use crate::sync::atomic::Ordering;
 use crate::wait_list::{Standing, Ticket};
-use crate::wake_list::wake;
+use crate::wake_list::{discard, wake};
 
 /// A place in the queue of [`Permits`]; empty until [`poll_acquire`](Permits::poll_acquire) fills it.
 ///
@@ -135,8 +135,7 @@ impl Permits {
     ) -> Poll<Result<(), AcquireError>> {
         let this: &Self = permits;
         let waker = cx.waker().clone();
-        // An unused waker is dropped last: foreign code, which may panic.
-        let (answer, more, _unused) = {
+        let (answer, more, unused) = {
             let mut queue = this.queue.lock();
             if let Err(refused) = this.admits(&queue) {
                 return Poll::Ready(Err(refused));
@@ -169,6 +168,7 @@ impl Permits {
         if more {
             this.pump_all();
         }
+        discard(unused);
         answer
     }
 
@@ -276,7 +276,7 @@ impl<P: Deref<Target = Permits>> PermitWait<P> {
             // It was granted, so it is out.
             let _ = permits.release((left.need & LIMIT) as u32);
         }
-        // `left.waker` is dropped here, last: it may panic.
+        discard(left.waker);
     }
 }
 

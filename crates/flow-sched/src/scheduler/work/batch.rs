@@ -219,10 +219,6 @@ impl Batch {
 
 /// Runs one task to its end, or until the batch is over: what it says then nobody wants to know.
 async fn member(task: Part, cx: JobContext, halt: CancellationToken) -> Result<(), PartError> {
-    if halt.is_cancelled() {
-        // Whatever has a token to heed is polled once before it.
-        return Ok(());
-    }
     let shared = cx.shared.clone();
     let ended = match &shared.target {
         Target::Runtime => {
