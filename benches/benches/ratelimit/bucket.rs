@@ -115,8 +115,12 @@ fn empty_peers() -> (DefaultDirectRateLimiter, Ratelimiter, LeakyBucket) {
     let governor = governor(Quota::per_hour(some(1)));
     let scaled = Ratelimiter::builder(1).max_tokens(1).initial_available(0);
     let scaled = scaled.build().expect("a valid limit");
-    let leaky = LeakyBucket::builder().initial(0).max(1).refill(1);
-    let leaky = leaky.interval(HOUR).build();
+    let leaky = LeakyBucket::builder()
+        .initial(0)
+        .max(1)
+        .refill(1)
+        .interval(HOUR)
+        .build();
     assert!(governor.check().is_ok(), "it starts full");
     assert!(governor.check().is_err(), "it is empty");
     assert!(scaled.try_wait().is_err(), "it starts empty");
