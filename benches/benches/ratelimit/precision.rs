@@ -1,4 +1,5 @@
 //! How exact a rate is, from one an hour to more than one can take: a check, not a speed.
+#![allow(clippy::disallowed_methods)] // real time, by no contender's clock
 
 use std::sync::Barrier;
 use std::thread;
@@ -53,7 +54,9 @@ const LIMITS: [Limit; 5] = [
     Limit::per_second(23_000_000),
 ];
 
+/// Takes a token, if there is one.
 type Take = Box<dyn Fn() -> bool + Sync>;
+type Build = fn(Limit) -> Take;
 
 /// Two threads take what they can get, and one what is left then. What they got is compared with
 /// `rate × t` and that and the burst, where `t` is known to lie between two spans of std's clock.
@@ -61,7 +64,7 @@ pub(crate) fn check(bench: &mut Bench) {
     if !bench.wants(ROW) {
         return;
     }
-    let contenders: [(&str, fn(Limit) -> Take); 4] = [
+    let contenders: [(&str, Build); 4] = [
         ("flow", flow),
         ("governor", governor_of),
         ("ratelimit", ratelimit),
@@ -139,7 +142,7 @@ fn leaky_bucket(limit: Limit) -> Take {
 }
 
 /// How many tokens outside of the bounds were granted in about `length`.
-fn outside(limit: Limit, build: fn(Limit) -> Take, length: Duration) -> f64 {
+fn outside(limit: Limit, build: Build, length: Duration) -> f64 {
     let before = Instant::now();
     let take = build(limit);
     let after = Instant::now();
