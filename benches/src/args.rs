@@ -11,7 +11,7 @@ pub(crate) struct Args {
     pub(crate) check: bool,
     pub(crate) instructions: bool,
     pub(crate) filter: Option<String>,
-    /// Run one contender this often and end: what runs under callgrind.
+    /// Run one contender this often and end: what is counted.
     pub(crate) fixed: Option<Fixed>,
 }
 
@@ -27,7 +27,8 @@ Options:
       --quick         short rounds and few of them; writes no report
       --check         exit with 1 and name the rows that miss their target
       --filter TEXT   only the rows whose name contains TEXT; writes no report
-      --instructions  also count instructions with valgrind's callgrind
+      --instructions  also count instructions with valgrind's callgrind, which gungraun-runner
+                      starts; `cargo xtask bench --instructions` installs both
       --fixed ROW CONTENDER COUNT
                       run one contender (`flow` or a peer) that many batches, and end
   -h, --help          print this";

@@ -25,9 +25,9 @@
 
 mod args;
 mod bench;
-mod callgrind;
 mod curves;
 mod goflow;
+mod instructions;
 mod machine;
 mod measured;
 mod plot;
@@ -39,7 +39,6 @@ mod targets;
 mod workload;
 
 pub use bench::{Bench, run};
-pub use callgrind::{callgrind, collected};
 pub use curves::Curve;
 pub use row::Row;
 pub use workload::{beside, on_threads, repeat, timed};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::bench::Bench;
-use crate::callgrind;
 use crate::goflow::GOFLOW;
+use crate::instructions;
 use crate::measured::Measured;
 
 /// A contender: runs that many batches and says how long they took.
@@ -12,18 +12,6 @@ type Run<'f> = Box<dyn FnMut(u64) -> Duration + 'f>;
 
 /// By contender and round.
 type Samples = Vec<(String, Vec<f64>)>;
-
-/// From a contender's name to the instructions of one of its operations.
-type Count<'f> = Box<dyn FnMut(&str) -> Option<f64> + 'f>;
-
-/// How the instructions of one operation are counted.
-enum Counting<'f> {
-    /// By this program under callgrind, with so many batches.
-    Itself {
-        batches: u64,
-    },
-    With(Count<'f>),
-}
 
 /// How often all contenders have their turns, there and back, in a round of a row that goes on
 /// [until it is steady](Row::until_steady).
@@ -39,7 +27,8 @@ pub struct Row<'b, 'f> {
     name: String,
     unit: &'static str,
     batch: u64,
-    counting: Option<Counting<'f>>,
+    /// Batches to count instructions over.
+    counted: Option<u64>,
     is_until_steady: bool,
     contenders: Vec<(String, Run<'f>)>,
 }
@@ -51,7 +40,7 @@ impl<'b, 'f> Row<'b, 'f> {
             name,
             unit: "ns",
             batch: 1,
-            counting: None,
+            counted: None,
             is_until_steady: false,
             contenders: Vec::new(),
         }
@@ -87,19 +76,10 @@ impl<'b, 'f> Row<'b, 'f> {
 
     /// Also counts instructions, when asked to, over so many batches.
     ///
-    /// For contenders that run on one thread: valgrind serializes threads.
+    /// For contenders that run on one thread, as valgrind serializes threads, or that are programs
+    /// of their own, which start, do so many batches and end.
     pub fn instructions(mut self, batches: u64) -> Self {
-        let batches = batches.max(1);
-        self.counting = Some(Counting::Itself { batches });
-        self
-    }
-
-    /// Also counts instructions, when asked to, by a function from a contender's name to the
-    /// instructions of one operation: for contenders that are programs of their own.
-    ///
-    /// `None` says that they could not be counted; the reason is the function's to print.
-    pub fn instructions_by(mut self, count: impl FnMut(&str) -> Option<f64> + 'f) -> Self {
-        self.counting = Some(Counting::With(Box::new(count)));
+        self.counted = Some(batches.max(1));
         self
     }
 
@@ -146,7 +126,7 @@ impl<'b, 'f> Row<'b, 'f> {
                 measured.spread() * 100.0
             ));
         }
-        if self.bench.counts_instructions() && self.counting.is_some() {
+        if self.bench.counts_instructions() {
             measured.flow_instructions = self.count(FLOW);
             for peer in &mut measured.peers {
                 peer.instructions = self.count(&peer.name);
@@ -155,20 +135,21 @@ impl<'b, 'f> Row<'b, 'f> {
         self.bench.push(measured);
     }
 
-    /// Instructions of one operation.
-    fn count(&mut self, contender: &str) -> Option<f64> {
-        match self.counting.as_mut()? {
-            // Another process, and not ours to count.
-            Counting::Itself { .. } if contender == GOFLOW => None,
-            Counting::Itself { batches } => {
-                let batch = callgrind::per_batch(&self.name, contender, *batches)?;
-                Some(batch / self.batch as f64)
+    /// Instructions of one operation, if the row counts them; it is told why they could not be.
+    fn count(&self, contender: &str) -> Option<f64> {
+        // goflow is not ours to start.
+        let batches = self.counted.filter(|_| contender != GOFLOW)?;
+        match instructions::per_batch(&self.name, contender, batches) {
+            Ok(batch) => Some(batch / self.batch as f64),
+            Err(why) => {
+                let row = &self.name;
+                eprintln!("instructions of {row} / {contender} are not counted: {why}");
+                None
             }
-            Counting::With(count) => count(contender),
         }
     }
 
-    /// Under callgrind: runs the one contender that is asked for, and ends the process.
+    /// In a counted process: runs the one contender that is asked for, and ends.
     fn run_fixed(&mut self) -> bool {
         let Some(fixed) = self.bench.fixed() else {
             return false;

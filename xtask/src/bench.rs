@@ -1,10 +1,15 @@
 //! `cargo xtask bench`: runs the benches and lets them report.
 
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
 use lexopt::Arg;
 
 use crate::cli::{Failure, Outcome};
 use crate::process;
-use crate::workspace::Workspace;
+use crate::tools::{self, CargoTool};
+use crate::workspace::{self, Workspace};
 
 const HELP: &str = "\
 Runs the benches. Each compares flow with its peers in one run, in interleaved rounds, and
@@ -22,8 +27,10 @@ Options:
       --check         exit with 1 and name the rows that miss their target of
                       benches/targets.toml
       --filter TEXT   only the rows whose name contains TEXT; writes no report
-      --instructions  also count instructions with valgrind's callgrind, for the rows that say
-                      how
+      --instructions  also count instructions, for the rows that say over how many batches, with
+                      valgrind's callgrind, which gungraun drives. What is missing is installed:
+                      valgrind with apt-get, gungraun-runner into target/tools, in the version
+                      of gungraun in Cargo.lock
       --list          name the benches and stop
   -h, --help          print this";
 
@@ -31,6 +38,7 @@ pub(crate) fn main(mut parser: lexopt::Parser) -> Outcome {
     let mut names = Vec::new();
     let mut forwarded = Vec::new();
     let mut list = false;
+    let mut instructions = false;
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Short('h') | Arg::Long("help") => {
@@ -40,7 +48,7 @@ pub(crate) fn main(mut parser: lexopt::Parser) -> Outcome {
             Arg::Long("list") => list = true,
             Arg::Long("quick") => forwarded.push("--quick".to_owned()),
             Arg::Long("check") => forwarded.push("--check".to_owned()),
-            Arg::Long("instructions") => forwarded.push("--instructions".to_owned()),
+            Arg::Long("instructions") => instructions = true,
             Arg::Long("filter") => {
                 forwarded.push("--filter".to_owned());
                 forwarded.push(parser.value()?.to_string_lossy().into_owned());
@@ -69,10 +77,16 @@ pub(crate) fn main(mut parser: lexopt::Parser) -> Outcome {
     if names.is_empty() {
         names = known.into_iter().map(str::to_owned).collect();
     }
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    if instructions {
+        forwarded.push("--instructions".to_owned());
+        path = counting(&path)?;
+    }
     let mut failed = Vec::new();
     for name in names {
         let mut command = process::cargo(["bench", "--package", "flow-benches", "--bench", &name]);
-        if process::run(command.arg("--").args(&forwarded)).is_err() {
+        command.env("PATH", &path).arg("--").args(&forwarded);
+        if process::run(&mut command).is_err() {
             failed.push(name);
         }
     }
@@ -84,4 +98,16 @@ pub(crate) fn main(mut parser: lexopt::Parser) -> Outcome {
             failed.join(", ")
         )))
     }
+}
+
+/// Sees to what instructions are counted with; the path on which it is found.
+fn counting(path: &OsStr) -> Outcome<OsString> {
+    tools::system_program("valgrind", "valgrind", "to count instructions", true)?;
+    let runner = CargoTool {
+        name: "gungraun-runner",
+        version: &workspace::locked("gungraun-runner")?,
+    };
+    let folder = runner.built()?.parent().map(Path::to_owned);
+    let folders = folder.into_iter().chain(env::split_paths(path));
+    env::join_paths(folders).map_err(|error| Failure::failed(format!("target/tools: {error}")))
 }

@@ -1,16 +1,17 @@
 //! Programs the commands need: found, else installed where that may be done, else named in an
 //! error that says how to get them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::cli::{Failure, Outcome};
 use crate::{process, workspace};
 
-/// A cargo subcommand from crates.io, with the version these commands were tried with.
-pub(crate) struct CargoTool {
-    pub(crate) name: &'static str,
-    pub(crate) version: &'static str,
+/// A program from crates.io, with the version these commands were tried with.
+pub(crate) struct CargoTool<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: &'a str,
 }
 
 pub(crate) const DENY: CargoTool = CargoTool {
@@ -23,36 +24,49 @@ pub(crate) const TARPAULIN: CargoTool = CargoTool {
     version: "0.37.5",
 };
 
-impl CargoTool {
-    /// The program; builds it into `target/tools` if it is not on the path.
+impl CargoTool<'_> {
+    /// The program: ours, else any on the path, else built.
     pub(crate) fn program(&self) -> Outcome<PathBuf> {
-        let folder = workspace::root().join("target/tools");
-        let own = folder.join("bin").join(self.name);
-        if own.is_file() {
-            return Ok(own);
+        match find(self.name) {
+            Some(found) if !self.is_built() => Ok(found),
+            _ => self.built(),
         }
-        if let Some(found) = find(self.name) {
-            return Ok(found);
-        }
-        eprintln!(
-            "{} is not installed: building {} into target/tools (once, about 3 minutes)",
-            self.name, self.version
-        );
-        process::run(
-            process::cargo(["install", "--locked", self.name, "--version", self.version])
-                .arg("--root")
-                .arg(&folder),
-        )
-        .map_err(|failure| {
-            Failure::failed(format!(
-                "{} is missing and could not be built; install it with `cargo install --locked {}`. {}",
-                self.name,
-                self.name,
-                failure.sentence()
-            ))
-        })?;
-        Ok(own)
     }
+
+    /// The program in this very version; builds it into `target/tools` if it is not there.
+    pub(crate) fn built(&self) -> Outcome<PathBuf> {
+        let Self { name, version } = self;
+        if !self.is_built() {
+            eprintln!(
+                "{name} {version} is not installed: building it into target/tools (once, about 3 \
+                 minutes)"
+            );
+            process::run(
+                process::cargo(["install", "--locked", name, "--version", version])
+                    .arg("--root")
+                    .arg(folder()),
+            )
+            .map_err(|failure| {
+                Failure::failed(format!(
+                    "{name} is missing and could not be built; install it with `cargo install \
+                     --locked {name} --version {version} --root target/tools`. {}",
+                    failure.sentence()
+                ))
+            })?;
+        }
+        Ok(folder().join("bin").join(name))
+    }
+
+    fn is_built(&self) -> bool {
+        // What cargo notes of what it has installed: name, version and source.
+        let installed = fs::read_to_string(folder().join(".crates.toml")).unwrap_or_default();
+        installed.contains(&format!("\"{} {} (", self.name, self.version))
+    }
+}
+
+/// Where tools are built that belong to this workspace alone.
+fn folder() -> PathBuf {
+    workspace::root().join("target/tools")
 }
 
 /// A program from the system's packages, found on the path or installed by apt-get.

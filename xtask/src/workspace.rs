@@ -1,5 +1,6 @@
 //! The workspace as `cargo metadata` describes it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -26,6 +27,22 @@ pub(crate) fn root() -> &'static Path {
 /// Where cargo puts what it builds.
 pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// The version of a package that Cargo.lock has.
+pub(crate) fn locked(name: &str) -> Outcome<String> {
+    let text = fs::read_to_string(root().join("Cargo.lock"))
+        .map_err(|error| Failure::failed(format!("Cargo.lock: {error}")))?;
+    let lock: toml::Table = text
+        .parse()
+        .map_err(|error| Failure::failed(format!("Cargo.lock: {error}")))?;
+    let packages = lock.get("package").and_then(toml::Value::as_array);
+    packages
+        .into_iter()
+        .flatten()
+        .find(|package| package.get("name").and_then(toml::Value::as_str) == Some(name))
+        .and_then(|package| package.get("version")?.as_str().map(str::to_owned))
+        .ok_or_else(|| Failure::failed(format!("there is no {name} in Cargo.lock")))
 }
 
 /// Members, as far as the commands need them.

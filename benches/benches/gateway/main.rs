@@ -2,7 +2,7 @@
 //!
 //! Both servers are processes of their own; clients and upstream are this one. What is measured is
 //! the servers' CPU time, user and system, and with `--instructions` the instructions they execute
-//! in user mode, under callgrind. Every answer, the upstream's count and both access logs are
+//! in user mode. Every answer, the upstream's count and both access logs are
 //! checked, so that a server that refuses or forgets does not look fast.
 #![allow(clippy::print_stdout)] // the plain proxy says where it listens
 #![allow(clippy::disallowed_methods)] // the peer is its host's own, and time is real
@@ -21,7 +21,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use flow_benches::{Bench, callgrind, collected};
+use flow_benches::Bench;
 
 use load::{CONNECTIONS, Load};
 use server::Server;
@@ -29,10 +29,11 @@ use server::Server;
 /// The key that clients sign with and servers check.
 const SECRET: &str = "benches/gateway";
 
-/// The peer's name in tables and targets.
+/// The contenders' names in tables and targets.
+const FLOW: &str = "flow";
 const PLAIN: &str = "plain hyper";
 
-/// Requests per connection in the shorter run under callgrind; the longer one has twice as many.
+/// Requests per connection over which instructions are counted.
 ///
 /// As many as make little of what two starts differ by: the gateway's clock is calibrated until the
 /// wall says so, which takes up to eight million instructions more in one process than in another.
@@ -45,10 +46,6 @@ fn main() -> ExitCode {
         .map(|(first, rest)| (first.as_str(), rest))
     {
         return plain::main(rest);
-    }
-    if arguments.iter().any(|argument| argument == "--fixed") {
-        eprintln!("gateway: --fixed is for contenders in this process; these have their own.");
-        return ExitCode::from(2);
     }
     flow_benches::run(
         "gateway",
@@ -64,7 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn rows(bench: &mut Bench) -> Result<(), String> {
-    let gateway = server::build_gateway()?;
+    let gateway = server::gateway(bench.is_fixed())?;
     for runtime in ["tokio", "smol", "async-std"] {
         let row = format!("proxied request, {runtime}");
         if bench.wants(&row) {
@@ -98,8 +95,17 @@ fn rows(bench: &mut Bench) -> Result<(), String> {
 
 /// Measures one runtime.
 fn proxied(bench: &mut Bench, row: String, runtime: &str, gateway: &Path) -> Result<(), String> {
-    let mut flow = Contender::start("flow", runtime, gateway, Under::Nothing)?;
-    let mut plain = Contender::start(PLAIN, runtime, gateway, Under::Nothing)?;
+    if bench.is_fixed() {
+        let whole = |name| move |n| whole_life(name, runtime, gateway, n);
+        bench
+            .row(row)
+            .flow(whole(FLOW))
+            .peer(PLAIN, whole(PLAIN))
+            .measure();
+        return Ok(());
+    }
+    let mut flow = Contender::start(FLOW, runtime, gateway)?;
+    let mut plain = Contender::start(PLAIN, runtime, gateway)?;
     let mut row = bench
         .row(row)
         .unit("ns CPU")
@@ -108,43 +114,31 @@ fn proxied(bench: &mut Bench, row: String, runtime: &str, gateway: &Path) -> Res
         .flow(|n| flow.cpu_time_of(n))
         .peer(PLAIN, |n| plain.cpu_time_of(n));
     if runtime == "tokio" {
-        row = row.instructions_by(|name| match instructions(name, runtime, gateway) {
-            Ok(count) => Some(count),
-            Err(why) => {
-                eprintln!("instructions of {name} on {runtime} are not counted: {why}");
-                None
-            }
-        });
+        row = row.instructions(COUNTED);
     }
     row.measure();
     let (ours, theirs) = (flow.stop()?, plain.stop()?);
-    if form(&ours.lines) != form(&theirs.lines) {
+    if form(&ours) != form(&theirs) {
         return Err(format!(
             "the logs differ: {:?} and {:?}",
-            ours.lines.first(),
-            theirs.lines.first()
+            ours.first(),
+            theirs.first()
         ));
     }
     Ok(())
 }
 
-/// Instructions of one request: the difference between a run and one twice as long, without
-/// start, set-up and end.
-fn instructions(name: &str, runtime: &str, gateway: &Path) -> Result<f64, String> {
-    let count = |requests| {
-        let mut contender = Contender::start(name, runtime, gateway, Under::Callgrind)?;
+/// A server from start to end, and so many requests on each connection between: what it does in
+/// all can be counted.
+fn whole_life(name: &str, runtime: &str, gateway: &Path, requests: u64) -> Duration {
+    let lived = Contender::start(name, runtime, gateway).and_then(|mut contender| {
         contender.load.run(requests)?;
-        let ended = contender.stop()?;
-        collected(&ended.stderr).ok_or(ended.stderr)
-    };
-    let (once, twice) = (count(COUNTED)?, count(2 * COUNTED)?);
-    Ok(twice.saturating_sub(once) as f64 / (COUNTED * CONNECTIONS) as f64)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Under {
-    Nothing,
-    Callgrind,
+        contender.stop()
+    });
+    if let Err(why) = lived {
+        panic!("{name}: {why}");
+    }
+    Duration::ZERO
 }
 
 /// A server with its load.
@@ -157,15 +151,12 @@ struct Contender {
 }
 
 impl Contender {
-    fn start(name: &str, runtime: &str, gateway: &Path, under: Under) -> Result<Self, String> {
+    fn start(name: &str, runtime: &str, gateway: &Path) -> Result<Self, String> {
         let mut load = Load::new().map_err(|error| format!("cannot start the load: {error}"))?;
         let this = std::env::current_exe().map_err(|error| error.to_string())?;
         let is_plain = name == PLAIN;
         let program = if is_plain { &this } else { gateway };
-        let mut command = match under {
-            Under::Nothing => Command::new(program),
-            Under::Callgrind => callgrind(program),
-        };
+        let mut command = Command::new(program);
         // No two servers have the upstream's port.
         let (_, port) = load.upstream.rsplit_once(':').unwrap_or_default();
         let log = std::env::temp_dir().join(format!("flow-bench-gateway-{port}.log"));
@@ -205,12 +196,12 @@ impl Contender {
         self.used.saturating_sub(before)
     }
 
-    /// Stops the server and compares what was counted.
-    fn stop(mut self) -> Result<server::Ended, String> {
+    /// Stops the server and compares what was counted; the lines of its log.
+    fn stop(mut self) -> Result<Vec<String>, String> {
         let (answered, received) = (self.load.answered, self.load.received());
         self.load.close();
-        let ended = self.server.stop()?;
-        let logged = ended.lines.len() as u64;
+        let lines = self.server.stop()?;
+        let logged = lines.len() as u64;
         if received != answered || logged != answered {
             return Err(format!(
                 "{} answered {answered} requests, the upstream received {received}, \
@@ -218,7 +209,7 @@ impl Contender {
                 self.name
             ));
         }
-        Ok(ended)
+        Ok(lines)
     }
 }
 

@@ -8,11 +8,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
-
 /// A running server; killed on drop.
 pub(crate) struct Server {
-    /// The one that serves: under callgrind, valgrind has become it.
     child: Child,
     out: BufReader<ChildStdout>,
     pub(crate) addr: String,
@@ -21,38 +18,27 @@ pub(crate) struct Server {
     threads: HashMap<String, u64>,
 }
 
-/// How a server ended.
-pub(crate) struct Ended {
-    /// Lines of the access log.
-    pub(crate) lines: Vec<String>,
-    /// What it wrote to its standard error.
-    pub(crate) stderr: String,
-}
-
-/// Builds the example `gateway` as benches are built, and says where it is.
-pub(crate) fn build_gateway() -> Result<PathBuf, String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--profile", "bench"])
-        .args(["--package", "flow-examples", "--example", "gateway"])
-        .arg("--message-format=json-render-diagnostics")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| format!("cannot run cargo to build the example `gateway`: {error}"))?;
-    if !built.status.success() {
-        return Err(format!(
-            "the example `gateway` does not build: cargo ended with {}",
-            built.status
-        ));
+/// The example `gateway`, built as benches are, unless it is already.
+pub(crate) fn gateway(is_built: bool) -> Result<PathBuf, String> {
+    if !is_built {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--profile", "bench"])
+            .args(["--package", "flow-examples", "--example", "gateway"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdin(Stdio::null())
+            .status()
+            .map_err(|error| format!("cannot run cargo to build the example `gateway`: {error}"))?;
+        if !built.success() {
+            return Err(format!(
+                "the example `gateway` does not build: cargo ended with {built}"
+            ));
+        }
     }
-    String::from_utf8_lossy(&built.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "gateway")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .ok_or_else(|| "cargo does not say where the example `gateway` is".to_owned())
+    let this = std::env::current_exe().map_err(|error| error.to_string())?;
+    // Cargo keeps benches in `deps`, and examples beside that.
+    let profile = this.ancestors().nth(2).unwrap_or(&this);
+    Ok(profile.join("examples/gateway"))
 }
 
 impl Server {
@@ -107,8 +93,8 @@ impl Server {
         }
     }
 
-    /// Stops it as an operator does, and reads what it leaves; the log is removed.
-    pub(crate) fn stop(mut self) -> Result<Ended, String> {
+    /// Stops it as an operator does, and reads the lines of its log, which is removed.
+    pub(crate) fn stop(mut self) -> Result<Vec<String>, String> {
         let pid = self.child.id().to_string();
         let signalled = Command::new("kill").args(["-TERM", &pid]).status();
         if !signalled.is_ok_and(|status| status.success()) {
@@ -122,10 +108,7 @@ impl Server {
         }
         let log = fs::read_to_string(&self.log);
         let log = log.map_err(|error| format!("no access log {}: {error}", self.log.display()))?;
-        Ok(Ended {
-            lines: log.lines().map(str::to_owned).collect(),
-            stderr,
-        })
+        Ok(log.lines().map(str::to_owned).collect())
     }
 
     fn look_at_threads(&mut self) {

@@ -54,7 +54,7 @@ pub(crate) fn build(bench: &mut Bench) -> Vec<Peer> {
     ];
     let mut peers = Vec::new();
     for (name, binary, feature) in wanted {
-        match build_one(binary, feature) {
+        match build_one(binary, feature, bench.is_fixed()) {
             Some(program) => peers.push(Peer { name, program }),
             None => bench.note(format!("{name} could not be built here and is left out.")),
         }
@@ -63,12 +63,16 @@ pub(crate) fn build(bench: &mut Bench) -> Vec<Peer> {
 }
 
 /// Each in a target folder of its own: the flags differ, and so would every dependency.
-fn build_one(binary: &str, feature: Option<&str>) -> Option<PathBuf> {
+fn build_one(binary: &str, feature: Option<&str>, is_built: bool) -> Option<PathBuf> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("sim-peers");
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| package.join("../../target"), PathBuf::from)
         .join("sim-peers")
         .join(binary);
+    let program = target.join("release").join(binary);
+    if is_built {
+        return Some(program);
+    }
     eprintln!("building {binary} (the first time takes minutes)");
     let mut command = Command::new(env!("CARGO"));
     command
@@ -83,9 +87,5 @@ fn build_one(binary: &str, feature: Option<&str>) -> Option<PathBuf> {
             .args(["--features", feature])
             .env("RUSTFLAGS", format!("--cfg {feature}"));
     }
-    command
-        .status()
-        .ok()?
-        .success()
-        .then(|| target.join("release").join(binary))
+    command.status().ok()?.success().then_some(program)
 }
