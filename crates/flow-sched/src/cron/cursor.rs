@@ -77,11 +77,57 @@ impl<'a> Cursor<'a> {
         self.rest.get(bytes).is_none_or(|&byte| is_blank(byte))
     }
 
-    /// Whether the last fields, to be read from here on, are those of most patterns: `stars`, which
-    /// are all days, months and weekdays, or all but the days.
+    /// Leaves the days and the months, if they are what most patterns have: `* * `.
     #[inline]
-    pub(super) fn only_follow(&self, stars: &[u8]) -> bool {
-        self.rest == stars && self.grammar.question != Question::OneDayField
+    pub(super) fn all_days(&mut self) -> bool {
+        if let Some(rest) = self.rest.strip_prefix(b"* * ")
+            && rest.first().is_some_and(|&byte| !is_blank(byte))
+        {
+            self.rest = rest;
+            return true;
+        }
+        false
+    }
+
+    /// Whether the weekday, to be read from here on, is the last field and `*`, which says nothing.
+    #[inline]
+    pub(super) fn only_star_follows(&self) -> bool {
+        self.rest == b"*" && self.grammar.question != Question::OneDayField
+    }
+
+    /// Leaves the field, if all that is left of it is a number of the unit of one or two digits:
+    /// what most fields are that are no `*`.
+    #[inline]
+    pub(super) fn lone(&mut self, unit: Unit) -> Option<u32> {
+        let (min, max) = unit.range(self.grammar);
+        let (number, rest) = match self.rest {
+            [a @ b'0'..=b'9', b' ', rest @ ..] => (digit(*a), rest),
+            [a @ b'0'..=b'9', b @ b'0'..=b'9', b' ', rest @ ..] => {
+                (10 * digit(*a) + digit(*b), rest)
+            }
+            _ => return None,
+        };
+        if number < min || number > max {
+            return None;
+        }
+        self.rest = rest;
+        self.skip_blanks();
+        Some(number)
+    }
+
+    /// Leaves the last field, if all that is left of it is a weekday's number and which one of a
+    /// month it is, `5#2`: what most weekdays with a `#` are.
+    #[inline]
+    pub(super) fn lone_nth(&mut self) -> Option<(u32, u32)> {
+        let [day @ b'0'..=b'7', b'#', nth @ b'1'..=b'5'] = *self.rest else {
+            return None;
+        };
+        let (min, max) = Unit::Weekday.range(self.grammar);
+        if !self.grammar.specials || digit(day) < min || digit(day) > max {
+            return None;
+        }
+        self.rest = &[];
+        Some((digit(day), digit(nth)))
     }
 
     /// Leaves the field, if all that is left of it is `*`, or a `?` that stands for it.
@@ -171,21 +217,6 @@ impl<'a> Cursor<'a> {
         let mut item = Item::range(self.min, self.max);
         item.step = step;
         Some(item.bits_within())
-    }
-
-    /// Takes a digit and which one of a month it is, `5#2`, if that is an item by itself: what most
-    /// weekdays with a `#` are.
-    #[inline]
-    pub(super) fn plain_nth(&mut self) -> Option<(u32, u32)> {
-        let [day @ b'0'..=b'9', b'#', nth @ b'1'..=b'5', rest @ ..] = self.rest else {
-            return None;
-        };
-        let day = u32::from(day - b'0');
-        if day < self.min || day > self.max || !ends_item(rest) {
-            return None;
-        }
-        self.rest = rest;
-        Some((day, u32::from(nth - b'0')))
     }
 
     /// Reads an item of a list.
@@ -393,13 +424,17 @@ impl<'a> Cursor<'a> {
 /// A number of one or two digits that ends its item, and what follows.
 #[inline]
 fn two_digits(text: &[u8]) -> Option<(u32, &[u8])> {
-    let digit = |byte: u8| u32::from(byte - b'0');
     let (number, rest) = match text {
         [a @ b'0'..=b'9', b @ b'0'..=b'9', rest @ ..] => (10 * digit(*a) + digit(*b), rest),
         [a @ b'0'..=b'9', rest @ ..] => (digit(*a), rest),
         _ => return None,
     };
     ends_item(rest).then_some((number, rest))
+}
+
+#[inline]
+fn digit(byte: u8) -> u32 {
+    u32::from(byte - b'0')
 }
 
 /// Whether what follows an item lets it end there.
@@ -409,31 +444,44 @@ fn ends_item(rest: &[u8]) -> bool {
         .is_none_or(|&byte| byte == b',' || is_blank(byte))
 }
 
-/// How many fields a text has that begins with one.
+/// How many fields a text has that is no longer than a pattern, with no blanks around it.
+#[inline]
 pub(super) fn count_fields(text: &[u8]) -> usize {
     let (eights, rest) = text.as_chunks::<8>();
-    // Behind the text there is nothing but blanks.
-    let mut last = [b' '; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let mut count = u32::from(!text.is_empty());
-    let mut before = 0;
-    for &eight in eights.iter().chain([&last]) {
+    // Each byte counts those of its place in eight; all of them are less than a byte holds.
+    let mut count = 0;
+    // As if a blank stood before the text.
+    let mut before = 0x80;
+    let mut add = |eight: u64| {
         let blanks = blanks(eight);
         // Bytes that are none, behind one that is.
-        count += ((blanks << 8 | before) & !blanks).count_ones();
+        count += ((blanks << 8 | before) & !blanks) >> 7;
         before = blanks >> 56;
+    };
+    for &eight in eights {
+        add(u64::from_le_bytes(eight));
     }
-    count as usize
+    if !rest.is_empty() {
+        // Zeros behind the text, which are no blanks, are no further field.
+        add(match text.last_chunk() {
+            Some(&last) => u64::from_le_bytes(last) >> (64 - 8 * rest.len()),
+            None => rest
+                .iter()
+                .rfold(0, |eight, &byte| eight << 8 | u64::from(byte)),
+        });
+    }
+    (count.wrapping_mul(EACH_BYTE) >> 56) as usize
 }
+
+/// Times a byte: that byte eight times.
+const EACH_BYTE: u64 = u64::MAX / 255;
 
 /// The highest bit of each byte that is a blank.
 #[inline]
-fn blanks(eight: [u8; 8]) -> u64 {
-    const LOW: u64 = u64::MAX / 255;
-    const SEVEN: u64 = 0x7f * LOW;
-    let eight = u64::from_le_bytes(eight);
+fn blanks(eight: u64) -> u64 {
+    const SEVEN: u64 = 0x7f * EACH_BYTE;
     let is = |byte: u8| {
-        let differs = eight ^ (LOW * u64::from(byte));
+        let differs = eight ^ (EACH_BYTE * u64::from(byte));
         // Adding to seven bits carries into the eighth, and no further.
         !(((differs & SEVEN) + SEVEN) | differs | SEVEN)
     };

@@ -16,6 +16,16 @@ pub(super) struct DayLooks {
     plus: bool,
 }
 
+impl DayLooks {
+    /// A field that is `*`.
+    pub(super) const STAR: Self = Self {
+        star: true,
+        leading: true,
+        question: false,
+        plus: false,
+    };
+}
+
 /// Whether a day that fits one of the fields is enough.
 pub(super) fn is_either(grammar: &Grammar, day: &DayLooks, weekday: &DayLooks) -> bool {
     !weekday.plus
@@ -103,6 +113,11 @@ pub(super) fn weekdays(
     fields: &mut Fields,
     seed: &mut Seed,
 ) -> Result<DayLooks, Fault> {
+    if let Some((day, n)) = cursor.lone_nth() {
+        fields.weekday = 0;
+        fields.nth = 1 << (7 * (n - 1) + number(cursor.grammar, day));
+        return Ok(DayLooks::default());
+    }
     cursor.enter(Unit::Weekday);
     let plus = cursor.grammar.plus && cursor.peek() == b'+';
     if plus {
@@ -143,18 +158,11 @@ fn weekday(cursor: &mut Cursor<'_>, nth: &mut u64) -> Result<u64, Fault> {
         // Quartz: the week's last day.
         return Ok(1 << 6);
     }
-    let number = |day: u32| if sunday_is_one { day - 1 } else { day % 7 };
-    if cursor.grammar.specials
-        && let Some((day, n)) = cursor.plain_nth()
-    {
-        *nth |= 1 << (7 * (n - 1) + number(day));
-        return Ok(0);
-    }
     let item = cursor.item()?;
     if !cursor.grammar.specials || item.kind != Kind::Single {
         return Ok(cursor.bits(&item));
     }
-    let day = number(item.low);
+    let day = number(cursor.grammar, item.low);
     if cursor.peek() == b'#' {
         cursor.skip();
         let shift = if cursor.grammar.hash_last && cursor.letter(b'L') {
@@ -171,16 +179,24 @@ fn weekday(cursor: &mut Cursor<'_>, nth: &mut u64) -> Result<u64, Fault> {
     Ok(0)
 }
 
+/// A weekday from its number in the text: Sunday is 0.
+#[inline]
+fn number(grammar: &Grammar, day: u32) -> u32 {
+    if grammar.sunday_is_one {
+        day - 1
+    } else {
+        day % 7
+    }
+}
+
 /// Leaves a field that is `*`, or a `?` that means the same.
 #[inline]
 fn all(cursor: &mut Cursor<'_>) -> Option<DayLooks> {
     let star = cursor.star();
     let question = !star && cursor.question();
     (star || question).then_some(DayLooks {
-        star: true,
-        leading: true,
         question,
-        plus: false,
+        ..DayLooks::STAR
     })
 }
 

@@ -197,10 +197,13 @@ impl Fields {
     ///
     /// A year's days follow from its first weekday and from whether it is a leap year: at most 14
     /// shapes of twelve months are looked at.
+    #[inline]
     pub(super) fn occurs(&self) -> bool {
-        if self.is_plain() {
-            return true;
-        }
+        self.is_plain() || self.occurs_in_some_year()
+    }
+
+    #[inline(never)]
+    fn occurs_in_some_year(&self) -> bool {
         let mut seen = 0_u16;
         let mut year = self.year_from(FIRST_YEAR);
         while let Some(fitting) = year {

@@ -1,7 +1,7 @@
 //! From text to masks: one pass over the bytes, no allocation but for a set of years.
 
 use super::cursor::{Cursor, count_fields, is_blank};
-use super::day;
+use super::day::{self, DayLooks};
 use super::describe;
 use super::dialect::{Dialect, Grammar, Looks, Nicknames, Question};
 use super::error::{CronError, CronPlace};
@@ -51,7 +51,11 @@ pub(super) fn calendar(
 }
 
 /// A pattern of fields, if it occurs.
-#[inline]
+#[inline(always)]
+#[allow(
+    clippy::inline_always,
+    reason = "the fields go from registers to where the pattern is wanted, not through memory twice"
+)]
 pub(super) fn finish(
     text: &str,
     mut fields: Fields,
@@ -91,15 +95,15 @@ fn read(
     // Hours are below 24, months below 13.
     fields.hour = hour as u32;
     looks.star |= star;
-    if cursor.only_follow(b"* * *") {
-        return Ok(looks);
+    let mut day = DayLooks::STAR;
+    if !cursor.all_days() {
+        day = day::days(cursor, fields, seed)?;
+        fields.month = set(cursor, Unit::Month, seed, &mut false)?.0 as u16;
     }
-    let day = day::days(cursor, fields, seed)?;
-    if cursor.only_follow(b"* *") {
+    if cursor.only_star_follows() {
         // The day decides alone.
         return Ok(looks);
     }
-    fields.month = set(cursor, Unit::Month, seed, &mut false)?.0 as u16;
     let start = cursor.at();
     let weekday = day::weekdays(cursor, fields, seed)?;
     if grammar.question == Question::OneDayField && day.question == weekday.question {
@@ -129,11 +133,14 @@ fn set(
     seed: &mut Seed,
     interval: &mut bool,
 ) -> Result<(u64, bool), Fault> {
-    cursor.enter(unit);
     if cursor.star() {
         *interval = true;
         return Ok((unit.full(), true));
     }
+    if let Some(number) = cursor.lone(unit) {
+        return Ok((1 << number, false));
+    }
+    cursor.enter(unit);
     list(cursor, seed, interval)
 }
 

@@ -3,9 +3,11 @@
 use chrono_tz::{TZ_VARIANTS, Tz};
 use proptest::prelude::*;
 
+use super::cursor::{count_fields, is_blank};
 use super::dialect::Dialect;
 use super::dst::{self, MOST_SPANS, MOST_STEPS};
 use super::error::CronError;
+use super::parser::MAX_BYTES;
 use super::pattern::{CronPattern, Spec};
 use super::search::MOST_MONTHS;
 use super::zone;
@@ -28,6 +30,22 @@ fn every_zone_has_a_place() {
             .iter()
             .all(|&zone| (zone as usize) < zone::PLACES)
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+    /// They are counted eight bytes at a time; here, one after the other.
+    #[test]
+    fn fields_are_counted_as_they_are_split(
+        text in prop::collection::vec(prop_oneof![
+            2 => Just(b' '), 1 => Just(b'\t'), 3 => Just(b'*'), 1 => 1..=u8::MAX,
+        ], 0..=MAX_BYTES),
+    ) {
+        let text = text.trim_ascii();
+        let split = text.split(|&byte| is_blank(byte)).filter(|field| !field.is_empty());
+        prop_assert_eq!(count_fields(text), split.count());
+    }
 }
 
 #[test]

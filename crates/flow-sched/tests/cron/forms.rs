@@ -94,6 +94,8 @@ fn dialects_differ() {
     assert_eq!(first("0 0 0 ? * 2", Dialect::Quartz), 4, "Monday is 2");
     assert_eq!(first("0 0 0 L-3 * ?", Dialect::Quartz), 27);
     assert_eq!(first("0 0 0 ? * 2#2", Dialect::Quartz), 11);
+    assert_eq!(first("0 0 0 ? * 7#1", Dialect::Quartz), 2, "Saturday is 7");
+    assert_eq!(first("0 0 * * 7#1", Dialect::Flow), 3, "Sunday is 7");
     assert_eq!(
         first("0 0 0 ? * L", Dialect::Quartz),
         2,
@@ -104,6 +106,9 @@ fn dialects_differ() {
     for (text, dialect) in [
         ("0 0 * * FRI#L", Dialect::Quartz),
         ("0 0 L * *", Dialect::Vixie),
+        ("0 0 * * 5#2", Dialect::Vixie),
+        ("0 0 * * 5#2", Dialect::Robfig),
+        ("0 0 0 ? * 0#2", Dialect::Quartz),
         ("0 0 * * 7", Dialect::Robfig),
         ("@every 1h", Dialect::Ocps),
         ("0 0 L-3 * *", Dialect::Flow),
