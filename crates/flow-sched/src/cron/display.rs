@@ -6,12 +6,16 @@ use super::dialect::{DayRule, Dialect, Grammar, Question};
 use super::fields::{
     ALL_60, ALL_DAYS, ALL_HOURS, ALL_MONTHS, ALL_WEEKDAYS, Fields, LAST_WEEKDAYS, Years,
 };
+use super::parser::MAX_BYTES;
 use super::pattern::{CronPattern, Spec};
 
 pub(super) const MONTHS: [&str; 12] = [
     "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
 ];
 pub(super) const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+
+/// The numbers of weekdays from Sunday on, which is 1 in Quartz.
+const NUMBERS: [&str; 8] = ["0", "1", "2", "3", "4", "5", "6", "7"];
 
 pub(super) fn write(pattern: &CronPattern, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match &pattern.spec {
@@ -29,11 +33,41 @@ pub(super) fn write(pattern: &CronPattern, f: &mut fmt::Formatter<'_>) -> fmt::R
             }
             Ok(())
         }
-        Spec::Calendar(fields) => calendar(pattern, fields, f),
+        Spec::Calendar(fields) => {
+            let form = |short| Form {
+                pattern,
+                fields,
+                short,
+            };
+            let named = form(false).to_string();
+            if named.len() <= MAX_BYTES {
+                return f.write_str(&named);
+            }
+            // Names may be longer than what was read, and longer than what is read.
+            fmt::Display::fmt(&form(true), f)
+        }
     }
 }
 
-fn calendar(pattern: &CronPattern, fields: &Fields, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// A pattern of fields, with names or, shorter, with numbers.
+struct Form<'a> {
+    pattern: &'a CronPattern,
+    fields: &'a Fields,
+    short: bool,
+}
+
+impl fmt::Display for Form<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        calendar(self.pattern, self.fields, self.short, f)
+    }
+}
+
+fn calendar(
+    pattern: &CronPattern,
+    fields: &Fields,
+    short: bool,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     let grammar = Grammar::of(pattern.dialect);
     let [second, minute, hour] = clock(pattern, fields, grammar);
     let with_seconds =
@@ -49,9 +83,14 @@ fn calendar(pattern: &CronPattern, fields: &Fields, f: &mut fmt::Formatter<'_>) 
     let [day, weekday] = day_styles(fields, grammar);
     days(fields, day, grammar, f)?;
     f.write_str(" ")?;
-    MONTH_SET.write(u64::from(fields.month), Style::Free, f)?;
+    let months = if short {
+        MONTH_SET.named(&[])
+    } else {
+        MONTH_SET
+    };
+    months.write(u64::from(fields.month), Style::Free, f)?;
     f.write_str(" ")?;
-    weekdays(fields, weekday, grammar, f)?;
+    weekdays(fields, weekday, grammar, short, f)?;
     if let Some(years) = &fields.years {
         f.write_str(" ")?;
         write_years(years, f)?;
@@ -148,6 +187,7 @@ fn weekdays(
     fields: &Fields,
     style: Style,
     grammar: &Grammar,
+    short: bool,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
     if fields.weekday == ALL_WEEKDAYS {
@@ -157,16 +197,22 @@ fn weekdays(
     if grammar.plus && !fields.either && fields.day != ALL_DAYS {
         f.write_str("+")?;
     }
+    let names: &'static [&str] = match (short, grammar.sunday_is_one) {
+        (false, _) => &WEEKDAYS,
+        (true, false) => &NUMBERS[..7],
+        (true, true) => &NUMBERS[1..],
+    };
     let mut list = List::new(f);
     if fields.weekday != 0 {
-        WEEKDAY_SET.write(u64::from(fields.weekday), style, list.next()?)?;
+        let set = WEEKDAY_SET.named(names);
+        set.write(u64::from(fields.weekday), style, list.next()?)?;
     }
     for bit in bits(fields.nth) {
-        let (n, day) = (bit / 7 + 1, WEEKDAYS[bit as usize % 7]);
+        let (n, day) = (bit / 7 + 1, names[bit as usize % 7]);
         let f = list.next()?;
         if bit < LAST_WEEKDAYS {
             write!(f, "{day}#{n}")?;
-        } else if grammar.hash_last {
+        } else if grammar.hash_last && !short {
             write!(f, "{day}#L")?;
         } else {
             write!(f, "{day}L")?;
@@ -175,25 +221,42 @@ fn weekdays(
     Ok(())
 }
 
+/// With steps, or as ranges only if that is shorter.
 fn write_years(years: &Years, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let has = |year: u32| years.has(year.cast_signed());
-    let mut list = List::new(f);
-    let mut rest = years.clone();
-    for year in Years::FIRST..=super::civil::LAST_YEAR {
-        if !rest.has(year) {
-            continue;
+    let form = |most| YearsForm { years, most }.to_string();
+    let (stepped, ranges) = (form(u32::MAX), form(1));
+    let ranges_are_shorter = ranges.len() < stepped.len();
+    f.write_str(if ranges_are_shorter {
+        &ranges
+    } else {
+        &stepped
+    })
+}
+
+/// A list of years, in runs of steps up to `most`.
+struct YearsForm<'a> {
+    years: &'a Years,
+    most: u32,
+}
+
+impl fmt::Display for YearsForm<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LAST: u32 = super::civil::LAST_YEAR.cast_unsigned();
+        let has = |year: u32| self.years.has(year.cast_signed());
+        let mut list = List::new(f);
+        let mut rest = self.years.clone();
+        for year in Years::FIRST.cast_unsigned()..=LAST {
+            if !rest.has(year.cast_signed()) {
+                continue;
+            }
+            let run = Run::longest(year, LAST, self.most, has);
+            for year in run.values() {
+                rest.remove(year.cast_signed());
+            }
+            run.write(list.next()?, |year, f| write!(f, "{year}"))?;
         }
-        let run = Run::longest(
-            year.cast_unsigned(),
-            super::civil::LAST_YEAR.cast_unsigned(),
-            has,
-        );
-        for year in run.values() {
-            rest.remove(year.cast_signed());
-        }
-        run.write(list.next()?, |year, f| write!(f, "{year}"))?;
+        Ok(())
     }
-    Ok(())
 }
 
 /// Values that are equally far apart, as one item: `5`, `5-9`, `5-25/10`.
@@ -213,10 +276,11 @@ impl Run {
         }
     }
 
-    /// The longest one from `low` on. Two values are a list, three a range, four worth a step.
-    fn longest(low: u32, max: u32, has: impl Fn(u32) -> bool) -> Self {
+    /// The longest one from `low` on, with a step up to `most`. Two values are a list, three a range,
+    /// four worth a step.
+    fn longest(low: u32, max: u32, most: u32, has: impl Fn(u32) -> bool) -> Self {
         let mut best = (1, Self::single(low));
-        for step in 1..=(max - low) {
+        for step in 1..=most.min(max - low) {
             let values = (low..=max).step_by(step as usize);
             let count = values.take_while(|&value| has(value)).count() as u32;
             if count > best.0 && count > if step == 1 { 2 } else { 3 } {
@@ -289,6 +353,10 @@ const WEEKDAY_SET: Set = Set {
 };
 
 impl Set {
+    fn named(self, names: &'static [&'static str]) -> Self {
+        Self { names, ..self }
+    }
+
     fn write(self, mask: u64, style: Style, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let star = !matches!(style, Style::NoStar | Style::Singles | Style::Range);
         if mask == self.all && star {
@@ -320,7 +388,7 @@ impl Set {
             return Run::single(low);
         }
         let has = |value: u32| mask & 1 << value != 0;
-        Run::longest(low, self.min + self.count - 1, has)
+        Run::longest(low, self.min + self.count - 1, u32::MAX, has)
     }
 
     /// The step of the whole set, if it has one; if it must, that of a part of it.

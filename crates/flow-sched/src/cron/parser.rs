@@ -20,13 +20,13 @@ pub(super) fn parse(
     dialect: Dialect,
     seed: Option<u64>,
 ) -> Result<CronPattern, CronError> {
-    if text.len() > MAX_BYTES {
+    let trimmed = text.trim_ascii();
+    if trimmed.len() > MAX_BYTES {
         return Err(CronError::TooLong {
-            len: text.len(),
+            len: trimmed.len(),
             max: MAX_BYTES,
         });
     }
-    let trimmed = text.trim_ascii();
     let grammar = Grammar::of(dialect);
     if trimmed.starts_with('@') && grammar.nicknames != Nicknames::None {
         return nickname::parse(trimmed, grammar, Seed::new(seed));

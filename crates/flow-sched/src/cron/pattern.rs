@@ -20,7 +20,8 @@ use super::{describe, display, parser};
 /// `0 0 * * 7` and `@weekly` are equal and hash alike, and so is `0 0 0 ? * 1` in Quartz' dialect;
 /// `0 0 31 4,5 *` is `0 0 31 5 *`, since April has 30 days. To compare two whose days are written
 /// differently takes some microseconds. What is displayed reads back as an equal pattern in its
-/// dialect.
+/// dialect: with names or, if it were longer than the 256 bytes that are read, with numbers. Only of
+/// a text of nearly that length, whose years are many steps over each other, it may still be longer.
 ///
 /// ```
 /// use flow_sched::{CronPattern, Dialect};

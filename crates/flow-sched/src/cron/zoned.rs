@@ -287,10 +287,14 @@ impl fmt::Debug for Cron {
     }
 }
 
+/// The bytes of the longest zone before a pattern, `CRON_TZ=America/Argentina/ComodRivadavia `.
+const MAX_ZONE: usize = 41;
+
 /// The zone before a pattern, and the rest.
 pub(crate) fn split_zone(text: &str) -> Result<(Option<Tz>, &str), CronError> {
     let text = text.trim_ascii();
-    if text.len() > MAX_BYTES {
+    // A pattern of as many bytes as are read may have a zone before it.
+    if text.len() > MAX_BYTES + MAX_ZONE {
         return Err(CronError::TooLong {
             len: text.len(),
             max: MAX_BYTES,

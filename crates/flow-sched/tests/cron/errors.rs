@@ -130,6 +130,73 @@ fn patterns_that_never_occur_say_why() {
     }
 }
 
+/// So that a program can tell them apart.
+#[test]
+fn each_fault_is_a_variant_of_its_own() {
+    type Is = fn(&CronError) -> bool;
+    let long = "0 ".repeat(200);
+    let faults: [(&str, Is); 15] = [
+        (&long, |e| {
+            matches!(e, CronError::TooLong { len: 399, max: 256 })
+        }),
+        ("* * * *", |e| {
+            matches!(e, CronError::Fields { found: 4, .. })
+        }),
+        ("* * * * * * * *", |e| {
+            matches!(e, CronError::Fields { found: 8, .. })
+        }),
+        ("60 * * * *", |e| {
+            matches!(
+                e,
+                CronError::OutOfRange {
+                    min: 0,
+                    max: 59,
+                    ..
+                }
+            )
+        }),
+        ("9-5 * * * *", |e| {
+            matches!(e, CronError::InvertedRange { .. })
+        }),
+        ("*/0 * * * *", |e| matches!(e, CronError::ZeroStep { .. })),
+        ("*/90 * * * *", |e| {
+            matches!(e, CronError::StepTooLarge { max: 60, .. })
+        }),
+        (", * * * *", |e| matches!(e, CronError::EmptyItem { .. })),
+        ("MON * * * *", |e| {
+            matches!(
+                e,
+                CronError::Name {
+                    allowed: "none",
+                    ..
+                }
+            )
+        }),
+        (
+            "TZ=Europe/Berlim @daily",
+            |e| matches!(e, CronError::UnknownZone { zone, .. } if zone.nearest() == "Europe/Berlin"),
+        ),
+        (
+            "0 0 30 2 *",
+            |e| matches!(e, CronError::NeverOccurs { reason, .. } if reason == "30 February never comes"),
+        ),
+        ("0 0 1-5W * *", |e| {
+            matches!(e, CronError::NearestOfMany { .. })
+        }),
+        ("1/5 * * * *", |e| matches!(e, CronError::Unexpected { .. })),
+        ("@weakly", |e| matches!(e, CronError::Nickname { .. })),
+        ("@every 0s", |e| matches!(e, CronError::Period { .. })),
+    ];
+    for (text, is) in faults {
+        let refused = text.parse::<Cron>().unwrap_err();
+        assert!(is(&refused), "{text}: {refused:?}");
+        // The zone aside, a pattern without one says the same.
+        if !text.starts_with("TZ=") {
+            assert_eq!(text.parse::<CronPattern>(), Err(refused));
+        }
+    }
+}
+
 #[test]
 fn of_other_dialects() {
     says(

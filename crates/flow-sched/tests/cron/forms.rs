@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use flow_sched::{Cron, CronPattern, Dialect};
+use flow_sched::{Cron, CronError, CronPattern, Dialect};
 
 use crate::common::{at, seconds};
 
@@ -156,6 +156,74 @@ fn in_english() {
     }
     let berlin = Cron::new("TZ=Europe/Berlin @daily").unwrap();
     assert_eq!(berlin.describe(), "at 00:00 (Europe/Berlin)");
+}
+
+/// With the names of weekdays and months they would be longer than what is read.
+#[test]
+fn long_forms_are_short_and_read_back() {
+    let nth = |first: u32| -> String {
+        let nth = (0..35_u32).filter(|i| i % 7 != i / 7);
+        let nth = nth.map(|i| format!("{}#{}", i % 7 + first, i / 7 + 1));
+        let last = (0..7).map(|day| format!("{}L", day + first));
+        nth.chain(last).collect::<Vec<_>>().join(",")
+    };
+    let steps = "*/7,*/8,*/9,*/11,*/13";
+    for (text, dialect) in [
+        (
+            format!(
+                "{steps} {steps} 1,4,6,9,11,14,19,22,23 */7,*/11 */5,*/7 {}",
+                nth(0)
+            ),
+            Dialect::Flow,
+        ),
+        (
+            format!(
+                "{steps} {steps} 1,4,6,9,11,14,19,22,23 ? */5,*/7 {}",
+                nth(1)
+            ),
+            Dialect::Quartz,
+        ),
+        (
+            format!(
+                "{steps} {steps} 1,4,6,9,11,14,19,22,23 */7,*/11 */5,*/7 {}",
+                nth(0)
+            ),
+            Dialect::Cronos,
+        ),
+    ] {
+        let pattern = CronPattern::parse_as(&text, dialect).unwrap();
+        let shown = pattern.to_string();
+        assert_eq!(CronPattern::parse_as(&shown, dialect), Ok(pattern.clone()));
+        assert!(shown.contains("4#1") && shown.len() <= 256, "{shown}");
+        // The zone before it does not count.
+        let zone = "America/Argentina/ComodRivadavia";
+        let cron = Cron::from(pattern).time_zone(zone).unwrap();
+        let shown = cron.to_string();
+        assert_eq!(Cron::parse_as(&shown, dialect), Ok(cron));
+    }
+}
+
+/// 256 bytes are read, not one more; a zone before them is none of them.
+#[test]
+fn the_longest_patterns() {
+    let longest = format!("00{} 0 * * *", ",0".repeat(123));
+    assert_eq!(longest.len(), 256);
+    assert_eq!(longest.parse(), Ok(parse("0 0 * * *")));
+    let zoned = format!(" CRON_TZ=America/Argentina/ComodRivadavia {longest} ");
+    let cron: Cron = zoned.parse().unwrap();
+    assert_eq!(cron.zone(), "America/Argentina/ComodRivadavia");
+    for longer in [
+        format!("{longest},1"),
+        format!("{zoned}0").replace("* 0", "*,0"),
+    ] {
+        let refused = longer.parse::<Cron>();
+        assert!(
+            matches!(refused, Err(CronError::TooLong { max: 256, .. })),
+            "{refused:?}"
+        );
+    }
+    let blanks = format!("TZ=UTC {}@daily", " ".repeat(1_000));
+    assert!(blanks.parse::<Cron>().is_err());
 }
 
 #[test]
