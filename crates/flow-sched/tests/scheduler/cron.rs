@@ -1,9 +1,11 @@
 //! Cron jobs: times of day, and the days on which clocks change. `tests/cron` has the rest.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flow_rt::sim::Sim;
-use flow_sched::{Cron, Overlap, Scheduler};
+use flow_sched::{Cron, CronError, JobEventKind, Overlap, ScheduleError, Scheduler};
 
 /// Seconds since the epoch of 2026-03-29 00:00 UTC: clocks in Berlin go from 02:00 to 03:00.
 const SPRING: u64 = 1_774_742_400;
@@ -126,6 +128,51 @@ fn case_110_periods_and_starts_are_triggers_too() {
             rt.run_until_idle().await;
             let stats = later.stats();
             assert_eq!((stats.runs.completed, stats.recurring), (1, false));
+        })
+        .unwrap();
+}
+
+#[test]
+fn case_111_a_job_for_31_february_is_refused() {
+    Sim::new(3)
+        .run(|rt| async move {
+            let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+            let job = scheduler.job("never", async |_cx| ()).cron("0 0 31 2 *");
+            let refused = job.start().unwrap_err();
+            assert!(
+                matches!(refused, ScheduleError::Cron(CronError::NeverOccurs { .. })),
+                "{refused:?}"
+            );
+            rt.advance(Duration::from_secs(366 * 86_400)).await;
+            let stats = scheduler.stats();
+            assert_eq!((stats.jobs, stats.runs.started), (0, 0));
+        })
+        .unwrap();
+}
+
+#[test]
+fn case_116_times_that_come_while_a_job_runs_are_skipped_and_told() {
+    Sim::new(3)
+        .run(|rt| async move {
+            let told = Arc::new(AtomicU64::new(0));
+            let tells = told.clone();
+            let scheduler = Scheduler::builder().runtime(&rt).on_event(move |event| {
+                if let JobEventKind::Skipped(count) = event.kind {
+                    tells.fetch_add(count, Relaxed);
+                }
+            });
+            let scheduler = scheduler.build().unwrap();
+            let sleeper = rt.clone();
+            let job = scheduler.job("slow", move |_cx| {
+                let sleeper = sleeper.clone();
+                async move { sleeper.sleep(Duration::from_millis(2_500)).await }
+            });
+            let job = job.cron("* * * * * *").start().unwrap();
+            rt.advance(Duration::from_millis(5_900)).await;
+            let runs = job.stats().runs;
+            // Of 1 to 5 s: 1 and 4 run, 2, 3 and 5 come meanwhile.
+            assert_eq!((runs.started, runs.skipped), (2, 3), "{runs:?}");
+            assert_eq!(told.load(Relaxed), 3);
         })
         .unwrap();
 }
