@@ -28,7 +28,12 @@ fn main() -> ExitCode {
             for (name, pattern, zone, from) in RARE {
                 rare(bench, name, pattern, zone, from);
             }
+            zones(bench);
             jobs(bench);
+            bench.note(
+                "The rows of zone libraries show chrono-tz, of which flow makes its tables, in flow's \
+                 column: of New York, and of moments 61 s apart.",
+            );
             bench.note(
                 "Peers read a pattern where their grammar has it; `cron` and jiff-cron take six \
                  fields, cronexpr five with the zone behind them. Flow and saffron do not allocate. \
@@ -158,6 +163,43 @@ fn rare(bench: &mut Bench, name: &str, pattern: &str, zone: Tz, from: u64) {
         .flow(|n| repeat(n, |_| flow.next_after(black_box(after))))
         .peer("croner", |n| {
             repeat(n, |_| croner.find_next_occurrence(black_box(&local), false))
+        })
+        .measure();
+}
+
+/// The libraries of time zones themselves: chrono-tz, which flow's tables are made of, and jiff.
+fn zones(bench: &mut Bench) {
+    let jiff_zone = jiff::tz::TimeZone::get(New_York.name()).expect("a zone");
+    let seconds = |i| moment(i).cast_signed();
+    let of_chrono = |i| DateTime::from_timestamp(seconds(i), 0).expect("in range");
+    let of_jiff = |i| Timestamp::from_second(seconds(i)).expect("in range");
+    bench
+        .row("zone library: offset of a moment")
+        .instructions(10_000)
+        .flow(|n| {
+            repeat(n, |i| {
+                New_York.offset_from_utc_datetime(&of_chrono(i).naive_utc())
+            })
+        })
+        .peer("jiff", |n| repeat(n, |i| jiff_zone.to_offset(of_jiff(i))))
+        .measure();
+    let utc = jiff::tz::TimeZone::UTC;
+    bench
+        .row("zone library: moment of a local time")
+        .instructions(10_000)
+        .flow(|n| {
+            repeat(n, |i| {
+                New_York
+                    .from_local_datetime(&of_chrono(i).naive_utc())
+                    .earliest()
+                    .map(|it| it.timestamp())
+            })
+        })
+        .peer("jiff", |n| {
+            repeat(n, |i| {
+                let local = utc.to_datetime(of_jiff(i));
+                jiff_zone.to_ambiguous_timestamp(local).earlier().ok()
+            })
         })
         .measure();
 }

@@ -12,7 +12,8 @@ use super::name::UnknownZone;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CronError {
-    /// The text is longer than a pattern can sensibly be.
+    /// The text is longer than a pattern can sensibly be. It is not shown: it may be of any size,
+    /// and what is too much of it is its end.
     TooLong {
         /// Its bytes.
         len: usize,
@@ -31,7 +32,7 @@ pub enum CronError {
     /// An `@` word that is none of the dialect's.
     Nickname {
         /// The word as given.
-        given: String,
+        place: CronPlace,
         /// The dialect's words.
         known: &'static str,
     },
@@ -147,8 +148,8 @@ impl fmt::Display for CronError {
                     "{place} has {found} field{plural}; a cron pattern needs {allowed}"
                 )
             }
-            Self::Nickname { given, known } => {
-                write!(f, "unknown cron nickname {given:?}; known are {known}")
+            Self::Nickname { place, known } => {
+                write!(f, "unknown cron nickname {place}; known are {known}")
             }
             Self::Period { place } => write!(
                 f,
@@ -227,6 +228,7 @@ impl CronError {
     pub(crate) fn within(mut self, whole: &str) -> Self {
         match &mut self {
             Self::Fields { place, .. }
+            | Self::Nickname { place, .. }
             | Self::Period { place }
             | Self::EmptyItem { place }
             | Self::OutOfRange { place, .. }
@@ -241,8 +243,7 @@ impl CronError {
             | Self::NoSeed { place }
             | Self::NeverOccurs { place, .. } => place.widen(whole),
             Self::Croner { pattern, .. } => whole.clone_into(pattern),
-            // They show a part of their own, or nothing.
-            Self::TooLong { .. } | Self::Nickname { .. } => {}
+            Self::TooLong { .. } => {}
         }
         self
     }

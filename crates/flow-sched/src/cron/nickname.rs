@@ -150,7 +150,7 @@ const CENTURY: u32 = 36_525 * 86_400;
 #[cold]
 fn unknown(text: &str, grammar: &Grammar) -> CronError {
     CronError::Nickname {
-        given: text.to_owned(),
+        place: CronPlace::new(text, None, 0..text.len()),
         known: match (grammar.nicknames, grammar.every, grammar.reboot) {
             (Nicknames::Cronos, ..) => {
                 "@yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly, \

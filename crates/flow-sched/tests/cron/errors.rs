@@ -40,7 +40,7 @@ fn messages_mark_the_place_and_say_what_is_allowed() {
         ),
         (
             "@weakly",
-            "unknown cron nickname \"@weakly\"; known are @yearly, @annually, @monthly, @weekly, \
+            "unknown cron nickname \">@weakly<\"; known are @yearly, @annually, @monthly, @weekly, \
              @daily, @midnight, @hourly, @reboot and @every with a period",
         ),
         (
