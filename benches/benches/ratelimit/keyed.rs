@@ -52,21 +52,23 @@ fn granted(bench: &mut Bench, keys: usize, name: &str) {
     let quota = Quota::per_second(some(PLENTY));
     let with_ahash = governor::<ahash::RandomState>(quota);
     let governor = governor::<RandomState>(quota);
-    // Each has seen every key.
-    for key in 0..keys as u64 {
+    // Each has seen every key, in any order: were the most frequent the first, they would have the
+    // best places.
+    for key in shuffled(keys) {
         assert!(ours.try_acquire(&key).is_ok(), "there is plenty");
         assert!(governor.check_key(&key).is_ok(), "there is plenty");
         assert!(with_ahash.check_key(&key).is_ok(), "there is plenty");
     }
     for (threads, row) in rows {
+        let sides = (threads, requests.len() as u64);
         bench
             .row(row)
-            .flow(|n| apart(threads, n, |i| ours.try_acquire(&key(i))))
+            .flow(|n| apart(sides, n, |i| ours.try_acquire(&key(i))))
             .peer("governor", |n| {
-                apart(threads, n, |i| governor.check_key(&key(i)))
+                apart(sides, n, |i| governor.check_key(&key(i)))
             })
             .peer("governor, ahash", |n| {
-                apart(threads, n, |i| with_ahash.check_key(&key(i)))
+                apart(sides, n, |i| with_ahash.check_key(&key(i)))
             })
             .measure();
     }
@@ -76,10 +78,11 @@ fn granted(bench: &mut Bench, keys: usize, name: &str) {
 fn bytes(bench: &mut Bench) {
     const ROW: &str = "keyed, bytes per key, 1 M keys";
     const FLOOD: &str = "keyed, MiB after a flood of 20 M keys";
+    const GROWN: &str = "keyed, MiB more by a flood of 20 M keys";
     const LOST: &str = "keyed, live keys lost of 1 M";
     const KEYS: u64 = 1_000_000;
     const MIB: f64 = 1_048_576.0;
-    if ![ROW, FLOOD, LOST].iter().any(|row| bench.wants(row)) {
+    if ![ROW, FLOOD, GROWN, LOST].iter().any(|row| bench.wants(row)) {
         return;
     }
     let flood = 20 * KEYS;
@@ -105,6 +108,8 @@ fn bytes(bench: &mut Bench) {
     bench.record(ROW, "B", &[live * per_key], &peers);
     let peers = [("governor", vec![peers_flooded / MIB])];
     bench.record(FLOOD, "MiB", &[flooded / MIB], &peers);
+    let peers = [("governor", vec![(peers_flooded - peers_live) / MIB])];
+    bench.record(GROWN, "MiB", &[(flooded - live) / MIB], &peers);
     let peers = [("two in ten thousand", vec![KEYS as f64 / 5_000.0])];
     bench.record(LOST, "keys", &[lost as f64], &peers);
     bench.note(format!(
@@ -121,15 +126,20 @@ fn governor<S: BuildHasher + Clone + Default>(quota: Quota) -> Governor<S> {
     RateLimiter::dashmap_with_hasher(quota, S::default())
 }
 
-/// How long `n` operations take on each of so many threads, which are at different requests.
-fn apart<T>(threads: u64, n: u64, operation: impl Fn(u64) -> T + Sync) -> Duration {
+/// How long `n` operations take on each of so many threads, which are as far from one another as
+/// they can be in so many requests.
+fn apart<T>(
+    (threads, requests): (u64, u64),
+    n: u64,
+    operation: impl Fn(u64) -> T + Sync,
+) -> Duration {
     if threads == 1 {
         return repeat(n, operation);
     }
     let barrier = Barrier::new(threads as usize);
     let side = |side: u64| {
         barrier.wait();
-        let start = side * (REQUESTS as u64 / threads);
+        let start = side * (requests / threads);
         repeat(n, |i| operation(start + i))
     };
     thread::scope(|scope| {
@@ -153,15 +163,28 @@ fn zipf(keys: usize) -> Vec<u32> {
             sum
         })
         .collect();
+    let count = (keys * 16).next_power_of_two().min(REQUESTS);
+    let draw = |unit: f64| below.partition_point(|it| *it < unit * sum) as u32;
+    units().take(count).map(draw).collect()
+}
+
+/// All keys in an order that has nothing to do with their frequencies, the same each time.
+fn shuffled(keys: usize) -> Vec<u64> {
+    let mut shuffled: Vec<_> = (0..keys as u64).collect();
+    for (last, unit) in (1..keys).rev().zip(units()) {
+        // At most `last`, as a unit is less than 1.
+        shuffled.swap(last, (unit * (last + 1) as f64) as usize);
+    }
+    shuffled
+}
+
+/// Numbers from 0 to 1 as if at random, always the same: xorshift64*, by Marsaglia and Vigna.
+fn units() -> impl Iterator<Item = f64> {
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    let draw = move || {
-        // xorshift64*, by Marsaglia and Vigna.
+    core::iter::repeat_with(move || {
         seed ^= seed >> 12;
         seed ^= seed << 25;
         seed ^= seed >> 27;
-        let unit = (seed.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1_u64 << 53) as f64;
-        below.partition_point(|it| *it < unit * sum) as u32
-    };
-    let count = (keys * 16).next_power_of_two().min(REQUESTS);
-    core::iter::repeat_with(draw).take(count).collect()
+        (seed.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1_u64 << 53) as f64
+    })
 }
