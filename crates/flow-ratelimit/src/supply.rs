@@ -144,6 +144,15 @@ impl Anchor {
         (((product + u128::from(self.carry)) >> 64) as u64).cast_signed()
     }
 
+    /// Grains ever supplied by `elapsed` after `at`, within the horizon; modulo 2^63, and above that
+    /// any bit.
+    #[inline]
+    pub(crate) fn all_supplied_in(&self, elapsed: u64) -> u64 {
+        let product = u128::from(elapsed << self.finer) * u128::from(self.mult);
+        let start = u128::from(self.base) << 64 | u128::from(self.carry);
+        (product.wrapping_add(start) >> 64) as u64
+    }
+
     /// Whether the anchor must be moved before it is used at `now`.
     #[inline]
     pub(crate) fn is_stale(&self, now: Instant) -> bool {

@@ -191,6 +191,26 @@ fn set_quota_meets_takers() {
     });
 }
 
+/// A decision looks at the lines before it loads the word. The second update writes there.
+#[test]
+fn a_decision_is_overtaken_by_two_updates() {
+    explore("multi: two updates || take", 1, || {
+        let time = Time::new();
+        let bucket = bucket(&time, &["1000/s burst 8", "1/h burst 99"]);
+        bucket.try_acquire_n(8).unwrap();
+        time.set(4);
+        let takes = {
+            let bucket = bucket.clone();
+            // Four are there, by whatever line; by parts of two there may be eight.
+            thread::spawn(move || assert!(bucket.try_acquire_n(5).is_err(), "torn"))
+        };
+        bucket.set_quota(0, Rate::per_second(1_000)).unwrap();
+        bucket.set_quota(0, Rate::per_second(1_000)).unwrap();
+        takes.join().unwrap();
+        assert_eq!((available(&bucket, 0), available(&bucket, 1)), (4, 91));
+    });
+}
+
 /// Tokens come back before W is set, or after.
 #[test]
 fn refund_meets_push() {

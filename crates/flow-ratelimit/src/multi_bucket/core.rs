@@ -21,8 +21,9 @@
 //!    noticed; and each swap is by the very number that it was reckoned from.
 //! 3. Before a decision swaps `word` it has noted in `lost` what ran over by its own time, by the
 //!    `word` that it swaps. So nobody finds tokens again that ran over before others were taken.
-//! 4. Whoever decides loads `word`, then `lost` and the parameters. They are at least as new as the
-//!    word (2, 3), and the swap proves that no token was taken or came back meanwhile.
+//! 4. Whoever decides loads `word`, then `lost`, then the parameters, or finds that those which it
+//!    read before are still in force. They are at least as new as the word (2, 3), and the swap
+//!    proves that no token was taken or came back meanwhile.
 //! 5. W changes only under the lock of `queue` (see `waiting`).
 //! 6. Parameters are published only under that lock, after `lost[i]` was brought up to what ran
 //!    over by the line that ends.
@@ -34,7 +35,7 @@
 //! - decide: clock; denied like the last one? done. Load `word`; W? the slow way. For each limit
 //!   its parameters, `lost[i]`, and whether there are enough grains; one that has too few ends it
 //!   without a write. Note in `lost` what ran over of those that were full; one of these swaps
-//!   fails? again. Swap `word`.
+//!   fails? again. Swap `word`. (How two limits are decided: see `decide`.)
 //! - refund: subtract from `spent`, count in the tag; W? serve those who wait.
 //! - set_quota: under the lock note what ran over by the old line, publish the new one.
 //!
@@ -59,19 +60,15 @@
 //! # Source
 //! The virtual tokens of `token_bucket::core`, with spent and lost tokens told apart.
 
-use core::time::Duration;
-
-use flow_rt::{Clock, Instant};
+use flow_rt::Clock;
 use flow_sync::CachePadded;
 use flow_sync::sync::Mutex;
 use flow_sync::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use super::denied::DeniedByLimit;
 use super::line::{Limit, Queue};
+use super::lines::Lines;
 use crate::decisions::Decisions;
-use crate::error::{ConfigError, Denied};
-use crate::granted::Granted;
-use crate::params::Params;
+use crate::error::ConfigError;
 use crate::rate::Rate;
 use crate::supply::{self, Anchor, MAX_BITS, MAX_BURST, USED_MASK};
 use crate::token_bucket::Snapshot;
@@ -82,15 +79,18 @@ use crate::waiting::{Rules, Serves};
 pub(crate) struct Core<C> {
     pub(super) words: CachePadded<Words>,
     /// One for each limit.
-    pub(super) params: Box<[Params]>,
+    pub(super) params: Lines,
     /// Counts publications of parameters, each after it was made.
     pub(super) version: AtomicU64,
     /// What the last denial of one token found out: which limit it was beside the version.
-    denial: CachePadded<Denial>,
+    pub(super) denial: CachePadded<Denial>,
     /// Fraction bits: a token is `1 << bits` grains, of every limit.
     pub(super) bits: u32,
+    /// That many, and the bits of `word` that say what was spent: for the fast path.
+    pub(super) token: u64,
+    pub(super) spent_mask: u64,
     pub(super) clock: C,
-    decisions: Decisions,
+    pub(super) decisions: Decisions,
     pub(super) queue: Mutex<Queue>,
     /// Mirrors of the queue, stored under its lock, for those who only look.
     pub(super) queued: AtomicU64,
@@ -112,7 +112,7 @@ pub(super) const W: u64 = 1;
 pub(crate) const MAX_LIMITS: usize = 7;
 
 /// More than there are limits.
-const PLACES: u64 = 8;
+pub(super) const PLACES: u64 = 8;
 
 /// Room for the floor of refunds.
 pub(super) const MAX_LIMIT_BURST: u64 = MAX_BURST >> SPARE_BITS;
@@ -151,13 +151,13 @@ impl<C: Clock> Core<C> {
                 word: AtomicU64::new(0),
                 lost: core::array::from_fn(|_| AtomicU64::new(0)),
             }),
-            params: limits
-                .iter()
-                .map(|limit| Params::new(&limit.line, limit.rate))
-                .collect(),
+            params: Lines::of(&limits).ok_or(ConfigError::NoLimits)?,
             version: AtomicU64::new(0),
             denial: CachePadded::new(Denial::new()),
             bits,
+            token: 1 << bits,
+            // The tag and W stand below.
+            spent_mask: u64::MAX << bits << 1,
             clock,
             decisions: Decisions::new(counted),
             queue: Mutex::new(Queue::new(limits)),
@@ -166,130 +166,6 @@ impl<C: Clock> Core<C> {
             closed: AtomicBool::new(false),
             rules,
         })
-    }
-
-    /// Takes `n` tokens of each limit, or says which has too few.
-    #[inline(always)]
-    #[allow(
-        clippy::inline_always,
-        reason = "as in a token bucket: out of line the answer goes through memory"
-    )]
-    pub(super) fn try_take(&self, n: u64) -> Result<Granted, DeniedByLimit> {
-        let granted = self
-            .decide_now(n)
-            .inspect_err(|_| self.count_decision(false))?;
-        self.count_decision(true);
-        Ok(granted)
-    }
-
-    /// The same, without counting.
-    #[inline(always)]
-    #[allow(
-        clippy::inline_always,
-        reason = "as in a token bucket: out of line the answer goes through memory"
-    )]
-    pub(super) fn decide_now(&self, n: u64) -> Result<Granted, DeniedByLimit> {
-        match self.params.first_chunk::<2>() {
-            // Both of them in registers: a third of the whole.
-            Some(two) if self.params.len() == 2 => self.decide_by::<2>(two, n),
-            // By its parts: as a whole it would be where the callee put it, and all in memory.
-            _ => {
-                let granted = self.decide_by_many(n)?;
-                Ok(granted)
-            }
-        }
-    }
-
-    #[inline(never)]
-    fn decide_by_many(&self, n: u64) -> Result<Granted, DeniedByLimit> {
-        self.decide_by::<MAX_LIMITS>(&self.params, n)
-    }
-
-    /// Takes `n` tokens of so many limits, or fewer.
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "as `decide_now`, which it is part of")]
-    fn decide_by<const N: usize>(
-        &self,
-        params: &[Params],
-        n: u64,
-    ) -> Result<Granted, DeniedByLimit> {
-        let mut now = self.clock.now();
-        if n == 1
-            && let Some(denied) = self.still_denied(now)
-        {
-            return Err(denied);
-        }
-        let mut word = self.word();
-        loop {
-            if word & W != 0 {
-                self.keep_out(n, now)?;
-                (word, now) = (self.word(), self.clock.now());
-                if word & W != 0 {
-                    // Others came in between: they were first.
-                    let granted = self.answer_behind(n, now)?;
-                    return Ok(granted);
-                }
-            }
-            let Some(weighed) = self.weigh::<N>(params, word, n, now) else {
-                self.find_out(word, n, now)?;
-                (word, now) = (self.word(), self.clock.now());
-                continue;
-            };
-            if !weighed.takes {
-                return Ok(self.granted(weighed.least));
-            }
-            if weighed.over != 0 && !self.note_lost(&weighed) {
-                word = self.word();
-                continue;
-            }
-            // No more than a burst, which fits. The tag stays.
-            let next = word.wrapping_add(n << self.bits << 1);
-            match self.words.word.compare_exchange_weak(
-                word,
-                next,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return Ok(self.granted(weighed.least)),
-                Err(current) => word = current,
-            }
-        }
-    }
-
-    /// The answer to a request for one token, if one like it was denied and nothing has changed.
-    /// What may be noted as lost meanwhile was of limits that are full.
-    #[inline]
-    fn still_denied(&self, now: Instant) -> Option<DeniedByLimit> {
-        let until = self.denial.recall(now)?;
-        // The word before the parameters (4).
-        let is_same = self.word() == until.word
-            && self.version.load(Ordering::Acquire) == until.version / PLACES;
-        is_same.then(|| DeniedByLimit {
-            limit: Some((until.version % PLACES) as usize),
-            denied: Denied::not_yet(Duration::from_nanos(until.ready - now.as_nanos())),
-        })
-    }
-
-    /// What [`try_take`](Self::try_take) would say, without taking or noting anything.
-    pub(super) fn peek(&self, n: u64) -> Result<(), DeniedByLimit> {
-        loop {
-            let mut now = self.clock.now();
-            let mut word = self.word();
-            if word & W != 0 {
-                self.keep_out(n, now)?;
-                (word, now) = (self.word(), self.clock.now());
-                if word & W != 0 {
-                    return self.answer_behind(n, now).map(drop);
-                }
-            }
-            if self
-                .weigh::<MAX_LIMITS>(&self.params, word, n, now)
-                .is_some()
-            {
-                return Ok(());
-            }
-            self.find_out(word, n, now)?;
-        }
     }
 
     /// Whole tokens that could be taken of one limit now, if nobody waited and the others had
@@ -352,7 +228,7 @@ impl<C: Clock> Core<C> {
     /// Grains that were spent by all limits, by a word.
     #[inline]
     pub(super) fn spent(&self, word: u64) -> u64 {
-        (word >> 1) & !self.tag_mask()
+        (word & self.spent_mask) >> 1
     }
 
     /// What a limit has used, of the spent grains and those that it has lost.
@@ -370,80 +246,6 @@ impl<C: Clock> Core<C> {
     #[inline]
     pub(super) fn grains(&self, n: u64) -> u64 {
         n.saturating_mul(1 << self.bits)
-    }
-
-    /// Why nothing could be taken by this word; `Ok` if that is not so any more.
-    #[cold]
-    #[inline(never)]
-    fn find_out(&self, word: u64, n: u64, now: Instant) -> Result<(), DeniedByLimit> {
-        if self.params.iter().any(|it| it.anchor().is_stale(now)) {
-            self.move_anchors(now);
-            return Ok(());
-        }
-        self.refuse_too_many(n)?;
-        // Before the parameters that it is of: see `still_denied`.
-        let version = self.version.load(Ordering::Acquire);
-        match self.longest(word, self.grains(n), now, |line| line.burst) {
-            Some(by) if by.retry_after() != Some(Duration::ZERO) => {
-                if let Some(limit) = by.limit.filter(|_| n == 1) {
-                    let place = version * PLACES + limit as u64;
-                    self.denial.remember(word, place, now, by.denied);
-                }
-                Err(by)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The way of those whom W keeps out. `Ok` if what was in the way is gone.
-    #[cold]
-    fn keep_out(&self, n: u64, now: Instant) -> Result<(), DeniedByLimit> {
-        match self.answer_behind(n, now) {
-            // Those in front can go already, their driver is late: grant them here.
-            Err(by) if by.retry_after().is_some_and(|it| it <= NANOSECOND) => {
-                self.supply_rose();
-                Ok(())
-            }
-            // They went meanwhile, and were counted with those who still wait.
-            Err(by) if by.retry_after().is_some() && self.word() & W == 0 => Ok(()),
-            answer => answer.map(drop),
-        }
-    }
-
-    /// The answer for one who stands behind all who wait.
-    #[cold]
-    fn answer_behind(&self, n: u64, now: Instant) -> Result<Granted, DeniedByLimit> {
-        // Stored before W was set, so seen by who saw W.
-        if self.closed.load(Ordering::Acquire) {
-            return Err(DeniedByLimit::of_all(Denied::Closed));
-        }
-        self.refuse_too_many(n)?;
-        let word = self.word();
-        let ahead = self.queued.load(Ordering::Acquire);
-        let grains = ahead.saturating_add(self.grains(n));
-        match self.longest(word, grains, now, |line| self.kept(line)) {
-            Some(mut by) if n > 0 => {
-                if let Denied::NotYet { retry_after } = &mut by.denied {
-                    // Not zero: one who comes back at once meets the same queue.
-                    *retry_after = (*retry_after).max(NANOSECOND);
-                }
-                Err(by)
-            }
-            _ => Ok(self.granted(self.least(word, now))),
-        }
-    }
-
-    /// Refuses what the smallest burst never holds.
-    fn refuse_too_many(&self, n: u64) -> Result<(), DeniedByLimit> {
-        let limits = self.params.iter().map(Params::anchor).enumerate();
-        let limited = limits.filter(|(_, line)| !line.unlimited);
-        match limited.min_by_key(|(_, line)| line.burst) {
-            Some((limit, line)) if self.grains(n) > line.burst => Err(DeniedByLimit {
-                limit: Some(limit),
-                denied: Denied::exceeds_burst(n, line.burst >> self.bits),
-            }),
-            _ => Ok(()),
-        }
     }
 
     const fn tag_mask(&self) -> u64 {
@@ -470,6 +272,3 @@ fn fraction_bits(quotas: &[(Rate, u64)]) -> Result<u32, ConfigError> {
 pub(super) fn check_burst(burst: u64, bits: u32) -> Result<(), ConfigError> {
     supply::check_burst(burst, bits + SPARE_BITS)
 }
-
-/// The least that anybody is told to wait behind others.
-const NANOSECOND: Duration = Duration::from_nanos(1);

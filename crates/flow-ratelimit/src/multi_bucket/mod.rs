@@ -3,9 +3,11 @@
 mod blocking;
 mod builder;
 pub(crate) mod core;
+mod decide;
 mod denied;
 mod grant;
 mod line;
+mod lines;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod snapshot;
@@ -32,8 +34,8 @@ use crate::waiting::{Serves, Waits};
 pub use builder::MultiBucketBuilder;
 pub use denied::DeniedByLimit;
 
-/// Several limits at once for one subject, so many per second *and* so many per hour: exact, all or
-/// nothing, for little more than the price of one.
+/// Several limits at once for one subject, so many per second *and* so many per hour: exact, and all
+/// or nothing.
 ///
 /// A request takes its tokens of every limit, or of none: one compare-and-swap decides for all of
 /// them, so nobody ever sees tokens missing that come back, and a request that is denied changes
@@ -58,6 +60,11 @@ pub use denied::DeniedByLimit;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Cost
+/// By one thread two limits are little more than the price of one, and half as much again where both
+/// have run over since the last request. What threads take at the same time they race for, as in any
+/// bucket, and each of several limits makes a lost race dearer: then it is several times the price.
 ///
 /// # Which limits go together
 /// Any, from one to seven, in any order. One that another implies, with a higher rate and a larger

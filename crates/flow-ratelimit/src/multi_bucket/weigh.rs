@@ -3,22 +3,20 @@
 use flow_rt::{Clock, Instant};
 use flow_sync::sync::atomic::Ordering;
 
-use super::core::{Core, MAX_LIMIT_BURST};
+use super::core::{Core, MAX_LIMIT_BURST, MAX_LIMITS};
 use super::denied::DeniedByLimit;
 use crate::granted::Granted;
-use crate::params::Params;
-use crate::supply::{Anchor, USED_MASK};
+use crate::supply::Anchor;
 use crate::token_bucket::core::not_yet;
 
 /// What a word allows.
-pub(super) struct Weighed<const N: usize> {
+pub(super) struct Weighed {
     /// The limit with the fewest grains left, after the grant: free, burst, and its pace.
     pub(super) least: Least,
     /// Whether there is anything to take.
     pub(super) takes: bool,
-    /// Limits that ran over, one bit each; and what they had lost as far as was noted, and have.
-    pub(super) over: u32,
-    lost: [(u64, u64); N],
+    /// What each limit had lost as far as was noted; and what ran over since, if that is positive.
+    over: [(u64, i64); MAX_LIMITS],
 }
 
 #[derive(Clone, Copy)]
@@ -38,26 +36,16 @@ impl<C: Clock> Core<C> {
 
     /// Whether `n` tokens can be taken of every limit: what is left then, and what ran over.
     /// `None` if it is not so, or an anchor must be moved before.
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "as `decide_now`, which it is part of")]
-    pub(super) fn weigh<const N: usize>(
-        &self,
-        params: &[Params],
-        word: u64,
-        n: u64,
-        now: Instant,
-    ) -> Option<Weighed<N>> {
+    pub(super) fn weigh(&self, word: u64, n: u64, now: Instant) -> Option<Weighed> {
         // More than any burst, if it is, and a number to compare with all the same.
         let need = self.grains(n).min(MAX_NEED).cast_signed();
-        let spent = self.spent(word);
         let mut weighed = Weighed {
             least: Least::NOTHING,
             takes: false,
-            over: 0,
-            lost: [(0, 0); N],
+            over: [(0, 0); MAX_LIMITS],
         };
-        let limits = params.iter().zip(&self.words.lost);
-        for (index, ((params, lost), over_of)) in limits.zip(&mut weighed.lost).enumerate() {
+        let limits = self.params.iter().zip(&self.words.lost);
+        for ((params, lost), over_of) in limits.zip(&mut weighed.over) {
             // After the word (4).
             let noted = lost.load(Ordering::Acquire);
             let line = params.anchor();
@@ -68,14 +56,9 @@ impl<C: Clock> Core<C> {
             if line.is_stale(now) {
                 return None;
             }
-            let used = spent.wrapping_add(noted) & USED_MASK;
-            let over = line.over(used, now, line.burst);
-            let mut free = line.burst.cast_signed() + over;
-            if over > 0 {
-                free = line.burst.cast_signed();
-                weighed.over |= 1 << index;
-                *over_of = (noted, noted.wrapping_add(over.cast_unsigned()) & USED_MASK);
-            }
+            let over = line.over(self.used(word, noted), now, line.burst);
+            let free = line.burst.cast_signed() + over.min(0);
+            *over_of = (noted, over);
             if free < need && need != 0 {
                 return None;
             }
@@ -83,17 +66,6 @@ impl<C: Clock> Core<C> {
             weighed.least.at_most(free - need, &line);
         }
         Some(weighed)
-    }
-
-    /// Notes what ran over. Whether nobody else has noted more meanwhile.
-    #[inline]
-    pub(super) fn note_lost<const N: usize>(&self, weighed: &Weighed<N>) -> bool {
-        let lost = self.words.lost.iter().zip(&weighed.lost).enumerate();
-        lost.filter(|(index, _)| weighed.over & (1 << index) != 0)
-            .all(|(_, (lost, &(noted, risen)))| {
-                lost.compare_exchange(noted, risen, Ordering::AcqRel, Ordering::Acquire)
-                    .is_ok()
-            })
     }
 
     /// Which limit holds up longest one who needs so many grains, the first of several; none if
@@ -161,6 +133,13 @@ impl<C: Clock> Core<C> {
     pub(super) fn kept(&self, line: &Anchor) -> u64 {
         let late = line.in_time(self.rules.catch_up).min(MAX_LIMIT_BURST);
         line.burst.max(late)
+    }
+}
+
+impl Weighed {
+    /// What each limit had lost as far as was noted; and what ran over since, if that is positive.
+    pub(super) fn over(&self) -> impl Iterator<Item = (u64, i64)> {
+        self.over.iter().copied()
     }
 }
 
