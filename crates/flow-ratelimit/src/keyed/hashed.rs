@@ -13,7 +13,8 @@
 //!    locks of both its sets.
 //!
 //! # Steps
-//! - take: clock; find; parameters; load; parameters in force? Within the horizon? Compare-and-swap.
+//! - take: clock; find; parameters, within the horizon? Load; parameters in force? Compare-and-swap.
+//!   Where one of these comes to nothing it begins again, out of line.
 //! - take by a key that stands nowhere: lock both its sets; look again, and whether the parameters
 //!   are still in force. It stands in another class? Pass its slot to its hash of this class, with
 //!   what it lacks. Else recycle the slot that is lost least; if that is lost too early, and there
@@ -86,34 +87,95 @@ impl Hashed {
         ask: Ask,
         now: Instant,
     ) -> Result<Granted, Denied> {
+        if ask == Ask::Take
+            && let Some(granted) = self.attempt(quotas, hash, n, now)
+        {
+            return Ok(granted);
+        }
+        // By its parts: as a whole the answer would be where the callee put it, and all answers in
+        // memory.
+        let granted = self.decide_after(quotas, hash, n, ask, now)?;
+        Ok(granted)
+    }
+
+    /// Takes `n` tokens of a key, if it is where most keys are, has them, and nothing is in the way.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "as `decide_by`, of which it is the most"
+    )]
+    fn attempt(&self, quotas: &Quotas, hash: u64, n: u64, now: Instant) -> Option<Granted> {
+        let class = quotas.of(hash);
+        let slot = self.slots.find(hash)?;
+        let Look {
+            version,
+            anchor,
+            end,
+        } = class.params.look();
+        // There is no limit, or the anchor must be moved; or is ahead of the clock.
+        let elapsed = now.as_nanos().wrapping_sub(anchor.at);
+        if elapsed >= end {
+            return None;
+        }
+        let supplied = anchor.all_supplied_in(elapsed);
+        let used = slot.load(hash)?;
+        // After the word was loaded (2).
+        if !class.params.are_still(version) {
+            return None;
+        }
+        // Of what is more than this there may be any number of grains.
+        if n.wrapping_sub(1) >= u64::from(u32::MAX) {
+            return None;
+        }
+        let need = class.grains_unchecked(n);
+        let burst = anchor.burst.cast_signed();
+        // As `Anchor::level` has it.
+        let held = (supplied.wrapping_sub(used) << 1).cast_signed() >> 1;
+        let left = held.min(burst) - need.cast_signed();
+        if left < 0 {
+            return None;
+        }
+        // A branch: so the swap waits for the clock only where its part is of use.
+        let spent = if held > burst {
+            supplied.wrapping_sub(anchor.burst)
+        } else {
+            used
+        };
+        slot.replace(hash, used, spent.wrapping_add(need) & USED_MASK)
+            .then(|| class.granted_by(&anchor, left))
+    }
+
+    /// Decides after an attempt that came to nothing, and whatever else is asked.
+    #[cold]
+    #[inline(never)]
+    fn decide_after(
+        &self,
+        quotas: &Quotas,
+        hash: u64,
+        n: u64,
+        ask: Ask,
+        now: Instant,
+    ) -> Result<Granted, Denied> {
         let class = quotas.of(hash);
         loop {
-            // The slot first: so the parameters stay in registers once they are looked up.
-            let slot = self.slots.find(hash);
-            let Look {
-                version, anchor, ..
-            } = class.params.look();
-            let Some((slot, used)) = slot.and_then(|it| Some((it, it.load(hash)?))) else {
-                // By its parts: as a whole the answer would be where the callee put it, and all
-                // answers in memory.
+            let look = class.params.look();
+            let found = self.slots.find(hash);
+            let Some((slot, used)) = found.and_then(|it| Some((it, it.load(hash)?))) else {
                 match self.decide_absent(quotas, hash, n, ask, now) {
-                    Some(decided) => {
-                        let granted = decided?;
-                        return Ok(granted);
-                    }
+                    Some(decided) => return decided,
                     None => continue,
                 }
             };
-            // After the word was loaded (2).
-            if !class.params.are_still(version) {
+            // As above.
+            if !class.params.is_in_force(&look) {
                 continue;
             }
-            if anchor.is_stale(now) {
+            if look.anchor.is_stale(now) {
                 class.move_anchor(now, forgetting(self, quotas, hash, now, &mut ()));
                 continue;
             }
             let at = (hash, used);
-            if let Some(decided) = decide_at(class, &anchor, slot, at, n, ask, now) {
+            if let Some(decided) = decide_at(class, &look.anchor, slot, at, n, ask, now) {
                 return decided;
             }
         }
@@ -331,11 +393,6 @@ impl Hashed {
 
 /// A decision about a key that stands in a slot; none if it spent something meanwhile, or the
 /// slot is another's.
-#[inline(always)]
-#[allow(
-    clippy::inline_always,
-    reason = "out of line an answer of five words goes through memory"
-)]
 fn decide_at(
     class: &Class,
     anchor: &Anchor,

@@ -85,7 +85,8 @@ impl Quotas {
     /// The hash of a key in a class, from that of the key alone.
     #[inline]
     pub(super) fn hash_of(&self, key: u64, class: u8) -> u64 {
-        (key & !self.mask).max(self.mask + 1) | u64::from(class)
+        // The bit above the class is always set.
+        (key & !self.mask) | (self.mask + 1) | u64::from(class)
     }
 
     /// The quota that goes by a hash.
@@ -343,6 +344,13 @@ impl Class {
     #[inline]
     pub(super) fn granted(&self, anchor: &Anchor, free: i64) -> Granted {
         Granted::of(anchor, free, 0, self.bits)
+    }
+
+    /// The same of a line that has a limit.
+    #[inline]
+    pub(super) fn granted_by(&self, anchor: &Anchor, free: i64) -> Granted {
+        let pace = (anchor.mult, anchor.finer);
+        Granted::by(pace, anchor.burst, free, 0, self.bits)
     }
 
     /// Whole tokens of a key that lacks so many grains until full.

@@ -215,16 +215,19 @@ impl Set {
         // The words are on a line of their own: if it is not at hand it comes with that of the
         // hashes, not after it.
         let _ = self.words[0].load(Ordering::Relaxed);
-        let mut found = [WAYS; 2];
+        // One more than the way, or 0.
+        let mut found = [0; 2];
         for way in 0..WAYS / 2 {
             for (half, found) in found.iter_mut().enumerate() {
                 let way = half * (WAYS / 2) + way;
                 if self.hashes[way].load(Ordering::Acquire) == hash {
-                    *found = way;
+                    *found = way + 1;
                 }
             }
         }
-        let way = found[0].min(found[1]);
+        // A sum, as a choice would make one chain of both. A key that moves meanwhile may be seen at
+        // both its places: whoever loads finds out that the slot is not its.
+        let way = (found[0] + found[1]).wrapping_sub(1);
         Some(Slot {
             hash: self.hashes.get(way)?,
             word: self.words.get(way)?,
