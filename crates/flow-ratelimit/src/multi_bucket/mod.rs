@@ -62,9 +62,8 @@ pub use denied::DeniedByLimit;
 /// ```
 ///
 /// # Cost
-/// By one thread two limits are little more than the price of one, and half as much again where both
-/// have run over since the last request. What threads take at the same time they race for, as in any
-/// bucket, and each of several limits makes a lost race dearer: then it is several times the price.
+/// Two limits are half as much again as one bucket, by one thread or by two at once; a little more
+/// where both have run over since the last request.
 ///
 /// # Which limits go together
 /// Any, from one to seven, in any order. One that another implies, with a higher rate and a larger
