@@ -1,5 +1,7 @@
 //! The jobs of a scheduler: each in a place of its own, those with a name under it too.
 //!
+//! After a burst those in the last places move to free ones further ahead, and the memory goes back.
+//!
 //! A job that has ended stays until the driver takes it out, and is none to anybody who looks: it
 //! is neither found nor listed, and its name is free.
 
@@ -16,7 +18,10 @@ use crate::scheduler::job::label::Label;
 #[derive(Default)]
 pub(crate) struct Registry {
     places: Vec<Option<Arc<Job>>>,
+    /// Some may be beyond the last place by now. There are more places only when none is free.
     free: Vec<u32>,
+    /// How many places are taken.
+    len: usize,
     /// From a name's hash to a place. A table that grows need not look at the names, each of which
     /// would be a miss.
     names: HashMap<u64, u32, ByHash>,
@@ -29,16 +34,11 @@ pub(crate) struct Registry {
 const SLICE: usize = 1_024;
 
 impl Registry {
-    fn len(&self) -> usize {
-        self.places.len() - self.free.len()
-    }
-
     /// Takes a job in; false if its name is that of another one that has not ended. Not its last
     /// reference, which is not to be dropped under the lock.
     pub(crate) fn insert(&mut self, job: Arc<Job>) -> bool {
-        let place = self.free.last().copied();
         // 2^32 jobs would need a terabyte.
-        let place = place.unwrap_or(self.places.len() as u32);
+        let place = self.free_place().unwrap_or(self.places.len() as u32);
         if !job.name.is_empty() && !self.name(&job.name, place) {
             return false;
         }
@@ -46,12 +46,24 @@ impl Registry {
         job.place.store(place, Ordering::Relaxed);
         job.id.store(self.next_id, Ordering::Relaxed);
         self.next_id += 1;
+        self.len += 1;
         if self.free.pop().is_some() {
             self.places[place as usize] = Some(job);
         } else {
             self.places.push(Some(job));
         }
         true
+    }
+
+    /// The last one of the free places that are places still.
+    fn free_place(&mut self) -> Option<u32> {
+        while let Some(&place) = self.free.last() {
+            if (place as usize) < self.places.len() {
+                return Some(place);
+            }
+            self.free.pop();
+        }
+        None
     }
 
     /// The job of that name, unless it has ended.
@@ -114,7 +126,8 @@ impl Registry {
             }
         }
         self.free.push(place);
-        if self.len() == 0 {
+        self.len -= 1;
+        if self.len == 0 {
             // The memory of a burst goes back.
             *self = Self {
                 next_id: self.next_id,
@@ -124,15 +137,66 @@ impl Registry {
         Some(removed)
     }
 
-    /// Adds the jobs in the next places from `from` on, at most `SLICE` of them, those that have ended
+    /// Whether more than half of the places, and a constant, are free.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.places.len() > 2 * self.len + SLICE
+    }
+
+    /// Gives memory back that is not needed for the jobs that are in, in steps: looks at the last
+    /// `most` places, and moves the jobs there to free ones further ahead. True if there is more to
+    /// do.
+    pub(crate) fn tidy(&mut self, most: usize) -> bool {
+        for _ in 0..most {
+            if !self.is_sparse() {
+                break;
+            }
+            let Some(last) = self.places.pop() else { break };
+            let Some(job) = last else { continue };
+            let from = self.places.len() as u32;
+            // There are more free places than others.
+            let Some(place) = self.free_place() else {
+                break;
+            };
+            self.free.pop();
+            if !job.name.is_empty() {
+                let name = self.names.get_mut(&text_hash::of(&job.name));
+                if let Some(name) = name.filter(|name| **name == from) {
+                    *name = place;
+                } else if let Some(name) = self.collided.get_mut(&*job.name)
+                    && *name == from
+                {
+                    *name = place;
+                }
+            }
+            job.place.store(place, Ordering::Relaxed);
+            self.places[place as usize] = Some(job);
+        }
+        if self.is_sparse() {
+            return true;
+        }
+        let len = self.places.len();
+        if self.places.capacity() > 2 * len + SLICE {
+            self.places.shrink_to(len + len / 2);
+            self.free.retain(|&place| (place as usize) < len);
+            self.free.shrink_to(len);
+            // One pass over the names, as when the table has grown.
+            if self.names.capacity() > 4 * self.names.len() + SLICE {
+                self.names.shrink_to(2 * self.names.len());
+            }
+        }
+        false
+    }
+
+    /// Adds the jobs in the last places before `to`, at most `SLICE` of them, those that have ended
     /// too; where to go on, if there are more. It takes no memory if there is room for so many.
     ///
-    /// A job keeps its place: whoever goes on until the end meets each one that is in all the while,
-    /// and none twice.
-    pub(crate) fn slice(&self, from: usize, jobs: &mut Vec<Arc<Job>>) -> Option<usize> {
-        let to = self.places.len().min(from + SLICE);
-        jobs.extend(self.places.get(from..to)?.iter().flatten().cloned());
-        (to < self.places.len()).then_some(to)
+    /// From the end on, since a job that moves goes to a place further ahead: whoever goes on meets
+    /// each one that is in all the while, though one that has moved perhaps twice.
+    pub(crate) fn slice(&self, to: usize, jobs: &mut Vec<Arc<Job>>) -> Option<usize> {
+        let to = self.places.len().min(to);
+        let from = to.saturating_sub(SLICE);
+        jobs.extend(self.places[from..to].iter().flatten().cloned());
+        (from > 0).then_some(from)
     }
 }
 
@@ -145,12 +209,13 @@ pub(crate) fn list(
     mut slice: impl FnMut(usize, &mut Vec<Arc<Job>>) -> Option<usize>,
 ) -> Vec<Arc<Job>> {
     let (mut jobs, mut some) = (Vec::new(), Vec::with_capacity(SLICE));
-    let mut from = Some(0);
-    while let Some(place) = from {
-        from = slice(place, &mut some);
+    let mut to = Some(usize::MAX);
+    while let Some(place) = to {
+        to = slice(place, &mut some);
         jobs.extend(some.drain(..).filter(|job| !job.has_ended()));
     }
     jobs.sort_unstable_by_key(|job| job.id());
+    jobs.dedup_by_key(|job| job.id());
     jobs
 }
 
@@ -252,6 +317,94 @@ mod tests {
             assert!(listed().into_iter().eq(expected));
             assert_eq!(scheduler.cancel_all(), 2 * SLICE);
             assert!(listed().is_empty());
+        });
+    }
+
+    #[test]
+    fn the_room_of_a_burst_goes_back_while_a_few_jobs_live_on() {
+        flow_rt::sim::check(0..3, |rt| async move {
+            let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
+            let names = text_hash::collision();
+            let hour = Duration::from_secs(3_600);
+            let start = |name: String| {
+                let job = scheduler.job(name, async |_cx| ());
+                job.every(hour).start().unwrap()
+            };
+            for n in 0..20_000 {
+                // By name and without, and two of one hash, among the last.
+                let short = match n {
+                    19_998 => scheduler.job(names[0].clone(), async |_cx| ()),
+                    19_999 => scheduler.job(names[1].clone(), async |_cx| ()),
+                    n if n % 2 == 0 => scheduler.job(format!("{n}"), async |_cx| ()),
+                    _ => scheduler.unnamed(async |_cx| ()),
+                };
+                let short = match n {
+                    19_990.. => short.every(hour),
+                    _ => short.after(Duration::from_secs(1)),
+                };
+                short.start().unwrap();
+            }
+            let long = start("long".to_owned());
+            let room = || {
+                scheduler.shared().with_registry(|registry| {
+                    let names = registry.names.capacity() * 16;
+                    registry.places.capacity() * 8 + registry.free.capacity() * 4 + names
+                })
+            };
+            let before = room();
+            assert!(before > 200_000, "{before}");
+            rt.sleep(Duration::from_secs(2)).await;
+            assert!(room() < 40_000, "{} of {before}", room());
+            let left = scheduler.list();
+            assert_eq!(left.len(), 11);
+            assert_eq!(&*left[8].name, names[0]);
+            assert_eq!(&*left[10].name, "long");
+            // Each is found by its name, and leaves its place.
+            for name in &names {
+                assert!(scheduler.find(name).is_some());
+                assert!(scheduler.remove(name));
+                assert!(scheduler.find(name).is_none());
+            }
+            rt.sleep(2 * hour).await;
+            assert_eq!(long.stats().runs.completed, 2);
+            assert_eq!(scheduler.list().len(), 9);
+            assert_eq!(scheduler.cancel_all(), 9);
+        });
+    }
+
+    #[test]
+    fn who_lists_jobs_while_they_move_meets_each_of_them_once() {
+        flow_rt::sim::check(0..1, |rt| async move {
+            let built = Scheduler::builder().runtime(&rt).build_with_driver();
+            let (scheduler, _driver) = built.unwrap();
+            let mut registry = Registry::default();
+            let start = |name: usize| {
+                let job = scheduler.job(format!("{name}"), async |_cx| ());
+                job.after(Duration::from_secs(3_600)).start().unwrap();
+                scheduler.shared().find(&format!("{name}")).unwrap()
+            };
+            let jobs: Vec<_> = (0..8 * SLICE).map(start).collect();
+            for job in &jobs {
+                assert!(registry.insert(job.clone()));
+            }
+            // What is left lies in the last slice, and in others.
+            for (n, job) in jobs.iter().enumerate() {
+                if n % 8 != 0 && n < 7 * SLICE {
+                    drop(registry.remove(job));
+                }
+            }
+            let ids: Vec<_> = (0..8 * SLICE)
+                .filter(|n| n % 8 == 0 || *n >= 7 * SLICE)
+                .map(|n| jobs[n].id())
+                .collect();
+            let mut slices = 0;
+            let listed = list(|to, some| {
+                slices += 1;
+                registry.tidy(2 * SLICE);
+                registry.slice(to, some)
+            });
+            assert!(slices > 2, "{slices}");
+            assert!(listed.iter().map(|job| job.id()).eq(ids));
         });
     }
 }

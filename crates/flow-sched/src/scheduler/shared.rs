@@ -97,6 +97,9 @@ const ASKED: usize = 256;
 /// Memory to hand so many jobs over is kept.
 const KEPT: usize = 4_096;
 
+/// So many places are looked at under the lock for room to be given back.
+pub(super) const TIDIED: usize = 32;
+
 /// So many jobs that have ended are forgotten at a time.
 pub(super) const SOME: usize = 8;
 
@@ -432,8 +435,14 @@ impl Shared {
 
     /// Takes jobs that have ended out of the registry, so few at a time that others who want its
     /// lock meanwhile get it before they have to sleep for it. Those that are not kept come back
-    /// one by one, to be dropped: a trigger of the user's may panic.
-    pub(crate) fn forget(&self, ended: &mut Vec<Arc<Job>>, mut let_go: impl FnMut(Arc<Job>)) {
+    /// one by one, to be dropped: a trigger of the user's may panic. True if there is much more room
+    /// then than is needed: see `tidy`.
+    pub(crate) fn forget(
+        &self,
+        ended: &mut Vec<Arc<Job>>,
+        mut let_go: impl FnMut(Arc<Job>),
+    ) -> bool {
+        let mut sparse = false;
         while !ended.is_empty() {
             let mut removed = [const { None }; SOME];
             let mut gone = [const { None }; SOME];
@@ -449,11 +458,23 @@ impl Shared {
                     };
                     list[place] = Some(job);
                 }
+                sparse = intake.jobs.is_sparse();
             }
             self.spare.keep(&mut removed);
             let nobodys = removed.into_iter().chain(gone);
             nobodys.flatten().for_each(&mut let_go);
         }
+        sparse
+    }
+
+    /// Gives room of the registry back that is not needed, a part of it; true if there is more.
+    pub(crate) fn tidy(&self) -> bool {
+        self.intake.lock().jobs.tidy(TIDIED)
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_registry<T>(&self, look: impl FnOnce(&Registry) -> T) -> T {
+        look(&self.intake.lock().jobs)
     }
 
     /// Makes a job, of one that has ended if there is any.

@@ -15,7 +15,8 @@
 //!    nothing was handed over since it last looked (the hand-over's invariant 2).
 //! 4. A turn is bounded: after `BATCH` jobs that were due it yields, so that runs get their share,
 //!    and after `NEWS` times as many that were handed over. These take half of what is left of it
-//!    at a time, and then it is the turn of what is due: no flood of news holds that up.
+//!    at a time, and then it is the turn of what is due: no flood of news holds that up. With
+//!    nothing else to do it gives the memory of a burst back, within the same bound.
 //!
 //! # Order
 //! Jobs fire in the order of their deadlines on the monotonic clock, then of their start; at
@@ -39,7 +40,7 @@ use std::time::SystemTime;
 use flow_rt::{BoxTimer, Instant, contain};
 
 use super::job::Job;
-use super::shared::{Shared, WAKEUPS};
+use super::shared::{Shared, TIDIED, WAKEUPS};
 use crate::scheduler::job::state::Clock;
 use crate::scheduler::triggers::trigger::Due;
 use crate::scheduler::triggers::wall::{self, Look};
@@ -78,6 +79,8 @@ pub struct SchedulerDriver {
     references: Vec<Arc<Shared>>,
     /// Whether a job was due in this turn.
     is_busy: bool,
+    /// Whether the registry has much more room than it needs.
+    is_sparse: bool,
 }
 
 impl SchedulerDriver {
@@ -93,6 +96,7 @@ impl SchedulerDriver {
             ended: Vec::new(),
             references: Vec::new(),
             is_busy: false,
+            is_sparse: false,
             shared,
         }
     }
@@ -118,7 +122,25 @@ impl SchedulerDriver {
             }
             *budget -= 1;
         }
-        self.shared.forget(&mut self.ended, forget);
+        if !self.ended.is_empty() {
+            self.is_sparse = self.shared.forget(&mut self.ended, forget);
+        }
+    }
+
+    /// With nothing else to do: gives memory of a burst back, a part of it. True if there is more.
+    fn tidies(&mut self, budget: &mut usize) -> bool {
+        let moved = |clock| {
+            move |job: &Arc<Job>, index| {
+                job.state.lock().replace_timer(Some((clock, index)));
+            }
+        };
+        let more = self.monotonic.tidy(TIDIED, moved(Clock::Monotonic))
+            | self.wall.tidy(TIDIED, moved(Clock::Wall));
+        self.is_sparse = self.is_sparse && self.shared.tidy();
+        if more || self.is_sparse {
+            *budget = budget.saturating_sub(TIDIED * NEWS);
+        }
+        more || self.is_sparse
     }
 
     /// Makes a job's timer match what it waits for; false if it has ended. Under the job's lock,
@@ -254,7 +276,7 @@ impl Future for SchedulerDriver {
                 forget(job);
                 budget = budget.saturating_sub(NEWS);
             }
-            if budget == 0 {
+            if budget == 0 || this.tidies(&mut budget) {
                 continue;
             }
             let wake = this.next_wake(now, wall);

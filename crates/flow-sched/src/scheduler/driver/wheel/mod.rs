@@ -15,13 +15,16 @@
 //! 2. Every live timer of a tick `<= self.tick` has its entry in `near`.
 //! 3. `slot.min` is the least deadline in the slot, unless `slot.min_gone`; then it is less.
 //! 4. Stale entries never outnumber live ones by more than `SWEEP_FLOOR` in any slot or in
-//!    `near`: entries stay within twice what is live, and a constant. The slab keeps the size of
-//!    its busiest moment until the wheel is empty.
+//!    `near`: entries stay within twice what is live, and a constant. So do the cells, once the
+//!    owner has had time to `tidy` up.
+//! 5. A place in `free` that the slab has grown too short for is none; the slab grows only when
+//!    `free` is empty.
 //!
 //! # Cost
 //! Insert and cancel O(1) amortised (O(log n) among timers of one tick); each timer is moved down
 //! at most once per level, and timers of one tick by one move from whichever level, since time
-//! jumps to the least deadline of the slot that it comes to. `next_deadline` reads one slot's
+//! jumps to the least deadline of the slot that it comes to. A clock that was far ahead and has been
+//! set back leaves `tick` ahead: until it is there again, all timers by it are `near`, at O(log n). `next_deadline` reads one slot's
 //! cached minimum; it looks through that slot only after the earliest timer of all was cancelled.
 //!
 //! # Source
@@ -43,6 +46,8 @@ const SLOTS: usize = 1 << LEVEL_BITS;
 const LEVELS: usize = 8;
 /// So many stale entries are left alone.
 const SWEEP_FLOOR: usize = 32;
+/// So many free cells are: 40 KB.
+const TIDY_FLOOR: usize = 1_024;
 
 /// Names one timer, never another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +136,7 @@ impl<T> Wheel<T> {
             order,
             value: Some(value),
         };
-        let index = if let Some(index) = self.free.pop() {
+        let index = if let Some(index) = self.free_cell() {
             self.cells[index as usize] = cell;
             index
         } else {
@@ -161,6 +166,12 @@ impl<T> Wheel<T> {
             // No entry is left to be stale.
             return Some(value);
         }
+        self.has_gone_stale(deadline);
+        Some(value)
+    }
+
+    /// Counts the entry of a timer that is not in its cell any more.
+    fn has_gone_stale(&mut self, deadline: u64) {
         match self.position(deadline) {
             None => {
                 self.near_stale += 1;
@@ -177,7 +188,54 @@ impl<T> Wheel<T> {
                 }
             }
         }
-        Some(value)
+    }
+
+    /// A cell to be used again.
+    fn free_cell(&mut self) -> Option<u32> {
+        loop {
+            let index = self.free.pop()?;
+            if (index as usize) < self.cells.len() {
+                return Some(index);
+            }
+        }
+    }
+
+    /// Gives memory back that is not needed for what is live, in steps: looks at `most` cells at the
+    /// end of the slab, moves timers from there to free cells further ahead, and says where they are
+    /// now. True if there is more to do.
+    pub(crate) fn tidy(&mut self, most: usize, mut moved: impl FnMut(&T, u32)) -> bool {
+        for _ in 0..most {
+            if self.cells.len() <= 2 * self.live + TIDY_FLOOR {
+                break;
+            }
+            let Some(cell) = self.cells.pop() else { break };
+            let Some(value) = &cell.value else { continue };
+            // There are more free cells than live ones.
+            let Some(index) = self.free_cell() else { break };
+            moved(value, index);
+            let (deadline, seq) = (cell.deadline, cell.seq);
+            self.cells[index as usize] = cell;
+            self.has_gone_stale(deadline);
+            self.place(Entry {
+                deadline,
+                seq,
+                index,
+            });
+        }
+        if self.cells.len() > 2 * self.live + TIDY_FLOOR {
+            return true;
+        }
+        let len = self.cells.len();
+        if self.cells.capacity() > 2 * len + TIDY_FLOOR {
+            self.cells.shrink_to(len + len / 2);
+            self.free.retain(|&index| (index as usize) < len);
+            self.free.shrink_to(len);
+        }
+        if self.spare.capacity() > self.live + TIDY_FLOOR {
+            self.spare = Vec::new();
+        }
+        self.near.shrink(TIDY_FLOOR);
+        false
     }
 
     /// Takes a timer out by its cell alone, if it is the one that is meant; `None` if it fired or was
@@ -261,7 +319,7 @@ impl<T> Wheel<T> {
             .filter(|entry| entry.deadline >> TICK_SHIFT <= tick);
         self.near.extend(now.filter_map(|&entry| {
             begun += 1;
-            let cell = &cells[entry.index as usize];
+            let cell = cells.get(entry.index as usize)?;
             cell.is_of(entry.seq).then(|| entry.near(cell.order))
         }));
         if begun < entries.len() {
@@ -321,7 +379,7 @@ impl<T> Wheel<T> {
     }
 
     fn is_live(&self, entry: Entry) -> bool {
-        self.cells[entry.index as usize].is_of(entry.seq)
+        is_live(&self.cells, entry.index, entry.seq)
     }
 
     fn release(&mut self, index: u32) {
@@ -358,7 +416,7 @@ impl<T> Wheel<T> {
         let slot = &mut self.slots[level * SLOTS + digit];
         let cells = &self.cells;
         slot.entries
-            .retain(|entry| cells[entry.index as usize].is_of(entry.seq));
+            .retain(|entry| is_live(cells, entry.index, entry.seq));
         slot.entries.shrink_to(slot.entries.len() * 2);
         let min = slot.entries.iter().map(|entry| entry.deadline).min();
         slot.reset();
@@ -371,19 +429,27 @@ impl<T> Wheel<T> {
     fn sweep_near(&mut self) {
         let cells = &self.cells;
         self.near
-            .retain(|near| cells[near.index as usize].is_of(near.seq));
+            .retain(|near| is_live(cells, near.index, near.seq));
         self.near_stale = 0;
     }
 
     fn drop_stale_near(&mut self) {
         while let Some(near) = self.near.peek() {
-            if self.cells[near.index as usize].is_of(near.seq) {
+            if is_live(&self.cells, near.index, near.seq) {
                 break;
             }
             self.near.pop();
             self.near_stale -= 1;
         }
     }
+}
+
+/// Whether that timer lives in that cell, if there is such a cell.
+#[inline]
+fn is_live<T>(cells: &[Cell<T>], index: u32, seq: u64) -> bool {
+    cells
+        .get(index as usize)
+        .is_some_and(|cell| cell.is_of(seq))
 }
 
 impl<T> Cell<T> {

@@ -62,6 +62,22 @@ impl Nearest {
         self.heap.retain(|Reverse(near)| is_live(near));
     }
 
+    /// Bytes that are kept.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        (self.sorted.capacity() + self.heap.capacity()) * size_of::<Near>()
+    }
+
+    /// Drops memory for many more than there are.
+    pub(super) fn shrink(&mut self, floor: usize) {
+        if self.sorted.capacity() > 4 * self.sorted.len() + floor {
+            self.sorted.shrink_to(2 * self.sorted.len());
+        }
+        if self.heap.capacity() > 4 * self.heap.len() + floor {
+            self.heap.shrink_to(2 * self.heap.len());
+        }
+    }
+
     /// Drops all, and the memory for more than so many.
     pub(super) fn clear(&mut self, keep: usize) {
         self.sorted.clear();

@@ -186,3 +186,103 @@ fn the_end_of_time_is_a_deadline_like_any_other() {
     assert_eq!(wheel.next_deadline(), Some(u64::MAX));
     assert_eq!(wheel.pop_due(u64::MAX), Some((u64::MAX, ())));
 }
+
+impl Pair {
+    /// Bytes of what is kept beside the slots, whose entries are counted elsewhere.
+    fn room(&self) -> usize {
+        let wheel = &self.wheel;
+        let cells = wheel.cells.capacity() * size_of::<super::Cell<u64>>();
+        let spare = wheel.spare.capacity() * size_of::<super::Entry>();
+        cells + spare + wheel.free.capacity() * size_of::<u32>() + wheel.near.room()
+    }
+
+    fn tidy(&mut self, most: usize) -> bool {
+        let keys = &mut self.keys;
+        // The keys are those of 0.. in order, in the tests that tidy.
+        self.wheel.tidy(most, |&id, index| {
+            let at = keys.binary_search_by_key(&id, |(_, place)| place.2);
+            keys[at.unwrap()].0.index = index;
+        })
+    }
+}
+
+#[test]
+fn the_memory_of_a_burst_goes_back_while_a_few_live_on() {
+    let mut pair = Pair::new(0);
+    let many = 100_000;
+    // One in a thousand is due after all others; half of these have equal deadlines.
+    for n in 0..many {
+        let late = n % 1_000 == 999;
+        let deadline = match n % 2_000 {
+            999 => 1 << 50,
+            1_999 => (1 << 50) + n,
+            _ => 1_000_000 + n % 7,
+        };
+        pair.insert(deadline, n % 3);
+        assert!(late || deadline < 1 << 50);
+    }
+    // All due at once, and looked at before they are gone.
+    pair.advance(2_000_000);
+    assert_eq!(pair.wheel.len(), 100);
+    assert!(pair.room() > 1_000_000);
+    let mut steps = 0;
+    while pair.tidy(64) {
+        steps += 1;
+        pair.agree();
+    }
+    assert!(steps > 1_000, "{steps}");
+    assert!(pair.room() <= 4 * 64 * super::TIDY_FLOOR, "{}", pair.room());
+    assert!(
+        pair.entries() <= 2 * 100 + 2 * SWEEP_FLOOR,
+        "{}",
+        pair.entries()
+    );
+    // Those that have moved are found, by key and by cell, and come in their order.
+    for id in [999, 1_999, 2_999, 3_999] {
+        let (key, place) = pair.keys[id];
+        assert_eq!(pair.wheel.cancel(key), pair.model.0.remove(&place));
+        assert_eq!(pair.wheel.cancel(key), None);
+    }
+    pair.agree();
+    for n in 0..5_000 {
+        pair.insert((1 << 50) + n, 0);
+    }
+    pair.advance(1 << 51);
+    assert_eq!(pair.wheel.len(), 0);
+}
+
+#[test]
+fn what_is_tidied_at_any_time_still_equals_a_sorted_map() {
+    let mut rng = SimRng::new(11);
+    for _ in 0..20 {
+        let mut pair = Pair::new(1 << 40);
+        for burst in 0..6 {
+            for _ in 0..1_000 + rng.below(4_000) {
+                let ahead = rng.next_u64() >> (20 + rng.below(30));
+                pair.insert(pair.now + ahead, rng.below(3));
+            }
+            for _ in 0..6_000 {
+                match rng.below(8) {
+                    0 => drop(pair.tidy(1 + rng.below(20) as usize)),
+                    1 if burst % 2 == 0 => {
+                        let ahead = rng.next_u64() >> (20 + rng.below(30));
+                        pair.insert(pair.now + ahead, rng.below(3));
+                    }
+                    2 => pair.advance(rng.next_u64() >> (34 + rng.below(20))),
+                    3 => pair.agree(),
+                    _ => {
+                        // Without taking the key out, so that keys stay in order.
+                        let pick = rng.below(pair.keys.len() as u64) as usize;
+                        let (key, place) = pair.keys[pick];
+                        let expected = pair.model.0.remove(&place);
+                        assert_eq!(pair.wheel.cancel(key), expected);
+                    }
+                }
+            }
+            while pair.tidy(100) {}
+            assert!(pair.wheel.cells.len() <= 2 * pair.wheel.len() + super::TIDY_FLOOR);
+        }
+        pair.advance(u64::MAX);
+        assert_eq!(pair.wheel.len(), 0);
+    }
+}
