@@ -134,7 +134,7 @@ pub enum ScheduleError {
     Cron(CronError),
     /// The time zone is unknown.
     UnknownZone(UnknownZone),
-    /// A time zone was given to a job whose trigger is no cron pattern.
+    /// A time zone was given to a job whose trigger is no cron pattern, and that has no window.
     ZoneWithoutCron,
     /// The trigger is never due: the time lies beyond the clock's end, the pattern's years are
     /// over.
@@ -223,7 +223,7 @@ impl fmt::Display for ScheduleError {
             Self::Cron(error) => error.fmt(f),
             Self::UnknownZone(error) => error.fmt(f),
             Self::ZoneWithoutCron => {
-                f.write_str("a time zone means something to a `cron` pattern only")
+                f.write_str("a time zone means something to a `cron` pattern or a window only")
             }
             Self::NeverDue => f.write_str("the job would never be due"),
             Self::NoSharedTime => f.write_str(

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flow_rt::sim::Sim;
-use flow_sched::{Cron, CronError, JobEventKind, Overlap, ScheduleError, Scheduler};
+use flow_sched::{Cron, CronError, JobEventKind, Overlap, ScheduleError, Scheduler, Window};
 
 /// Seconds since the epoch of 2026-03-29 00:00 UTC: clocks in Berlin go from 02:00 to 03:00.
 const SPRING: u64 = 1_774_742_400;
@@ -173,6 +173,53 @@ fn case_116_times_that_come_while_a_job_runs_are_skipped_and_told() {
             // Of 1 to 5 s: 1 and 4 run, 2, 3 and 5 come meanwhile.
             assert_eq!((runs.started, runs.skipped), (2, 3), "{runs:?}");
             assert_eq!(told.load(Relaxed), 3);
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_window_is_in_its_own_zone_else_in_that_of_its_job() {
+    // A winter's day: Berlin is an hour ahead, Tokyo nine.
+    Sim::new(3)
+        .wall_clock(at(SPRING - 60 * 86_400))
+        .run(|rt| async move {
+            let scheduler = Scheduler::builder().runtime(&rt).time_zone("Asia/Tokyo");
+            let scheduler = scheduler.build().unwrap();
+            let job = |name: &'static str| scheduler.job(name, async |_cx| ());
+            let nine = || Window::new("09:00-17:00").unwrap();
+            let berlin = job("berlin").cron("30 * * * *").time_zone("Europe/Berlin");
+            let berlin = berlin.window(nine()).start().unwrap();
+            let rate = job("rate").every(Duration::from_secs(1_800));
+            let rate = rate
+                .time_zone("Europe/Berlin")
+                .window(nine())
+                .start()
+                .unwrap();
+            let own = nine().time_zone("UTC").unwrap();
+            let own = job("own")
+                .cron("30 * * * *")
+                .time_zone("Europe/Berlin")
+                .window(own);
+            let own = own.start().unwrap();
+            let tokyo = job("tokyo").cron("TZ=UTC 30 * * * *").window(nine());
+            let tokyo = tokyo.start().unwrap();
+            let first = |job: &flow_sched::JobHandle, minutes: u64| {
+                let midnight = SPRING - 60 * 86_400;
+                let midnight = midnight - midnight % 86_400;
+                assert_eq!(job.upcoming(1), [at(midnight + minutes * 60)], "{job:?}");
+            };
+            first(&berlin, 8 * 60);
+            first(&rate, 8 * 60);
+            first(&own, 9 * 60);
+            first(&tokyo, 30);
+            let unknown = job("x")
+                .every(Duration::from_secs(1))
+                .time_zone("Europe/Berlim");
+            let unknown = unknown.window(nine()).start().unwrap_err();
+            assert!(
+                unknown.to_string().contains("\"Europe/Berlin\""),
+                "{unknown}"
+            );
         })
         .unwrap();
 }

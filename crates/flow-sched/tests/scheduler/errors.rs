@@ -92,7 +92,7 @@ fn of_starting_a_job() {
         ),
         (
             ScheduleError::ZoneWithoutCron,
-            "a time zone means something to a `cron` pattern only",
+            "a time zone means something to a `cron` pattern or a window only",
         ),
         (ScheduleError::NeverDue, "the job would never be due"),
         (

@@ -180,8 +180,12 @@ impl<O: Outcome> JobBuilder<O> {
         self
     }
 
-    /// The zone in which the [`cron`](Self::cron) pattern is read, by its IANA name; the one that
-    /// the pattern names, else the scheduler's, unless set.
+    /// The zone in which the [`cron`](Self::cron) pattern is read, and a [`window`](Self::window)
+    /// that names none, by its IANA name. Unless set it is the scheduler's; for a pattern the one
+    /// that it names, which is not asked about a window.
+    ///
+    /// It is not the zone of [`Holidays`](crate::Holidays), which know nothing of the job that they
+    /// are given to: see [`exclude`](Self::exclude).
     pub fn time_zone(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.rest().zone = Some(name.into());
         self
@@ -195,6 +199,9 @@ impl<O: Outcome> JobBuilder<O> {
 
     /// Puts runs that are due outside of a window off to its next opening; several of them are one
     /// run then. See [`Trigger::within`]; runs by hand are not held up.
+    ///
+    /// A window that was told no zone is one of the job's [`time_zone`](Self::time_zone), else of
+    /// the scheduler's.
     pub fn window(mut self, window: Window) -> Self {
         self.limits().window = Some(window);
         self
@@ -202,6 +209,9 @@ impl<O: Outcome> JobBuilder<O> {
 
     /// Leaves out the times that a calendar excludes, [`Holidays`](crate::Holidays) or one of your
     /// own. May be called again for further ones.
+    ///
+    /// Each is in its own zone, UTC if it was told none, whatever the job's or the scheduler's is:
+    /// `Holidays::new(["12-25"])?.time_zone("Europe/Berlin")?`. So is a [`Window`] that is excluded.
     pub fn exclude(mut self, calendar: impl Calendar) -> Self {
         self.limits().exclude.push(Arc::new(calendar));
         self
@@ -334,7 +344,8 @@ impl<O: Outcome> JobBuilder<O> {
     }
 
     /// Keeps the reports of so many runs that have ended, for [`JobHandle::history`]; the last one
-    /// is kept always.
+    /// is kept always. None but these bounds what they take: some 80 bytes each, and the text of an
+    /// error.
     pub fn history(mut self, runs: usize) -> Self {
         self.settings().history = runs;
         self
@@ -448,7 +459,11 @@ impl<O: Outcome> JobBuilder<O> {
         let (mut timetable, mut laid) = match self.trigger.take() {
             // There is nothing to build.
             Some(Spec::Ours(timetable)) if zone.is_none() => (timetable, None),
-            spec => build_timetable(spec, zone, &self.shared)?,
+            spec => {
+                let limits = rest.as_ref().and_then(|rest| rest.limits.as_ref());
+                let has_window = limits.is_some_and(|limits| limits.window.is_some());
+                build_timetable(spec, zone, has_window, &self.shared)?
+            }
         };
         if let Some(rest) = rest {
             if let Some(adaptive) = rest.adaptive {
@@ -457,7 +472,8 @@ impl<O: Outcome> JobBuilder<O> {
                 timetable = stretching;
             }
             if let Some(limits) = rest.limits {
-                timetable = limits.around(timetable, self.shared.zone);
+                let zone = zone_of_window(rest.zone.as_deref(), &self.shared)?;
+                timetable = limits.around(timetable, zone);
                 laid = None;
             }
         }
@@ -577,10 +593,11 @@ struct Laid {
 fn build_timetable(
     spec: Option<Spec>,
     zone: Option<&str>,
+    has_window: bool,
     shared: &Shared,
 ) -> Result<(Timetable, Option<Laid>), ScheduleError> {
     let spec = spec.ok_or(ScheduleError::NoTrigger)?;
-    if zone.is_some() && !matches!(spec, Spec::Cron(_)) {
+    if zone.is_some() && !matches!(spec, Spec::Cron(_)) && !has_window {
         return Err(ScheduleError::ZoneWithoutCron);
     }
     Ok(match spec {
@@ -602,6 +619,13 @@ fn build_timetable(
         }
         Spec::Own(trigger) => (guarded(|| Timetable::of(trigger))?, None),
     })
+}
+
+/// The zone of a window that names none.
+fn zone_of_window(told: Option<&str>, shared: &Shared) -> Result<Tz, ScheduleError> {
+    let told = told.map(name::find).transpose();
+    let told = told.map_err(ScheduleError::UnknownZone)?;
+    Ok(told.unwrap_or(shared.zone))
 }
 
 /// The timetable of an interval, made to stretch.

@@ -63,24 +63,18 @@ impl Entry {
         if let Some(at) = self.once_at {
             job = job.once_at(at);
         }
-        let (mut window, mut holidays) = (self.window.clone(), self.holidays.clone());
+        let mut holidays = self.holidays.clone();
         if let Some(zone) = &self.time_zone {
-            let unknown = ScheduleError::UnknownZone;
-            let zoned = window.is_some() || holidays.is_some();
-            window = window
-                .map(|window| window.time_zone(zone))
-                .transpose()
-                .map_err(unknown)?;
             holidays = holidays
                 .map(|days| days.time_zone(zone))
                 .transpose()
-                .map_err(unknown)?;
+                .map_err(ScheduleError::UnknownZone)?;
             // A zone without anything that it could mean is the builder's to refuse.
-            if self.cron.is_some() || !zoned {
+            if self.cron.is_some() || self.window.is_some() || holidays.is_none() {
                 job = job.time_zone(zone.clone());
             }
         }
-        if let Some(window) = window {
+        if let Some(window) = self.window.clone() {
             job = job.window(window);
         }
         if let Some(holidays) = holidays {

@@ -15,8 +15,9 @@ use crate::cron::{Cron, CronError, UnknownZone, name};
 /// The text is `09:00-17:30`, with weekdays before it if it is not open on all of them:
 /// `MON-FRI 09:00-17:30`; several spans are separated by semicolons. A span that ends before it
 /// begins goes on past midnight, `22:00-06:00`, and belongs to the day on which it begins. It may
-/// end at `24:00`. In UTC, or the scheduler's zone if it is given to a job, unless
-/// [`time_zone`](Self::time_zone) says otherwise. Where clocks are put forward over an opening, it
+/// end at `24:00`. In UTC, or the zone of a job that it is given to
+/// ([`JobBuilder::window`](crate::JobBuilder::window)), unless [`time_zone`](Self::time_zone) says
+/// otherwise. Where clocks are put forward over an opening, it
 /// opens when they have been, and where they are put forward over all of it, not on that day;
 /// where they are put back, it opens the first time and closes the first time.
 ///
