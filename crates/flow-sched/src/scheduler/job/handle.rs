@@ -141,9 +141,12 @@ impl JobHandle {
     }
 
     /// The next `n` times the job is due, as things stand: fewer if it ends before; none if it
-    /// is paused or has ended.
+    /// is paused or has ended. No more than 65,536, since most jobs have no end.
     ///
     /// With a fixed delay only the next one is known.
+    ///
+    /// # Cost
+    /// The trigger is asked once for each of them, here.
     pub fn upcoming(&self, n: usize) -> Vec<SystemTime> {
         let (now, wall) = (self.shared.handle.now(), self.shared.handle.wall());
         catch(|| self.job.upcoming(n, now, wall)).unwrap_or_else(|panic| {

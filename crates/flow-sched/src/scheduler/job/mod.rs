@@ -28,6 +28,7 @@ pub(super) mod label;
 pub(super) mod policy;
 pub(super) mod settings;
 pub(super) mod state;
+mod upcoming;
 
 use core::time::Duration;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -42,13 +43,13 @@ use crate::scheduler::triggers::draw::{mix, of_text};
 use crate::scheduler::triggers::jitter::Jitter;
 use crate::scheduler::triggers::plan::{Plan, When, lateness, plan, when};
 use crate::scheduler::triggers::timetable::Timetable;
-use crate::scheduler::triggers::trigger::{Due, Trigger, TriggerContext, is_past, moves_on};
+use crate::scheduler::triggers::trigger::{Due, Trigger, TriggerContext, is_past};
 use crate::scheduler::triggers::wall::{self, Look};
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 pub(crate) use ending::AfterRun;
 use label::Label;
-use policy::Overlap;
+use policy::{Misfire, Overlap};
 use settings::Policies;
 use state::{Over, Place, State, Stop, Ticket};
 
@@ -65,6 +66,9 @@ pub(crate) struct Job {
     pub(crate) place: AtomicU32,
     pub(crate) settings: Policies,
 }
+
+/// So many missed times are found while others wait.
+const MANY: usize = 1_024;
 
 /// A run that begins.
 pub(crate) struct Begun {
@@ -207,24 +211,25 @@ impl Job {
             let mut state = self.state.lock();
             if by_driver {
                 state.replace_timer(None);
-                if !state.timetable.is_cheap() {
-                    return Effects {
-                        elsewhere: true,
-                        ..Effects::default()
-                    };
-                }
             }
             let Some(due) = state.wanted() else {
                 // Paused or removed meanwhile.
                 return Effects::rearm();
             };
             let cx = self.context(&state, look.now, look.wall);
+            let makes_up_many = self.may_make_up_many(due, &cx, drawn);
+            if by_driver && (makes_up_many || !state.timetable.is_cheap()) {
+                return Effects {
+                    elsewhere: true,
+                    ..Effects::default()
+                };
+            }
             if !is_past(self.delayed(due, drawn), &cx) {
                 // Moved meanwhile, or the clock was set back.
                 return Effects::rearm();
             }
             let timetable = state.timetable.clone();
-            if timetable.is_ours() {
+            if timetable.is_ours() && !makes_up_many {
                 let plan = self.plan(&timetable, due, &cx);
                 return self.carry_out(&mut state, &plan, &cx, look, running, drawn);
             }
@@ -266,6 +271,13 @@ impl Job {
             &cx.earlier(most),
             self.settings.misfire.made_up(),
         )
+    }
+
+    /// Whether so many times may have been missed, all of them to be made up, that to find them
+    /// takes longer than others want to wait, for the driver or for the job's lock.
+    fn may_make_up_many(&self, due: Due, cx: &TriggerContext, drawn: u64) -> bool {
+        self.settings.misfire.made_up() > MANY
+            && lateness(self.delayed(due, drawn), cx) > Misfire::PUNCTUAL
     }
 
     fn carry_out(
@@ -690,37 +702,6 @@ impl Job {
         self.settings
             .max_runs
             .is_some_and(|max| state.counts().started >= max)
-    }
-
-    /// The next `n` times that are due as things stand, on the wall clock.
-    pub(crate) fn upcoming(&self, n: usize, now: Instant, wall: SystemTime) -> Vec<SystemTime> {
-        let (mut cx, armed, left, timetable) = {
-            let state = self.state.lock();
-            let left = self
-                .settings
-                .max_runs
-                .map_or(u64::MAX, |max| max - state.counts().started);
-            let cx = self.context(&state, now, wall);
-            (cx, state.wanted(), left, state.timetable.clone())
-        };
-        let n = n.min(usize::try_from(left).unwrap_or(usize::MAX));
-        let mut due = armed;
-        let mut times = Vec::new();
-        while times.len() < n {
-            let Some(at @ (Due::At(_) | Due::Wall(_))) = due else {
-                break;
-            };
-            if !moves_on(at, &cx) {
-                break;
-            }
-            times.push(when(at, &cx).scheduled_at);
-            if !timetable.is_recurring() {
-                break;
-            }
-            cx = cx.after(at);
-            due = timetable.next(&cx);
-        }
-        times
     }
 
     pub(crate) fn stats(&self, now: Instant, wall: SystemTime) -> JobStats {

@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::*;
-use crate::{Overlap, RunOutcome, Scheduler, TriggerNowError};
+use crate::{Misfire, Overlap, RunOutcome, Scheduler, TriggerNowError};
 
 type Fire = Box<dyn Fn() -> Effects + Send + Sync>;
 
@@ -79,5 +79,38 @@ fn a_trigger_that_fails_lets_one_run_in_however_many_ask() {
         assert!(steps.len() > 2);
         let started = steps.iter().filter(|step| step.start.is_some());
         assert_eq!(started.count(), 1);
+    });
+}
+
+#[test]
+fn very_many_are_made_up_out_of_the_drivers_way() {
+    flow_rt::sim::check(0..1, |rt| async move {
+        let built = Scheduler::builder().runtime(&rt).build_with_driver();
+        let (scheduler, _driver) = built.unwrap();
+        let second = Duration::from_secs(1);
+        for (limit, late, elsewhere) in [
+            (1_000_000, 100 * second, true),
+            // On time, as ever.
+            (1_000_000, Duration::ZERO, false),
+            (1_000, 100 * second, false),
+        ] {
+            let within = Duration::MAX;
+            let job = scheduler.job("often", async |_cx| ()).every(second);
+            let job = job.misfire(Misfire::FireAll { limit, within });
+            let handle = job.start().unwrap();
+            rt.sleep(second + late).await;
+            let shared = scheduler.shared();
+            let job = shared.find("often").unwrap();
+            let fire = |by_driver| {
+                let look = Look::new(shared.handle.now(), shared.handle.wall());
+                job.fire(&shared.running, shared.drawn, by_driver, &look)
+            };
+            let effects = fire(true);
+            assert_eq!(effects.elsewhere, elsewhere, "{limit} {late:?}");
+            assert_eq!(effects.start.is_none(), elsewhere);
+            let asked = if elsewhere { fire(false) } else { effects };
+            assert!(asked.start.is_some() && asked.missed == 0);
+            drop(handle.remove());
+        }
     });
 }

@@ -87,7 +87,7 @@ pub(crate) fn plan(trigger: &Timetable, due: Due, cx: &TriggerContext, made_up: 
 /// other.
 ///
 /// Few enough to be counted one by one are all asked for: only so are those right that hang on the
-/// one before them. Of more, and of our own rates, a trigger is asked from where `most` times would
+/// one before them; and those that are known to hang on it, however many they are. Of more, and of our own rates, a trigger is asked from where `most` times would
 /// lie behind if all were as far apart; from twice as far back, as long as there are too few; and
 /// where they lie too dense to get from there to the latest one in some steps, from half way
 /// between. So it takes a few such walks, and for times as uneven as can be 64 each way.
@@ -98,10 +98,14 @@ fn backlog(
     cx: &TriggerContext,
     most: usize,
 ) -> VecDeque<Due> {
-    let CatchUp { latest, passed } = caught;
+    let CatchUp {
+        latest,
+        passed,
+        chained,
+    } = caught;
     let span = (cx.position(latest) - cx.position(due)).max(0);
     let steps = most.saturating_mul(4).saturating_add(16);
-    let mut back = if passed < MOST_STEPS && !trigger.is_ours() {
+    let mut back = if chained || (passed < MOST_STEPS && !trigger.is_ours()) {
         span
     } else {
         span.saturating_mul(most as i128) / i128::from(passed.max(1))
@@ -116,7 +120,8 @@ fn backlog(
             found.push_back(due);
         }
         let steps = if all {
-            steps.max(MOST_STEPS as usize)
+            let every_one = if chained { passed } else { MOST_STEPS };
+            steps.max(usize::try_from(every_one).unwrap_or(usize::MAX))
         } else {
             steps
         };

@@ -4,13 +4,15 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use super::draw::{between, mix};
-use super::trigger::{Due, Trigger, TriggerContext};
+use super::trigger::{CatchUp, Due, Trigger, TriggerContext};
 use crate::scheduler::error::ScheduleError;
 
 /// Due after random intervals, each drawn from a range.
 ///
 /// The draw depends on the job and on what was due before, so
-/// [`upcoming`](crate::JobHandle::upcoming) tells the times that will come.
+/// [`upcoming`](crate::JobHandle::upcoming) tells the times that will come. If more than 65,536 of
+/// them are missed at once, nobody walks through them all: 65,536 count as missed, and the next
+/// interval is drawn from then on.
 ///
 /// ```
 /// # flow_rt::sim::check(0..1, |rt| async move {
@@ -44,6 +46,22 @@ impl Trigger for RandomInterval {
         Some(Due::At(previous + between(seed, self.least, self.most)))
     }
 
+    /// Each time hangs on the one before it, so there is no way to the latest but through all.
+    fn catch_up(&self, cx: &TriggerContext) -> Option<CatchUp> {
+        let (now, mut at, mut passed) = (cx.now(), *cx, 0);
+        while let Some(due @ Due::At(next)) = self.next(&at)
+            && next <= now
+        {
+            passed += 1;
+            at = at.after(if passed <= MOST { due } else { Due::At(now) });
+        }
+        let latest = at.previous().filter(|_| passed > 0)?;
+        Some(CatchUp {
+            chained: true,
+            ..CatchUp::new(latest, passed)
+        })
+    }
+
     fn is_cheap(&self) -> bool {
         true
     }
@@ -59,3 +77,6 @@ impl Trigger for RandomInterval {
         Ok(())
     }
 }
+
+/// So many times are walked through: half a millisecond of the driver's.
+const MOST: u64 = 65_536;

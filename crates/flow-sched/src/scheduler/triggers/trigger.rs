@@ -191,6 +191,8 @@ impl TriggerContext {
 pub struct CatchUp {
     pub(crate) latest: Due,
     pub(crate) passed: u64,
+    /// Each hangs on the one before it, so that none is found but by way of all before it.
+    pub(crate) chained: bool,
 }
 
 impl CatchUp {
@@ -199,6 +201,7 @@ impl CatchUp {
         Self {
             latest: latest.into(),
             passed,
+            chained: false,
         }
     }
 }
@@ -371,10 +374,7 @@ pub(crate) fn walk<T: Trigger + ?Sized>(trigger: &T, cx: &TriggerContext) -> Opt
         if !is_past(due, &cx) || !moves_on(due, &cx) {
             break;
         }
-        found = Some(CatchUp {
-            latest: due,
-            passed,
-        });
+        found = Some(CatchUp::new(due, passed));
         cx = cx.after(due);
     }
     let found = found?;
