@@ -26,11 +26,11 @@
 //! | `Sizing`, `SizingStats` | a pool that finds its number of slots (feature `adaptive`) |
 //! | [`LoadSource`], [`PoolLoad`], [`CpuLoad`], [`PressureLoad`], [`LoadError`] | how busy something is |
 //! | [`Scheduler`], [`SchedulerBuilder`], [`SchedulerDriver`] | jobs by time |
-//! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`] | one job: its policies, its control, its run |
+//! | [`JobBuilder`], [`JobHandle`], [`JobContext`], [`Outcome`], [`BoxError`] | one job: its policies, its control, its run |
 //! | [`Every`], [`FixedDelay`], [`RandomInterval`], [`Once`], [`After`] | triggers by the clock |
 //! | [`Union`], [`Intersection`], [`Excluding`], [`Within`], [`Between`] | triggers made of others |
 //! | [`Window`], [`Calendar`], [`Holidays`] | when it is open, and when nothing runs |
-//! | [`Trigger`], [`TriggerContext`], [`CatchUp`] | a trigger of your own |
+//! | [`Trigger`], [`TriggerContext`], [`Due`], [`CatchUp`] | a trigger of your own |
 //! | [`Overlap`], [`Misfire`], [`Jitter`] | when a job runs, and when it does not |
 //! | [`Chain`], [`ChainStep`], [`OnError`], [`OnSuccess`], [`Batch`] | jobs made of several parts |
 //! | [`ChainError`], [`ChainConfigError`], [`BatchError`], [`BatchConfigError`], [`PartError`] | what can go wrong in them |
@@ -42,8 +42,10 @@
 //! | [`Cron`], [`CronPattern`], [`Dialect`], [`DstPolicy`] | times of day by pattern, in any zone |
 //! | [`CronTime`], [`CronAfter`], [`CronBefore`] | occurrences, in std's times or those of chrono and jiff |
 //! | `JobTable`, `JobFunctions`, `JobTableError` | jobs from a file (feature `serde`) |
-//! | [`SchedulerStats`], [`JobStats`], [`RunReport`], [`JobEvent`], [`JobEvents`] | seeing what goes on |
-//! | [`ScheduleError`], [`StartAllError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`], [`WindowError`], [`HolidayError`], [`CandidateConfigError`], [`StaleFence`] | what can go wrong |
+//! | [`SchedulerStats`], [`SchedulerReport`] | seeing what goes on, and how it ended |
+//! | [`JobStats`], [`JobState`], [`EndReason`], [`RunCounts`], [`RunReport`], [`RunOutcome`] | the same for a job and its runs |
+//! | [`JobEvent`], [`JobEventKind`]; [`JobEvents`], [`JobNews`], [`JobNewsKind`] | being told of it: by a hook, as a stream |
+//! | [`ScheduleError`], [`StartAllError`], [`TriggerNowError`], [`SchedulerConfigError`], [`CronError`], [`UnknownZone`], [`WindowError`], [`HolidayError`], [`CandidateConfigError`], [`StaleFence`] | what can go wrong |
 //!
 //! # Features
 //! - **`pool`**: the worker pool.
@@ -57,7 +59,8 @@
 //!   on a pool.
 //! - `tracing`: events for what is rare in a pool: tasks that panic or time out, a queue that
 //!   overflows and how much it cost, the phases of a shutdown. And for what is rare in a scheduler:
-//!   times that were missed, runs that panic, time out or fail for good, jobs that end by a fault.
+//!   times that were missed, runs that panic, time out or fail for good, jobs that end by a fault, a
+//!   store that does not answer, claims that are lost, a wall clock that is set back.
 //! - `loom`: only with `--cfg loom`, for this workspace's models.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

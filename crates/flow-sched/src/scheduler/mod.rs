@@ -90,6 +90,22 @@ use crate::pool::Shutdown;
 ///   anew from what it shows now, within a minute. Times of the past that it shows again come
 ///   again, but for jobs that are due once. [`JobEventKind::ClockSetBack`] tells of it.
 ///
+/// # What it leaves to its users
+/// - To run a job for times of the past (a *backfill*): a run by hand,
+///   [`trigger_now`](JobHandle::trigger_now), is one for the present. What the scheduler itself has
+///   missed is made up by [`Misfire`].
+/// - Hooks for one job: [`on_event`](SchedulerBuilder::on_event) and [`events`](Self::events) name
+///   the job of each event.
+/// - Graphs of jobs: a [`Chain`] of [`Batch`]es is one job, in whose order nothing is left open.
+/// - To choose which baggage runs carry: start the job in a
+///   [`TaskContext`](flow_rt::TaskContext::propagate) that limits it.
+///
+/// # Cost
+/// Who starts, ends or changes a job takes a short lock of the scheduler's, under which no user's
+/// code runs; so does the driver in each turn, and a run whose end decides when its job is due.
+/// Other runs take that of their job alone. The memory of a burst goes back, in steps, when nothing
+/// is due: what is kept is no more than twice what is needed, and some 100 KB.
+///
 /// ```
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicU32, Ordering};

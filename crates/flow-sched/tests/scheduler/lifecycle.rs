@@ -19,7 +19,10 @@ flow_rt::on_every_runtime! {
     case_088_names_are_unique_and_not_empty,
     a_name_is_free_before_the_driver_has_looked,
     case_089_091_a_job_that_is_due_once_runs_once_and_is_gone,
-    case_093_to_097_remove_list_stats_and_events,
+    case_093_a_removed_job_is_gone_and_cancel_all_leaves_none,
+    case_094_a_list_shows_who_recurs_and_how_often,
+    case_096_097_stats_and_hooks_count_what_becomes_of_jobs,
+    case_116_the_hook_hears_of_each_run_that_is_skipped,
     case_101_panics_and_errors_are_results,
     case_102_jobs_and_hooks_may_call_the_scheduler,
     case_103_shutdown_is_idempotent_and_can_be_called_from_a_run,
@@ -99,7 +102,37 @@ async fn case_089_091_a_job_that_is_due_once_runs_once_and_is_gone(rt: TestRunti
     }
 }
 
-async fn case_093_to_097_remove_list_stats_and_events(rt: TestRuntime) {
+async fn case_093_a_removed_job_is_gone_and_cancel_all_leaves_none(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let log = Log::new(&rt);
+    for name in ["five", "a", "b", "c"] {
+        noting(&scheduler, name, &log).every(SEC).start().unwrap();
+    }
+    assert!(scheduler.remove("five"));
+    assert!(!scheduler.remove("five"));
+    assert!(!scheduler.remove("unknown"));
+    assert_eq!(scheduler.list().len(), 3);
+    assert_eq!(scheduler.cancel_all(), 3);
+    assert!(scheduler.list().is_empty());
+    rt.advance(MIN).await;
+    assert_eq!(log.len(), 0);
+}
+
+async fn case_094_a_list_shows_who_recurs_and_how_often(rt: TestRuntime) {
+    let scheduler = scheduler(&rt);
+    let five = scheduler.job("five", async |_cx| ()).every(HOUR);
+    five.max_runs(5).start().unwrap();
+    let once = scheduler.job("once", async |_cx| ()).after(MIN);
+    once.start().unwrap();
+    let list = scheduler.list();
+    let shown: Vec<_> = list
+        .iter()
+        .map(|job| (&*job.name, job.recurring, job.max_runs))
+        .collect();
+    assert_eq!(shown, [("five", true, Some(5)), ("once", false, None)]);
+}
+
+async fn case_096_097_stats_and_hooks_count_what_becomes_of_jobs(rt: TestRuntime) {
     let counts: Arc<[AtomicUsize; 3]> = Arc::default();
     let seen = counts.clone();
     let scheduler = Scheduler::builder()
@@ -115,51 +148,37 @@ async fn case_093_to_097_remove_list_stats_and_events(rt: TestRuntime) {
         })
         .build()
         .unwrap();
-    scheduler
-        .job("five", async |_cx| ())
-        .every(HOUR)
-        .max_runs(5)
-        .start()
-        .unwrap();
-    scheduler
-        .job("once", async |_cx| ())
-        .after(MIN)
-        .start()
-        .unwrap();
-    let list = scheduler.list();
-    assert_eq!(
-        (&*list[0].name, list[0].recurring, list[0].max_runs),
-        ("five", true, Some(5))
-    );
-    assert_eq!(
-        (&*list[1].name, list[1].recurring, list[1].max_runs),
-        ("once", false, None)
-    );
+    let job = |name: &'static str| scheduler.job(name, async |_cx| ());
+    job("later").every(HOUR).start().unwrap();
+    job("once").after(MIN).start().unwrap();
     assert_eq!(scheduler.stats().scheduled, 2);
     rt.advance(MIN).await;
     let stats = scheduler.stats();
     assert_eq!((stats.runs.completed, stats.jobs, stats.removed), (1, 1, 0));
-    assert!(scheduler.remove("five"));
-    assert!(!scheduler.remove("five"));
-    assert!(!scheduler.remove("unknown"));
+    assert!(scheduler.remove("later"));
     let stats = scheduler.stats();
     assert_eq!((stats.removed, stats.jobs, stats.running), (1, 0, 0));
-    assert_eq!(
-        counts.each_ref().map(|count| count.load(Relaxed)),
-        [2, 1, 1]
-    );
+    let counts = counts.each_ref().map(|count| count.load(Relaxed));
+    assert_eq!(counts, [2, 1, 1]);
+}
 
-    for name in ["a", "b", "c"] {
-        scheduler
-            .job(name, async |_cx| ())
-            .every(SEC)
-            .start()
-            .unwrap();
-    }
-    assert_eq!(scheduler.cancel_all(), 3);
-    assert!(scheduler.list().is_empty());
-    rt.advance(MIN).await;
-    assert_eq!(scheduler.stats().runs.completed, 1);
+async fn case_116_the_hook_hears_of_each_run_that_is_skipped(rt: TestRuntime) {
+    let skipped = Arc::new(AtomicUsize::new(0));
+    let seen = skipped.clone();
+    let scheduler = Scheduler::builder().runtime(&rt).on_event(move |event| {
+        if let JobEventKind::Skipped(count) = event.kind {
+            assert_eq!((event.job, count), ("slow", 1));
+            seen.fetch_add(1, Relaxed);
+        }
+    });
+    let scheduler = scheduler.build().unwrap();
+    let log = Log::new(&rt);
+    let job = slow(&scheduler, "slow", &log, ms(310)).every(ms(50));
+    let job = job.start().unwrap();
+    rt.advance(ms(1_010)).await;
+    // Of those due at 50, 100 .. 1,000, the ones at 50, 400 and 750 find it free.
+    assert_eq!(log.millis(), [50, 400, 750]);
+    assert_eq!((skipped.load(Relaxed), job.stats().runs.skipped), (17, 17));
 }
 
 async fn case_101_panics_and_errors_are_results(rt: TestRuntime) {

@@ -6,6 +6,7 @@ mod adaptive;
 mod allocations;
 mod batches;
 mod behaviour;
+mod bounds;
 mod carrying;
 mod chains;
 mod chaos;
@@ -13,6 +14,7 @@ mod cluster;
 mod common;
 mod control;
 mod cron;
+mod drawn;
 mod errors;
 mod faults;
 mod gates;
@@ -20,6 +22,7 @@ mod instances;
 mod lifecycle;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod overlaps;
 mod policies;
 mod pooled;
 #[cfg(feature = "fine-timer")]
@@ -32,6 +35,7 @@ mod table;
 mod timing;
 mod triggers;
 mod turns;
+mod twice;
 mod unions;
 mod wakers;
 #[cfg(feature = "tracing")]

@@ -1,12 +1,20 @@
 //! What a registry shows of a scheduler.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use flow_metrics::Registry;
-use flow_rt::TestRuntime;
-use flow_sched::{Overlap, Scheduler};
+use flow_rt::{CancellationToken, TestRuntime};
+use flow_sched::{Claims, Elector, Every, Fence, Misfire, Overlap, Scheduler, WorkerPool};
 
-use crate::common::{HOUR, SEC};
+use crate::cluster::{Line, store};
+use crate::common::{HOUR, MIN, SEC, ms, secs};
 
-flow_rt::on_every_runtime! { seeds 0..3; a_registry_shows_a_scheduler_and_does_not_keep_it }
+flow_rt::on_every_runtime! {
+    seeds 0..3;
+    a_registry_shows_a_scheduler_and_does_not_keep_it,
+    every_entry_counts_what_it_says,
+}
 
 async fn a_registry_shows_a_scheduler_and_does_not_keep_it(rt: TestRuntime) {
     let registry = Registry::new();
@@ -46,4 +54,152 @@ async fn a_registry_shows_a_scheduler_and_does_not_keep_it(rt: TestRuntime) {
     drop(scheduler);
     let shown = registry.collect();
     assert_eq!(shown.gauge("flow_sched_jobs", &[name]), None);
+}
+
+/// Leads when it is told to.
+#[derive(Clone)]
+struct Leads(Arc<AtomicBool>);
+
+impl Elector for Leads {
+    fn leads(&self) -> Option<Fence> {
+        self.0.load(Relaxed).then(|| Fence::new(1))
+    }
+}
+
+async fn every_entry_counts_what_it_says(rt: TestRuntime) {
+    let registry = Registry::new();
+    let pool = WorkerPool::builder()
+        .runtime(&rt)
+        .slots(1)
+        .queue(9)
+        .build()
+        .unwrap();
+    let line = Line::to(&store(&rt));
+    let leads = Leads(Arc::new(AtomicBool::new(true)));
+    let builder = |name: &'static str| Scheduler::builder().runtime(&rt).name(name);
+    let alone = builder("alone").build().unwrap();
+    let pooled = builder("pooled").pool(&pool).build().unwrap();
+    let led = builder("led").elector(&leads).build().unwrap();
+    let claims = Claims::at_least_once(&line).lease(secs(30));
+    let claims = builder("claims").claims(claims).build().unwrap();
+    for scheduler in [&alone, &pooled, &led, &claims] {
+        registry.register(scheduler.collector()).unwrap().forget();
+    }
+    let panics = alone.job("panics", async |_cx| -> () { panic!("on purpose") });
+    panics.every(SEC).max_runs(2).start().unwrap();
+    let slow = |name: &'static str| {
+        alone.job_with(name, rt.clone(), async |_cx, rt: TestRuntime| {
+            rt.sleep(ms(2_500)).await.unwrap();
+        })
+    };
+    // Due at 1, 4 and 7 s, and not after the third run; four times find it running.
+    slow("skips").every(SEC).max_runs(3).start().unwrap();
+    let late = slow("late")
+        .every(SEC)
+        .timeout(SEC)
+        .overlap(Overlap::Allow(9));
+    late.max_runs(4).start().unwrap();
+    rt.advance(ms(10_500)).await;
+    let misses = alone.job("misses", async |_cx| ()).cron("0 * * * *");
+    misses.misfire(Misfire::Skip).start().unwrap();
+    rt.suspend(8 * HOUR + MIN);
+    rt.advance(61 * SEC).await;
+    // One of three runs has begun as the job goes.
+    let go = CancellationToken::new();
+    let dropped = pooled.job_with("dropped", go.clone(), async |_cx, go: CancellationToken| {
+        go.cancelled().await;
+    });
+    let dropped = dropped
+        .every(SEC)
+        .overlap(Overlap::Allow(9))
+        .start()
+        .unwrap();
+    rt.advance(ms(3_500)).await;
+    drop(dropped.remove());
+    leads.0.store(false, Relaxed);
+    let elsewhere = led.job("elsewhere", async |_cx| ()).every(SEC);
+    elsewhere.max_runs(5).start().unwrap();
+    // One has a claim as the line is cut, and loses it; then two get none.
+    let held = claims.job_with("held", rt.clone(), async |_cx, rt: TestRuntime| {
+        rt.sleep(70 * SEC).await.unwrap();
+    });
+    let held = held
+        .trigger(Every::new(MIN).aligned())
+        .overlap(Overlap::Allow(9));
+    held.max_runs(3).start().unwrap();
+    rt.advance(MIN).await;
+    assert_eq!(claims.stats().running, 1);
+    line.cut.store(true, Relaxed);
+    rt.advance(5 * MIN).await;
+    go.cancel();
+    rt.settle().await;
+
+    let shown = registry.collect();
+    let outcome = |scheduler: &'static str, outcome: &'static str| {
+        let labels = [("scheduler", scheduler), ("outcome", outcome)];
+        shown.counter("flow_sched_runs_total", &labels).unwrap()
+    };
+    let counter = |scheduler: &'static str, entry: &str| {
+        let entry = format!("flow_sched_{entry}_total");
+        shown.counter(&entry, &[("scheduler", scheduler)]).unwrap()
+    };
+    assert_eq!(
+        (outcome("alone", "panicked"), outcome("alone", "timed_out")),
+        (2, 4)
+    );
+    assert_eq!(
+        (
+            outcome("alone", "completed"),
+            outcome("pooled", "completed")
+        ),
+        (3, 1)
+    );
+    assert_eq!(
+        (outcome("pooled", "dropped"), outcome("led", "elsewhere")),
+        (2, 5)
+    );
+    assert_eq!(outcome("claims", "unclaimed"), 2);
+    assert_eq!(
+        (
+            counter("alone", "skipped_runs"),
+            counter("alone", "missed_runs")
+        ),
+        (4, 8)
+    );
+    assert_eq!(
+        (
+            counter("claims", "lost_claims"),
+            counter("alone", "lost_claims")
+        ),
+        (1, 0)
+    );
+    assert!(counter("claims", "store_errors") >= 3);
+    // And nothing that its own statistics do not say.
+    for (name, scheduler) in [
+        ("alone", alone),
+        ("pooled", pooled),
+        ("led", led),
+        ("claims", claims),
+    ] {
+        let stats = scheduler.stats();
+        assert_eq!(counter(name, "skipped_runs"), stats.runs.skipped);
+        assert_eq!(counter(name, "missed_runs"), stats.runs.missed);
+        assert_eq!(counter(name, "wakeups"), stats.wakeups);
+        assert!(stats.wakeups > 0);
+        assert_eq!(counter(name, "store_errors"), stats.store_errors);
+        assert_eq!(counter(name, "lost_claims"), stats.lost_claims);
+        for (of, count) in [
+            ("completed", stats.runs.completed),
+            ("failed", stats.runs.failed),
+            ("panicked", stats.runs.panicked),
+            ("timed_out", stats.runs.timed_out),
+            ("terminated", stats.runs.terminated),
+            ("declined", stats.runs.declined),
+            ("elsewhere", stats.runs.elsewhere),
+            ("unclaimed", stats.runs.unclaimed),
+            ("dropped", stats.runs.dropped),
+        ] {
+            assert_eq!(outcome(name, of), count, "{name}: {of}");
+        }
+    }
 }

@@ -52,8 +52,19 @@ async fn case_106_a_full_pool_delays_only_its_own_job(rt: TestRuntime) {
     let a = noting(&scheduler, "a", &log).every(SEC).start().unwrap();
     let b = noting(&scheduler, "b", &log).every(SEC).start().unwrap();
     noting(&wide, "c", &log).every(SEC).start().unwrap();
+    // Of the same scheduler: what needs no room in the pool comes on time.
+    let asked = Log::new(&rt);
+    let asks = asked.clone();
+    let d = noting(&scheduler, "d", &log).every(SEC).when(move |_cx| {
+        asks.note();
+        async { false }
+    });
+    let d = d.start().unwrap();
     rt.advance(ms(5_500)).await;
     assert_eq!(log.len(), 5, "only c has run");
+    assert_eq!(asked.millis(), [1_000, 2_000, 3_000, 4_000, 5_000]);
+    assert_eq!(d.stats().runs.declined, 5);
+    d.remove().await;
     assert_eq!(
         (a.stats().running, a.stats().runs.skipped),
         (1, 4),

@@ -38,13 +38,16 @@ pub(in crate::scheduler) fn tell(shared: &Shared, job: &str, kind: JobEventKind<
                 );
             }
         }
-        JobEventKind::StoreFailed { run, message } => {
+        JobEventKind::StoreFailed {
+            run,
+            message: error,
+        } => {
             if let Some(passed_over) = shared.store_faults.tell(shared, 1) {
                 tracing::warn!(
                     scheduler,
                     job,
                     run,
-                    message,
+                    error,
                     passed_over,
                     "the store of the claims did not answer"
                 );
