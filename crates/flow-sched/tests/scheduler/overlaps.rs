@@ -102,7 +102,7 @@ fn start(
 #[test]
 fn runs_start_by_the_formulas_of_their_policies_under_clock_chaos() {
     let stall = Stall::new(20, ms(1)..=secs(10)).of("flow scheduler");
-    Sim::builder().stall(stall).check(0..20, |rt| async move {
+    Sim::builder().stall(stall).check(0..8, |rt| async move {
         let mut rng = rt.rng();
         let scheduler = Scheduler::builder().runtime(&rt).build().unwrap();
         let mut jobs = Vec::new();
@@ -133,7 +133,7 @@ fn runs_start_by_the_formulas_of_their_policies_under_clock_chaos() {
             }
         }
         let start = rt.now();
-        while rt.now() < start + secs(1_800) {
+        while rt.now() < start + secs(1_200) {
             rt.sleep(ms(rng.below(20_000))).await;
             match rng.below(12) {
                 0 => rt.step_wall(HOUR, Step::Forward),
@@ -149,7 +149,7 @@ fn runs_start_by_the_formulas_of_their_policies_under_clock_chaos() {
                 job.update(Every::new(1_000 * HOUR)).unwrap();
             }
         }
-        rt.sleep(500 * HOUR).await;
+        rt.sleep(HOUR).await;
         for (period, every, requests, others) in jobs {
             let requests = requests.lock().unwrap().clone();
             assert!(requests.len() >= 5, "{every:?}");

@@ -13,7 +13,7 @@ use flow_sched::{
     WorkerPool,
 };
 
-use crate::common::{HOUR, Log, SEC, ms, noting, secs};
+use crate::common::{HOUR, Log, MIN, SEC, ms, noting, secs};
 
 flow_rt::on_every_runtime! {
     seeds 0..50;
@@ -244,7 +244,8 @@ async fn a_removed_job_waits_for_no_room_in_a_pool(rt: TestRuntime) {
     rt.advance(ms(1_500)).await;
 
     // Nobody has made room.
-    assert!(waits.remove().await);
+    let removed = rt.timeout(MIN, waits.remove()).await;
+    assert!(removed.expect("it waits for room"));
     let stats = waits.stats();
     assert_eq!((stats.running, stats.runs.dropped), (0, 1));
     assert!(asked.remove().await);
