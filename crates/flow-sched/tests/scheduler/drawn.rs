@@ -24,7 +24,9 @@ fn chi_square(counts: &[u64]) -> f64 {
 
 /// The part of several equal ones that a value from 0 to 1 is in.
 fn part(value: f64, parts: usize) -> usize {
-    ((value * parts as f64) as usize).min(parts - 1)
+    (1..parts)
+        .filter(|&n| value * parts as f64 >= n as f64)
+        .count()
 }
 
 /// That values from 0 to 1 are spread evenly.
@@ -62,7 +64,7 @@ fn is_even_one_by_one(values: &[f64], what: &str) {
 
 fn share(value: Duration, least: Duration, most: Duration) -> f64 {
     assert!((least..=most).contains(&value), "{value:?}");
-    (value - least).as_secs_f64() / (most - least).as_secs_f64()
+    value.abs_diff(least).as_secs_f64() / most.abs_diff(least).as_secs_f64()
 }
 
 #[test]
@@ -112,7 +114,7 @@ fn jitter_is_even_over_its_range_and_over_jobs() {
             assert_eq!(seen.len(), 2_000, "{name}");
             let late = (1..)
                 .zip(seen)
-                .map(|(n, at)| share(at - HOUR * n, least, most));
+                .map(|(n, at)| share(at.abs_diff(HOUR * n), least, most));
             is_even_one_by_one(&late.collect::<Vec<_>>(), name);
         }
         for (name, log) in [("named", named), ("unnamed", unnamed)] {
@@ -120,7 +122,7 @@ fn jitter_is_even_over_its_range_and_over_jobs() {
             assert_eq!(seen.len(), 1_000, "{name}");
             let late = seen
                 .into_iter()
-                .map(|at| share(at - HOUR, Duration::ZERO, most));
+                .map(|at| share(at.abs_diff(HOUR), Duration::ZERO, most));
             is_even(&late.collect::<Vec<_>>(), name);
         }
     });
@@ -139,7 +141,7 @@ fn random_intervals_are_even_over_their_range() {
         let seen = log.seen.lock().unwrap().clone();
         let gaps = seen
             .windows(2)
-            .map(|pair| share(pair[1] - pair[0], least, most));
+            .map(|pair| share(pair[1].abs_diff(pair[0]), least, most));
         let gaps: Vec<_> = gaps.collect();
         assert_eq!(gaps.len(), 2_000);
         is_even_one_by_one(&gaps, "gaps");

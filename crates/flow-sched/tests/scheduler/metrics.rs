@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use flow_metrics::Registry;
 use flow_rt::{CancellationToken, TestRuntime};
-use flow_sched::{Claims, Elector, Every, Fence, Misfire, Overlap, Scheduler, WorkerPool};
+use flow_sched::{
+    Claims, Elector, Every, Fence, JobHandle, Misfire, Overlap, RunCounts, Scheduler, WorkerPool,
+};
 
 use crate::cluster::{Line, store};
 use crate::common::{HOUR, MIN, SEC, ms, secs};
@@ -66,6 +68,62 @@ impl Elector for Leads {
     }
 }
 
+/// How runs have ended, by the names of the entries.
+fn outcomes(runs: RunCounts) -> [(&'static str, u64); 9] {
+    [
+        ("completed", runs.completed),
+        ("failed", runs.failed),
+        ("panicked", runs.panicked),
+        ("timed_out", runs.timed_out),
+        ("terminated", runs.terminated),
+        ("declined", runs.declined),
+        ("elsewhere", runs.elsewhere),
+        ("unclaimed", runs.unclaimed),
+        ("dropped", runs.dropped),
+    ]
+}
+
+/// Two runs that panic, four that take too long, three in the way of four others.
+fn start_faulty(alone: &Scheduler, rt: &TestRuntime) {
+    let panics = alone.job("panics", async |_cx| -> () { panic!("on purpose") });
+    panics.every(SEC).max_runs(2).start().unwrap();
+    let slow = |name: &'static str| {
+        alone.job_with(name, rt.clone(), async |_cx, rt: TestRuntime| {
+            rt.sleep(ms(2_500)).await.unwrap();
+        })
+    };
+    // Due at 1, 4 and 7 s, and not after the third run; four times find it running.
+    slow("skips").every(SEC).max_runs(3).start().unwrap();
+    let late = slow("late")
+        .every(SEC)
+        .timeout(SEC)
+        .overlap(Overlap::Allow(9));
+    late.max_runs(4).start().unwrap();
+}
+
+/// One has a claim as the line is cut, and loses it; then two get none.
+fn start_claiming(claims: &Scheduler, rt: &TestRuntime) {
+    let held = claims.job_with("held", rt.clone(), async |_cx, rt: TestRuntime| {
+        rt.sleep(70 * SEC).await.unwrap();
+    });
+    let held = held
+        .trigger(Every::new(MIN).aligned())
+        .overlap(Overlap::Allow(9));
+    held.max_runs(3).start().unwrap();
+}
+
+/// One run begins, and the others wait for it to end.
+fn start_waiting(pooled: &Scheduler, go: &CancellationToken) -> JobHandle {
+    let dropped = pooled.job_with("dropped", go.clone(), async |_cx, go: CancellationToken| {
+        go.cancelled().await;
+    });
+    dropped
+        .every(SEC)
+        .overlap(Overlap::Allow(9))
+        .start()
+        .unwrap()
+}
+
 async fn every_entry_counts_what_it_says(rt: TestRuntime) {
     let registry = Registry::new();
     let pool = WorkerPool::builder()
@@ -85,20 +143,7 @@ async fn every_entry_counts_what_it_says(rt: TestRuntime) {
     for scheduler in [&alone, &pooled, &led, &claims] {
         registry.register(scheduler.collector()).unwrap().forget();
     }
-    let panics = alone.job("panics", async |_cx| -> () { panic!("on purpose") });
-    panics.every(SEC).max_runs(2).start().unwrap();
-    let slow = |name: &'static str| {
-        alone.job_with(name, rt.clone(), async |_cx, rt: TestRuntime| {
-            rt.sleep(ms(2_500)).await.unwrap();
-        })
-    };
-    // Due at 1, 4 and 7 s, and not after the third run; four times find it running.
-    slow("skips").every(SEC).max_runs(3).start().unwrap();
-    let late = slow("late")
-        .every(SEC)
-        .timeout(SEC)
-        .overlap(Overlap::Allow(9));
-    late.max_runs(4).start().unwrap();
+    start_faulty(&alone, &rt);
     rt.advance(ms(10_500)).await;
     let misses = alone.job("misses", async |_cx| ()).cron("0 * * * *");
     misses.misfire(Misfire::Skip).start().unwrap();
@@ -106,27 +151,13 @@ async fn every_entry_counts_what_it_says(rt: TestRuntime) {
     rt.advance(61 * SEC).await;
     // One of three runs has begun as the job goes.
     let go = CancellationToken::new();
-    let dropped = pooled.job_with("dropped", go.clone(), async |_cx, go: CancellationToken| {
-        go.cancelled().await;
-    });
-    let dropped = dropped
-        .every(SEC)
-        .overlap(Overlap::Allow(9))
-        .start()
-        .unwrap();
+    let dropped = start_waiting(&pooled, &go);
     rt.advance(ms(3_500)).await;
     drop(dropped.remove());
     leads.0.store(false, Relaxed);
     let elsewhere = led.job("elsewhere", async |_cx| ()).every(SEC);
     elsewhere.max_runs(5).start().unwrap();
-    // One has a claim as the line is cut, and loses it; then two get none.
-    let held = claims.job_with("held", rt.clone(), async |_cx, rt: TestRuntime| {
-        rt.sleep(70 * SEC).await.unwrap();
-    });
-    let held = held
-        .trigger(Every::new(MIN).aligned())
-        .overlap(Overlap::Allow(9));
-    held.max_runs(3).start().unwrap();
+    start_claiming(&claims, &rt);
     rt.advance(MIN).await;
     assert_eq!(claims.stats().running, 1);
     line.cut.store(true, Relaxed);
@@ -188,17 +219,7 @@ async fn every_entry_counts_what_it_says(rt: TestRuntime) {
         assert!(stats.wakeups > 0);
         assert_eq!(counter(name, "store_errors"), stats.store_errors);
         assert_eq!(counter(name, "lost_claims"), stats.lost_claims);
-        for (of, count) in [
-            ("completed", stats.runs.completed),
-            ("failed", stats.runs.failed),
-            ("panicked", stats.runs.panicked),
-            ("timed_out", stats.runs.timed_out),
-            ("terminated", stats.runs.terminated),
-            ("declined", stats.runs.declined),
-            ("elsewhere", stats.runs.elsewhere),
-            ("unclaimed", stats.runs.unclaimed),
-            ("dropped", stats.runs.dropped),
-        ] {
+        for (of, count) in outcomes(stats.runs) {
             assert_eq!(outcome(name, of), count, "{name}: {of}");
         }
     }

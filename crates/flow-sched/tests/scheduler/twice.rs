@@ -9,6 +9,7 @@ use flow_sched::{
     Candidate, Claims, Jitter, JobContext, MemoryStore, Misfire, Overlap, RandomInterval,
     Scheduler, WorkerPool,
 };
+use futures_util::future::BoxFuture;
 
 use crate::common::{HOUR, MIN, SEC, ms, secs};
 
@@ -22,6 +23,50 @@ fn told(rt: &Sim, story: &Story, of: &'static str) -> flow_sched::SchedulerBuild
         let line = format!("{of} {} {:?}", event.job, event.kind);
         story.lock().unwrap().push((at, line));
     })
+}
+
+/// Takes some time, and fails now and then.
+fn body(
+    rt: &Sim,
+    most: u64,
+) -> impl Fn(JobContext) -> BoxFuture<'static, Result<(), &'static str>> + Send + Sync + 'static {
+    let (rt, draws) = (rt.clone(), Mutex::new(rt.rng()));
+    move |_cx| {
+        let (takes, fails) = {
+            let mut draws = draws.lock().unwrap();
+            (ms(draws.below(most)), draws.below(4) == 0)
+        };
+        let rt = rt.clone();
+        Box::pin(async move {
+            rt.sleep(takes).await;
+            if fails { Err("no") } else { Ok(()) }
+        })
+    }
+}
+
+/// Forty jobs of all kinds.
+fn start_many(pooled: &Scheduler, rt: &Sim) {
+    for n in 0..40_u64 {
+        let policies = [
+            Overlap::Skip,
+            Overlap::BufferOne,
+            Overlap::BufferAll(3),
+            Overlap::CancelPrevious,
+            Overlap::TerminatePrevious,
+            Overlap::Allow(2),
+        ];
+        let job = pooled.job(format!("job {n}"), body(rt, 60_000));
+        let job = match n % 4 {
+            0 => job.every(secs(10 + n)).jitter(Jitter::equal(secs(5))),
+            1 => job.trigger(RandomInterval::new(SEC..=MIN)),
+            2 => job.cron("*/2 * * * *").jitter(Jitter::stable(SEC)),
+            _ => job.fixed_delay(secs(5)).misfire(Misfire::Skip),
+        };
+        let backoff = Backoff::exponential(ms(100)).attempts(3);
+        let job = job.retry(backoff).timeout(secs(40));
+        let job = job.overlap(policies[n as usize % policies.len()]);
+        job.start().unwrap();
+    }
 }
 
 /// A bit of everything that draws lots, hashes, waits in lines and is woken together.
@@ -53,21 +98,6 @@ async fn much(rt: Sim) -> Vec<(Duration, String)> {
             (shared, led.elector(&candidate).build().unwrap())
         })
         .collect();
-    let body = |rt: &Sim, most: u64| {
-        let draws = Arc::new(Mutex::new(rt.rng()));
-        let rt = rt.clone();
-        move |_cx: JobContext| {
-            let (rt, draws) = (rt.clone(), draws.clone());
-            async move {
-                let (takes, fails) = {
-                    let mut draws = draws.lock().unwrap();
-                    (ms(draws.below(most)), draws.below(4) == 0)
-                };
-                rt.sleep(takes).await;
-                if fails { Err("no") } else { Ok(()) }
-            }
-        }
-    };
     for (n, scheduler) in instances
         .iter()
         .flat_map(|(one, two)| [one, two])
@@ -83,27 +113,7 @@ async fn much(rt: Sim) -> Vec<(Duration, String)> {
             .start()
             .unwrap();
     }
-    for n in 0..40_u64 {
-        let policies = [
-            Overlap::Skip,
-            Overlap::BufferOne,
-            Overlap::BufferAll(3),
-            Overlap::CancelPrevious,
-            Overlap::TerminatePrevious,
-            Overlap::Allow(2),
-        ];
-        let job = pooled.job(format!("job {n}"), body(&rt, 60_000));
-        let job = match n % 4 {
-            0 => job.every(secs(10 + n)).jitter(Jitter::equal(secs(5))),
-            1 => job.trigger(RandomInterval::new(SEC..=MIN)),
-            2 => job.cron("*/2 * * * *").jitter(Jitter::stable(SEC)),
-            _ => job.fixed_delay(secs(5)).misfire(Misfire::Skip),
-        };
-        let backoff = Backoff::exponential(ms(100)).attempts(3);
-        let job = job.retry(backoff).timeout(secs(40));
-        let job = job.overlap(policies[n as usize % policies.len()]);
-        job.start().unwrap();
-    }
+    start_many(&pooled, &rt);
     let mut rng = rt.rng();
     for _ in 0..40 {
         rt.sleep(ms(rng.below(60_000))).await;
@@ -124,8 +134,7 @@ async fn much(rt: Sim) -> Vec<(Duration, String)> {
         one.shutdown(secs(20)).await;
         two.shutdown(secs(20)).await;
     }
-    let story = story.lock().unwrap().clone();
-    story
+    story.lock().unwrap().clone()
 }
 
 #[test]
