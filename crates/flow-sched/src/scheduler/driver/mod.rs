@@ -33,6 +33,7 @@ use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -81,7 +82,13 @@ pub struct SchedulerDriver {
     is_busy: bool,
     /// Whether the registry has much more room than it needs.
     is_sparse: bool,
+    /// When memory is to be given back, if much more is kept than is needed and nothing has come
+    /// since: what is moved in the midst of a burst may end with it.
+    tidy_at: Option<Instant>,
 }
+
+/// So long nothing is to come before memory is given back.
+const TIDY_AFTER: Duration = Duration::from_secs(1);
 
 impl SchedulerDriver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -97,6 +104,7 @@ impl SchedulerDriver {
             references: Vec::new(),
             is_busy: false,
             is_sparse: false,
+            tidy_at: None,
             shared,
         }
     }
@@ -110,6 +118,9 @@ impl SchedulerDriver {
     fn take_news(&mut self, budget: &mut usize) {
         if self.news.is_empty() {
             self.shared.take_news(&mut self.news);
+        }
+        if !self.news.is_empty() {
+            self.tidy_at = None;
         }
         let rest = *budget / 2;
         while *budget > rest
@@ -127,8 +138,18 @@ impl SchedulerDriver {
         }
     }
 
-    /// With nothing else to do: gives memory of a burst back, a part of it. True if there is more.
-    fn tidies(&mut self, budget: &mut usize) -> bool {
+    /// With nothing else to do: gives memory of a burst back, a part of it, once nothing has come
+    /// for a while. True if there is more to do now.
+    fn tidies(&mut self, now: Instant, budget: &mut usize) -> bool {
+        let is_sparse = self.is_sparse || self.monotonic.is_sparse() || self.wall.is_sparse();
+        if !is_sparse {
+            self.tidy_at = None;
+            return false;
+        }
+        let at = *self.tidy_at.get_or_insert(now + TIDY_AFTER);
+        if now < at {
+            return false;
+        }
         let moved = |clock| {
             move |job: &Arc<Job>, index| {
                 job.state.lock().replace_timer(Some((clock, index)));
@@ -139,8 +160,10 @@ impl SchedulerDriver {
         self.is_sparse = self.is_sparse && self.shared.tidy();
         if more || self.is_sparse {
             *budget = budget.saturating_sub(TIDIED * NEWS);
+            return true;
         }
-        more || self.is_sparse
+        self.tidy_at = None;
+        false
     }
 
     /// Makes a job's timer match what it waits for; false if it has ended. Under the job's lock,
@@ -224,10 +247,12 @@ impl SchedulerDriver {
         let monotonic = self.monotonic.next_deadline();
         let monotonic = monotonic.map_or(Instant::FAR_FUTURE, Instant::from_nanos);
         let on_wall = self.wall.next_deadline().map_or(Instant::FAR_FUTURE, |at| {
-            let left = core::time::Duration::from_nanos(at.saturating_sub(wall));
+            let left = Duration::from_nanos(at.saturating_sub(wall));
             now + left.min(wall::LOOK_EVERY)
         });
-        monotonic.min(on_wall)
+        monotonic
+            .min(on_wall)
+            .min(self.tidy_at.unwrap_or(Instant::FAR_FUTURE))
     }
 }
 
@@ -276,7 +301,7 @@ impl Future for SchedulerDriver {
                 forget(job);
                 budget = budget.saturating_sub(NEWS);
             }
-            if budget == 0 || this.tidies(&mut budget) {
+            if budget == 0 || this.tidies(now, &mut budget) {
                 continue;
             }
             let wake = this.next_wake(now, wall);

@@ -200,12 +200,17 @@ impl<T> Wheel<T> {
         }
     }
 
+    /// Whether more than half of the cells, and a constant, are free.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.cells.len() > 2 * self.live + TIDY_FLOOR
+    }
+
     /// Gives memory back that is not needed for what is live, in steps: looks at `most` cells at the
     /// end of the slab, moves timers from there to free cells further ahead, and says where they are
     /// now. True if there is more to do.
     pub(crate) fn tidy(&mut self, most: usize, mut moved: impl FnMut(&T, u32)) -> bool {
         for _ in 0..most {
-            if self.cells.len() <= 2 * self.live + TIDY_FLOOR {
+            if !self.is_sparse() {
                 break;
             }
             let Some(cell) = self.cells.pop() else { break };
@@ -222,7 +227,7 @@ impl<T> Wheel<T> {
                 index,
             });
         }
-        if self.cells.len() > 2 * self.live + TIDY_FLOOR {
+        if self.is_sparse() {
             return true;
         }
         let len = self.cells.len();
