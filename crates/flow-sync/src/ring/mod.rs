@@ -71,6 +71,7 @@
 //! promises in the word that claims: so a granted sender cannot fail, and permits are the same.
 
 mod raw;
+mod sole;
 mod wait;
 mod waiters;
 
@@ -79,6 +80,7 @@ use std::collections::VecDeque;
 
 pub use self::raw::Exclusive;
 use self::raw::{Raw, Share};
+use self::sole::Sole;
 use self::waiters::Waiters;
 use crate::padded::CachePadded;
 use crate::sync::atomic::AtomicU64;
@@ -106,6 +108,8 @@ pub struct Ring<T> {
     raw: Raw<T>,
     senders: Waiters,
     receivers: Waiters,
+    /// For a ring that one receives from: instead of the receivers' line.
+    sole: Option<Sole>,
     /// How many items had been taken when a receiver last [rested](Ring::rest); more after a rest in
     /// vain.
     rested: CachePadded<AtomicU64>,
@@ -131,9 +135,17 @@ pub enum Turn {
     },
     /// It stands in the line.
     Parked(Ticket),
+    /// It is the [one receiver](Ring::with_one_receiver), and has left its waker.
+    Asleep,
 }
 
 impl Turn {
+    /// Whether its waker has been left: whoever waits for time as well must have that woken too.
+    #[must_use]
+    pub const fn is_parked(&self) -> bool {
+        matches!(self, Self::Parked(_) | Self::Asleep)
+    }
+
     /// The turn of one that has yielded for the first time and does so only once.
     pub const YIELDED: Self = Self::Yielded {
         times: 1,
@@ -166,10 +178,23 @@ impl<T> Ring<T> {
     /// A ring of `capacity` items, whose memory is taken now; `None` for a capacity of 0 or above
     /// 2^31.
     pub fn new(capacity: usize) -> Option<Self> {
+        Self::build(capacity, None)
+    }
+
+    /// The same for one receiver, which waits at less cost: there is no line to keep in order.
+    ///
+    /// Who receives from it at the same time as another may sleep for ever, and items go to
+    /// either.
+    pub fn with_one_receiver(capacity: usize) -> Option<Self> {
+        Self::build(capacity, Some(Sole::default()))
+    }
+
+    fn build(capacity: usize, sole: Option<Sole>) -> Option<Self> {
         (1..=1 << 31).contains(&capacity).then(|| Self {
             raw: Raw::new(capacity),
             senders: Waiters::new(),
             receivers: Waiters::new(),
+            sole,
             rested: CachePadded::new(AtomicU64::new(0)),
         })
     }
@@ -267,7 +292,7 @@ impl<T> Ring<T> {
     /// Gives back a promise that was not used. Does nothing if none is out.
     pub fn withdraw(&self) {
         if self.raw.withdraw(1) {
-            self.grant_receivers(self.receivers.lock());
+            self.serve_receivers();
             return;
         }
         self.popped();
@@ -383,6 +408,9 @@ impl<T> Ring<T> {
     }
 
     fn newcomer_may_pop(&self) -> Result<Share, PopError> {
+        if self.sole.is_some() {
+            return Ok(sole::ALL);
+        }
         let (waiting, granted) = self.receivers.glance();
         if waiting == 0 {
             Ok(Share {
@@ -401,7 +429,7 @@ impl<T> Ring<T> {
     fn pushed(&self) {
         fence_after_rmw();
         if self.receivers.any() {
-            self.lock_and_grant_receivers();
+            self.serve_receivers();
         }
     }
 
@@ -414,9 +442,13 @@ impl<T> Ring<T> {
         }
     }
 
+    /// After what receivers may wait for.
     #[cold]
-    fn lock_and_grant_receivers(&self) {
-        self.grant_receivers(self.receivers.lock());
+    fn serve_receivers(&self) {
+        match &self.sole {
+            Some(sole) => self.wake_sole(sole),
+            None => self.grant_receivers(self.receivers.lock()),
+        }
     }
 
     #[cold]

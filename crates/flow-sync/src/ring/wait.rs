@@ -34,7 +34,7 @@ use crate::wait_list::{Standing, Ticket};
 use crate::wake_list::WakeList;
 
 /// How a receiver takes its share: one item, or a batch.
-type Take<'a, T, R> = dyn FnMut(&Raw<T>, Share) -> Result<R, PopError> + 'a;
+pub(super) type Take<'a, T, R> = dyn FnMut(&Raw<T>, Share) -> Result<R, PopError> + 'a;
 
 impl<T> Ring<T> {
     /// Pushes the item in `slot`, or waits in line for room. With nothing there it stays pending,
@@ -104,8 +104,11 @@ impl<T> Ring<T> {
             return self.poll_receiver(cx, turn, &mut Raw::try_pop);
         }
         match self.try_pop() {
-            Ok(item) => Poll::Ready(Some(item)),
-            Err(why) => self.wait_for_item(cx, turn, yields, why).map(|()| None),
+            Ok(item) => {
+                self.comes_in_time(turn);
+                Poll::Ready(Some(item))
+            }
+            Err(why) => self.wait_for_item(cx, turn, yields, why, &mut Raw::try_pop),
         }
     }
 
@@ -131,8 +134,14 @@ impl<T> Ring<T> {
             });
         }
         match self.try_pop_many(batch, max) {
-            Ok(popped) => Poll::Ready(Some(popped)),
-            Err(why) => self.wait_for_item(cx, turn, yields, why).map(|()| None),
+            Ok(popped) => {
+                self.comes_in_time(turn);
+                Poll::Ready(Some(popped))
+            }
+            Err(why) => {
+                let take = &mut |raw: &Raw<T>, share| raw.pop_many(batch, max, share);
+                self.wait_for_item(cx, turn, yields, why, take)
+            }
         }
     }
 
@@ -186,8 +195,10 @@ impl<T> Ring<T> {
     /// Ends a receiver's wait; the item that had been set aside for it goes to the next.
     #[inline]
     pub fn leave_pop(&self, turn: &mut Turn) {
-        if let Turn::Parked(ticket) = core::mem::take(turn) {
-            self.leave_receivers(ticket);
+        match (core::mem::take(turn), &self.sole) {
+            (Turn::Parked(ticket), _) => self.leave_receivers(ticket),
+            (Turn::Asleep, Some(sole)) => self.get_up(sole, turn),
+            _ => {}
         }
     }
 
@@ -215,7 +226,7 @@ impl<T> Ring<T> {
                 break;
             }
         }
-        self.grant_receivers(self.receivers.lock());
+        self.serve_receivers();
         first
     }
 
@@ -260,22 +271,36 @@ impl<T> Ring<T> {
         })
     }
 
-    /// Ready with `Err` if the ring is drained, in the form of the answer "no item".
+    /// Ends the sleep of a sole receiver that finds an item before it was woken, or after.
+    #[inline]
+    fn comes_in_time(&self, turn: &mut Turn) {
+        if *turn == Turn::Asleep {
+            self.leave_pop(turn);
+        }
+    }
+
+    /// A receiver that found no item: ready with nothing of a drained ring; or, of a sole receiver,
+    /// with what has come meanwhile.
     #[cold]
-    fn wait_for_item(
+    fn wait_for_item<R>(
         &self,
         cx: &Context<'_>,
         turn: &mut Turn,
         yields: bool,
         why: PopError,
-    ) -> Poll<()> {
+        take: &mut Take<'_, T, R>,
+    ) -> Poll<Option<R>> {
         if why == PopError::Closed {
-            return Poll::Ready(());
+            self.comes_in_time(turn);
+            return Poll::Ready(None);
         }
         if yields && *turn == Turn::New {
             *turn = Turn::YIELDED;
             cx.waker().wake_by_ref();
             return Poll::Pending;
+        }
+        if let Some(sole) = &self.sole {
+            return self.sleep(sole, cx, turn, take);
         }
         let waker = cx.waker().clone();
         let mut line = self.receivers.lock();
@@ -386,7 +411,7 @@ impl<T> Ring<T> {
         self.senders.show(&line);
         self.grant_senders(line);
         if closed {
-            self.grant_receivers(self.receivers.lock());
+            self.serve_receivers();
         }
         // `left.waker` is dropped here, without a lock.
     }
