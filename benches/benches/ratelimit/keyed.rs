@@ -169,6 +169,7 @@ fn zipf(keys: usize) -> Vec<u32> {
 }
 
 /// All keys in an order that has nothing to do with their frequencies, the same each time.
+#[allow(clippy::cast_sign_loss)] // a unit is not negative
 fn shuffled(keys: usize) -> Vec<u64> {
     let mut shuffled: Vec<_> = (0..keys as u64).collect();
     for (last, unit) in (1..keys).rev().zip(units()) {
