@@ -120,9 +120,12 @@ fn a_future_runs_until_it_is_ready_or_the_token_is_cancelled() {
     assert_eq!((&mut run).now_or_never(), None);
     // Once it runs, ready wins over cancelled.
     let cell = std::cell::Cell::new(false);
-    let mut late = pin!(token.run_until_cancelled(poll_fn(|_| match cell.get() {
-        true => Poll::Ready(2),
-        false => Poll::Pending,
+    let mut late = pin!(token.run_until_cancelled(poll_fn(|_| {
+        if cell.get() {
+            Poll::Ready(2)
+        } else {
+            Poll::Pending
+        }
     })));
     assert_eq!((&mut late).now_or_never(), None);
     cell.set(true);
