@@ -29,21 +29,20 @@
 //! nothing and say nothing; it is the whole step that answers.
 //! grant (locked): while the list is not empty and room can be promised (an item is published
 //! beyond those of the granted, or the ring is drained): grant the first. Show; unlock; wake.
-//! park: lock; join the list; **show; fence; grant**, which may serve an earlier one: right.
+//! park: lock; join the list; **show; grant**, which may serve an earlier one: right.
 //! poll of a granted sender: leave; use the promise. Of a granted receiver, under the lock: take;
 //! leave; grant, as what was taken may have been the last of a closed ring. Nothing there
-//! (invariant 4): back to its place, show, fence, grant.
+//! (invariant 4): back to its place, show, grant.
 //! dropped while waiting: leave. Granted: withdraw and grant the next; on a closed ring the
 //! promise withdrawn may have been the last thing that receivers waited for.
 //! close: set closed; send the senders away; grant receivers.
 //!
 //! # Ordering
 //! Each end has a pair of Dekker's: one side writes `seq` or `head` and then looks at `state`, the
-//! other writes `state` and then looks at `seq` or `head`; one of them sees the other. The fast
-//! side is a SeqCst RMW that it needs anyway and a SeqCst load, no fence; the slow side a swap, a
-//! fence and the look. The fence may not be left out: the look is an Acquire load, which may
-//! overtake the swap. Loom takes SeqCst accesses for AcqRel, so under loom alone the fast side
-//! has a fence too ([`fence_after_rmw`]).
+//! other writes `state` and then looks at `seq` or `head`; one of them sees the other. Each side is
+//! a SeqCst RMW that it needs anyway and a SeqCst load: no fence, which costs as much as two of
+//! them. Loom takes SeqCst accesses for AcqRel, so under loom alone there are fences
+//! ([`fence_after_rmw`]).
 //! What waits on a drained ring is found by whoever made it so: the close, the last promise, or
 //! the one who took the last item, which, if others wait, was granted and grants as it leaves.
 //!

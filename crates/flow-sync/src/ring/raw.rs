@@ -615,9 +615,10 @@ impl<T> Slot<T> {
         self.seq.load(Acquire) == free(at)
     }
 
+    /// SeqCst, because whoever has shown that it waits looks here, and no fence is in between.
     #[inline]
     fn holds(&self, at: u64) -> bool {
-        self.seq.load(Acquire) == full(at)
+        self.seq.load(SeqCst) == full(at)
     }
 }
 

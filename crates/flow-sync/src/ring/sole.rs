@@ -13,7 +13,7 @@
 //! 3. A waker is cloned and dropped without the lock, and woken without it.
 //!
 //! # Steps
-//! sleep: clone; lock, put, unlock; **set `waiting`; fence; take an item**, or learn that the ring
+//! sleep: clone; lock, put, unlock; **set `waiting`; take an item**, or learn that the ring
 //! is drained. If so, give up; else pending.
 //! wake, by whoever publishes, drains or closes and sees `waiting` set: clear it; lock, take,
 //! unlock; wake.
@@ -33,7 +33,6 @@ use core::task::{Context, Poll, Waker};
 use super::raw::Share;
 use super::wait::Take;
 use super::{PopError, Ring, Turn};
-use crate::sync::atomic::{Ordering, fence};
 use crate::sync::{Mutex, fence_after_rmw};
 
 #[derive(Default)]
@@ -58,7 +57,7 @@ impl<T> Ring<T> {
         drop(replaced);
         *turn = Turn::Asleep;
         self.receivers.show_one();
-        fence(Ordering::SeqCst);
+        fence_after_rmw();
         match take(&self.raw, share) {
             Err(PopError::Empty) => Poll::Pending,
             taken => {

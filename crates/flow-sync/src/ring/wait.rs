@@ -18,9 +18,9 @@
 //!    it takes, grant and close unlock, wake, and come back.
 //!
 //! # Ordering
-//! The parent's pair of Dekker's needs its fence where the number of those who wait rises: who
-//! parks, and who goes back to its place. Wherever else a line is shown it does not, and those who
-//! still wait have had their fence.
+//! The slow side of the parent's pair of Dekker's is where the number of those who wait rises: who
+//! parks, and who goes back to its place. Wherever else a line is shown, those who still wait have
+//! had their look.
 
 use core::task::{Context, Poll, Waker, ready};
 
@@ -28,8 +28,8 @@ use super::raw::{Raw, Share};
 use super::waiters::Line;
 use super::{PopError, PushError, Ring, Turn};
 use crate::backoff::pause;
-use crate::sync::MutexGuard;
-use crate::sync::atomic::{Ordering, fence};
+use crate::sync::atomic::Ordering;
+use crate::sync::{MutexGuard, fence_after_rmw};
 use crate::wait_list::{Standing, Ticket};
 use crate::wake_list::WakeList;
 
@@ -252,7 +252,7 @@ impl<T> Ring<T> {
         }
         *turn = Turn::Parked(line.list.push(0, Some(waker)));
         self.senders.show(&line);
-        fence(Ordering::SeqCst);
+        fence_after_rmw();
         self.grant_senders(line);
         Poll::Pending
     }
@@ -306,7 +306,7 @@ impl<T> Ring<T> {
         let mut line = self.receivers.lock();
         *turn = Turn::Parked(line.list.push(0, Some(waker)));
         self.receivers.show(&line);
-        fence(Ordering::SeqCst);
+        fence_after_rmw();
         self.grant_receivers(line);
         Poll::Pending
     }
@@ -380,7 +380,7 @@ impl<T> Ring<T> {
                     line.list.requeue(ticket, waker);
                     line.granted -= 1;
                     self.receivers.show(&line);
-                    fence(Ordering::SeqCst);
+                    fence_after_rmw();
                     self.grant_receivers(line);
                     return Poll::Pending;
                 }
