@@ -1,7 +1,7 @@
 //! The receiver of a ring that has one: how it sleeps, and is woken.
 //!
 //! It needs no line, and nothing is set aside for it: what is in the ring is its own. So it joins
-//! no list and is granted nothing. It leaves its waker, looks once more, and takes.
+//! no list and is granted nothing. It leaves its waker, and looks once more.
 //!
 //! # State
 //! `waker`, under a lock. That it is there others see by `waiting` of the receivers' `state`, which
@@ -13,8 +13,7 @@
 //! 3. A waker is cloned and dropped without the lock, and woken without it.
 //!
 //! # Steps
-//! sleep: clone; lock, put, unlock; **set `waiting`; take an item**, or learn that the ring
-//! is drained. If so, give up; else pending.
+//! sleep: clone; lock, put, unlock; **set `waiting`; look**; an item, or drained: wake itself.
 //! wake, by whoever publishes, drains or closes and sees `waiting` set: clear it; lock, take,
 //! unlock; wake.
 //! give up: if `waiting` is set, clear it; lock, take, unlock; drop.
@@ -28,11 +27,10 @@
 //! published before it. One that finds a newer waker wakes a task that need not have been; that
 //! finds nothing and sleeps again.
 
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Waker};
 
 use super::raw::Share;
-use super::wait::Take;
-use super::{PopError, Ring, Turn};
+use super::{Ring, Turn};
 use crate::sync::{Mutex, fence_after_rmw};
 
 #[derive(Default)]
@@ -41,32 +39,19 @@ pub(super) struct Sole {
 }
 
 impl<T> Ring<T> {
-    /// Ready with what `take` takes, or with nothing of a drained ring; else asleep.
+    /// Goes to sleep; woken already if something has come meanwhile.
+    ///
+    /// It takes nothing itself then: one that did would run after its sender item by item.
     #[cold]
-    pub(super) fn sleep<R>(
-        &self,
-        sole: &Sole,
-        cx: &Context<'_>,
-        turn: &mut Turn,
-        take: &mut Take<'_, T, R>,
-    ) -> Poll<Option<R>> {
-        // What is being written is not waited for: its sender looks here afterwards.
-        let share = Share { own: true, ..ALL };
+    pub(super) fn sleep(&self, sole: &Sole, cx: &Context<'_>, turn: &mut Turn) {
         let waker = Some(cx.waker().clone());
         let replaced = core::mem::replace(&mut *sole.waker.lock(), waker);
         drop(replaced);
         *turn = Turn::Asleep;
         self.receivers.show_one();
         fence_after_rmw();
-        match take(&self.raw, share) {
-            Err(PopError::Empty) => Poll::Pending,
-            taken => {
-                self.get_up(sole, turn);
-                if taken.is_ok() {
-                    self.popped();
-                }
-                Poll::Ready(taken.ok())
-            }
+        if self.raw.is_published(0) || self.raw.is_drained() {
+            self.wake_sole(sole);
         }
     }
 

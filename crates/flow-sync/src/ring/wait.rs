@@ -34,7 +34,7 @@ use crate::wait_list::{Standing, Ticket};
 use crate::wake_list::WakeList;
 
 /// How a receiver takes its share: one item, or a batch.
-pub(super) type Take<'a, T, R> = dyn FnMut(&Raw<T>, Share) -> Result<R, PopError> + 'a;
+type Take<'a, T, R> = dyn FnMut(&Raw<T>, Share) -> Result<R, PopError> + 'a;
 
 impl<T> Ring<T> {
     /// Pushes the item in `slot`, or waits in line for room. With nothing there it stays pending,
@@ -108,7 +108,7 @@ impl<T> Ring<T> {
                 self.comes_in_time(turn);
                 Poll::Ready(Some(item))
             }
-            Err(why) => self.wait_for_item(cx, turn, yields, why, &mut Raw::try_pop),
+            Err(why) => self.wait_for_item(cx, turn, yields, why).map(|()| None),
         }
     }
 
@@ -138,10 +138,7 @@ impl<T> Ring<T> {
                 self.comes_in_time(turn);
                 Poll::Ready(Some(popped))
             }
-            Err(why) => {
-                let take = &mut |raw: &Raw<T>, share| raw.pop_many(batch, max, share);
-                self.wait_for_item(cx, turn, yields, why, take)
-            }
+            Err(why) => self.wait_for_item(cx, turn, yields, why).map(|()| None),
         }
     }
 
@@ -279,20 +276,18 @@ impl<T> Ring<T> {
         }
     }
 
-    /// A receiver that found no item: ready with nothing of a drained ring; or, of a sole receiver,
-    /// with what has come meanwhile.
+    /// A receiver that found no item: ready if the ring is drained.
     #[cold]
-    fn wait_for_item<R>(
+    fn wait_for_item(
         &self,
         cx: &Context<'_>,
         turn: &mut Turn,
         yields: bool,
         why: PopError,
-        take: &mut Take<'_, T, R>,
-    ) -> Poll<Option<R>> {
+    ) -> Poll<()> {
         if why == PopError::Closed {
             self.comes_in_time(turn);
-            return Poll::Ready(None);
+            return Poll::Ready(());
         }
         if yields && *turn == Turn::New {
             *turn = Turn::YIELDED;
@@ -300,7 +295,8 @@ impl<T> Ring<T> {
             return Poll::Pending;
         }
         if let Some(sole) = &self.sole {
-            return self.sleep(sole, cx, turn, take);
+            self.sleep(sole, cx, turn);
+            return Poll::Pending;
         }
         let waker = cx.waker().clone();
         let mut line = self.receivers.lock();
