@@ -332,6 +332,7 @@ mod tests {
                 "flow-ratelimit::loom_waiting::close_meets_a_leaving_driver",
                 "flow-sched::loom_pool::a_shutdown_meets_a_slot_that_retires",
                 "flow-sched::loom_pool::a_close_above_meets_a_push_to_a_sub_pool",
+                "flow-sync::loom_sole::a_sleep_that_is_given_up_meets_a_send",
             ],
         ),
         (

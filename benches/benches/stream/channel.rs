@@ -92,7 +92,9 @@ fn slept(bench: &mut Bench) {
             repeat(n, |i| woken(async_rx.recv(), || async_tx.try_send(i)))
         })
         .peer("tachyonix", |n| {
-            repeat(n, |i| woken(tachyonix_rx.recv(), || tachyonix_tx.try_send(i)))
+            repeat(n, |i| {
+                woken(tachyonix_rx.recv(), || tachyonix_tx.try_send(i))
+            })
         })
         .measure();
 }

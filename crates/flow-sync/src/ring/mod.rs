@@ -9,17 +9,19 @@
 //! # Invariants
 //! Those of `raw`, and:
 //! 1. Somebody waits to send only if no room is unpromised, or all promises are out that there are;
-//!    somebody waits to receive only if no more items are published than receivers are granted,
-//!    and the ring is not drained. Both may be broken inside of an operation that is about to
+//!    somebody waits to receive only if no more items are claimed than receivers are granted, and
+//!    the ring is not drained. Both may be broken inside of an operation that is about to
 //!    grant.
 //! 2. Grants go in the order of the list. A place is left by its owner only.
 //! 3. A granted sender owns one promise: it pushes, or withdraws it. A close takes the promises
 //!    of those back that have not come for them. Permits are promises whose owners have come.
-//! 4. A granted receiver owns one published item, whichever comes first; newcomers leave as many
-//!    as are granted. One that read `state` before it rose may take an item all the same; then
-//!    the receiver that finds none goes back to its place and is the first again.
-//! 5. Whoever frees, publishes, withdraws or closes looks at those who wait on the end that this
-//!    concerns **afterwards**; whoever has begun to wait looks at the ring afterwards.
+//! 4. A granted receiver owns one claimed item, whichever comes first; newcomers leave as many
+//!    as are granted. One that read `state` before it rose may take an item all the same, and an
+//!    item may be claimed and not be there yet; then the receiver that finds none goes back to its
+//!    place and is the first again.
+//! 5. Whoever takes, claims, withdraws or closes looks at those who wait on the end that this
+//!    concerns **afterwards**, when the slot is free or the item there; whoever has begun to wait
+//!    looks at `head` and `tail` afterwards.
 //! 6. No waker is cloned, woken or dropped under a lock.
 //!
 //! # Steps
@@ -27,8 +29,8 @@
 //! pop: somebody waits? empty. Take, free; senders wait? grant senders.
 //! plainly, both of them: the same, without a second try. Whatever is in the way, they have done
 //! nothing and say nothing; it is the whole step that answers.
-//! grant (locked): while the list is not empty and room can be promised (an item is published
-//! beyond those of the granted, or the ring is drained): grant the first. Show; unlock; wake.
+//! grant (locked): while the list is not empty and room can be promised (an item is claimed beyond
+//! those of the granted, or the ring is drained): grant the first. Show; unlock; wake.
 //! park: lock; join the list; **show; grant**, which may serve an earlier one: right.
 //! poll of a granted sender: leave; use the promise. Of a granted receiver, under the lock: take;
 //! leave; grant, as what was taken may have been the last of a closed ring. Nothing there
@@ -38,11 +40,15 @@
 //! close: set closed; send the senders away; grant receivers.
 //!
 //! # Ordering
-//! Each end has a pair of Dekker's: one side writes `seq` or `head` and then looks at `state`, the
-//! other writes `state` and then looks at `seq` or `head`; one of them sees the other. Each side is
+//! Each end has a pair of Dekker's: one side writes `tail` or `head` and then looks at `state`, the
+//! other writes `state` and then looks at `tail` or `head`; one of them sees the other. Each side is
 //! a SeqCst RMW that it needs anyway and a SeqCst load: no fence, which costs as much as two of
 //! them. Loom takes SeqCst accesses for AcqRel, so under loom alone there are fences
 //! ([`fence_after_rmw`]).
+//! Of a sender it is the claim that is seen, not the publication: that would be another RMW for
+//! each item. So whoever parks between the two is granted what is not there yet: it wakes itself,
+//! and is polled again, until it is. The sender is in the middle of a few moves meanwhile
+//! (invariant 4 of `raw`).
 //! What waits on a drained ring is found by whoever made it so: the close, the last promise, or
 //! the one who took the last item, which, if others wait, was granted and grants as it leaves.
 //!
@@ -214,7 +220,7 @@ impl<T> Ring<T> {
     /// The item comes back.
     ///
     /// # Cost
-    /// Two RMWs.
+    /// One RMW.
     #[inline]
     pub fn try_push(&self, item: T) -> Result<(), (T, PushError)> {
         self.push_plainly(item)
@@ -229,7 +235,7 @@ impl<T> Ring<T> {
     /// the matter is.
     ///
     /// # Cost
-    /// Two RMWs.
+    /// One RMW.
     #[inline]
     pub fn push_plainly(&self, item: T) -> Result<(), T> {
         if self.senders.glance().0 > 0 {
@@ -423,7 +429,7 @@ impl<T> Ring<T> {
         }
     }
 
-    /// After a publication.
+    /// After a claim, once its item is there.
     #[inline]
     fn pushed(&self) {
         fence_after_rmw();

@@ -27,8 +27,8 @@
 //!
 //! # Ordering
 //! Items go by `seq` alone. The CASes of `tail` and `head` are SeqCst, because each end compares
-//! itself with the other, and because the one that made room or published looks for those who
-//! wait afterwards: see the parent. A full lap is found by `seq` (free for another position), and
+//! itself with the other, and because the one that claimed or took looks for those who wait
+//! afterwards: see the parent. A full lap is found by `seq` (free for another position), and
 //! room beside promises by the `seq` that lies as many positions ahead: it is free only once `head`
 //! has gone so far, and `head` does not go back. Promises, batches, the answer "full" and a capacity
 //! that is no power of two need `head` itself.
@@ -260,12 +260,7 @@ impl<T> Raw<T> {
         for (nth, item) in (0..n).zip(items.drain(..n as usize)) {
             let at = next(first, nth);
             let slot = self.wait_for_slot(at);
-            Self::fill(slot, item);
-            if nth + 1 == n {
-                Self::publish(slot, at);
-            } else {
-                slot.seq.store(full(at), Release);
-            }
+            Self::put(slot, at, item);
         }
         Ok(n as usize)
     }
@@ -425,22 +420,6 @@ impl<T> Raw<T> {
         Ok(head)
     }
 
-    /// Whether the item that lies `ahead` of the first has been published.
-    pub(super) fn is_published(&self, ahead: u64) -> bool {
-        let mut head = self.head.load(SeqCst);
-        loop {
-            if ahead <= self.mask && self.holds(next(head, ahead)) {
-                return true;
-            }
-            // It may have been taken since: then the one that is meant now lies further on, and
-            // nobody else will look at it.
-            match self.head.load(SeqCst) {
-                now if now == head => return false,
-                now => head = now,
-            }
-        }
-    }
-
     /// Stops claims and promises. True the first time.
     pub(super) fn close(&self) -> bool {
         !is_closed(self.tail.fetch_or(CLOSED, SeqCst))
@@ -589,8 +568,7 @@ impl<T> Raw<T> {
 
     #[inline]
     fn publish(slot: &Slot<T>, at: u64) {
-        // A swap, because the look at who waits comes after it: publication and fence in one.
-        slot.seq.swap(full(at), SeqCst);
+        slot.seq.store(full(at), Release);
     }
 
     /// Moves the item out of the slot of a position that the caller has taken, and frees it for
@@ -615,10 +593,9 @@ impl<T> Slot<T> {
         self.seq.load(Acquire) == free(at)
     }
 
-    /// SeqCst, because whoever has shown that it waits looks here, and no fence is in between.
     #[inline]
     fn holds(&self, at: u64) -> bool {
-        self.seq.load(SeqCst) == full(at)
+        self.seq.load(Acquire) == full(at)
     }
 }
 

@@ -19,18 +19,19 @@
 //! give up: if `waiting` is set, clear it; lock, take, unlock; drop.
 //!
 //! # Ordering
-//! The parent's pair of Dekker's: a publication and the look at `waiting` on one side, setting
-//! `waiting` and the look at the slot on the other.
+//! The parent's pair of Dekker's: a claim and the look at `waiting` on one side, setting `waiting`
+//! and the look at `tail` on the other.
 //! Two that wake may overlap, and overlap with a receiver that was woken and sleeps again. One that
-//! finds no waker has lost to another that took it after a publication of its own, or the receiver
+//! finds no waker has lost to another that took it after a claim of its own, or the receiver
 //! sets `waiting` anew after this one cleared it: then it reads that clearing, and so sees what was
-//! published before it. One that finds a newer waker wakes a task that need not have been; that
+//! claimed before it. One that finds a newer waker wakes a task that need not have been; that
 //! finds nothing and sleeps again.
 
 use core::task::{Context, Waker};
 
 use super::raw::Share;
 use super::{Ring, Turn};
+use crate::backoff::let_others_run;
 use crate::sync::{Mutex, fence_after_rmw};
 
 #[derive(Default)]
@@ -50,8 +51,9 @@ impl<T> Ring<T> {
         *turn = Turn::Asleep;
         self.receivers.show_one();
         fence_after_rmw();
-        if self.raw.is_published(0) || self.raw.is_drained() {
+        if !self.is_empty() || self.raw.is_drained() {
             self.wake_sole(sole);
+            let_others_run();
         }
     }
 

@@ -27,7 +27,7 @@ use core::task::{Context, Poll, Waker, ready};
 use super::raw::{Raw, Share};
 use super::waiters::Line;
 use super::{PopError, PushError, Ring, Turn};
-use crate::backoff::pause;
+use crate::backoff::{let_others_run, pause};
 use crate::sync::atomic::Ordering;
 use crate::sync::{MutexGuard, fence_after_rmw};
 use crate::wait_list::{Standing, Ticket};
@@ -166,7 +166,7 @@ impl<T> Ring<T> {
             return;
         }
         let (waiting, granted) = self.receivers.glance();
-        if waiting == 0 && self.raw.is_published(u64::from(granted)) {
+        if waiting == 0 && self.len() > granted as usize {
             return;
         }
         let pushes = self.pushes();
@@ -372,12 +372,13 @@ impl<T> Ring<T> {
                         fresh = Some(cx.waker().clone());
                         continue;
                     };
-                    // A newcomer was faster (invariant 4).
+                    // A newcomer was faster, or its item is not there yet (invariant 4).
                     line.list.requeue(ticket, waker);
                     line.granted -= 1;
                     self.receivers.show(&line);
                     fence_after_rmw();
                     self.grant_receivers(line);
+                    let_others_run();
                     return Poll::Pending;
                 }
                 taken => {
@@ -450,7 +451,7 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Sets published items aside for those who wait, in their order; on a drained ring lets all
+    /// Sets items aside for those who wait, in their order; on a drained ring lets all
     /// of them go.
     #[cold]
     pub(super) fn grant_receivers<'a>(&'a self, mut line: MutexGuard<'a, Line>) {
@@ -459,7 +460,7 @@ impl<T> Ring<T> {
             let before = line.list.len();
             while wakes.room() > 0
                 && !line.list.is_empty()
-                && (self.raw.is_published(u64::from(line.granted)) || self.raw.is_drained())
+                && (self.len() > line.granted as usize || self.raw.is_drained())
             {
                 line.granted += 1;
                 if let Some(waker) = line.list.grant_head() {
