@@ -4,8 +4,6 @@
 use flow_metrics::{Desc, Sink};
 use flow_sync::{Here, PaddedCounters};
 
-use crate::seldom::seldom;
-
 /// Decisions in cells that few deciding threads share or none, 3 KiB of them. If nobody asks they
 /// stay as they are: boxed, to save that room, they would be a pointer further from every decision.
 pub(crate) struct Decisions(Option<PaddedCounters<2>>);
@@ -44,8 +42,6 @@ impl Decisions {
     #[inline]
     pub(crate) fn denied(&self) {
         if let Some(counts) = &self.0 {
-            // As straight as can be is the way of who wants denials cheap, and counts none.
-            seldom();
             counts.add::<DENIED>(1);
         }
     }

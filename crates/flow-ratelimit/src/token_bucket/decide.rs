@@ -11,8 +11,9 @@
 //! clock to the swap, and what there is to do before the one and after the other. An attempt keeps
 //! to what a grant needs, all in registers: whatever is in its way is found out anew, out of line
 //! and from the clock on. What is counted is looked up between clock and swap. Words are compared and
-//! made in twice their numbers, as they stand; a bucket that is not full takes nothing from the clock
-//! into its word, and its swap does not wait for it.
+//! made in twice their numbers, as they stand. The new word is chosen of two without a branch: with
+//! one, by which the swap need not wait for the clock where the bucket is not full, that bucket is no
+//! faster and a full one takes 10.6 ns in place of 9.4.
 //!
 //! Supply does not depend on the word and is computed before it is loaded: between that and the swap
 //! there is a handful of additions. Who loses a race leaves the winner alone for a while: two threads
@@ -159,13 +160,11 @@ impl<C: Clock> Core<C> {
         let credits = more(self.tokens(left));
         // No more than is left, so no more than there is.
         let taken = (need + (credits << self.bits)) << 1;
-        // A branch: so the swap waits for the clock only where its part is of use, and that comes last.
-        let next = if is_full {
-            let least = base.wrapping_sub(anchor.burst << 1).wrapping_add(taken);
-            least.wrapping_add(supplied.cast_unsigned() << 1)
-        } else {
-            word.wrapping_add(taken)
-        };
+        // Both at hand, so that it is a choice and not a branch, which costs a nanosecond after the swap.
+        let least = base.wrapping_sub(anchor.burst << 1).wrapping_add(taken);
+        let of_full = least.wrapping_add(supplied.cast_unsigned() << 1);
+        let of_other = word.wrapping_add(taken);
+        let next = if is_full { of_full } else { of_other };
         let swapped =
             self.word
                 .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire);
