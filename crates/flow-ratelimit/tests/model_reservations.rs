@@ -27,21 +27,29 @@ enum Step {
     Refund(u64),
     SetSlope(u64),
     SetBurst(u64),
+    Close,
 }
 
 fn steps() -> impl Strategy<Value = Step> {
+    // One in 137 closes: two of three histories at most.
     prop_oneof![
-        6 => (0..400_u64).prop_map(Step::Advance),
-        2 => (0..8_000_u64).prop_map(Step::Advance),
-        4 => (1..30_u64).prop_map(Step::Take),
-        8 => (1..24_u64).prop_map(Step::Reserve),
-        5 => any::<usize>().prop_map(Step::Drop),
-        2 => any::<usize>().prop_map(Step::Commit),
-        4 => any::<usize>().prop_map(Step::Look),
-        1 => (0..20_u64).prop_map(Step::Refund),
-        1 => (0..64_u64).prop_map(Step::SetSlope),
-        1 => (4..24_u64).prop_map(Step::SetBurst),
+        24 => (0..400_u64).prop_map(Step::Advance),
+        8 => (0..8_000_u64).prop_map(Step::Advance),
+        16 => tokens(30).prop_map(Step::Take),
+        32 => tokens(24).prop_map(Step::Reserve),
+        20 => any::<usize>().prop_map(Step::Drop),
+        8 => any::<usize>().prop_map(Step::Commit),
+        16 => any::<usize>().prop_map(Step::Look),
+        4 => (0..20_u64).prop_map(Step::Refund),
+        4 => (0..64_u64).prop_map(Step::SetSlope),
+        4 => tokens(24).prop_map(Step::SetBurst),
+        1 => Just(Step::Close),
     ]
+}
+
+/// Often so few that one more or less is what matters.
+fn tokens(most: u64) -> impl Strategy<Value = u64> {
+    prop_oneof![1..5_u64, 1..most]
 }
 
 /// A bucket with water in it.
@@ -53,7 +61,9 @@ struct Model {
     debt: i64,
     line: VecDeque<(usize, i64)>,
     ready: Vec<usize>,
+    /// Reservations that never come.
     closed: Vec<usize>,
+    is_closed: bool,
 }
 
 impl Model {
@@ -100,6 +110,12 @@ impl Model {
         (self.slope > 0).then(|| missing.unsigned_abs().div_ceil(self.slope.unsigned_abs()))
     }
 
+    fn close(&mut self) {
+        self.is_closed = true;
+        self.closed.extend(self.line.drain(..).map(|(id, _)| id));
+        self.settle();
+    }
+
     fn sum(&self) -> i64 {
         self.line.iter().map(|(_, need)| need).sum()
     }
@@ -123,7 +139,7 @@ proptest! {
     #[test]
     fn follow_a_bucket_of_water(
         slope in 0..64_u64,
-        burst in 1..24_u64,
+        burst in tokens(24),
         debt in prop_oneof![2 => Just(0), 1 => 1..12_u64],
         schedule in prop::collection::vec(steps(), 1..100),
     ) {
@@ -160,6 +176,7 @@ fn follow(slope: u64, burst: u64, debt: u64, schedule: &[Step]) -> Result<(), Te
         line: VecDeque::new(),
         ready: Vec::new(),
         closed: Vec::new(),
+        is_closed: false,
     };
     let mut held: Vec<(usize, Reservation)> = Vec::new();
     for (id, &step) in schedule.iter().enumerate() {
@@ -173,6 +190,7 @@ fn follow(slope: u64, burst: u64, debt: u64, schedule: &[Step]) -> Result<(), Te
             }
             Step::Reserve(n) => match bucket.reserve_n(n) {
                 Ok(reservation) => {
+                    prop_assert!(!model.is_closed);
                     model.line.push_back((id, units(n)));
                     model.settle();
                     held.push((id, reservation));
@@ -180,6 +198,7 @@ fn follow(slope: u64, burst: u64, debt: u64, schedule: &[Step]) -> Result<(), Te
                 Err(Denied::ExceedsBurst { .. }) => {
                     prop_assert!(units(n) > model.burst + model.debt);
                 }
+                Err(Denied::Closed) => prop_assert!(model.is_closed),
                 Err(denied) => {
                     prop_assert_eq!(denied, Denied::NeverRefills);
                     prop_assert!(model.slope == 0 && model.content < model.sum() + units(n));
@@ -225,6 +244,10 @@ fn follow(slope: u64, burst: u64, debt: u64, schedule: &[Step]) -> Result<(), Te
                 model.burst = units(burst);
                 model.settle();
             }
+            Step::Close => {
+                bucket.close();
+                model.close();
+            }
         }
         if model.line.is_empty() {
             let there = model.content.max(0) / TOKEN;
@@ -239,7 +262,7 @@ fn follow(slope: u64, burst: u64, debt: u64, schedule: &[Step]) -> Result<(), Te
 }
 
 fn took(bucket: &TokenBucket<ManualClock>, model: &mut Model, n: u64) -> Result<(), TestCaseError> {
-    let fits = model.line.is_empty() && model.content + model.debt >= units(n);
+    let fits = !model.is_closed && model.line.is_empty() && model.content + model.debt >= units(n);
     match bucket.try_acquire_n(n) {
         Ok(_) => {
             prop_assert!(fits, "took {n}");
@@ -248,8 +271,9 @@ fn took(bucket: &TokenBucket<ManualClock>, model: &mut Model, n: u64) -> Result<
         Err(Denied::ExceedsBurst { .. }) => {
             prop_assert!(units(n) > model.burst + model.debt);
         }
+        Err(Denied::Closed) => prop_assert!(model.is_closed),
         Err(denied) => {
-            prop_assert!(!fits, "refused {n}");
+            prop_assert!(!fits && !model.is_closed, "refused {n}");
             let (before, owed) = (model.sum(), model.debt);
             let at = if before == 0 {
                 model.until(units(n) - owed)
