@@ -4,6 +4,7 @@
 //! explores one execution proves nothing and counts as failed: `flow_sync::model::explore` counts
 //! them and prints `N executions`, and a test that printed none counts as failed too.
 
+use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -15,7 +16,8 @@ use crate::{mutate, process};
 
 const HELP: &str = "\
 Runs the loom models (tests/loom_*.rs of every crate with the feature `loom`), each of which must
-explore more than one execution. Each says how many preemptions it explores: 1 to 3, or all.
+explore more than one execution. Each says how many preemptions it explores: 1 to 3, or all; and
+prints that with the number of executions.
 
 Usage: cargo xtask loom [OPTIONS]
 
@@ -23,6 +25,9 @@ Options:
       --mutate        instead, apply each mutation of crates/*/loom-mutations.toml to a copy in
                       target/mutants and expect the model it names to fail; a mutation that
                       survives is named, and the exit code is 1
+      --deeper        every model with a bound explores one preemption more, for 30 seconds at the
+                      most; FLOW_LOOM_MORE_PREEMPTIONS and FLOW_LOOM_AT_MOST_SECONDS say otherwise,
+                      and without --deeper too
       --only TEXT     with --mutate: only the mutations with this in their name or model
       --package NAME  only the models, or the mutations of the models, of this crate; may be
                       given several times
@@ -39,7 +44,7 @@ A mutation:
     why = \"what the model must notice\"";
 
 pub(crate) fn main(mut parser: lexopt::Parser) -> Outcome {
-    let mut mutate = false;
+    let (mut mutate, mut deeper) = (false, false);
     let mut only = None;
     let mut packages = Vec::new();
     while let Some(arg) = parser.next()? {
@@ -49,6 +54,7 @@ pub(crate) fn main(mut parser: lexopt::Parser) -> Outcome {
                 return Ok(());
             }
             Arg::Long("mutate") => mutate = true,
+            Arg::Long("deeper") => deeper = true,
             Arg::Long("only") => only = Some(parser.value()?.string()?),
             Arg::Long("package") => packages.push(parser.value()?.string()?),
             other => return Err(other.unexpected().into()),
@@ -65,12 +71,31 @@ pub(crate) fn main(mut parser: lexopt::Parser) -> Outcome {
     match only {
         _ if mutate => mutate::run(&packages, only.as_deref().unwrap_or_default()),
         Some(_) => Err(Failure::usage("--only is for --mutate.")),
+        None if deeper => run_deeper(&workspace, &packages),
         None => run(&workspace, &packages),
     }
 }
 
 /// Runs every model, or those of the named packages.
 pub(crate) fn run(workspace: &Workspace, packages: &[String]) -> Outcome {
+    run_with(workspace, packages, &[])
+}
+
+/// The same with a higher bound, as far as a model gets in its time.
+pub(crate) fn run_deeper(workspace: &Workspace, packages: &[String]) -> Outcome {
+    let unset = DEEPER
+        .into_iter()
+        .filter(|(variable, _)| env::var_os(variable).is_none());
+    run_with(workspace, packages, &unset.collect::<Vec<_>>())
+}
+
+/// By what each bound is higher, and how many seconds a model has: see `flow_sync::model`.
+const DEEPER: [(&str, &str); 2] = [
+    ("FLOW_LOOM_MORE_PREEMPTIONS", "1"),
+    ("FLOW_LOOM_AT_MOST_SECONDS", "30"),
+];
+
+fn run_with(workspace: &Workspace, packages: &[String], variables: &[(&str, &str)]) -> Outcome {
     let mut models = 0;
     let mut counts = Vec::new();
     let mut failed = Vec::new();
@@ -89,6 +114,7 @@ pub(crate) fn run(workspace: &Workspace, packages: &[String]) -> Outcome {
         command
             .current_dir(workspace::root())
             .env("CARGO_TARGET_DIR", target())
+            .envs(variables.iter().copied())
             .args(["--no-fail-fast", "--", "--nocapture"]);
         let ended = process::tee(&mut command)?;
         if !ended.success {

@@ -12,6 +12,7 @@ mod docs;
 mod loom;
 mod mutate;
 mod narrow;
+mod overflow;
 mod process;
 mod sanitizer;
 mod smoke;

@@ -9,7 +9,7 @@ use lexopt::Arg;
 
 use crate::cli::{Failure, Outcome};
 use crate::workspace::Workspace;
-use crate::{coverage, cron, docs, loom, mutate, narrow, sanitizer};
+use crate::{coverage, cron, docs, loom, mutate, narrow, overflow, sanitizer};
 
 const HELP: &str = "\
 Runs every gate but the tests and prints a table of them. All run, also after one has failed;
@@ -18,8 +18,8 @@ the exit code is 1 if any has.
 Usage: cargo xtask ci [OPTIONS]
 
 Options:
-      --long        also the gates that take long: loom mutations, thread sanitizer (needs nightly),
-                    32-bit x86, cron in all zones, the fuzz target, coverage, an empty clone
+      --long        also the gates that take long: loom models with higher bounds, loom mutations,
+                    thread sanitizer (needs nightly), overflow checks in a release build, 32-bit x86, cron in all zones, the fuzz target, coverage, an empty clone
       --only GATE   only this gate; may be given several times
   -h, --help        print this
 
@@ -33,8 +33,11 @@ Gates:
   package    every published crate packages, with its metadata complete
   readme     the README's commands exist, and its features
 With --long:
+  deeper     the loom models with one preemption more, each for 30 seconds at the most
   mutate     each loom mutation is noticed
   tsan       the thread sanitizer on flow-sync and its users
+  overflow   the tests in a release build with overflow checks (profile `checked`), of the crates
+             that need no server
   32-bit     the tests on 32-bit x86, of the crates that need no server
   cron       cron patterns on every change of every zone's clock, and 100,000 texts of each kind
   fuzz       the fuzz target of cron patterns compiles
@@ -56,8 +59,10 @@ const GATES: &[Gate] = &[
     Gate::short("deny", gates::deny),
     Gate::short("loom", |workspace| loom::run(workspace, &[])),
     Gate::short("package", gates::package),
+    Gate::long("deeper", |workspace| loom::run_deeper(workspace, &[])),
     Gate::long("mutate", |_| mutate::run(&[], "")),
     Gate::long("tsan", sanitizer::run),
+    Gate::long("overflow", overflow::run),
     Gate::long("32-bit", narrow::run),
     Gate::long("cron", cron::run),
     Gate::long("fuzz", cron::fuzz),
