@@ -28,7 +28,9 @@ use crate::rate::Rate;
 #[non_exhaustive]
 pub enum WhenFull {
     /// It takes the place of the key that is nearest to full, which starts full when it comes
-    /// again: that one may be granted up to a burst too much. Counted as `evicted`.
+    /// again: that one may be granted up to a burst too much. Counted as `evicted`. So the keys of
+    /// a flood push out one another, and not those that lack more: of 80,000 of these, where there may
+    /// be 100,000, a million others have pushed out none.
     #[default]
     EvictNearestFull,
     /// It is denied, with [`Denied::KeysFull`](crate::Denied::KeysFull): no limit is exceeded, and
