@@ -4,14 +4,19 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
 use flow_ratelimit::fields::{Policy, TrustedProxies, retry_after, service_limits};
-use flow_ratelimit::{KeyedLimiter, RateLimitLayer};
-use flow_rt::Handle;
+use flow_ratelimit::{
+    AdaptiveLayer, AdaptiveLimiter, Aimd, BreakerState, CircuitBreaker, CircuitBreakerLayer,
+    ConcurrencyLimiter, KeyedLimiter, RateLimitLayer,
+};
+use flow_rt::{CancellationToken, Handle};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
@@ -452,5 +457,158 @@ fn a_denied_stranger_is_told_what_the_problem_is() {
         let wait = seconds(&headers)?;
         assert!(wait <= 3_600, "{wait}");
         Ok(())
+    });
+}
+
+/// At once so many and no more.
+const AT_ONCE: u32 = 5;
+
+/// What is behind a breaker and an adaptive limit: it answers when the gate is open, with a failure
+/// if it is asked for one, and counts its calls.
+#[derive(Clone)]
+struct Behind {
+    breaker: CircuitBreaker,
+    learns: AdaptiveLimiter,
+    gate: CancellationToken,
+    calls: Arc<AtomicU32>,
+}
+
+impl Behind {
+    fn new() -> Result<Self, Failure> {
+        let breaker = CircuitBreaker::builder().minimum_calls(4).trial_calls(1);
+        let learns = ConcurrencyLimiter::adaptive(Aimd::default()).range(1..=AT_ONCE);
+        Ok(Self {
+            breaker: breaker.open_for(Duration::from_secs(1)).build()?,
+            learns: learns.initial(AT_ONCE).build()?,
+            gate: CancellationToken::new(),
+            calls: Arc::default(),
+        })
+    }
+
+    async fn answer<B>(self, request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+        self.calls.fetch_add(1, Relaxed);
+        self.gate.cancelled().await;
+        let mut response = Response::new(Full::from("hello\n"));
+        if request.headers().contains_key("x-fail") {
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        Ok(response)
+    }
+
+    fn calls(&self) -> u32 {
+        self.calls.load(Relaxed)
+    }
+
+    async fn axum(&self, rt: &Handle) -> Result<SocketAddr, Failure> {
+        let behind = self.clone();
+        let answer = tower::service_fn(move |request: axum::extract::Request| {
+            behind.clone().answer(request)
+        });
+        let app = Router::new()
+            .route_service("/", answer)
+            .layer(CircuitBreakerLayer::new(&self.breaker).by_status())
+            .layer(AdaptiveLayer::new(&self.learns).by_status().reject());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let addr = listener.local_addr()?;
+        let serving = async move { drop(axum::serve(listener, app).await) };
+        rt.spawn(serving).detach();
+        Ok(addr)
+    }
+
+    async fn hyper(&self, rt: &Handle) -> Result<SocketAddr, Failure> {
+        let behind = self.clone();
+        let service = ServiceBuilder::new()
+            .layer(AdaptiveLayer::new(&self.learns).by_status().reject())
+            .layer(CircuitBreakerLayer::new(&self.breaker).by_status())
+            .service(tower::service_fn(move |request: Request<Incoming>| {
+                behind.clone().answer(request)
+            }));
+        let listener = smol::net::TcpListener::bind("127.0.0.1:0").await?;
+        let addr = listener.local_addr()?;
+        let inner = rt.clone();
+        let serving = async move { drop(service::serve(inner, listener, service).await) };
+        rt.spawn(serving).detach();
+        Ok(addr)
+    }
+}
+
+/// All clients ask while the gate is shut: as many as may are let through, and the others are told at
+/// once.
+async fn so_many_at_once(
+    net: Net,
+    rt: &Handle,
+    addr: SocketAddr,
+    behind: &Behind,
+) -> Result<(), Failure> {
+    let denied = Arc::new(AtomicU32::new(0));
+    let ask = |_| {
+        let (inner, gate, denied) = (rt.clone(), behind.gate.clone(), denied.clone());
+        rt.spawn(async move {
+            let mut client = Client::connect(net, &inner, addr).await?;
+            let (status, headers) = client.ask(&[]).await?;
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                assert!(!headers.contains_key("retry-after"), "nobody knows");
+                // The last of those that are denied opens the gate for the others.
+                if denied.fetch_add(1, Relaxed) + 1 == CLIENTS - AT_ONCE {
+                    gate.cancel();
+                }
+            }
+            Ok::<_, Failure>(status)
+        })
+    };
+    let mut admitted = 0;
+    for client in (0..CLIENTS).map(ask).collect::<Vec<_>>() {
+        admitted += u32::from(client.await?? == StatusCode::OK);
+    }
+    assert_eq!((admitted, behind.calls()), (AT_ONCE, AT_ONCE));
+    let permits = behind.learns.stats().permits;
+    assert_eq!((permits.granted, permits.denied), (5, 195));
+    assert_eq!(permits.in_flight, 0);
+    Ok(())
+}
+
+/// What fails is asked no more; who comes when the breaker says is the trial that closes it.
+async fn what_fails_is_left_alone(
+    net: Net,
+    rt: &Handle,
+    addr: SocketAddr,
+    behind: &Behind,
+) -> Result<(), Failure> {
+    behind.breaker.reset();
+    let mut client = Client::connect(net, rt, addr).await?;
+    let before = behind.calls();
+    for _ in 0..4 {
+        let (status, _) = client.ask(&[("x-fail", "1")]).await?;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    assert_eq!(behind.breaker.state(), BreakerState::Open);
+    let (status, headers) = client.ask(&[]).await?;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(behind.calls(), before + 4, "it was left alone");
+    rt.sleep(Duration::from_secs(seconds(&headers)?)).await?;
+    let (status, _) = client.ask(&[]).await?;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(behind.breaker.state(), BreakerState::Closed);
+    assert_eq!(behind.calls(), before + 5);
+    Ok(())
+}
+
+#[test]
+fn breakers_and_adaptive_limits_before_axum() {
+    on_tokio(async |rt| {
+        let behind = Behind::new()?;
+        let addr = behind.axum(&rt).await?;
+        so_many_at_once(Net::Tokio, &rt, addr, &behind).await?;
+        what_fails_is_left_alone(Net::Tokio, &rt, addr, &behind).await
+    });
+}
+
+#[test]
+fn breakers_and_adaptive_limits_before_hyper() {
+    on_smol(async |rt| {
+        let behind = Behind::new()?;
+        let addr = behind.hyper(&rt).await?;
+        so_many_at_once(Net::Smol, &rt, addr, &behind).await?;
+        what_fails_is_left_alone(Net::Smol, &rt, addr, &behind).await
     });
 }

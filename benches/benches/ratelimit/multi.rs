@@ -23,7 +23,11 @@ pub(crate) fn rows(bench: &mut Bench) {
     bench.note(
         "*Two limits at once* are a `MultiBucket` of a rate per second and one per hour, beside a \
          `TokenBucket` of the first. Those that are *full* refill faster than the machine takes: \
-         each grant notes what has run over since the last.",
+         each grant notes what has run over since the last, by a swap for each limit. Of two limits a \
+         grant is 53 instructions more than of one (302 to 250 by callgrind, with its `clock_gettime` \
+         in both), and 66 where they are full: a second line of supply, a second sum of what was \
+         spent and lost, and the choice of the one to tell of. That is 4 ns beside the 10 of the \
+         clock and the swap, a third more than the target allows.",
     );
 }
 

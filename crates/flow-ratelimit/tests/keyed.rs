@@ -248,6 +248,45 @@ fn a_flood_of_keys_takes_no_memory_and_is_counted() {
     assert!(limiter.len() >= 1_000);
 }
 
+/// Spenders, who lack from two tokens to all ten, in a flood of keys that lack one each:
+/// which of them are forgotten, by what they have spent. In the flood they come by and are denied.
+fn forgotten_in_a_flood(max_keys: usize, spenders: u64) -> Vec<u64> {
+    const FLOOD: u64 = 100_000;
+    let (limiter, _clock) = limiter(Rate::per_hour(1), 10, max_keys);
+    let spent = |key: u64| 2 + key % 9;
+    for key in 0..spenders {
+        limiter.try_acquire_n(&key, spent(key)).unwrap();
+    }
+    assert_eq!(limiter.stats().evicted, 0);
+    for key in spenders..spenders + FLOOD {
+        limiter.try_acquire(&key).unwrap();
+        let spender = key % spenders;
+        if spent(spender) == 10 {
+            limiter.try_acquire(&spender).unwrap_err();
+        }
+    }
+    // Each eviction is counted, of the flood and of spenders.
+    let (kept, evicted) = (limiter.len() as u64, limiter.stats().evicted);
+    assert_eq!(kept, spenders + FLOOD - evicted);
+    assert!(kept >= max_keys as u64);
+    let is_forgotten = |key: &u64| limiter.available(key) != 10 - spent(*key);
+    (0..spenders).filter(is_forgotten).map(spent).collect()
+}
+
+#[test]
+fn a_flood_of_keys_pushes_out_no_heavy_spender() {
+    const KEYS: usize = 10_000;
+    assert_eq!(forgotten_in_a_flood(KEYS, KEYS as u64 * 4 / 5), []);
+    // Where there are as many as it was built for, those go that have spent least of these.
+    let forgotten = forgotten_in_a_flood(KEYS, KEYS as u64);
+    assert!(
+        forgotten.len() < KEYS / 100,
+        "{} forgotten",
+        forgotten.len()
+    );
+    assert!(forgotten.iter().all(|spent| *spent <= 5), "{forgotten:?}");
+}
+
 /// Keys that are full again are forgotten first, and nobody else.
 #[test]
 fn keys_that_are_full_again_make_room() {

@@ -30,7 +30,6 @@ flow_rt::on_every_runtime! {
     a_call_that_gives_up_leaves_the_line,
     a_wait_for_a_key_ends_though_its_rate_falls,
     who_waits_as_long_as_a_wait_for_a_key_says_is_admitted,
-    a_wait_for_a_key_ends_when_the_limiter_closes,
     who_waits_for_a_key_keeps_nobody_from_the_service,
     a_decider_that_does_not_wait_is_asked_again,
     a_decider_that_says_nothing_is_given_up,
@@ -170,17 +169,6 @@ async fn who_waits_as_long_as_a_wait_for_a_key_says_is_admitted(rt: TestRuntime)
     assert!(again.retry_after().is_some_and(|wait| wait > SECOND));
     rt.advance(2 * SECOND).await;
     assert_eq!(service.oneshot(1).await.unwrap(), 2);
-}
-
-async fn a_wait_for_a_key_ends_when_the_limiter_closes(rt: TestRuntime) {
-    let limiter = KeyedLimiter::<u32>::new("1/s", 1, 100).unwrap();
-    limiter.try_acquire(&1).unwrap();
-    let layer = RateLimitLayer::keyed(&limiter, same).fail().wait();
-    let call = rt.spawn(layer.layer(plus_one()).oneshot(1));
-    rt.settle().await;
-    limiter.close();
-    let denied = call.await.unwrap().unwrap_err();
-    assert_eq!(denied.denied(), Some(&Denied::Closed));
 }
 
 /// What is behind it has one permit, and those who wait for their key do not hold it.

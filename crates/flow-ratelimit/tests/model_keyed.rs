@@ -193,6 +193,94 @@ macro_rules! compare {
     }};
 }
 
+/// What happens to keys and to buckets alike.
+#[derive(Debug, Clone, Copy)]
+enum BucketStep {
+    /// Key, tokens.
+    Take(u64, u64),
+    Peek(u64, u64),
+    Refund(u64, u64),
+    SetRate(usize, &'static str),
+}
+
+/// The first are those that the classes begin with.
+const BUCKET_RATES: [&str; 7] = ["250/s", "7/s", "1000/3s", "1/h", "999/s", "0/s", "100/7s"];
+
+/// Each key has one class here.
+const fn class_of(key: u64) -> usize {
+    (key % CLASSES as u64) as usize
+}
+
+/// How long it is until then, and what happens then.
+fn bucket_steps() -> impl Strategy<Value = (u64, BucketStep)> {
+    let nanos = prop_oneof![
+        2 => Just(0),
+        8 => 0..7_000_000_u64,
+        2 => 0..3_000_000_000_u64,
+        1 => 0..100_000_000_000_000_u64,
+    ];
+    let step = prop_oneof![
+        10 => (0..KEYS, 0..12_u64).prop_map(|(key, n)| BucketStep::Take(key, n)),
+        2 => (0..KEYS, 0..12_u64).prop_map(|(key, n)| BucketStep::Peek(key, n)),
+        3 => (0..KEYS, 0..12_u64).prop_map(|(key, n)| BucketStep::Refund(key, n)),
+        2 => (0..CLASSES, prop::sample::select(&BUCKET_RATES[..]))
+            .prop_map(|(class, rate)| BucketStep::SetRate(class, rate)),
+    ];
+    (nanos, step)
+}
+
+/// By how much keys and buckets of a class may differ. The parts of a token that they count are not of
+/// one size, and each change of the rate rounds to a whole one.
+struct Slack {
+    changes: u32,
+    /// In which a token comes.
+    period: Duration,
+}
+
+impl Slack {
+    fn of(rate: &str) -> Self {
+        let rate: Rate = rate.parse().unwrap();
+        let tokens = u32::try_from(rate.tokens()).unwrap();
+        let period = rate.period().checked_div(tokens);
+        Self {
+            changes: 1,
+            period: period.unwrap_or(Duration::ZERO),
+        }
+    }
+
+    fn changed(&mut self, rate: &str) {
+        let changes = self.changes + 1;
+        *self = Self {
+            changes,
+            ..Self::of(rate)
+        };
+    }
+
+    /// A nanosecond, which times are rounded to, and a part for each change. They are as fine as a
+    /// rate of up to 1,000 per second leaves room for, of which 2^35 come in a second.
+    fn in_force(&self) -> Duration {
+        Duration::from_nanos(1) + self.period * self.changes / (1 << 24)
+    }
+}
+
+/// Whether these are the same, or not to be told apart.
+fn are_near(ours: Result<u64, Denied>, theirs: Result<u64, Denied>, slack: Duration) -> bool {
+    match (ours, theirs) {
+        (
+            Err(Denied::NotYet {
+                retry_after: ours, ..
+            }),
+            Err(Denied::NotYet {
+                retry_after: theirs,
+                ..
+            }),
+        ) => ours.abs_diff(theirs) <= slack,
+        (Ok(_), Err(Denied::NotYet { retry_after, .. }))
+        | (Err(Denied::NotYet { retry_after, .. }), Ok(_)) => retry_after <= slack,
+        (ours, theirs) => ours == theirs,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -247,37 +335,84 @@ proptest! {
         }
     }
 
-    /// At any instants: as buckets that were built with it.
+    /// At any instants, by several rates that change meanwhile: as buckets that were built with it,
+    /// one for each key.
     #[test]
     fn each_key_is_as_a_bucket(
         burst in 1..12_u64,
-        steps in prop::collection::vec((0..3_000_000_000_u64, 0..KEYS, 0..12_u64), 1..120),
+        steps in prop::collection::vec(bucket_steps(), 1..120),
     ) {
         let clock = start();
-        let limiter = limiter(&clock, burst, KEYS as usize);
-        let exact = builder(&clock, burst, KEYS as usize).build_exact().unwrap();
-        let bucket = |_| {
-            let builder = TokenBucket::builder().rate(rate(1)).burst(burst);
+        let builder = || builder(&clock, burst, KEYS as usize).classes(
+            BUCKET_RATES[1..CLASSES].iter().map(|rate| format!("{rate} burst {burst}")),
+        ).rate(BUCKET_RATES[0]);
+        let limiter = builder().build().unwrap();
+        let exact = builder().build_exact().unwrap();
+        let bucket = |key: u64| {
+            let builder = TokenBucket::builder().rate(BUCKET_RATES[class_of(key)]).burst(burst);
             builder.clock(clock.clone()).build().expect("a valid bucket")
         };
         let buckets: Vec<_> = (0..KEYS).map(bucket).collect();
-        for (nanos, key, n) in steps {
-            clock.advance(Duration::from_nanos(nanos % 7_000_000));
-            let bucket = &buckets[key as usize];
-            prop_assert_eq!(limiter.available(&key), bucket.available());
-            let ours = limiter.try_acquire_n(&key, n);
-            prop_assert_eq!(exact.try_acquire_n(&key, n), ours);
-            let [ours, theirs] = [ours, bucket.try_acquire_n(n)]
-                .map(|it| it.map(|granted| granted.remaining()));
-            match (ours, theirs) {
-                // The grains of the two are not as fine.
-                (Err(Denied::NotYet { retry_after: ours, .. }),
-                 Err(Denied::NotYet { retry_after: theirs, .. })) => {
-                    prop_assert!(ours.abs_diff(theirs) <= Duration::from_nanos(1));
+        let mut slack = [Slack::of(BUCKET_RATES[0]), Slack::of(BUCKET_RATES[1]), Slack::of(BUCKET_RATES[2])];
+        for (nanos, step) in steps {
+            clock.advance(Duration::from_nanos(nanos));
+            match step {
+                BucketStep::Take(key, n) => {
+                    let slack = slack[class_of(key)].in_force();
+                    let bucket = &buckets[key as usize];
+                    let theirs = bucket.try_acquire_n(n).map(|it| it.remaining());
+                    let hashed = limiter.class(class_of(key)).unwrap().try_acquire_n(&key, n);
+                    let kept = exact.class(class_of(key)).unwrap().try_acquire_n(&key, n);
+                    prop_assert_eq!(hashed, kept);
+                    let ours = hashed.map(|it| it.remaining());
+                    prop_assert!(are_near(ours, theirs, slack), "{:?} {:?}", ours, theirs);
+                    // Of those that differ by less than can be told neither has taken anything.
+                    if ours.is_ok() && theirs.is_err() {
+                        limiter.refund(&key, n);
+                        exact.refund(&key, n);
+                    }
+                    if theirs.is_ok() && ours.is_err() {
+                        bucket.refund(n);
+                    }
                 }
-                (ours, theirs) => prop_assert_eq!(ours, theirs),
+                BucketStep::Peek(key, n) => {
+                    let theirs = buckets[key as usize].peek_n(n).map(|()| 0);
+                    let hashed = limiter.class(class_of(key)).unwrap().peek_n(&key, n);
+                    let kept = exact.class(class_of(key)).unwrap().peek_n(&key, n);
+                    prop_assert_eq!(hashed, kept);
+                    let (ours, slack) = (hashed.map(|()| 0), slack[class_of(key)].in_force());
+                    prop_assert!(are_near(ours, theirs, slack), "{:?} {:?}", ours, theirs);
+                }
+                BucketStep::Refund(key, n) => {
+                    limiter.refund(&key, n);
+                    exact.refund(&key, n);
+                    buckets[key as usize].refund(n);
+                }
+                BucketStep::SetRate(class, rate) => {
+                    limiter.class(class).unwrap().set_rate(rate).unwrap();
+                    exact.class(class).unwrap().set_rate(rate).unwrap();
+                    for key in (0..KEYS).filter(|key| class_of(*key) == class) {
+                        buckets[key as usize].set_rate(rate).unwrap();
+                    }
+                    slack[class].changed(rate);
+                }
+            }
+            for key in 0..KEYS {
+                let ours = limiter.class(class_of(key)).unwrap();
+                prop_assert_eq!(ours.available(&key), exact.class(class_of(key)).unwrap().available(&key));
+                let bucket = &buckets[key as usize];
+                let (ours, theirs) = (ours.available(&key), bucket.available());
+                if ours != theirs {
+                    // One of them is about to have it.
+                    let most = ours.max(theirs);
+                    prop_assert_eq!(ours.abs_diff(theirs), 1, "key {}", key);
+                    let of = limiter.class(class_of(key)).unwrap();
+                    let [ours, theirs] = [of.peek_n(&key, most), bucket.peek_n(most)].map(|it| it.map(|()| 0));
+                    prop_assert!(are_near(ours, theirs, slack[class_of(key)].in_force()), "key {}: {:?} {:?}", key, ours, theirs);
+                }
             }
         }
+        prop_assert_eq!((limiter.stats().evicted, exact.stats().evicted), (0, 0));
     }
 
     /// With fewer slots than keys what is granted beyond a bucket is a burst for each eviction.

@@ -16,7 +16,8 @@
 //!
 //! Numbers are whole, and times whole seconds that are rounded up: who waits as long as they say has
 //! waited long enough. A token bucket is told of as a quota of its burst, and as window the time in
-//! which that comes again; what is left, with the time until the bucket is full.
+//! which that comes again; what is left, with the time until the bucket is full. The limits of a
+//! `MultiBucket` are told of one by one: [`Policy::of_each`].
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,7 +39,9 @@
 
 mod client;
 mod date;
+mod each;
 mod item;
+mod named;
 mod origin;
 mod pace;
 mod policy;
@@ -48,6 +51,7 @@ mod server;
 mod structured;
 
 pub use client::{QuotaPolicy, ServiceLimit, quota_policies, retry_after, service_limits};
+pub(crate) use each::Stand;
 pub use origin::{ProxyError, TrustedProxies, by_header};
 pub use pace::Pace;
 pub use policy::{Advertise, Policy, PolicyError};

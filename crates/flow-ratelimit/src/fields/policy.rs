@@ -7,21 +7,30 @@ use std::sync::Arc;
 use flow_rt::Clock;
 use http::HeaderValue;
 
-use super::item::item;
-use super::structured::MAX_INTEGER;
+use super::each::Each;
+use super::named::{Named, quota_and_window, seconds};
 use crate::keyed::{KeyedClass, KeyedLimiter, LiveClass, Store};
+use crate::multi_bucket::MultiBucket;
 use crate::rate::Rate;
 use crate::token_bucket::TokenBucket;
 
 /// A policy by name: so much in such a time, as the field `RateLimit-Policy` says it.
 #[derive(Clone)]
 pub struct Policy {
-    /// As it stands in fields, in quotation marks.
-    quoted: Box<str>,
-    name: Box<str>,
+    pub(super) kind: Kind,
+}
+
+#[derive(Clone)]
+pub(super) enum Kind {
+    One(One),
+    /// Of several limits, each of which has a name.
+    Each(Each),
+}
+
+#[derive(Clone)]
+pub(super) struct One {
+    pub(super) named: Named,
     numbers: Numbers,
-    /// The field's value, of the numbers that the policy was made with.
-    field: Option<HeaderValue>,
 }
 
 #[derive(Clone)]
@@ -39,7 +48,8 @@ enum Numbers {
 }
 
 /// A limiter whose rate and burst can be told to clients, as they are at the moment: [`TokenBucket`],
-/// [`KeyedLimiter`], by the quota of its class 0, and the [`KeyedClass`]es of that.
+/// [`KeyedLimiter`], by the quota of its class 0, and the [`KeyedClass`]es of that. A [`MultiBucket`]
+/// has several of either: see [`Policy::of_each`].
 pub trait Advertise {
     /// The burst and the rate in force.
     fn burst_and_rate(&self) -> (u64, Rate);
@@ -116,6 +126,47 @@ impl Policy {
         Self::with(name, Numbers::Live { limiter, first })
     }
 
+    /// The policies of a [`MultiBucket`], one for each of its limits, in their order: clients are told
+    /// of all of them, and by `RateLimit` what is left of each. If a limit is changed its policy
+    /// follows.
+    ///
+    /// What is left is as of the response, not as of the decision about its request. The fields of
+    /// [`legacy`](super::Fields::legacy) can tell of one limit only: the one with the least left.
+    /// With another policy than this clients hear of that one too, by the name of the policy.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use flow_ratelimit::MultiBucket;
+    /// use flow_ratelimit::fields::{Fields, Policy, service_limits};
+    /// use http::HeaderMap;
+    ///
+    /// let both = MultiBucket::new(["10/s burst 20", "1000/h burst 1000"])?;
+    /// let fields = Fields::new().policy(Policy::of_each(["second", "hour"], &both)?);
+    ///
+    /// let mut headers = HeaderMap::new();
+    /// fields.add_granted(&both.try_acquire()?, &mut headers);
+    /// let policies: Vec<_> = headers.get_all("ratelimit-policy").iter().collect();
+    /// assert_eq!(policies, ["\"second\";q=20;w=2", "\"hour\";q=1000;w=3600"]);
+    /// let left = service_limits(&headers);
+    /// assert_eq!((left[0].policy.as_str(), left[1].policy.as_str()), ("second", "hour"));
+    /// assert_eq!(left[1].available, 999);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`PolicyError`] if a name cannot stand in a field or does so twice, or there are not as many
+    /// names as limits.
+    pub fn of_each<'a, C: Clock + 'static>(
+        names: impl IntoIterator<Item = &'a str>,
+        limiter: &MultiBucket<C>,
+    ) -> Result<Self, PolicyError> {
+        let names: Vec<&str> = names.into_iter().collect();
+        Ok(Self {
+            kind: Kind::Each(Each::new(&names, Arc::new(limiter.clone()))?),
+        })
+    }
+
     /// A policy by its numbers: `quota` requests in each `window`, if there is one. Clients are told
     /// whole seconds, rounded up.
     ///
@@ -134,54 +185,34 @@ impl Policy {
     }
 
     fn with(name: &str, numbers: Numbers) -> Result<Self, PolicyError> {
-        let refuse = |reason| {
-            Err(PolicyError::InvalidName {
-                name: name.into(),
-                reason,
-            })
-        };
-        if name.is_empty() {
-            return refuse("it is empty");
-        }
-        if name.len() > MAX_NAME {
-            return refuse("it is longer than 256 bytes");
-        }
-        if !name.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-            return refuse("it has characters beyond printable ASCII");
-        }
-        let quoted = quoted(name);
         let (quota, window) = match &numbers {
             Numbers::Fixed { quota, window } => (*quota, window.map(seconds)),
             Numbers::Live { first, .. } => quota_and_window(*first),
         };
+        let named = Named::new(name, quota, window)?;
         Ok(Self {
-            field: field(&quoted, quota, window),
-            quoted: quoted.into(),
-            name: name.into(),
-            numbers,
+            kind: Kind::One(One { named, numbers }),
         })
     }
 
-    /// Its name.
+    /// Its name; that of the first of [several](Self::of_each).
     pub fn name(&self) -> &str {
-        &self.name
+        match &self.kind {
+            Kind::One(one) => one.named.name(),
+            Kind::Each(each) => each.name(),
+        }
     }
+}
 
-    /// Its name as it stands in fields.
-    pub(super) fn quoted(&self) -> &str {
-        &self.quoted
-    }
-
+impl One {
     /// The field `RateLimit-Policy`.
     pub(super) fn field(&self) -> Option<HeaderValue> {
-        if let Numbers::Live { limiter, first } = &self.numbers {
-            let now = limiter.burst_and_rate();
-            if now != *first {
-                let (quota, window) = quota_and_window(now);
-                return field(&self.quoted, quota, window);
+        match &self.numbers {
+            Numbers::Fixed { .. } => self.named.field(),
+            Numbers::Live { limiter, first } => {
+                self.named.field_of(*first, limiter.burst_and_rate())
             }
         }
-        self.field.clone()
     }
 
     /// The quota now.
@@ -195,52 +226,17 @@ impl Policy {
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let field = self.field();
-        let item = field.as_ref().map_or(&[][..], HeaderValue::as_bytes);
-        f.debug_tuple("Policy")
-            .field(&String::from_utf8_lossy(item))
-            .finish()
-    }
-}
-
-fn field(quoted: &str, quota: u64, window: Option<u64>) -> Option<HeaderValue> {
-    item(quoted, (b'q', quota.min(MAX_INTEGER)), (b'w', window))
-}
-
-fn quota_and_window((burst, rate): (u64, Rate)) -> (u64, Option<u64>) {
-    (burst, window(burst, rate))
-}
-
-/// A string of RFC 9651.
-pub(super) fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for char in text.chars() {
-        if matches!(char, '"' | '\\') {
-            quoted.push('\\');
+        let fields = match &self.kind {
+            Kind::One(one) => vec![one.field()],
+            Kind::Each(each) => each.fields(),
+        };
+        let mut tuple = f.debug_tuple("Policy");
+        for field in &fields {
+            let item = field.as_ref().map_or(&[][..], HeaderValue::as_bytes);
+            tuple.field(&String::from_utf8_lossy(item));
         }
-        quoted.push(char);
+        tuple.finish()
     }
-    quoted.push('"');
-    quoted
-}
-
-/// Whole seconds, rounded up; no more than a field can say.
-pub(super) fn seconds(of: Duration) -> u64 {
-    let seconds = of.as_secs();
-    let whole = seconds.saturating_add(u64::from(of.subsec_nanos() > 0));
-    whole.min(MAX_INTEGER)
-}
-
-/// How long it takes for a burst to come, at the least a second; none if it never does.
-fn window(burst: u64, rate: Rate) -> Option<u64> {
-    if rate.is_zero() {
-        return None;
-    }
-    let nanos = u128::from(burst).checked_mul(rate.period().as_nanos());
-    let per_second = u128::from(rate.tokens()) * NANOS;
-    let seconds = nanos?.div_ceil(per_second).max(1);
-    Some(u64::try_from(seconds).map_or(MAX_INTEGER, |seconds| seconds.min(MAX_INTEGER)))
 }
 
 /// Why a [`Policy`] was not made.
@@ -256,6 +252,18 @@ pub enum PolicyError {
     },
     /// A window of no length.
     ZeroWindow,
+    /// Two limits of one name, which clients could not tell apart.
+    TwoOfOneName {
+        /// The name.
+        name: Box<str>,
+    },
+    /// Not one name for each limit.
+    NamesForLimits {
+        /// How many names there are.
+        given: usize,
+        /// How many limits.
+        limits: usize,
+    },
 }
 
 impl fmt::Display for PolicyError {
@@ -269,12 +277,20 @@ impl fmt::Display for PolicyError {
             Self::ZeroWindow => {
                 f.write_str("the window of a policy must be longer than zero; it may have none")
             }
+            Self::TwoOfOneName { name } => {
+                write!(
+                    f,
+                    "two limits of one bucket are named {name:?}; names must differ"
+                )
+            }
+            Self::NamesForLimits { given, limits } => {
+                write!(
+                    f,
+                    "{given} names were given for {limits} limits; each has one"
+                )
+            }
         }
     }
 }
 
 impl std::error::Error for PolicyError {}
-
-/// Longer names would be most of a response.
-const MAX_NAME: usize = 256;
-const NANOS: u128 = 1_000_000_000;

@@ -28,7 +28,9 @@ use crate::rate::Rate;
 #[non_exhaustive]
 pub enum WhenFull {
     /// It takes the place of the key that is nearest to full, which starts full when it comes
-    /// again: that one may be granted up to a burst too much. Counted as `evicted`.
+    /// again: that one may be granted up to a burst too much. Counted as `evicted`. So the keys of
+    /// a flood push out one another, and not those that lack more: of 80,000 of these, where there may
+    /// be 100,000, a million others have pushed out none.
     #[default]
     EvictNearestFull,
     /// It is denied, with [`Denied::KeysFull`](crate::Denied::KeysFull): no limit is exceeded, and
@@ -117,7 +119,7 @@ impl<K: ?Sized, C: Clock> KeyedLimiterBuilder<K, C> {
 
     /// How many keys that are not full it can tell apart at once. Required.
     ///
-    /// All memory is taken when it is built, some 22 bytes for each of many keys, unless it is to
+    /// All memory is taken when it is built, some 24 bytes for each of many keys, unless it is to
     /// [grow](WhenFull::Grow). That of [exact](Self::build_exact) keys is taken as they come.
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = Some(keys);
@@ -398,7 +400,7 @@ impl<K: ?Sized, C> fmt::Debug for KeyedLimiterBuilder<K, C> {
     }
 }
 
-/// The most keys: some 90 GiB of slots, or a third of what 32 bits can address.
+/// The most keys: some 93 GiB of slots, or a third of what 32 bits can address.
 const MAX_KEYS: usize = if usize::BITS < 64 {
     1 << 26
 } else {

@@ -14,7 +14,8 @@
 //!
 //! # Steps
 //! - take: clock; find; parameters, within the horizon? Load; parameters in force? Compare-and-swap.
-//!   Where one of these comes to nothing it begins again, out of line.
+//!   Where one of these comes to nothing it begins again, out of line; where there is too little, from
+//!   what was found.
 //! - take by a key that stands nowhere: lock both its sets; look again, and whether the parameters
 //!   are still in force. It stands in another class? Pass its slot to its hash of this class, with
 //!   what it lacks. Else recycle the slot that is lost least; if that is lost too early, and there
@@ -87,13 +88,18 @@ impl Hashed {
         ask: Ask,
         now: Instant,
     ) -> Result<Granted, Denied> {
-        if ask == Ask::Take
-            && let Some(granted) = self.attempt(quotas, hash, n, now)
-        {
-            return Ok(granted);
-        }
-        // By its parts: as a whole the answer would be where the callee put it, and all answers in
+        // By their parts: as a whole an answer would be where the callee put it, and all answers in
         // memory.
+        if ask == Ask::Take {
+            match self.attempt(quotas, hash, n, now) {
+                Ok(granted) => return Ok(granted),
+                Err(Miss::Lacks(found)) => {
+                    let granted = self.decide_lacking(quotas, hash, found, n, now)?;
+                    return Ok(granted);
+                }
+                Err(Miss::Other) => {}
+            }
+        }
         let granted = self.decide_after(quotas, hash, n, ask, now)?;
         Ok(granted)
     }
@@ -104,9 +110,15 @@ impl Hashed {
         clippy::inline_always,
         reason = "as `decide_by`, of which it is the most"
     )]
-    fn attempt(&self, quotas: &Quotas, hash: u64, n: u64, now: Instant) -> Option<Granted> {
+    fn attempt(
+        &self,
+        quotas: &Quotas,
+        hash: u64,
+        n: u64,
+        now: Instant,
+    ) -> Result<Granted, Miss<'_>> {
         let class = quotas.of(hash);
-        let slot = self.slots.find(hash)?;
+        let slot = self.slots.find(hash).ok_or(Miss::Other)?;
         let Look {
             version,
             anchor,
@@ -115,17 +127,17 @@ impl Hashed {
         // There is no limit, or the anchor must be moved; or is ahead of the clock.
         let elapsed = now.as_nanos().wrapping_sub(anchor.at);
         if elapsed >= end {
-            return None;
+            return Err(Miss::Other);
         }
         let supplied = anchor.all_supplied_in(elapsed);
-        let used = slot.load(hash)?;
+        let used = slot.load(hash).ok_or(Miss::Other)?;
         // After the word was loaded (2).
         if !class.params.are_still(version) {
-            return None;
+            return Err(Miss::Other);
         }
         // Of what is more than this there may be any number of grains.
         if n.wrapping_sub(1) >= u64::from(u32::MAX) {
-            return None;
+            return Err(Miss::Other);
         }
         let need = class.grains_unchecked(n);
         let burst = anchor.burst.cast_signed();
@@ -133,7 +145,11 @@ impl Hashed {
         let held = (supplied.wrapping_sub(used) << 1).cast_signed() >> 1;
         let left = held.min(burst) - need.cast_signed();
         if left < 0 {
-            return None;
+            return Err(Miss::Lacks(Found {
+                slot,
+                used,
+                version,
+            }));
         }
         // A branch: so the swap waits for the clock only where its part is of use.
         let spent = if held > burst {
@@ -141,8 +157,38 @@ impl Hashed {
         } else {
             used
         };
-        slot.replace(hash, used, spent.wrapping_add(need) & USED_MASK)
-            .then(|| class.granted_by(&anchor, left))
+        if slot.replace(hash, used, spent.wrapping_add(need) & USED_MASK) {
+            Ok(class.granted_by(&anchor, left))
+        } else {
+            Err(Miss::Other)
+        }
+    }
+
+    /// Decides where an attempt has found too little: by what it has found, if that is still so, so
+    /// that who is denied is looked up once.
+    #[cold]
+    #[inline(never)]
+    fn decide_lacking(
+        &self,
+        quotas: &Quotas,
+        hash: u64,
+        found: Found<'_>,
+        n: u64,
+        now: Instant,
+    ) -> Result<Granted, Denied> {
+        let Found {
+            slot,
+            used,
+            version,
+        } = found;
+        let class = quotas.of(hash);
+        let look = class.params.look();
+        // Those that were in force after the word was loaded (2).
+        let is_same = look.version == version && class.params.is_in_force(&look);
+        let decided = is_same
+            .then(|| decide_at(class, &look.anchor, slot, (hash, used), n, Ask::Take, now))
+            .flatten();
+        decided.unwrap_or_else(|| self.decide_after(quotas, hash, n, Ask::Take, now))
     }
 
     /// Decides after an attempt that came to nothing, and whatever else is asked.
@@ -389,6 +435,23 @@ impl Hashed {
             }
         }
     }
+}
+
+/// Why an attempt came to nothing.
+enum Miss<'a> {
+    /// The key has too little.
+    Lacks(Found<'a>),
+    /// It was not found at once, or something was in the way.
+    Other,
+}
+
+/// What an attempt has found: the word's number, and the version of the parameters that were in force
+/// after it was loaded.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    slot: Slot<'a>,
+    used: u64,
+    version: u64,
 }
 
 /// A decision about a key that stands in a slot; none if it spent something meanwhile, or the

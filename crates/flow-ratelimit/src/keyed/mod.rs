@@ -72,6 +72,15 @@ pub(crate) use store::{Finds, Store};
 /// # }
 /// ```
 ///
+/// # Keys of several kinds
+/// Where each plan of a service has a limit of its own, each is a [class](Self::class): the builder's
+/// rate and burst are class 0, and [`classes`](KeyedLimiterBuilder::classes) are the others. All are
+/// in one table, and the caller says at each call which class a key is of, so nothing has to be told
+/// when a client changes its plan. Any class is given another quota at any time, by its
+/// [`set_quota`](KeyedClass::set_quota). The layers of the feature `tower` go by plans with a
+/// [`DecideKey`](crate::DecideKey), whose example is just that.
+///
+/// # Waiting
 /// [`acquire`](Self::acquire) waits for a key's tokens, first in, first out for each key in its
 /// class, on any runtime; there is a queue only for keys that somebody waits for. Keys may be of
 /// several [classes](Self::class), each with a quota of its own.
@@ -272,6 +281,31 @@ impl<K: ?Sized, C: Clock, S: Store> KeyedLimiter<K, C, S> {
         }
         // There are 256 at the most.
         Ok(KeyedClass::new(&self.table, class as u8))
+    }
+
+    /// Changes rate and burst of all keys of class 0 together, from now on; a quota without a burst
+    /// keeps that. For another class it is [that one's](KeyedClass::set_quota) `set_quota`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use flow_ratelimit::KeyedLimiter;
+    ///
+    /// let limiter = KeyedLimiter::<str>::builder().rate("60/min burst 2").classes(["600/min burst 10"]);
+    /// let limiter = limiter.max_keys(10_000).build()?;
+    /// limiter.set_quota("120/min burst 4")?;
+    /// limiter.class(1)?.set_quota("1200/min burst 20")?;
+    /// assert_eq!((limiter.available("anna"), limiter.class(1)?.available("anna")), (4, 20));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError`] if either does not fit this limiter. Both stay as they are then.
+    ///
+    /// # Cost
+    /// That of [`set_rate`](Self::set_rate) and [`set_burst`](Self::set_burst).
+    pub fn set_quota(&self, quota: impl IntoQuota) -> Result<(), ConfigError> {
+        self.base().set_quota(quota)
     }
 
     /// Changes the rate of all keys of class 0 from now on. What came by the old one stays, and what

@@ -78,10 +78,13 @@ impl<C: Clock, S: Store> Table<C, S> {
     where
         S: Finds<Q>,
     {
+        let now = self.clock.now();
+        // While it is not known yet what the time is.
+        let here = self.decisions.here();
         let granted = self
-            .decide(at, n, Ask::Take)
+            .decide_now(at, n, Ask::Take, now)
             .inspect_err(|_| self.count(false))?;
-        self.count(true);
+        here.granted();
         Ok(granted)
     }
 
@@ -100,7 +103,24 @@ impl<C: Clock, S: Store> Table<C, S> {
     where
         S: Finds<Q>,
     {
-        let now = self.clock.now();
+        self.decide_now(at, n, ask, self.clock.now())
+    }
+
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "out of line an answer of five words goes through memory"
+    )]
+    fn decide_now<Q: ?Sized>(
+        &self,
+        at: (u64, &Q),
+        n: u64,
+        ask: Ask,
+        now: Instant,
+    ) -> Result<Granted, Denied>
+    where
+        S: Finds<Q>,
+    {
         if self.attention.load(Ordering::Acquire) > 0 {
             // By its parts: as a whole it would be where the callee put it, all answers in memory.
             let granted = self.decide_behind(at, n, ask, now)?;

@@ -69,9 +69,13 @@ use super::line::{Limit, Queue};
 use super::lines::Lines;
 use crate::decisions::Decisions;
 use crate::error::ConfigError;
+#[cfg(feature = "http")]
+use crate::granted::Granted;
 use crate::rate::Rate;
 use crate::supply::{self, Anchor, MAX_BITS, MAX_BURST, USED_MASK};
 use crate::token_bucket::Snapshot;
+#[cfg(feature = "http")]
+use crate::token_bucket::core::not_yet;
 use crate::token_bucket::denial::Denial;
 use crate::waiting::{Rules, Serves};
 
@@ -178,6 +182,22 @@ impl<C: Clock> Core<C> {
         }
         let free = line.level(used, now, line.burst).free;
         free.max(0).cast_unsigned() >> self.bits
+    }
+
+    /// How each limit stands now, for clients.
+    #[cfg(feature = "http")]
+    pub(super) fn stand_of_each(&self) -> Vec<crate::fields::Stand> {
+        let (word, now) = (self.word(), self.clock.now());
+        let each = (0..self.params.len()).map(|index| {
+            let (line, used) = self.stand(word, index);
+            let level = line.level(used, now, line.burst);
+            crate::fields::Stand {
+                rate: self.params[index].rate(),
+                left: Granted::of(&line, level.free, 0, self.bits),
+                next: not_yet(line, level.spent, self.grains(1), now),
+            }
+        });
+        each.collect()
     }
 
     /// Gives `n` tokens back to each limit; beyond a full one they are lost.

@@ -61,6 +61,9 @@ pub use denied::DeniedByLimit;
 /// # }
 /// ```
 ///
+/// Clients can be told of each limit by a name of its own, with the feature `http`:
+/// [`Policy::of_each`](crate::fields::Policy::of_each).
+///
 /// # Cost
 /// Two limits are half as much again as one bucket, by one thread or by two at once; a little more
 /// where both have run over since the last request.
@@ -156,6 +159,12 @@ impl<C: Clock> MultiBucket<C> {
             burst: params.anchor().burst >> self.core.bits,
             available: self.core.available_of(index),
         })
+    }
+
+    /// How each limit stands, all at one instant.
+    #[cfg(feature = "http")]
+    pub(crate) fn stand_of_each(&self) -> Vec<crate::fields::Stand> {
+        self.core.stand_of_each()
     }
 
     /// How many limits there are.

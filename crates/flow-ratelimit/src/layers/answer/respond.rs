@@ -143,7 +143,12 @@ impl<RB: From<String>, E, D: Refusal> Answer<Response<RB>, E, D> for Respond<Pro
 
     fn denied(&self, why: D) -> Result<Response<RB>, E> {
         let status = why.status();
-        let text = problem::json(status, self.fields().name());
+        let violated = if why.quota_exceeded() {
+            self.fields().violated()
+        } else {
+            Vec::new()
+        };
+        let text = problem::json(status, &violated);
         let mut response = Response::new(RB::from(text));
         *response.status_mut() = status;
         let media_type = HeaderValue::from_static(problem::MEDIA_TYPE);
