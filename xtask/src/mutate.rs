@@ -341,7 +341,6 @@ mod tests {
                 "flow-ratelimit::loom_credits::set_burst_meets_a_batch",
                 "flow-sched::loom_pool::a_stop_meets_a_task_without_a_handle",
                 "flow-sched::loom_pool::an_abort_meets_the_run",
-                "flow-sched::loom_pool::the_end_of_a_task_meets_a_submitter_to_a_hand_off",
                 "flow-sched::loom_pool::a_slot_of_a_hand_off_is_lent_with_its_place",
                 "flow-sched::loom_pool::a_close_meets_a_submitter_that_runs_its_task",
             ],

@@ -28,14 +28,14 @@
 //!    tells of its start before.
 //!
 //! # Steps
-//! notify: fence; nothing to do if nobody sleeps and no more may start, or if `waking` is at its
+//! notify: fence, unless the push was one; nothing to do if nobody sleeps and no more may start, or if `waking` is at its
 //! limit or covers what is queued, which may be nothing any more: a slot has taken it. Else lock,
 //! take the slot that slept last or a seat for a new one.
 //!
 //! # Ordering
 //! Queue and `word` are two locations, each written by one side and read by the other (Dekker),
-//! hence SeqCst fences between: in `notify` before the load, in `park` and `arrive` after the
-//! change. So a push is seen by the slot's look, or the push sees the slot idle. If a push relies
+//! hence SeqCst fences between: before the load in `notify`, or a SeqCst read-modify-write that is
+//! the last of the push, and in `park` and `arrive` after the change. So a push is seen by the slot's look, or the push sees the slot idle. If a push relies
 //! on the `waking` ones, each of those has yet to look, sees the push, and takes it or cascades;
 //! the last of them finds `waking` at 0.
 //!
@@ -171,12 +171,18 @@ impl Roster {
     /// Sees to it that somebody looks at the queue, which holds `queued()` tasks. A seat that
     /// comes back is for a new slot, which the caller starts; it counts as alive and waking
     /// already.
-    #[inline]
     #[must_use = "the seat is for a slot that counts as started"]
     pub(super) fn notify(&self, queued: impl FnOnce() -> usize) -> Option<Arc<Seat>> {
-        // Orders the caller's push before the load: see the header.
+        // Orders what the caller has seen or done before the load: see the header.
         fence(Ordering::SeqCst);
-        let word = self.word.load(Ordering::Relaxed);
+        self.notify_of_push(queued)
+    }
+
+    /// The same after a push, which has its fence.
+    #[inline]
+    #[must_use = "the seat is for a slot that counts as started"]
+    pub(super) fn notify_of_push(&self, queued: impl FnOnce() -> usize) -> Option<Arc<Seat>> {
+        let word = self.word.load(Ordering::SeqCst);
         if idle(word) == 0 && alive(word) >= self.most() {
             return None;
         }

@@ -70,6 +70,7 @@
 //! Vyukov's bounded MPMC queue. Room promised instead of announced: tokio's batch semaphore; the
 //! promises in the word that claims: so a granted sender cannot fail, and permits are the same.
 
+mod bare;
 mod raw;
 mod wait;
 mod waiters;
@@ -77,6 +78,7 @@ mod waiters;
 use core::fmt;
 use std::collections::VecDeque;
 
+pub use self::bare::BareRing;
 pub use self::raw::Exclusive;
 use self::raw::{Raw, Share};
 use self::waiters::Waiters;

@@ -476,7 +476,7 @@ impl<T> Raw<T> {
 
     /// Items ever taken, modulo 2^48.
     pub(super) fn popped(&self) -> u64 {
-        distance(START, self.head.load(Relaxed))
+        distance(START, self.head.load(SeqCst))
     }
 
     /// Room promised and not yet used.
