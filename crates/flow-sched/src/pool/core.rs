@@ -154,7 +154,9 @@ impl Core {
         };
         let lanes = Lanes::new(settings.priorities, array, settings.ageing);
         // An eviction has the place of what it pops, which therefore must not be free by then.
-        let ring = lanes.ring().filter(|_| settings.on_full != OnFull::DropOldest);
+        let ring = lanes
+            .ring()
+            .filter(|_| settings.on_full != OnFull::DropOldest);
         Self {
             number: inside::number(),
             name: settings.name,

@@ -53,7 +53,11 @@ impl<T> BareRing<T> {
     ///
     /// # Cost
     /// Two RMWs, the second of which makes a fence after it needless.
-    #[inline]
+    #[allow(
+        clippy::inline_always,
+        reason = "an item of a few words moves in registers then, and not through memory"
+    )]
+    #[inline(always)]
     pub fn push(&self, item: T) -> Result<(), T> {
         self.0
             .push_plainly(item)
@@ -72,7 +76,8 @@ impl<T> BareRing<T> {
     ///
     /// # Cost
     /// One RMW, or none if there is none.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "as `push`")]
+    #[inline(always)]
     pub fn pop(&self) -> Option<T> {
         let popped = match self.0.pop_plainly() {
             Some(item) => item,
