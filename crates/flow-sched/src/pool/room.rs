@@ -65,7 +65,7 @@ use core::task::{Context, Poll, Waker};
 use std::sync::Arc;
 
 use flow_rt::contain;
-use flow_sync::{BareRing, CachePadded, Standing, Ticket, WaitList};
+use flow_sync::{BareRing, CachePadded, Standing, Ticket, WaitList, lost_a_race};
 
 use super::queued::Queued;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -145,15 +145,18 @@ impl Room {
             if word & WAITERS != 0 || !self.has_room(word) {
                 return Err(NoRoom::Full);
             }
-            match self.intake.word.compare_exchange_weak(
+            let taken = self.intake.word.compare_exchange(
                 word,
                 word + 1,
                 Ordering::AcqRel,
                 Ordering::Relaxed,
-            ) {
-                Ok(_) => return Ok(()),
-                Err(now) => word = now,
+            );
+            if taken.is_ok() {
+                return Ok(());
             }
+            // Another submitter was faster, and gets through a run of its own meanwhile.
+            lost_a_race();
+            word = self.intake.word.load(Ordering::Relaxed);
         }
     }
 
