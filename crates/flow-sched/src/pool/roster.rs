@@ -45,9 +45,12 @@
 //! # Source
 //! tokio's limit on searching workers; async-executor's list of sleepers.
 
+mod asleep;
+
 use core::task::Waker;
 use std::sync::Arc;
 
+use self::asleep::Asleep;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::{AtomicWaker, Mutex};
 use flow_rt::contain;
@@ -109,7 +112,7 @@ impl SlotRange {
 
 struct Seats {
     taken: Vec<Option<Arc<Seat>>>,
-    idle: Vec<u32>,
+    idle: Asleep,
     vacant: Vec<u32>,
     /// Slots whose tasks wait without them, and those of them that are wanted back.
     lent: u64,
@@ -160,7 +163,7 @@ impl Roster {
             guests: AtomicUsize::new(0),
             seats: Mutex::new(Seats {
                 taken: Vec::new(),
-                idle: Vec::new(),
+                idle: Asleep::default(),
                 vacant: Vec::new(),
                 lent: 0,
                 returning: WaitList::new(),
@@ -214,16 +217,17 @@ impl Roster {
 
     /// Wakes every idle slot, so that each sees what has changed.
     pub(super) fn wake_all(&self) {
-        let woken: Vec<_> = {
+        let woken = {
             let mut seats = self.seats.lock();
-            let idle = core::mem::take(&mut seats.idle);
             self.word.fetch_add(
-                (WAKING.wrapping_sub(IDLE)).wrapping_mul(idle.len() as u64),
+                (WAKING.wrapping_sub(IDLE)).wrapping_mul(seats.idle.len()),
                 Ordering::AcqRel,
             );
-            idle.into_iter()
-                .filter_map(|id| seats.take_parked(id))
-                .collect()
+            let mut woken = Vec::new();
+            while let Some(id) = seats.idle.pop() {
+                woken.extend(seats.take_parked(id));
+            }
+            woken
         };
         for seat in woken {
             seat.wake();
@@ -527,9 +531,8 @@ impl Seats {
     fn unpark(&mut self, seat: &Seat) -> bool {
         // `parked` changes with the stack (invariant 1), so the seat is there.
         let found = seat.parked.swap(false, Ordering::AcqRel);
-        if found && let Some(at) = self.idle.iter().rposition(|&id| id == seat.id) {
-            // From the top: who leaves by itself has usually just come.
-            self.idle.remove(at);
+        if found {
+            self.idle.remove(seat.id);
         }
         found
     }
