@@ -365,20 +365,33 @@ fn a_stop_meets_a_submitter_that_drops_its_task() {
     explore("pool: the end is told || a late push", 2, || {
         let host = Threads::default();
         let pool = pool(&host, 1, 1);
+        // Loom's, so that it explores whether the task is gone: the counters are invisible to it.
+        let is_there = Arc::new(AtomicBool::new(true));
         let stopper = {
-            let pool = pool.clone();
+            let (pool, is_there) = (pool.clone(), is_there.clone());
             thread::spawn(move || {
                 block_on(pool.shutdown(Duration::ZERO));
                 let stats = pool.stats();
                 assert_eq!((stats.queued, stats.running, stats.slots), (0, 0, 0));
+                assert!(stats.submitted == 0 || !is_there.load(Ordering::Relaxed));
             })
         };
-        let task = pool.submit(async |_| 1).detach();
+        let there = There(is_there);
+        let task = pool.submit(async move |_| drop(there)).detach();
         let accepted = task.try_now().is_ok();
         stopper.join().unwrap();
         end(&host, &pool);
         assert_eq!(pool.stats().submitted, u64::from(accepted));
     });
+}
+
+/// Says when it is dropped.
+struct There(Arc<AtomicBool>);
+
+impl Drop for There {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 /// Nobody hears of its end but the counters.

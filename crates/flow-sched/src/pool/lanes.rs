@@ -36,7 +36,7 @@ struct Lane {
 /// A ring costs less per task, and its memory is taken ahead.
 enum Queue {
     Ring(Arc<BareRing<Queued>>),
-    Segments(SegQueue<Queued>),
+    Segments(Box<SegQueue<Queued>>),
 }
 
 impl Lanes {
@@ -46,7 +46,7 @@ impl Lanes {
         let ring = ring.map(Arc::new);
         let queue = || match &ring {
             Some(ring) => Queue::Ring(ring.clone()),
-            None => Queue::Segments(SegQueue::new()),
+            None => Queue::Segments(Box::new(SegQueue::new())),
         };
         let lane = |_| Lane {
             queue: queue(),

@@ -441,8 +441,8 @@ impl Room {
 /// two and behind. (An exchange finds that out.)
 #[inline]
 const fn used(word: u64, freed: u64) -> u64 {
-    let used = (word.wrapping_sub(freed) << 16) as i64 >> 16;
-    if used < 0 { 0 } else { used as u64 }
+    let used = (word.wrapping_sub(freed) << 16).cast_signed() >> 16;
+    if used < 0 { 0 } else { used.cast_unsigned() }
 }
 
 /// Wakes each on its own: a waker that panics must not cost the next one its turn.

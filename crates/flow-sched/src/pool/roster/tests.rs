@@ -47,7 +47,7 @@ fn idle_slots_leave_from_wherever_they_lie() {
                 model.remove(at);
                 asleep.remove(id);
             }
-            None if id % 8 == 0 => assert_eq!(asleep.pop(), model.pop()),
+            None if id.is_multiple_of(8) => assert_eq!(asleep.pop(), model.pop()),
             None => {
                 model.push(id);
                 asleep.push(id);
