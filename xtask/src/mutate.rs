@@ -332,6 +332,7 @@ mod tests {
                 "flow-ratelimit::loom_waiting::close_meets_a_leaving_driver",
                 "flow-sched::loom_pool::a_shutdown_meets_a_slot_that_retires",
                 "flow-sched::loom_pool::a_close_above_meets_a_push_to_a_sub_pool",
+                "flow-sched::loom_pool::a_resize_meets_a_push",
                 "flow-sched::loom_pool::a_stop_meets_a_submitter_that_drops_its_task",
             ],
         ),
