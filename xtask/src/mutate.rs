@@ -334,6 +334,7 @@ mod tests {
                 "flow-sched::loom_pool::a_close_above_meets_a_push_to_a_sub_pool",
                 "flow-sched::loom_pool::a_resize_meets_a_push",
                 "flow-sched::loom_pool::a_stop_meets_a_submitter_that_drops_its_task",
+                "flow-sync::loom_sole::a_sleep_that_is_given_up_meets_a_send",
             ],
         ),
         (

@@ -1,5 +1,8 @@
 //! One bounded queue, from one thread or one task, and one that is always full.
 
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+
 use flow_benches::{Bench, on_threads, repeat};
 use flow_rt::OnFull;
 use flow_stream::Channel;
@@ -11,6 +14,7 @@ const CAPACITY: usize = 1024;
 
 pub(crate) fn rows(bench: &mut Bench, runtime: &Runtime) {
     tried(bench);
+    slept(bench);
     awaited(bench, Host::Tokio(runtime), "");
     awaited(bench, Host::smol(0), ", on smol");
     always_full(bench);
@@ -64,6 +68,46 @@ fn tried(bench: &mut Bench) {
             repeat(n, |i| (tachyonix_tx.try_send(i), tachyonix_rx.try_recv()))
         })
         .measure();
+}
+
+/// A receive that finds nothing, and what wakes it.
+fn slept(bench: &mut Bench) {
+    let channel = Channel::builder().capacity(CAPACITY);
+    let (tx, mut rx) = channel.build_single_consumer().expect("a valid capacity");
+    let (many_tx, many_rx) = Channel::bounded(CAPACITY).expect("a valid capacity");
+    let (tokio_tx, mut tokio_rx) = tokio::sync::mpsc::channel(CAPACITY);
+    let (async_tx, async_rx) = async_channel::bounded(CAPACITY);
+    let (tachyonix_tx, mut tachyonix_rx) = tachyonix::channel(CAPACITY);
+    bench
+        .row("a receive that waits for its send, single consumer")
+        .instructions(10_000)
+        .flow(|n| repeat(n, |i| woken(rx.recv(), || tx.try_send(i))))
+        .peer("flow, MPMC", |n| {
+            repeat(n, |i| woken(many_rx.recv(), || many_tx.try_send(i)))
+        })
+        .peer("tokio", |n| {
+            repeat(n, |i| woken(tokio_rx.recv(), || tokio_tx.try_send(i)))
+        })
+        .peer("async-channel", |n| {
+            repeat(n, |i| woken(async_rx.recv(), || async_tx.try_send(i)))
+        })
+        .peer("tachyonix", |n| {
+            repeat(n, |i| {
+                woken(tachyonix_rx.recv(), || tachyonix_tx.try_send(i))
+            })
+        })
+        .measure();
+}
+
+fn woken<F: Future, S>(receive: F, send: impl FnOnce() -> S) -> (F::Output, S) {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut receive = pin!(receive);
+    assert!(receive.as_mut().poll(&mut cx).is_pending(), "it is empty");
+    let sent = send();
+    match receive.poll(&mut cx) {
+        Poll::Ready(received) => (received, sent),
+        Poll::Pending => unreachable!("an item was sent"),
+    }
 }
 
 fn awaited(bench: &mut Bench, host: Host<'_>, on: &str) {

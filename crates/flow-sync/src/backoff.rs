@@ -45,6 +45,15 @@ impl Backoff {
     }
 }
 
+/// In a model: lets other threads get on before a task that woke itself is polled again. There is
+/// no end to the polls in which nobody else does anything, and a model would look at them all.
+/// Nothing otherwise.
+#[inline]
+pub(crate) fn let_others_run() {
+    #[cfg(loom)]
+    thread_yield();
+}
+
 /// Pauses after a compare-and-swap that lost its race.
 ///
 /// Somebody else has got on: that is no reason to give the core away, but one to leave the winner

@@ -3,7 +3,9 @@
 #![cfg(not(loom))]
 
 use std::collections::VecDeque;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use flow_sync::{PopError, PushError, Ring, Turn};
 use proptest::collection::vec;
@@ -54,6 +56,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     capacity: usize,
+    /// There is one receiver at most, everything is its own, and it is woken instead of granted.
+    sole: bool,
     items: VecDeque<u32>,
     promises: usize,
     closed: bool,
@@ -97,8 +101,17 @@ impl Model {
         match beyond {
             _ if self.is_drained() => Err(PopError::Closed),
             0 => Err(PopError::Empty),
-            _ if Self::waits(&self.receivers) => Err(PopError::Empty),
+            _ if Self::waits(&self.receivers) && !self.sole => Err(PopError::Empty),
             n => Ok(n),
+        }
+    }
+
+    /// Whether the poll of a receiver that waits is ready.
+    fn serves(&self, which: usize) -> bool {
+        if self.sole {
+            self.available() != Err(PopError::Empty)
+        } else {
+            self.receivers[which]
         }
     }
 
@@ -109,7 +122,8 @@ impl Model {
                 None => break,
             }
         }
-        while self.items.len() > Self::granted(&self.receivers) || self.is_drained() {
+        while !self.sole && (self.items.len() > Self::granted(&self.receivers) || self.is_drained())
+        {
             match self.receivers.iter_mut().find(|granted| !**granted) {
                 Some(granted) => *granted = true,
                 None => break,
@@ -118,8 +132,20 @@ impl Model {
     }
 }
 
+/// Whether it was woken since it was last asked.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 struct Run {
     ring: Ring<u32>,
+    /// Who receives.
+    woken: Arc<Woken>,
     model: Model,
     /// With an item to send, or none if it is a promise that is waited for.
     senders: Vec<(Turn, Option<u32>)>,
@@ -128,11 +154,18 @@ struct Run {
 }
 
 impl Run {
-    fn new(capacity: usize) -> Self {
+    fn new(capacity: usize, sole: bool) -> Self {
+        let ring = if sole {
+            Ring::with_one_receiver(capacity)
+        } else {
+            Ring::new(capacity)
+        };
         Self {
-            ring: Ring::new(capacity).unwrap(),
+            ring: ring.unwrap(),
+            woken: Arc::default(),
             model: Model {
                 capacity,
+                sole,
                 ..Model::default()
             },
             senders: Vec::new(),
@@ -149,6 +182,8 @@ impl Run {
     #[allow(clippy::too_many_lines)] // one arm per step
     fn step(&mut self, step: &Step) {
         let mut cx = Context::from_waker(Waker::noop());
+        let receiver = Waker::from(self.woken.clone());
+        let mut receiving = Context::from_waker(&receiver);
         match *step {
             Step::Push => {
                 let item = self.item();
@@ -222,9 +257,12 @@ impl Run {
                 self.senders.push((turn, None));
                 self.model.senders.push(false);
             }
+            Step::ParkReceiver if self.model.sole && !self.receivers.is_empty() => {}
             Step::ParkReceiver if self.model.available() == Err(PopError::Empty) => {
                 let mut turn = Turn::New;
-                assert!(self.ring.poll_pop(&mut cx, &mut turn, false).is_pending());
+                self.woken.0.store(false, Ordering::Relaxed);
+                let polled = self.ring.poll_pop(&mut receiving, &mut turn, false);
+                assert!(polled.is_pending());
                 self.receivers.push(turn);
                 self.model.receivers.push(false);
             }
@@ -252,10 +290,11 @@ impl Run {
             }
             Step::PollReceiver(which) if !self.receivers.is_empty() => {
                 let which = which % self.receivers.len();
+                self.woken.0.store(false, Ordering::Relaxed);
                 let polled = self
                     .ring
-                    .poll_pop(&mut cx, &mut self.receivers[which], true);
-                if !self.model.receivers[which] {
+                    .poll_pop(&mut receiving, &mut self.receivers[which], true);
+                if !self.model.serves(which) {
                     assert!(polled.is_pending());
                     return;
                 }
@@ -267,8 +306,9 @@ impl Run {
             Step::PollReceiverMany(which, max) if !self.receivers.is_empty() => {
                 let which = which % self.receivers.len();
                 let (turn, mut batch) = (&mut self.receivers[which], Vec::new());
-                let polled = (self.ring).poll_pop_many(&mut cx, turn, true, &mut batch, max);
-                if !self.model.receivers[which] {
+                self.woken.0.store(false, Ordering::Relaxed);
+                let polled = (self.ring).poll_pop_many(&mut receiving, turn, true, &mut batch, max);
+                if !self.model.serves(which) {
                     assert!(polled.is_pending());
                     return;
                 }
@@ -303,6 +343,12 @@ impl Run {
 
     fn check(&mut self) {
         self.model.grant();
+        if self.model.sole && !self.receivers.is_empty() && self.model.serves(0) {
+            assert!(
+                self.woken.0.load(Ordering::Relaxed),
+                "asleep beside an item"
+            );
+        }
         assert_eq!(self.ring.len(), self.model.items.len());
         assert_eq!(self.ring.is_closed(), self.model.closed);
         assert_eq!(self.ring.is_drained(), self.model.is_drained());
@@ -318,7 +364,19 @@ proptest! {
 
     #[test]
     fn it_is_a_queue_with_two_lines(capacity in 1_usize..6, steps in vec(step(), 1..120)) {
-        let mut run = Run::new(capacity);
+        let mut run = Run::new(capacity, false);
+        for step in &steps {
+            run.step(step);
+            run.check();
+        }
+    }
+
+    #[test]
+    fn it_is_a_queue_with_one_line_and_a_sleeper(
+        capacity in 1_usize..6,
+        steps in vec(step(), 1..120),
+    ) {
+        let mut run = Run::new(capacity, true);
         for step in &steps {
             run.step(step);
             run.check();

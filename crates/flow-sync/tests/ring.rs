@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use flow_sync::{PopError, PushError, Ring, Turn};
@@ -169,4 +170,57 @@ fn an_item_that_panics_as_it_is_dropped_harms_no_other() {
     }
     catch_unwind(AssertUnwindSafe(|| drop(ring))).expect_err("it panics");
     assert_eq!(Rc::strong_count(&alive), 1);
+}
+
+/// It leaves nothing behind that would keep its task alive, however its sleep ends.
+#[test]
+fn a_sole_receiver_that_sleeps_no_more_has_no_waker_left() {
+    struct Task;
+    impl std::task::Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+    let task = Arc::new(Task);
+    let waker = Waker::from(task.clone());
+    let mut cx = Context::from_waker(&waker);
+    let ring = Ring::with_one_receiver(2).expect("small");
+    let mut turn = Turn::New;
+    let held = Arc::strong_count(&task);
+
+    assert!(ring.poll_pop(&mut cx, &mut turn, false).is_pending());
+    assert!(ring.poll_pop(&mut cx, &mut turn, false).is_pending());
+    assert_eq!((turn, Arc::strong_count(&task)), (Turn::Asleep, held + 1));
+    ring.leave_pop(&mut turn);
+    assert_eq!((turn, Arc::strong_count(&task)), (Turn::New, held));
+
+    assert!(ring.poll_pop(&mut cx, &mut turn, false).is_pending());
+    ring.try_push(1).expect("room");
+    assert_eq!(Arc::strong_count(&task), held, "it was woken");
+    assert!(ring.poll_pop(&mut cx, &mut turn, false).is_ready());
+    assert_eq!(turn, Turn::New);
+
+    // An item that comes beside the sleep of one that is polled all the same.
+    assert!(ring.poll_pop(&mut cx, &mut turn, false).is_pending());
+    ring.try_promise().expect("room");
+    ring.close();
+    assert!(ring.poll_pop(&mut cx, &mut turn, false).is_pending());
+    ring.withdraw();
+    assert_eq!(
+        ring.poll_pop(&mut cx, &mut turn, false),
+        Poll::Ready(None::<i32>)
+    );
+    assert_eq!((turn, Arc::strong_count(&task)), (Turn::New, held));
+}
+
+/// A turn that was forgotten is in nobody's way: there is no place in a line that it would keep.
+#[test]
+fn a_sleep_that_was_forgotten_holds_nobody_up() {
+    let mut cx = Context::from_waker(Waker::noop());
+    let ring = Ring::with_one_receiver(2).expect("small");
+    assert!(ring.poll_pop(&mut cx, &mut Turn::New, false).is_pending());
+    ring.try_push(1).expect("room");
+    assert!(ring.poll_pop(&mut cx, &mut Turn::New, false).is_ready());
+    assert!(ring.poll_pop(&mut cx, &mut Turn::New, false).is_pending());
+    assert_eq!(ring.try_pop(), Err(PopError::Empty));
+    ring.try_push(2).expect("room");
+    assert_eq!(ring.try_pop(), Ok(2));
 }

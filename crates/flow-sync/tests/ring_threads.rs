@@ -122,21 +122,17 @@ fn receive_all(ring: &Ring<(u64, u64)>, who: u64, senders: usize) -> Vec<u64> {
 
 fn storm(capacity: usize, senders: usize, receivers: usize, items: u64) {
     let ring = Ring::new(capacity).expect("a small capacity");
+    storm_over(&ring, senders, receivers, items);
+}
+
+fn storm_over(ring: &Ring<(u64, u64)>, senders: usize, receivers: usize, items: u64) {
     thread::scope(|scope| {
         let receiving: Vec<_> = (0..receivers)
-            .map(|who| {
-                scope.spawn({
-                    let ring = &ring;
-                    move || receive_all(ring, who as u64, senders)
-                })
-            })
+            .map(|who| scope.spawn(move || receive_all(ring, who as u64, senders)))
             .collect();
         thread::scope(|scope| {
             for who in 0..senders {
-                scope.spawn({
-                    let ring = &ring;
-                    move || send_all(ring, who as u64, items)
-                });
+                scope.spawn(move || send_all(ring, who as u64, items));
             }
         });
         ring.close();
@@ -173,6 +169,14 @@ fn four_and_four_over_many_places() {
 #[test]
 fn one_receiver_gets_each_senders_items_in_order() {
     storm(8, 7, 1, 10_000);
+}
+
+#[test]
+fn a_sole_receiver_sleeps_through_nothing() {
+    for capacity in [1, 3, 64] {
+        let ring = Ring::with_one_receiver(capacity).expect("a small capacity");
+        storm_over(&ring, 7, 1, 10_000);
+    }
 }
 
 /// Items that are dropped with the ring, and those that were taken, are dropped once.

@@ -25,23 +25,29 @@ pub(crate) enum Core<T> {
 use Core::{Locked as L, Ring as R, Special as S};
 
 impl<T> Core<T> {
-    /// A queue of `capacity` items; with `evicts` for one whose oldest items may give way.
-    pub(crate) fn new(capacity: usize, evicts: bool) -> Self {
+    /// A queue of `capacity` items; with `evicts` for one whose oldest items may give way, with
+    /// `sole` for one receiver.
+    pub(crate) fn new(capacity: usize, evicts: bool, sole: bool) -> Self {
         // The ring has models of its own, in flow-sync, so models of channels are over the lock
         // unless they say that they are over a ring.
         if !cfg!(loom)
             && !evicts
             && Ring::<T>::bytes(capacity) <= RING_BYTES
-            && let Some(ring) = Self::ring(capacity)
+            && let Some(ring) = Self::ring(capacity, sole)
         {
             return ring;
         }
         L(Locked::new(capacity, Unweighed))
     }
 
-    /// A ring of `capacity` items, if one can be so large.
-    pub(crate) fn ring(capacity: usize) -> Option<Self> {
-        Ring::new(capacity).map(R)
+    /// A ring of `capacity` items, if one can be so large; `sole` is as for [`new`](Self::new).
+    pub(crate) fn ring(capacity: usize, sole: bool) -> Option<Self> {
+        let ring = if sole {
+            Ring::with_one_receiver(capacity)
+        } else {
+            Ring::new(capacity)
+        };
+        ring.map(R)
     }
 
     /// A queue of `capacity` items that are weighed.

@@ -27,7 +27,7 @@ impl<T> Sender<T> {
     /// A future dropped before it was ready has sent the items that are gone from `items`.
     ///
     /// # Cost
-    /// Two atomic RMWs per piece, and one per item.
+    /// One atomic RMW per piece.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

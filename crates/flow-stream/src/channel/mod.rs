@@ -121,7 +121,7 @@ impl<T> Channel<T> {
     #[cfg(loom)]
     #[doc(hidden)]
     pub fn over_a_ring(capacity: usize) -> Option<(Sender<T>, Receiver<T>)> {
-        let ring = Core::ring(capacity)?;
+        let ring = Core::ring(capacity, false)?;
         Some(Self::builder().open(Policy::Wait, ring))
     }
 
@@ -138,7 +138,7 @@ impl<T> Channel<T> {
     /// assert_eq!((rx.len(), rx.try_recv()), (100_000, Ok(0)));
     /// ```
     pub fn unbounded() -> (Sender<T>, Receiver<T>) {
-        Self::builder().open(Policy::Wait, Core::new(usize::MAX, false))
+        Self::builder().open(Policy::Wait, Core::new(usize::MAX, false, false))
     }
 
     /// A channel that holds nothing: a send ends when a receiver has taken its item.
@@ -302,13 +302,12 @@ impl<T> ChannelBuilder<T> {
     /// # Errors
     /// No capacity or a limit of 0; a rendezvous that is to hold items, or to drop the oldest;
     /// [`OnFull::CallerRuns`], since an item cannot be run.
-    pub fn build(mut self) -> Result<(Sender<T>, Receiver<T>), ChannelConfigError> {
-        let policy = self.policy()?;
-        let core = self.core(policy)?;
-        Ok(self.open(policy, core))
+    pub fn build(self) -> Result<(Sender<T>, Receiver<T>), ChannelConfigError> {
+        self.build_for(false)
     }
 
-    /// Builds the channel with one receiver that cannot be cloned.
+    /// Builds the channel with one receiver that cannot be cloned, and waits at less cost: it has
+    /// no place in a line, and no item is set aside for it.
     ///
     /// # Errors
     /// Those of [`build`](Self::build).
@@ -324,8 +323,14 @@ impl<T> ChannelBuilder<T> {
     /// # }
     /// ```
     pub fn build_single_consumer(self) -> Result<(Sender<T>, SoleReceiver<T>), ChannelConfigError> {
-        let (sender, receiver) = self.build()?;
+        let (sender, receiver) = self.build_for(true)?;
         Ok((sender, SoleReceiver::new(receiver)))
+    }
+
+    fn build_for(mut self, sole: bool) -> Result<(Sender<T>, Receiver<T>), ChannelConfigError> {
+        let policy = self.policy()?;
+        let core = self.core(policy, sole)?;
+        Ok(self.open(policy, core))
     }
 
     fn policy(&self) -> Result<Policy, ChannelConfigError> {
@@ -338,7 +343,7 @@ impl<T> ChannelBuilder<T> {
         }
     }
 
-    fn core(&mut self, policy: Policy) -> Result<Core<T>, ChannelConfigError> {
+    fn core(&mut self, policy: Policy, sole: bool) -> Result<Core<T>, ChannelConfigError> {
         let (capacity, evicts) = (self.capacity, policy == Policy::DropOldest);
         let weight = self.weighing.as_ref().map(|weighing| weighing.limit);
         if self.rendezvous {
@@ -354,7 +359,7 @@ impl<T> ChannelBuilder<T> {
             (capacity, Some(weighing)) => {
                 Ok(Core::weighing(capacity.unwrap_or(usize::MAX), weighing))
             }
-            (Some(capacity), None) => Ok(Core::new(capacity, evicts)),
+            (Some(capacity), None) => Ok(Core::new(capacity, evicts, sole)),
             (None, None) => Err(ChannelConfigError::CapacityMissing),
         }
     }

@@ -366,7 +366,7 @@ impl<T> Drop for RecvFuture<'_, T> {
 impl<T> fmt::Debug for RecvFuture<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvFuture")
-            .field("parked", &matches!(self.turn, Turn::Parked(_)))
+            .field("parked", &self.turn.is_parked())
             .field("done", &self.done)
             .finish_non_exhaustive()
     }
@@ -398,7 +398,7 @@ impl<T> Future for RecvTimeoutFuture<'_, T> {
         if this.recv.done {
             return Poll::Pending;
         }
-        let parked = matches!(this.recv.turn, Turn::Parked(_));
+        let parked = this.recv.turn.is_parked();
         let runtime = this.recv.shared.runtime.as_ref();
         let why = ready!(this.limit.poll(runtime, parked, cx));
         this.recv.shared.core.leave_pop(&mut this.recv.turn);
@@ -478,7 +478,7 @@ impl<T> fmt::Debug for RecvManyFuture<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvManyFuture")
             .field("max", &self.max)
-            .field("parked", &matches!(self.turn, Turn::Parked(_)))
+            .field("parked", &self.turn.is_parked())
             .field("done", &self.done)
             .finish_non_exhaustive()
     }

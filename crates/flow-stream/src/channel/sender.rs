@@ -53,7 +53,7 @@ impl<T> Sender<T> {
     /// [rendezvous](super::ChannelBuilder::rendezvous) can promise is said there.)
     ///
     /// # Cost
-    /// Two atomic RMWs, no lock and no allocation while nobody waits, in a channel whose memory was
+    /// One atomic RMW, no lock and no allocation while nobody waits, in a channel whose memory was
     /// taken at once; others have a [lock](super::ChannelBuilder::capacity). No runtime, no timer.
     #[inline]
     pub fn send(&self, item: T) -> SendFuture<'_, T> {

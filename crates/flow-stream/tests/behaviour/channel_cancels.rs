@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::common::poll;
 use flow_rt::block_on;
-use flow_stream::{Channel, Receiver, Sender};
+use flow_stream::{Channel, Receiver, RecvError, RecvFuture, Sender};
 
 const SENDERS: usize = 4;
 const RECEIVERS: usize = 4;
@@ -41,19 +41,25 @@ fn send_until(tx: &Sender<Item>, who: usize, given_up: &AtomicU64, cancels: u64)
     sent
 }
 
+/// Now and then it waits, so that wake-ups that went astray would be missed.
+fn receive(mut recv: RecvFuture<'_, Item>, turn: u64) -> Option<Result<Item, RecvError>> {
+    match turn % 8 {
+        0 => Some(block_on(recv).expect("no task of a runtime")),
+        _ => poll_a_little(&mut recv, turn),
+    }
+}
+
 /// Receives until the channel is closed; how many items of each sender.
-fn receive_all(rx: &Receiver<Item>, who: usize, given_up: &AtomicU64) -> [u64; SENDERS] {
+fn receive_all(
+    who: usize,
+    given_up: &AtomicU64,
+    mut receive: impl FnMut(u64) -> Option<Result<Item, RecvError>>,
+) -> [u64; SENDERS] {
     let mut turn = who as u64;
     let (mut received, mut next) = ([0; SENDERS], [0; SENDERS]);
     loop {
         turn += 1;
-        let mut recv = rx.recv();
-        let answer = match turn % 8 {
-            // Now and then it waits, so that wake-ups that went astray would be missed.
-            0 => Some(block_on(recv).expect("no task of a runtime")),
-            _ => poll_a_little(&mut recv, turn),
-        };
-        match answer {
+        match receive(turn) {
             Some(Ok((sender, n))) => {
                 assert!(n >= next[sender], "{n} of sender {sender} out of order");
                 next[sender] = n + 1;
@@ -73,7 +79,7 @@ fn storm((tx, rx): (Sender<Item>, Receiver<Item>), cancels: u64) {
         let receiving: Vec<_> = (0..RECEIVERS)
             .map(|who| {
                 let rx = rx.clone();
-                scope.spawn(move || receive_all(&rx, who, given_up))
+                scope.spawn(move || receive_all(who, given_up, |turn| receive(rx.recv(), turn)))
             })
             .collect();
         let sending: Vec<_> = (0..SENDERS)
@@ -109,4 +115,25 @@ fn cancels_over_a_lock_lose_nothing() {
 #[test]
 fn cancels_where_nothing_is_buffered_lose_nothing() {
     storm(Channel::rendezvous(), 200_000);
+}
+
+#[test]
+fn a_million_cancels_beside_a_sole_receiver_lose_nothing() {
+    let channel = Channel::builder().capacity(2);
+    let (tx, mut rx) = channel.build_single_consumer().unwrap();
+    let given_up = &AtomicU64::new(0);
+    let (sent, received) = thread::scope(|scope| {
+        let receiving =
+            scope.spawn(move || receive_all(0, given_up, |turn| receive(rx.recv(), turn)));
+        let sending: Vec<_> = (0..SENDERS)
+            .map(|who| {
+                let tx = tx.clone();
+                scope.spawn(move || send_until(&tx, who, given_up, 1_000_000))
+            })
+            .collect();
+        drop(tx);
+        let sent: Vec<u64> = sending.into_iter().map(|s| s.join().unwrap()).collect();
+        (sent, receiving.join().unwrap())
+    });
+    assert_eq!(sent, received);
 }

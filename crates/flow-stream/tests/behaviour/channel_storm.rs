@@ -7,8 +7,11 @@ use std::time::Duration;
 use crate::common::poll_up_to;
 use flow_rt::sim::{self, Sim, SimRng};
 use flow_rt::{JoinHandle, OnFull};
-use flow_stream::{Channel, Receiver, Sender, TryRecvError};
-use futures_util::StreamExt;
+use flow_stream::{
+    Channel, ChannelBuilder, ChannelStats, Receiver, RecvFuture, RecvManyFuture, RecvTimeoutFuture,
+    Sender, SoleReceiver, TryRecvError,
+};
+use futures_util::{Stream, StreamExt};
 
 const SENDERS: u64 = 4;
 const ITEMS: u64 = 25;
@@ -105,15 +108,65 @@ async fn stormy_sender(tx: Sender<Item>, who: u64, mut rng: SimRng, ledger: Shar
     }
 }
 
-/// Receives until drained, in every way there is; drops most receives after a few polls.
-async fn stormy_receiver(mut rx: Receiver<Item>, mut rng: SimRng, ledger: Shared) {
-    loop {
-        // Ends come and go, with the place that this one may have as a stream.
-        match rng.below(8) {
-            0 => rx = rx.clone(),
-            1 => rx = rx.downgrade().upgrade().expect("one is here"),
-            _ => {}
+/// A receiving end of either kind.
+trait End: Stream<Item = Item> + Unpin + Send + Sized + 'static {
+    /// Ends come and go, with the place that this one may have as a stream.
+    fn or_another(self, which: u64) -> Self;
+    fn recv(&mut self) -> RecvFuture<'_, Item>;
+    fn try_recv(&mut self) -> Result<Item, TryRecvError>;
+    fn recv_timeout(&mut self, timeout: Duration) -> RecvTimeoutFuture<'_, Item>;
+    fn recv_many<'a>(&'a mut self, to: &'a mut Vec<Item>, max: usize) -> RecvManyFuture<'a, Item>;
+    fn stats(&self) -> ChannelStats;
+}
+
+macro_rules! ends {
+    ($($end:ident: |$this:ident, $which:ident| $another:expr;)*) => {$(
+        impl End for $end<Item> {
+            fn or_another(self, $which: u64) -> Self {
+                let $this = self;
+                $another
+            }
+
+            fn recv(&mut self) -> RecvFuture<'_, Item> {
+                $end::recv(self)
+            }
+
+            fn try_recv(&mut self) -> Result<Item, TryRecvError> {
+                $end::try_recv(self)
+            }
+
+            fn recv_timeout(&mut self, timeout: Duration) -> RecvTimeoutFuture<'_, Item> {
+                $end::recv_timeout(self, timeout)
+            }
+
+            fn recv_many<'a>(
+                &'a mut self,
+                to: &'a mut Vec<Item>,
+                max: usize,
+            ) -> RecvManyFuture<'a, Item> {
+                $end::recv_many(self, to, max)
+            }
+
+            fn stats(&self) -> ChannelStats {
+                $end::stats(self)
+            }
         }
+    )*};
+}
+
+ends! {
+    Receiver: |rx, which| match which {
+        0 => rx.clone(),
+        1 => rx.downgrade().upgrade().expect("one is here"),
+        _ => rx,
+    };
+    SoleReceiver: |rx, _which| rx;
+}
+
+/// Receives until drained, in every way there is; drops most receives after a few polls.
+async fn stormy_receiver<E: End>(mut rx: E, mut rng: SimRng, ledger: Shared) -> E {
+    loop {
+        rx = rx.or_another(rng.below(8));
         let mut batch = Vec::new();
         let drained = match rng.below(6) {
             0 => rx.recv().await.map(|item| batch.push(item)).is_err(),
@@ -160,7 +213,7 @@ async fn stormy_receiver(mut rx: Receiver<Item>, mut rng: SimRng, ledger: Shared
         };
         ledger.lock().unwrap().received.extend(batch);
         if drained {
-            return;
+            return rx;
         }
     }
 }
@@ -174,26 +227,53 @@ enum Kind {
     Meets,
 }
 
-async fn storm(rt: &Sim, on_full: OnFull, kind: Kind, receivers: usize, close: bool) -> Shared {
-    let ledger = Shared::default();
+fn builder(on_full: OnFull, kind: Kind, ledger: &Shared) -> ChannelBuilder<Item> {
     let hook = ledger.clone();
     let builder = match kind {
         Kind::Holds(capacity) => Channel::builder().capacity(capacity),
         Kind::Weighs(limit) => Channel::builder().max_weight(limit, |item: &Item| item.1 % 3 + 1),
         Kind::Meets => Channel::builder().rendezvous(),
     };
-    let (tx, rx) = builder
+    builder
         .on_full(on_full)
         .on_drop(move |item, _| hook.lock().unwrap().dropped.push(item))
-        .build()
-        .unwrap();
+}
+
+async fn storm(rt: &Sim, on_full: OnFull, kind: Kind, receivers: usize, close: bool) -> Shared {
+    let ledger = Shared::default();
+    let (tx, rx) = builder(on_full, kind, &ledger).build().unwrap();
+    let ends = (0..receivers).map(|_| rx.clone()).collect();
+    drop(rx);
+    storm_over(rt, tx, ends, kind, close, &ledger).await;
+    ledger
+}
+
+/// The same with the one receiver that the channel was built for.
+async fn sole_storm(rt: &Sim, on_full: OnFull, kind: Kind, close: bool) -> Shared {
+    let ledger = Shared::default();
+    let built = builder(on_full, kind, &ledger).build_single_consumer();
+    let (tx, rx) = built.unwrap();
+    storm_over(rt, tx, vec![rx], kind, close, &ledger).await;
+    ledger
+}
+
+async fn storm_over<E: End>(
+    rt: &Sim,
+    tx: Sender<Item>,
+    ends: Vec<E>,
+    kind: Kind,
+    close: bool,
+    ledger: &Shared,
+) {
+    let receivers = ends.len();
     let mut tasks: Vec<JoinHandle<()>> = Vec::new();
     for who in 0..SENDERS {
         tasks.push(rt.spawn(stormy_sender(tx.clone(), who, rt.rng(), ledger.clone())));
     }
-    for _ in 0..receivers {
-        tasks.push(rt.spawn(stormy_receiver(rx.clone(), rt.rng(), ledger.clone())));
-    }
+    let receiving: Vec<_> = ends
+        .into_iter()
+        .map(|rx| rt.spawn(stormy_receiver(rx, rt.rng(), ledger.clone())))
+        .collect();
     if close {
         let (tx, mut rng) = (tx.clone(), rt.rng());
         tasks.push(rt.spawn(async move {
@@ -203,12 +283,16 @@ async fn storm(rt: &Sim, on_full: OnFull, kind: Kind, receivers: usize, close: b
             tx.close();
         }));
     }
-    let watch = rx.clone();
-    drop((tx, rx));
+    drop(tx);
     for task in tasks {
         task.await.unwrap();
     }
-    let stats = watch.stats();
+    // Those that have ended are kept until all have: a permit may come after the close.
+    let mut ended = Vec::new();
+    for receiver in receiving {
+        ended.push(receiver.await.unwrap());
+    }
+    let stats = ended[0].stats();
     assert!(match kind {
         Kind::Holds(capacity) => stats.max_len <= capacity,
         Kind::Weighs(limit) => stats.max_len as u64 <= limit,
@@ -216,7 +300,6 @@ async fn storm(rt: &Sim, on_full: OnFull, kind: Kind, receivers: usize, close: b
     });
     assert_eq!(stats.sent, stats.received + stats.dropped_oldest);
     assert_eq!(stats.len, 0);
-    ledger
 }
 
 const KINDS: [Kind; 3] = [Kind::Holds(2), Kind::Weighs(3), Kind::Meets];
@@ -298,6 +381,28 @@ fn every_answer_to_full_accounts_for_every_item() {
                     if !matches!((kind, on_full), (Kind::Meets, OnFull::DropOldest)) {
                         let ledger = storm(&rt, on_full, kind, 2, close).await;
                         ledger.lock().unwrap().check();
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn a_sole_receiver_gets_what_it_gets_in_order() {
+    for on_full in [OnFull::Wait, OnFull::Reject, OnFull::DropOldest] {
+        for close in [false, true] {
+            sim::check(0..150, |rt| async move {
+                for kind in [Kind::Holds(1), Kind::Holds(3), Kind::Weighs(3), Kind::Meets] {
+                    if matches!((kind, on_full), (Kind::Meets, OnFull::DropOldest)) {
+                        continue;
+                    }
+                    let ledger = sole_storm(&rt, on_full, kind, close).await;
+                    let ledger = ledger.lock().unwrap();
+                    ledger.check();
+                    for who in 0..SENDERS {
+                        let own = ledger.received.iter().filter(|item| item.0 == who);
+                        assert!(own.is_sorted(), "sender {who}: {:?}", ledger.received);
                     }
                 }
             });

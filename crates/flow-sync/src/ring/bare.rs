@@ -34,7 +34,7 @@ use crate::sync::fence_after_rmw;
 /// assert_eq!((ring.pop(), ring.pops()), (Some(1), 1));
 /// assert!(ring.has_item());
 /// ```
-pub struct BareRing<T>(Raw<T>);
+pub struct BareRing<T>(Raw<T, true>);
 
 impl<T> BareRing<T> {
     /// A ring of that capacity, rounded up to a power of two, whose memory is taken now; `None` for
@@ -99,7 +99,7 @@ impl<T> BareRing<T> {
     /// Whether there is a first item, and its push has come so far that it can be taken.
     #[inline]
     pub fn has_item(&self) -> bool {
-        self.0.is_published(0)
+        self.0.is_published()
     }
 
     /// How many items are in it, as of one instant; those count that are being written.

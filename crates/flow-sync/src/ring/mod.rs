@@ -9,17 +9,19 @@
 //! # Invariants
 //! Those of `raw`, and:
 //! 1. Somebody waits to send only if no room is unpromised, or all promises are out that there are;
-//!    somebody waits to receive only if no more items are published than receivers are granted,
-//!    and the ring is not drained. Both may be broken inside of an operation that is about to
+//!    somebody waits to receive only if no more items are claimed than receivers are granted, and
+//!    the ring is not drained. Both may be broken inside of an operation that is about to
 //!    grant.
 //! 2. Grants go in the order of the list. A place is left by its owner only.
 //! 3. A granted sender owns one promise: it pushes, or withdraws it. A close takes the promises
 //!    of those back that have not come for them. Permits are promises whose owners have come.
-//! 4. A granted receiver owns one published item, whichever comes first; newcomers leave as many
-//!    as are granted. One that read `state` before it rose may take an item all the same; then
-//!    the receiver that finds none goes back to its place and is the first again.
-//! 5. Whoever frees, publishes, withdraws or closes looks at those who wait on the end that this
-//!    concerns **afterwards**; whoever has begun to wait looks at the ring afterwards.
+//! 4. A granted receiver owns one claimed item, whichever comes first; newcomers leave as many
+//!    as are granted. One that read `state` before it rose may take an item all the same, and an
+//!    item may be claimed and not be there yet; then the receiver that finds none goes back to its
+//!    place and is the first again.
+//! 5. Whoever takes, claims, withdraws or closes looks at those who wait on the end that this
+//!    concerns **afterwards**, when the slot is free or the item there; whoever has begun to wait
+//!    looks at `head` and `tail` afterwards.
 //! 6. No waker is cloned, woken or dropped under a lock.
 //!
 //! # Steps
@@ -27,23 +29,26 @@
 //! pop: somebody waits? empty. Take, free; senders wait? grant senders.
 //! plainly, both of them: the same, without a second try. Whatever is in the way, they have done
 //! nothing and say nothing; it is the whole step that answers.
-//! grant (locked): while the list is not empty and room can be promised (an item is published
-//! beyond those of the granted, or the ring is drained): grant the first. Show; unlock; wake.
-//! park: lock; join the list; **show; fence; grant**, which may serve an earlier one: right.
+//! grant (locked): while the list is not empty and room can be promised (an item is claimed beyond
+//! those of the granted, or the ring is drained): grant the first. Show; unlock; wake.
+//! park: lock; join the list; **show; grant**, which may serve an earlier one: right.
 //! poll of a granted sender: leave; use the promise. Of a granted receiver, under the lock: take;
 //! leave; grant, as what was taken may have been the last of a closed ring. Nothing there
-//! (invariant 4): back to its place, show, fence, grant.
+//! (invariant 4): back to its place, show, grant.
 //! dropped while waiting: leave. Granted: withdraw and grant the next; on a closed ring the
 //! promise withdrawn may have been the last thing that receivers waited for.
 //! close: set closed; send the senders away; grant receivers.
 //!
 //! # Ordering
-//! Each end has a pair of Dekker's: one side writes `seq` or `head` and then looks at `state`, the
-//! other writes `state` and then looks at `seq` or `head`; one of them sees the other. The fast
-//! side is a SeqCst RMW that it needs anyway and a SeqCst load, no fence; the slow side a swap, a
-//! fence and the look. The fence may not be left out: the look is an Acquire load, which may
-//! overtake the swap. Loom takes SeqCst accesses for AcqRel, so under loom alone the fast side
-//! has a fence too ([`fence_after_rmw`]).
+//! Each end has a pair of Dekker's: one side writes `tail` or `head` and then looks at `state`, the
+//! other writes `state` and then looks at `tail` or `head`; one of them sees the other. Each side is
+//! a SeqCst RMW that it needs anyway and a SeqCst load: no fence, which costs as much as two of
+//! them. Loom takes SeqCst accesses for AcqRel, so under loom alone there are fences
+//! ([`fence_after_rmw`]).
+//! Of a sender it is the claim that is seen, not the publication: that would be another RMW for
+//! each item. So whoever parks between the two is granted what is not there yet: it wakes itself,
+//! and is polled again, until it is. The sender is in the middle of a few moves meanwhile
+//! (invariant 4 of `raw`).
 //! What waits on a drained ring is found by whoever made it so: the close, the last promise, or
 //! the one who took the last item, which, if others wait, was granted and grants as it leaves.
 //!
@@ -72,6 +77,7 @@
 
 mod bare;
 mod raw;
+mod sole;
 mod wait;
 mod waiters;
 
@@ -81,6 +87,7 @@ use std::collections::VecDeque;
 pub use self::bare::BareRing;
 pub use self::raw::Exclusive;
 use self::raw::{Raw, Share};
+use self::sole::Sole;
 use self::waiters::Waiters;
 use crate::padded::CachePadded;
 use crate::sync::atomic::AtomicU64;
@@ -108,6 +115,8 @@ pub struct Ring<T> {
     raw: Raw<T>,
     senders: Waiters,
     receivers: Waiters,
+    /// For a ring that one receives from: instead of the receivers' line.
+    sole: Option<Sole>,
     /// How many items had been taken when a receiver last [rested](Ring::rest); more after a rest in
     /// vain.
     rested: CachePadded<AtomicU64>,
@@ -133,9 +142,17 @@ pub enum Turn {
     },
     /// It stands in the line.
     Parked(Ticket),
+    /// It is the [one receiver](Ring::with_one_receiver), and has left its waker.
+    Asleep,
 }
 
 impl Turn {
+    /// Whether its waker has been left: whoever waits for time as well must have that woken too.
+    #[must_use]
+    pub const fn is_parked(&self) -> bool {
+        matches!(self, Self::Parked(_) | Self::Asleep)
+    }
+
     /// The turn of one that has yielded for the first time and does so only once.
     pub const YIELDED: Self = Self::Yielded {
         times: 1,
@@ -168,10 +185,23 @@ impl<T> Ring<T> {
     /// A ring of `capacity` items, whose memory is taken now; `None` for a capacity of 0 or above
     /// 2^31.
     pub fn new(capacity: usize) -> Option<Self> {
+        Self::build(capacity, None)
+    }
+
+    /// The same for one receiver, which waits at less cost: there is no line to keep in order.
+    ///
+    /// Who receives from it at the same time as another may sleep for ever, and items go to
+    /// either.
+    pub fn with_one_receiver(capacity: usize) -> Option<Self> {
+        Self::build(capacity, Some(Sole::default()))
+    }
+
+    fn build(capacity: usize, sole: Option<Sole>) -> Option<Self> {
         (1..=1 << 31).contains(&capacity).then(|| Self {
             raw: Raw::new(capacity),
             senders: Waiters::new(),
             receivers: Waiters::new(),
+            sole,
             rested: CachePadded::new(AtomicU64::new(0)),
         })
     }
@@ -192,7 +222,7 @@ impl<T> Ring<T> {
     /// The item comes back.
     ///
     /// # Cost
-    /// Two RMWs.
+    /// One RMW.
     #[inline]
     pub fn try_push(&self, item: T) -> Result<(), (T, PushError)> {
         self.push_plainly(item)
@@ -207,7 +237,7 @@ impl<T> Ring<T> {
     /// the matter is.
     ///
     /// # Cost
-    /// Two RMWs.
+    /// One RMW.
     #[inline]
     pub fn push_plainly(&self, item: T) -> Result<(), T> {
         if self.senders.glance().0 > 0 {
@@ -269,7 +299,7 @@ impl<T> Ring<T> {
     /// Gives back a promise that was not used. Does nothing if none is out.
     pub fn withdraw(&self) {
         if self.raw.withdraw(1) {
-            self.grant_receivers(self.receivers.lock());
+            self.serve_receivers();
             return;
         }
         self.popped();
@@ -385,6 +415,9 @@ impl<T> Ring<T> {
     }
 
     fn newcomer_may_pop(&self) -> Result<Share, PopError> {
+        if self.sole.is_some() {
+            return Ok(sole::ALL);
+        }
         let (waiting, granted) = self.receivers.glance();
         if waiting == 0 {
             Ok(Share {
@@ -398,12 +431,12 @@ impl<T> Ring<T> {
         }
     }
 
-    /// After a publication.
+    /// After a claim, once its item is there.
     #[inline]
     fn pushed(&self) {
         fence_after_rmw();
         if self.receivers.any() {
-            self.lock_and_grant_receivers();
+            self.serve_receivers();
         }
     }
 
@@ -416,9 +449,13 @@ impl<T> Ring<T> {
         }
     }
 
+    /// After what receivers may wait for.
     #[cold]
-    fn lock_and_grant_receivers(&self) {
-        self.grant_receivers(self.receivers.lock());
+    fn serve_receivers(&self) {
+        match &self.sole {
+            Some(sole) => self.wake_sole(sole),
+            None => self.grant_receivers(self.receivers.lock()),
+        }
     }
 
     #[cold]

@@ -27,8 +27,8 @@
 //!
 //! # Ordering
 //! Items go by `seq` alone. The CASes of `tail` and `head` are SeqCst, because each end compares
-//! itself with the other, and because the one that made room or published looks for those who
-//! wait afterwards: see the parent. A full lap is found by `seq` (free for another position), and
+//! itself with the other, and because the one that claimed or took looks for those who wait
+//! afterwards: see the parent. A full lap is found by `seq` (free for another position), and
 //! room beside promises by the `seq` that lies as many positions ahead: it is free only once `head`
 //! has gone so far, and `head` does not go back. Promises, batches, the answer "full" and a capacity
 //! that is no power of two need `head` itself.
@@ -60,7 +60,8 @@ use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::cell::UnsafeCell;
 
-pub(super) struct Raw<T> {
+/// With `FENCES` a publication is a SeqCst RMW too, for a user that is to be seen by it.
+pub(super) struct Raw<T, const FENCES: bool = false> {
     tail: CachePadded<AtomicU64>,
     head: CachePadded<AtomicU64>,
     slots: Box<[Slot<T>]>,
@@ -134,7 +135,7 @@ pub(super) struct Share {
     pub(super) own: bool,
 }
 
-impl<T> Raw<T> {
+impl<T, const FENCES: bool> Raw<T, FENCES> {
     /// `capacity` is from 1 to 2^31.
     pub(super) fn new(capacity: usize) -> Self {
         let lap = capacity.next_power_of_two() as u64;
@@ -260,12 +261,7 @@ impl<T> Raw<T> {
         for (nth, item) in (0..n).zip(items.drain(..n as usize)) {
             let at = next(first, nth);
             let slot = self.wait_for_slot(at);
-            Self::fill(slot, item);
-            if nth + 1 == n {
-                Self::publish(slot, at);
-            } else {
-                slot.seq.store(full(at), Release);
-            }
+            Self::put(slot, at, item);
         }
         Ok(n as usize)
     }
@@ -425,15 +421,15 @@ impl<T> Raw<T> {
         Ok(head)
     }
 
-    /// Whether the item that lies `ahead` of the first has been published.
-    pub(super) fn is_published(&self, ahead: u64) -> bool {
+    /// Whether the first item has been published.
+    pub(super) fn is_published(&self) -> bool {
         let mut head = self.head.load(SeqCst);
         loop {
-            if ahead <= self.mask && self.holds(next(head, ahead)) {
+            if self.holds(head) {
                 return true;
             }
-            // It may have been taken since: then the one that is meant now lies further on, and
-            // nobody else will look at it.
+            // It may have been taken since: then the first one lies further on, and nobody else
+            // will look at it.
             match self.head.load(SeqCst) {
                 now if now == head => return false,
                 now => head = now,
@@ -589,8 +585,11 @@ impl<T> Raw<T> {
 
     #[inline]
     fn publish(slot: &Slot<T>, at: u64) {
-        // A swap, because the look at who waits comes after it: publication and fence in one.
-        slot.seq.swap(full(at), SeqCst);
+        if FENCES {
+            slot.seq.swap(full(at), SeqCst);
+        } else {
+            slot.seq.store(full(at), Release);
+        }
     }
 
     /// Moves the item out of the slot of a position that the caller has taken, and frees it for
@@ -621,7 +620,7 @@ impl<T> Slot<T> {
     }
 }
 
-impl<T> Drop for Raw<T> {
+impl<T, const FENCES: bool> Drop for Raw<T, FENCES> {
     fn drop(&mut self) {
         // If an item panics as it is dropped, the other one goes on with the rest.
         let _goes_on = Items(self);
@@ -630,9 +629,9 @@ impl<T> Drop for Raw<T> {
 }
 
 /// The items of a ring that goes, which are dropped with this.
-struct Items<'a, T>(&'a Raw<T>);
+struct Items<'a, T, const FENCES: bool>(&'a Raw<T, FENCES>);
 
-impl<T> Drop for Items<'_, T> {
+impl<T, const FENCES: bool> Drop for Items<'_, T, FENCES> {
     fn drop(&mut self) {
         // Nobody claims, writes or takes any more: what was claimed is published.
         while self.0.pop_claimed().is_some() {}

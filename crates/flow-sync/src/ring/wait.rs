@@ -18,18 +18,18 @@
 //!    it takes, grant and close unlock, wake, and come back.
 //!
 //! # Ordering
-//! The parent's pair of Dekker's needs its fence where the number of those who wait rises: who
-//! parks, and who goes back to its place. Wherever else a line is shown it does not, and those who
-//! still wait have had their fence.
+//! The slow side of the parent's pair of Dekker's is where the number of those who wait rises: who
+//! parks, and who goes back to its place. Wherever else a line is shown, those who still wait have
+//! had their look.
 
 use core::task::{Context, Poll, Waker, ready};
 
 use super::raw::{Raw, Share};
 use super::waiters::Line;
 use super::{PopError, PushError, Ring, Turn};
-use crate::backoff::pause;
-use crate::sync::MutexGuard;
-use crate::sync::atomic::{Ordering, fence};
+use crate::backoff::{let_others_run, pause};
+use crate::sync::atomic::Ordering;
+use crate::sync::{MutexGuard, fence_after_rmw};
 use crate::wait_list::{Standing, Ticket};
 use crate::wake_list::WakeList;
 
@@ -104,7 +104,10 @@ impl<T> Ring<T> {
             return self.poll_receiver(cx, turn, &mut Raw::try_pop);
         }
         match self.try_pop() {
-            Ok(item) => Poll::Ready(Some(item)),
+            Ok(item) => {
+                self.comes_in_time(turn);
+                Poll::Ready(Some(item))
+            }
             Err(why) => self.wait_for_item(cx, turn, yields, why).map(|()| None),
         }
     }
@@ -131,7 +134,10 @@ impl<T> Ring<T> {
             });
         }
         match self.try_pop_many(batch, max) {
-            Ok(popped) => Poll::Ready(Some(popped)),
+            Ok(popped) => {
+                self.comes_in_time(turn);
+                Poll::Ready(Some(popped))
+            }
             Err(why) => self.wait_for_item(cx, turn, yields, why).map(|()| None),
         }
     }
@@ -160,7 +166,7 @@ impl<T> Ring<T> {
             return;
         }
         let (waiting, granted) = self.receivers.glance();
-        if waiting == 0 && self.raw.is_published(u64::from(granted)) {
+        if waiting == 0 && self.len() > granted as usize {
             return;
         }
         let pushes = self.pushes();
@@ -186,8 +192,10 @@ impl<T> Ring<T> {
     /// Ends a receiver's wait; the item that had been set aside for it goes to the next.
     #[inline]
     pub fn leave_pop(&self, turn: &mut Turn) {
-        if let Turn::Parked(ticket) = core::mem::take(turn) {
-            self.leave_receivers(ticket);
+        match (core::mem::take(turn), &self.sole) {
+            (Turn::Parked(ticket), _) => self.leave_receivers(ticket),
+            (Turn::Asleep, Some(sole)) => self.get_up(sole, turn),
+            _ => {}
         }
     }
 
@@ -215,7 +223,7 @@ impl<T> Ring<T> {
                 break;
             }
         }
-        self.grant_receivers(self.receivers.lock());
+        self.serve_receivers();
         first
     }
 
@@ -241,7 +249,7 @@ impl<T> Ring<T> {
         }
         *turn = Turn::Parked(line.list.push(0, Some(waker)));
         self.senders.show(&line);
-        fence(Ordering::SeqCst);
+        fence_after_rmw();
         self.grant_senders(line);
         Poll::Pending
     }
@@ -260,7 +268,15 @@ impl<T> Ring<T> {
         })
     }
 
-    /// Ready with `Err` if the ring is drained, in the form of the answer "no item".
+    /// Ends the sleep of a sole receiver that finds an item before it was woken, or after.
+    #[inline]
+    fn comes_in_time(&self, turn: &mut Turn) {
+        if *turn == Turn::Asleep {
+            self.leave_pop(turn);
+        }
+    }
+
+    /// A receiver that found no item: ready if the ring is drained.
     #[cold]
     fn wait_for_item(
         &self,
@@ -270,6 +286,7 @@ impl<T> Ring<T> {
         why: PopError,
     ) -> Poll<()> {
         if why == PopError::Closed {
+            self.comes_in_time(turn);
             return Poll::Ready(());
         }
         if yields && *turn == Turn::New {
@@ -277,11 +294,15 @@ impl<T> Ring<T> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if let Some(sole) = &self.sole {
+            self.sleep(sole, cx, turn);
+            return Poll::Pending;
+        }
         let waker = cx.waker().clone();
         let mut line = self.receivers.lock();
         *turn = Turn::Parked(line.list.push(0, Some(waker)));
         self.receivers.show(&line);
-        fence(Ordering::SeqCst);
+        fence_after_rmw();
         self.grant_receivers(line);
         Poll::Pending
     }
@@ -351,12 +372,13 @@ impl<T> Ring<T> {
                         fresh = Some(cx.waker().clone());
                         continue;
                     };
-                    // A newcomer was faster (invariant 4).
+                    // A newcomer was faster, or its item is not there yet (invariant 4).
                     line.list.requeue(ticket, waker);
                     line.granted -= 1;
                     self.receivers.show(&line);
-                    fence(Ordering::SeqCst);
+                    fence_after_rmw();
                     self.grant_receivers(line);
+                    let_others_run();
                     return Poll::Pending;
                 }
                 taken => {
@@ -386,7 +408,7 @@ impl<T> Ring<T> {
         self.senders.show(&line);
         self.grant_senders(line);
         if closed {
-            self.grant_receivers(self.receivers.lock());
+            self.serve_receivers();
         }
         // `left.waker` is dropped here, without a lock.
     }
@@ -429,7 +451,7 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Sets published items aside for those who wait, in their order; on a drained ring lets all
+    /// Sets items aside for those who wait, in their order; on a drained ring lets all
     /// of them go.
     #[cold]
     pub(super) fn grant_receivers<'a>(&'a self, mut line: MutexGuard<'a, Line>) {
@@ -438,7 +460,7 @@ impl<T> Ring<T> {
             let before = line.list.len();
             while wakes.room() > 0
                 && !line.list.is_empty()
-                && (self.raw.is_published(u64::from(line.granted)) || self.raw.is_drained())
+                && (self.len() > line.granted as usize || self.raw.is_drained())
             {
                 line.granted += 1;
                 if let Some(waker) = line.list.grant_head() {

@@ -6,7 +6,8 @@
 //! the [`WaitList`], how many are granted, and whether the end is closed.
 //!
 //! # Invariants
-//! 1. `state` is written under the lock. Whenever nobody holds that, `waiting` is how many wait.
+//! 1. `state` is written under the lock (a [sole](super::sole) receiver has no line, and writes it
+//!    without). Whenever nobody holds that, `waiting` is how many wait.
 //!    So is `granted` of receivers; that of senders may be too high until the next change: a
 //!    sender that comes for its promise does not show it, as nobody asks.
 //! 2. `closed` is set once, on senders only, and under the lock: nobody joins the list after it.
@@ -85,6 +86,16 @@ impl Waiters {
         let waiting = u64::try_from(line.list.len()).unwrap_or(u64::MAX) & 0xffff_ffff;
         self.state
             .swap(u64::from(line.granted) << 32 | waiting, SeqCst);
+    }
+
+    /// Shows that one waits, at the end of a [sole](super::sole) receiver.
+    pub(super) fn show_one(&self) {
+        self.state.swap(1, SeqCst);
+    }
+
+    /// Shows that it does not any more. False if that was shown before.
+    pub(super) fn show_none(&self) -> bool {
+        self.any() && self.state.swap(0, SeqCst) != 0
     }
 
     /// Locks and looks how `ticket` stands. One that waits gets the waker of `cx`, and `None` is
