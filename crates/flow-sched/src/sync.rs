@@ -1,14 +1,14 @@
 //! The loom shim: flow-sync's, and what only this crate needs: queues and thread-locals.
 //!
-//! crossbeam's queues are invisible to loom. Under `--cfg loom` a stand-in takes their place: the
-//! algorithm of its `ArrayQueue` (Vyukov's), on loom's atomics. It orders a push before the pop of
+//! crossbeam's queue is invisible to loom. Under `--cfg loom` a stand-in takes its place: Vyukov's
+//! array, on loom's atomics. It orders a push before the pop of
 //! its item and nothing else; the looks at a queue (is it empty, is it full, how many) are weaker
 //! than crossbeam's. So what the protocols need must come from their own fences.
 
 #[cfg(not(loom))]
 mod imp {
     pub(crate) use core::hint::spin_loop;
-    pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
+    pub(crate) use crossbeam_queue::SegQueue;
     pub(crate) use std::thread_local;
 
     /// Nothing: the accesses around it are SeqCst.
@@ -33,7 +33,7 @@ mod imp {
     }
     pub(crate) use per_thread as thread_local;
 
-    pub(crate) struct ArrayQueue<T> {
+    struct ArrayQueue<T> {
         /// The number of the next item to be popped, and to be pushed.
         head: AtomicUsize,
         tail: AtomicUsize,
@@ -48,7 +48,7 @@ mod imp {
     }
 
     impl<T> ArrayQueue<T> {
-        pub(crate) fn new(capacity: usize) -> Self {
+        fn new(capacity: usize) -> Self {
             let cell = |number| Cell {
                 stamp: AtomicUsize::new(2 * number),
                 item: Mutex::new(None),
@@ -60,7 +60,7 @@ mod imp {
             }
         }
 
-        pub(crate) fn push(&self, item: T) -> Result<(), T> {
+        fn push(&self, item: T) -> Result<(), T> {
             let mut tail = self.tail.load(Ordering::Relaxed);
             loop {
                 let cell = &self.cells[tail % self.cells.len()];
@@ -82,7 +82,7 @@ mod imp {
             }
         }
 
-        pub(crate) fn pop(&self) -> Option<T> {
+        fn pop(&self) -> Option<T> {
             let mut head = self.head.load(Ordering::Relaxed);
             loop {
                 let cell = &self.cells[head % self.cells.len()];
@@ -110,12 +110,12 @@ mod imp {
             }
         }
 
-        pub(crate) fn len(&self) -> usize {
+        fn len(&self) -> usize {
             let tail = self.tail.load(Ordering::Relaxed);
             tail.saturating_sub(self.head.load(Ordering::Relaxed))
         }
 
-        pub(crate) fn is_empty(&self) -> bool {
+        fn is_empty(&self) -> bool {
             self.len() == 0
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p flow-sched --release --features loom --test loom_pool`
 //!
-//! The queue is a stand-in (`src/sync.rs`), because crossbeam's is invisible to loom; it orders
-//! less than the real one. A wake-up, a place or a task that is lost shows as a deadlock, which
+//! The queue of a pool that has a bound and one priority is flow-sync's, the real one. The others
+//! have a stand-in (`src/sync.rs`), because crossbeam's is invisible to loom; it orders less than the
+//! real one. A wake-up, a place or a task that is lost shows as a deadlock, which
 //! loom reports. Two preemptions, or one, instead of three where a third thread or a second slot
 //! would make the model run for minutes.
 #![cfg(loom)]
@@ -355,6 +356,42 @@ fn a_stop_meets_a_push() {
         stopper.join().unwrap();
         end(&host, &pool);
     });
+}
+
+/// What a stop finds queued is gone by the time that somebody is told of the end, whoever drops it:
+/// the submitter here, who was late.
+#[test]
+fn a_stop_meets_a_submitter_that_drops_its_task() {
+    explore("pool: the end is told || a late push", 2, || {
+        let host = Threads::default();
+        let pool = pool(&host, 1, 1);
+        // Loom's, so that it explores whether the task is gone: the counters are invisible to it.
+        let is_there = Arc::new(AtomicBool::new(true));
+        let stopper = {
+            let (pool, is_there) = (pool.clone(), is_there.clone());
+            thread::spawn(move || {
+                block_on(pool.shutdown(Duration::ZERO));
+                let stats = pool.stats();
+                assert_eq!((stats.queued, stats.running, stats.slots), (0, 0, 0));
+                assert!(stats.submitted == 0 || !is_there.load(Ordering::Relaxed));
+            })
+        };
+        let there = There(is_there);
+        let task = pool.submit(async move |_| drop(there)).detach();
+        let accepted = task.try_now().is_ok();
+        stopper.join().unwrap();
+        end(&host, &pool);
+        assert_eq!(pool.stats().submitted, u64::from(accepted));
+    });
+}
+
+/// Says when it is dropped.
+struct There(Arc<AtomicBool>);
+
+impl Drop for There {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 /// Nobody hears of its end but the counters.

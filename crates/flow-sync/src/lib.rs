@@ -21,6 +21,7 @@
 //! | [`WakeList`] | wakers collected under a lock, woken after it |
 //! | [`Event`] | listen, look, wait; next to nothing to notify while nobody listens |
 //! | [`Ring`] | a bounded queue that can be closed, lock-free while nobody waits, FIFO when somebody does |
+//! | [`BareRing`] | the queue under it, for whoever keeps count of room and of who waits |
 //! | [`JoinCell`] | one value from a task that ends to the one that waits for it |
 //! | [`Exclusive`] | a value that only its owner reaches, and that may be shared for that |
 //! | [`CachePadded`], [`Sharded`] | what many cores write |
@@ -62,6 +63,6 @@ pub use hash_seed::{FoldedHash, HashSeed};
 pub use join_cell::JoinCell;
 pub use padded::{CachePadded, Sharded};
 pub use permits::{PermitWait, Permits};
-pub use ring::{Exclusive, PopError, PushError, Ring, Turn};
+pub use ring::{BareRing, Exclusive, PopError, PushError, Ring, Turn};
 pub use wait_list::{Cancelled, Standing, Ticket, WaitList};
 pub use wake_list::WakeList;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use flow_sync::model::{explore, explore_all};
-use flow_sync::{PopError, PushError, Ring, Turn};
+use flow_sync::sync::atomic::{AtomicBool, Ordering, fence};
+use flow_sync::{BareRing, PopError, PushError, Ring, Turn};
 use loom::thread;
 use loom_common::block_on;
 
@@ -273,6 +274,54 @@ fn a_push_meets_a_close_and_a_pop() {
         assert_eq!(received, pushed.is_ok());
         assert!(pushed.is_ok() || pushed == Err((7, PushError::Closed)));
         assert_eq!(ring.try_pop(), Err(PopError::Closed));
+    });
+}
+
+/// Of a bare ring: its user puts somebody to sleep by a word of his own.
+#[test]
+fn a_bare_push_meets_one_that_falls_asleep() {
+    explore_all("bare ring: push, look || fall asleep, look", || {
+        let ring = Arc::new(BareRing::new(1).expect("a small capacity"));
+        let sleeps = Arc::new(AtomicBool::new(false));
+        let pusher = {
+            let (ring, sleeps) = (ring.clone(), sleeps.clone());
+            thread::spawn(move || {
+                assert_eq!(ring.push(7), Ok(()));
+                sleeps.load(Ordering::SeqCst)
+            })
+        };
+        sleeps.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let found = ring.has_item().then(|| ring.pop());
+        let is_woken = pusher.join().unwrap();
+        assert!(found.is_some() || is_woken);
+        assert_eq!(found.unwrap_or_else(|| ring.pop()), Some(7));
+    });
+}
+
+/// The same of one that waits for room; and whoever sees it has it, though the item is still there.
+#[test]
+fn a_bare_pop_meets_one_that_waits_for_room() {
+    explore_all("bare ring: pop, look || wait for room, look", || {
+        let ring = Arc::new(BareRing::new(1).expect("a small capacity"));
+        assert_eq!(ring.push(1), Ok(()));
+        let waits = Arc::new(AtomicBool::new(false));
+        let popper = {
+            let (ring, waits) = (ring.clone(), waits.clone());
+            thread::spawn(move || {
+                assert_eq!(ring.pop(), Some(1));
+                waits.load(Ordering::SeqCst)
+            })
+        };
+        waits.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let has_room = ring.pops() == 1;
+        if has_room {
+            assert_eq!(ring.push(2), Ok(()));
+        }
+        let is_served = popper.join().unwrap();
+        assert!(has_room || is_served);
+        assert_eq!(ring.pop(), has_room.then_some(2));
     });
 }
 

@@ -133,9 +133,9 @@ impl WorkerPoolBuilder {
 
     /// How many tasks may wait for a slot; 1,024 unless set.
     ///
-    /// The queue's memory, 32 bytes per task, is taken when the pool is built, unless it has
-    /// [`priorities`](Self::priorities). The last call of this, [`unbounded`](Self::unbounded)
-    /// and [`rendezvous`](Self::rendezvous) counts.
+    /// The queue's memory, 32 bytes per task and for the next power of two, is taken when the pool
+    /// is built, unless it has [`priorities`](Self::priorities). The last call of this,
+    /// [`unbounded`](Self::unbounded) and [`rendezvous`](Self::rendezvous) counts.
     pub fn queue(mut self, tasks: usize) -> Self {
         self.queue = QueueKind::Bounded(tasks);
         self

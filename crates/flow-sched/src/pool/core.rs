@@ -152,12 +152,17 @@ impl Core {
             QueueKind::Unbounded => (Room::UNBOUNDED, None),
             QueueKind::Rendezvous => (range.max(), None),
         };
+        let lanes = Lanes::new(settings.priorities, array, settings.ageing);
+        // An eviction has the place of what it pops, which therefore must not be free by then.
+        let ring = lanes
+            .ring()
+            .filter(|_| settings.on_full != OnFull::DropOldest);
         Self {
             number: inside::number(),
             name: settings.name,
             rt: settings.rt,
             below: Mutex::new(Vec::new()),
-            room: Room::new(room),
+            room: Room::new(room, ring.cloned()),
             roster: Roster::new(range),
             counters: Counters::new(max as usize),
             token: match &settings.above {
@@ -177,7 +182,7 @@ impl Core {
             timing,
             burst: Burst::default(),
             roll: settings.tracks.then(|| Arc::new(Roll::new())),
-            lanes: Lanes::new(settings.priorities, array, settings.ageing),
+            lanes,
             kind: settings.queue,
             phase: AtomicU8::new(RUNS),
             ended: Event::new(),
@@ -273,9 +278,11 @@ impl Core {
 
     #[inline]
     fn pushed(self: &Arc<Self>) {
-        self.notify();
-        // After the push, with the fence of `Roster::notify` between: either the drain of a stop
-        // finds the task, or this sees the stop.
+        if let Some(seat) = self.roster.notify_of_push(|| self.lanes.len()) {
+            self.start(seat);
+        }
+        // After the push, and SeqCst as its end: either the drain of a stop finds the task, or this
+        // sees the stop.
         if self.is_stopping() {
             self.discard_queued(|| TaskError::Closed);
         }
@@ -285,11 +292,21 @@ impl Core {
     #[allow(clippy::inline_always, reason = "as the slot's `begin`, where it goes")]
     #[inline(always)]
     pub(super) fn pop(&self) -> Option<Queued> {
-        let job = self.lanes.pop()?;
-        if self.kind != QueueKind::Rendezvous {
+        let (job, was_spawned) = self.lanes.pop()?;
+        if self.is_left_by_pop(was_spawned) {
+            if self.room.was_given_back() {
+                self.drained();
+            }
+        } else if self.kind != QueueKind::Rendezvous {
             self.give_back();
         }
         Some(job)
+    }
+
+    /// Whether the place of a task is free as soon as that was popped: it is the ring that counts it.
+    #[inline]
+    fn is_left_by_pop(&self, was_spawned: bool) -> bool {
+        !was_spawned && self.room.is_left_by_pop()
     }
 
     /// A task that was popped has ended, or never began. In a hand-off its place was a slot.
@@ -353,23 +370,28 @@ impl Core {
     /// Sees to it that a slot looks at the queue.
     pub(super) fn notify(self: &Arc<Self>) {
         if let Some(seat) = self.roster.notify(|| self.lanes.len()) {
-            // After the seat counts as alive: either `has_ended` sees it, or this sees that the
-            // other slots have done the work and left (invariant 4).
-            fence(Ordering::SeqCst);
-            if self.room.is_drained() {
-                self.roster.leave(&seat, true);
-                self.roster.hand_on(&seat);
-                self.settle();
-                return;
-            }
-            let slot = Slot::new(self.clone(), seat);
-            match self.above() {
-                None => self.rt.spawn_detached(slot::live(slot)),
-                Some(above) => {
-                    let slot = move |_cx| slot::live(slot);
-                    Submit::new(above, slot, const { &Make::future() })
-                        .spawn_slot(self.name.clone());
-                }
+            self.start(seat);
+        }
+    }
+
+    /// Starts a slot, unless there is nothing more to do.
+    #[cold]
+    fn start(self: &Arc<Self>, seat: Arc<Seat>) {
+        // After the seat counts as alive: either `has_ended` sees it, or this sees that the other
+        // slots have done the work and left (invariant 4).
+        fence(Ordering::SeqCst);
+        if self.room.is_drained() {
+            self.roster.leave(&seat, true);
+            self.roster.hand_on(&seat);
+            self.settle();
+            return;
+        }
+        let slot = Slot::new(self.clone(), seat);
+        match self.above() {
+            None => self.rt.spawn_detached(slot::live(slot)),
+            Some(above) => {
+                let slot = move |_cx| slot::live(slot);
+                Submit::new(above, slot, const { &Make::future() }).spawn_slot(self.name.clone());
             }
         }
     }
@@ -445,7 +467,8 @@ impl Core {
 
     /// Whether no task starts any more.
     pub(super) fn is_stopping(&self) -> bool {
-        self.phase.load(Ordering::Acquire) & STOPPING != 0
+        // SeqCst for the look after a push.
+        self.phase.load(Ordering::SeqCst) & STOPPING != 0
     }
 
     /// Whether a task that has completed did so by itself.
@@ -615,9 +638,16 @@ impl Core {
     }
 
     fn discard_queued(&self, why: impl Fn() -> TaskError) {
-        while let Some(job) = self.lanes.pop() {
+        // What a pop frees must not be taken for gone before it is.
+        self.room.hold_closed();
+        while let Some((job, was_spawned)) = self.lanes.pop() {
             job.discard(self, Gone::Abandoned, why());
-            self.give_back();
+            if !self.is_left_by_pop(was_spawned) {
+                self.give_back();
+            }
+        }
+        if self.room.let_go() {
+            self.drained();
         }
     }
 

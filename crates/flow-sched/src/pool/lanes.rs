@@ -9,9 +9,13 @@
 //! overload, when priorities matter, every task has waited for too long. Ages are approximate
 //! while several slots pop at once; that a lane has its turn does not depend on it.
 
+use std::sync::Arc;
+
+use flow_sync::BareRing;
+
 use super::queued::Queued;
-use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{ArrayQueue, SegQueue};
+use crate::sync::SegQueue;
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
 
 pub(super) struct Lanes {
     /// The least urgent first.
@@ -29,18 +33,20 @@ struct Lane {
     age: AtomicU32,
 }
 
-/// An array costs less per task, and its memory is taken ahead.
+/// A ring costs less per task, and its memory is taken ahead.
 enum Queue {
-    Array(ArrayQueue<Queued>),
-    Segments(SegQueue<Queued>),
+    Ring(Arc<BareRing<Queued>>),
+    Segments(Box<SegQueue<Queued>>),
 }
 
 impl Lanes {
     /// So many lanes; `capacity` if there is to be one, with room for so many tasks.
     pub(super) fn new(lanes: usize, capacity: Option<usize>, ageing: u32) -> Self {
-        let queue = || match capacity {
-            Some(capacity) if lanes == 1 => Queue::Array(ArrayQueue::new(capacity)),
-            _ => Queue::Segments(SegQueue::new()),
+        let ring = capacity.filter(|_| lanes == 1).and_then(BareRing::new);
+        let ring = ring.map(Arc::new);
+        let queue = || match &ring {
+            Some(ring) => Queue::Ring(ring.clone()),
+            None => Queue::Segments(Box::new(SegQueue::new())),
         };
         let lane = |_| Lane {
             queue: queue(),
@@ -58,30 +64,45 @@ impl Lanes {
         self.by_urgency.len()
     }
 
+    /// The only lane, if it is a ring.
+    pub(super) fn ring(&self) -> Option<&Arc<BareRing<Queued>>> {
+        self.by_urgency.iter().find_map(|lane| match &lane.queue {
+            Queue::Ring(ring) => Some(ring),
+            Queue::Segments(_) => None,
+        })
+    }
+
     /// Appends a task to a lane. The caller has taken room.
+    ///
+    /// A SeqCst load that follows needs no fence between: the push ends with one, or with what makes
+    /// it needless.
     #[allow(clippy::inline_always, reason = "as that of `Core`")]
     #[inline(always)]
     pub(super) fn push(&self, lane: usize, job: Queued) {
         match &self.by_urgency[lane].queue {
-            Queue::Array(queue) => {
-                let pushed = queue.push(job).is_ok();
-                debug_assert!(pushed, "room was taken, so the queue has a free cell");
+            Queue::Ring(ring) => {
+                let pushed = ring.push(job).is_ok();
+                debug_assert!(pushed, "room was taken, so the ring has a free slot");
             }
-            Queue::Segments(queue) => queue.push(job),
+            Queue::Segments(queue) => {
+                queue.push(job);
+                fence(Ordering::SeqCst);
+            }
         }
     }
 
-    /// Appends a task that waits for no room.
+    /// Appends a task that waits for no room; otherwise as [`push`](Self::push).
     pub(super) fn push_spawned(&self, job: Queued) {
         self.spawned.push(job);
+        fence(Ordering::SeqCst);
     }
 
-    /// The next task.
+    /// The next task, and whether it was spawned.
     #[allow(clippy::inline_always, reason = "as that of `Core`")]
     #[inline(always)]
-    pub(super) fn pop(&self) -> Option<Queued> {
+    pub(super) fn pop(&self) -> Option<(Queued, bool)> {
         if self.spawned.is_empty() {
-            self.pop_submitted()
+            self.pop_submitted().map(|job| (job, false))
         } else {
             self.pop_spawned()
         }
@@ -93,11 +114,11 @@ impl Lanes {
     }
 
     #[cold]
-    fn pop_spawned(&self) -> Option<Queued> {
+    fn pop_spawned(&self) -> Option<(Queued, bool)> {
         let is_turn_of_others = self.streak.load(Ordering::Relaxed) >= self.ageing;
         if is_turn_of_others && let Some(job) = self.pop_submitted() {
             self.streak.store(0, Ordering::Relaxed);
-            return Some(job);
+            return Some((job, false));
         }
         match self.spawned.pop() {
             Some(job) => {
@@ -106,9 +127,9 @@ impl Lanes {
                 } else {
                     self.streak.store(0, Ordering::Relaxed);
                 }
-                Some(job)
+                Some((job, true))
             }
-            None => self.pop_submitted(),
+            None => self.pop_submitted().map(|job| (job, false)),
         }
     }
 
@@ -180,21 +201,22 @@ impl Queue {
     #[inline]
     fn pop(&self) -> Option<Queued> {
         match self {
-            Self::Array(queue) => queue.pop(),
+            Self::Ring(ring) => ring.pop(),
             Self::Segments(queue) => queue.pop(),
         }
     }
 
     fn len(&self) -> usize {
         match self {
-            Self::Array(queue) => queue.len(),
+            Self::Ring(ring) => ring.len(),
             Self::Segments(queue) => queue.len(),
         }
     }
 
     fn is_empty(&self) -> bool {
         match self {
-            Self::Array(queue) => queue.is_empty(),
+            // A task that is still being pushed is its submitter's to tell of.
+            Self::Ring(ring) => !ring.has_item(),
             Self::Segments(queue) => queue.is_empty(),
         }
     }

@@ -7,13 +7,15 @@
 //! Three cache lines, so that submitters and slots do not take each other's away.
 //! - Submitters': `word`, bits 0-61 `taken`, the places ever taken or promised; bit 62 `WAITERS`;
 //!   bit 63 `CLOSED`. `seen`: a value that `freed` had.
-//! - Slots': `freed`, the places ever given back.
+//! - Slots': `freed`, the places ever given back; but not those that a pop of `ring` gives back, if
+//!   there is that: it is the ring that counts these.
 //! - Everybody's, rarely written: `marks`, a copy of the word's two bits for those who give
 //!   places back; `capacity`; `unmatched`, the places taken for which no task was queued; `held`,
 //!   those who may take places over after the close: sub-pools, for their slots.
 //!
 //! `line: Mutex<Line>`: the FIFO of those who wait, and how many were promised a place and have
-//! not come for it. A place is used while `freed < taken`.
+//! not come for it. A place is used while `freed < taken`; what was *freed* is `freed` and the pops of
+//! `ring`, in what follows. All of it is compared modulo 2^48, as the ring counts.
 //!
 //! # Invariants
 //! 1. Whoever raised `taken` owes one push and, when that task leaves, one
@@ -25,15 +27,16 @@
 //! 3. `CLOSED` is set once, under the lock, and promised places are given back in the same
 //!    critical section. Afterwards only those who hold the room raise `taken`, and nobody comes to
 //!    hold it: once it is held no longer, and `freed` has reached `taken`, the queue is empty for
-//!    ever.
+//!    ever. Whoever is to drop what is queued holds it for as long: what he has popped is counted as
+//!    gone only later. So held is looked at before `taken`, and after `freed`.
 //! 4. `seen <= freed`: a take that goes by it is careful.
 //! 5. Wakers are woken and dropped without the lock.
 //!
 //! # Steps
 //! take: CAS `taken + 1` unless `CLOSED`, `WAITERS` or `taken - seen` is the capacity; in the last
 //! case look at `freed` first. wait: lock; set `WAITERS` in the word, then in the marks; join the
-//! line; **pump**; if not served store the waker. give back: raise `freed`, **then** look at the
-//! marks; `WAITERS` leads to lock and pump. pump: while there is room raise `taken` and promise it
+//! line; **pump**; if not served store the waker. give back: raise `freed`, or pop, **then** look at
+//! the marks; `WAITERS` leads to lock and pump. pump: while there is room raise `taken` and promise it
 //! to the head; an empty line clears `WAITERS`. close: lock; `CLOSED` in the word; give promises
 //! back; let everybody go; `CLOSED` in the marks.
 //!
@@ -41,9 +44,10 @@
 //! `freed` and `marks` are two locations, each written by one side and read by the other (Dekker).
 //! All four accesses are SeqCst: whoever gives back sees the mark, or the waiter's pump sees the
 //! place. The same holds for the last place and the mark of a close, which looks for itself
-//! afterwards, and for the last place and the last of those who hold the room. Release on `freed`
-//! and Acquire where it is looked at, directly or through `seen`, order the old task's pop before
-//! the new one's push.
+//! afterwards, and for the last place and the last of those who hold the room; and for the last two
+//! places, one of which is counted in `freed` and one by the ring: one of the two who give them back
+//! sees both. Release on `freed` and Acquire where it is looked at, directly or through `seen`, order
+//! the old task's pop before the new one's push.
 //!
 //! # Counting
 //! The tasks ever queued are `taken - unmatched`. A promise raises `taken` first, and whoever
@@ -58,10 +62,12 @@
 //! buffer and the cached copy of the other side's.
 
 use core::task::{Context, Poll, Waker};
+use std::sync::Arc;
 
 use flow_rt::contain;
-use flow_sync::{CachePadded, Standing, Ticket, WaitList};
+use flow_sync::{BareRing, CachePadded, Standing, Ticket, WaitList, lost_a_race};
 
+use super::queued::Queued;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, loom_fence};
 
@@ -73,6 +79,7 @@ pub(super) struct Room {
     intake: CachePadded<Intake>,
     freed: CachePadded<AtomicU64>,
     marks: CachePadded<Marks>,
+    ring: Option<Arc<BareRing<Queued>>>,
     line: Mutex<Line>,
 }
 
@@ -105,7 +112,8 @@ impl Room {
     /// A capacity that is never reached.
     pub(super) const UNBOUNDED: u64 = TAKEN;
 
-    pub(super) fn new(capacity: u64) -> Self {
+    /// `ring` is a queue whose pops give places back.
+    pub(super) fn new(capacity: u64, ring: Option<Arc<BareRing<Queued>>>) -> Self {
         Self {
             intake: CachePadded::new(Intake {
                 word: AtomicU64::new(0),
@@ -118,6 +126,7 @@ impl Room {
                 unmatched: AtomicU64::new(0),
                 held: AtomicU64::new(0),
             }),
+            ring,
             line: Mutex::new(Line {
                 waiting: WaitList::new(),
                 promised: 0,
@@ -136,15 +145,18 @@ impl Room {
             if word & WAITERS != 0 || !self.has_room(word) {
                 return Err(NoRoom::Full);
             }
-            match self.intake.word.compare_exchange_weak(
+            let taken = self.intake.word.compare_exchange(
                 word,
                 word + 1,
                 Ordering::AcqRel,
                 Ordering::Relaxed,
-            ) {
-                Ok(_) => return Ok(()),
-                Err(now) => word = now,
+            );
+            if taken.is_ok() {
+                return Ok(());
             }
+            // Another submitter was faster, and gets through a run of its own meanwhile.
+            lost_a_race();
+            word = self.intake.word.load(Ordering::Relaxed);
         }
     }
 
@@ -178,7 +190,13 @@ impl Room {
         is_open
     }
 
-    /// Ends a [`hold`](Self::hold); true if the room is drained with it.
+    /// The same for a while, of a closed room: for who drops what is queued.
+    pub(super) fn hold_closed(&self) {
+        self.marks.held.fetch_add(1, Ordering::SeqCst);
+        loom_fence();
+    }
+
+    /// Ends a hold; true if the room is drained with it.
     pub(super) fn let_go(&self) -> bool {
         self.marks.held.fetch_sub(1, Ordering::SeqCst);
         loom_fence();
@@ -194,15 +212,14 @@ impl Room {
     #[inline]
     fn has_room(&self, word: u64) -> bool {
         let capacity = self.marks.capacity.load(Ordering::Relaxed);
-        // A word that is out of date may be behind; the exchange finds out.
-        let used_at_most = (word & TAKEN).saturating_sub(self.intake.seen.load(Ordering::Acquire));
+        let used_at_most = used(word, self.intake.seen.load(Ordering::Acquire));
         used_at_most < capacity || self.look_for_room(word, capacity)
     }
 
     fn look_for_room(&self, word: u64, capacity: u64) -> bool {
-        let freed = self.freed.load(Ordering::SeqCst);
+        let freed = self.freed();
         self.intake.seen.store(freed, Ordering::Release);
-        (word & TAKEN).saturating_sub(freed) < capacity
+        used(word, freed) < capacity
     }
 
     /// Waits for a place; `ticket` is the caller's standing in the line between polls.
@@ -262,24 +279,33 @@ impl Room {
         contain(|| drop(unused));
     }
 
-    /// Gives a place back; true if that was the last one of a closed room.
+    /// Gives a place back; true if a closed room is drained with it.
     #[inline]
     pub(super) fn give_back(&self) -> bool {
-        let freed = self.freed.fetch_add(1, Ordering::SeqCst) + 1;
+        self.freed.fetch_add(1, Ordering::SeqCst);
         loom_fence();
+        self.was_given_back()
+    }
+
+    /// Whether a pop of a task that was submitted gives its place back.
+    #[inline]
+    pub(super) fn is_left_by_pop(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    /// After a place was given back: serves who waits for it; true if a closed room is drained now.
+    #[inline]
+    pub(super) fn was_given_back(&self) -> bool {
         let marks = self.marks.bits.load(Ordering::SeqCst);
-        marks != 0 && self.tell_of_room(freed, marks)
+        marks != 0 && self.tell_of_room(marks)
     }
 
     #[cold]
-    fn tell_of_room(&self, freed: u64, marks: u64) -> bool {
+    fn tell_of_room(&self, marks: u64) -> bool {
         if marks & WAITERS != 0 {
             self.serve();
         }
-        // The one whose raise of `freed` reached it; unless the room is held `taken` stands still.
-        marks & CLOSED != 0
-            && self.marks.held.load(Ordering::SeqCst) == 0
-            && self.intake.word.load(Ordering::Acquire) & TAKEN == freed
+        marks & CLOSED != 0 && self.is_drained()
     }
 
     /// Closes the room; true for the call that did it.
@@ -310,13 +336,18 @@ impl Room {
     /// Whether nothing is queued and nothing ever will be.
     #[inline]
     pub(super) fn is_drained(&self) -> bool {
-        // In this order: once it is closed and not held `taken` stands still, and `freed` never
-        // passes it.
-        if !self.is_closed() || self.marks.held.load(Ordering::SeqCst) != 0 {
+        // In this order: once it is closed and not held `taken` stands still, and what was freed
+        // never passes it.
+        if !self.is_closed() || self.is_held() {
             return false;
         }
         let word = self.intake.word.load(Ordering::Acquire);
-        self.freed.load(Ordering::SeqCst) == word & TAKEN
+        // And once more: what was freed may have been, a moment ago, by who drops it now.
+        used(word, self.freed()) == 0 && !self.is_held()
+    }
+
+    fn is_held(&self) -> bool {
+        self.marks.held.load(Ordering::SeqCst) != 0
     }
 
     /// Sets how many places there are, by what `capacity` says under the lock: so the last of
@@ -331,9 +362,11 @@ impl Room {
         wake_all(wakers);
     }
 
-    /// Places ever given back.
+    /// Places ever given back, modulo 2^48.
     pub(super) fn freed(&self) -> u64 {
-        self.freed.load(Ordering::SeqCst)
+        let freed = self.freed.load(Ordering::SeqCst);
+        let popped = self.ring.as_ref().map_or(0, |ring| ring.pops());
+        freed.wrapping_add(popped)
     }
 
     pub(super) fn capacity(&self) -> u64 {
@@ -349,8 +382,7 @@ impl Room {
     /// Whether places but the last one taken use less than half of the room, by and large.
     #[cfg(feature = "tracing")]
     pub(super) fn is_half_empty(&self) -> bool {
-        let taken = self.intake.word.load(Ordering::Relaxed) & TAKEN;
-        let used = taken.saturating_sub(self.freed.load(Ordering::Relaxed));
+        let used = used(self.intake.word.load(Ordering::Relaxed), self.freed());
         used.saturating_sub(1) * 2 < self.capacity()
     }
 
@@ -403,6 +435,14 @@ impl Room {
             self.marks.bits.fetch_and(!WAITERS, Ordering::SeqCst);
         }
     }
+}
+
+/// Places taken and not given back, of what was seen of both: none, if the word is the older of the
+/// two and behind. (An exchange finds that out.)
+#[inline]
+const fn used(word: u64, freed: u64) -> u64 {
+    let used = (word.wrapping_sub(freed) << 16).cast_signed() >> 16;
+    if used < 0 { 0 } else { used.cast_unsigned() }
 }
 
 /// Wakes each on its own: a waker that panics must not cost the next one its turn.

@@ -28,14 +28,14 @@
 //!    tells of its start before.
 //!
 //! # Steps
-//! notify: fence; nothing to do if nobody sleeps and no more may start, or if `waking` is at its
+//! notify: fence, unless the push was one; nothing to do if nobody sleeps and no more may start, or if `waking` is at its
 //! limit or covers what is queued, which may be nothing any more: a slot has taken it. Else lock,
 //! take the slot that slept last or a seat for a new one.
 //!
 //! # Ordering
 //! Queue and `word` are two locations, each written by one side and read by the other (Dekker),
-//! hence SeqCst fences between: in `notify` before the load, in `park` and `arrive` after the
-//! change. So a push is seen by the slot's look, or the push sees the slot idle. If a push relies
+//! hence SeqCst fences between: before the load in `notify`, or a SeqCst read-modify-write that is
+//! the last of the push, and in `park` and `arrive` after the change. So a push is seen by the slot's look, or the push sees the slot idle. If a push relies
 //! on the `waking` ones, each of those has yet to look, sees the push, and takes it or cascades;
 //! the last of them finds `waking` at 0.
 //!
@@ -45,9 +45,12 @@
 //! # Source
 //! tokio's limit on searching workers; async-executor's list of sleepers.
 
+mod asleep;
+
 use core::task::Waker;
 use std::sync::Arc;
 
+use self::asleep::Asleep;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::{AtomicWaker, Mutex};
 use flow_rt::contain;
@@ -109,7 +112,7 @@ impl SlotRange {
 
 struct Seats {
     taken: Vec<Option<Arc<Seat>>>,
-    idle: Vec<u32>,
+    idle: Asleep,
     vacant: Vec<u32>,
     /// Slots whose tasks wait without them, and those of them that are wanted back.
     lent: u64,
@@ -160,7 +163,7 @@ impl Roster {
             guests: AtomicUsize::new(0),
             seats: Mutex::new(Seats {
                 taken: Vec::new(),
-                idle: Vec::new(),
+                idle: Asleep::default(),
                 vacant: Vec::new(),
                 lent: 0,
                 returning: WaitList::new(),
@@ -171,12 +174,18 @@ impl Roster {
     /// Sees to it that somebody looks at the queue, which holds `queued()` tasks. A seat that
     /// comes back is for a new slot, which the caller starts; it counts as alive and waking
     /// already.
-    #[inline]
     #[must_use = "the seat is for a slot that counts as started"]
     pub(super) fn notify(&self, queued: impl FnOnce() -> usize) -> Option<Arc<Seat>> {
-        // Orders the caller's push before the load: see the header.
+        // Orders what the caller has seen or done before the load: see the header.
         fence(Ordering::SeqCst);
-        let word = self.word.load(Ordering::Relaxed);
+        self.notify_of_push(queued)
+    }
+
+    /// The same after a push, which has its fence.
+    #[inline]
+    #[must_use = "the seat is for a slot that counts as started"]
+    pub(super) fn notify_of_push(&self, queued: impl FnOnce() -> usize) -> Option<Arc<Seat>> {
+        let word = self.word.load(Ordering::SeqCst);
         if idle(word) == 0 && alive(word) >= self.most() {
             return None;
         }
@@ -208,16 +217,17 @@ impl Roster {
 
     /// Wakes every idle slot, so that each sees what has changed.
     pub(super) fn wake_all(&self) {
-        let woken: Vec<_> = {
+        let woken = {
             let mut seats = self.seats.lock();
-            let idle = core::mem::take(&mut seats.idle);
             self.word.fetch_add(
-                (WAKING.wrapping_sub(IDLE)).wrapping_mul(idle.len() as u64),
+                (WAKING.wrapping_sub(IDLE)).wrapping_mul(seats.idle.len()),
                 Ordering::AcqRel,
             );
-            idle.into_iter()
-                .filter_map(|id| seats.take_parked(id))
-                .collect()
+            let mut woken = Vec::new();
+            while let Some(id) = seats.idle.pop() {
+                woken.extend(seats.take_parked(id));
+            }
+            woken
         };
         for seat in woken {
             seat.wake();
@@ -521,9 +531,8 @@ impl Seats {
     fn unpark(&mut self, seat: &Seat) -> bool {
         // `parked` changes with the stack (invariant 1), so the seat is there.
         let found = seat.parked.swap(false, Ordering::AcqRel);
-        if found && let Some(at) = self.idle.iter().rposition(|&id| id == seat.id) {
-            // From the top: who leaves by itself has usually just come.
-            self.idle.remove(at);
+        if found {
+            self.idle.remove(seat.id);
         }
         found
     }

@@ -16,6 +16,7 @@ mod hostile;
 mod lifecycle;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod mixed;
 mod nested;
 mod priorities;
 mod random;

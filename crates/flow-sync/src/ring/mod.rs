@@ -75,6 +75,7 @@
 //! Vyukov's bounded MPMC queue. Room promised instead of announced: tokio's batch semaphore; the
 //! promises in the word that claims: so a granted sender cannot fail, and permits are the same.
 
+mod bare;
 mod raw;
 mod sole;
 mod wait;
@@ -83,6 +84,7 @@ mod waiters;
 use core::fmt;
 use std::collections::VecDeque;
 
+pub use self::bare::BareRing;
 pub use self::raw::Exclusive;
 use self::raw::{Raw, Share};
 use self::sole::Sole;

@@ -60,7 +60,8 @@ use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::cell::UnsafeCell;
 
-pub(super) struct Raw<T> {
+/// With `FENCES` a publication is a SeqCst RMW too, for a user that is to be seen by it.
+pub(super) struct Raw<T, const FENCES: bool = false> {
     tail: CachePadded<AtomicU64>,
     head: CachePadded<AtomicU64>,
     slots: Box<[Slot<T>]>,
@@ -134,7 +135,7 @@ pub(super) struct Share {
     pub(super) own: bool,
 }
 
-impl<T> Raw<T> {
+impl<T, const FENCES: bool> Raw<T, FENCES> {
     /// `capacity` is from 1 to 2^31.
     pub(super) fn new(capacity: usize) -> Self {
         let lap = capacity.next_power_of_two() as u64;
@@ -420,6 +421,22 @@ impl<T> Raw<T> {
         Ok(head)
     }
 
+    /// Whether the first item has been published.
+    pub(super) fn is_published(&self) -> bool {
+        let mut head = self.head.load(SeqCst);
+        loop {
+            if self.holds(head) {
+                return true;
+            }
+            // It may have been taken since: then the first one lies further on, and nobody else
+            // will look at it.
+            match self.head.load(SeqCst) {
+                now if now == head => return false,
+                now => head = now,
+            }
+        }
+    }
+
     /// Stops claims and promises. True the first time.
     pub(super) fn close(&self) -> bool {
         !is_closed(self.tail.fetch_or(CLOSED, SeqCst))
@@ -455,7 +472,7 @@ impl<T> Raw<T> {
 
     /// Items ever taken, modulo 2^48.
     pub(super) fn popped(&self) -> u64 {
-        distance(START, self.head.load(Relaxed))
+        distance(START, self.head.load(SeqCst))
     }
 
     /// Room promised and not yet used.
@@ -568,7 +585,11 @@ impl<T> Raw<T> {
 
     #[inline]
     fn publish(slot: &Slot<T>, at: u64) {
-        slot.seq.store(full(at), Release);
+        if FENCES {
+            slot.seq.swap(full(at), SeqCst);
+        } else {
+            slot.seq.store(full(at), Release);
+        }
     }
 
     /// Moves the item out of the slot of a position that the caller has taken, and frees it for
@@ -599,7 +620,7 @@ impl<T> Slot<T> {
     }
 }
 
-impl<T> Drop for Raw<T> {
+impl<T, const FENCES: bool> Drop for Raw<T, FENCES> {
     fn drop(&mut self) {
         // If an item panics as it is dropped, the other one goes on with the rest.
         let _goes_on = Items(self);
@@ -608,9 +629,9 @@ impl<T> Drop for Raw<T> {
 }
 
 /// The items of a ring that goes, which are dropped with this.
-struct Items<'a, T>(&'a Raw<T>);
+struct Items<'a, T, const FENCES: bool>(&'a Raw<T, FENCES>);
 
-impl<T> Drop for Items<'_, T> {
+impl<T, const FENCES: bool> Drop for Items<'_, T, FENCES> {
     fn drop(&mut self) {
         // Nobody claims, writes or takes any more: what was claimed is published.
         while self.0.pop_claimed().is_some() {}
