@@ -1,9 +1,9 @@
 //! The loom shim: flow-sync's, and what only this crate needs: queues and thread-locals.
 //!
 //! crossbeam's queue is invisible to loom. Under `--cfg loom` a stand-in takes its place: Vyukov's
-//! array, on loom's atomics. It orders a push before the pop of
-//! its item and nothing else; the looks at a queue (is it empty, is it full, how many) are weaker
-//! than crossbeam's. So what the protocols need must come from their own fences.
+//! array, on loom's atomics. It orders a push before the pop of its item and nothing else; the looks
+//! at a queue (is it empty, is it full, how many) are weaker than crossbeam's. So what the protocols
+//! need must come from their own fences.
 
 #[cfg(not(loom))]
 mod imp {

@@ -19,7 +19,8 @@ Usage: cargo xtask ci [OPTIONS]
 
 Options:
       --long        also the gates that take long: loom models with higher bounds, loom mutations,
-                    thread sanitizer (needs nightly), overflow checks in a release build, 32-bit x86, cron in all zones, the fuzz target, coverage, an empty clone
+                    thread sanitizer (needs nightly), overflow checks in a release build, 32-bit
+                    x86, cron in all zones, the fuzz target, coverage, an empty clone
       --only GATE   only this gate; may be given several times
   -h, --help        print this
 

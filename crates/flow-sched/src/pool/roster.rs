@@ -28,16 +28,16 @@
 //!    tells of its start before.
 //!
 //! # Steps
-//! notify: fence, unless the push was one; nothing to do if nobody sleeps and no more may start, or if `waking` is at its
-//! limit or covers what is queued, which may be nothing any more: a slot has taken it. Else lock,
-//! take the slot that slept last or a seat for a new one.
+//! notify: fence, unless the push was one; nothing to do if nobody sleeps and no more may start, or
+//! if `waking` is at its limit or covers what is queued, which may be nothing any more: a slot has
+//! taken it. Else lock, take the slot that slept last or a seat for a new one.
 //!
 //! # Ordering
 //! Queue and `word` are two locations, each written by one side and read by the other (Dekker),
 //! hence SeqCst fences between: before the load in `notify`, or a SeqCst read-modify-write that is
-//! the last of the push, and in `park` and `arrive` after the change. So a push is seen by the slot's look, or the push sees the slot idle. If a push relies
-//! on the `waking` ones, each of those has yet to look, sees the push, and takes it or cascades;
-//! the last of them finds `waking` at 0.
+//! the last of the push, and in `park` and `arrive` after the change. So a push is seen by the
+//! slot's look, or the push sees the slot idle. If a push relies on the `waking` ones, each of those
+//! has yet to look, sees the push, and takes it or cascades; the last of them finds `waking` at 0.
 //!
 //! # Fairness
 //! Last asleep, first awake: the others can retire. Tasks are first in, first out all the same.
