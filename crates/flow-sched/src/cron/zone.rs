@@ -6,6 +6,12 @@
 //! in 2099 goes on as it did in 2072 to 2099: those 28 years have all 14 shapes that a year can
 //! have, and such rules depend on nothing else.
 //!
+//! So no library is asked when an occurrence is looked for. Of those measured jiff answers in less
+//! than half of chrono-tz's time (benches, `cron`: "zone library"), and the table in less than
+//! either's: an occurrence in New York takes 6 ns more than one in UTC, there and back. What is left
+//! to a library are the rules, which both have from the same database. chrono-tz has them compiled
+//! in, and over chrono, which the dialect `Croner` needs anyway.
+//!
 //! # Invariants
 //! 1. The spans' starts ascend; the first one is `i64::MIN`. A span ends where the next one starts.
 //! 2. Neighbours have different offsets.

@@ -15,7 +15,8 @@ use super::stats::ChannelStats;
 /// [`build_single_consumer`](super::ChannelBuilder::build_single_consumer).
 ///
 /// It has the methods of [`Receiver`] but those that make a second one, `clone` and `downgrade`:
-/// its type says that nobody takes items besides.
+/// its type says that nobody takes items besides. So it stands in no line, and over a ring a receive
+/// that has to wait costs half of a [`Receiver`]'s.
 ///
 /// ```compile_fail,E0599
 /// let channel = flow_stream::Channel::<u8>::builder().capacity(1);
